@@ -1,11 +1,15 @@
 package directory
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Batch is the changes of one revision. It is used inside [Directory.Apply] only.
 type Batch struct {
 	d     *Directory
 	dirty []*serviceNode
+	added []*serviceNode // not yet found by their names
 }
 
 // Apply takes in one store revision: change makes the changes, then each service that it touched is shown
@@ -20,6 +24,9 @@ func (d *Directory) Apply(rev int64, change func(*Batch)) {
 	change(b)
 	for _, n := range b.dirty {
 		n.publish()
+	}
+	for _, n := range b.added {
+		n.link()
 	}
 	d.applied.Store(rev)
 }
@@ -54,6 +61,11 @@ func (b *Batch) RemoveNamespace(id string) {
 	for _, n := range st.services.all() {
 		b.RemoveService(n.service.ID)
 	}
+	for _, n := range b.added {
+		if n.ns == st {
+			b.RemoveService(n.service.ID)
+		}
+	}
 	ns := st.ns.Load()
 	if st.zone != nil {
 		b.setZones(Fold(ns.Name), func(zs []*Zone) []*Zone {
@@ -64,7 +76,7 @@ func (b *Batch) RemoveNamespace(id string) {
 	b.d.byHTTP.remove(ns.Region + "\x00" + ns.HTTPName)
 }
 
-// setZones changes the zones of one name on a copy, oldest first.
+// setZones changes the zones of one name on a copy, in the order in which they are asked.
 func (b *Batch) setZones(name string, change func([]*Zone) []*Zone) {
 	old, _ := b.d.zones.get(name)
 	zs := change(slices.Clone(old))
@@ -72,10 +84,20 @@ func (b *Batch) setZones(name string, change func([]*Zone) []*Zone) {
 		b.d.zones.remove(name)
 		return
 	}
-	slices.SortStableFunc(zs, func(a, c *Zone) int {
-		return int(min(max(a.Namespace().Order-c.Namespace().Order, -1), 1))
-	})
+	slices.SortStableFunc(zs, func(a, c *Zone) int { return before(a.Namespace(), c.Namespace()) })
 	b.d.zones.put(name, zs)
+}
+
+// before orders namespaces of one name: private before public, as in Route 53 (a private hosted zone hides
+// the public one from its VPCs), then the older.
+func before(a, c *Namespace) int {
+	if (a.Kind == Public) != (c.Kind == Public) {
+		if c.Kind == Public {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(a.Order, c.Order)
 }
 
 // PutService adds a service or changes its settings. Its id, namespace, name and record types are for life.
@@ -91,11 +113,24 @@ func (b *Batch) PutService(s Service) {
 	}
 	n := &serviceNode{service: s, ns: st, name: fullName(st.ns.Load(), &s), instances: map[string]*slot{}}
 	b.touch(n)
-	n.publish() // before anybody can find it: a view is never nil
+	b.added = append(b.added, n)
 	b.d.service.put(s.ID, n)
-	st.services.put(st.fold(s.Name), n)
-	if n.name != "" {
-		st.zone.ref(n.name, 1).service.Store(n)
+}
+
+// link makes a new service found by its name, once it is published: a service that comes with its
+// instances is never seen without them.
+func (n *serviceNode) link() {
+	if n.removed {
+		return
+	}
+	n.linked = true
+	n.ns.services.put(n.ns.fold(n.service.Name), n)
+	if n.name == "" {
+		return
+	}
+	n.ns.zone.ref(n.name, 1, n)
+	for _, s := range n.instances {
+		n.refHost(s.inst, 1)
 	}
 }
 
@@ -113,13 +148,17 @@ func (b *Batch) RemoveService(id string) {
 	if !ok {
 		return
 	}
-	for _, s := range n.instances {
-		n.forgetHost(s.inst)
-	}
 	b.d.service.remove(id)
+	n.removed = true
+	if !n.linked {
+		return
+	}
+	for _, s := range n.instances {
+		n.refHost(s.inst, -1)
+	}
 	n.ns.services.remove(n.ns.fold(n.service.Name))
 	if n.name != "" {
-		n.ns.zone.ref(n.name, -1).service.Store(nil)
+		n.ns.zone.ref(n.name, -1, nil).service.Store(nil)
 	}
 }
 
@@ -185,12 +224,16 @@ func (n *serviceNode) take(s *slot) {
 }
 
 // refHost counts the names between a host name and its service, which exist as long as the host does.
+// For a service that is not linked yet, link counts them.
 func (n *serviceNode) refHost(i *Instance, delta int) {
+	if !n.linked {
+		return
+	}
 	if _, srv := n.service.TTL(SRV); !srv || n.name == "" {
 		return
 	}
 	if name := above(Fold(i.ID), n.name); name != "" {
-		n.ns.zone.ref(name, delta)
+		n.ns.zone.ref(name, delta, nil)
 	}
 }
 

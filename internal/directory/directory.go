@@ -120,7 +120,7 @@ type Instance struct {
 
 // Directory is the index. Any number of readers, one writer at a time (Apply).
 type Directory struct {
-	zones   table[[]*Zone]      // zone name -> zones of that name, oldest first
+	zones   table[[]*Zone]      // zone name -> zones of that name: private before public, then oldest first
 	byHTTP  table[*nsState]     // region, NUL, HTTPName
 	byID    table[*nsState]     // namespace id
 	service table[*serviceNode] // service id
@@ -148,6 +148,8 @@ type serviceNode struct {
 	service Service
 	sets    [states]builder
 	dirty   bool
+	linked  bool // found by its name
+	removed bool
 	ns      *nsState
 	name    string // full DNS name; "" when not in DNS
 }
@@ -224,7 +226,8 @@ func (d *Directory) ServiceByID(id string) (*View, bool) {
 	if !ok {
 		return nil, false
 	}
-	return node.view.Load(), true
+	v := node.view.Load() // nil while the Apply that brings the service is under way
+	return v, v != nil
 }
 
 // Instance finds an instance of a service by its id, in whatever state.

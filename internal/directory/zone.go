@@ -119,18 +119,24 @@ func (n *node) host(id string) (Match, bool) {
 // HostName is the DNS name of an instance of a service with SRV records: the target of its SRV record.
 func (v *View) HostName(i *Instance) string { return Fold(i.ID) + "." + v.Full }
 
-// ref counts a name, and every name between it and the apex, as existing (delta 1) or no more (-1).
-func (z *Zone) ref(name string, delta int) *node {
+// ref counts a name, and every name between it and the apex, as existing (delta 1) or no more (-1). A
+// service that is to stand at the name stands there from the first moment on.
+func (z *Zone) ref(name string, delta int, stands *serviceNode) *node {
 	apex := Fold(z.Namespace().Name)
 	var at *node
 	for {
 		n, ok := z.nodes.get(name)
 		if !ok {
 			n = &node{}
-			z.nodes.put(name, n)
 		}
 		if at == nil {
 			at = n
+			if stands != nil {
+				n.service.Store(stands)
+			}
+		}
+		if !ok {
+			z.nodes.put(name, n)
 		}
 		n.refs += delta
 		if n.refs == 0 {
