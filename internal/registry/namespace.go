@@ -1,0 +1,182 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// Kind is the type of a namespace.
+type Kind string
+
+// The kinds of namespace.
+const (
+	HTTP    Kind = "HTTP"
+	Private Kind = "DNS_PRIVATE"
+	Public  Kind = "DNS_PUBLIC"
+)
+
+// Namespace is the boundary in which services find each other.
+type Namespace struct {
+	Account, Region string
+	ID              string
+	Kind            Kind
+	Name            string
+	HTTPName        string // the name DiscoverInstances uses, unique in a region, for life
+	Description     string
+	VPC             string `json:",omitempty"` // private: whose networks are answered
+	ZoneID          string `json:",omitempty"` // DNS
+	SOATTL          *int64 `json:",omitempty"` // DNS: seconds a negative answer lives; nil is the default
+	Creator         string // CreatorRequestId
+	Created         time.Time
+	Tags            map[string]string `json:",omitempty"`
+}
+
+// NegativeTTL is how long negative answers live, in seconds.
+func (n *Namespace) NegativeTTL() uint32 {
+	if n.SOATTL != nil {
+		return uint32(min(*n.SOATTL, 1<<31-1))
+	}
+	return DefaultNegativeTTL
+}
+
+// NamespaceSpec is what a client asks for.
+type NamespaceSpec struct {
+	Kind        Kind
+	Name        string
+	Description string
+	VPC         string
+	SOATTL      *int64
+	Creator     string
+	Tags        map[string]string
+}
+
+// CreateNamespace makes a namespace and returns the operation that did. A repeat of an earlier request
+// (same creator token, same content) returns that request's operation; a name that no zone can have ends
+// in a failed operation, as at AWS.
+func CreateNamespace(tx *store.Tx, sc Scope, spec NamespaceSpec, now time.Time) (*Operation, error) {
+	request, _ := json.Marshal(spec) // a struct of strings
+	token := sc.Region + "/namespace/" + spec.Creator
+	if spec.Creator != "" {
+		if t, ok := tokens.Find(tx, token); ok && now.Sub(t.At) < tokenLife {
+			if t.Request == string(request) {
+				if op, ok := findOperation(tx, sc, t.Operation); ok {
+					return op, nil
+				}
+			}
+			return nil, fault.New(fault.Duplicate, "request", "Another operation of type CreateNamespace and id %s has completed", t.Operation).
+				With("DuplicateOperationId", t.Operation)
+		}
+	}
+	ns := &Namespace{
+		Account: sc.Account, Region: sc.Region, ID: "ns-" + randomID(10), Kind: spec.Kind, Name: spec.Name,
+		Description: spec.Description, VPC: spec.VPC, SOATTL: spec.SOATTL, Creator: spec.Creator, Created: now, Tags: spec.Tags,
+	}
+	if reason := zoneNameFault(spec); reason != "" {
+		op := newOperation(sc, CreateNamespaceOp, Targets{Namespace: ns.ID}, now)
+		op.fail("CANNOT_CREATE_HOSTED_ZONE", fmt.Sprintf("%s (Service: AmazonRoute53; Status Code: 400; Error Code: InvalidDomainName; Request ID: %s)", reason, op.ID))
+		putOperation(tx, op)
+		return op, nil
+	}
+	if held, ok := claims.Find(tx, ns.uniqueName()); ok {
+		e := fault.New(fault.Exists, "namespace", "A namespace with the name %q exists already: %s", ns.Name, held.Holder).With("NamespaceId", held.Holder)
+		if other, ok := namespaces.Find(tx, sc.Region+"/"+held.Holder); ok {
+			e.With("CreatorRequestId", other.Creator)
+		}
+		return nil, e
+	}
+	ns.HTTPName = ns.Name
+	if _, taken := claims.Find(tx, ns.httpName()); taken {
+		ns.HTTPName = ns.Name + "-" + randomID(5)
+	}
+	if ns.Kind != HTTP {
+		ns.ZoneID = newZoneID()
+	}
+	claims.Put(tx, ns.uniqueName(), &Claim{ns.ID})
+	claims.Put(tx, ns.httpName(), &Claim{ns.ID})
+	namespaces.Put(tx, sc.Region+"/"+ns.ID, ns)
+	op := newOperation(sc, CreateNamespaceOp, Targets{Namespace: ns.ID}, now)
+	putOperation(tx, op)
+	if spec.Creator != "" {
+		tokens.Put(tx, token, &Token{Request: string(request), Operation: op.ID, At: now})
+	}
+	return op, nil
+}
+
+// uniqueName is the claim that keeps a second namespace from being the same one: HTTP names are unique in
+// a region, private ones in a VPC, public ones in a region.
+func (n *Namespace) uniqueName() string {
+	switch n.Kind {
+	case HTTP:
+		return n.Region + "/http-namespace/" + n.Name
+	case Private:
+		return n.Region + "/private-zone/" + n.VPC + "/" + fold(strings.TrimSuffix(n.Name, "."))
+	default:
+		return n.Region + "/public-zone/" + fold(strings.TrimSuffix(n.Name, "."))
+	}
+}
+
+func (n *Namespace) httpName() string { return n.Region + "/http-name/" + n.HTTPName }
+
+// zoneNameFault says why a name that passed the API's pattern still is no domain name (RFC 1035, 2.3.4).
+func zoneNameFault(spec NamespaceSpec) string {
+	if spec.Kind == HTTP {
+		return ""
+	}
+	name := strings.TrimSuffix(spec.Name, ".")
+	if len(name)+2 > 255 {
+		return fmt.Sprintf("The domain name %s is longer than 255 octets", spec.Name)
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if len(label) == 0 || len(label) > 63 {
+			return fmt.Sprintf("The domain name %s has a label of %d octets; a label has 1 to 63", spec.Name, len(label))
+		}
+	}
+	return ""
+}
+
+// DeleteNamespace removes an empty namespace and returns the operation that did.
+func DeleteNamespace(tx *store.Tx, sc Scope, id string, now time.Time) (*Operation, error) {
+	ns, err := GetNamespace(tx, sc, id)
+	if err != nil {
+		return nil, err
+	}
+	if !claims.Empty(tx, serviceClaims(sc, id)) {
+		return nil, fault.New(fault.InUse, "namespace", "Namespace has associated services; delete the services before deleting the namespace")
+	}
+	claims.Delete(tx, ns.uniqueName())
+	claims.Delete(tx, ns.httpName())
+	namespaces.Delete(tx, sc.Region+"/"+id)
+	if ns.Creator != "" {
+		tokens.Delete(tx, sc.Region+"/namespace/"+ns.Creator)
+	}
+	op := newOperation(sc, DeleteNamespaceOp, Targets{Namespace: id}, now)
+	putOperation(tx, op)
+	return op, nil
+}
+
+// GetNamespace finds a namespace by its id.
+func GetNamespace(r store.Reader, sc Scope, id string) (*Namespace, error) {
+	ns, ok := namespaces.Find(r, sc.Region+"/"+id)
+	if !ok {
+		return nil, fault.New(fault.NotFound, "namespace", "Failed to find namespace: %s", id)
+	}
+	return ns, nil
+}
+
+// ScanNamespaces calls fn with the region's namespaces behind the id after, in the order of their ids.
+func ScanNamespaces(r store.Reader, sc Scope, after string, fn func(*Namespace) bool) {
+	if after != "" {
+		after = sc.Region + "/" + after
+	}
+	namespaces.Scan(r, sc.Region+"/", after, func(_ string, ns *Namespace) bool { return fn(ns) })
+}
+
+// ServiceCount is the number of services in a namespace.
+func ServiceCount(r store.Reader, sc Scope, namespace string) int {
+	return claims.Count(r, strings.TrimSuffix(serviceClaims(sc, namespace), "/"))
+}

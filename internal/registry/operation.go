@@ -1,0 +1,109 @@
+package registry
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// OperationType names what an operation did.
+type OperationType string
+
+// The operation types.
+const (
+	CreateNamespaceOp    OperationType = "CREATE_NAMESPACE"
+	DeleteNamespaceOp    OperationType = "DELETE_NAMESPACE"
+	RegisterInstanceOp   OperationType = "REGISTER_INSTANCE"
+	DeregisterInstanceOp OperationType = "DEREGISTER_INSTANCE"
+)
+
+// Targets are what an operation worked on.
+type Targets struct {
+	Namespace string `json:",omitempty"`
+	Service   string `json:",omitempty"`
+	Instance  string `json:",omitempty"`
+}
+
+// Operation is the record of an asynchronous call. Ours are finished when the call returns.
+type Operation struct {
+	Account, Region string
+	ID              string
+	Type            OperationType
+	ErrorCode       string `json:",omitempty"` // empty: it succeeded
+	ErrorMessage    string `json:",omitempty"`
+	Created         time.Time
+	Targets         Targets
+}
+
+func newOperation(sc Scope, t OperationType, targets Targets, now time.Time) *Operation {
+	return &Operation{Account: sc.Account, Region: sc.Region, ID: newOperationID(now), Type: t, Created: now, Targets: targets}
+}
+
+func (o *Operation) fail(code, message string) { o.ErrorCode, o.ErrorMessage = code, message }
+
+// operationKey orders the operations of a region by age; the age is in the id.
+func operationKey(sc Scope, id string) (string, bool) {
+	_, suffix, ok := strings.Cut(id, "-")
+	ms, err := strconv.ParseInt(suffix, 36, 64)
+	if !ok || err != nil || ms < 0 {
+		return "", false
+	}
+	return fmt.Sprintf("%s/%013d/%s", sc.Region, ms, id), true
+}
+
+func putOperation(tx *store.Tx, op *Operation) {
+	key, _ := operationKey(Scope{op.Account, op.Region}, op.ID)
+	operations.Put(tx, key, op)
+}
+
+func findOperation(r store.Reader, sc Scope, id string) (*Operation, bool) {
+	key, ok := operationKey(sc, id)
+	if !ok {
+		return nil, false
+	}
+	return operations.Find(r, key)
+}
+
+// GetOperation finds an operation by its id.
+func GetOperation(r store.Reader, sc Scope, id string) (*Operation, error) {
+	op, ok := findOperation(r, sc, id)
+	if !ok {
+		return nil, fault.New(fault.NotFound, "operation", "Failed to find operation: %s", id)
+	}
+	return op, nil
+}
+
+// OperationRetention and MaxOperations bound how long and how many operations are kept.
+const (
+	OperationRetention = 24 * time.Hour
+	MaxOperations      = 100_000 // of a region
+)
+
+// ReapOperations deletes up to limit operations that are older than the retention, or more than the kept
+// number, and says whether more are left to delete.
+func ReapOperations(tx *store.Tx, region string, now time.Time, limit int) (more bool) {
+	surplus := -MaxOperations
+	operations.Scan(tx.Snapshot(), region+"/", "", func(string, *Operation) bool { surplus++; return true })
+	horizon := now.Add(-OperationRetention)
+	var doomed []string
+	operations.Scan(tx.Snapshot(), region+"/", "", func(key string, op *Operation) bool {
+		if surplus <= 0 && op.Created.After(horizon) {
+			return false
+		}
+		if len(doomed) == limit {
+			more = true
+			return false
+		}
+		doomed = append(doomed, key)
+		surplus--
+		return true
+	})
+	for _, key := range doomed {
+		operations.Delete(tx, key)
+	}
+	return more
+}

@@ -1,0 +1,261 @@
+package registry
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// RecordType is a DNS record type of a service.
+type RecordType string
+
+// The record types.
+const (
+	A     RecordType = "A"
+	AAAA  RecordType = "AAAA"
+	SRV   RecordType = "SRV"
+	CNAME RecordType = "CNAME"
+)
+
+// Record is one record type of a service and its TTL in seconds.
+type Record struct {
+	Type RecordType
+	TTL  int64
+}
+
+// The routing policies: up to eight healthy instances an answer, or exactly one.
+const (
+	Multivalue = "MULTIVALUE"
+	Weighted   = "WEIGHTED"
+)
+
+// HealthCheck is a probe from outside (HealthCheckConfig).
+type HealthCheck struct {
+	Type             string // HTTP, HTTPS, TCP
+	ResourcePath     string
+	FailureThreshold int32
+}
+
+// Service is an application in a namespace.
+type Service struct {
+	Account, Region string
+	ID              string
+	NamespaceID     string
+	Name            string
+	Description     string
+	Policy          string            `json:",omitempty"`
+	Records         []Record          `json:",omitempty"` // in the order given; none: the service is not in DNS
+	HealthCheck     *HealthCheck      `json:",omitempty"`
+	CustomHealth    bool              `json:",omitempty"`
+	Attributes      map[string]string `json:",omitempty"`
+	Creator         string
+	Created         time.Time
+	Tags            map[string]string `json:",omitempty"`
+}
+
+// HealthConfigured services have a health status that DiscoverInstances filters by.
+func (s *Service) HealthConfigured() bool { return s.CustomHealth || s.HealthCheck != nil }
+
+// Has reports whether the service is answered with a record type.
+func (s *Service) Has(t RecordType) bool {
+	return slices.ContainsFunc(s.Records, func(r Record) bool { return r.Type == t })
+}
+
+// MaxTTL is the greatest TTL of the service's records, in seconds.
+func (s *Service) MaxTTL() time.Duration {
+	var ttl int64
+	for _, r := range s.Records {
+		ttl = max(ttl, r.TTL)
+	}
+	return time.Duration(ttl) * time.Second
+}
+
+// ServiceSpec is what a client asks for.
+type ServiceSpec struct {
+	NamespaceID  string
+	Name         string
+	Description  string
+	APIOnly      bool // Type HTTP
+	HasDNS       bool // a DnsConfig was given
+	Policy       string
+	Records      []Record
+	HealthCheck  *HealthCheck
+	CustomHealth bool
+	Creator      string
+	Tags         map[string]string
+}
+
+// CreateService makes a service. A repeat with the same creator token and content returns what is there.
+func CreateService(tx *store.Tx, sc Scope, spec ServiceSpec, now time.Time) (*Service, error) {
+	ns, err := GetNamespace(tx, sc, spec.NamespaceID)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkService(ns, &spec); err != nil {
+		return nil, err
+	}
+	svc := &Service{
+		Account: sc.Account, Region: sc.Region, ID: "srv-" + randomID(10), NamespaceID: ns.ID, Name: spec.Name,
+		Description: spec.Description, Policy: spec.Policy, Records: spec.Records, HealthCheck: spec.HealthCheck,
+		CustomHealth: spec.CustomHealth, Creator: spec.Creator, Created: now, Tags: spec.Tags,
+	}
+	claim := serviceClaims(sc, ns.ID) + foldService(ns, svc.Name)
+	if held, ok := claims.Find(tx, claim); ok {
+		old, ok := services.Find(tx, sc.Region+"/"+held.Holder)
+		if ok && spec.Creator != "" && old.Creator == spec.Creator && sameService(old, svc) {
+			return old, nil
+		}
+		e := fault.New(fault.Exists, "service", "A service with the name %q exists already in namespace %s: %s", spec.Name, ns.ID, held.Holder).
+			With("ServiceId", held.Holder)
+		if ok {
+			e.With("CreatorRequestId", old.Creator)
+		}
+		return nil, e
+	}
+	claims.Put(tx, claim, &Claim{svc.ID})
+	services.Put(tx, sc.Region+"/"+svc.ID, svc)
+	revisions.Put(tx, sc.Region+"/"+svc.ID, &Revision{})
+	return svc, nil
+}
+
+// sameService reports whether two services were asked for alike.
+func sameService(a, b *Service) bool {
+	x, y := *a, *b
+	x.ID, x.Created, x.Attributes = y.ID, y.Created, y.Attributes
+	return reflect.DeepEqual(x, y)
+}
+
+// checkService applies CreateService's rules and fills in defaults.
+func checkService(ns *Namespace, spec *ServiceSpec) error {
+	if spec.HasDNS && (ns.Kind == HTTP || spec.APIOnly) && len(spec.Records) > 0 {
+		return invalid("When you specify an HTTP service, you can't include a DnsConfig element.")
+	}
+	if spec.HasDNS && ns.Kind != HTTP && !spec.APIOnly {
+		if err := checkRecords(spec); err != nil {
+			return err
+		}
+	} else {
+		spec.Policy, spec.Records = "", nil
+	}
+	return checkHealth(ns, spec)
+}
+
+// checkRecords allows any mix of A, AAAA and SRV, or CNAME alone and WEIGHTED.
+func checkRecords(spec *ServiceSpec) error {
+	if len(spec.Records) == 0 {
+		return invalid("DnsConfig must contain at least one DnsRecord")
+	}
+	if spec.Policy == "" {
+		spec.Policy = Multivalue
+	}
+	seen := map[RecordType]bool{}
+	for _, r := range spec.Records {
+		if seen[r.Type] {
+			return invalid("DnsRecords contains the type %s more than once", r.Type)
+		}
+		seen[r.Type] = true
+	}
+	if !seen[CNAME] {
+		return nil
+	}
+	switch {
+	case len(seen) > 1:
+		return invalid("A CNAME record cannot be combined with records of other types")
+	case spec.Policy != Weighted:
+		return invalid("CNAME records require the WEIGHTED routing policy")
+	case spec.HealthCheck != nil:
+		return invalid("HealthCheckConfig cannot be specified for a service with CNAME records")
+	}
+	return nil
+}
+
+func checkHealth(ns *Namespace, spec *ServiceSpec) error {
+	h := spec.HealthCheck
+	switch {
+	case h == nil:
+		return nil
+	case spec.CustomHealth:
+		return invalid("Specify HealthCheckConfig or HealthCheckCustomConfig, but not both")
+	case ns.Kind == Private:
+		return invalid("HealthCheckConfig is not supported for services in private DNS namespaces; use HealthCheckCustomConfig")
+	case h.Type == "TCP" && h.ResourcePath != "":
+		return invalid("ResourcePath cannot be specified when the health check type is TCP")
+	}
+	if h.Type != "TCP" && h.ResourcePath == "" {
+		h.ResourcePath = "/"
+	}
+	if h.FailureThreshold == 0 {
+		h.FailureThreshold = 1
+	}
+	return nil
+}
+
+// DeleteService removes a service that no instance is registered in.
+func DeleteService(tx *store.Tx, sc Scope, id string) error {
+	svc, err := GetService(tx, sc, id)
+	if err != nil {
+		return err
+	}
+	if !instances.Empty(tx, sc.Region+"/"+id+"/") {
+		return fault.New(fault.InUse, "service", "Service contains registered instances; delete the instances before deleting the service")
+	}
+	ns, err := GetNamespace(tx, sc, svc.NamespaceID)
+	if err != nil {
+		return err
+	}
+	claims.Delete(tx, serviceClaims(sc, ns.ID)+foldService(ns, svc.Name))
+	services.Delete(tx, sc.Region+"/"+id)
+	revisions.Delete(tx, sc.Region+"/"+id)
+	return nil
+}
+
+// GetService finds a service by its id.
+func GetService(r store.Reader, sc Scope, id string) (*Service, error) {
+	svc, ok := services.Find(r, sc.Region+"/"+id)
+	if !ok {
+		return nil, fault.New(fault.NotFound, "service", "Failed to find service: %s", id)
+	}
+	return svc, nil
+}
+
+// ScanServices calls fn with the region's services behind the id after, in the order of their ids; only
+// those of a namespace unless namespace is empty.
+func ScanServices(r store.Reader, sc Scope, namespace, after string, fn func(*Service) bool) {
+	if namespace != "" {
+		servicesByNamespace.Scan(r, sc.Region+"/"+namespace, func(_ string, s *Service) bool {
+			return s.ID <= after || fn(s)
+		})
+		return
+	}
+	if after != "" {
+		after = sc.Region + "/" + after
+	}
+	services.Scan(r, sc.Region+"/", after, func(_ string, s *Service) bool { return fn(s) })
+}
+
+// InstancesRevision is the number that grows with every registration and deregistration.
+func InstancesRevision(r store.Reader, sc Scope, service string) int64 {
+	return revisions.Revision(r, sc.Region+"/"+service)
+}
+
+// InstanceCount is the number of instances registered in a service.
+func InstanceCount(r store.Reader, sc Scope, service string) int {
+	return instances.Count(r, sc.Region+"/"+service)
+}
+
+// serviceClaims is the range of the names taken in a namespace.
+func serviceClaims(sc Scope, namespace string) string {
+	return sc.Region + "/service/" + namespace + "/"
+}
+
+// foldService is the form in which service names are compared: without case where they are DNS names.
+func foldService(ns *Namespace, name string) string {
+	if ns.Kind == HTTP {
+		return name
+	}
+	return strings.ToLower(name)
+}

@@ -1,0 +1,246 @@
+// Package etcd gives the store its one etcd client: of the etcd server that runs inside this process, or of
+// an external cluster. Whoever uses the client cannot tell which.
+//
+// # The embedded server
+//
+// It is reached by function calls and listens nowhere, neither on TCP nor on a unix socket, so nobody writes
+// around the API. Every acknowledged write is on disk (fsync stays on). One process at a time uses a data
+// folder; a second one is told which process holds it.
+//
+// etcd answers a failed write to its log or its database by ending the process. Here it ends the engine only:
+//
+//	engine fails ──► client withdrawn ──► engine stopped, or fenced off ──► space? ──► started again
+//	                 writes fail fast     from its files                               new client
+//
+// The files to read for that, in this order: engine.go (one run of the server), verdict.go (what happens to the
+// goroutine on which etcd gives up, a pure decision), fence_linux.go (an engine that cannot be stopped loses
+// its files), guard.go (nothing a failed engine says is believed), space.go (disk space is reserved ahead, so
+// that all of this stays rare) and upkeep.go (compaction, defragmentation, the NOSPACE alarm).
+//
+// # Promises
+//
+//   - A write that returned success survives kill -9, a full disk and every restart of the engine.
+//   - While writes cannot succeed, [Server.Health] says why and what to do, and writes fail at once with an
+//     error of kind [fault.Unavailable]. A failed write either was not done, or wraps [ErrOutcomeUnknown].
+//   - A full disk does not end the process. When space returns, writes go on within a few seconds.
+//
+// # What a caller may not assume
+//
+// The client may be exchanged at any time: ask [Server.Client] for each use. Watches and lease keep-alives of
+// the old client end (their channels close). After an exchange list again and apply the difference.
+//
+// Importing etcd registers net/http/pprof on http.DefaultServeMux (through go.etcd.io/etcd/pkg/v3/debugutil),
+// so nothing in this program may serve that mux.
+//
+// The package knows etcd and the file system. It does not know keys, rows or AWS.
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+)
+
+// MaxTxnOps is the number of operations that one transaction may hold, in the embedded server and, checked at
+// the start, in an external cluster.
+const MaxTxnOps = 10_000
+
+// DefaultQuotaBytes is the size of the database file at which etcd refuses writes: 8 GiB, the most that the
+// etcd authors suggest ("System limits", etcd.io).
+const DefaultQuotaBytes int64 = 8 << 30
+
+// Restarts of a failed engine are this far apart; the distance doubles from the first to the second.
+const (
+	minRestartDelay = 250 * time.Millisecond
+	maxRestartDelay = 15 * time.Second
+)
+
+// ErrOutcomeUnknown is wrapped by the error of a write that was under way when the engine failed: it may or may
+// not have been done. Any other failure to reach the engine means that the write was not done.
+var ErrOutcomeUnknown = errors.New("the outcome of this write is unknown")
+
+// Config says where the state lives.
+type Config struct {
+	Dir        string       // the embedded server's folder, made if missing, mode 0700; unused with Endpoints
+	Endpoints  []string     // an external cluster's client URLs or host:port; empty runs the embedded server
+	Logger     *slog.Logger // nil discards
+	QuotaBytes int64        // size limit of the embedded database; 0 means DefaultQuotaBytes
+}
+
+// Server is the embedded server, or the connection to an external cluster. Its methods may be called from any
+// goroutine.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	lock     *os.File         // the data folder's lock; nil when external
+	external *clientv3.Client // nil when embedded
+
+	cancel context.CancelFunc // ends supervise
+	done   chan struct{}      // closed when supervise has ended
+
+	mu      sync.Mutex
+	eng     *engine       // nil while the engine is down
+	down    error         // why eng is nil
+	changed chan struct{} // closed and replaced whenever eng changes
+	closed  bool
+}
+
+// Start starts the embedded server, or dials the external cluster, and returns when it takes writes. ctx
+// bounds the start only. An error says what to do about it.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.QuotaBytes == 0 {
+		cfg.QuotaBytes = DefaultQuotaBytes
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger, changed: make(chan struct{}), done: make(chan struct{})}
+	if len(cfg.Endpoints) > 0 {
+		return s, s.dial(ctx)
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", cfg.Dir, err)
+	}
+	s.cfg.Dir = dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder cannot be made: %w", err)
+	}
+	if s.lock, err = lockFolder(dir); err != nil {
+		return nil, err
+	}
+	eng, err := s.startEngine(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	s.eng = eng
+	run, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	go s.supervise(run, eng)
+	return s, nil
+}
+
+// Client returns the client of the moment, or, while the engine is down, at once the reason. Do not close it.
+func (s *Server) Client() (*clientv3.Client, error) {
+	if s.external != nil {
+		return s.external, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.eng == nil {
+		return nil, s.down
+	}
+	if err := s.eng.failure(); err != nil {
+		return nil, err
+	}
+	return s.eng.client, nil
+}
+
+// Changed returns a channel that is closed when the client is next withdrawn or exchanged. Take the channel
+// first and the client after it, so that no change falls between the two.
+func (s *Server) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// Health returns nil, or why writes fail now and what to do about it. For an external cluster it is always nil:
+// there each write tells.
+func (s *Server) Health() error {
+	if s.external != nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.eng == nil {
+		return s.down
+	}
+	if err := s.eng.failure(); err != nil {
+		return err
+	}
+	return s.eng.hindrance()
+}
+
+// Close stops the server, or closes the connection, and gives the data folder free. It may be called again.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	if s.external != nil {
+		return s.closeExternal()
+	}
+	s.cancel()
+	<-s.done
+	return s.lock.Close()
+}
+
+// supervise keeps one engine running until ctx ends.
+func (s *Server) supervise(ctx context.Context, eng *engine) {
+	defer close(s.done)
+	for {
+		cause := eng.serve(ctx)
+		s.exchange(nil, cause)
+		eng.retire()
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Error("the embedded etcd failed and will be started again", "error", cause, "dir", s.cfg.Dir)
+		if eng = s.restart(ctx); eng == nil {
+			return
+		}
+		s.exchange(eng, nil)
+		s.log.Info("the embedded etcd takes writes again", "dir", s.cfg.Dir)
+	}
+}
+
+// restart tries until an engine runs; nil when ctx ends before.
+func (s *Server) restart(ctx context.Context) *engine {
+	for delay := minRestartDelay; ; delay = min(2*delay, maxRestartDelay) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+		if err := awaitSpace(ctx, s.cfg.Dir, func(err error) { s.exchange(nil, err) }); err != nil {
+			return nil
+		}
+		eng, err := s.startEngine(ctx)
+		if err == nil {
+			return eng
+		}
+		s.log.Error("the embedded etcd did not start; trying again", "error", err, "dir", s.cfg.Dir)
+		s.exchange(nil, unavailable(err, "the embedded etcd in %s did not start; it is tried again", s.cfg.Dir))
+	}
+}
+
+// exchange installs eng, or withdraws the client for the reason down, and wakes those who wait on Changed.
+func (s *Server) exchange(eng *engine, down error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	withdrawnBefore := s.eng == nil && eng == nil
+	s.eng, s.down = eng, down
+	if !withdrawnBefore {
+		close(s.changed)
+		s.changed = make(chan struct{})
+	}
+}
+
+// unavailable makes the error that a client of the API sees as "try again".
+func unavailable(cause error, msg string, args ...any) *fault.Error {
+	e := fault.New(fault.Unavailable, "store", msg, args...)
+	e.Err = cause
+	return e
+}

@@ -1,0 +1,87 @@
+package etcd
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"go.uber.org/zap/zapcore"
+)
+
+// expected are warnings that etcd gives for what is on purpose here: no listener at all.
+var expected = map[string]bool{
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"simple token is not cryptographically signed":                                         true,
+}
+
+// core is a zapcore.Core that writes etcd's log to slog. etcd's informational lines are this program's debug
+// lines, and etcd's debug lines lie one step below.
+type core struct {
+	handler slog.Handler
+}
+
+func newCore(log *slog.Logger) zapcore.Core {
+	return core{log.With("component", "etcd").Handler()}
+}
+
+func levelOf(l zapcore.Level) slog.Level {
+	switch {
+	case l < zapcore.InfoLevel:
+		return slog.LevelDebug - 4
+	case l < zapcore.WarnLevel:
+		return slog.LevelDebug
+	case l < zapcore.ErrorLevel:
+		return slog.LevelWarn
+	default:
+		return slog.LevelError
+	}
+}
+
+// Enabled is part of zapcore.Core.
+func (c core) Enabled(l zapcore.Level) bool {
+	return c.handler.Enabled(context.Background(), levelOf(l))
+}
+
+// With is part of zapcore.Core.
+func (c core) With(fields []zapcore.Field) zapcore.Core {
+	return core{c.handler.WithAttrs(attrs(fields))}
+}
+
+// Check is part of zapcore.Core.
+func (c core) Check(ent zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(ent.Level) {
+		return ce.AddCore(ent, c)
+	}
+	return ce
+}
+
+// Write is part of zapcore.Core.
+func (c core) Write(ent zapcore.Entry, fields []zapcore.Field) error {
+	level := levelOf(ent.Level)
+	if level == slog.LevelWarn && expected[ent.Message] {
+		level = slog.LevelDebug
+	}
+	ctx := context.Background()
+	if !c.handler.Enabled(ctx, level) {
+		return nil
+	}
+	r := slog.NewRecord(ent.Time, level, ent.Message, ent.Caller.PC)
+	r.AddAttrs(attrs(fields)...)
+	return c.handler.Handle(ctx, r)
+}
+
+// Sync is part of zapcore.Core; slog does not buffer.
+func (core) Sync() error { return nil }
+
+func attrs(fields []zapcore.Field) []slog.Attr {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	out := make([]slog.Attr, 0, len(enc.Fields))
+	for _, k := range slices.Sorted(maps.Keys(enc.Fields)) {
+		out = append(out, slog.Any(k, enc.Fields[k]))
+	}
+	return out
+}

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// listPage is how many keys one request of a listing asks for: some 4 MB at 400 bytes a row.
+const listPage = 10_000
+
+// retryPause is how long the mirror waits before it asks a lost etcd again.
+const retryPause = 100 * time.Millisecond
+
+// mirror keeps the rows equal to etcd's until ctx ends: list, apply the difference, watch; again from the
+// start whenever the watch ends, be it by compaction, a lost connection or an exchanged client.
+func (s *Store) mirror(ctx context.Context) {
+	defer close(s.done)
+	for ctx.Err() == nil {
+		err := s.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if s.connected.Swap(false) {
+			s.since.Store(time.Now().UnixNano())
+			s.log.Warn("lost etcd; answering from the last known state", "err", err)
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// follow lists once and then watches; it returns when the watch ends.
+func (s *Store) follow(ctx context.Context) error {
+	client, err := s.source()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	rev, err := s.list(ctx, client)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	if !s.connected.Swap(true) {
+		s.since.Store(time.Now().UnixNano())
+	}
+	s.markReady()
+	for resp := range client.Watch(ctx, s.prefix, clientv3.WithPrefix(), clientv3.WithRev(rev+1)) {
+		if err := resp.Err(); err != nil {
+			return fmt.Errorf("watch from revision %d: %w", rev+1, err)
+		}
+		s.applyEvents(resp.Events)
+		s.advance(resp.Header.Revision) // a progress report has no events
+	}
+	return fmt.Errorf("the watch ended")
+}
+
+func (s *Store) markReady() {
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+}
+
+// list reads the whole keyspace at one revision and applies what differs from the mirror.
+func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error) {
+	var (
+		rev    int64
+		change Change
+		from   = s.prefix
+		end    = clientv3.GetPrefixRangeEnd(s.prefix)
+		known  = s.Snapshot().rows.byKey.Iter()
+		more   = known.First()
+	)
+	for {
+		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev)}
+		resp, err := client.Get(ctx, from, opts...)
+		if err != nil {
+			return 0, err
+		}
+		if rev == 0 {
+			rev = resp.Header.Revision
+		}
+		for _, kv := range resp.Kvs {
+			key := string(kv.Key[len(s.prefix):])
+			for more && known.Key() < key { // what the mirror has and etcd has no more
+				change.Rows = append(change.Rows, RowChange{Key: known.Key(), Old: known.Value().val})
+				more = known.Next()
+			}
+			var old row
+			if more && known.Key() == key {
+				old = known.Value()
+				more = known.Next()
+			}
+			if old.mod == kv.ModRevision {
+				continue
+			}
+			if val := s.decode(key, kv.Value); val != nil {
+				change.Rows = append(change.Rows, RowChange{Key: key, Old: old.val, New: val, Mod: kv.ModRevision})
+			}
+		}
+		if !resp.More {
+			break
+		}
+		from = string(append(bytes.Clone(resp.Kvs[len(resp.Kvs)-1].Key), 0))
+	}
+	for ; more; more = known.Next() {
+		change.Rows = append(change.Rows, RowChange{Key: known.Key(), Old: known.Value().val})
+	}
+	change.Rev = rev
+	s.apply(change)
+	return rev, nil
+}
+
+// applyEvents groups events by their revision, so that a transaction appears whole.
+func (s *Store) applyEvents(events []*clientv3.Event) {
+	for len(events) > 0 {
+		rev := events[0].Kv.ModRevision
+		c := Change{Rev: rev}
+		for len(events) > 0 && events[0].Kv.ModRevision == rev {
+			key := string(events[0].Kv.Key[len(s.prefix):])
+			rc := RowChange{Key: key, Mod: rev}
+			if old, ok := s.tree.byKey.Get(key); ok {
+				rc.Old = old.val
+			}
+			if events[0].Type == mvccpb.PUT {
+				if rc.New = s.decode(key, events[0].Kv.Value); rc.New == nil {
+					events = events[1:]
+					continue
+				}
+			}
+			c.Rows = append(c.Rows, rc)
+			events = events[1:]
+		}
+		s.apply(c)
+	}
+}
+
+// decode turns a value into its table's row; nil for keys of no table of ours (a newer Rollcall's), which
+// are passed over, and for values that do not parse, which are logged.
+func (s *Store) decode(key string, value []byte) any {
+	t, ok := s.schema.table(key)
+	if !ok {
+		return nil
+	}
+	val, err := t.decode(value)
+	if err != nil {
+		s.log.Error("a row cannot be read and is ignored", "key", key, "err", err)
+		return nil
+	}
+	return val
+}
+
+// apply takes in one revision: the rows, then the followers, then "applied". Only the mirror's goroutine
+// calls it.
+func (s *Store) apply(c Change) {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	s.mu.Lock()
+	s.snap = nil
+	for i := range c.Rows {
+		s.schema.set(s.tree, c.Rows[i])
+	}
+	s.rev = c.Rev
+	s.mu.Unlock()
+	if len(c.Rows) > 0 {
+		for _, f := range s.followers {
+			f(c)
+		}
+	}
+	s.advance(c.Rev)
+}
+
+// advance says that everything up to rev is applied, and wakes those who wait for it.
+func (s *Store) advance(rev int64) {
+	if rev <= s.applied.Load() {
+		return
+	}
+	s.mu.Lock()
+	if rev > s.rev { // a report of progress: nothing of ours changed in between
+		s.rev = rev
+		s.snap = nil
+	}
+	s.mu.Unlock()
+	s.applied.Store(rev)
+	s.waitMu.Lock()
+	for ch, want := range s.waiters {
+		if want <= rev {
+			delete(s.waiters, ch)
+			close(ch)
+		}
+	}
+	s.waitMu.Unlock()
+}
