@@ -103,6 +103,7 @@ func before(a, c *Namespace) int {
 // PutService adds a service or changes its settings. Its id, namespace, name and record types are for life.
 func (b *Batch) PutService(s Service) {
 	if n, ok := b.d.service.get(s.ID); ok {
+		s.Revision = max(s.Revision, n.service.Revision) // settings change, the count of registrations goes on
 		n.service = s
 		b.touch(n)
 		return
