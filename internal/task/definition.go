@@ -1,0 +1,139 @@
+package task
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// Definition is one revision of a family: what a task runs. Sent is the request as it came, given back
+// unchanged; the rest is what this package's readers need of it.
+type Definition struct {
+	Account, Region string
+	Family          string
+	Revision        int
+	Status          string
+	NetworkMode     string // awsvpc, bridge, host, none
+	Containers      []ContainerDefinition
+	Sent            json.RawMessage
+	Tags            map[string]string `json:",omitempty"`
+	Registered      time.Time
+	Deregistered    *time.Time `json:",omitempty"`
+}
+
+// Family counts a family's revisions; a number is never used again.
+type Family struct{ Last int }
+
+// ContainerDefinition is one container of a definition. Durations are whole seconds in ECS.
+type ContainerDefinition struct {
+	Name             string
+	Image            string
+	Essential        bool
+	EntryPoint       []string          `json:",omitempty"`
+	Command          []string          `json:",omitempty"`
+	Environment      map[string]string `json:",omitempty"`
+	WorkingDirectory string            `json:",omitempty"`
+	User             string            `json:",omitempty"`
+	Ports            []PortMapping     `json:",omitempty"`
+	HealthCheck      *HealthCheck      `json:",omitempty"`
+	DependsOn        []Dependency      `json:",omitempty"`
+	StopTimeout      time.Duration     // 30 s unless given
+}
+
+// PortMapping is a port that a container listens on.
+type PortMapping struct {
+	Name          string `json:",omitempty"`
+	ContainerPort int
+	HostPort      int // 0: chosen (bridge)
+	Protocol      string
+}
+
+// HealthCheck is a container's health check with its defaults filled in.
+type HealthCheck struct {
+	Command     []string // CMD or CMD-SHELL first
+	Interval    time.Duration
+	Timeout     time.Duration
+	Retries     int
+	StartPeriod time.Duration
+}
+
+// Dependency makes a container wait for another.
+type Dependency struct {
+	Container string
+	Condition string // START, COMPLETE, SUCCESS, HEALTHY
+}
+
+// ARN is the definition's ARN.
+func (d *Definition) ARN() string {
+	return DefinitionARN(Scope{d.Account, d.Region}, d.Family, d.Revision)
+}
+
+// DefinitionARN is the ARN of a family's revision.
+func DefinitionARN(sc Scope, family string, revision int) string {
+	return ecsARN(sc.Account, sc.Region, fmt.Sprintf("task-definition/%s:%d", family, revision))
+}
+
+// Container finds a container by its name.
+func (d *Definition) Container(name string) (*ContainerDefinition, bool) {
+	for i := range d.Containers {
+		if d.Containers[i].Name == name {
+			return &d.Containers[i], true
+		}
+	}
+	return nil, false
+}
+
+func definitionKey(sc Scope, family string, revision int) string {
+	return fmt.Sprintf("%s/%s/%09d", sc.Region, family, revision)
+}
+
+// RegisterDefinition writes the family's next revision; it fills in its number, status and time.
+func RegisterDefinition(tx *store.Tx, sc Scope, d Definition, now time.Time) *Definition {
+	key := sc.Region + "/" + d.Family
+	last := 0
+	if f, ok := families.Find(tx, key); ok {
+		last = f.Last
+	}
+	d.Account, d.Region, d.Revision, d.Status, d.Registered = sc.Account, sc.Region, last+1, Active, now
+	families.Put(tx, key, &Family{Last: d.Revision})
+	definitions.Put(tx, definitionKey(sc, d.Family, d.Revision), &d)
+	return &d
+}
+
+// GetDefinition finds a revision of a family; revision 0 is the latest active one.
+func GetDefinition(r store.Reader, sc Scope, family string, revision int) (*Definition, error) {
+	if revision > 0 {
+		if d, ok := definitions.Find(r, definitionKey(sc, family, revision)); ok {
+			return d, nil
+		}
+		return nil, definitionNotFound()
+	}
+	var latest *Definition
+	definitions.Scan(r, sc.Region+"/"+family+"/", "", func(_ string, d *Definition) bool {
+		if d.Status == Active {
+			latest = d
+		}
+		return true
+	})
+	if latest == nil {
+		return nil, definitionNotFound()
+	}
+	return latest, nil
+}
+
+func definitionNotFound() error {
+	return fault.New(fault.NotFound, "task definition", "Unable to describe task definition.")
+}
+
+// ScanDefinitions calls fn with the region's definitions by family and revision; only those of a family
+// unless family is empty.
+func ScanDefinitions(r store.Reader, sc Scope, family string, fn func(*Definition) bool) {
+	under := sc.Region + "/"
+	if family != "" {
+		under += family + "/"
+	}
+	definitions.Scan(r, under, "", func(_ string, d *Definition) bool { return fn(d) })
+}

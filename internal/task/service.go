@@ -1,0 +1,158 @@
+package task
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// Service keeps a desired number of tasks of a definition running.
+type Service struct {
+	Account, Region string
+	Cluster         string
+	Name            string
+	Status          string
+	DesiredCount    int
+	// MinimumHealthy and Maximum bound a rollout, in percent of DesiredCount.
+	MinimumHealthy int
+	Maximum        int
+	// GracePeriod is how long after RUNNING an unhealthy task is left alone.
+	GracePeriod time.Duration
+	// Deployments are the revisions that tasks are running of: the wanted one first, then older ones that
+	// still have tasks.
+	Deployments []Deployment
+	// Sent is the CreateService request with later updates laid over it, for what this package does not
+	// interpret and a client reads back.
+	Sent    json.RawMessage
+	Created time.Time
+	Deleted *time.Time        `json:",omitempty"`
+	Tags    map[string]string `json:",omitempty"`
+}
+
+// Deployment is one revision of a service's settings on its way to be what runs.
+type Deployment struct {
+	ID         string // ecs-svc/n
+	Family     string
+	Revision   int
+	Network    *Network   `json:",omitempty"`
+	Registries []Registry `json:",omitempty"`
+	Rollout    Rollout
+	Reason     string
+	// FailedTasks counts the failures in a row; RetryAt is when the next task may be started.
+	FailedTasks int
+	RetryAt     time.Time `json:",omitzero"`
+	Created     time.Time
+	Updated     time.Time
+}
+
+// Rollout is the state of a deployment.
+type Rollout string
+
+// The rollout states.
+const (
+	InProgress Rollout = "IN_PROGRESS"
+	Completed  Rollout = "COMPLETED"
+	Failed     Rollout = "FAILED"
+)
+
+// NewDeploymentID is "ecs-svc/" and a positive decimal of up to 19 digits.
+func NewDeploymentID() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return "ecs-svc/" + strconv.FormatUint(binary.BigEndian.Uint64(b[:])>>1|1<<60, 10)
+}
+
+// ARN is the service's ARN.
+func (s *Service) ARN() string { return ecsARN(s.Account, s.Region, "service/"+s.Cluster+"/"+s.Name) }
+
+// Primary is the deployment that is wanted.
+func (s *Service) Primary() *Deployment { return &s.Deployments[0] }
+
+// Scope is the partition the service lives in.
+func (s *Service) Scope() Scope { return Scope{s.Account, s.Region} }
+
+// Key is the key loops mark the service by.
+func (s *Service) Key() string { return s.key() }
+
+func (s *Service) key() string { return s.Region + "/" + s.Cluster + "/" + s.Name }
+
+// ServiceKey is the key of the service that a task belongs to.
+func (t *Task) ServiceKey() string { return t.Region + "/" + t.Cluster + "/" + t.Service }
+
+// FindServiceByKey reads a service by the key of its row, as loops mark it.
+func FindServiceByKey(r store.Reader, key string) (*Service, bool) { return services.Find(r, key) }
+
+// FindService finds a service, also one that is being deleted or was.
+func FindService(r store.Reader, sc Scope, cluster, name string) (*Service, bool) {
+	return services.Find(r, sc.Region+"/"+cluster+"/"+name)
+}
+
+// GetService finds a service that can be written to.
+func GetService(r store.Reader, sc Scope, cluster, name string) (*Service, error) {
+	svc, ok := FindService(r, sc, cluster, name)
+	switch {
+	case !ok:
+		return nil, fault.New(fault.NotFound, "service", "Service not found.")
+	case svc.Status != Active:
+		return nil, fault.New(fault.NotActive, "service", "Service was not ACTIVE.")
+	}
+	return svc, nil
+}
+
+// PutService writes a service's row.
+func PutService(tx *store.Tx, svc Service) { services.Put(tx, svc.key(), &svc) }
+
+// ScanServices calls fn with a cluster's services behind the name after, by name.
+func ScanServices(r store.Reader, sc Scope, cluster, after string, fn func(*Service) bool) {
+	under := sc.Region + "/" + cluster + "/"
+	if after != "" {
+		after = under + after
+	}
+	services.Scan(r, under, after, func(_ string, s *Service) bool { return fn(s) })
+}
+
+// InactiveRetention is how long a deleted service can still be described.
+const InactiveRetention = time.Hour
+
+// ReapServices deletes up to limit services, with their events, that have been inactive for the retention.
+func ReapServices(tx *store.Tx, now time.Time, limit int) (more bool) {
+	n := 0
+	services.Scan(tx.Snapshot(), "", "", func(key string, s *Service) bool {
+		if s.Status != Inactive || s.Deleted == nil || now.Sub(*s.Deleted) < InactiveRetention {
+			return true
+		}
+		if more = n == limit; more {
+			return false
+		}
+		n++
+		if current, ok := services.Find(tx, key); ok && current.Status == Inactive {
+			services.Delete(tx, key)
+			events.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *Event) bool { events.Delete(tx, k); return true })
+		}
+		return true
+	})
+	return more
+}
+
+// Counts are a service's or deployment's tasks by what they are doing.
+type Counts struct{ Pending, Running int }
+
+// Count counts tasks: those of one deployment unless deployment is empty.
+func Count(ts []*Task, deployment string) Counts {
+	var c Counts
+	for _, t := range ts {
+		switch {
+		case deployment != "" && t.Deployment != deployment:
+		case t.Observed.State == Running && t.Desired == DesiredRunning:
+			c.Running++
+		case t.Observed.State < Running && t.Desired == DesiredRunning:
+			c.Pending++
+		}
+	}
+	return c
+}

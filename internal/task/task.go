@@ -1,0 +1,320 @@
+// Package task is the domain of ECS: clusters, task definitions, services and the tasks that run for them.
+//
+// Rows are where the loops, the agents and the API meet; none calls another. Of a task's row each part has
+// its writer: what is wanted ([Task.Desired]) moves once, from RUNNING to STOPPED, and the first reason
+// stays; where it runs ([Task.Node]) is placement's; what is seen ([Task.Observed]) is the agent's of that
+// node; its entry in service discovery ([Task.Registration]) is the register loop's.
+//
+// task knows states, revisions and counts. It does not know the wire, nor how a container is run. The facts
+// come from the Amazon ECS API Reference and Developer Guide.
+package task
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/netip"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// Scope is the account and region whose partition a call works in.
+type Scope struct {
+	Account string
+	Region  string
+}
+
+// The tables. Ids begin with the region, so that a region is one range of keys.
+var (
+	clusters    = store.NewTable[Cluster]("cluster", "task/cluster/")               // region/name
+	definitions = store.NewTable[Definition]("task definition", "task/definition/") // region/family/revision
+	families    = store.NewTable[Family]("family", "task/family/")                  // region/family
+	services    = store.NewTable[Service]("service", "task/service/")               // region/cluster/name
+	tasks       = store.NewTable[Task]("task", "task/task/")                        // region/cluster/id
+	events      = store.NewTable[Event]("event", "task/event/")                     // region/cluster/service/time
+	nodes       = store.NewTable[Node]("node", "task/node/")                        // name
+
+	tasksByService = store.NewIndex(tasks, "service", func(_ string, t *Task) string {
+		if t.Service == "" {
+			return ""
+		}
+		return t.Region + "/" + t.Cluster + "/" + t.Service
+	})
+	tasksByNode = store.NewIndex(tasks, "node", func(_ string, t *Task) string { return t.Node })
+)
+
+// Schema lists the tables for store.Open.
+func Schema() []store.Schema {
+	return []store.Schema{clusters, definitions, families, services, tasks, events, nodes}
+}
+
+// State is how far a task has come. It only grows; of two reports the larger is the later.
+type State int
+
+// The states of a task, in order (ECS Developer Guide, "Task lifecycle"). Gaps leave room.
+const (
+	Provisioning   State = 10
+	Pending        State = 20
+	Activating     State = 30 // containers started; service discovery takes it in
+	Running        State = 40
+	Deactivating   State = 50 // stop decided; service discovery lets it go
+	Stopping       State = 60 // containers are told to stop
+	Deprovisioning State = 70
+	Stopped        State = 80
+)
+
+var stateNames = map[State]string{
+	Provisioning: "PROVISIONING", Pending: "PENDING", Activating: "ACTIVATING", Running: "RUNNING",
+	Deactivating: "DEACTIVATING", Stopping: "STOPPING", Deprovisioning: "DEPROVISIONING", Stopped: "STOPPED",
+}
+
+// String is the state as ECS spells it.
+func (s State) String() string { return stateNames[s] }
+
+// The desired statuses.
+const (
+	DesiredRunning = "RUNNING"
+	DesiredStopped = "STOPPED"
+)
+
+// Health of a container or task, as ECS spells it.
+type Health string
+
+// The verdicts: UNKNOWN until a health check has spoken, or where there is none.
+const (
+	HealthUnknown   Health = "UNKNOWN"
+	HealthHealthy   Health = "HEALTHY"
+	HealthUnhealthy Health = "UNHEALTHY"
+)
+
+// The stop codes.
+const (
+	TaskFailedToStart         = "TaskFailedToStart"
+	EssentialContainerExited  = "EssentialContainerExited"
+	UserInitiated             = "UserInitiated"
+	ServiceSchedulerInitiated = "ServiceSchedulerInitiated"
+)
+
+// Task is one running copy of a definition.
+type Task struct {
+	Account, Region string
+	Cluster         string
+	ID              string // 32 hex digits
+	Service         string `json:",omitempty"` // of the cluster; empty for standalone tasks
+	Deployment      string `json:",omitempty"` // of the service: ecs-svc/n
+	Family          string
+	Revision        int
+	Network         *Network   `json:",omitempty"`
+	Registries      []Registry `json:",omitempty"`
+	Created         time.Time
+
+	// What is wanted. Stop is the only writer after creation.
+	Desired       string
+	StopCode      string     `json:",omitempty"`
+	StoppedReason string     `json:",omitempty"`
+	StoppingAt    *time.Time `json:",omitempty"`
+
+	Node         string       `json:",omitempty"` // placement's
+	Registration Registration // the register loop's
+	Observed     Observed     // the agent's
+	// Counted says that the service's failures take this task's end into account: the rollout loop's.
+	Counted bool `json:",omitempty"`
+	Version int64
+}
+
+// Registration is a task's entry in service discovery.
+type Registration string
+
+// The registrations, in order. Each change is one transaction with the instance's own row.
+const (
+	Unregistered Registration = ""
+	Registered   Registration = "REGISTERED"
+	Draining     Registration = "DRAINING" // in no answer any more; clients may still hold its address
+	Released     Registration = "RELEASED" // deregistered: it may be told to stop
+)
+
+// Observed is what the task's node has seen of it.
+type Observed struct {
+	State      State
+	Containers []Container `json:",omitempty"`
+	Address    netip.Addr  `json:",omitzero"` // its own (awsvpc), or the host's
+	Health     Health
+	StartedAt  *time.Time `json:",omitempty"` // entered RUNNING
+	EndedAt    *time.Time `json:",omitempty"` // all containers down
+	StoppedAt  *time.Time `json:",omitempty"`
+	// HealthySince is when the task last turned healthy (or RUNNING, without a health check).
+	HealthySince *time.Time `json:",omitempty"`
+}
+
+// Container is what is seen of one container of a task.
+type Container struct {
+	ID        string // the last part of its ARN
+	Name      string
+	Status    string // PENDING, RUNNING, STOPPED
+	RuntimeID string `json:",omitempty"`
+	ExitCode  *int   `json:",omitempty"`
+	Reason    string `json:",omitempty"`
+	Health    Health
+	Bindings  []Binding `json:",omitempty"`
+}
+
+// Binding is a port of a container and the host's port that leads to it.
+type Binding struct {
+	HostIP        string
+	ContainerPort int
+	HostPort      int
+	Protocol      string
+}
+
+// Network is an awsvpc configuration.
+type Network struct {
+	Subnets        []string
+	SecurityGroups []string `json:",omitempty"`
+	AssignPublicIP string   `json:",omitempty"`
+}
+
+// Registry ties a service to one in Cloud Map.
+type Registry struct {
+	ARN           string
+	ServiceID     string // the last part of the ARN
+	Port          int    `json:",omitempty"`
+	ContainerName string `json:",omitempty"`
+	ContainerPort int    `json:",omitempty"`
+}
+
+// ARN is the task's ARN.
+func (t *Task) ARN() string {
+	return ecsARN(t.Account, t.Region, "task/"+t.Cluster+"/"+t.ID)
+}
+
+// Group is what the task counts as for placement.
+func (t *Task) Group() string {
+	if t.Service != "" {
+		return "service:" + t.Service
+	}
+	return "family:" + t.Family
+}
+
+// Live tasks are wanted and have not ended.
+func (t *Task) Live() bool { return t.Desired == DesiredRunning && t.Observed.State < Deactivating }
+
+// Serving reports whether the task counts as a healthy running one: in state RUNNING, in the answers where
+// it has a registry, and healthy where it has a health check.
+func (t *Task) Serving() bool {
+	return t.Live() && t.Observed.State == Running && t.Observed.HealthySince != nil &&
+		(len(t.Registries) == 0 || t.Registration == Registered)
+}
+
+// key of the task's row.
+func (t *Task) key() string { return t.Region + "/" + t.Cluster + "/" + t.ID }
+
+// NewID is a task id.
+func NewID() string {
+	b := make([]byte, 16)
+	rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}
+
+// CreateTask writes a new task's row.
+func CreateTask(tx *store.Tx, t Task) {
+	t.Desired, t.Version = DesiredRunning, 1
+	tasks.Put(tx, t.key(), &t)
+}
+
+// Stop decides that a task shall end. Only the first decision counts; false says that there was one.
+func Stop(tx *store.Tx, sc Scope, cluster, id, code, reason string, now time.Time) (*Task, bool, error) {
+	old, err := GetTask(tx, sc, cluster, id)
+	if err != nil {
+		return nil, false, err
+	}
+	if old.Desired == DesiredStopped {
+		return old, false, nil
+	}
+	t := *old
+	t.Desired, t.StopCode, t.StoppedReason, t.StoppingAt = DesiredStopped, code, reason, &now
+	t.Version++
+	tasks.Put(tx, t.key(), &t)
+	return &t, true, nil
+}
+
+// UpdateTask changes a task's row; do returns false when there is nothing to change.
+func UpdateTask(tx *store.Tx, sc Scope, cluster, id string, do func(*Task) bool) error {
+	old, err := GetTask(tx, sc, cluster, id)
+	if err != nil {
+		return err
+	}
+	t := *old
+	if do(&t) {
+		t.Version++
+		tasks.Put(tx, t.key(), &t)
+	}
+	return nil
+}
+
+// GetTask finds a task by its id.
+func GetTask(r store.Reader, sc Scope, cluster, id string) (*Task, error) {
+	t, ok := tasks.Find(r, sc.Region+"/"+cluster+"/"+id)
+	if !ok {
+		return nil, fault.New(fault.NotFound, "task", "The referenced task was not found.")
+	}
+	return t, nil
+}
+
+// ScanTasks calls fn with a cluster's tasks behind the id after, in the order of their ids.
+func ScanTasks(r store.Reader, sc Scope, cluster, after string, fn func(*Task) bool) {
+	under := sc.Region + "/" + cluster + "/"
+	if after != "" {
+		after = under + after
+	}
+	tasks.Scan(r, under, after, func(_ string, t *Task) bool { return fn(t) })
+}
+
+// TasksOf are the tasks of a service, those that stopped not long ago among them.
+func TasksOf(r store.Reader, sc Scope, cluster, service string) []*Task {
+	var ts []*Task
+	tasksByService.Scan(r, sc.Region+"/"+cluster+"/"+service, func(_ string, t *Task) bool {
+		ts = append(ts, t)
+		return true
+	})
+	return ts
+}
+
+// TasksOn are the tasks placed on a node; "" gives none.
+func TasksOn(r store.Reader, node string) []*Task {
+	var ts []*Task
+	tasksByNode.Scan(r, node, func(_ string, t *Task) bool { ts = append(ts, t); return true })
+	return ts
+}
+
+// FindByKey reads a task by the key of its row, as loops mark it.
+func FindByKey(r store.Reader, key string) (*Task, bool) { return tasks.Find(r, key) }
+
+// Key is the key loops mark the task by.
+func (t *Task) Key() string { return t.key() }
+
+// Scope is the partition the task lives in.
+func (t *Task) Scope() Scope { return Scope{t.Account, t.Region} }
+
+// StoppedRetention is how long a stopped task can still be described.
+const StoppedRetention = time.Hour
+
+// ReapTasks deletes up to limit tasks that stopped before the retention began, and says whether more are
+// left to delete.
+func ReapTasks(tx *store.Tx, now time.Time, limit int) (more bool) {
+	var doomed []string
+	tasks.Scan(tx.Snapshot(), "", "", func(key string, t *Task) bool {
+		if t.Observed.State != Stopped || t.Observed.StoppedAt == nil || now.Sub(*t.Observed.StoppedAt) < StoppedRetention {
+			return true
+		}
+		if more = len(doomed) == limit; more {
+			return false
+		}
+		doomed = append(doomed, key)
+		return true
+	})
+	for _, key := range doomed {
+		tasks.Delete(tx, key)
+	}
+	return more
+}
