@@ -29,8 +29,8 @@
 // The client may be exchanged at any time: ask [Server.Client] for each use. Watches and lease keep-alives of
 // the old client end (their channels close). After an exchange list again and apply the difference.
 //
-// Importing etcd registers net/http/pprof on http.DefaultServeMux (through go.etcd.io/etcd/pkg/v3/debugutil),
-// so nothing in this program may serve that mux.
+// Importing etcd registers net/http/pprof and expvar on http.DefaultServeMux, so nothing in this program may
+// serve that mux.
 //
 // The package knows etcd and the file system. It does not know keys, rows or AWS.
 package etcd
@@ -58,7 +58,7 @@ const MaxTxnOps = 10_000
 // etcd authors suggest ("System limits", etcd.io).
 const DefaultQuotaBytes int64 = 8 << 30
 
-// Restarts of a failed engine are this far apart; the distance doubles from the first to the second.
+// A failed engine is started again after minRestartDelay; each failed start doubles the delay.
 const (
 	minRestartDelay = 250 * time.Millisecond
 	maxRestartDelay = 15 * time.Second
@@ -105,7 +105,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, changed: make(chan struct{}), done: make(chan struct{})}
 	if len(cfg.Endpoints) > 0 {
-		return s, s.dial(ctx)
+		if err := s.dial(ctx); err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
@@ -118,7 +121,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if s.lock, err = lockFolder(dir); err != nil {
 		return nil, err
 	}
-	eng, err := s.startEngine(ctx)
+	eng, err := s.startEngine(ctx, false)
 	if err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
@@ -192,13 +195,15 @@ func (s *Server) supervise(ctx context.Context, eng *engine) {
 	defer close(s.done)
 	for {
 		cause := eng.serve(ctx)
-		s.exchange(nil, cause)
-		eng.retire()
-		if ctx.Err() != nil {
-			return
+		if cause == nil {
+			cause = unavailable(errStopped, "the store is closed")
 		}
-		s.log.Error("the embedded etcd failed and will be started again", "error", cause, "dir", s.cfg.Dir)
-		if eng = s.restart(ctx); eng == nil {
+		s.exchange(nil, cause)
+		if ctx.Err() == nil {
+			s.log.Error("the embedded etcd stopped and will be started again", "error", cause, "dir", s.cfg.Dir)
+		}
+		eng.retire()
+		if eng = s.restart(ctx, errors.Is(cause, errDefrag)); eng == nil {
 			return
 		}
 		s.exchange(eng, nil)
@@ -206,9 +211,9 @@ func (s *Server) supervise(ctx context.Context, eng *engine) {
 	}
 }
 
-// restart tries until an engine runs; nil when ctx ends before.
-func (s *Server) restart(ctx context.Context) *engine {
-	for delay := minRestartDelay; ; delay = min(2*delay, maxRestartDelay) {
+// restart tries until an engine runs; nil when ctx ends before. full is for startEngine.
+func (s *Server) restart(ctx context.Context, full bool) *engine {
+	for delay := minRestartDelay; ; delay = min(2*delay, maxRestartDelay) { // also the first time, so that no failure spins
 		select {
 		case <-ctx.Done():
 			return nil
@@ -217,7 +222,7 @@ func (s *Server) restart(ctx context.Context) *engine {
 		if err := awaitSpace(ctx, s.cfg.Dir, func(err error) { s.exchange(nil, err) }); err != nil {
 			return nil
 		}
-		eng, err := s.startEngine(ctx)
+		eng, err := s.startEngine(ctx, full)
 		if err == nil {
 			return eng
 		}

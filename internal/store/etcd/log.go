@@ -9,20 +9,27 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// expected are warnings that etcd gives for what is on purpose here: no listener at all.
+// expected are warnings and errors that etcd gives for what is on purpose or without meaning here: no listener at
+// all, no peers to authenticate to, and the storage version of a folder that has no snapshot yet.
 var expected = map[string]bool{
-	"Running http and grpc server on single port. This is not recommended for production.": true,
-	"simple token is not cryptographically signed":                                         true,
+	"Running http and grpc server on single port. This is not recommended for production.":             true,
+	"simple token is not cryptographically signed":                                                     true,
+	"Failed to detect schema version":                                                                  true,
+	"failed to update storage version":                                                                 true,
+	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
 }
 
 // core is a zapcore.Core that writes etcd's log to slog. etcd's informational lines are this program's debug
 // lines, and etcd's debug lines lie one step below.
 type core struct {
 	handler slog.Handler
+	quiet   func() bool // nothing said from now on is news
 }
 
-func newCore(log *slog.Logger) zapcore.Core {
-	return core{log.With("component", "etcd").Handler()}
+// newCore makes a core for one engine or client. Once quiet returns true, warnings are chatter too: a server that
+// is being stopped complains about much.
+func newCore(log *slog.Logger, quiet func() bool) zapcore.Core {
+	return core{log.With("component", "etcd").Handler(), quiet}
 }
 
 func levelOf(l zapcore.Level) slog.Level {
@@ -45,7 +52,7 @@ func (c core) Enabled(l zapcore.Level) bool {
 
 // With is part of zapcore.Core.
 func (c core) With(fields []zapcore.Field) zapcore.Core {
-	return core{c.handler.WithAttrs(attrs(fields))}
+	return core{c.handler.WithAttrs(attrs(fields)), c.quiet}
 }
 
 // Check is part of zapcore.Core.
@@ -59,7 +66,7 @@ func (c core) Check(ent zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checke
 // Write is part of zapcore.Core.
 func (c core) Write(ent zapcore.Entry, fields []zapcore.Field) error {
 	level := levelOf(ent.Level)
-	if level == slog.LevelWarn && expected[ent.Message] {
+	if level > slog.LevelDebug && (expected[ent.Message] || c.quiet()) {
 		level = slog.LevelDebug
 	}
 	ctx := context.Background()
