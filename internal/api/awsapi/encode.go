@@ -1,0 +1,213 @@
+package awsapi
+
+import (
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Append appends the JSON of *v to dst. v is a pointer to a struct, usually an Input or Output of an SDK
+// client; a nil pointer is {}. The members of a map come in the order of their keys, so that equal values
+// give equal bytes. Members of interface type (unions, documents) are left out.
+func (n Naming) Append(dst []byte, v any) []byte {
+	p := reflect.ValueOf(v)
+	if p.IsNil() {
+		return append(dst, "{}"...)
+	}
+	return codecOf(p.Type().Elem(), n).append(dst, p.Elem())
+}
+
+func (s *structure) append(dst []byte, v reflect.Value) []byte {
+	dst = append(dst, '{')
+	start := len(dst)
+	dst = s.appendMembers(dst, v)
+	if len(dst) > start {
+		dst = dst[:len(dst)-1] // the last comma
+	}
+	return append(dst, '}')
+}
+
+// appendMembers writes the members that are there, each followed by a comma.
+func (s *structure) appendMembers(dst []byte, v reflect.Value) []byte {
+	for i := range s.members {
+		m := &s.members[i]
+		f := v.Field(m.index)
+		if m.codec.absent != nil && m.codec.absent(f) {
+			continue
+		}
+		dst = append(dst, m.key...)
+		dst = m.codec.append(dst, f)
+		dst = append(dst, ',')
+	}
+	return dst
+}
+
+func appendPointer(elem *codec) func([]byte, reflect.Value) []byte {
+	return func(dst []byte, v reflect.Value) []byte {
+		if v.IsNil() {
+			return appendNull(dst, v)
+		}
+		return elem.append(dst, v.Elem())
+	}
+}
+
+func appendList(elem *codec) func([]byte, reflect.Value) []byte {
+	return func(dst []byte, v reflect.Value) []byte {
+		dst = append(dst, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = elem.append(dst, v.Index(i))
+		}
+		return append(dst, ']')
+	}
+}
+
+func appendMap(t reflect.Type, elem *codec) func([]byte, reflect.Value) []byte {
+	if t == reflect.TypeFor[map[string]string]() {
+		return appendStringMap
+	}
+	return func(dst []byte, v reflect.Value) []byte {
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int {
+			if a.String() < b.String() {
+				return -1
+			}
+			return 1
+		})
+		dst = append(dst, '{')
+		for i, key := range keys {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(appendString(dst, key.String()), ':')
+			dst = elem.append(dst, v.MapIndex(key))
+		}
+		return append(dst, '}')
+	}
+}
+
+// appendStringMap is appendMap without its allocations, for the attributes of instances, which
+// DiscoverInstances writes by the hundred.
+func appendStringMap(dst []byte, v reflect.Value) []byte {
+	var m map[string]string
+	if v.CanAddr() {
+		m = *v.Addr().Interface().(*map[string]string)
+	} else {
+		m = v.Interface().(map[string]string)
+	}
+	var few [32]string // an instance has at most 30 attributes
+	keys := few[:0]
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	dst = append(dst, '{')
+	for i, key := range keys {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, key), ':')
+		dst = appendString(dst, m[key])
+	}
+	return append(dst, '}')
+}
+
+func appendStringValue(dst []byte, v reflect.Value) []byte { return appendString(dst, v.String()) }
+
+func appendBool(dst []byte, v reflect.Value) []byte { return strconv.AppendBool(dst, v.Bool()) }
+
+func appendInt(dst []byte, v reflect.Value) []byte { return strconv.AppendInt(dst, v.Int(), 10) }
+
+// appendFloat writes the shortest digits that give the number back. JSON has no infinities and no NaN,
+// and no member means one: they become 0.
+func appendFloat(dst []byte, v reflect.Value) []byte {
+	f := v.Float()
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		f = 0
+	}
+	return strconv.AppendFloat(dst, f, 'g', -1, v.Type().Bits())
+}
+
+func appendRaw(dst []byte, v reflect.Value) []byte {
+	if v.Len() == 0 {
+		return appendNull(dst, v)
+	}
+	return append(dst, v.Bytes()...)
+}
+
+func appendNull(dst []byte, _ reflect.Value) []byte { return append(dst, "null"...) }
+
+// appendTime writes seconds since the epoch with up to three decimals: 1587055860.121.
+func appendTime(dst []byte, v reflect.Value) []byte {
+	var t time.Time
+	if v.CanAddr() {
+		t = *v.Addr().Interface().(*time.Time)
+	} else {
+		t = v.Interface().(time.Time)
+	}
+	ms := t.UnixMilli()
+	if ms < 0 {
+		dst = append(dst, '-')
+		ms = -ms
+	}
+	dst = strconv.AppendInt(dst, ms/1000, 10)
+	if frac := ms % 1000; frac != 0 {
+		dst = append(dst, '.', byte('0'+frac/100), byte('0'+frac/10%10), byte('0'+frac%10))
+		for dst[len(dst)-1] == '0' {
+			dst = dst[:len(dst)-1]
+		}
+	}
+	return dst
+}
+
+// appendString writes s as a JSON string (RFC 8259, section 7). What is not UTF-8 becomes U+FFFD, since
+// JSON cannot carry it.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	plain := 0 // s[plain:i] needs no change
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		size := 1
+		if c >= utf8.RuneSelf {
+			var r rune
+			if r, size = utf8.DecodeRuneInString(s[i:]); r != utf8.RuneError || size > 1 {
+				i += size
+				continue
+			}
+		}
+		dst = append(dst, s[plain:i]...)
+		dst = appendEscaped(dst, c)
+		i += size
+		plain = i
+	}
+	dst = append(dst, s[plain:]...)
+	return append(dst, '"')
+}
+
+// appendEscaped writes a byte that cannot stand in a JSON string for itself.
+func appendEscaped(dst []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch {
+	case c == '"' || c == '\\':
+		return append(dst, '\\', c)
+	case c == '\n':
+		return append(dst, `\n`...)
+	case c == '\r':
+		return append(dst, `\r`...)
+	case c == '\t':
+		return append(dst, `\t`...)
+	case c < ' ':
+		return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+	default:
+		return append(dst, "\ufffd"...)
+	}
+}
