@@ -1,0 +1,49 @@
+// Package reap deletes what has been kept long enough: finished operations, stopped tasks and deleted
+// services.
+package reap
+
+import (
+	"context"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// every is how often the loop looks; batch is how many rows one transaction deletes.
+const (
+	every = time.Minute
+	batch = 500
+)
+
+// Run reaps until ctx ends. A pass that fails, because etcd is out of reach, is left to the next.
+func Run(ctx context.Context, db *store.Store) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		Pass(ctx, db, time.Now())
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Pass deletes everything whose time has come.
+func Pass(ctx context.Context, db *store.Store, now time.Time) {
+	reapers := []func(*store.Tx) bool{
+		func(tx *store.Tx) bool { return task.ReapTasks(tx, now, batch) },
+		func(tx *store.Tx) bool { return task.ReapServices(tx, now, batch) },
+		func(tx *store.Tx) bool { return registry.ReapTokens(tx, now, batch) },
+	}
+	for _, region := range registry.Regions(db.Snapshot()) {
+		reapers = append(reapers, func(tx *store.Tx) bool { return registry.ReapOperations(tx, region, now, batch) })
+	}
+	for _, reap := range reapers {
+		for more, err := true, error(nil); more && err == nil; {
+			more, err = store.Update(ctx, db, func(tx *store.Tx) (bool, error) { return reap(tx), nil })
+		}
+	}
+}

@@ -1,0 +1,264 @@
+// Package register keeps service discovery equal to what the tasks do: a task that runs becomes an instance
+// of its Cloud Map service, its health becomes the instance's, and a task that shall stop leaves the answers
+// before it is told to.
+//
+// A task's [task.Registration] and the instance's row change in one transaction, so neither is ever there
+// without the other: no zombie registrations. What to do is [Next]'s to decide, a pure function.
+package register
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/control/loop"
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// Move is the next change of a task's registration.
+type Move int
+
+// The moves.
+const (
+	Nothing    Move = iota
+	Register        // add the instance
+	Health          // tell the instance how the task is
+	Drain           // take it out of the answers, and begin to wait
+	Deregister      // remove it; the task may be told to stop
+)
+
+// Next decides the next move of a task with registries. drained says that no client that honours TTLs
+// holds the address any more.
+func Next(t *task.Task, drained bool) Move {
+	stop := t.Desired == task.DesiredStopped || t.Observed.State >= task.Stopping
+	switch t.Registration {
+	case task.Unregistered:
+		switch {
+		case stop:
+			return Deregister // nothing is there: it may stop at once
+		case t.Observed.State >= task.Activating:
+			return Register
+		}
+	case task.Registered:
+		switch {
+		case stop && gone(t):
+			return Deregister // nobody answers at the address: the sooner the better
+		case stop:
+			return Drain
+		}
+		return Health
+	case task.Draining:
+		if drained || gone(t) {
+			return Deregister
+		}
+	}
+	return Nothing
+}
+
+// gone reports whether the task ended of itself: what it was registered for does not answer any more.
+func gone(t *task.Task) bool {
+	return t.Observed.EndedAt != nil || t.StopCode == task.EssentialContainerExited || t.StopCode == task.TaskFailedToStart
+}
+
+// register is the loop's state.
+type register struct {
+	db   *store.Store
+	zone string
+	cap  time.Duration
+
+	mu     sync.Mutex
+	drains map[string]time.Time // task key -> when its last answer has expired, by the monotonic clock
+}
+
+// New makes the loop and marks tasks with registries as they change. zone is the availability zone that
+// instances carry; drainCap bounds how long a task waits for its answers to expire.
+func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration) *loop.Loop {
+	r := &register{db: db, zone: zone, cap: drainCap, drains: map[string]time.Time{}}
+	l := loop.New("register", 16, log, r.reconcile)
+	db.Follow(func(c store.Change) {
+		for _, row := range c.Rows {
+			if t, ok := row.New.(*task.Task); ok && len(t.Registries) > 0 && t.Registration != task.Released {
+				l.Mark(t.Key())
+			}
+		}
+	})
+	return l
+}
+
+// reconcile makes a task's next move.
+func (r *register) reconcile(ctx context.Context, key string) (time.Duration, error) {
+	t, ok := task.FindByKey(r.db.Snapshot(), key)
+	if !ok || len(t.Registries) == 0 {
+		return 0, nil
+	}
+	wait := r.remaining(t)
+	_, err := store.Update(ctx, r.db, func(tx *store.Tx) (struct{}, error) {
+		t, ok := task.FindByKey(tx, key)
+		if !ok {
+			return struct{}{}, nil
+		}
+		return struct{}{}, r.move(tx, t, Next(t, wait <= 0), time.Now())
+	})
+	if err != nil {
+		return 0, err
+	}
+	if t.Registration == task.Draining && wait > 0 {
+		return wait, nil
+	}
+	r.forget(t)
+	return 0, nil
+}
+
+// remaining is how long a draining task still waits. The wait is counted by this process from the moment
+// it first sees the task draining, so after a restart it begins anew: longer, never shorter.
+func (r *register) remaining(t *task.Task) time.Duration {
+	if t.Registration != task.Draining {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	until, ok := r.drains[t.Key()]
+	if !ok {
+		var ttl time.Duration
+		sc := registry.Scope(t.Scope())
+		for _, reg := range t.Registries {
+			if svc, err := registry.GetService(r.db.Snapshot(), sc, reg.ServiceID); err == nil {
+				ttl = max(ttl, svc.MaxTTL())
+			}
+		}
+		until = time.Now().Add(min(ttl, r.cap))
+		r.drains[t.Key()] = until
+	}
+	return time.Until(until)
+}
+
+func (r *register) forget(t *task.Task) {
+	if t.Registration == task.Draining || t.Registration == task.Released {
+		r.mu.Lock()
+		delete(r.drains, t.Key())
+		r.mu.Unlock()
+	}
+}
+
+// move writes one move: the instances' rows and the task's.
+func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error {
+	sc := registry.Scope(t.Scope())
+	var next task.Registration
+	for _, reg := range t.Registries {
+		var err error
+		switch m {
+		case Nothing:
+			return nil
+		case Register:
+			next = task.Registered
+			err = r.register(tx, sc, t, reg, now)
+		case Health:
+			err = setHealth(tx, sc, t, reg)
+			next = task.Registered
+		case Drain:
+			next = task.Draining
+			err = ignoreMissing(registry.Drain(tx, sc, reg.ServiceID, t.ID))
+		case Deregister:
+			next = task.Released
+			if t.Registration != task.Unregistered {
+				_, err = registry.DeregisterInstance(tx, sc, reg.ServiceID, t.ID, now)
+				err = ignoreMissing(err)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return task.UpdateTask(tx, t.Scope(), t.Cluster, t.ID, func(t *task.Task) bool {
+		// register may have stopped the task instead, when its instance was refused
+		if t.Registration == next || (next == task.Registered && t.Desired == task.DesiredStopped) {
+			return false
+		}
+		t.Registration = next
+		return true
+	})
+}
+
+// register adds a task's instance. A registry that refuses it (its Cloud Map service is gone, or wants an
+// address the task has not) stops the task with the reason: it can never be found.
+func (r *register) register(tx *store.Tx, sc registry.Scope, t *task.Task, reg task.Registry, now time.Time) error {
+	spec := registry.InstanceSpec{ServiceID: reg.ServiceID, ID: t.ID, Attributes: r.attributes(t, reg), Unready: t.Checked}
+	if svc, err := registry.GetService(tx, sc, reg.ServiceID); err == nil && svc.CustomHealth {
+		spec.Attributes[registry.AttrInitHealth] = string(health(t))
+	}
+	op, err := registry.RegisterInstance(tx, sc, spec, now)
+	if err == nil && op.ErrorCode != "" {
+		err = fault.New(fault.Invalid, "instance", "%s", op.ErrorMessage)
+	}
+	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
+		reason := fmt.Sprintf("ResourceInitializationError: the task cannot be registered in %s: %v", reg.ServiceID, err)
+		_, _, err := task.Stop(tx, t.Scope(), t.Cluster, t.ID, task.TaskFailedToStart, reason, now)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	return setHealth(tx, sc, t, reg)
+}
+
+// health is what the instance of a task is: one whose health check has not spoken yet is not healthy.
+func health(t *task.Task) registry.Health {
+	if !t.Checked || t.Observed.Health == task.HealthHealthy {
+		return registry.Healthy
+	}
+	return registry.Unhealthy
+}
+
+func setHealth(tx *store.Tx, sc registry.Scope, t *task.Task, reg task.Registry) error {
+	return ignoreMissing(registry.SetHealth(tx, sc, reg.ServiceID, t.ID, health(t)))
+}
+
+// ignoreMissing passes over an instance that somebody deregistered by hand.
+func ignoreMissing(err error) error {
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// attributes are those ECS gives a task's instance (ECS Developer Guide, "Service discovery").
+func (r *register) attributes(t *task.Task, reg task.Registry) map[string]string {
+	a := map[string]string{
+		"AVAILABILITY_ZONE":          t.Region + r.zone,
+		"REGION":                     t.Region,
+		"ECS_SERVICE_NAME":           t.Service,
+		"ECS_CLUSTER_NAME":           t.Cluster,
+		"ECS_TASK_DEFINITION_FAMILY": t.Family,
+	}
+	if ip := t.Observed.Address; ip.Is4() {
+		a[registry.AttrIPv4] = ip.String()
+	} else if ip.Is6() {
+		a[registry.AttrIPv6] = ip.String()
+	}
+	if port := port(t, reg); port != 0 {
+		a[registry.AttrPort] = strconv.Itoa(port)
+	}
+	return a
+}
+
+// port is the one the instance answers at: the registry's own, the host port bound for its container port,
+// or else the task's first.
+func port(t *task.Task, reg task.Registry) int {
+	if reg.Port != 0 {
+		return reg.Port
+	}
+	for _, c := range t.Observed.Containers {
+		for _, b := range c.Bindings {
+			if reg.ContainerName == "" || c.Name == reg.ContainerName && b.ContainerPort == reg.ContainerPort {
+				return b.HostPort
+			}
+		}
+	}
+	return 0
+}
