@@ -60,6 +60,9 @@ type InstanceSpec struct {
 	ID         string
 	Attributes map[string]string
 	Creator    string
+	// Unready keeps the instance out of every answer until its first healthy verdict, whatever health
+	// configuration the service has: a task whose health check has not passed yet.
+	Unready bool
 }
 
 func instanceKey(sc Scope, service, id string) string {
@@ -100,7 +103,7 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 	if exists {
 		i.Created = old.Created
 	}
-	if svc.CustomHealth && Health(spec.Attributes[AttrInitHealth]) == Unhealthy {
+	if spec.Unready || svc.CustomHealth && Health(spec.Attributes[AttrInitHealth]) == Unhealthy {
 		i.Health, i.Unready = Unhealthy, true
 	}
 	instances.Put(tx, key, i)

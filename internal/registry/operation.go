@@ -107,3 +107,40 @@ func ReapOperations(tx *store.Tx, region string, now time.Time, limit int) (more
 	}
 	return more
 }
+
+// Regions are the regions that something has happened in.
+func Regions(r store.Reader) []string {
+	var regions []string
+	for after := ""; ; {
+		next := ""
+		operations.Scan(r, "", after, func(key string, _ *Operation) bool {
+			next, _, _ = strings.Cut(key, "/")
+			return false
+		})
+		if next == "" {
+			return regions
+		}
+		regions = append(regions, next)
+		after = next + "/\xff" // behind every operation of the region
+	}
+}
+
+// ReapTokens deletes up to limit creator tokens that are not recognised any more, and says whether more
+// are left to delete.
+func ReapTokens(tx *store.Tx, now time.Time, limit int) (more bool) {
+	var doomed []string
+	tokens.Scan(tx.Snapshot(), "", "", func(key string, t *Token) bool {
+		if now.Sub(t.At) < tokenLife {
+			return true
+		}
+		if more = len(doomed) == limit; more {
+			return false
+		}
+		doomed = append(doomed, key)
+		return true
+	})
+	for _, key := range doomed {
+		tokens.Delete(tx, key)
+	}
+	return more
+}

@@ -86,6 +86,17 @@ func (d *Definition) Container(name string) (*ContainerDefinition, bool) {
 	return nil, false
 }
 
+// Checked reports whether an essential container has a health check; containers without one are then not
+// asked. (The ECS guide lets one essential container without a check keep a task UNKNOWN for ever.)
+func (d *Definition) Checked() bool {
+	for _, c := range d.Containers {
+		if c.Essential && c.HealthCheck != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func definitionKey(sc Scope, family string, revision int) string {
 	return fmt.Sprintf("%s/%s/%09d", sc.Region, family, revision)
 }

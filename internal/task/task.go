@@ -107,7 +107,9 @@ type Task struct {
 	Revision        int
 	Network         *Network   `json:",omitempty"`
 	Registries      []Registry `json:",omitempty"`
-	Created         time.Time
+	// Checked tasks have a health check on an essential container.
+	Checked bool `json:",omitempty"`
+	Created time.Time
 
 	// What is wanted. Stop is the only writer after creation.
 	Desired       string
