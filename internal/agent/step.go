@@ -1,0 +1,278 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// Action is what the agent asks of the runtime next.
+type Action int
+
+// The actions. Each is idempotent, so a crash repeats it.
+const (
+	Nothing Action = iota
+	Create
+	StartContainers
+	StopContainers
+	Remove
+)
+
+// Step is one move of a task toward what is wanted of it.
+type Step struct {
+	Observed   task.Observed // what the row shall say, before the action
+	Do         Action
+	Containers []string // of StartContainers and StopContainers
+	// StopCode and StopReason decide that the task shall stop; empty leaves what is wanted as it is.
+	StopCode, StopReason string
+}
+
+// Next decides a task's next step from its row, its definition and its sandbox, nil when there is none. It
+// reads no clock and calls nothing.
+//
+// A task that shall stop and is registered waits in DEACTIVATING until the register loop has released it:
+// its address leaves every answer before SIGTERM.
+func Next(t *task.Task, def *task.Definition, box *Sandbox, now time.Time) Step {
+	s := Step{Observed: observe(t, def, box)}
+	switch {
+	case t.Observed.State == task.Stopped:
+		if box != nil {
+			s.Do = Remove
+		}
+	case t.Desired == task.DesiredStopped:
+		s.stop(t, def, box, now)
+	case box == nil && t.Observed.State >= task.Activating:
+		s.fail(task.EssentialContainerExited, "The task's containers are gone: something else removed them, or the host was restarted")
+	case box == nil:
+		s.Observed.State = task.Pending
+		s.Do = Create
+	default:
+		s.run(t, def, box, now)
+	}
+	return s
+}
+
+// run brings a task with a sandbox toward RUNNING.
+func (s *Step) run(t *task.Task, def *task.Definition, box *Sandbox, now time.Time) {
+	for i, c := range box.Containers {
+		if c.Ended() && def.Containers[i].Essential {
+			s.fail(ending(c))
+			return
+		}
+	}
+	waiting := false
+	for _, d := range def.Containers {
+		c := container(box, d.Name)
+		if !c.StartedAt.IsZero() || c.Ended() {
+			continue
+		}
+		switch ready, reason := dependenciesMet(d, box); {
+		case reason != "":
+			s.fail(task.TaskFailedToStart, reason)
+			return
+		case ready:
+			s.Do = StartContainers
+			s.Containers = append(s.Containers, d.Name)
+		default:
+			waiting = true
+		}
+	}
+	switch {
+	case s.Do == StartContainers || waiting:
+		s.Observed.State = max(s.Observed.State, task.Pending)
+	case len(t.Registries) > 0 && t.Registration == task.Unregistered:
+		s.Observed.State = max(s.Observed.State, task.Activating)
+	default:
+		if s.Observed.State < task.Running {
+			s.Observed.StartedAt = &now
+		}
+		s.Observed.State = max(s.Observed.State, task.Running)
+	}
+	s.Observed.HealthySince = healthySince(t, s.Observed, now)
+}
+
+// healthySince is when the task last turned healthy: by its health check, or by running.
+func healthySince(t *task.Task, o task.Observed, now time.Time) *time.Time {
+	healthy := o.State == task.Running
+	if t.Checked {
+		healthy = o.Health == task.HealthHealthy
+	}
+	switch {
+	case !healthy:
+		return nil
+	case t.Observed.HealthySince != nil:
+		return t.Observed.HealthySince
+	}
+	return &now
+}
+
+// stop brings a task toward STOPPED.
+func (s *Step) stop(t *task.Task, def *task.Definition, box *Sandbox, now time.Time) {
+	s.Observed.HealthySince = nil
+	running := runningContainers(box)
+	if len(running) == 0 && s.Observed.EndedAt == nil && (box != nil || t.Observed.State >= task.Activating) {
+		s.Observed.EndedAt = &now
+	}
+	if len(t.Registries) > 0 && t.Registration != task.Released {
+		s.Observed.State = max(s.Observed.State, task.Deactivating)
+		return
+	}
+	switch {
+	case len(running) > 0:
+		s.Observed.State = max(s.Observed.State, task.Stopping)
+		s.Do = StopContainers
+		s.Containers = stoppable(def, running)
+	case box != nil:
+		s.Observed.State = max(s.Observed.State, task.Deprovisioning)
+		s.Do = Remove
+	default:
+		s.Observed.State = task.Stopped
+		s.Observed.StoppedAt = &now
+	}
+}
+
+// fail decides that the task shall stop.
+func (s *Step) fail(code, reason string) { s.StopCode, s.StopReason = code, reason }
+
+// ending is the stop code and reason for an essential container that ended.
+func ending(c ContainerStatus) (code, reason string) {
+	if c.StartedAt.IsZero() || strings.HasPrefix(c.Reason, "Cannot") {
+		return task.TaskFailedToStart, c.Reason
+	}
+	return task.EssentialContainerExited, "Essential container in task exited"
+}
+
+// dependenciesMet reports whether a container may start, or why it never can (ECS Developer Guide,
+// "Container dependency").
+func dependenciesMet(d task.ContainerDefinition, box *Sandbox) (ready bool, never string) {
+	for _, dep := range d.DependsOn {
+		c := container(box, dep.Container)
+		switch dep.Condition {
+		case "COMPLETE":
+			ready = c.Ended()
+		case "SUCCESS":
+			ready = c.Ended()
+			if ready && (c.ExitCode == nil || *c.ExitCode != 0) {
+				return false, "TaskDependencyError: container " + d.Name + " depends on the success of " + dep.Container + ", which failed"
+			}
+		case "HEALTHY":
+			ready = c.Health == HealthHealthy
+		default: // START
+			ready = !c.StartedAt.IsZero()
+		}
+		if !ready {
+			return false, ""
+		}
+	}
+	return true, ""
+}
+
+// stoppable are the running containers that no other running one depends on: those stop first.
+func stoppable(def *task.Definition, running []string) []string {
+	needed := map[string]bool{}
+	for _, d := range def.Containers {
+		if slices.Contains(running, d.Name) {
+			for _, dep := range d.DependsOn {
+				needed[dep.Container] = true
+			}
+		}
+	}
+	first := slices.DeleteFunc(slices.Clone(running), func(name string) bool { return needed[name] })
+	if len(first) == 0 {
+		return running // a cycle: registration refuses those
+	}
+	return first
+}
+
+func runningContainers(box *Sandbox) []string {
+	var names []string
+	if box != nil {
+		for _, c := range box.Containers {
+			if c.Running() {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	return names
+}
+
+// container is a container's status, zero when the sandbox does not know it.
+func container(box *Sandbox, name string) ContainerStatus {
+	if box != nil {
+		for _, c := range box.Containers {
+			if c.Name == name {
+				return c
+			}
+		}
+	}
+	return ContainerStatus{Name: name}
+}
+
+// observe writes down what the sandbox shows.
+func observe(t *task.Task, def *task.Definition, box *Sandbox) task.Observed {
+	o := t.Observed
+	o.Containers = nil
+	if box != nil {
+		o.Address = box.Address
+	}
+	for i, d := range def.Containers {
+		seen := task.Container{ID: containerID(t.ID, d.Name), Name: d.Name, Status: "PENDING", Health: task.HealthUnknown}
+		if box == nil && i < len(t.Observed.Containers) {
+			seen = t.Observed.Containers[i] // the last that was known
+			if t.Observed.State >= task.Activating {
+				seen.Status = "STOPPED"
+			}
+		}
+		if box != nil {
+			fill(&seen, container(box, d.Name))
+		}
+		o.Containers = append(o.Containers, seen)
+	}
+	o.Health = taskHealth(def, o.Containers)
+	return o
+}
+
+func fill(seen *task.Container, c ContainerStatus) {
+	switch {
+	case c.Ended():
+		seen.Status = "STOPPED"
+	case c.Running():
+		seen.Status = "RUNNING"
+	}
+	seen.RuntimeID, seen.ExitCode, seen.Reason = c.RuntimeID, c.ExitCode, c.Reason
+	if c.Health != "" {
+		seen.Health = task.Health(c.Health)
+	}
+	for _, p := range c.Ports {
+		seen.Bindings = append(seen.Bindings, task.Binding{
+			HostIP: p.HostIP.String(), ContainerPort: int(p.Container), HostPort: int(p.Host), Protocol: p.Protocol,
+		})
+	}
+}
+
+// containerID is the same each time it is asked for, so that a crash does not rename a container.
+func containerID(taskID, name string) string {
+	return uuid.NewSHA1(uuid.Nil, []byte(taskID+"/"+name)).String()
+}
+
+// taskHealth is the verdict over the essential containers that have a health check.
+func taskHealth(def *task.Definition, cs []task.Container) task.Health {
+	verdict := task.HealthUnknown
+	for i, d := range def.Containers {
+		if !d.Essential || d.HealthCheck == nil {
+			continue
+		}
+		switch cs[i].Health {
+		case task.HealthUnhealthy:
+			return task.HealthUnhealthy
+		case task.HealthUnknown:
+			return task.HealthUnknown
+		}
+		verdict = task.HealthHealthy
+	}
+	return verdict
+}
