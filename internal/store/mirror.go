@@ -57,7 +57,12 @@ func (s *Store) follow(ctx context.Context) error {
 			return fmt.Errorf("watch from revision %d: %w", rev+1, err)
 		}
 		s.applyEvents(resp.Events)
-		s.advance(resp.Header.Revision) // a progress report has no events
+		if resp.IsProgressNotify() {
+			// Only such a report says that nothing older is under way: a response that carries events may bear
+			// a revision whose own events are still to come (etcd sends at most 1,000 revisions at once to a
+			// watcher that catches up).
+			s.advance(resp.Header.Revision)
+		}
 	}
 	return fmt.Errorf("the watch ended")
 }

@@ -34,6 +34,9 @@ import (
 // Patience is how long a write may take before it is given up with fault.Unavailable.
 const Patience = 2 * time.Second
 
+// nudgeEvery is how often a wait for a revision asks etcd how far the watch is.
+const nudgeEvery = 50 * time.Millisecond
+
 // Source gives the etcd client of this moment, or an error while there is none. The store asks again
 // after each failure, since an embedded server that recovered has a new client.
 type Source func() (*clientv3.Client, error)
@@ -66,8 +69,7 @@ type Store struct {
 	connected atomic.Bool
 	since     atomic.Int64 // unix nanoseconds of the last change of connected
 
-	doubtMu sync.Mutex
-	doubts  map[string]doubt
+	doubts doubts
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -111,7 +113,6 @@ func Open(ctx context.Context, source Source, prefix string, log *slog.Logger, t
 		tree:    newRows(),
 		ready:   make(chan struct{}),
 		waiters: map[chan struct{}]int64{},
-		doubts:  map[string]doubt{},
 		done:    make(chan struct{}),
 	}
 	run, cancel := context.WithCancel(context.Background())
@@ -146,8 +147,9 @@ func (s *Store) Applied() int64 { return s.applied.Load() }
 func (s *Store) Follow(fn func(Change)) {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
-	all := Change{Rev: s.rev}
-	s.tree.byKey.Scan(func(key string, r row) bool {
+	now := s.Snapshot()
+	all := Change{Rev: now.rev}
+	now.rows.byKey.Scan(func(key string, r row) bool {
 		all.Rows = append(all.Rows, RowChange{Key: key, New: r.val, Mod: r.mod})
 		return true
 	})
@@ -178,16 +180,17 @@ func (s *Store) Wait(ctx context.Context, rev int64) error {
 	}
 	s.waiters[ch] = rev
 	s.waitMu.Unlock()
-	nudge := time.NewTimer(50 * time.Millisecond)
+	nudge := time.NewTicker(nudgeEvery)
 	defer nudge.Stop()
 	for {
 		select {
 		case <-ch:
 			return nil
 		case <-nudge.C:
-			// The revision may belong to somebody else's keys in a shared etcd: ask how far the watch is.
+			// The revision may belong to somebody else's keys in a shared etcd: ask how far the watch is. The
+			// watch's stream is found by the metadata of its context, so this one must carry the same.
 			if c, err := s.source(); err == nil {
-				_ = c.RequestProgress(ctx) // failing that, the wait ends with ctx
+				_ = c.RequestProgress(clientv3.WithRequireLeader(ctx)) // failing that, the wait ends with ctx
 			}
 		case <-ctx.Done():
 			s.waitMu.Lock()
@@ -200,6 +203,9 @@ func (s *Store) Wait(ctx context.Context, rev int64) error {
 
 // unavailable is the error of a write that etcd did not take.
 func unavailable(err error) error {
+	if fault.Is(err, fault.Unavailable) {
+		return err // the source knows better what is wrong
+	}
 	return &fault.Error{
 		Kind: fault.Unavailable, What: "store",
 		Msg: "The control plane cannot write its state just now; nothing that is being answered is affected. Try again.",

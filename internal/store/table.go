@@ -86,6 +86,21 @@ func (t Table[T]) Scan(r Reader, under, after string, fn func(id string, v *T) b
 	})
 }
 
+// ScanDown calls fn with the rows whose ids begin with under, in the reverse order of their ids, until fn
+// returns false. before, when not empty, is an id to begin in front of.
+func (t Table[T]) ScanDown(s *Snapshot, under, before string, fn func(id string, v *T) bool) {
+	from := t.prefix + under + "\xff" // behind every id: keys are UTF-8
+	if before != "" {
+		from = min(from, t.prefix+before)
+	}
+	s.rows.byKey.Descend(from, func(key string, got row) bool {
+		if key == from {
+			return true // before itself
+		}
+		return strings.HasPrefix(key, t.prefix+under) && fn(key[len(t.prefix):], got.val.(*T))
+	})
+}
+
 // Empty reports whether no row's id begins with under.
 func (t Table[T]) Empty(r Reader, under string) bool {
 	empty := true
@@ -147,8 +162,7 @@ type tableTraits struct {
 	indexes []indexer
 }
 
-// newSchema indexes tables by the first two segments of their prefix at the most: prefixes are
-// "noun/" or "domain/noun/", and none is a prefix of another.
+// newSchema finds tables by their prefixes: "noun/" or "domain/noun/", none of them a prefix of another.
 func newSchema(tables []Schema) schema {
 	s := schema{tables: map[string]tableTraits{}}
 	for _, t := range tables {

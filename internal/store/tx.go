@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -162,14 +163,21 @@ func Update[R any](ctx context.Context, s *Store, fn func(*Tx) (R, error)) (R, e
 		if err != nil || len(tx.order) == 0 {
 			return result, err
 		}
-		rev, won, err := s.commit(ctx, tx)
+		client, err := s.source()
 		if err != nil {
-			s.doubt(ctx, tx, result)
+			return zero, unavailable(err)
+		}
+		rev, won, err := s.commit(ctx, client, tx)
+		if errors.Is(err, rpctypes.ErrTooManyOps) || errors.Is(err, rpctypes.ErrRequestTooLarge) {
+			return zero, fmt.Errorf("commit %d writes that depend on %d reads: %w", len(tx.order), len(tx.reads), err)
+		}
+		if err != nil {
+			s.doubts.add(ctx, tx, result)
 			return zero, unavailable(err)
 		}
 		if err := s.Wait(ctx, rev); err != nil {
 			if won {
-				s.doubt(ctx, tx, result)
+				s.doubts.add(ctx, tx, result)
 			}
 			return zero, unavailable(fmt.Errorf("revision %d is not applied yet: %w", rev, err))
 		}
@@ -180,17 +188,14 @@ func Update[R any](ctx context.Context, s *Store, fn func(*Tx) (R, error)) (R, e
 }
 
 // commit tries to write; it reports the revision that the attempt won with or lost to.
-func (s *Store) commit(ctx context.Context, tx *Tx) (rev int64, won bool, err error) {
-	client, err := s.source()
-	if err != nil {
-		return 0, false, err
-	}
+func (s *Store) commit(ctx context.Context, client *clientv3.Client, tx *Tx) (rev int64, won bool, err error) {
 	cmps := make([]clientv3.Cmp, 0, len(tx.reads)+len(tx.ranges))
 	for key, mod := range tx.reads {
 		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(s.prefix+key), "=", mod))
 	}
 	for _, r := range tx.ranges {
-		// Nothing in the range is newer than the snapshot; that nothing went away, the reads say.
+		// Nothing in the range is newer than the snapshot; that nothing went away, the reads say. etcd compares
+		// an empty range as one key of revision 0, so emptiness passes until somebody writes there.
 		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(s.prefix+r.from), "<", tx.snap.rev+1).WithRange(s.prefix+r.end))
 	}
 	ops := make([]clientv3.Op, 0, len(tx.order))
@@ -206,68 +211,4 @@ func (s *Store) commit(ctx context.Context, tx *Tx) (rev int64, won bool, err er
 		return 0, false, err
 	}
 	return resp.Header.Revision, resp.Succeeded, nil
-}
-
-// doubt is a write whose outcome is unknown: what it would have written first, and what it would have
-// returned.
-type doubt struct {
-	key    string
-	bytes  []byte
-	result any
-}
-
-// maxDoubts bounds the memory of unknown outcomes; beyond it the newest are not remembered.
-const maxDoubts = 10_000
-
-type invocationKey struct{}
-
-// WithInvocation marks ctx with the id that a client gives all tries of one call (AWS SDKs send it as
-// amz-sdk-invocation-id), so that a write whose outcome was unknown is not done twice.
-func WithInvocation(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, invocationKey{}, id)
-}
-
-// doubt remembers an attempt whose outcome is unknown.
-func (s *Store) doubt(ctx context.Context, tx *Tx, result any) {
-	id, _ := ctx.Value(invocationKey{}).(string)
-	if id == "" {
-		return
-	}
-	for _, key := range tx.order {
-		if w := tx.writes[key]; w.bytes != nil {
-			s.doubtMu.Lock()
-			if len(s.doubts) < maxDoubts {
-				s.doubts[id] = doubt{key, w.bytes, result}
-			}
-			s.doubtMu.Unlock()
-			return
-		}
-	}
-}
-
-// settle finds out what became of an earlier try of the same invocation: its result when it was written.
-// Rows carry ids and times that no other attempt makes, so an equal value is that attempt's.
-func (s *Store) settle(ctx context.Context) (result any, written bool, err error) {
-	id, _ := ctx.Value(invocationKey{}).(string)
-	s.doubtMu.Lock()
-	d, ok := s.doubts[id]
-	s.doubtMu.Unlock()
-	if id == "" || !ok {
-		return nil, false, nil
-	}
-	client, err := s.source()
-	if err != nil {
-		return nil, false, unavailable(err)
-	}
-	resp, err := client.Get(ctx, s.prefix+d.key) // linearizable: behind every earlier proposal
-	if err != nil {
-		return nil, false, unavailable(err)
-	}
-	if err := s.Wait(ctx, resp.Header.Revision); err != nil && !errors.Is(err, context.Canceled) {
-		return nil, false, unavailable(err)
-	}
-	s.doubtMu.Lock()
-	delete(s.doubts, id)
-	s.doubtMu.Unlock()
-	return d.result, len(resp.Kvs) == 1 && string(resp.Kvs[0].Value) == string(d.bytes), nil
 }

@@ -1,0 +1,59 @@
+// Package storetest gives tests a real store: a store.Store over an etcd server that runs in the test's own
+// process and folder. There is nothing to fake, since that is how Rollcall itself runs by default.
+package storetest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/etcd"
+)
+
+// Prefix is the prefix of the keys of stores that [Open] opens.
+const Prefix = "rollcall"
+
+// Etcd starts an etcd server for the test and returns its client. It is stopped when the test ends.
+func Etcd(t testing.TB) *clientv3.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	srv, err := etcd.Start(ctx, etcd.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatalf("start etcd: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Errorf("stop etcd: %v", err)
+		}
+	})
+	client, err := srv.Client()
+	if err != nil {
+		t.Fatalf("etcd client: %v", err)
+	}
+	return client
+}
+
+// Open opens a store on an etcd server of its own, both for as long as the test runs.
+func Open(t testing.TB, tables ...store.Schema) *store.Store {
+	t.Helper()
+	client := Etcd(t)
+	return On(t, func() (*clientv3.Client, error) { return client, nil }, tables...)
+}
+
+// On opens a store on whatever etcd source gives; closed when the test ends.
+func On(t testing.TB, source store.Source, tables ...store.Schema) *store.Store {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	db, err := store.Open(ctx, source, Prefix, slog.New(slog.DiscardHandler), tables...)
+	if err != nil {
+		t.Fatalf("open the store: %v", err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
