@@ -1,6 +1,9 @@
 package task
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -24,8 +27,15 @@ type Cluster struct {
 	Name            string
 	Status          string
 	Created         time.Time
-	Tags            map[string]string `json:",omitempty"`
+	// Sent is the CreateCluster request, for what this package does not interpret and a client reads back.
+	Sent json.RawMessage   `json:",omitempty"`
+	Tags map[string]string `json:",omitempty"`
 }
+
+// Scope is the partition the cluster lives in.
+func (c *Cluster) Scope() Scope { return Scope{c.Account, c.Region} }
+
+func (c *Cluster) key() string { return c.Region + "/" + c.Name }
 
 // ARN is the cluster's ARN.
 func (c *Cluster) ARN() string { return ecsARN(c.Account, c.Region, "cluster/"+c.Name) }
@@ -46,13 +56,12 @@ func Partition(region string) string {
 }
 
 // CreateCluster makes a cluster; an active one of that name is returned as it is.
-func CreateCluster(tx *store.Tx, sc Scope, name string, tags map[string]string, now time.Time) *Cluster {
-	key := sc.Region + "/" + name
-	if c, ok := clusters.Find(tx, key); ok && c.Status == Active {
-		return c
+func CreateCluster(tx *store.Tx, sc Scope, name string, sent json.RawMessage, tags map[string]string, now time.Time) *Cluster {
+	c := &Cluster{Account: sc.Account, Region: sc.Region, Name: name, Status: Active, Created: now, Sent: sent, Tags: tags}
+	if old, ok := clusters.Find(tx, c.key()); ok && old.Status == Active {
+		return old
 	}
-	c := &Cluster{Account: sc.Account, Region: sc.Region, Name: name, Status: Active, Created: now, Tags: tags}
-	clusters.Put(tx, key, c)
+	clusters.Put(tx, c.key(), c)
 	return c
 }
 
@@ -60,7 +69,7 @@ func CreateCluster(tx *store.Tx, sc Scope, name string, tags map[string]string, 
 // used; AWS leaves that to its console, so that a first `aws ecs create-service` fails there.
 func UseCluster(tx *store.Tx, sc Scope, name string, now time.Time) (*Cluster, error) {
 	if name == DefaultCluster {
-		return CreateCluster(tx, sc, name, nil, now), nil
+		return CreateCluster(tx, sc, name, nil, nil, now), nil
 	}
 	return GetCluster(tx, sc, name)
 }
@@ -77,17 +86,38 @@ func GetCluster(r store.Reader, sc Scope, name string) (*Cluster, error) {
 	return c, nil
 }
 
-// FindCluster finds a cluster, also an inactive one.
+// FindCluster finds a cluster, also an inactive one. The default cluster is there, empty, before its first
+// use has written its row.
 func FindCluster(r store.Reader, sc Scope, name string) (*Cluster, bool) {
-	return clusters.Find(r, sc.Region+"/"+name)
+	c, ok := clusters.Find(r, sc.Region+"/"+name)
+	if !ok && name == DefaultCluster {
+		return unusedDefault(sc), true
+	}
+	return c, ok
 }
 
-// ScanClusters calls fn with the region's clusters behind the name after, by name.
+func unusedDefault(sc Scope) *Cluster {
+	return &Cluster{Account: sc.Account, Region: sc.Region, Name: DefaultCluster, Status: Active}
+}
+
+// ScanClusters calls fn with the region's clusters behind the name after, by name; the default one is among
+// them also before its first use.
 func ScanClusters(r store.Reader, sc Scope, after string, fn func(*Cluster) bool) {
+	_, used := clusters.Find(r, sc.Region+"/"+DefaultCluster)
+	unused, more := !used && after < DefaultCluster, true
 	if after != "" {
 		after = sc.Region + "/" + after
 	}
-	clusters.Scan(r, sc.Region+"/", after, func(_ string, c *Cluster) bool { return fn(c) })
+	clusters.Scan(r, sc.Region+"/", after, func(_ string, c *Cluster) bool {
+		if unused && c.Name > DefaultCluster {
+			unused, more = false, fn(unusedDefault(sc))
+		}
+		more = more && fn(c)
+		return more
+	})
+	if unused && more {
+		fn(unusedDefault(sc))
+	}
 }
 
 // Event is one line of a service's history.
@@ -129,6 +159,18 @@ type Node struct {
 	Address string
 	Runtime string
 	Started time.Time
+}
+
+// ContainerInstanceID is the id that a node has as a container instance: 32 hex digits.
+func ContainerInstanceID(node string) string {
+	sum := sha256.Sum256([]byte(node))
+	return hex.EncodeToString(sum[:16])
+}
+
+// ContainerInstanceARN is the ARN of a node as a container instance of a cluster. Every node is one of
+// every cluster.
+func ContainerInstanceARN(sc Scope, cluster, node string) string {
+	return ecsARN(sc.Account, sc.Region, "container-instance/"+cluster+"/"+ContainerInstanceID(node))
 }
 
 // PutNode tells placement of a node.

@@ -122,17 +122,16 @@ func GetDefinition(r store.Reader, sc Scope, family string, revision int) (*Defi
 		}
 		return nil, definitionNotFound()
 	}
-	var latest *Definition
-	definitions.Scan(r, sc.Region+"/"+family+"/", "", func(_ string, d *Definition) bool {
-		if d.Status == Active {
-			latest = d
-		}
-		return true
-	})
-	if latest == nil {
+	f, ok := families.Find(r, sc.Region+"/"+family)
+	if !ok {
 		return nil, definitionNotFound()
 	}
-	return latest, nil
+	for n := f.Last; n > 0; n-- { // from the newest, so that a long history is not read
+		if d, ok := definitions.Find(r, definitionKey(sc, family, n)); ok && d.Status == Active {
+			return d, nil
+		}
+	}
+	return nil, definitionNotFound()
 }
 
 func definitionNotFound() error {

@@ -1,0 +1,147 @@
+package task
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// DeregisterDefinition makes a revision inactive: what runs of it goes on, nothing new may name it. An
+// inactive one is returned as it is.
+func DeregisterDefinition(tx *store.Tx, sc Scope, family string, revision int, now time.Time) (*Definition, error) {
+	old, err := GetDefinition(tx, sc, family, revision)
+	if err != nil || old.Status != Active {
+		return old, err
+	}
+	d := *old
+	d.Status, d.Deregistered = Inactive, &now
+	definitions.Put(tx, definitionKey(sc, family, d.Revision), &d)
+	return &d, nil
+}
+
+// ScanFamilies calls fn with the names of the region's families that begin with prefix, behind the name
+// after, by name.
+func ScanFamilies(r store.Reader, sc Scope, prefix, after string, fn func(name string) bool) {
+	under := sc.Region + "/"
+	if after != "" {
+		after = under + after
+	}
+	families.Scan(r, under+prefix, after, func(key string, _ *Family) bool { return fn(key[len(under):]) })
+}
+
+// DeleteCluster makes a cluster inactive that holds no services and no tasks. Nodes do not count: they are
+// this server's own, in every cluster. An inactive cluster is returned as it is.
+func DeleteCluster(tx *store.Tx, sc Scope, name string) (*Cluster, error) {
+	old, ok := FindCluster(tx, sc, name)
+	switch {
+	case !ok:
+		return nil, fault.New(fault.NotFound, "cluster", "Cluster not found.")
+	case old.Status != Active:
+		return old, nil
+	}
+	var err error
+	ScanServices(tx, sc, name, "", func(s *Service) bool {
+		if s.Status != Inactive {
+			err = fault.New(fault.InUse, "services", "The Cluster cannot be deleted while Services are active.")
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The tasks of the past hour may be more than one transaction can compare. Nor need they be: new tasks
+	// come from active services, and that there are none is compared.
+	ScanTasks(tx.Snapshot(), sc, name, "", func(t *Task) bool {
+		if t.Observed.State != Stopped {
+			err = fault.New(fault.InUse, "tasks", "The Cluster cannot be deleted while Tasks are active.")
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := *old
+	c.Status = Inactive
+	clusters.Put(tx, c.key(), &c)
+	return &c, nil
+}
+
+// NewDeployment is a deployment that begins now.
+func NewDeployment(family string, revision int, network *Network, registries []Registry, now time.Time) Deployment {
+	d := Deployment{
+		ID: NewDeploymentID(), Family: family, Revision: revision, Network: network, Registries: registries,
+		Rollout: InProgress, Created: now, Updated: now,
+	}
+	d.Reason = fmt.Sprintf("ECS deployment %s in progress.", d.ID)
+	return d
+}
+
+// Deploy makes d the primary deployment of a service that the caller owns.
+func (s *Service) Deploy(d Deployment) { s.Deployments = slices.Concat([]Deployment{d}, s.Deployments) }
+
+// DeleteService begins the end of a service: nothing is wanted of it any more, and when its tasks have
+// ended it is inactive. Unless by force, it must have been scaled to 0. A repeat returns it as it is.
+func DeleteService(tx *store.Tx, sc Scope, cluster, name string, force bool) (*Service, error) {
+	old, ok := FindService(tx, sc, cluster, name)
+	switch {
+	case !ok:
+		return nil, fault.New(fault.NotFound, "service", "Service not found.")
+	case old.Status != Active:
+		return old, nil
+	case old.DesiredCount > 0 && !force:
+		return nil, fault.New(fault.Invalid, "service", "The service cannot be stopped while it is scaled above 0.")
+	}
+	svc := *old
+	svc.Status, svc.DesiredCount = DrainingStatus, 0
+	PutService(tx, svc)
+	return &svc, nil
+}
+
+// ContainerID is the last part of the ARN of a task's container. It is the same each time it is asked for,
+// so that it is known before the container is and no crash renames it.
+func ContainerID(taskID, name string) string {
+	return uuid.NewSHA1(uuid.Nil, []byte(taskID+"/"+name)).String()
+}
+
+// MaxTags is how many tags a cluster, definition or service may have.
+const MaxTags = 50
+
+// Retag returns tags with some added or replaced, then some removed. The argument stays as it is.
+func Retag(tags, add map[string]string, remove []string) (map[string]string, error) {
+	next := maps.Clone(tags)
+	if next == nil {
+		next = map[string]string{}
+	}
+	maps.Copy(next, add)
+	for _, key := range remove {
+		delete(next, key)
+	}
+	if len(next) > MaxTags {
+		return nil, fault.New(fault.Limit, "tags", "A resource can have %d tags; with these it would have %d.", MaxTags, len(next))
+	}
+	return next, nil
+}
+
+// SetClusterTags replaces the tags of a cluster.
+func SetClusterTags(tx *store.Tx, c Cluster, tags map[string]string) {
+	c.Tags = tags
+	clusters.Put(tx, c.key(), &c)
+}
+
+// SetDefinitionTags replaces the tags of a definition.
+func SetDefinitionTags(tx *store.Tx, d Definition, tags map[string]string) {
+	d.Tags = tags
+	definitions.Put(tx, definitionKey(Scope{d.Account, d.Region}, d.Family, d.Revision), &d)
+}
+
+// SetServiceTags replaces the tags of a service.
+func SetServiceTags(tx *store.Tx, s Service, tags map[string]string) {
+	s.Tags = tags
+	PutService(tx, s)
+}
