@@ -1,0 +1,52 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+)
+
+// TestExampleDefinitions reads the examples' task definitions into AWS's own type, as the AWS CLI's
+// --cli-input-json does: a member that AWS does not know is an error.
+func TestExampleDefinitions(t *testing.T) {
+	for _, tc := range []struct{ file, family, command string }{
+		{"flask-worker.json", "flask-worker", "rollcall sample flask-worker"},
+		{"flask-backend.json", "flask-backend", "rollcall sample flask-backend"},
+		{"flask/worker.json", "flask-worker", "/usr/bin/python3 @FLASK@/worker.py"},
+		{"flask/backend.json", "flask-backend", "/usr/bin/python3 @FLASK@/backend.py"},
+	} {
+		t.Run(tc.file, func(t *testing.T) {
+			f, err := os.Open(filepath.Join(root, "examples", tc.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			var in ecs.RegisterTaskDefinitionInput
+			dec := json.NewDecoder(f)
+			dec.DisallowUnknownFields()
+			if err := dec.Decode(&in); err != nil {
+				t.Fatal(err)
+			}
+			if in.Family == nil || *in.Family != tc.family || len(in.ContainerDefinitions) != 1 {
+				t.Fatalf("family %v with %d containers, want %s with 1", in.Family, len(in.ContainerDefinitions), tc.family)
+			}
+			c := in.ContainerDefinitions[0]
+			if got := strings.Join(c.Command, " "); got != tc.command {
+				t.Errorf("command %q, want %q", got, tc.command)
+			}
+			if c.HealthCheck == nil || c.HealthCheck.Command[0] != "CMD-SHELL" { // CMD would not expand variables
+				t.Error("a health check with CMD-SHELL is missing")
+			}
+			if script := path.Base(tc.command); path.Ext(script) == ".py" {
+				if _, err := os.Stat(filepath.Join(root, "examples/flask", script)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,177 @@
+package test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stubResolver is put before Python's standard library. It stands in for the system's resolver, so that the
+// tests below ask no DNS server of the machine they run on: worker.corp is this host, other workers do not exist.
+const stubResolver = `
+import socket
+system = socket.getaddrinfo
+def getaddrinfo(host, *args, **kwargs):
+    if host == "worker.corp":
+        host = "127.0.0.1"
+    elif str(host).startswith("worker."):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return system(host, *args, **kwargs)
+socket.getaddrinfo = getaddrinfo
+`
+
+// python is a service in Python that runs until the test ends.
+type python struct {
+	cmd *exec.Cmd
+	url string
+}
+
+// startPython runs a script of examples/flask on a free port of 127.0.0.1.
+func startPython(t *testing.T, script string, env ...string) *python {
+	t.Helper()
+	const interpreter = "/usr/bin/python3"
+	if err := exec.Command(interpreter, "-c", "import flask, requests").Run(); err != nil {
+		missing(t, "Flask or Requests of "+interpreter)
+	}
+	stub := t.TempDir()
+	if err := os.WriteFile(filepath.Join(stub, "sitecustomize.py"), []byte(stubResolver), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), interpreter, filepath.Join(root, "examples/flask", script))
+	cmd.Env = append([]string{
+		"PATH=/usr/bin:/bin", "PYTHONPATH=" + stub, "PYTHONDONTWRITEBYTECODE=1", "HTTP_PROXY=http://127.0.0.1:1",
+		"ROLLCALL_ADDRESS=127.0.0.1", "ROLLCALL_PORT_5000=0", "HOSTNAME=task-1",
+	}, env...)
+	cmd.Stderr = t.Output()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &python{cmd: cmd}
+	t.Cleanup(func() { p.stop() })
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%s ended before it listened: %v", script, err)
+	}
+	_, p.url, _ = strings.Cut(strings.TrimSpace(line), " listens on ")
+	return p
+}
+
+// stop ends the service as ECS does and gives its exit status as an error.
+func (p *python) stop() error {
+	if p.cmd.ProcessState != nil {
+		return nil
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	return p.cmd.Wait()
+}
+
+// get asks the service. A failure is a status of 0 with the error as the body, so that any goroutine may call it.
+func (p *python) get(path string) (status int, body string) {
+	client := http.Client{Timeout: 30 * time.Second}
+	res, err := client.Get(p.url + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return res.StatusCode, string(b)
+}
+
+// closedPort is a port of 127.0.0.1 on which nobody listens any more.
+func closedPort() string {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	return gone.URL[strings.LastIndex(gone.URL, ":")+1:]
+}
+
+// TestFlask runs the examples in Python by themselves, the system's resolver replaced. With a whole server and
+// its DNS they are the same programs.
+func TestFlask(t *testing.T) {
+	t.Parallel()
+	worker := startPython(t, "worker.py")
+	port := worker.url[strings.LastIndex(worker.url, ":")+1:]
+	backend := startPython(t, "backend.py", "WORKER_PORT="+port)
+	lonely := startPython(t, "backend.py", "NAMESPACE=nowhere", "WORKER_PORT="+port)
+	wrong := startPython(t, "backend.py", "WORKER_PORT="+closedPort())
+
+	for _, tc := range []struct {
+		name, path string
+		of         *python
+		status     int
+		want       string // the start of the body
+	}{
+		{"worker", "/", worker, 200, `{"address":"127.0.0.1","message":"1229 primes below 10000","task":"task-1"}`},
+		{"worker counts", "/work?n=100", worker, 200, `{"address":"127.0.0.1","message":"25 primes below 100"`},
+		{"worker counts none", "/work?n=0", worker, 200, `{"address":"127.0.0.1","message":"0 primes below 0"`},
+		{"worker has a bound", "/work?n=1000001", worker, 400, "n must be a whole number"},
+		{"worker wants a number", "/work?n=ten", worker, 400, "n must be a whole number"},
+		{"worker is healthy", "/health", worker, 200, "ok"},
+		{"backend", "/", backend, 200, "Worker Message: 1229 primes below 10000 From: 127.0.0.1\n"},
+		{"backend is healthy", "/health", backend, 200, "ok"},
+		{"no such name", "/", lonely, 502, "worker.nowhere does not resolve: "},
+		{"nobody listens", "/", wrong, 502, "worker.corp is at 127.0.0.1, which did not do the work: "},
+	} {
+		status, body := tc.of.get(tc.path)
+		if status != tc.status || !strings.HasPrefix(body, tc.want) {
+			t.Errorf("%s: %d %q, want %d %q", tc.name, status, body, tc.status, tc.want)
+		}
+	}
+	for name, p := range map[string]*python{"worker": worker, "backend": backend} {
+		if err := p.stop(); err != nil {
+			t.Errorf("%s after SIGTERM: %v, want exit status 0", name, err)
+		}
+	}
+}
+
+// TestFlaskTermination stops the backend while a request is in flight: it is finished, nobody new is accepted.
+func TestFlaskTermination(t *testing.T) {
+	t.Parallel()
+	inWork, goOn := make(chan struct{}), make(chan struct{})
+	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(inWork)
+		<-goOn
+		io.WriteString(w, `{"message": "done slowly"}`)
+	}))
+	defer worker.Close()
+	backend := startPython(t, "backend.py", "WORKER_PORT="+worker.URL[strings.LastIndex(worker.URL, ":")+1:])
+
+	answer := make(chan string, 1)
+	go func() {
+		_, body := backend.get("/")
+		answer <- body
+	}()
+	<-inWork
+	if err := backend.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for t.Context().Err() == nil { // knock until nobody opens
+		conn, err := net.Dial("tcp", strings.TrimPrefix(backend.url, "http://"))
+		if err != nil {
+			break
+		}
+		conn.Close()
+	}
+	close(goOn)
+	if got, want := <-answer, "Worker Message: done slowly From: 127.0.0.1\n"; got != want {
+		t.Errorf("the request in flight got %q, want %q", got, want)
+	}
+	if err := backend.cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v, want exit status 0", err)
+	}
+}
