@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Repeats all tests in random order until the given minutes are over or a round fails.
+#
+#   scripts/soak.sh MINUTES
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+minutes=${1:?"usage: scripts/soak.sh MINUTES"}
+until=$((SECONDS + minutes * 60))
+round=0
+while [ $SECONDS -lt $until ]; do
+  round=$((round + 1))
+  echo "== round $round, $(((until - SECONDS + 59) / 60)) minutes to go"
+  if ! "${GO:-go}" test -count=1 -shuffle=on -p 2 -timeout 15m ./...; then
+    echo "FAIL in round $round, after $SECONDS s; the line '-test.shuffle' above repeats its order"
+    exit 1
+  fi
+done
+echo "PASS: $round rounds in $SECONDS s"
