@@ -1,0 +1,77 @@
+package dnstest
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// Upstream is a resolver on a loopback address, for tests of those who ask one. Its handler may be changed
+// while it runs.
+type Upstream struct {
+	Addr    netip.AddrPort
+	handler atomic.Pointer[dns.HandlerFunc]
+	asked   atomic.Int64
+}
+
+// NewUpstream starts a resolver that lives as long as the test.
+func NewUpstream(tb testing.TB, handler dns.HandlerFunc) *Upstream {
+	tb.Helper()
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	u := &Upstream{Addr: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
+	u.Handle(handler)
+	serve := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		u.asked.Add(1)
+		(*u.handler.Load())(w, q)
+	})
+	for _, s := range []*dns.Server{{PacketConn: udp, Handler: serve}, {Listener: tcp, Handler: serve}} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		go s.ActivateAndServe()
+		<-started
+		tb.Cleanup(func() { s.Shutdown() })
+	}
+	return u
+}
+
+// Handle replaces the handler.
+func (u *Upstream) Handle(h dns.HandlerFunc) { u.handler.Store(&h) }
+
+// Asked is how many messages have come, over UDP and TCP.
+func (u *Upstream) Asked() int { return int(u.asked.Load()) }
+
+// Answer is a handler that replies with the code and the records, written as in a zone file.
+func Answer(rcode int, records ...string) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(Reply(q, rcode, records...)) }
+}
+
+// Reply is a reply to q with the records in the answer section, SOA records in the authority section.
+func Reply(q *dns.Msg, rcode int, records ...string) *dns.Msg {
+	m := new(dns.Msg).SetRcode(q, rcode)
+	m.RecursionAvailable = true
+	for _, text := range records {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			panic(err)
+		}
+		if rr.Header().Rrtype == dns.TypeSOA {
+			m.Ns = append(m.Ns, rr)
+		} else {
+			m.Answer = append(m.Answer, rr)
+		}
+	}
+	return m
+}
+
+// Silent is a handler that never replies.
+func Silent(dns.ResponseWriter, *dns.Msg) {}
