@@ -43,10 +43,11 @@ type Runtime interface {
 	// Sandboxes lists what exists now, in the order of task ids, with what an earlier process left.
 	Sandboxes(ctx context.Context) ([]Sandbox, error)
 
-	// Events delivers what happens to containers from now on, until Close closes the channel. Each event carries the
-	// container's whole status, so that events in quick succession may be merged into the last of them, and delivery is
-	// at least once. After the runtime has reconnected to its other half it delivers an event for every container, so
-	// nothing is missed except sandboxes that somebody else removed: Sandboxes shows those.
+	// Events delivers the status of every container there is, and then what happens to containers, until Close closes
+	// the channel. Each event carries the whole status, so that events in quick succession may be merged into the last
+	// of them, and delivery is at least once. After the runtime has reconnected to its other half it begins
+	// with every container again, so nothing is missed except sandboxes that somebody else removed: Sandboxes
+	// shows those.
 	Events() <-chan Event
 
 	// Close lets go of the tasks and leaves them running.
