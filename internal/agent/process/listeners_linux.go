@@ -1,0 +1,151 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+)
+
+// How often it is looked for listeners: soon after a container has started, then ever more seldom.
+const (
+	firstLook  = 50 * time.Millisecond
+	maxLookGap = 5 * time.Second
+)
+
+// listenerWatch ends awsvpc containers that listen on every address instead of their own.
+type listenerWatch struct {
+	ephemeral portRange
+	started   chan struct{} // holds a token when a container has started since the last look
+	strangers map[uint64]bool
+}
+
+func newListenerWatch(ephemeral portRange) *listenerWatch {
+	return &listenerWatch{ephemeral: ephemeral, started: make(chan struct{}, 1), strangers: map[uint64]bool{}}
+}
+
+// look asks for a look soon.
+func (w *listenerWatch) look() {
+	select {
+	case w.started <- struct{}{}:
+	default:
+	}
+}
+
+// watchListeners looks until ctx ends.
+func (s *supervisor) watchListeners(ctx context.Context) {
+	gap := maxLookGap
+	next := time.NewTimer(gap)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.listeners.started:
+			if gap > firstLook { // else the look that is due soon will do
+				gap = firstLook
+				next.Reset(gap)
+			}
+		case <-next.C:
+			if watched := s.watched(); len(watched) > 0 {
+				s.endWildcardListeners(watched)
+			}
+			gap = min(2*gap, maxLookGap)
+			next.Reset(gap)
+		}
+	}
+}
+
+// watchedContainer is a running container of an awsvpc task.
+type watchedContainer struct {
+	task      *task
+	container *container
+	process   identity
+}
+
+func (s *supervisor) watched() []watchedContainer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []watchedContainer
+	for _, t := range s.tasks {
+		if t.sandbox.Spec.NetworkMode != agent.NetworkAWSVPC {
+			continue
+		}
+		for _, c := range t.containers {
+			if c.record.Status.Running() {
+				all = append(all, watchedContainer{t, c, c.record.Process})
+			}
+		}
+	}
+	return all
+}
+
+// endWildcardListeners looks once. Sockets that are known to be no container's are not looked up again, so that a look
+// that finds nothing new reads four files and no process.
+func (s *supervisor) endWildcardListeners(watched []watchedContainer) {
+	suspects := map[uint64]socket{}
+	known := s.listeners.strangers
+	s.listeners.strangers = map[uint64]bool{}
+	for _, network := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		text, err := os.ReadFile("/proc/net/" + network)
+		if err != nil {
+			continue // a kernel without IPv6 has no tcp6
+		}
+		for _, sock := range parseSockets(network, string(text)) {
+			switch {
+			case !answersForSiblings(sock, s.listeners.ephemeral, func(uint16) bool { return true }):
+			case known[sock.inode]:
+				s.listeners.strangers[sock.inode] = true
+			default:
+				suspects[sock.inode] = sock
+			}
+		}
+	}
+	if len(suspects) == 0 {
+		return
+	}
+	all, err := processes()
+	if err != nil {
+		s.log.Error("the listeners of containers cannot be looked for", "err", err)
+		return
+	}
+	for _, p := range all {
+		i := slices.IndexFunc(watched, func(w watchedContainer) bool {
+			return p.belongsTo(w.container.tag, w.process.PID)
+		})
+		if i < 0 {
+			continue
+		}
+		for _, inode := range socketInodes(p.pid) {
+			if sock, found := suspects[inode]; found {
+				delete(suspects, inode)
+				s.endWildcardListener(watched[i], sock)
+			}
+		}
+	}
+	for inode := range suspects {
+		s.listeners.strangers[inode] = true
+	}
+}
+
+func (s *supervisor) endWildcardListener(w watchedContainer, sock socket) {
+	declared := func(port uint16) bool {
+		return slices.ContainsFunc(w.container.spec.Ports, func(p agent.Port) bool {
+			return p.Container == port && protocolOf(p) == "udp"
+		})
+	}
+	if !answersForSiblings(sock, s.listeners.ephemeral, declared) {
+		return
+	}
+	s.mu.Lock()
+	w.container.verdict = fmt.Sprintf("%sthe container listens on %s and so would answer for other tasks of this machine; it must listen on its own address, %s ($ROLLCALL_ADDRESS)",
+		startFailure, sock, w.task.sandbox.Address)
+	s.mu.Unlock()
+	if w.process.alive(s.bootID) {
+		syscall.Kill(-w.process.PID, syscall.SIGKILL)
+	}
+}

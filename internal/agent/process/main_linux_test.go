@@ -1,0 +1,261 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+)
+
+// TestMain lets this binary be the supervisor and container-init of its own tests, and their programs.
+func TestMain(m *testing.M) {
+	if status, ok := Main(os.Args[1:]); ok {
+		os.Exit(status)
+	}
+	if len(os.Args) > 2 && os.Args[1] == "program" {
+		programs[os.Args[2]](os.Args[3:])
+	}
+	os.Exit(m.Run())
+}
+
+// programs are run as processes of their own; each ends its process.
+var programs = map[string]func(args []string){
+	"listen":        listenProgram,
+	"session":       sessionProgram,
+	"server":        serverProgram,
+	"show-resolver": showResolverProgram,
+}
+
+// listenProgram NETWORK ADDRESS listens until it is ended.
+func listenProgram(args []string) {
+	var err error
+	if strings.HasPrefix(args[0], "udp") {
+		_, err = net.ListenPacket(args[0], args[1])
+	} else {
+		_, err = net.Listen(args[0], args[1])
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("listening")
+	select {}
+}
+
+// sessionProgram FILE starts a sleep in a session of its own, writes its pid to FILE and ends.
+func sessionProgram(args []string) {
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	if err := os.WriteFile(args[0], []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serverProgram DIR runs one task as a server would, says so, and waits to be killed.
+func serverProgram(args []string) {
+	ctx := context.Background()
+	r, err := New(ctx, Config{Dir: args[0]})
+	if err == nil {
+		_, err = r.Create(ctx, shellTask("survivor", "sleep 1000"))
+	}
+	if err == nil {
+		err = r.StartContainer(ctx, "survivor", "main")
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("started")
+	select {}
+}
+
+// showResolverProgram DIR runs a task that shows its resolver files, and prints what it showed.
+func showResolverProgram(args []string) {
+	text, err := showResolver(context.Background(), args[0])
+	fmt.Print(text)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// self is the command line of one of the programs.
+func self(program ...string) []string {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return append([]string{exe, "program"}, program...)
+}
+
+// shellTask is a task of one container, "main", that runs a shell script.
+func shellTask(id, script string) agent.TaskSpec {
+	return commandTask(id, "/bin/sh", "-c", script)
+}
+
+func commandTask(id string, argv ...string) agent.TaskSpec {
+	return agent.TaskSpec{ID: id, NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "main", Argv: argv}}}
+}
+
+// newRuntime is a runtime in a folder of its own, whose tasks and supervisor end with the test.
+func newRuntime(t *testing.T) *Runtime {
+	t.Helper()
+	return runtimeIn(t, t.TempDir())
+}
+
+func runtimeIn(t *testing.T, dir string) *Runtime {
+	t.Helper()
+	r, err := New(t.Context(), Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.Close()
+		endSupervisor(t, dir)
+	})
+	return r
+}
+
+// endSupervisor removes all tasks of a folder, and waits until its supervisor is gone.
+func endSupervisor(t *testing.T, dir string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	r, err := New(ctx, Config{Dir: dir})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := r.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the supervisor has ended", func() bool {
+		lock, err := lockFolder(dir)
+		if err != nil {
+			return false
+		}
+		lock.Close()
+		return true
+	})
+}
+
+// eventually waits for something that nobody announces: what other processes do.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(20 * time.Second)
+	for !holds() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("never came true: %s", what)
+		}
+	}
+}
+
+// await reads events until the container's status is as wanted.
+func await(t *testing.T, r *Runtime, task, container, what string, want func(agent.ContainerStatus) bool) agent.ContainerStatus {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	var last agent.ContainerStatus
+	for {
+		select {
+		case e, ok := <-r.Events():
+			if !ok {
+				t.Fatal("the events have ended")
+			}
+			if e.TaskID != task || e.Status.Name != container {
+				continue
+			}
+			if last = e.Status; want(last) {
+				return last
+			}
+		case <-deadline:
+			t.Fatalf("task %s: no event said that container %s is %s; the last was %+v", task, container, what, last)
+		}
+	}
+}
+
+func awaitEnd(t *testing.T, r *Runtime, task string) agent.ContainerStatus {
+	t.Helper()
+	return await(t, r, task, "main", "ended", agent.ContainerStatus.Ended)
+}
+
+// start creates a task and starts its container "main".
+func start(t *testing.T, r *Runtime, spec agent.TaskSpec) agent.Sandbox {
+	t.Helper()
+	sandbox, err := r.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.StartContainer(t.Context(), spec.ID, "main"); err != nil {
+		t.Fatal(err)
+	}
+	return sandbox
+}
+
+// statusOf is what Sandboxes says of a task's container "main".
+func statusOf(t *testing.T, r *Runtime, task string) agent.ContainerStatus {
+	t.Helper()
+	all, err := r.Sandboxes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.TaskID == task {
+			return s.Containers[0]
+		}
+	}
+	t.Fatalf("there is no task %s in %+v", task, all)
+	panic("not reached")
+}
+
+// output is what a container has printed.
+func output(t *testing.T, r *Runtime, task string) string {
+	t.Helper()
+	text, err := os.ReadFile(LogFile(r.config.Dir, task, "main"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// awaitOutput waits until a container has printed this.
+func awaitOutput(t *testing.T, r *Runtime, task, want string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s prints %q", task, want), func() bool { return strings.Contains(output(t, r, task), want) })
+}
+
+func supervisorPID(t *testing.T, dir string) int {
+	t.Helper()
+	text, err := os.ReadFile(lockFile(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// gone says that no live process has this pid.
+func gone(pid int) bool {
+	stat, err := readStat(pid)
+	return err != nil || stat.ended()
+}

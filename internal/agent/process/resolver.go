@@ -1,0 +1,69 @@
+package process
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// The files that decide how a program resolves names.
+const (
+	resolvConf   = "/etc/resolv.conf"
+	nsswitchConf = "/etc/nsswitch.conf"
+	nscdSocket   = "/run/nscd/socket"
+)
+
+// resolvConfText is a resolv.conf (resolv.conf(5)) that names one server.
+func resolvConfText(nameserver netip.Addr, search []string) string {
+	text := "# Written by Rollcall for this task.\nnameserver " + nameserver.String() + "\n"
+	if len(search) > 0 {
+		text += "search " + strings.Join(search, " ") + "\n"
+	}
+	return text
+}
+
+// nsswitchText is the machine's nsswitch.conf (nsswitch.conf(5)) for a task whose resolv.conf is private. The C library
+// asks sources such as resolve (systemd-resolved) over a socket and never reads resolv.conf for them, so only those
+// that work from files and resolv.conf stay on the hosts line. changed is false when it need not change.
+func nsswitchText(host string) (text string, changed bool) {
+	lines := strings.Split(host, "\n")
+	for i, line := range lines {
+		content, _, _ := strings.Cut(line, "#")
+		name, sources, found := strings.Cut(content, ":")
+		if !found || strings.TrimSpace(name) != "hosts" {
+			continue
+		}
+		kept := "hosts:"
+		for _, source := range nsswitchSources(sources) {
+			if slices.Contains([]string{"files", "myhostname", "dns"}, source) {
+				kept += " " + source
+			}
+		}
+		if !strings.Contains(kept, " dns") {
+			kept += " dns"
+		}
+		if strings.Join(strings.Fields(content), " ") != kept {
+			lines[i], changed = kept, true
+		}
+	}
+	return strings.Join(lines, "\n"), changed
+}
+
+// nsswitchSources are the sources of a database line, without the [STATUS=action] that may follow each: an action after
+// a source that was dropped would apply to another.
+func nsswitchSources(line string) []string {
+	var plain strings.Builder
+	depth := 0
+	for _, r := range line {
+		switch {
+		case r == '[':
+			depth++
+		case r == ']':
+			depth--
+			plain.WriteByte(' ')
+		case depth == 0:
+			plain.WriteRune(r)
+		}
+	}
+	return strings.Fields(plain.String())
+}

@@ -1,0 +1,438 @@
+package process
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/fault"
+)
+
+func TestContainerEnds(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	for _, tc := range []struct {
+		name, script string
+		want         int
+	}{
+		{"success", "exit 0", 0},
+		{"failure", "exit 7", 7},
+		{"signal", "kill -SEGV $$", 139},
+	} {
+		start(t, r, shellTask(tc.name, tc.script))
+		got := awaitEnd(t, r, tc.name)
+		if got.ExitCode == nil || *got.ExitCode != tc.want || got.Reason != "" || got.StartedAt.IsZero() {
+			t.Errorf("%s: exit code %v, reason %q, started %v; want exit code %d and no reason", tc.name, got.ExitCode, got.Reason, got.StartedAt, tc.want)
+		}
+		if err := r.StartContainer(t.Context(), tc.name, "main"); err != nil {
+			t.Errorf("%s: to start an ended container again: %v; want nil, and no start", tc.name, err)
+		}
+	}
+}
+
+func TestStop(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	for _, tc := range []struct {
+		name, script string
+		timeout      time.Duration
+		want         int
+	}{
+		{"SIGTERM ends it", "echo ready; exec sleep 1000", time.Minute, 143},
+		{"it ends in its own way", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", time.Minute, 3},
+		{"its children get SIGTERM too", `sh -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done' & trap : TERM; wait $!; wait $!; exit 5`, time.Minute, 5},
+		{"it ignores SIGTERM", "trap '' TERM; echo ready; while :; do sleep 0.01; done", 50 * time.Millisecond, 137},
+		{"no time given", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", 0, 137},
+	} {
+		id := strings.ReplaceAll(tc.name, " ", "-")
+		start(t, r, shellTask(id, tc.script))
+		awaitOutput(t, r, id, "ready")
+		if err := r.StopContainer(t.Context(), id, "main", tc.timeout); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		got := statusOf(t, r, id)
+		if got.ExitCode == nil || *got.ExitCode != tc.want {
+			t.Errorf("%s: status %+v after StopContainer; want exit code %d", tc.name, got, tc.want)
+		}
+		if err := r.StopContainer(t.Context(), id, "main", time.Minute); err != nil {
+			t.Errorf("%s: the second StopContainer: %v", tc.name, err)
+		}
+	}
+	if err := r.StopContainer(t.Context(), "nobody", "main", 0); err != nil {
+		t.Errorf("StopContainer of an unknown task: %v; want nil", err)
+	}
+}
+
+func TestStoppedBeforeStartNeverStarts(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	if _, err := r.Create(t.Context(), shellTask("early", "echo ran")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.StopContainer(t.Context(), "early", "main", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.StartContainer(t.Context(), "early", "main"); err != nil {
+		t.Fatal(err)
+	}
+	if got := statusOf(t, r, "early"); !got.Ended() || !got.StartedAt.IsZero() {
+		t.Errorf("status %+v; want ended, never started", got)
+	}
+}
+
+func TestNothingOutlivesItsContainer(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	file := filepath.Join(t.TempDir(), "pid")
+	// A grandchild in the container's session, and one that left session, group and parent.
+	script := fmt.Sprintf("sleep 1000 & echo $! > %s.1; '%s' program session %s.2; exit 0", file, self()[0], file)
+	start(t, r, shellTask("parent", script))
+	awaitEnd(t, r, "parent")
+	for _, name := range []string{".1", ".2"} {
+		text, err := os.ReadFile(file + name)
+		if err != nil {
+			t.Fatal(err, output(t, r, "parent"))
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !gone(pid) {
+			t.Errorf("process %d (%s) lives although its container has ended", pid, name)
+		}
+	}
+}
+
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	start(t, r, shellTask("short", "exec sleep 1000"))
+	pid, err := strconv.Atoi(statusOf(t, r, "short").RuntimeID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := r.Remove(t.Context(), "short"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := r.Sandboxes(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("after Remove there are %+v, %v", all, err)
+	}
+	if !gone(pid) {
+		t.Errorf("process %d lives although its task is removed", pid)
+	}
+	if _, err := os.Stat(filepath.Join(tasksFolder(r.config.Dir), "short")); !os.IsNotExist(err) {
+		t.Errorf("the folder of the removed task: %v; want none", err)
+	}
+	if err := r.StartContainer(t.Context(), "short", "main"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("to start a container of a removed task: %v; want not found", err)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "the server's")
+	t.Setenv("ROLLCALL_SECRET_ACCESS_KEY", "the server's")
+	r := newRuntime(t)
+	spec := shellTask("env", "pwd; env")
+	spec.DNS = "127.0.0.1:7053"
+	spec.Env = map[string]string{"FROM": "task", "TASK": "yes", "ROLLCALL_ADDRESS": "forged"}
+	spec.Containers[0].Env = map[string]string{"FROM": "container"}
+	spec.Containers[0].Ports = []agent.Port{{Container: 5000, Protocol: "tcp"}}
+	sandbox := start(t, r, spec)
+	awaitEnd(t, r, "env")
+	got := strings.Split(output(t, r, "env"), "\n")
+	env := map[string]string{}
+	for _, line := range got[1:] {
+		name, value, _ := strings.Cut(line, "=")
+		env[name] = value
+	}
+	for name, want := range map[string]string{
+		"FROM": "container", "TASK": "yes", "ROLLCALL_DNS": "127.0.0.1:7053", "ROLLCALL_PORT_5000": "5000",
+		"ROLLCALL_ADDRESS": sandbox.Address.String(), "AWS_SECRET_ACCESS_KEY": "", "ROLLCALL_SECRET_ACCESS_KEY": "",
+	} {
+		if env[name] != want {
+			t.Errorf("%s is %q in the container, want %q", name, env[name], want)
+		}
+	}
+	if self, _ := os.Executable(); !strings.HasPrefix(env["PATH"], filepath.Dir(self)+":") {
+		t.Errorf("PATH is %q, want the folder of this binary first", env["PATH"])
+	}
+	if want := filepath.Join(tasksFolder(r.config.Dir), "env", "main", "work"); got[0] != want {
+		t.Errorf("the container runs in %q, want its own folder %q", got[0], want)
+	}
+}
+
+func TestStartFailures(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	noProgram := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(noProgram, []byte("just text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name string
+		spec agent.ContainerSpec
+		want string
+	}{
+		{"no-program", agent.ContainerSpec{Argv: []string{"no-such-program"}}, `the program "no-such-program" is not in PATH (`},
+		{"no-file", agent.ContainerSpec{Argv: []string{"/no/such/program"}}, `the program "/no/such/program" cannot be run: `},
+		{"not-executable", agent.ContainerSpec{Argv: []string{noProgram}}, "permission denied"},
+		{"no-directory", agent.ContainerSpec{Argv: []string{"true"}, WorkingDirectory: "/no/such/folder"}, "the working directory /no/such/folder cannot be entered: "},
+		{"no-user", agent.ContainerSpec{Argv: []string{"true"}, User: "no-such-user"}, `no user "no-such-user" on this machine`},
+	} {
+		tc.spec.Name = "main"
+		if _, err := r.Create(t.Context(), agent.TaskSpec{ID: tc.name, Containers: []agent.ContainerSpec{tc.spec}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the same answer again
+			err := r.StartContainer(t.Context(), tc.name, "main")
+			if err == nil || !strings.HasPrefix(err.Error(), startFailure) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s: %v; want %s…%s", tc.name, err, startFailure, tc.want)
+			}
+		}
+		got := statusOf(t, r, tc.name)
+		if !got.Ended() || !got.StartedAt.IsZero() || got.ExitCode != nil || !strings.HasPrefix(got.Reason, startFailure) {
+			t.Errorf("%s: status %+v; want ended without start, with the reason", tc.name, got)
+		}
+	}
+}
+
+func TestUser(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	run := func(id, user string) (string, error) {
+		spec := shellTask(id, "id -u; id -g; touch here && echo writes")
+		spec.Containers[0].User = user
+		if _, err := r.Create(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.StartContainer(t.Context(), id, "main"); err != nil {
+			return "", err
+		}
+		awaitEnd(t, r, id)
+		return output(t, r, id), nil
+	}
+	own := strconv.Itoa(os.Geteuid())
+	if got, err := run("own", own); err != nil || !strings.HasPrefix(got, own+"\n") {
+		t.Errorf("as the own user: %q, %v", got, err)
+	}
+	got, err := run("other", "54321:54322")
+	if os.Geteuid() != 0 {
+		if err == nil || !strings.Contains(err.Error(), "only root") {
+			t.Errorf("as another user, without root: %q, %v; want it refused", got, err)
+		}
+		return
+	}
+	if want := "54321\n54322\nwrites\n"; err != nil || got != want {
+		t.Errorf("as 54321:54322: %q, %v; want %q", got, err, want)
+	}
+}
+
+func TestUlimit(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	spec := shellTask("limited", "ulimit -Sn; ulimit -Hn; ulimit -Sc")
+	spec.Containers[0].Ulimits = []agent.Ulimit{{Name: "nofile", Soft: 100, Hard: 200}, {Name: "core", Soft: 0, Hard: 0}}
+	start(t, r, spec)
+	awaitEnd(t, r, "limited")
+	if got, want := output(t, r, "limited"), "100\n200\n0\n"; got != want {
+		t.Errorf("limits %q, want %q", got, want)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	taken := uint16(listener.Addr().(*net.TCPAddr).Port)
+	one := func(c agent.ContainerSpec) []agent.ContainerSpec { return []agent.ContainerSpec{c} }
+	for _, tc := range []struct {
+		spec agent.TaskSpec
+		kind fault.Kind
+		want string
+	}{
+		{agent.TaskSpec{ID: "../escape"}, fault.Invalid, "other characters"},
+		{agent.TaskSpec{ID: "empty"}, fault.Invalid, "no containers"},
+		{agent.TaskSpec{ID: "a", NetworkMode: "vlan", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}})}, fault.Invalid, "network mode"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c/d", Argv: []string{"true"}})}, fault.Invalid, "container name"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Image: "nginx"})}, fault.Invalid, "neither entryPoint nor command"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "begins with CMD"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ulimits: []agent.Ulimit{{Name: "ink"}}})}, fault.Invalid, "ulimit"},
+		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkNone, Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ports: []agent.Port{{Container: 80}}})}, fault.Invalid, "mode none"},
+		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse, fmt.Sprintf("in use by process %d (", os.Getpid())},
+	} {
+		_, err := r.Create(t.Context(), tc.spec)
+		if !fault.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("Create(%+v): %v; want %v: …%s", tc.spec, err, tc.kind, tc.want)
+		}
+	}
+	if all, err := r.Sandboxes(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("after refusals there are %+v, %v", all, err)
+	}
+}
+
+func TestHostPorts(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	other := newRuntime(t)
+	spec := shellTask("bridge", `echo "$ROLLCALL_ADDRESS $ROLLCALL_PORT_80"; exec sleep 1000`)
+	spec.NetworkMode = agent.NetworkBridge
+	spec.Containers[0].Ports = []agent.Port{{Container: 80}, {Container: 80, Protocol: "udp"}, {Container: 81}}
+	start(t, r, spec)
+	ports := statusOf(t, r, "bridge").Ports
+	if len(ports) != 3 || ports[0].Host == 0 || ports[0].Host != ports[1].Host || ports[0].Host == ports[2].Host {
+		t.Fatalf("bindings %+v; want one host port for 80/tcp and 80/udp, and another for 81", ports)
+	}
+	awaitOutput(t, r, "bridge", fmt.Sprintf("127.0.0.1 %d\n", ports[0].Host))
+
+	// The task has not bound its port, and still nobody else is given it.
+	fixed := shellTask("fixed", "true")
+	fixed.NetworkMode = agent.NetworkHost
+	fixed.Containers[0].Ports = []agent.Port{{Container: ports[0].Host, Host: ports[0].Host}}
+	if _, err := other.Create(t.Context(), fixed); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), "held by another task") {
+		t.Errorf("the same host port from another data folder: %v; want it refused", err)
+	}
+}
+
+func TestAddressesAreNobodyElses(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 2 {
+		r := newRuntime(t)
+		for i := range 20 {
+			spec := shellTask(fmt.Sprintf("t%d", i), "true")
+			first, err := r.Create(t.Context(), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := r.Create(t.Context(), spec)
+			if err != nil || again.Address != first.Address {
+				t.Errorf("Create again gives %v, %v; want the same address %v", again.Address, err, first.Address)
+			}
+			text := first.Address.String()
+			if seen[text] || !addressBlock.Contains(first.Address) || strings.HasSuffix(text, ".0") || strings.HasSuffix(text, ".255") {
+				t.Errorf("address %v: seen before, outside of %v, or no host's", first.Address, addressBlock)
+			}
+			seen[text] = true
+		}
+	}
+}
+
+func TestServerKilled(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	argv := self("server", dir)
+	server := exec.Command(argv[0], argv[1:]...)
+	stdout, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill() })
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "started\n" {
+		t.Fatalf("the server says %q, %v", line, err)
+	}
+	if err := server.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	server.Wait()
+
+	r := runtimeIn(t, dir)
+	found := await(t, r, "survivor", "main", "running", agent.ContainerStatus.Running)
+	pid, err := strconv.Atoi(found.RuntimeID)
+	if err != nil || gone(pid) {
+		t.Fatalf("the container's process %s: %v; want it alive", found.RuntimeID, err)
+	}
+	if err := r.StartContainer(t.Context(), "survivor", "main"); err != nil {
+		t.Fatal(err)
+	}
+	if got := statusOf(t, r, "survivor").RuntimeID; got != found.RuntimeID {
+		t.Errorf("started again, the process is %s; want the same %s", got, found.RuntimeID)
+	}
+	if err := r.StopContainer(t.Context(), "survivor", "main", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if got := statusOf(t, r, "survivor"); got.ExitCode == nil || *got.ExitCode != 143 {
+		t.Errorf("status %+v; want exit code 143, since its supervisor lived on", got)
+	}
+}
+
+func TestSupervisorKilled(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	wait := fmt.Sprintf("while [ ! -e %s ]; do sleep 0.01; done; ", goOn)
+	start(t, r, shellTask("stays", "exec sleep 1000"))
+	sandbox := start(t, r, shellTask("ends-later", wait+"exit 4"))
+	before := statusOf(t, r, "stays")
+
+	killSupervisor(t, r)
+	after := await(t, r, "stays", "main", "running again", agent.ContainerStatus.Running)
+	eventually(t, "the new supervisor answers", func() bool { _, err := r.Sandboxes(t.Context()); return err == nil })
+	if after = statusOf(t, r, "stays"); after.RuntimeID != before.RuntimeID || !after.Running() {
+		t.Errorf("adopted as %+v; want it as before, %+v", after, before)
+	}
+	if _, err := takeLease("address/" + sandbox.Address.String()); err == nil {
+		t.Errorf("the address %v of an adopted task can be taken by others", sandbox.Address)
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := awaitEnd(t, r, "ends-later"); got.ExitCode != nil || got.Reason != reasonAdopted {
+		t.Errorf("the end of an adopted container: %+v; want no exit code, and why", got)
+	}
+	if err := r.StopContainer(t.Context(), "stays", "main", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	pid, _ := strconv.Atoi(before.RuntimeID)
+	if got := statusOf(t, r, "stays"); !got.Ended() || !gone(pid) {
+		t.Errorf("an adopted container after StopContainer: %+v", got)
+	}
+}
+
+func TestEndedWhileNoSupervisorRan(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	start(t, r, shellTask("orphan", "sleep 1000 & wait"))
+	pid, err := strconv.Atoi(statusOf(t, r, "orphan").RuntimeID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := r.config.Dir
+	r.Close() // so that nobody starts a new supervisor
+	killSupervisor(t, r)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the container is gone", func() bool { return gone(pid) })
+	again := runtimeIn(t, dir)
+	if got := awaitEnd(t, again, "orphan"); got.ExitCode != nil || got.Reason != reasonUnseen {
+		t.Errorf("status %+v; want no exit code, and why", got)
+	}
+}
+
+// killSupervisor kills the supervisor of a runtime, and waits until it is gone.
+func killSupervisor(t *testing.T, r *Runtime) {
+	t.Helper()
+	pid := supervisorPID(t, r.config.Dir)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the supervisor is gone", func() bool { return gone(pid) })
+}
