@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+)
+
+// leaseTTL is how long, in seconds, the leadership of a node that vanished stays taken.
+const leaseTTL = 10
+
+// Lead runs work whenever this node is the elected leader, until ctx ends. work's context ends with the
+// leadership. Each node has a name of its own: a node that starts again takes back at once what its
+// former process held, so that no loop waits out a lease that nobody renews.
+func (s *Store) Lead(ctx context.Context, node string, work func(context.Context)) {
+	for ctx.Err() == nil {
+		if err := s.lead(ctx, node, work); err != nil && ctx.Err() == nil {
+			s.log.Warn("not the leader; the loops pause here", "err", err)
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// lead campaigns once, works, and gives the leadership back.
+func (s *Store) lead(ctx context.Context, node string, work func(context.Context)) error {
+	client, err := s.source()
+	if err != nil {
+		return err
+	}
+	election := s.prefix + "leader"
+	if err := revoke(ctx, client, election+"/", node); err != nil {
+		return fmt.Errorf("take back the lease of this node's former process: %w", err)
+	}
+	session, err := concurrency.NewSession(client, concurrency.WithTTL(leaseTTL), concurrency.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("get a lease: %w", err)
+	}
+	defer session.Close() // revokes the lease
+	if err := concurrency.NewElection(session, election).Campaign(ctx, node); err != nil {
+		return fmt.Errorf("campaign: %w", err)
+	}
+	leading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-session.Done():
+			cancel()
+		case <-leading.Done():
+		}
+	}()
+	work(leading)
+	return nil
+}
+
+// revoke ends the leases under which a node stands in an election.
+func revoke(ctx context.Context, client *clientv3.Client, under, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	resp, err := client.Get(ctx, under, clientv3.WithPrefix())
+	if err != nil {
+		return err
+	}
+	for _, kv := range resp.Kvs {
+		if string(kv.Value) == node && kv.Lease != 0 {
+			if _, err := client.Revoke(ctx, clientv3.LeaseID(kv.Lease)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
