@@ -119,14 +119,19 @@ func signed(t testing.TB, c aws.Credentials, target, body string, edit func(*htt
 
 func sign(t testing.TB, r *http.Request, c aws.Credentials, body, service string, at time.Time) {
 	t.Helper()
-	sum := sha256.Sum256([]byte(body))
-	if err := v4.NewSigner().SignHTTP(t.Context(), c, r, hex.EncodeToString(sum[:]), service, "us-east-1", at); err != nil {
+	if err := v4.NewSigner().SignHTTP(t.Context(), c, r, hashOf(body), service, "us-east-1", at); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (p Pair) credentials() aws.Credentials {
 	return aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.Secret}
+}
+
+// hashOf is the body hash that a signature covers.
+func hashOf(body string) string {
+	sum := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(sum[:])
 }
 
 // answerOf serves one request at noon and returns the answer.

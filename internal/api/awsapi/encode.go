@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -73,12 +74,7 @@ func appendMap(t reflect.Type, elem *codec) func([]byte, reflect.Value) []byte {
 	}
 	return func(dst []byte, v reflect.Value) []byte {
 		keys := v.MapKeys()
-		slices.SortFunc(keys, func(a, b reflect.Value) int {
-			if a.String() < b.String() {
-				return -1
-			}
-			return 1
-		})
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 		dst = append(dst, '{')
 		for i, key := range keys {
 			if i > 0 {
@@ -100,19 +96,20 @@ func appendStringMap(dst []byte, v reflect.Value) []byte {
 	} else {
 		m = v.Interface().(map[string]string)
 	}
-	var few [32]string // an instance has at most 30 attributes
-	keys := few[:0]
-	for key := range m {
-		keys = append(keys, key)
+	type pair struct{ key, value string }
+	var few [32]pair // an instance has at most 30 attributes
+	pairs := few[:0]
+	for key, value := range m {
+		pairs = append(pairs, pair{key, value})
 	}
-	slices.Sort(keys)
+	slices.SortFunc(pairs, func(a, b pair) int { return strings.Compare(a.key, b.key) })
 	dst = append(dst, '{')
-	for i, key := range keys {
+	for i, p := range pairs {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, key), ':')
-		dst = appendString(dst, m[key])
+		dst = append(appendString(dst, p.key), ':')
+		dst = appendString(dst, p.value)
 	}
 	return append(dst, '}')
 }
@@ -165,31 +162,36 @@ func appendTime(dst []byte, v reflect.Value) []byte {
 	return dst
 }
 
+// plain tells the bytes that stand for themselves in a JSON string, whatever comes before and after.
+var plain = func() (table [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		table[c] = c != '"' && c != '\\'
+	}
+	return table
+}()
+
 // appendString writes s as a JSON string (RFC 8259, section 7). What is not UTF-8 becomes U+FFFD, since
 // JSON cannot carry it.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	plain := 0 // s[plain:i] needs no change
+	done := 0 // s[done:i] needs no change
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+		if plain[s[i]] {
 			i++
 			continue
 		}
-		size := 1
-		if c >= utf8.RuneSelf {
-			var r rune
-			if r, size = utf8.DecodeRuneInString(s[i:]); r != utf8.RuneError || size > 1 {
+		if s[i] >= utf8.RuneSelf {
+			if _, size := utf8.DecodeRuneInString(s[i:]); size > 1 {
 				i += size
 				continue
 			}
 		}
-		dst = append(dst, s[plain:i]...)
-		dst = appendEscaped(dst, c)
-		i += size
-		plain = i
+		dst = append(dst, s[done:i]...)
+		dst = appendEscaped(dst, s[i])
+		i++
+		done = i
 	}
-	dst = append(dst, s[plain:]...)
+	dst = append(dst, s[done:]...)
 	return append(dst, '"')
 }
 

@@ -1,18 +1,20 @@
 package awsapi
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/smithy-go/encoding/httpbinding"
 )
 
 const (
@@ -20,32 +22,32 @@ const (
 	amzDateFormat    = "20060102T150405Z"
 	maxSkew          = 5 * time.Minute // between the client's clock and ours, either way
 	maxRegion        = 32              // characters of a region's name
-	// maxSigners bounds the memory for derived keys. Few clients use more than one key in one region.
-	maxSigners = 1024
+	maxSigningKeys   = 1024            // derived keys that are remembered, 150 bytes each
 )
 
 // claim is what a request says about its signature. Nothing in it may be believed before verify.
 type claim struct {
 	accessKeyID, date, region, service string
+	scope                              string // DATE/REGION/SERVICE/aws4_request
 	signedHeaders                      string // as sent: host;x-amz-date
 	signature                          string // hex
 }
 
-// verifier checks signatures by making them again with the SDK's own signer, so that what the SDK signs
-// is by construction what is accepted here. See "Signature Version 4 signing process" in the AWS General
-// Reference.
+// verifier checks signatures by making them again ("Create a signed AWS API request" in the IAM User
+// Guide; the sections named below are of that page). Tests hold it against the SDK's signer, which is not
+// used here itself, since it is made for clients: it takes twice as long, keeps a derived key for
+// every region that a stranger makes up, and cannot check headers that it would not sign.
 type verifier struct {
 	keys *Keys
 	now  func() time.Time
 
 	mu sync.RWMutex
-	// signers holds a signer for each scope in which a signature has been good. A signer keeps one derived
-	// key for each region and service for good, which a stranger must not be able to fill with names he
-	// made up, and which two access keys in turn would push out.
-	signers map[signerKey]*v4.Signer
+	// signingKeys holds the derived keys of scopes in which a signature has been good. Only those, so that
+	// nobody without a secret can make it grow.
+	signingKeys map[keyScope][]byte
 }
 
-type signerKey struct{ accessKeyID, region, service string }
+type keyScope struct{ accessKeyID, date, region, service string }
 
 // identify reads who signed a request and when, and finds the credential that the signature must be made
 // with. It needs no body.
@@ -100,11 +102,12 @@ func parseAuthorization(r *http.Request) (claim, error) {
 	case c.signature:
 		return claim{}, incomplete("the Authorization header requires 'Signature'")
 	}
-	scope := strings.Split(credential, "/")
-	if len(scope) != 5 || scope[0] == "" || scope[4] != "aws4_request" {
+	parts := strings.Split(credential, "/")
+	if len(parts) != 5 || parts[0] == "" || parts[4] != "aws4_request" {
 		return claim{}, incomplete("'Credential' must have the form KEY/DATE/REGION/SERVICE/aws4_request")
 	}
-	c.accessKeyID, c.date, c.region, c.service = scope[0], scope[1], scope[2], scope[3]
+	c.accessKeyID, c.date, c.region, c.service = parts[0], parts[1], parts[2], parts[3]
+	c.scope = credential[len(c.accessKeyID)+1:]
 	return c, nil
 }
 
@@ -124,7 +127,7 @@ func (c claim) check(r *http.Request, service string, now time.Time) error {
 	}
 	date := r.Header.Get("X-Amz-Date")
 	at, err := time.Parse(amzDateFormat, date)
-	if err != nil {
+	if err != nil || len(date) != len(amzDateFormat) { // Parse would let fractions of a second pass
 		return incomplete("X-Amz-Date must have the form YYYYMMDDTHHMMSSZ")
 	}
 	if c.date != date[:8] {
@@ -153,72 +156,139 @@ func (v *verifier) verify(r *http.Request, body []byte, c claim, credential Cred
 	if sent := r.Header.Get("X-Amz-Content-Sha256"); sent != "" && sent != hash {
 		return invalid("X-Amz-Content-Sha256 is not the hash of the body. Payloads that are unsigned or signed in chunks are not accepted here.")
 	}
-	again, err := signedPart(r, c)
+	request := make([]byte, 0, 1024)
+	request, err := appendCanonicalRequest(request, r, c.signedHeaders, hash)
 	if err != nil {
 		return err
 	}
-	at, err := time.Parse(amzDateFormat, r.Header.Get("X-Amz-Date"))
-	if err != nil {
-		return err // not reached: check has parsed it
-	}
-	signer, known := v.signer(c)
-	pair := aws.Credentials{AccessKeyID: c.accessKeyID, SecretAccessKey: credential.Secret}
-	if err := signer.SignHTTP(r.Context(), pair, again, hash, c.service, c.region, at); err != nil {
-		return fmt.Errorf("sign the request again: %w", err)
-	}
-	_, signature, _ := strings.Cut(again.Header.Get("Authorization"), "Signature=")
-	if subtle.ConstantTimeCompare([]byte(signature), []byte(c.signature)) != 1 {
+	requestSum := sha256.Sum256(request)
+	toSign := make([]byte, 0, 256) // "Create a string to sign"
+	toSign = append(toSign, signingAlgorithm+"\n"...)
+	toSign = append(append(toSign, r.Header.Get("X-Amz-Date")...), '\n')
+	toSign = append(append(toSign, c.scope...), '\n')
+	toSign = hex.AppendEncode(toSign, requestSum[:])
+
+	key, known := v.signingKey(c, credential.Secret)
+	signature := hex.AppendEncode(nil, mac(key, toSign))
+	if subtle.ConstantTimeCompare(signature, []byte(c.signature)) != 1 {
 		return invalid("The request signature we calculated does not match the signature you provided. " +
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}
 	if !known {
-		v.keep(c, signer)
+		v.keep(c, key)
 	}
 	return nil
 }
 
-// signedPart returns a request that holds what r's signature covers and nothing else.
-func signedPart(r *http.Request, c claim) (*http.Request, error) {
-	u := *r.URL // the signer writes to the query
-	part := &http.Request{Method: r.Method, URL: &u, Host: r.Host, Header: make(http.Header, 8)}
-	for name := range strings.SplitSeq(c.signedHeaders, ";") {
+// appendCanonicalRequest writes what the signature covers ("Create a canonical request"). The host is the
+// one received, whatever it is. Headers come in the order in which the client lists them: another order
+// than the sorted one that is due leads to another signature all by itself.
+func appendCanonicalRequest(dst []byte, r *http.Request, signedHeaders, payloadHash string) ([]byte, error) {
+	dst = append(append(dst, r.Method...), '\n')
+	dst = append(appendCanonicalPath(dst, r.URL), '\n')
+	dst = append(appendCanonicalQuery(dst, r.URL), '\n')
+	for name := range strings.SplitSeq(signedHeaders, ";") {
+		dst = append(append(dst, name...), ':')
 		switch name {
-		case "host", "x-amz-date": // the signer sets these itself, from Host and the time
-		case "content-length":
-			part.ContentLength = r.ContentLength
+		case "host":
+			dst = append(dst, r.Host...)
+		case "content-length": // net/http takes it from the headers
+			dst = strconv.AppendInt(dst, r.ContentLength, 10)
 		default:
 			values, ok := r.Header[http.CanonicalHeaderKey(name)]
 			if !ok {
-				return nil, invalid("'%.100s' is listed as a signed header, but the request has no such header.", name)
+				return dst, invalid("'%.100s' is listed as a signed header, but the request has no such header.", name)
 			}
-			// Under its name in lower case: the signer would leave out User-Agent and a few more, which the SDK
-			// does not sign but others may, and knows them by their canonical names.
-			part.Header[name] = values
+			for i, value := range values {
+				if i > 0 {
+					dst = append(dst, ',')
+				}
+				dst = appendCollapsed(dst, value)
+			}
+		}
+		dst = append(dst, '\n')
+	}
+	dst = append(append(append(dst, '\n'), signedHeaders...), '\n')
+	return append(dst, payloadHash...), nil
+}
+
+// appendCanonicalPath writes the path as it was received and escapes it once more, as all services but S3
+// want it.
+func appendCanonicalPath(dst []byte, u *url.URL) []byte {
+	path := u.EscapedPath()
+	if path == "" || path == "/" {
+		return append(dst, '/')
+	}
+	return append(dst, httpbinding.EscapePath(path, false)...)
+}
+
+// appendCanonicalQuery writes the parameters, escaped, then sorted by name and value.
+func appendCanonicalQuery(dst []byte, u *url.URL) []byte {
+	if u.RawQuery == "" {
+		return dst
+	}
+	type parameter struct{ name, value string }
+	var parameters []parameter
+	for name, values := range u.Query() {
+		for _, value := range values {
+			parameters = append(parameters, parameter{escapeQuery(name), escapeQuery(value)})
 		}
 	}
-	return part, nil
-}
-
-// signer returns the signer kept for a claim's scope, or a new one.
-func (v *verifier) signer(c claim) (s *v4.Signer, known bool) {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	if s, known = v.signers[signerKey{c.accessKeyID, c.region, c.service}]; !known {
-		s = v4.NewSigner()
+	slices.SortFunc(parameters, func(a, b parameter) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
+	})
+	for i, p := range parameters {
+		if i > 0 {
+			dst = append(dst, '&')
+		}
+		dst = append(append(append(dst, p.name...), '='), p.value...)
 	}
-	return s, known
+	return dst
 }
 
-// keep remembers a signer whose signature was good. When there are too many, all begin anew: most belong
-// to temporary keys of the past.
-func (v *verifier) keep(c claim, s *v4.Signer) {
+// escapeQuery is url.QueryEscape but for the space, which is %20 here.
+func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// appendCollapsed writes a header's value without spaces at its ends and with one for each run of them.
+func appendCollapsed(dst []byte, value string) []byte {
+	value = strings.TrimSpace(value)
+	if !strings.Contains(value, "  ") {
+		return append(dst, value...)
+	}
+	for i := range len(value) {
+		if value[i] != ' ' || value[i-1] != ' ' { // the first is no space
+			dst = append(dst, value[i])
+		}
+	}
+	return dst
+}
+
+// signingKey returns the key for a claim's scope ("Derive a signing key") and whether it was remembered.
+func (v *verifier) signingKey(c claim, secret string) (key []byte, known bool) {
+	v.mu.RLock()
+	key, known = v.signingKeys[c.keyScope()]
+	v.mu.RUnlock()
+	if !known {
+		key = []byte("AWS4" + secret)
+		for _, part := range [...]string{c.date, c.region, c.service, "aws4_request"} {
+			key = mac(key, []byte(part))
+		}
+	}
+	return key, known
+}
+
+// keep remembers a key whose signature was good. When there are too many, all begin anew: most belong to
+// days or sessions of the past.
+func (v *verifier) keep(c claim, key []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.signers == nil || len(v.signers) >= maxSigners {
-		v.signers = map[signerKey]*v4.Signer{}
+	if v.signingKeys == nil || len(v.signingKeys) >= maxSigningKeys {
+		v.signingKeys = map[keyScope][]byte{}
 	}
-	v.signers[signerKey{c.accessKeyID, c.region, c.service}] = s
+	v.signingKeys[c.keyScope()] = key
 }
+
+func (c claim) keyScope() keyScope { return keyScope{c.accessKeyID, c.date, c.region, c.service} }
 
 func incomplete(what string) error {
 	return &Error{Code: "IncompleteSignatureException", Message: "Request signature is incomplete: " + what + "."}

@@ -1,0 +1,130 @@
+package sts
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+)
+
+const account = "123456789012"
+
+var root = awsapi.Pair{AccessKeyID: "AKIAROOT", Secret: "root/secret+1", Role: awsapi.Administrator}
+
+// serve starts the API on a socket and returns its URL and keys.
+func serve(t *testing.T) (url string, keys *awsapi.Keys) {
+	t.Helper()
+	keys, err := awsapi.NewKeys(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, API{}))
+	t.Cleanup(ts.Close)
+	return ts.URL, keys
+}
+
+func client(url string, c aws.Credentials) *sts.Client {
+	return sts.New(sts.Options{
+		Region:           "eu-west-1",
+		BaseEndpoint:     &url,
+		RetryMaxAttempts: 1,
+		Credentials:      aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil }),
+	})
+}
+
+func TestGetCallerIdentity(t *testing.T) {
+	url, keys := serve(t)
+	session := keys.Issue(awsapi.ReadOnly, time.Now().Add(time.Hour))
+	for _, tc := range []struct {
+		name        string
+		credentials aws.Credentials
+		arn         string
+	}{
+		{"permanent", aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.Secret}, "arn:aws:iam::123456789012:root"},
+		{"temporary, read-only", aws.Credentials{AccessKeyID: session.AccessKeyID, SecretAccessKey: session.Secret, SessionToken: session.SessionToken},
+			"arn:aws:sts::123456789012:assumed-role/rollcall/" + session.AccessKeyID},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			out, err := client(url, tc.credentials).GetCallerIdentity(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *out.Account != account || *out.Arn != tc.arn || *out.UserId == "" {
+				t.Errorf("got %s, %s, %s; want %s", *out.Account, *out.Arn, *out.UserId, tc.arn)
+			}
+		})
+	}
+}
+
+func TestErrors(t *testing.T) {
+	url, _ := serve(t)
+	good := client(url, aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.Secret})
+	for _, tc := range []struct {
+		name   string
+		call   func(context.Context) error
+		code   string
+		status int
+	}{
+		{"unknown action", func(ctx context.Context) error {
+			_, err := good.GetSessionToken(ctx, nil)
+			return err
+		}, "InvalidAction", 400},
+		{"unknown key", func(ctx context.Context) error {
+			_, err := client(url, aws.Credentials{AccessKeyID: "AKIANOBODY", SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
+			return err
+		}, "InvalidClientTokenId", 403},
+		{"wrong secret", func(ctx context.Context) error {
+			_, err := client(url, aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
+			return err
+		}, "SignatureDoesNotMatch", 403},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := tc.call(t.Context())
+			var api smithy.APIError
+			var response *awshttp.ResponseError
+			if !errors.As(err, &api) || !errors.As(err, &response) {
+				t.Fatalf("got %v", err)
+			}
+			if api.ErrorCode() != tc.code || response.HTTPStatusCode() != tc.status || response.ServiceRequestID() == "" {
+				t.Errorf("got %v, want %d %s and a request id", err, tc.status, tc.code)
+			}
+		})
+	}
+}
+
+// TestGET is the request that only old tools make: everything in the URL.
+func TestGET(t *testing.T) {
+	for query, want := range map[string]string{
+		"Action=GetCallerIdentity&Version=2011-06-15": "<Arn>arn:aws:iam::123456789012:root</Arn>",
+		"Version=2011-06-15&Action=GetFederation%3C":  "<Code>InvalidAction</Code>",
+		"Action=%zz": "<Code>MalformedQueryString</Code>",
+		"":           "<Code>InvalidAction</Code>",
+	} {
+		keys, err := awsapi.NewKeys(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+		r := httptest.NewRequest("GET", "/?"+query, nil)
+		signer := v4.NewSigner()
+		if err := signer.SignHTTP(t.Context(), aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.Secret}, r, emptyHash, "sts", "us-east-1", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		r.URL.RawQuery = query
+		w := httptest.NewRecorder()
+		awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, API{}).ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), want) || w.Header().Get("Content-Type") != "text/xml" {
+			t.Errorf("?%s: got %d %s, want %s", query, w.Code, w.Body, want)
+		}
+	}
+}
