@@ -66,7 +66,15 @@ type InstanceSpec struct {
 }
 
 func instanceKey(sc Scope, service, id string) string {
-	return sc.Region + "/" + service + "/" + strings.ReplaceAll(id, "/", "%2F") // "%" is in no id
+	return sc.Region + "/" + service + "/" + escape(id)
+}
+
+// escape keeps "/" a separator of key parts.
+func escape(id string) string {
+	if !strings.ContainsAny(id, "/%") {
+		return id
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(id, "%", "%25"), "/", "%2F")
 }
 
 // RegisterInstance adds an instance or replaces the one of its id, whole, and returns the operation that
@@ -90,8 +98,8 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 			return op, nil
 		}
 	}
-	op := newOperation(sc, RegisterInstanceOp, Targets{Service: svc.ID, Instance: spec.ID}, now)
-	if reason := hostNameFault(tx, sc, ns, svc, spec.ID); reason != "" {
+	op := newOperation(sc, RegisterInstanceOp, ns.ID, Targets{Service: svc.ID, Instance: spec.ID}, now)
+	if reason := nameFault(tx, sc, ns, svc, spec.ID); reason != "" {
 		op.fail("INVALID_CHANGE_BATCH", reason)
 		putOperation(tx, op)
 		return op, nil
@@ -107,48 +115,25 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 		i.Health, i.Unready = Unhealthy, true
 	}
 	instances.Put(tx, key, i)
+	claimHost(tx, sc, svc, spec.ID)
 	revisions.Put(tx, sc.Region+"/"+svc.ID, &Revision{})
 	putOperation(tx, op)
 	return op, nil
 }
 
-// hostNameFault says why a service with SRV records cannot have an instance of this id: the id is part of
-// a host name there (RFC 1035, 2.3.4). Elsewhere ids are only set identifiers.
-func hostNameFault(r store.Reader, sc Scope, ns *Namespace, svc *Service, id string) string {
-	if !svc.Has(SRV) {
-		return ""
-	}
-	for label := range strings.SplitSeq(id, ".") {
-		if len(label) == 0 || len(label) > 63 {
-			return "The instance id " + id + " cannot be part of the host name that an SRV record points to: a label has 1 to 63 octets"
-		}
-	}
-	full := id + "." + strings.TrimPrefix(svc.Name, ".") + "." + ns.Name
-	if len(full)+2 > 255 {
-		return "The host name " + full + " of the SRV record's target is longer than 255 octets"
-	}
-	if _, taken := claims.Find(r, serviceClaims(sc, ns.ID)+fold(id+"."+svc.Name)); taken {
-		return "The host name " + full + " is the name of another service"
-	}
-	if folded := fold(id); folded != id {
-		if _, taken := instances.Find(r, instanceKey(sc, svc.ID, folded)); taken {
-			return "The host name " + full + " is taken by the instance " + folded
-		}
-	}
-	return ""
-}
-
 // DeregisterInstance removes an instance and returns the operation that did.
 func DeregisterInstance(tx *store.Tx, sc Scope, service, id string, now time.Time) (*Operation, error) {
-	if _, err := GetService(tx, sc, service); err != nil {
+	svc, err := GetService(tx, sc, service)
+	if err != nil {
 		return nil, err
 	}
 	key := instanceKey(sc, service, id)
 	if _, ok := instances.Find(tx, key); !ok {
 		return nil, instanceNotFound(id)
 	}
-	op := newOperation(sc, DeregisterInstanceOp, Targets{Service: service, Instance: id}, now)
+	op := newOperation(sc, DeregisterInstanceOp, svc.NamespaceID, Targets{Service: service, Instance: id}, now)
 	instances.Delete(tx, key)
+	releaseHost(tx, sc, svc, id)
 	revisions.Put(tx, sc.Region+"/"+service, &Revision{})
 	putOperation(tx, op)
 	return op, nil

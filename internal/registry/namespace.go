@@ -55,6 +55,9 @@ type NamespaceSpec struct {
 	Tags        map[string]string
 }
 
+// maxHTTPName is the longest name that DiscoverInstances takes, in characters.
+const maxHTTPName = 1024
+
 // CreateNamespace makes a namespace and returns the operation that did. A repeat of an earlier request
 // (same creator token, same content) returns that request's operation; a name that no zone can have ends
 // in a failed operation, as at AWS.
@@ -63,10 +66,8 @@ func CreateNamespace(tx *store.Tx, sc Scope, spec NamespaceSpec, now time.Time) 
 	token := sc.Region + "/namespace/" + spec.Creator
 	if spec.Creator != "" {
 		if t, ok := tokens.Find(tx, token); ok && now.Sub(t.At) < tokenLife {
-			if t.Request == string(request) {
-				if op, ok := findOperation(tx, sc, t.Operation); ok {
-					return op, nil
-				}
+			if op, ok := findOperation(tx, sc, t.Operation); ok && t.Request == string(request) {
+				return op, nil
 			}
 			return nil, fault.New(fault.Duplicate, "request", "Another operation of type CreateNamespace and id %s has completed", t.Operation).
 				With("DuplicateOperationId", t.Operation)
@@ -77,7 +78,7 @@ func CreateNamespace(tx *store.Tx, sc Scope, spec NamespaceSpec, now time.Time) 
 		Description: spec.Description, VPC: spec.VPC, SOATTL: spec.SOATTL, Creator: spec.Creator, Created: now, Tags: spec.Tags,
 	}
 	if reason := zoneNameFault(spec); reason != "" {
-		op := newOperation(sc, CreateNamespaceOp, Targets{Namespace: ns.ID}, now)
+		op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, now)
 		op.fail("CANNOT_CREATE_HOSTED_ZONE", fmt.Sprintf("%s (Service: AmazonRoute53; Status Code: 400; Error Code: InvalidDomainName; Request ID: %s)", reason, op.ID))
 		putOperation(tx, op)
 		return op, nil
@@ -90,8 +91,12 @@ func CreateNamespace(tx *store.Tx, sc Scope, spec NamespaceSpec, now time.Time) 
 		return nil, e
 	}
 	ns.HTTPName = ns.Name
-	if _, taken := claims.Find(tx, ns.httpName()); taken {
-		ns.HTTPName = ns.Name + "-" + randomID(5)
+	for { // AWS appends a hash of unknown form to a name that is taken
+		if _, taken := claims.Find(tx, ns.httpName()); !taken {
+			break
+		}
+		suffix := "-" + randomID(5)
+		ns.HTTPName = ns.Name[:min(len(ns.Name), maxHTTPName-len(suffix))] + suffix
 	}
 	if ns.Kind != HTTP {
 		ns.ZoneID = newZoneID()
@@ -99,7 +104,7 @@ func CreateNamespace(tx *store.Tx, sc Scope, spec NamespaceSpec, now time.Time) 
 	claims.Put(tx, ns.uniqueName(), &Claim{ns.ID})
 	claims.Put(tx, ns.httpName(), &Claim{ns.ID})
 	namespaces.Put(tx, sc.Region+"/"+ns.ID, ns)
-	op := newOperation(sc, CreateNamespaceOp, Targets{Namespace: ns.ID}, now)
+	op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, now)
 	putOperation(tx, op)
 	if spec.Creator != "" {
 		tokens.Put(tx, token, &Token{Request: string(request), Operation: op.ID, At: now})
@@ -154,9 +159,53 @@ func DeleteNamespace(tx *store.Tx, sc Scope, id string, now time.Time) (*Operati
 	if ns.Creator != "" {
 		tokens.Delete(tx, sc.Region+"/namespace/"+ns.Creator)
 	}
-	op := newOperation(sc, DeleteNamespaceOp, Targets{Namespace: id}, now)
+	op := newOperation(sc, DeleteNamespaceOp, id, Targets{Namespace: id}, now)
 	putOperation(tx, op)
 	return op, nil
+}
+
+// NamespaceChange is what can change in a namespace; nil leaves a thing as it is.
+type NamespaceChange struct {
+	Description *string
+	SOATTL      *int64
+}
+
+// UpdateNamespace changes a namespace of the kind and returns the operation that did.
+func UpdateNamespace(tx *store.Tx, sc Scope, id string, kind Kind, change NamespaceChange, now time.Time) (*Operation, error) {
+	old, err := GetNamespace(tx, sc, id)
+	if err != nil {
+		return nil, err
+	}
+	if old.Kind != kind {
+		return nil, invalid("Namespace %s is of type %s; use the operation for that type to update it", id, old.Kind)
+	}
+	ns := *old
+	if change.Description != nil {
+		ns.Description = *change.Description
+	}
+	if change.SOATTL != nil {
+		ns.SOATTL = change.SOATTL
+	}
+	namespaces.Put(tx, sc.Region+"/"+id, &ns)
+	op := newOperation(sc, UpdateNamespaceOp, id, Targets{Namespace: id}, now)
+	putOperation(tx, op)
+	return op, nil
+}
+
+// NamespaceNamed finds the one namespace that has this name, without case where it is a DNS name; none
+// when several have it. Clients that take Name for HttpName mean that one.
+func NamespaceNamed(r store.Reader, sc Scope, name string) (*Namespace, bool) {
+	var found []*Namespace
+	namespacesByName.Scan(r, sc.Region+"/"+fold(name), func(_ string, ns *Namespace) bool {
+		if ns.Kind != HTTP || ns.Name == name {
+			found = append(found, ns)
+		}
+		return len(found) < 2
+	})
+	if len(found) != 1 {
+		return nil, false
+	}
+	return found[0], true
 }
 
 // GetNamespace finds a namespace by its id.

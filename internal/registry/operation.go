@@ -17,6 +17,8 @@ type OperationType string
 const (
 	CreateNamespaceOp    OperationType = "CREATE_NAMESPACE"
 	DeleteNamespaceOp    OperationType = "DELETE_NAMESPACE"
+	UpdateNamespaceOp    OperationType = "UPDATE_NAMESPACE"
+	UpdateServiceOp      OperationType = "UPDATE_SERVICE"
 	RegisterInstanceOp   OperationType = "REGISTER_INSTANCE"
 	DeregisterInstanceOp OperationType = "DEREGISTER_INSTANCE"
 )
@@ -36,11 +38,15 @@ type Operation struct {
 	ErrorCode       string `json:",omitempty"` // empty: it succeeded
 	ErrorMessage    string `json:",omitempty"`
 	Created         time.Time
+	NamespaceID     string // that it happened in
 	Targets         Targets
 }
 
-func newOperation(sc Scope, t OperationType, targets Targets, now time.Time) *Operation {
-	return &Operation{Account: sc.Account, Region: sc.Region, ID: newOperationID(now), Type: t, Created: now, Targets: targets}
+func newOperation(sc Scope, t OperationType, namespace string, targets Targets, now time.Time) *Operation {
+	return &Operation{
+		Account: sc.Account, Region: sc.Region, ID: newOperationID(now), Type: t, Created: now,
+		NamespaceID: namespace, Targets: targets,
+	}
 }
 
 func (o *Operation) fail(code, message string) { o.ErrorCode, o.ErrorMessage = code, message }
@@ -75,6 +81,25 @@ func GetOperation(r store.Reader, sc Scope, id string) (*Operation, error) {
 		return nil, fault.New(fault.NotFound, "operation", "Failed to find operation: %s", id)
 	}
 	return op, nil
+}
+
+// ScanOperations calls fn with the region's operations that are older than the one of the id before, all
+// when it is empty, newest first. The operations of a namespace that is gone are passed over, as at AWS;
+// GetOperation still finds them.
+func ScanOperations(s *store.Snapshot, sc Scope, before string, fn func(*Operation) bool) {
+	if before != "" {
+		key, ok := operationKey(sc, before)
+		if !ok {
+			return
+		}
+		before = key
+	}
+	operations.ScanDown(s, sc.Region+"/", before, func(_ string, op *Operation) bool {
+		if _, err := GetNamespace(s, sc, op.NamespaceID); err != nil && (op.Type != CreateNamespaceOp || op.ErrorCode == "") {
+			return true
+		}
+		return fn(op)
+	})
 }
 
 // OperationRetention and MaxOperations bound how long and how many operations are kept.

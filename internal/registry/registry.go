@@ -43,6 +43,9 @@ var (
 	// tokens remember CreatorRequestIds of namespaces.
 	tokens = store.NewTable[Token]("token", "registry/token/")
 
+	namespacesByName = store.NewIndex(namespaces, "name", func(_ string, ns *Namespace) string {
+		return ns.Region + "/" + fold(ns.Name)
+	})
 	servicesByNamespace = store.NewIndex(services, "namespace", func(_ string, s *Service) string {
 		return s.Region + "/" + s.NamespaceID
 	})

@@ -1,7 +1,10 @@
 package registry
 
 import (
-	"reflect"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +56,7 @@ type Service struct {
 	CustomHealth    bool              `json:",omitempty"`
 	Attributes      map[string]string `json:",omitempty"`
 	Creator         string
+	Request         string `json:",omitempty"` // digest of what the creator asked for
 	Created         time.Time
 	Tags            map[string]string `json:",omitempty"`
 }
@@ -98,15 +102,16 @@ func CreateService(tx *store.Tx, sc Scope, spec ServiceSpec, now time.Time) (*Se
 	if err := checkService(ns, &spec); err != nil {
 		return nil, err
 	}
+	request := digest(spec)
 	svc := &Service{
 		Account: sc.Account, Region: sc.Region, ID: "srv-" + randomID(10), NamespaceID: ns.ID, Name: spec.Name,
 		Description: spec.Description, Policy: spec.Policy, Records: spec.Records, HealthCheck: spec.HealthCheck,
-		CustomHealth: spec.CustomHealth, Creator: spec.Creator, Created: now, Tags: spec.Tags,
+		CustomHealth: spec.CustomHealth, Creator: spec.Creator, Request: request, Created: now, Tags: spec.Tags,
 	}
 	claim := serviceClaims(sc, ns.ID) + foldService(ns, svc.Name)
 	if held, ok := claims.Find(tx, claim); ok {
 		old, ok := services.Find(tx, sc.Region+"/"+held.Holder)
-		if ok && spec.Creator != "" && old.Creator == spec.Creator && sameService(old, svc) {
+		if ok && spec.Creator != "" && old.Creator == spec.Creator && old.Request == request {
 			return old, nil
 		}
 		e := fault.New(fault.Exists, "service", "A service with the name %q exists already in namespace %s: %s", spec.Name, ns.ID, held.Holder).
@@ -116,17 +121,22 @@ func CreateService(tx *store.Tx, sc Scope, spec ServiceSpec, now time.Time) (*Se
 		}
 		return nil, e
 	}
+	if len(svc.Records) > 0 {
+		if other, ok := instanceNamed(tx, sc, ns, fold(svc.Name)); ok {
+			return nil, invalid("The name %s.%s is the host name of instance %s of service %s", svc.Name, ns.Name, other.ID, other.ServiceID)
+		}
+	}
 	claims.Put(tx, claim, &Claim{svc.ID})
 	services.Put(tx, sc.Region+"/"+svc.ID, svc)
 	revisions.Put(tx, sc.Region+"/"+svc.ID, &Revision{})
 	return svc, nil
 }
 
-// sameService reports whether two services were asked for alike.
-func sameService(a, b *Service) bool {
-	x, y := *a, *b
-	x.ID, x.Created, x.Attributes = y.ID, y.Created, y.Attributes
-	return reflect.DeepEqual(x, y)
+// digest tells two requests apart.
+func digest(spec ServiceSpec) string {
+	b, _ := json.Marshal(spec) // plain data
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
 }
 
 // checkService applies CreateService's rules and fills in defaults.
@@ -169,17 +179,25 @@ func checkRecords(spec *ServiceSpec) error {
 		return invalid("CNAME records require the WEIGHTED routing policy")
 	case spec.HealthCheck != nil:
 		return invalid("HealthCheckConfig cannot be specified for a service with CNAME records")
+	case spec.Name == ".":
+		return invalid("A CNAME record cannot stand at the apex of a zone, where the SOA record is") // RFC 1034, 3.6.2
 	}
 	return nil
 }
 
 func checkHealth(ns *Namespace, spec *ServiceSpec) error {
-	h := spec.HealthCheck
-	switch {
-	case h == nil:
+	if spec.HealthCheck == nil {
 		return nil
-	case spec.CustomHealth:
+	}
+	if spec.CustomHealth {
 		return invalid("Specify HealthCheckConfig or HealthCheckCustomConfig, but not both")
+	}
+	return checkProbe(ns, spec.HealthCheck)
+}
+
+// checkProbe applies the rules of HealthCheckConfig and fills in defaults.
+func checkProbe(ns *Namespace, h *HealthCheck) error {
+	switch {
 	case ns.Kind == Private:
 		return invalid("HealthCheckConfig is not supported for services in private DNS namespaces; use HealthCheckCustomConfig")
 	case h.Type == "TCP" && h.ResourcePath != "":
@@ -191,6 +209,105 @@ func checkHealth(ns *Namespace, spec *ServiceSpec) error {
 	if h.FailureThreshold == 0 {
 		h.FailureThreshold = 1
 	}
+	return nil
+}
+
+// ServiceChange is what can change in a service. Nil leaves the description and the records as they are,
+// but removes the health check.
+type ServiceChange struct {
+	Description *string
+	Records     []Record
+	HealthCheck *HealthCheck
+}
+
+// UpdateService changes a service and returns the operation that did.
+func UpdateService(tx *store.Tx, sc Scope, id string, change ServiceChange, now time.Time) (*Operation, error) {
+	old, err := GetService(tx, sc, id)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := GetNamespace(tx, sc, old.NamespaceID)
+	if err != nil {
+		return nil, err
+	}
+	svc := *old
+	if change.Description != nil {
+		svc.Description = *change.Description
+	}
+	if len(change.Records) > 0 {
+		if err := sameTypes(old.Records, change.Records); err != nil {
+			return nil, err
+		}
+		svc.Records = change.Records
+	}
+	if h := change.HealthCheck; h != nil {
+		switch {
+		case old.CustomHealth:
+			return nil, invalid("Specify HealthCheckConfig or HealthCheckCustomConfig, but not both")
+		case old.Has(CNAME):
+			return nil, invalid("HealthCheckConfig cannot be specified for a service with CNAME records")
+		case old.HealthCheck != nil && old.HealthCheck.Type != h.Type:
+			return nil, invalid("Type of health check cannot be changed")
+		}
+		if err := checkProbe(ns, h); err != nil {
+			return nil, err
+		}
+	}
+	svc.HealthCheck = change.HealthCheck
+	services.Put(tx, sc.Region+"/"+id, &svc)
+	op := newOperation(sc, UpdateServiceOp, svc.NamespaceID, Targets{Service: id}, now)
+	putOperation(tx, op)
+	return op, nil
+}
+
+// sameTypes refuses records of other types than a service has, in whatever order.
+func sameTypes(have, want []Record) error {
+	types := func(rs []Record) string {
+		var names []string
+		for _, r := range rs {
+			names = append(names, string(r.Type))
+		}
+		slices.Sort(names)
+		return strings.Join(names, ", ")
+	}
+	if h, w := types(have), types(want); h != w {
+		return invalid("The record types in the request must be the same as those present in the existing service. "+
+			"Records in the existing service are [%s], but the records in the request are [%s].", h, w)
+	}
+	return nil
+}
+
+// MaxServiceAttributes is how many attributes a service can have (Cloud Map quotas).
+const MaxServiceAttributes = 30
+
+// PutServiceAttributes adds attributes to a service, or replaces those of the same keys.
+func PutServiceAttributes(tx *store.Tx, sc Scope, id string, attributes map[string]string) error {
+	return changeAttributes(tx, sc, id, func(all map[string]string) { maps.Copy(all, attributes) })
+}
+
+// DeleteServiceAttributes removes attributes of a service; keys that are not there are ignored.
+func DeleteServiceAttributes(tx *store.Tx, sc Scope, id string, keys []string) error {
+	return changeAttributes(tx, sc, id, func(all map[string]string) {
+		for _, k := range keys {
+			delete(all, k)
+		}
+	})
+}
+
+func changeAttributes(tx *store.Tx, sc Scope, id string, do func(map[string]string)) error {
+	old, err := GetService(tx, sc, id)
+	if err != nil {
+		return err
+	}
+	svc := *old
+	svc.Attributes = map[string]string{}
+	maps.Copy(svc.Attributes, old.Attributes)
+	do(svc.Attributes)
+	if len(svc.Attributes) > MaxServiceAttributes {
+		return fault.New(fault.Limit, "service attributes", "A service can have up to %d attributes; service %s would have %d",
+			MaxServiceAttributes, id, len(svc.Attributes))
+	}
+	services.Put(tx, sc.Region+"/"+id, &svc)
 	return nil
 }
 

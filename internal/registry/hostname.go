@@ -1,0 +1,104 @@
+package registry
+
+import (
+	"strings"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// A service's DNS name is service.namespace. An instance of a service with SRV records has a host name too,
+// instance.service.namespace, which the SRV record points to. No two things in a namespace have one name,
+// and names compare without case (RFC 4343); elsewhere instance ids are set identifiers, no names.
+
+// nameFault says why an instance cannot be answered in DNS, "" when it can: Route 53 would refuse its
+// records. AWS reports this as a failed operation.
+func nameFault(r store.Reader, sc Scope, ns *Namespace, svc *Service, id string) string {
+	if len(svc.Records) == 0 {
+		return ""
+	}
+	name := strings.TrimPrefix(svc.Name, ".")
+	if svc.Has(SRV) {
+		for label := range strings.SplitSeq(id, ".") {
+			if len(label) == 0 || len(label) > 63 { // RFC 1035, 2.3.4
+				return "The instance id " + id + " cannot be part of the host name that an SRV record points to: a label has 1 to 63 octets"
+			}
+		}
+		name = hostName(svc, id)
+	}
+	full := name + "." + ns.Name
+	if len(full)+2 > 255 { // as octets: one more for the first label's length, one for the root (RFC 1035, 3.1)
+		return "The domain name " + full + " is longer than 255 octets"
+	}
+	if !svc.Has(SRV) {
+		return ""
+	}
+	if held, ok := claims.Find(r, serviceClaims(sc, ns.ID)+fold(name)); ok {
+		if other, ok := services.Find(r, sc.Region+"/"+held.Holder); ok && len(other.Records) > 0 {
+			return "The host name " + full + " is the name of service " + other.ID
+		}
+	}
+	if other, ok := instanceNamed(r, sc, ns, fold(name)); ok && (other.ServiceID != svc.ID || other.ID != id) {
+		return "The host name " + full + " is that of instance " + other.ID + " of service " + other.ServiceID
+	}
+	return ""
+}
+
+// hostName is the name of an instance within its namespace.
+func hostName(svc *Service, id string) string {
+	if svc.Name == "." {
+		return id
+	}
+	return id + "." + svc.Name
+}
+
+// instanceNamed finds the instance that has a host name, which is folded and within the namespace. Ids and
+// service names both may hold dots, so each dot may be the one between them.
+func instanceNamed(r store.Reader, sc Scope, ns *Namespace, name string) (*Instance, bool) {
+	if ns.Kind == HTTP {
+		return nil, false
+	}
+	for i := 1; i <= len(name); i++ {
+		if i < len(name) && name[i] != '.' {
+			continue
+		}
+		service := "." // all of the name is an id, of the service at the apex
+		if i < len(name) {
+			service = name[i+1:]
+		}
+		held, ok := claims.Find(r, serviceClaims(sc, ns.ID)+service)
+		if !ok {
+			continue
+		}
+		svc, ok := services.Find(r, sc.Region+"/"+held.Holder)
+		if !ok || !svc.Has(SRV) {
+			continue
+		}
+		if inst, ok := instances.Find(r, instanceKey(sc, svc.ID, name[:i])); ok {
+			return inst, true
+		}
+		if held, ok := claims.Find(r, hostClaim(sc, svc, name[:i])); ok {
+			if inst, ok := instances.Find(r, instanceKey(sc, svc.ID, held.Holder)); ok {
+				return inst, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// hostClaim is the claim by which an instance is found whose id is not its own fold. Others, nearly all,
+// are found by their own row.
+func hostClaim(sc Scope, svc *Service, folded string) string {
+	return sc.Region + "/host/" + svc.ID + "/" + escape(folded)
+}
+
+func claimHost(tx *store.Tx, sc Scope, svc *Service, id string) {
+	if folded := fold(id); svc.Has(SRV) && folded != id {
+		claims.Put(tx, hostClaim(sc, svc, folded), &Claim{id})
+	}
+}
+
+func releaseHost(tx *store.Tx, sc Scope, svc *Service, id string) {
+	if folded := fold(id); svc.Has(SRV) && folded != id {
+		claims.Delete(tx, hostClaim(sc, svc, folded))
+	}
+}

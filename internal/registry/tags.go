@@ -1,0 +1,72 @@
+package registry
+
+import (
+	"maps"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// MaxTags is how many tags a namespace or service can have (Cloud Map quotas).
+const MaxTags = 50
+
+// Resource is what can be tagged: a namespace or a service.
+type Resource struct {
+	Namespace bool // else it is a service
+	ID        string
+}
+
+func (res Resource) notFound() error {
+	return fault.New(fault.NotFound, "resource", "There is no resource %s", res.ID)
+}
+
+// Tags returns the tags of a resource. The map is the row's own.
+func Tags(r store.Reader, sc Scope, res Resource) (map[string]string, error) {
+	if res.Namespace {
+		if ns, ok := namespaces.Find(r, sc.Region+"/"+res.ID); ok {
+			return ns.Tags, nil
+		}
+	} else if svc, ok := services.Find(r, sc.Region+"/"+res.ID); ok {
+		return svc.Tags, nil
+	}
+	return nil, res.notFound()
+}
+
+// PutTags adds tags to a resource, or replaces those of the same keys.
+func PutTags(tx *store.Tx, sc Scope, res Resource, tags map[string]string) error {
+	return changeTags(tx, sc, res, func(all map[string]string) { maps.Copy(all, tags) })
+}
+
+// DeleteTags removes tags of a resource; keys that are not there are ignored.
+func DeleteTags(tx *store.Tx, sc Scope, res Resource, keys []string) error {
+	return changeTags(tx, sc, res, func(all map[string]string) {
+		for _, k := range keys {
+			delete(all, k)
+		}
+	})
+}
+
+func changeTags(tx *store.Tx, sc Scope, res Resource, do func(map[string]string)) error {
+	old, err := Tags(tx, sc, res)
+	if err != nil {
+		return err
+	}
+	tags := map[string]string{}
+	maps.Copy(tags, old)
+	do(tags)
+	if len(tags) > MaxTags {
+		return fault.New(fault.Limit, "tags", "A resource can have up to %d tags; it would have %d", MaxTags, len(tags))
+	}
+	key := sc.Region + "/" + res.ID
+	if ns, ok := namespaces.Find(tx, key); ok && res.Namespace {
+		changed := *ns
+		changed.Tags = tags
+		namespaces.Put(tx, key, &changed)
+	}
+	if svc, ok := services.Find(tx, key); ok && !res.Namespace {
+		changed := *svc
+		changed.Tags = tags
+		services.Put(tx, key, &changed)
+	}
+	return nil
+}
