@@ -1,0 +1,130 @@
+// Package cloudmap serves the API of AWS Cloud Map (servicediscovery) over registry and directory.
+//
+// A handler checks the constraints of its input (constraints.go), makes one call of the domain and shapes
+// the result; what the rules are is registry's to know. Reads come from a snapshot of the store; the
+// Discover operations (discover.go) come from the directory, as DNS does. One table turns the domain's
+// errors into those that SDKs know (errors.go).
+//
+//	namespace.go, service.go, instance.go, operation.go, tags.go   the operations, by what they are about
+//	filter.go                                                      the filters of the List operations
+//
+// Every asynchronous operation has finished when its call returns, so the first GetOperation says so.
+// Differences from AWS are listed in docs/compat/cloud-map.md.
+package cloudmap
+
+import (
+	"context"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/arn"
+	"github.com/bakingclouds/rollcall/internal/directory"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// api is what the handlers share.
+type api struct {
+	db  *store.Store
+	dir *directory.Directory
+	now func() time.Time
+}
+
+// New returns the API. dir must follow db (package publish). now gives the times that rows carry.
+func New(db *store.Store, dir *directory.Directory, now func() time.Time) *awsapi.Service {
+	a := &api{db, dir, now}
+	s := &awsapi.Service{
+		TargetPrefix: "Route53AutoNaming_v20170314",
+		SigningName:  "servicediscovery",
+		Naming:       awsapi.UpperCamel,
+		ErrorOf:      wireError,
+	}
+	awsapi.Handle(s, a.createHTTPNamespace)
+	awsapi.Handle(s, a.createPrivateDNSNamespace)
+	awsapi.Handle(s, a.createPublicDNSNamespace)
+	awsapi.Handle(s, a.updateHTTPNamespace)
+	awsapi.Handle(s, a.updatePrivateDNSNamespace)
+	awsapi.Handle(s, a.updatePublicDNSNamespace)
+	awsapi.Handle(s, a.deleteNamespace)
+	awsapi.Handle(s, a.getNamespace)
+	awsapi.Handle(s, a.listNamespaces)
+
+	awsapi.Handle(s, a.createService)
+	awsapi.Handle(s, a.updateService)
+	awsapi.Handle(s, a.deleteService)
+	awsapi.Handle(s, a.getService)
+	awsapi.Handle(s, a.listServices)
+	awsapi.Handle(s, a.getServiceAttributes)
+	awsapi.Handle(s, a.updateServiceAttributes)
+	awsapi.Handle(s, a.deleteServiceAttributes)
+
+	awsapi.Handle(s, a.registerInstance)
+	awsapi.Handle(s, a.deregisterInstance)
+	awsapi.Handle(s, a.getInstance)
+	awsapi.Handle(s, a.listInstances)
+	awsapi.Handle(s, a.getInstancesHealthStatus)
+	awsapi.Handle(s, a.updateInstanceCustomHealthStatus)
+
+	awsapi.Handle(s, a.discoverInstances)
+	awsapi.Handle(s, a.discoverInstancesRevision)
+
+	awsapi.Handle(s, a.getOperation)
+	awsapi.Handle(s, a.listOperations)
+
+	awsapi.Handle(s, a.tagResource)
+	awsapi.Handle(s, a.untagResource)
+	awsapi.Handle(s, a.listTagsForResource)
+	return s
+}
+
+// scope is the partition of the registry that a request works in.
+func scope(ctx context.Context) registry.Scope {
+	c := awsapi.CallerFrom(ctx)
+	return registry.Scope{Account: c.Account, Region: c.Region}
+}
+
+// update runs fn in a transaction of the caller's scope.
+func update[R any](ctx context.Context, a *api, fn func(*store.Tx, registry.Scope) (R, error)) (R, error) {
+	if c := awsapi.CallerFrom(ctx); c.InvocationID != "" {
+		ctx = store.WithInvocation(ctx, c.AccessKeyID+"/"+c.InvocationID)
+	}
+	return store.Update(ctx, a.db, func(tx *store.Tx) (R, error) { return fn(tx, scope(ctx)) })
+}
+
+// operate is update for what ends in an operation.
+func (a *api) operate(ctx context.Context, fn func(*store.Tx, registry.Scope) (*registry.Operation, error)) (*string, error) {
+	op, err := update(ctx, a, fn)
+	if err != nil {
+		return nil, err
+	}
+	return &op.ID, nil
+}
+
+// The types of resource in ARNs of this API.
+const (
+	namespaceResource = "namespace"
+	serviceResource   = "service"
+)
+
+func resourceARN(sc registry.Scope, kind, id string) string {
+	return arn.New("servicediscovery", sc.Region, sc.Account, kind+"/"+id).String()
+}
+
+// plainID is the id of a thing that a request names by id or ARN. An ARN that names another type of thing,
+// or something in another region or account, stays as it is: no id is an ARN, so the thing is not found.
+func plainID(sc registry.Scope, kind, idOrARN string) string {
+	if name, err := arn.Parse(idOrARN); err == nil {
+		if _, id := name.Split(); resourceARN(sc, kind, id) == idOrARN {
+			return id
+		}
+	}
+	return idOrARN
+}
+
+// given is a text that may be absent: nil instead of empty.
+func given(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

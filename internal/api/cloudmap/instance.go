@@ -1,0 +1,137 @@
+package cloudmap
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+func (a *api) registerInstance(ctx context.Context, in *sd.RegisterInstanceInput) (*sd.RegisterInstanceOutput, error) {
+	var c constraints
+	c.identifier(in.ServiceId, "serviceId")
+	c.name(in.InstanceId, "instanceId", instanceID)
+	c.text(in.CreatorRequestId, "creatorRequestId", resourceID)
+	if c.required(in.Attributes != nil, "attributes") {
+		c.attributes(in.Attributes, "attributes", instanceAttrKey, instanceAttrText)
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{
+			ServiceID: plainID(sc, serviceResource, *in.ServiceId), ID: *in.InstanceId,
+			Attributes: in.Attributes, Creator: value(in.CreatorRequestId),
+		}, a.now())
+	})
+	return &sd.RegisterInstanceOutput{OperationId: id}, err
+}
+
+func (a *api) deregisterInstance(ctx context.Context, in *sd.DeregisterInstanceInput) (*sd.DeregisterInstanceOutput, error) {
+	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
+		return nil, err
+	}
+	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+		return registry.DeregisterInstance(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, a.now())
+	})
+	return &sd.DeregisterInstanceOutput{OperationId: id}, err
+}
+
+// instanceMembers checks the members that name an instance that is there.
+func instanceMembers(service, instance *string) *constraints {
+	c := &constraints{}
+	c.identifier(service, "serviceId")
+	c.name(instance, "instanceId", resourceID)
+	return c
+}
+
+func (a *api) getInstance(ctx context.Context, in *sd.GetInstanceInput) (*sd.GetInstanceOutput, error) {
+	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
+		return nil, err
+	}
+	sc := scope(ctx)
+	i, err := registry.GetInstance(a.db.Snapshot(), sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	return &sd.GetInstanceOutput{ResourceOwner: &sc.Account, Instance: &types.Instance{
+		Id: &i.ID, Attributes: i.Attributes, CreatorRequestId: given(i.Creator), CreatedByAccount: &sc.Account,
+	}}, nil
+}
+
+func (a *api) listInstances(ctx context.Context, in *sd.ListInstancesInput) (*sd.ListInstancesOutput, error) {
+	var c constraints
+	c.identifier(in.ServiceId, "serviceId")
+	max, after := c.page("ListInstances", in.MaxResults, in.NextToken)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	sc, now := scope(ctx), a.db.Snapshot()
+	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
+	if err != nil {
+		return nil, err
+	}
+	page := paging.New[types.InstanceSummary](max)
+	registry.ScanInstances(now, sc, svc.ID, after, func(i *registry.Instance) bool {
+		return page.Add(i.ID, types.InstanceSummary{Id: &i.ID, Attributes: i.Attributes, CreatedByAccount: &sc.Account})
+	})
+	return &sd.ListInstancesOutput{Instances: page.Items, ResourceOwner: &sc.Account, NextToken: page.Next("ListInstances")}, nil
+}
+
+func (a *api) updateInstanceCustomHealthStatus(ctx context.Context, in *sd.UpdateInstanceCustomHealthStatusInput) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
+	c := instanceMembers(in.ServiceId, in.InstanceId)
+	choice(c, in.Status, "status", in.Status.Values())
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
+		return nil, registry.SetCustomHealth(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, registry.Health(in.Status))
+	})
+}
+
+func (a *api) getInstancesHealthStatus(ctx context.Context, in *sd.GetInstancesHealthStatusInput) (*sd.GetInstancesHealthStatusOutput, error) {
+	var c constraints
+	c.identifier(in.ServiceId, "serviceId")
+	if in.Instances != nil && c.required(len(in.Instances) > 0, "instances") {
+		for i := range in.Instances {
+			c.text(&in.Instances[i], fmt.Sprintf("instances.%d.member", i+1), resourceID)
+		}
+	}
+	max, after := c.page("GetInstancesHealthStatus", in.MaxResults, in.NextToken)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	sc, now := scope(ctx), a.db.Snapshot()
+	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
+	if err != nil {
+		return nil, err
+	}
+	page := paging.New[*registry.Instance](max)
+	if in.Instances == nil {
+		registry.ScanInstances(now, sc, svc.ID, after, func(i *registry.Instance) bool { return page.Add(i.ID, i) })
+	}
+	ids := slices.Compact(slices.Sorted(slices.Values(in.Instances)))
+	for _, id := range ids {
+		i, err := registry.GetInstance(now, sc, svc.ID, id)
+		if err != nil {
+			return nil, err
+		}
+		if id > after && !page.Add(id, i) {
+			break
+		}
+	}
+	status := make(map[string]types.HealthStatus, len(page.Items))
+	for _, i := range page.Items {
+		status[i.ID] = types.HealthStatusUnknown
+		if svc.HealthConfigured() {
+			status[i.ID] = types.HealthStatus(i.Health)
+		}
+	}
+	return &sd.GetInstancesHealthStatusOutput{Status: status, NextToken: page.Next("GetInstancesHealthStatus")}, nil
+}

@@ -1,0 +1,228 @@
+package cloudmap
+
+import (
+	"context"
+
+	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+const maxTTL = 1<<31 - 1 // seconds
+
+func (a *api) createHTTPNamespace(ctx context.Context, in *sd.CreateHttpNamespaceInput) (*sd.CreateHttpNamespaceOutput, error) {
+	var c constraints
+	c.name(in.Name, "name", namespaceNameHTTP)
+	id, err := a.createNamespace(ctx, &c, registry.NamespaceSpec{Kind: registry.HTTP}, in.Name, in.CreatorRequestId, in.Description, in.Tags)
+	return &sd.CreateHttpNamespaceOutput{OperationId: id}, err
+}
+
+func (a *api) createPrivateDNSNamespace(ctx context.Context, in *sd.CreatePrivateDnsNamespaceInput) (*sd.CreatePrivateDnsNamespaceOutput, error) {
+	var c constraints
+	c.name(in.Name, "name", namespaceNamePrivate)
+	c.name(in.Vpc, "vpc", vpcID)
+	spec := registry.NamespaceSpec{Kind: registry.Private, VPC: value(in.Vpc)}
+	if p := in.Properties; p != nil {
+		if c.required(p.DnsProperties != nil, "properties.dnsProperties") {
+			spec.SOATTL = c.soa(p.DnsProperties.SOA)
+		}
+	}
+	id, err := a.createNamespace(ctx, &c, spec, in.Name, in.CreatorRequestId, in.Description, in.Tags)
+	return &sd.CreatePrivateDnsNamespaceOutput{OperationId: id}, err
+}
+
+func (a *api) createPublicDNSNamespace(ctx context.Context, in *sd.CreatePublicDnsNamespaceInput) (*sd.CreatePublicDnsNamespaceOutput, error) {
+	var c constraints
+	c.name(in.Name, "name", namespaceNamePublic)
+	spec := registry.NamespaceSpec{Kind: registry.Public}
+	if p := in.Properties; p != nil {
+		if c.required(p.DnsProperties != nil, "properties.dnsProperties") {
+			spec.SOATTL = c.soa(p.DnsProperties.SOA)
+		}
+	}
+	id, err := a.createNamespace(ctx, &c, spec, in.Name, in.CreatorRequestId, in.Description, in.Tags)
+	return &sd.CreatePublicDnsNamespaceOutput{OperationId: id}, err
+}
+
+// soa checks the SOA of a namespace's properties and gives its TTL.
+func (c *constraints) soa(soa *types.SOA) *int64 {
+	if !c.required(soa != nil, "properties.dnsProperties.sOA") {
+		return nil
+	}
+	return c.soaTTL(soa.TTL, "properties.dnsProperties.sOA.tTL")
+}
+
+func (c *constraints) soaTTL(ttl *int64, path string) *int64 {
+	if c.required(ttl != nil, path) {
+		number(c, ttl, path, 0, maxTTL)
+	}
+	return ttl
+}
+
+// createNamespace is what the three creates have in common.
+func (a *api) createNamespace(ctx context.Context, c *constraints, spec registry.NamespaceSpec, name, token, about *string, tags []types.Tag) (*string, error) {
+	c.text(token, "creatorRequestId", resourceID)
+	c.text(about, "description", description)
+	c.tags(tags)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	var err error
+	if spec.Tags, err = tagMap(tags); err != nil {
+		return nil, err
+	}
+	spec.Name, spec.Creator, spec.Description = *name, value(token), value(about)
+	return a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+		return registry.CreateNamespace(tx, sc, spec, a.now())
+	})
+}
+
+func (a *api) updateHTTPNamespace(ctx context.Context, in *sd.UpdateHttpNamespaceInput) (*sd.UpdateHttpNamespaceOutput, error) {
+	var c constraints
+	var change registry.NamespaceChange
+	if ns := in.Namespace; c.required(ns != nil, "namespace") {
+		c.name(ns.Description, "namespace.description", description)
+		change.Description = ns.Description
+	}
+	id, err := a.updateNamespace(ctx, &c, registry.HTTP, in.Id, in.UpdaterRequestId, change)
+	return &sd.UpdateHttpNamespaceOutput{OperationId: id}, err
+}
+
+func (a *api) updatePrivateDNSNamespace(ctx context.Context, in *sd.UpdatePrivateDnsNamespaceInput) (*sd.UpdatePrivateDnsNamespaceOutput, error) {
+	var c constraints
+	var change registry.NamespaceChange
+	if ns := in.Namespace; c.required(ns != nil, "namespace") {
+		c.text(ns.Description, "namespace.description", description)
+		change.Description = ns.Description
+		if p := ns.Properties; p != nil && c.required(p.DnsProperties != nil, "namespace.properties.dnsProperties") {
+			change.SOATTL = c.soaChange(p.DnsProperties.SOA)
+		}
+	}
+	id, err := a.updateNamespace(ctx, &c, registry.Private, in.Id, in.UpdaterRequestId, change)
+	return &sd.UpdatePrivateDnsNamespaceOutput{OperationId: id}, err
+}
+
+func (a *api) updatePublicDNSNamespace(ctx context.Context, in *sd.UpdatePublicDnsNamespaceInput) (*sd.UpdatePublicDnsNamespaceOutput, error) {
+	var c constraints
+	var change registry.NamespaceChange
+	if ns := in.Namespace; c.required(ns != nil, "namespace") {
+		c.text(ns.Description, "namespace.description", description)
+		change.Description = ns.Description
+		if p := ns.Properties; p != nil && c.required(p.DnsProperties != nil, "namespace.properties.dnsProperties") {
+			change.SOATTL = c.soaChange(p.DnsProperties.SOA)
+		}
+	}
+	id, err := a.updateNamespace(ctx, &c, registry.Public, in.Id, in.UpdaterRequestId, change)
+	return &sd.UpdatePublicDnsNamespaceOutput{OperationId: id}, err
+}
+
+// soaChange checks the SOA of a change and gives its TTL.
+func (c *constraints) soaChange(soa *types.SOAChange) *int64 {
+	if !c.required(soa != nil, "namespace.properties.dnsProperties.sOA") {
+		return nil
+	}
+	return c.soaTTL(soa.TTL, "namespace.properties.dnsProperties.sOA.tTL")
+}
+
+// updateNamespace is what the three updates have in common.
+func (a *api) updateNamespace(ctx context.Context, c *constraints, kind registry.Kind, id, token *string, change registry.NamespaceChange) (*string, error) {
+	c.identifier(id, "id")
+	c.text(token, "updaterRequestId", resourceID)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+		return registry.UpdateNamespace(tx, sc, plainID(sc, namespaceResource, *id), kind, change, a.now())
+	})
+}
+
+func (a *api) deleteNamespace(ctx context.Context, in *sd.DeleteNamespaceInput) (*sd.DeleteNamespaceOutput, error) {
+	var c constraints
+	c.identifier(in.Id, "id")
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+		return registry.DeleteNamespace(tx, sc, plainID(sc, namespaceResource, *in.Id), a.now())
+	})
+	return &sd.DeleteNamespaceOutput{OperationId: id}, err
+}
+
+func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.GetNamespaceOutput, error) {
+	var c constraints
+	c.identifier(in.Id, "id")
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	sc, now := scope(ctx), a.db.Snapshot()
+	ns, err := registry.GetNamespace(now, sc, plainID(sc, namespaceResource, *in.Id))
+	if err != nil {
+		return nil, err
+	}
+	s := namespaceSummary(now, sc, ns)
+	return &sd.GetNamespaceOutput{Namespace: &types.Namespace{
+		Id: s.Id, Arn: s.Arn, Name: s.Name, Type: s.Type, Description: s.Description, CreateDate: s.CreateDate,
+		ResourceOwner: s.ResourceOwner, ServiceCount: s.ServiceCount, Properties: s.Properties,
+		CreatorRequestId: given(ns.Creator),
+	}}, nil
+}
+
+// namespaceSummary is a namespace as ListNamespaces shows it.
+func namespaceSummary(r store.Reader, sc registry.Scope, ns *registry.Namespace) types.NamespaceSummary {
+	arn := resourceARN(sc, namespaceResource, ns.ID)
+	services := int32(registry.ServiceCount(r, sc, ns.ID))
+	dns := &types.DnsProperties{HostedZoneId: given(ns.ZoneID)}
+	if ns.SOATTL != nil {
+		dns.SOA = &types.SOA{TTL: ns.SOATTL}
+	}
+	return types.NamespaceSummary{
+		Id: &ns.ID, Arn: &arn, Name: &ns.Name, Type: types.NamespaceType(ns.Kind), Description: given(ns.Description),
+		CreateDate: &ns.Created, ResourceOwner: &sc.Account, ServiceCount: &services,
+		Properties: &types.NamespaceProperties{DnsProperties: dns, HttpProperties: &types.HttpProperties{HttpName: &ns.HTTPName}},
+	}
+}
+
+var namespaceFilters = conditions{
+	"TYPE": byText, "NAME": byText, "HTTP_NAME": byText, "RESOURCE_OWNER": byName,
+}
+
+func (a *api) listNamespaces(ctx context.Context, in *sd.ListNamespacesInput) (*sd.ListNamespacesOutput, error) {
+	var c constraints
+	var fs filters
+	for i, f := range in.Filters {
+		fs.add(&c, i, namespaceFilters, string(f.Name), f.Condition, f.Values)
+	}
+	max, after := c.page("ListNamespaces", in.MaxResults, in.NextToken)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	sc, now := scope(ctx), a.db.Snapshot()
+	page := paging.New[types.NamespaceSummary](max)
+	registry.ScanNamespaces(now, sc, after, func(ns *registry.Namespace) bool {
+		passes := fs.pass(func(name string) string {
+			switch name {
+			case "TYPE":
+				return string(ns.Kind)
+			case "NAME":
+				return ns.Name
+			case "HTTP_NAME":
+				return ns.HTTPName
+			default: // RESOURCE_OWNER: one account sees its own
+				return "SELF"
+			}
+		})
+		return !passes || page.Add(ns.ID, namespaceSummary(now, sc, ns))
+	})
+	return &sd.ListNamespacesOutput{Namespaces: page.Items, NextToken: page.Next("ListNamespaces")}, nil
+}
+
+// value is a string member's, "" when it is absent.
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

@@ -1,0 +1,290 @@
+package cloudmap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd.CreateServiceOutput, error) {
+	spec, err := serviceSpec(scope(ctx), in)
+	if err != nil {
+		return nil, err
+	}
+	svc, err := update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*registry.Service, error) {
+		return registry.CreateService(tx, sc, spec, a.now())
+	})
+	if err != nil {
+		return nil, withServiceARN(scope(ctx), err)
+	}
+	return &sd.CreateServiceOutput{Service: serviceShape(a.db.Snapshot(), scope(ctx), svc)}, nil
+}
+
+// withServiceARN adds the ARN of the service that exists already: the domain knows its id only.
+func withServiceARN(sc registry.Scope, err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Fields["ServiceId"] != "" {
+		f.With("ServiceArn", resourceARN(sc, serviceResource, f.Fields["ServiceId"]))
+	}
+	return err
+}
+
+// serviceSpec checks the members of CreateService and takes them over.
+func serviceSpec(sc registry.Scope, in *sd.CreateServiceInput) (registry.ServiceSpec, error) {
+	spec := registry.ServiceSpec{APIOnly: in.Type != "", HasDNS: in.DnsConfig != nil, CustomHealth: in.HealthCheckCustomConfig != nil}
+	var c constraints
+	c.name(in.Name, "name", serviceName)
+	c.text(in.CreatorRequestId, "creatorRequestId", resourceID)
+	c.text(in.Description, "description", description)
+	enum(&c, in.Type, "type", in.Type.Values())
+	c.tags(in.Tags)
+	place := in.NamespaceId
+	if in.NamespaceId != nil {
+		c.identifier(in.NamespaceId, "namespaceId")
+	}
+	if d := in.DnsConfig; d != nil {
+		if d.NamespaceId != nil {
+			c.identifier(d.NamespaceId, "dnsConfig.namespaceId")
+			place = d.NamespaceId
+		}
+		enum(&c, d.RoutingPolicy, "dnsConfig.routingPolicy", d.RoutingPolicy.Values())
+		spec.Policy = string(d.RoutingPolicy)
+		spec.Records = c.records(d.DnsRecords, "dnsConfig.dnsRecords")
+	}
+	spec.HealthCheck = c.healthCheck(in.HealthCheckConfig, "healthCheckConfig")
+	if h := in.HealthCheckCustomConfig; h != nil {
+		number(&c, h.FailureThreshold, "healthCheckCustomConfig.failureThreshold", 1, 10)
+	}
+	if err := c.err(); err != nil {
+		return spec, err
+	}
+	if place == nil {
+		return spec, invalid("Service namespace id cannot be null")
+	}
+	spec.NamespaceID = plainID(sc, namespaceResource, *place)
+	if in.NamespaceId != nil && plainID(sc, namespaceResource, *in.NamespaceId) != spec.NamespaceID {
+		return spec, invalid("NamespaceId is %s, but DnsConfig names the namespace %s", *in.NamespaceId, *place)
+	}
+	var err error
+	spec.Tags, err = tagMap(in.Tags)
+	spec.Name, spec.Description, spec.Creator = *in.Name, value(in.Description), value(in.CreatorRequestId)
+	return spec, err
+}
+
+// records checks DnsRecords and takes them over.
+func (c *constraints) records(in []types.DnsRecord, path string) []registry.Record {
+	var records []registry.Record
+	for i, r := range in {
+		path := fmt.Sprintf("%s.%d.member", path, i+1)
+		choice(c, r.Type, path+".type", r.Type.Values())
+		if c.required(r.TTL != nil, path+".tTL") {
+			number(c, r.TTL, path+".tTL", 0, maxTTL)
+			records = append(records, registry.Record{Type: registry.RecordType(r.Type), TTL: *r.TTL})
+		}
+	}
+	return records
+}
+
+// healthCheck checks a HealthCheckConfig and takes it over.
+func (c *constraints) healthCheck(in *types.HealthCheckConfig, path string) *registry.HealthCheck {
+	if in == nil {
+		return nil
+	}
+	choice(c, in.Type, path+".type", in.Type.Values())
+	c.text(in.ResourcePath, path+".resourcePath", resourcePath)
+	number(c, in.FailureThreshold, path+".failureThreshold", 1, 10)
+	h := &registry.HealthCheck{Type: string(in.Type), ResourcePath: value(in.ResourcePath)}
+	if in.FailureThreshold != nil {
+		h.FailureThreshold = *in.FailureThreshold
+	}
+	return h
+}
+
+func (a *api) updateService(ctx context.Context, in *sd.UpdateServiceInput) (*sd.UpdateServiceOutput, error) {
+	var c constraints
+	var change registry.ServiceChange
+	c.identifier(in.Id, "id")
+	if s := in.Service; c.required(s != nil, "service") {
+		c.text(s.Description, "service.description", description)
+		change.Description = s.Description
+		if s.DnsConfig != nil && c.required(len(s.DnsConfig.DnsRecords) > 0, "service.dnsConfig.dnsRecords") {
+			change.Records = c.records(s.DnsConfig.DnsRecords, "service.dnsConfig.dnsRecords")
+		}
+		change.HealthCheck = c.healthCheck(s.HealthCheckConfig, "service.healthCheckConfig")
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+		return registry.UpdateService(tx, sc, plainID(sc, serviceResource, *in.Id), change, a.now())
+	})
+	return &sd.UpdateServiceOutput{OperationId: id}, err
+}
+
+func (a *api) deleteService(ctx context.Context, in *sd.DeleteServiceInput) (*sd.DeleteServiceOutput, error) {
+	var c constraints
+	c.identifier(in.Id, "id")
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.DeleteServiceOutput, error) {
+		return &sd.DeleteServiceOutput{}, registry.DeleteService(tx, sc, plainID(sc, serviceResource, *in.Id))
+	})
+}
+
+func (a *api) getService(ctx context.Context, in *sd.GetServiceInput) (*sd.GetServiceOutput, error) {
+	var c constraints
+	c.identifier(in.Id, "id")
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	sc, now := scope(ctx), a.db.Snapshot()
+	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.Id))
+	if err != nil {
+		return nil, err
+	}
+	return &sd.GetServiceOutput{Service: serviceShape(now, sc, svc)}, nil
+}
+
+// serviceShape is a service as GetService shows it.
+func serviceShape(r store.Reader, sc registry.Scope, svc *registry.Service) *types.Service {
+	s := serviceSummary(r, sc, svc)
+	if len(svc.Records) > 0 {
+		s.DnsConfig.NamespaceId = &svc.NamespaceID // Terraform reads it there
+	}
+	return &types.Service{
+		Id: s.Id, Arn: s.Arn, Name: s.Name, Type: s.Type, Description: s.Description, CreateDate: s.CreateDate,
+		ResourceOwner: s.ResourceOwner, CreatedByAccount: s.CreatedByAccount, InstanceCount: s.InstanceCount,
+		DnsConfig: s.DnsConfig, HealthCheckConfig: s.HealthCheckConfig, HealthCheckCustomConfig: s.HealthCheckCustomConfig,
+		NamespaceId: &svc.NamespaceID, CreatorRequestId: given(svc.Creator),
+	}
+}
+
+// serviceSummary is a service as ListServices shows it.
+func serviceSummary(r store.Reader, sc registry.Scope, svc *registry.Service) types.ServiceSummary {
+	arn := resourceARN(sc, serviceResource, svc.ID)
+	count := int32(registry.InstanceCount(r, sc, svc.ID))
+	s := types.ServiceSummary{
+		Id: &svc.ID, Arn: &arn, Name: &svc.Name, Type: types.ServiceTypeHttp, Description: given(svc.Description),
+		CreateDate: &svc.Created, ResourceOwner: &sc.Account, CreatedByAccount: &sc.Account, InstanceCount: &count,
+		DnsConfig: &types.DnsConfig{},
+	}
+	if len(svc.Records) > 0 {
+		s.Type = types.ServiceTypeDnsHttp
+		s.DnsConfig.RoutingPolicy = types.RoutingPolicy(svc.Policy)
+		for _, rec := range svc.Records {
+			s.DnsConfig.DnsRecords = append(s.DnsConfig.DnsRecords, types.DnsRecord{Type: types.RecordType(rec.Type), TTL: &rec.TTL})
+		}
+	}
+	if h := svc.HealthCheck; h != nil {
+		s.HealthCheckConfig = &types.HealthCheckConfig{
+			Type: types.HealthCheckType(h.Type), ResourcePath: given(h.ResourcePath), FailureThreshold: &h.FailureThreshold,
+		}
+	}
+	if svc.CustomHealth {
+		threshold := int32(1) // whatever was asked for, as at AWS
+		s.HealthCheckCustomConfig = &types.HealthCheckCustomConfig{FailureThreshold: &threshold}
+	}
+	return s
+}
+
+var serviceFilters = conditions{"NAMESPACE_ID": byName, "RESOURCE_OWNER": byName}
+
+func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.ListServicesOutput, error) {
+	var c constraints
+	var fs filters
+	for i, f := range in.Filters {
+		fs.add(&c, i, serviceFilters, string(f.Name), f.Condition, f.Values)
+	}
+	max, after := c.page("ListServices", in.MaxResults, in.NextToken)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	sc, now := scope(ctx), a.db.Snapshot()
+	namespace := "" // all, unless one filter names one
+	for _, f := range fs {
+		if f.name == "NAMESPACE_ID" {
+			for i, v := range f.values {
+				f.values[i] = plainID(sc, namespaceResource, v)
+			}
+			if len(f.values) == 1 {
+				namespace = f.values[0]
+			}
+		}
+	}
+	page := paging.New[types.ServiceSummary](max)
+	registry.ScanServices(now, sc, namespace, after, func(svc *registry.Service) bool {
+		passes := fs.pass(func(name string) string {
+			if name == "NAMESPACE_ID" {
+				return svc.NamespaceID
+			}
+			return "SELF"
+		})
+		return !passes || page.Add(svc.ID, serviceSummary(now, sc, svc))
+	})
+	return &sd.ListServicesOutput{Services: page.Items, NextToken: page.Next("ListServices")}, nil
+}
+
+// maxAttributeList is how many attributes of a service, or keys of them, one request may carry.
+const maxAttributeList = 30
+
+func (a *api) getServiceAttributes(ctx context.Context, in *sd.GetServiceAttributesInput) (*sd.GetServiceAttributesOutput, error) {
+	var c constraints
+	c.identifier(in.ServiceId, "serviceId")
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	sc := scope(ctx)
+	svc, err := registry.GetService(a.db.Snapshot(), sc, plainID(sc, serviceResource, *in.ServiceId))
+	if err != nil {
+		return nil, err
+	}
+	attributes := svc.Attributes
+	if attributes == nil {
+		attributes = map[string]string{}
+	}
+	arn := resourceARN(sc, serviceResource, svc.ID)
+	return &sd.GetServiceAttributesOutput{ServiceAttributes: &types.ServiceAttributes{
+		ServiceArn: &arn, ResourceOwner: &sc.Account, Attributes: attributes,
+	}}, nil
+}
+
+func (a *api) updateServiceAttributes(ctx context.Context, in *sd.UpdateServiceAttributesInput) (*sd.UpdateServiceAttributesOutput, error) {
+	var c constraints
+	c.identifier(in.ServiceId, "serviceId")
+	if c.required(in.Attributes != nil, "attributes") {
+		c.entries(len(in.Attributes), "attributes", 1, maxAttributeList)
+		c.attributes(in.Attributes, "attributes", attributeKey, attributeValue)
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.UpdateServiceAttributesOutput, error) {
+		return nil, registry.PutServiceAttributes(tx, sc, plainID(sc, serviceResource, *in.ServiceId), in.Attributes)
+	})
+}
+
+func (a *api) deleteServiceAttributes(ctx context.Context, in *sd.DeleteServiceAttributesInput) (*sd.DeleteServiceAttributesOutput, error) {
+	var c constraints
+	c.identifier(in.ServiceId, "serviceId")
+	if c.required(in.Attributes != nil, "attributes") {
+		c.entries(len(in.Attributes), "attributes", 1, maxAttributeList)
+		for i := range in.Attributes {
+			c.text(&in.Attributes[i], fmt.Sprintf("attributes.%d.member", i+1), attributeKey)
+		}
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.DeleteServiceAttributesOutput, error) {
+		return nil, registry.DeleteServiceAttributes(tx, sc, plainID(sc, serviceResource, *in.ServiceId), in.Attributes)
+	})
+}
