@@ -105,6 +105,9 @@ func (f *Forwarder) Resolve(ctx context.Context, q Question) (*dns.Msg, error) {
 		return nil, err
 	}
 	flight := f.flights.DoChan(key, func() (any, error) {
+		if m := f.cache.get(key, time.Now()); m != nil {
+			return m, nil // from a question that ended between our look at the cache and this
+		}
 		ctx, cancel := context.WithTimeout(f.ctx, totalTimeout)
 		defer cancel()
 		m, err := f.ask(ctx, q)

@@ -1,0 +1,288 @@
+package forward_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/bakingclouds/rollcall/internal/dns/dnstest"
+	"github.com/bakingclouds/rollcall/internal/dns/forward"
+)
+
+func newForwarder(t *testing.T, cfg forward.Config) *forward.Forwarder {
+	f := forward.New(cfg)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func to(ups ...*dnstest.Upstream) forward.Config {
+	var cfg forward.Config
+	for _, u := range ups {
+		cfg.Upstreams = append(cfg.Upstreams, u.Addr)
+	}
+	return cfg
+}
+
+// resolve returns the records of the answer, or the rcode of a negative one, or the reason of a failure.
+func resolve(t *testing.T, f *forward.Forwarder, q forward.Question) string {
+	t.Helper()
+	m, err := f.Resolve(t.Context(), q)
+	if fail := (*forward.Failure)(nil); errors.As(err, &fail) {
+		return fmt.Sprintf("failure %d: %s", fail.Code, fail.Reason)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.IsEdns0() != nil {
+		t.Error("the upstream's OPT record is left in")
+	}
+	if len(m.Answer) == 0 {
+		return dns.RcodeToString[m.Rcode]
+	}
+	var lines []string
+	for _, rr := range m.Answer {
+		lines = append(lines, strings.Join(strings.Fields(rr.String()), " "))
+	}
+	return strings.Join(lines, "; ")
+}
+
+func a(name string) forward.Question { return forward.Question{Name: name, Type: dns.TypeA} }
+
+func TestCacheAndCase(t *testing.T) {
+	up := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeSuccess, "www.example.net. 100 IN CNAME web.example.net.", "web.example.net. 100 IN A 192.0.2.1"))
+	f := newForwarder(t, to(up))
+	for _, name := range []string{"www.example.net.", "WWW.example.net.", "www.example.NET."} {
+		want := name + " 100 IN CNAME web.example.net.; web.example.net. 100 IN A 192.0.2.1"
+		if got := resolve(t, f, a(name)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if n := up.Asked(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+	for _, q := range []forward.Question{{Name: "www.example.net.", Type: dns.TypeA, DO: true},
+		{Name: "www.example.net.", Type: dns.TypeA, CD: true}, {Name: "www.example.net.", Type: dns.TypeAAAA}} {
+		resolve(t, f, q)
+	}
+	if n := up.Asked(); n != 4 {
+		t.Errorf("asked %d times, want once for each kind of question", n)
+	}
+}
+
+func TestNegativeCache(t *testing.T) {
+	const soa = "example.net. 100 IN SOA ns. host. 1 2 3 4 50"
+	for _, tc := range []struct {
+		what   string
+		answer dns.HandlerFunc
+		want   string
+		asked  int
+	}{
+		{"no such name", dnstest.Answer(dns.RcodeNameError, soa), "NXDOMAIN", 1},
+		{"no such type", dnstest.Answer(dns.RcodeSuccess, soa), "NOERROR", 1},
+		{"without SOA", dnstest.Answer(dns.RcodeNameError), "NXDOMAIN", 2},
+		{"TTL 0", dnstest.Answer(dns.RcodeSuccess, "x.example.net. 0 IN A 192.0.2.1"), "x.example.net. 0 IN A 192.0.2.1", 2},
+	} {
+		up := dnstest.NewUpstream(t, tc.answer)
+		f := newForwarder(t, to(up))
+		for range 2 {
+			if got := resolve(t, f, a("x.example.net.")); got != tc.want {
+				t.Errorf("%s: got %s, want %s", tc.what, got, tc.want)
+			}
+		}
+		if n := up.Asked(); n != tc.asked {
+			t.Errorf("%s: asked %d times, want %d", tc.what, n, tc.asked)
+		}
+	}
+}
+
+// TestEqualQuestions has many ask while the first question is under way.
+func TestEqualQuestions(t *testing.T) {
+	release := make(chan struct{})
+	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		<-release
+		w.WriteMsg(dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 192.0.2.1"))
+	})
+	f := newForwarder(t, to(up))
+	var group sync.WaitGroup
+	ready := make(chan struct{}, 50)
+	for range cap(ready) {
+		group.Go(func() {
+			ready <- struct{}{}
+			if got := resolve(t, f, a("example.net.")); !strings.HasSuffix(got, "IN A 192.0.2.1") {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	for range cap(ready) {
+		<-ready
+	}
+	close(release)
+	group.Wait()
+	if n := up.Asked(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+}
+
+func TestTruncated(t *testing.T) {
+	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		m := dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 192.0.2.1")
+		if w.RemoteAddr().Network() == "udp" {
+			m.Truncated, m.Answer = true, nil
+		}
+		w.WriteMsg(m)
+	})
+	f := newForwarder(t, to(up))
+	if got := resolve(t, f, a("example.net.")); got != "example.net. 100 IN A 192.0.2.1" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestWithoutEDNS has an upstream that knows no EDNS.
+func TestWithoutEDNS(t *testing.T) {
+	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if q.IsEdns0() != nil {
+			w.WriteMsg(dnstest.Reply(q, dns.RcodeFormatError))
+			return
+		}
+		w.WriteMsg(dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 192.0.2.1"))
+	})
+	f := newForwarder(t, to(up))
+	if got := resolve(t, f, a("example.net.")); got != "example.net. 100 IN A 192.0.2.1" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestSeveralUpstreams passes over the ones that do not help, and remembers the one that does.
+func TestSeveralUpstreams(t *testing.T) {
+	t.Parallel()
+	good := func(w dns.ResponseWriter, q *dns.Msg) {
+		w.WriteMsg(dnstest.Reply(q, dns.RcodeSuccess, q.Question[0].Name+" 100 IN A 192.0.2.1"))
+	}
+	for what, bad := range map[string]dns.HandlerFunc{
+		"silent":  dnstest.Silent,
+		"failing": dnstest.Answer(dns.RcodeServerFailure),
+		"refuses": dnstest.Answer(dns.RcodeRefused),
+		"answers another question": func(w dns.ResponseWriter, q *dns.Msg) {
+			m := dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 203.0.113.1")
+			m.Question[0].Name = "other.example.net."
+			w.WriteMsg(m)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			first, second := dnstest.NewUpstream(t, bad), dnstest.NewUpstream(t, good)
+			f := newForwarder(t, to(first, second))
+			for _, name := range []string{"example.net.", "example.com."} {
+				if got := resolve(t, f, a(name)); got != name+" 100 IN A 192.0.2.1" {
+					t.Errorf("got %s", got)
+				}
+			}
+			if n := first.Asked(); n != 1 {
+				t.Errorf("the bad one was asked %d times, want once", n)
+			}
+		})
+	}
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		what    string
+		handler dns.HandlerFunc
+		want    []string
+		asked   int
+	}{
+		{"silent", dnstest.Silent, []string{"failure 22:", "upstream 127.0.0.1:", "timeout"}, 2},
+		{"SERVFAIL", dnstest.Answer(dns.RcodeServerFailure), []string{"failure 0:", "upstream 127.0.0.1:", "answered SERVFAIL"}, 1},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			t.Parallel()
+			up := dnstest.NewUpstream(t, tc.handler)
+			f := newForwarder(t, to(up))
+			got := resolve(t, f, a("example.net."))
+			for _, want := range tc.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("%s does not say %q", got, want)
+				}
+			}
+			if n := up.Asked(); n != tc.asked {
+				t.Errorf("asked %d times, want %d", n, tc.asked)
+			}
+		})
+	}
+}
+
+// TestHostList follows the host's files as they change.
+func TestHostList(t *testing.T) {
+	dir := t.TempDir()
+	main, systemd := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "systemd.conf")
+	own := netip.MustParseAddrPort("127.0.0.1:53")
+	f := newForwarder(t, forward.Config{ResolvConf: main, SystemdResolvConf: systemd,
+		Own: func(a netip.AddrPort) bool { return a == own }})
+	write := func(file, text string) func() {
+		return func() {
+			// As resolvconf and NetworkManager do: a new file in the place of the old.
+			if err := os.WriteFile(file+".new", []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(file+".new", file); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, step := range []struct {
+		what   string
+		change func()
+		want   string
+	}{
+		{"no file", func() {}, "no such file"},
+		{"empty file", write(main, "search corp\n"), "names none; name one with --upstream"},
+		{"two resolvers", write(main, "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"), "192.0.2.1:53 [2001:db8::1]:53"},
+		{"another", write(main, "nameserver 192.0.2.2\n"), "192.0.2.2:53"},
+		{"ourselves among them", write(main, "nameserver 127.0.0.1\nnameserver 192.0.2.3\n"), "192.0.2.3:53"},
+		{"only ourselves", write(main, "nameserver 127.0.0.1\n"), main + " names no resolver but this server"},
+		{"the stub, nothing behind it", write(main, "nameserver 127.0.0.53\noptions edns0\n"), "127.0.0.53:53"},
+		{"the stub", write(systemd, "nameserver 192.0.2.4\n"), "192.0.2.4:53"},
+		{"a change behind the stub", write(systemd, "nameserver 192.0.2.5\nnameserver fe80::1%lo\n"), "192.0.2.5:53 [fe80::1%lo]:53"},
+		{"a moment without the file", func() { os.Remove(main) }, "192.0.2.5:53 [fe80::1%lo]:53"},
+		{"no more stub", write(main, "nameserver 192.0.2.6\n"), "192.0.2.6:53"},
+		{"rubbish", write(main, "nameserver somewhere\nnonsense\nnameserver 192.0.2.7\n"), "192.0.2.7:53"},
+	} {
+		step.change()
+		var got []string
+		ups, err := f.Upstreams()
+		for _, u := range ups {
+			got = append(got, u.String())
+		}
+		if err != nil {
+			got = append(got, err.Error())
+		}
+		if text := strings.Join(got, " "); text != step.want && (err == nil || !strings.Contains(text, step.want)) {
+			t.Errorf("%s: got %s, want %s", step.what, text, step.want)
+		}
+	}
+}
+
+// TestCloseGivesUp closes the forwarder while a question is under way.
+func TestCloseGivesUp(t *testing.T) {
+	asked := make(chan struct{}, 8)
+	up := dnstest.NewUpstream(t, func(dns.ResponseWriter, *dns.Msg) { asked <- struct{}{} })
+	f := newForwarder(t, to(up))
+	done := make(chan error)
+	go func() {
+		_, err := f.Resolve(t.Context(), a("example.net."))
+		done <- err
+	}()
+	<-asked
+	f.Close()
+	if err := <-done; err == nil {
+		t.Error("the question was answered")
+	}
+}
