@@ -34,7 +34,7 @@ type shape struct {
 	Raw     json.RawMessage
 	Raws    []json.RawMessage
 	Union   ecstypes.GatewayConfiguration
-	private int
+	_       int // unexported, as noSmithyDocumentSerde is
 }
 
 // always is what every shape has on the wire: its plain members.

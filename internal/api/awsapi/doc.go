@@ -11,6 +11,9 @@
 //	encode.go   an Output type of aws-sdk-go-v2 to the answer's body
 //	errors.go   an error to {"__type": ..., "message": ...} and an HTTP status
 //
+// Beside them, codec.go works out once for each type what decode.go and encode.go do with it, and
+// credentials.go finds or makes the server's own access key.
+//
 // An API registers one function per operation, typed with the SDK's own shapes:
 //
 //	svc := &awsapi.Service{

@@ -2,6 +2,7 @@ package awsapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"reflect"
 	"strings"
@@ -71,7 +72,7 @@ func (s *Service) ContentType() string { return "application/x-amz-json-1.1" }
 func (s *Service) Operation(r *http.Request, _ []byte) (string, error) {
 	prefix, name, _ := strings.Cut(r.Header.Get(targetHeader), ".")
 	if _, known := s.operations[name]; r.Method != http.MethodPost || prefix != s.TargetPrefix || !known {
-		return "", unknownOperation
+		return "", unknownOperation(r)
 	}
 	return name, nil
 }
@@ -95,7 +96,7 @@ func (s *Service) AppendError(dst []byte, err smithy.APIError, _ string) ([]byte
 }
 
 // unknownOperation is also the answer to a request that names no API at all.
-var unknownOperation = &Error{
-	Code:    "UnknownOperationException",
-	Message: "X-Amz-Target names no operation that is served here. It is PREFIX.OPERATION, and case matters.",
+func unknownOperation(r *http.Request) error {
+	return &Error{Code: "UnknownOperationException", Message: fmt.Sprintf(
+		"%s with X-Amz-Target %.100q is no operation that is served here.", r.Method, r.Header.Get(targetHeader))}
 }
