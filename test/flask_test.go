@@ -42,11 +42,15 @@ func startPython(t *testing.T, script string, env ...string) *python {
 	if err := exec.Command(interpreter, "-c", "import flask, requests").Run(); err != nil {
 		missing(t, "Flask or Requests of "+interpreter)
 	}
+	script = filepath.Join(root, "examples/flask", script)
+	if _, err := os.Stat(script); err != nil { // also tells go test's cache what this test depends on
+		t.Fatal(err)
+	}
 	stub := t.TempDir()
 	if err := os.WriteFile(filepath.Join(stub, "sitecustomize.py"), []byte(stubResolver), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), interpreter, filepath.Join(root, "examples/flask", script))
+	cmd := exec.CommandContext(t.Context(), interpreter, script)
 	cmd.Env = append([]string{
 		"PATH=/usr/bin:/bin", "PYTHONPATH=" + stub, "PYTHONDONTWRITEBYTECODE=1", "HTTP_PROXY=http://127.0.0.1:1",
 		"ROLLCALL_ADDRESS=127.0.0.1", "ROLLCALL_PORT_5000=0", "HOSTNAME=task-1",

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,40 +32,49 @@ func missing(t *testing.T, what string) {
 
 // repositoryFiles lists the files that belong to the project, by their path from its root: what git tracks,
 // or all files where the source came without git.
-func repositoryFiles(t *testing.T) []string {
+//
+// It looks at every folder itself and at git's index: go test repeats a test's cached result unless a file or
+// folder that the test itself has opened has changed, and cannot see what git opens.
+func repositoryFiles(t *testing.T) (files []string) {
 	t.Helper()
-	cmd := exec.Command("git", "ls-files", "-z")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		return walkFiles(t)
-	}
-	files := strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 })
-	return slices.DeleteFunc(files, func(file string) bool { // deleted, but not yet for git
-		info, err := os.Stat(filepath.Join(root, file))
-		return err != nil || !info.Mode().IsRegular()
-	})
-}
-
-func walkFiles(t *testing.T) (files []string) {
-	t.Helper()
+	tracked := trackedFiles()
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && name != root && (d.Name() == "bin" || d.Name() == "node_modules" || d.Name() == ".git"):
+		case d.IsDir() && (d.Name() == "bin" || d.Name() == "node_modules" || d.Name() == ".git"):
 			return filepath.SkipDir
-		case d.Type().IsRegular():
-			rel, err := filepath.Rel(root, name)
-			files = append(files, filepath.ToSlash(rel))
-			return err
+		case !d.Type().IsRegular():
+			return nil
 		}
-		return nil
+		rel, err := filepath.Rel(root, name)
+		if rel = filepath.ToSlash(rel); tracked == nil || tracked[rel] {
+			files = append(files, rel)
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return files
+}
+
+// trackedFiles is what git tracks, or nil where it tracks nothing.
+func trackedFiles() (tracked map[string]bool) {
+	os.Stat(filepath.Join(root, ".git/index")) // for go test's cache
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		return nil
+	}
+	for file := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		if tracked == nil {
+			tracked = map[string]bool{}
+		}
+		tracked[file] = true
+	}
+	return tracked
 }
 
 // readText reads a file of the repository; ok is false for one that is not text.

@@ -1,0 +1,356 @@
+// Package app builds a server out of all its parts, starts them in order and stops them in reverse. It is
+// the only package that knows every part; `rollcall serve`, the demo and the tests of the whole all start
+// the same thing here.
+//
+//	etcd ─ store ─ publish ─ directory ─ DNS
+//	         ├─ API (Cloud Map, ECS, STS)
+//	         ├─ loops, while this node leads: rollout, place, register, reap
+//	         └─ agent ─ runtime
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/process"
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
+	"github.com/bakingclouds/rollcall/internal/api/ecs"
+	"github.com/bakingclouds/rollcall/internal/api/sts"
+	"github.com/bakingclouds/rollcall/internal/control/place"
+	"github.com/bakingclouds/rollcall/internal/control/publish"
+	"github.com/bakingclouds/rollcall/internal/control/reap"
+	"github.com/bakingclouds/rollcall/internal/control/register"
+	"github.com/bakingclouds/rollcall/internal/control/rollout"
+	"github.com/bakingclouds/rollcall/internal/directory"
+	"github.com/bakingclouds/rollcall/internal/dns/answer"
+	"github.com/bakingclouds/rollcall/internal/dns/forward"
+	"github.com/bakingclouds/rollcall/internal/dns/server"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/etcd"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// keyPrefix is where all of Rollcall's keys lie in etcd.
+const keyPrefix = "/rollcall/"
+
+// zone is the letter of the one availability zone that a node is in.
+const zone = "a"
+
+// App is a running server.
+type App struct {
+	cfg      Config
+	log      *slog.Logger
+	keys     awsapi.Pair
+	engine   *etcd.Server
+	db       *store.Store
+	dir      *directory.Directory
+	dns      *server.Server
+	dnsAddrs []netip.AddrPort
+	api      net.Listener
+	runtime  agent.Runtime // nil: none
+	resolver string        // why tasks have no resolver of their own; empty when they have
+
+	cleanups  []func() // in the order of what they undo
+	stopTasks bool
+	stopOnce  sync.Once
+	failed    chan error
+}
+
+// Start builds and starts a server; when it returns, the API and DNS answer. ctx bounds the start only.
+func Start(ctx context.Context, cfg Config) (a *App, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	a = &App{cfg: cfg, log: cfg.Logger, failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			a.Stop()
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		a.openData, a.bindAPI, a.openStore, a.serveDNS, a.openRuntime, a.runLoops, a.serveAPI, a.leavePointer,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// StopTasks stops everything as Stop does, and the tasks of this node too, without a drain.
+func (a *App) StopTasks() {
+	a.stopTasks = true
+	a.Stop()
+}
+
+// Stop stops everything in reverse order; tasks go on running.
+func (a *App) Stop() {
+	a.stopOnce.Do(func() {
+		for i := len(a.cleanups) - 1; i >= 0; i-- {
+			a.cleanups[i]()
+		}
+	})
+}
+
+// Failed delivers the error of a part that ended by itself.
+func (a *App) Failed() <-chan error { return a.failed }
+
+func (a *App) cleanup(f func()) { a.cleanups = append(a.cleanups, f) }
+
+// fail reports a part's end; the first one counts.
+func (a *App) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
+	}
+}
+
+func (a *App) openData(context.Context) error {
+	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data folder (another one: --data DIR): %w", err)
+	}
+	pair, err := awsapi.LoadOrCreate(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	a.keys = pair
+	return nil
+}
+
+// bindAPI takes the API's port before anything else is started, since a taken port is the likeliest failure.
+func (a *App) bindAPI(context.Context) error {
+	l, err := net.Listen("tcp", a.cfg.API)
+	if err != nil {
+		return portInUse("--api", a.cfg.API, err)
+	}
+	a.api = l
+	a.cleanup(func() { l.Close() })
+	return nil
+}
+
+// openStore starts etcd and fills the mirror and the directory.
+func (a *App) openStore(ctx context.Context) error {
+	var err error
+	a.engine, err = etcd.Start(ctx, etcd.Config{Dir: a.cfg.DataDir + "/etcd", Endpoints: a.cfg.Etcd, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	a.cleanup(func() {
+		if err := a.engine.Close(); err != nil {
+			a.log.Error("closing etcd failed", "err", err)
+		}
+	})
+	tables := append(registry.Schema(), task.Schema()...)
+	a.db, err = store.Open(ctx, a.engine.Client, keyPrefix, a.log, tables...)
+	if err != nil {
+		return err
+	}
+	a.cleanup(a.db.Close)
+	a.dir = directory.New()
+	publish.Follow(a.db, a.dir, a.cfg.networks)
+	return nil
+}
+
+// serveDNS answers on the configured addresses.
+func (a *App) serveDNS(context.Context) error {
+	upstreams, err := a.cfg.upstreams()
+	if err != nil {
+		return err
+	}
+	a.dns = server.New(server.Config{
+		Authority: &answer.Authority{Directory: a.dir},
+		Forward:   &forward.Config{Upstreams: upstreams},
+		Log:       a.log,
+	})
+	a.cleanup(a.dns.Shutdown)
+	for _, addr := range a.cfg.DNS {
+		at, err := a.dns.Listen(addr)
+		if err != nil {
+			return err
+		}
+		a.dnsAddrs = append(a.dnsAddrs, at)
+	}
+	return nil
+}
+
+// openRuntime finds the runtime and makes this node known to placement.
+func (a *App) openRuntime(ctx context.Context) error {
+	if a.cfg.Runtime != RuntimeNone {
+		rt, err := process.New(ctx, process.Config{Dir: a.cfg.DataDir, Logger: a.log})
+		if err != nil {
+			return err
+		}
+		a.runtime = rt
+		a.cleanup(func() { a.closeRuntime(rt) })
+	}
+	node := task.Node{Name: a.cfg.Node, Runtime: RuntimeNone, Address: "127.0.0.1", Started: time.Now()}
+	if a.runtime != nil {
+		node.Runtime = a.runtime.Name()
+	}
+	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
+		task.PutNode(tx, node)
+		return struct{}{}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("make node %s known: %w", a.cfg.Node, err)
+	}
+	return nil
+}
+
+// closeRuntime lets go of the tasks, or ends them.
+func (a *App) closeRuntime(rt agent.Runtime) {
+	if a.stopTasks {
+		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+		defer cancel()
+		if err := endTasks(ctx, rt); err != nil {
+			a.log.Error("stopping the tasks failed; some may still run", "err", err)
+		}
+	}
+	if err := rt.Close(); err != nil {
+		a.log.Error("letting go of the tasks failed", "err", err)
+	}
+}
+
+// runLoops starts the control loops, which work while this node leads, and the agent.
+func (a *App) runLoops(ctx context.Context) error {
+	loops := []interface{ Run(context.Context) error }{
+		rollout.New(a.db, a.log),
+		place.New(a.db, a.log),
+		register.New(a.db, a.log, zone, a.cfg.DrainCap),
+	}
+	run, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	a.cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	running.Go(func() {
+		a.db.Lead(run, a.cfg.Node, func(ctx context.Context) {
+			a.log.Info("this node leads", "node", a.cfg.Node)
+			var g errgroup.Group
+			for _, l := range loops {
+				g.Go(func() error { return l.Run(ctx) })
+			}
+			g.Go(func() error { return reap.Run(ctx, a.db) })
+			g.Wait() // each ends with ctx, by its error
+		})
+	})
+	if a.runtime == nil {
+		return nil
+	}
+	cfg := agent.Config{Node: a.cfg.Node, DNS: a.dnsForTasks(), Log: a.log}
+	if err := a.taskResolvers(ctx); err != nil {
+		a.resolver = err.Error()
+		a.log.Info("tasks have no resolver of their own and find names at $ROLLCALL_DNS", "dns", cfg.DNS, "why", err)
+	} else {
+		cfg.Listener = taskListener{a.dns}
+	}
+	ag := agent.New(a.db, a.runtime, cfg)
+	running.Go(func() {
+		if err := ag.Run(run); err != nil && run.Err() == nil {
+			a.fail(fmt.Errorf("the agent of node %s: %w", a.cfg.Node, err))
+		}
+	})
+	return nil
+}
+
+// dnsForTasks is where this machine's tasks reach DNS.
+func (a *App) dnsForTasks() netip.AddrPort {
+	at := a.dnsAddrs[0]
+	if at.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port())
+	}
+	return at
+}
+
+// taskResolvers says why tasks cannot have a resolver of their own: it takes a private /etc/resolv.conf,
+// and port 53 on their addresses.
+func (a *App) taskResolvers(ctx context.Context) error {
+	at, err := a.dns.Listen("127.127.255.53:53") // no task has an address that ends so high
+	if err != nil {
+		return err
+	}
+	a.dns.Close(at)
+	return process.CanMountResolver(ctx)
+}
+
+// taskListener opens DNS on the addresses of tasks.
+type taskListener struct{ dns *server.Server }
+
+func (l taskListener) Listen(at netip.AddrPort) error {
+	_, err := l.dns.Listen(at.String())
+	return err
+}
+
+func (l taskListener) Close(at netip.AddrPort) error {
+	l.dns.Close(at)
+	return nil
+}
+
+// serveAPI answers AWS's clients.
+func (a *App) serveAPI(context.Context) error {
+	keys, err := awsapi.NewKeys(a.keys)
+	if err != nil {
+		return err
+	}
+	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
+		cloudmap.New(a.db, a.dir, time.Now), ecs.New(a.db, zone, time.Now), sts.API{})
+	srv := &http.Server{
+		Handler:           a.routes(aws),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		if err := srv.Serve(a.api); !errors.Is(err, http.ErrServerClosed) {
+			a.fail(fmt.Errorf("the API on %s: %w", a.api.Addr(), err))
+		}
+	}()
+	a.cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			srv.Close()
+		}
+	})
+	return nil
+}
+
+// endTasks ends every task of this node.
+func endTasks(ctx context.Context, rt agent.Runtime) error {
+	boxes, err := rt.Sandboxes(ctx)
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	for _, box := range boxes {
+		g.Go(func() error {
+			for _, c := range box.Containers {
+				if err := rt.StopContainer(ctx, box.TaskID, c.Name, 5*time.Second); err != nil {
+					return err
+				}
+			}
+			return rt.Remove(ctx, box.TaskID)
+		})
+	}
+	return g.Wait()
+}

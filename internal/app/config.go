@@ -1,0 +1,192 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// The runtimes that --runtime names.
+const (
+	RuntimeAuto    = "auto"
+	RuntimeProcess = "process"
+	RuntimeNone    = "none"
+)
+
+// Config is everything a server is made from. The flags of `rollcall serve` fill it in.
+type Config struct {
+	DataDir   string
+	API       string   // host:port
+	DNS       []string // host:port, at least one
+	Runtime   string
+	Etcd      []string // endpoints of an external cluster; none runs etcd in this process
+	Account   string   // 12 digits
+	Region    string   // what `env` tells clients to use
+	VPCs      []VPC
+	Node      string        // unique among the servers of one etcd
+	DrainCap  time.Duration // the longest a task waits for its answers to expire
+	Upstreams []string      // ip or ip:port; none means the host's
+	Logger    *slog.Logger
+}
+
+// Default is the configuration of `rollcall serve` without flags.
+func Default() Config {
+	node, err := os.Hostname()
+	if err != nil {
+		node = "node"
+	}
+	return Config{
+		DataDir:  DefaultDataDir(),
+		API:      "127.0.0.1:7070",
+		DNS:      []string{"127.0.0.1:7053"},
+		Runtime:  RuntimeAuto,
+		Account:  "000000000000",
+		Region:   "us-east-1",
+		Node:     node,
+		DrainCap: 5 * time.Minute,
+		Logger:   slog.Default(),
+	}
+}
+
+// DefaultDataDir is /var/lib/rollcall for root, else a folder in the user's home (XDG Base Directory
+// Specification).
+func DefaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/rollcall"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "rollcall")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), fmt.Sprintf("rollcall-%d", os.Getuid()))
+	}
+	return filepath.Join(home, ".local", "share", "rollcall")
+}
+
+var (
+	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
+	regionName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+)
+
+// Validate names every setting that cannot be, and what it should be.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.DataDir == "" {
+		bad("--data: name a folder")
+	}
+	if !accountID.MatchString(c.Account) {
+		bad("--account %q: an account id has 12 digits", c.Account)
+	}
+	if !regionName.MatchString(c.Region) {
+		bad("--region %q: a region is named like us-east-1", c.Region)
+	}
+	if c.Node == "" || strings.ContainsAny(c.Node, "/\x00") {
+		bad("--node %q: give the node a name without '/'", c.Node)
+	}
+	if c.DrainCap < 0 {
+		bad("--drain-cap %v: it cannot be negative", c.DrainCap)
+	}
+	if len(c.DNS) == 0 {
+		bad("--dns: name at least one address")
+	}
+	switch c.Runtime {
+	case RuntimeAuto, RuntimeProcess, RuntimeNone:
+	case "docker":
+		bad("--runtime docker: this version runs tasks as processes only; use --runtime process")
+	default:
+		bad("--runtime %q: choose auto, process or none", c.Runtime)
+	}
+	if _, err := c.upstreams(); err != nil {
+		errs = append(errs, err)
+	}
+	if host, _, err := net.SplitHostPort(c.API); err != nil {
+		bad("--api %q: give host:port, such as 127.0.0.1:7070", c.API)
+	} else if c.Runtime == RuntimeAuto && !isLoopback(host) {
+		bad("--api %s is reachable from other machines, and whoever holds a key can run commands on this host through the "+
+			"process runtime: say --runtime process if that is meant, or --runtime none", c.API)
+	}
+	return errors.Join(errs...)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// upstreams parses Upstreams; the port is 53 unless given.
+func (c *Config) upstreams() ([]netip.AddrPort, error) {
+	var all []netip.AddrPort
+	for _, s := range c.Upstreams {
+		if ip, err := netip.ParseAddr(s); err == nil {
+			all = append(all, netip.AddrPortFrom(ip, 53))
+			continue
+		}
+		ap, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return nil, fmt.Errorf("--upstream %q: give an IP address, or one with a port", s)
+		}
+		all = append(all, ap)
+	}
+	return all, nil
+}
+
+// VPC is a set of networks whose clients a private namespace answers, and the subnets that stand for it.
+type VPC struct {
+	ID       string
+	Networks []netip.Prefix
+	Subnets  []string
+}
+
+// ParseVPC reads ID=10.1.0.0/16,fd00:a::/64,subnet-1.
+func ParseVPC(s string) (VPC, error) {
+	id, rest, ok := strings.Cut(s, "=")
+	if !ok || id == "" || rest == "" {
+		return VPC{}, fmt.Errorf("--vpc %q: give ID=NETWORK,…,SUBNET-ID,…, such as vpc-a=10.1.0.0/16,subnet-1", s)
+	}
+	v := VPC{ID: id}
+	for part := range strings.SplitSeq(rest, ",") {
+		switch p, err := netip.ParsePrefix(part); {
+		case err == nil:
+			v.Networks = append(v.Networks, p.Masked())
+		case strings.HasPrefix(part, "subnet-"):
+			v.Subnets = append(v.Subnets, part)
+		default:
+			return VPC{}, fmt.Errorf("--vpc %q: %q is neither a network such as 10.1.0.0/16 nor a subnet id such as subnet-1", s, part)
+		}
+	}
+	return v, nil
+}
+
+// loopback is where the clients of the first VPC are: this machine and its process tasks.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// nobody is a network that no client is in: that of a VPC which --vpc does not declare.
+var nobody = []netip.Prefix{netip.MustParsePrefix("255.255.255.255/32")}
+
+// networks says who is in a VPC. Without any declared VPC every id is accepted and means everybody.
+func (c *Config) networks(_, vpc string) []netip.Prefix {
+	if len(c.VPCs) == 0 {
+		return nil
+	}
+	for i, v := range c.VPCs {
+		if v.ID == vpc {
+			if i == 0 {
+				return append(append([]netip.Prefix(nil), v.Networks...), loopback...)
+			}
+			return v.Networks
+		}
+	}
+	return nobody
+}

@@ -1,0 +1,53 @@
+package app
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// routes puts what is not an AWS API beside it: /healthz for everybody, /metrics for clients on this
+// machine, since it says what runs here.
+func (a *App) routes(aws http.Handler) http.Handler {
+	metrics := a.metrics()
+	mux := http.NewServeMux()
+	mux.Handle("/", aws)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if stale, since := a.db.Stale(); stale {
+			http.Error(w, "stale since "+since.UTC().Format(time.RFC3339)+": etcd is out of reach; reads and DNS go on", http.StatusServiceUnavailable)
+			return
+		}
+		w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if ip, perr := netip.ParseAddr(host); err != nil || perr != nil || !ip.Unmap().IsLoopback() {
+			http.Error(w, "metrics are for clients on this machine", http.StatusForbidden)
+			return
+		}
+		metrics.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// metrics exports what the parts count.
+func (a *App) metrics() http.Handler {
+	r := prometheus.NewRegistry()
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("rollcall_store_lag_seconds", "How long the state that answers come from has been without etcd; 0 while it follows.", func() float64 {
+		if stale, since := a.db.Stale(); stale {
+			return time.Since(since).Seconds()
+		}
+		return 0
+	})
+	gauge("rollcall_store_revision", "The etcd revision that DNS and the APIs answer from.", func() float64 {
+		return float64(a.dir.Applied())
+	})
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bakingclouds/rollcall/internal/app"
+	"github.com/bakingclouds/rollcall/internal/demo"
+)
+
+func newDemo() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run a server with a throw-away data folder and two sample services on it",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(cmd, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return runDemo(cmd.Context(), cfg, cmd.OutOrStdout())
+		},
+	}
+	f.register(cmd, false)
+	cmd.Flags().Lookup("log-level").DefValue = "warn"
+	f.logLevel = "warn" // the progress is the demo's own output
+	return cmd
+}
+
+// runDemo serves, deploys the samples, and takes everything away at the end.
+func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
+	dir, err := os.MkdirTemp("", "rollcall-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	cfg.DataDir = dir
+	fmt.Fprintln(out, "starting the server")
+	a, err := app.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		fmt.Fprintln(out, "stopping the tasks and the server")
+		a.StopTasks()
+	}()
+	printAddresses(out, a.Info())
+	done, err := demo.Deploy(ctx, a.Info().API, cfg.Region, a.Keys(), out)
+	if err != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil
+		}
+		return fmt.Errorf("deploy the sample services: %w", err)
+	}
+	tour(out, a.Info(), done)
+	fmt.Fprintln(out, "ready: press Ctrl-C to take everything away")
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-a.Failed():
+		return err
+	}
+}
+
+// tour says what to try next, in another terminal.
+func tour(out io.Writer, info app.Info, done demo.Result) {
+	host, port, _ := net.SplitHostPort(info.DNS[0]) // as we printed it
+	fmt.Fprintf(out, `
+The backend found the worker by name and says:
+  %s
+
+Try in another terminal:
+  dig @%s -p %s worker.%s
+  curl %s
+  eval "$(bin/rollcall env)"
+  aws ecs update-service --service worker --desired-count 5
+  aws servicediscovery discover-instances --namespace-name %s --service-name worker
+
+`, done.Said, host, port, demo.Namespace, done.BackendURL, demo.Namespace)
+}

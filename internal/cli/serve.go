@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bakingclouds/rollcall/internal/app"
+)
+
+// serveFlags are the flags of serve and demo.
+type serveFlags struct {
+	cfg       app.Config
+	vpcs      []string
+	logFormat string
+	logLevel  string
+	stopTasks bool
+}
+
+// register adds the flags; keepsData says that there is a data folder to name.
+func (f *serveFlags) register(cmd *cobra.Command, keepsData bool) {
+	f.cfg = app.Default()
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	if keepsData {
+		fs.StringVar(&f.cfg.DataDir, "data", f.cfg.DataDir, "data folder")
+	}
+	fs.StringVar(&f.cfg.API, "api", f.cfg.API, "address of the API, host:port")
+	fs.StringArrayVar(&f.cfg.DNS, "dns", f.cfg.DNS, "address of DNS over UDP and TCP, host:port (repeatable)")
+	fs.StringVar(&f.cfg.Runtime, "runtime", f.cfg.Runtime, "what runs tasks: auto, process or none")
+	fs.StringSliceVar(&f.cfg.Etcd, "etcd", nil, "endpoints of an external etcd cluster, instead of the one inside")
+	fs.StringVar(&f.cfg.Account, "account", f.cfg.Account, "account id, 12 digits")
+	fs.StringVar(&f.cfg.Region, "region", f.cfg.Region, "region that `rollcall env` gives to clients")
+	fs.StringArrayVar(&f.vpcs, "vpc", nil, "a VPC: ID=NETWORK,…,SUBNET-ID,… (repeatable; none: every VPC id means everybody)")
+	fs.StringVar(&f.cfg.Node, "node", f.cfg.Node, "name of this node, unique in an etcd cluster")
+	fs.DurationVar(&f.cfg.DrainCap, "drain-cap", f.cfg.DrainCap, "longest wait between the last answer and SIGTERM")
+	fs.StringSliceVar(&f.cfg.Upstreams, "upstream", nil, "resolvers for other names, ip or ip:port (default: the host's)")
+	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// config finishes the configuration; logs go to w.
+func (f *serveFlags) config(cmd *cobra.Command, w io.Writer) (app.Config, error) {
+	if err := fromEnvironment(cmd.Flags()); err != nil {
+		return app.Config{}, err
+	}
+	for _, s := range f.vpcs {
+		v, err := app.ParseVPC(s)
+		if err != nil {
+			return app.Config{}, usageError{err}
+		}
+		f.cfg.VPCs = append(f.cfg.VPCs, v)
+	}
+	log, err := newLogger(w, f.logFormat, f.logLevel)
+	if err != nil {
+		return app.Config{}, usageError{err}
+	}
+	f.cfg.Logger = log
+	if err := f.cfg.Validate(); err != nil {
+		return app.Config{}, usageError{err}
+	}
+	return f.cfg, nil
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var min slog.Level
+	if err := min.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: choose debug, info, warn or error", level)
+	}
+	opts := &slog.HandlerOptions{Level: min}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: choose text or json", format)
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server: API, DNS, control loops and tasks",
+		Long: "Run the server: API, DNS, control loops and tasks.\n\n" +
+			"Every flag can also be set in the environment: --log-level as ROLLCALL_LOG_LEVEL.\n" +
+			"SIGTERM stops the server; its tasks go on running and are found again, unless --stop-tasks.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(cmd, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, f.stopTasks, cmd.OutOrStdout())
+		},
+	}
+	f.register(cmd, true)
+	cmd.Flags().BoolVar(&f.stopTasks, "stop-tasks", false, "stop the tasks too when the server is stopped")
+	return cmd
+}
+
+// serve runs a server until ctx ends or a part of it fails.
+func serve(ctx context.Context, cfg app.Config, stopTasks bool, out io.Writer) error {
+	a, err := app.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if stopTasks {
+			a.StopTasks()
+		} else {
+			a.Stop()
+		}
+	}()
+	printAddresses(out, a.Info())
+	fmt.Fprintf(out, "ready: eval \"$(rollcall env --data %s)\" sets up the AWS CLI and SDKs\n", cfg.DataDir)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-a.Failed():
+		return err
+	}
+}
+
+func printAddresses(out io.Writer, info app.Info) {
+	fmt.Fprintf(out, "API   %s (account %s, region %s)\n", info.API, info.Account, info.Region)
+	for _, dns := range info.DNS {
+		fmt.Fprintf(out, "DNS   %s (UDP and TCP)\n", dns)
+	}
+	fmt.Fprintf(out, "data  %s\n", info.DataDir)
+	if info.Resolver != "" {
+		fmt.Fprintf(out, "note  tasks find names at $ROLLCALL_DNS only, not through the C library: %s\n", info.Resolver)
+	}
+}
