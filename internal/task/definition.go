@@ -18,10 +18,13 @@ type Definition struct {
 	Status          string
 	NetworkMode     string // awsvpc, bridge, host, none
 	Containers      []ContainerDefinition
-	Sent            json.RawMessage
-	Tags            map[string]string `json:",omitempty"`
-	Registered      time.Time
-	Deregistered    *time.Time `json:",omitempty"`
+	// Unmet is what the definition asks for and no runtime can give; empty when there is nothing. A task of
+	// it fails to start with that as its reason.
+	Unmet        string `json:",omitempty"`
+	Sent         json.RawMessage
+	Tags         map[string]string `json:",omitempty"`
+	Registered   time.Time
+	Deregistered *time.Time `json:",omitempty"`
 }
 
 // Family counts a family's revisions; a number is never used again.

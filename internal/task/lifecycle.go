@@ -109,6 +109,11 @@ func ContainerID(taskID, name string) string {
 	return uuid.NewSHA1(uuid.Nil, []byte(taskID+"/"+name)).String()
 }
 
+// ContainerARN is the ARN of one of the task's containers.
+func (t *Task) ContainerARN(name string) string {
+	return ecsARN(t.Account, t.Region, "container/"+t.Cluster+"/"+t.ID+"/"+ContainerID(t.ID, name))
+}
+
 // MaxTags is how many tags a cluster, definition or service may have.
 const MaxTags = 50
 
@@ -144,4 +149,22 @@ func SetDefinitionTags(tx *store.Tx, d Definition, tags map[string]string) {
 func SetServiceTags(tx *store.Tx, s Service, tags map[string]string) {
 	s.Tags = tags
 	PutService(tx, s)
+}
+
+// ClaimService looks whether a service of this name can be made. The service that the same request has made
+// already is returned; nil says that the name is free. An inactive predecessor's history is forgotten.
+func ClaimService(tx *store.Tx, sc Scope, cluster, name, request string) (*Service, error) {
+	old, ok := FindService(tx, sc, cluster, name)
+	switch {
+	case !ok:
+		return nil, nil
+	case old.Status == DrainingStatus:
+		return nil, fault.New(fault.Invalid, "service", "Unable to Start a service that is still Draining.")
+	case old.Status == Active && old.Request == request:
+		return old, nil
+	case old.Status == Active:
+		return nil, fault.New(fault.Exists, "service", "Creation of service was not idempotent.")
+	}
+	events.Scan(tx.Snapshot(), old.key()+"/", "", func(key string, _ *Event) bool { events.Delete(tx, key); return true })
+	return nil, nil
 }

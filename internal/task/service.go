@@ -17,6 +17,7 @@ type Service struct {
 	Cluster         string
 	Name            string
 	Status          string
+	LaunchType      string // EC2, FARGATE, EXTERNAL: what its tasks are reported as
 	DesiredCount    int
 	// MinimumHealthy and Maximum bound a rollout, in percent of DesiredCount.
 	MinimumHealthy int
@@ -26,6 +27,8 @@ type Service struct {
 	// Deployments are the revisions that tasks are running of: the wanted one first, then older ones that
 	// still have tasks.
 	Deployments []Deployment
+	// Request is a fingerprint of the CreateService request, by which a repeat of it is known.
+	Request string `json:",omitempty"`
 	// Sent is the CreateService request with later updates laid over it, for what this package does not
 	// interpret and a client reads back.
 	Sent    json.RawMessage
@@ -33,6 +36,13 @@ type Service struct {
 	Deleted *time.Time        `json:",omitempty"`
 	Tags    map[string]string `json:",omitempty"`
 }
+
+// The launch types. Every node can run tasks of each; they differ in how a task is reported.
+const (
+	EC2      = "EC2"
+	Fargate  = "FARGATE"
+	External = "EXTERNAL"
+)
 
 // Deployment is one revision of a service's settings on its way to be what runs.
 type Deployment struct {

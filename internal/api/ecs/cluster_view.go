@@ -1,0 +1,110 @@
+package ecs
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// clusterView is a cluster with what include asks for; the lists that it does not ask for are empty, the
+// rest is absent.
+func clusterView(r store.Reader, c *task.Cluster, include ...types.ClusterField) (*types.Cluster, error) {
+	sent, err := kept[sdk.CreateClusterInput]("cluster "+c.Name, c.Sent)
+	if err != nil {
+		return nil, err
+	}
+	n := countCluster(r, c)
+	view := &types.Cluster{
+		ClusterArn:                        aws.String(c.ARN()),
+		ClusterName:                       aws.String(c.Name),
+		Status:                            aws.String(c.Status),
+		RunningTasksCount:                 n.sum("running"),
+		PendingTasksCount:                 n.sum("pending"),
+		ActiveServicesCount:               n.sum("active"),
+		RegisteredContainerInstancesCount: int32(len(task.Nodes(r))),
+		Statistics:                        []types.KeyValuePair{},
+		Tags:                              []types.Tag{},
+		Settings:                          []types.ClusterSetting{},
+		CapacityProviders:                 []string{},
+		DefaultCapacityProviderStrategy:   []types.CapacityProviderStrategyItem{},
+	}
+	if slices.Contains(include, types.ClusterFieldStatistics) {
+		view.Statistics = n.statistics()
+	}
+	if slices.Contains(include, types.ClusterFieldTags) {
+		view.Tags = tagsView(c.Tags)
+	}
+	if slices.Contains(include, types.ClusterFieldSettings) {
+		view.Settings = sent.Settings
+		if len(view.Settings) == 0 {
+			view.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled")}}
+		}
+	}
+	if slices.Contains(include, types.ClusterFieldConfigurations) {
+		view.Configuration = sent.Configuration
+	}
+	return view, nil
+}
+
+// tally counts what a cluster holds, by what it is doing and its launch type.
+type tally map[tallied]int32
+
+type tallied struct{ what, launchType string } // what: running, pending (tasks), active, draining (services)
+
+func countCluster(r store.Reader, c *task.Cluster) tally {
+	n := tally{}
+	types := map[string]string{} // of the services, for their tasks
+	task.ScanServices(r, c.Scope(), c.Name, "", func(s *task.Service) bool {
+		types[s.Name] = s.LaunchType
+		switch s.Status {
+		case task.Active:
+			n[tallied{"active", s.LaunchType}]++
+		case task.DrainingStatus:
+			n[tallied{"draining", s.LaunchType}]++
+		}
+		return true
+	})
+	task.ScanTasks(r, c.Scope(), c.Name, "", func(t *task.Task) bool {
+		launchType := types[t.Service]
+		if launchType == "" {
+			launchType = task.EC2
+		}
+		switch count := task.Count([]*task.Task{t}, ""); {
+		case count.Running > 0:
+			n[tallied{"running", launchType}]++
+		case count.Pending > 0:
+			n[tallied{"pending", launchType}]++
+		}
+		return true
+	})
+	return n
+}
+
+// sum is over the launch types.
+func (n tally) sum(what string) int32 {
+	return n[tallied{what, task.EC2}] + n[tallied{what, task.Fargate}] + n[tallied{what, task.External}]
+}
+
+// statistics are the counts as DescribeClusters names them.
+func (n tally) statistics() []types.KeyValuePair {
+	var view []types.KeyValuePair
+	for _, what := range []struct{ what, noun string }{
+		{"running", "TasksCount"}, {"pending", "TasksCount"}, {"active", "ServiceCount"}, {"draining", "ServiceCount"},
+	} {
+		for _, launch := range []struct{ launchType, name string }{
+			{task.EC2, "EC2"}, {task.Fargate, "Fargate"}, {task.External, "External"},
+		} {
+			view = append(view, types.KeyValuePair{
+				Name:  aws.String(what.what + launch.name + what.noun),
+				Value: aws.String(strconv.Itoa(int(n[tallied{what.what, launch.launchType}]))),
+			})
+		}
+	}
+	return view
+}

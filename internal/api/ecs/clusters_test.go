@@ -1,0 +1,213 @@
+package ecs_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// clusterNames are the clusters that ListClusters shows, one to a page.
+func (w *world) clusterNames() string {
+	w.t.Helper()
+	var names []string
+	pages := sdk.NewListClustersPaginator(w, &sdk.ListClustersInput{MaxResults: aws.Int32(1)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(w.t.Context())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, arn := range page.ClusterArns {
+			names = append(names, strings.TrimPrefix(arn, arns+"cluster/"))
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// TestDefaultCluster: the default cluster can be read before its first use and is made by it.
+func TestDefaultCluster(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.cluster("zz")
+	got, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{})
+	if must(t, got, err); len(got.Clusters) != 1 || *got.Clusters[0].ClusterName != "default" || *got.Clusters[0].Status != "ACTIVE" {
+		t.Fatalf("DescribeClusters without names = %v", got)
+	}
+	if got := w.clusterNames(); got != "default zz" {
+		t.Errorf("clusters before the first use: %s", got)
+	}
+	services, err := w.ListServices(ctx, &sdk.ListServicesInput{})
+	if must(t, services, err); len(services.ServiceArns) != 0 {
+		t.Errorf("the unused default cluster has services %v", services.ServiceArns)
+	}
+	w.service("default", "web")
+	if got := w.clusterNames(); got != "default zz" {
+		t.Errorf("clusters after the first use: %s", got)
+	}
+	deleted, err := w.in("us-west-2").DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")})
+	if must(t, deleted, err); *deleted.Cluster.Status != "INACTIVE" {
+		t.Errorf("DeleteCluster default in another region: %s", *deleted.Cluster.Status)
+	}
+	_, err = w.in("us-west-2").ListServices(ctx, &sdk.ListServicesInput{})
+	if got := text(err); got != "ClusterNotFound: The referenced cluster was inactive." {
+		t.Errorf("ListServices in the deleted default cluster: %s", got)
+	}
+}
+
+func TestClusters(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	in := &sdk.CreateClusterInput{
+		ClusterName: aws.String("prod"),
+		Settings:    []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("enabled")}},
+		Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
+			Logging: types.ExecuteCommandLoggingNone,
+		}},
+		Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}},
+	}
+	created, err := w.CreateCluster(ctx, in)
+	must(t, created, err)
+	w.write(func(tx *store.Tx) error {
+		task.PutNode(tx, task.Node{Name: "node-1", Runtime: "process"})
+		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: task.NewID(), Family: "job", Revision: 1,
+			Observed: task.Observed{State: task.Running}})
+		return nil
+	})
+	w.service("prod", "web")
+
+	again, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")})
+	if must(t, again, err); *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
+		t.Errorf("CreateCluster of an active cluster = %v, want it as it is", again.Cluster)
+	}
+
+	got, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod", arns + "cluster/none", "lost"}})
+	must(t, got, err)
+	want := []types.Cluster{{
+		ClusterArn: aws.String(arns + "cluster/prod"), ClusterName: aws.String("prod"), Status: aws.String("ACTIVE"),
+		ActiveServicesCount: 1, RunningTasksCount: 1, RegisteredContainerInstancesCount: 1,
+		Statistics: []types.KeyValuePair{}, Tags: []types.Tag{}, Settings: []types.ClusterSetting{},
+		CapacityProviders: []string{}, DefaultCapacityProviderStrategy: []types.CapacityProviderStrategyItem{},
+	}}
+	if d := diff(want, got.Clusters); d != "" {
+		t.Errorf("DescribeClusters (-want +got):\n%s", d)
+	}
+	failures := []types.Failure{
+		{Arn: aws.String(arns + "cluster/none"), Reason: aws.String("MISSING")},
+		{Arn: aws.String(arns + "cluster/lost"), Reason: aws.String("MISSING")},
+	}
+	if d := diff(failures, got.Failures); d != "" {
+		t.Errorf("failures (-want +got):\n%s", d)
+	}
+
+	all, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}, Include: types.ClusterField("").Values()})
+	c := must(t, all, err).Clusters[0]
+	if d := diff(in.Settings, c.Settings) + diff(in.Tags, c.Tags) + diff(in.Configuration, c.Configuration); d != "" {
+		t.Errorf("what was asked for (-want +got):\n%s", d)
+	}
+	for _, want := range []string{"runningEC2TasksCount 1", "activeEC2ServiceCount 1", "activeFargateServiceCount 0", "drainingEC2ServiceCount 0"} {
+		if !slices.ContainsFunc(c.Statistics, func(s types.KeyValuePair) bool { return *s.Name+" "+*s.Value == want }) {
+			t.Errorf("statistics lack %s", want)
+		}
+	}
+}
+
+func TestDeleteCluster(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.cluster("prod")
+	w.service("prod", "web")
+	id := task.NewID()
+	remove := func() (*sdk.DeleteClusterOutput, error) {
+		return w.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("prod")})
+	}
+	out, err := remove()
+	refused(t, "ClusterContainsServices: The Cluster cannot be deleted while Services are active.", out, err)
+
+	w.write(func(tx *store.Tx) error {
+		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: id, Service: "web", Family: "web", Revision: 1})
+		svc, _ := task.FindService(tx, w.sc, "prod", "web")
+		gone := *svc
+		gone.Status = task.Inactive
+		task.PutService(tx, gone)
+		return nil
+	})
+	out, err = remove()
+	refused(t, "ClusterContainsTasks: The Cluster cannot be deleted while Tasks are active.", out, err)
+
+	w.write(func(tx *store.Tx) error {
+		return task.UpdateTask(tx, w.sc, "prod", id, func(t *task.Task) bool { t.Observed.State = task.Stopped; return true })
+	})
+	for range 2 { // a repeat answers alike
+		out, err = remove()
+		if must(t, out, err); *out.Cluster.Status != "INACTIVE" {
+			t.Errorf("DeleteCluster: status %s", *out.Cluster.Status)
+		}
+	}
+	if got := w.clusterNames(); got != "default" {
+		t.Errorf("ListClusters shows %s", got)
+	}
+	made, err := w.CreateService(ctx, &sdk.CreateServiceInput{
+		Cluster: aws.String("prod"), ServiceName: aws.String("late"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1),
+	})
+	refused(t, "ClusterNotFound: The referenced cluster was inactive.", made, err)
+	w.cluster("prod")
+	if got := w.clusterNames(); got != "default prod" {
+		t.Errorf("after it was made again, ListClusters shows %s", got)
+	}
+}
+
+func TestClusterRules(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	for _, tc := range []struct {
+		name string
+		in   sdk.CreateClusterInput
+		want string
+	}{
+		{"name", sdk.CreateClusterInput{ClusterName: aws.String("a b")}, "InvalidParameter: Invalid cluster name..."},
+		{"setting", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "x", Value: aws.String("enabled")}}}, "InvalidParameter: setting name should be one of [containerInsights]"},
+		{"value", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "containerInsights", Value: aws.String("on")}}}, "InvalidParameter: containerInsights should be one of [enabled,disabled,enhanced]..."},
+		{"providers", sdk.CreateClusterInput{CapacityProviders: []string{"FARGATE"}}, "UnsupportedFeature: Capacity providers are not supported..."},
+		{"Service Connect", sdk.CreateClusterInput{ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}, "UnsupportedFeature: Service Connect is not supported..."},
+		{"logs without override", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
+			LogConfiguration: &types.ExecuteCommandLogConfiguration{},
+		}}}, "InvalidParameter: You must set logging to 'OVERRIDE' when you supply a log configuration"},
+		{"override without logs", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
+			Logging: types.ExecuteCommandLoggingOverride,
+		}}}, "InvalidParameter: A CloudWatch log group name or S3 bucket name must be specified when overriding..."},
+		{"reserved tag", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("AWS:x")}}}, "InvalidParameter: The tag AWS:x begins with aws:..."},
+		{"tag twice", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("x")}, {Key: aws.String("x")}}}, "InvalidParameter: The tag x is given twice"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			out, err := w.CreateCluster(ctx, &tc.in)
+			refused(t, tc.want, out, err)
+		})
+	}
+	out, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{arns + "service/a/b"}})
+	refused(t, "InvalidParameter: Invalid identifier...", out, err)
+	list, err := w.ListClusters(ctx, &sdk.ListClustersInput{NextToken: aws.String("AAAA")})
+	refused(t, "InvalidParameter: Invalid token...", list, err)
+	list, err = w.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)})
+	refused(t, "InvalidParameter: maxResults must be between 1 and 100", list, err)
+}
+
+// diff compares shapes of the SDK.
+func diff(want, got any) string {
+	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(
+		types.Attachment{}, types.Attribute{}, types.AwsVpcConfiguration{}, types.Cluster{}, types.ClusterConfiguration{},
+		types.ClusterSetting{}, types.Container{}, types.ContainerDefinition{}, types.ContainerDependency{}, types.ContainerOverride{},
+		types.ContainerRestartPolicy{}, types.Deployment{}, types.DeploymentCircuitBreaker{}, types.DeploymentConfiguration{},
+		types.DeploymentController{}, types.Device{}, types.EFSVolumeConfiguration{}, types.EphemeralStorage{},
+		types.ExecuteCommandConfiguration{}, types.Failure{}, types.FirelensConfiguration{}, types.HealthCheck{}, types.HostEntry{},
+		types.HostVolumeProperties{}, types.KernelCapabilities{}, types.KeyValuePair{}, types.LinuxParameters{},
+		types.LogConfiguration{}, types.MountPoint{}, types.NetworkBinding{}, types.NetworkConfiguration{}, types.NetworkInterface{},
+		types.PlacementConstraint{}, types.PlacementStrategy{}, types.PortMapping{}, types.ResourceRequirement{}, types.RuntimePlatform{},
+		types.Secret{}, types.Service{}, types.ServiceEvent{}, types.ServiceRegistry{}, types.SystemControl{}, types.Tag{}, types.Task{},
+		types.TaskDefinition{}, types.TaskDefinitionPlacementConstraint{}, types.TaskOverride{}, types.Tmpfs{}, types.Ulimit{},
+		types.Volume{}, types.VolumeFrom{},
+	))
+}

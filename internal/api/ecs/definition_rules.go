@@ -1,0 +1,387 @@
+package ecs
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// definition is the request that a revision is made from.
+type definition = sdk.RegisterTaskDefinitionInput
+
+// checkDefinition applies the rules of RegisterTaskDefinition; the first broken one answers. It brings the
+// texts of cpu and memory into the form that AWS gives them back in. What a runtime cannot do is no matter
+// of registration.
+func checkDefinition(in *definition) error {
+	for _, check := range []func(*definition) error{
+		checkFamily, normaliseTaskSize, checkContainers, checkContainerMemory, checkNetworkMode, checkPorts,
+		checkVolumes, checkDependencies, checkHealthChecks, checkTimeouts, checkLogging, checkDefinitionPlacement,
+		checkRequiredCompatibilities,
+	} {
+		if err := check(in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkFamily(in *definition) error {
+	switch {
+	case !namePattern.MatchString(aws.ToString(in.Family)):
+		return clientError("Family contains invalid characters.")
+	case len(in.ContainerDefinitions) == 0:
+		return clientError("Container list cannot be empty.")
+	case len(in.ContainerDefinitions) > 10:
+		return clientError("A task definition can have at most 10 containers.")
+	case len(in.InferenceAccelerators) > 0:
+		return clientError("Unsupported field 'inferenceAccelerators'")
+	}
+	return first(
+		oneOf("networkMode", in.NetworkMode, in.NetworkMode.Values()),
+		oneOf("pidMode", in.PidMode, in.PidMode.Values()),
+		oneOf("ipcMode", in.IpcMode, in.IpcMode.Values()),
+	)
+}
+
+// normaliseTaskSize makes cpu CPU units and memory MiB, both as whole numbers in text.
+func normaliseTaskSize(in *definition) error {
+	if in.Cpu != nil {
+		cpu, ok := quantity(*in.Cpu, "vcpu", 1024)
+		if !ok || cpu < 128 || cpu > 196608 {
+			return invalid("Invalid 'cpu' setting for task.")
+		}
+		in.Cpu = aws.String(strconv.Itoa(cpu))
+	}
+	if in.Memory != nil {
+		memory, ok := quantity(*in.Memory, "gb", 1024)
+		if !ok || memory < 1 {
+			return invalid("Invalid 'memory' setting for task.")
+		}
+		in.Memory = aws.String(strconv.Itoa(memory))
+	}
+	return nil
+}
+
+// quantity reads "512", or "0.5 GB" with unit "gb" of factor 1024.
+func quantity(s, unit string, factor float64) (int, bool) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	if n, err := strconv.Atoi(s); err == nil {
+		return n, true
+	}
+	s, ok := strings.CutSuffix(s, unit)
+	f, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	if !ok || err != nil || f < 0 || f > 1<<20 {
+		return 0, false
+	}
+	return int(f * factor), true
+}
+
+func checkContainers(in *definition) error {
+	seen := map[string]bool{}
+	essential := false
+	for _, c := range in.ContainerDefinitions {
+		name := aws.ToString(c.Name)
+		switch {
+		case name == "":
+			return clientError("Container.name should not be null or empty.")
+		case !namePattern.MatchString(name):
+			return clientError("Container name %q: up to 255 letters, digits, hyphens and underscores are allowed", name)
+		case aws.ToString(c.Image) == "":
+			return clientError("Container.image should not be null or empty.")
+		case seen[name]:
+			return clientError("Container names must be unique within a task definition")
+		}
+		seen[name] = true
+		essential = essential || isEssential(c)
+	}
+	if !essential {
+		return clientError("Task definition doesn't have any essential container.")
+	}
+	return nil
+}
+
+func isEssential(c types.ContainerDefinition) bool { return c.Essential == nil || *c.Essential }
+
+func checkContainerMemory(in *definition) error {
+	size, _ := strconv.Atoi(aws.ToString(in.Memory)) // normaliseTaskSize has been here
+	for _, c := range in.ContainerDefinitions {
+		name := aws.ToString(c.Name)
+		switch {
+		case in.Memory == nil && c.Memory == nil && c.MemoryReservation == nil:
+			return clientError("Invalid setting for container '%s'. At least one of 'memory' or 'memoryReservation' must be specified.", name)
+		case c.Memory != nil && *c.Memory < 6:
+			return clientError("Invalid setting for container '%s'. 'memory' must be at least 6.", name)
+		case c.Memory != nil && c.MemoryReservation != nil && *c.Memory < *c.MemoryReservation:
+			return clientError("Invalid setting for container '%s'. 'memory' must be greater than or equal to 'memoryReservation'.", name)
+		case in.Memory != nil && c.Memory != nil && int(*c.Memory) > size:
+			return clientError("The 'memory' setting for container '%s' is greater than for the task", name)
+		}
+		for _, u := range c.Ulimits {
+			if u.SoftLimit > u.HardLimit {
+				return clientError("Soft limit exceeds hard limit for ulimit %s", u.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// modeOf is the network mode; absent is bridge.
+func modeOf(in *definition) types.NetworkMode {
+	if in.NetworkMode == "" {
+		return types.NetworkModeBridge
+	}
+	return in.NetworkMode
+}
+
+// checkNetworkMode refuses what a container cannot have in awsvpc mode, where it shares the task's network.
+func checkNetworkMode(in *definition) error {
+	mode := modeOf(in)
+	for _, c := range in.ContainerDefinitions {
+		if len(c.Links) > 0 && mode != types.NetworkModeBridge {
+			return clientError("Links are not supported when networkMode=%s", mode)
+		}
+		if mode != types.NetworkModeAwsvpc {
+			continue
+		}
+		switch {
+		case aws.ToString(c.Hostname) != "":
+			return clientError("hostname is not supported on container when networkMode=awsvpc")
+		case len(c.ExtraHosts) > 0:
+			return clientError("Extra hosts are not supported on container when networkMode=awsvpc")
+		case len(c.DnsServers) > 0:
+			return clientError("DNS servers are not supported on container when networkMode=awsvpc")
+		case len(c.DnsSearchDomains) > 0:
+			return clientError("DNS search domains are not supported on container when networkMode=awsvpc")
+		}
+	}
+	return nil
+}
+
+var portNamePattern = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
+
+// checkPorts looks at the port mappings. In bridge mode each container has ports of its own, else the task
+// has them.
+func checkPorts(in *definition) error {
+	mode := modeOf(in)
+	names := map[string]bool{}
+	used := portSet{}
+	for _, c := range in.ContainerDefinitions {
+		if mode == types.NetworkModeBridge {
+			used = portSet{}
+		}
+		if mode == types.NetworkModeNone && len(c.PortMappings) > 0 {
+			return clientError("Port mappings are not supported when networkMode=none")
+		}
+		if len(c.PortMappings) > 100 {
+			return clientError("Container '%s' has more than 100 port mappings.", aws.ToString(c.Name))
+		}
+		for _, p := range c.PortMappings {
+			if err := checkPort(mode, p, used); err != nil {
+				return err
+			}
+			name := aws.ToString(p.Name)
+			switch {
+			case name == "":
+			case !portNamePattern.MatchString(name):
+				return clientError("Invalid port mapping name %q: up to 64 lower-case letters, digits, hyphens and underscores, not beginning with a hyphen", name)
+			case names[name]:
+				return clientError("port mapping name is already used")
+			}
+			names[name] = true
+		}
+	}
+	return nil
+}
+
+type portSet map[port]bool
+
+type port struct {
+	protocol types.TransportProtocol
+	number   int
+}
+
+// checkPort looks at one mapping and notes its container ports in used.
+func checkPort(mode types.NetworkMode, p types.PortMapping, used portSet) error {
+	from, to := int(aws.ToInt32(p.ContainerPort)), int(aws.ToInt32(p.ContainerPort))
+	if r := aws.ToString(p.ContainerPortRange); r != "" {
+		if p.ContainerPort != nil || p.HostPort != nil {
+			return clientError("cannot specify both single port and port range")
+		}
+		var ok bool
+		if from, to, ok = portRange(r); !ok {
+			return clientError("Invalid 'containerPortRange' setting")
+		}
+	}
+	host := int(aws.ToInt32(p.HostPort))
+	switch {
+	case from < 1 || to > 65535:
+		return clientError("Invalid 'containerPort' setting: %d is not between 1 and 65535", from)
+	case host < 0 || host > 65535:
+		return clientError("Invalid 'hostPort' setting: %d is not between 0 and 65535", host)
+	case host != 0 && host != from && (mode == types.NetworkModeAwsvpc || mode == types.NetworkModeHost):
+		return clientError("When networkMode=%s, the host ports and container ports in port mappings must match.", mode)
+	}
+	protocol := cmp.Or(p.Protocol, types.TransportProtocolTcp)
+	if err := oneOf("protocol", protocol, protocol.Values()); err != nil {
+		return err
+	}
+	for n := from; n <= to; n++ {
+		if used[port{protocol, n}] {
+			return clientError("container port is used multiple times in task")
+		}
+		used[port{protocol, n}] = true
+	}
+	return nil
+}
+
+// portRange reads "8000-8010".
+func portRange(s string) (from, to int, ok bool) {
+	a, b, ok := strings.Cut(s, "-")
+	from, err := strconv.Atoi(a)
+	to, err2 := strconv.Atoi(b)
+	return from, to, ok && err == nil && err2 == nil && from >= 1 && from <= to && to <= 65535
+}
+
+// checkVolumes holds what containers mount against what the task has.
+func checkVolumes(in *definition) error {
+	volumes, containers := map[string]bool{}, map[string]bool{}
+	for _, v := range in.Volumes {
+		name := aws.ToString(v.Name)
+		if !namePattern.MatchString(name) {
+			return clientError("Volume name %q: up to 255 letters, digits, hyphens and underscores are allowed", name)
+		}
+		if volumes[name] {
+			return clientError("Volume names must be unique within a task definition: %s", name)
+		}
+		volumes[name] = true
+	}
+	for _, c := range in.ContainerDefinitions {
+		containers[aws.ToString(c.Name)] = true
+	}
+	for _, c := range in.ContainerDefinitions {
+		for _, m := range c.MountPoints {
+			if v := aws.ToString(m.SourceVolume); !volumes[v] {
+				return clientError("Unknown volume '%s'.", v)
+			}
+		}
+		for _, v := range c.VolumesFrom {
+			if name := aws.ToString(v.SourceContainer); !containers[name] {
+				return clientError("Invalid 'volumesFrom' setting. Unknown container: '%s'", name)
+			}
+		}
+	}
+	return nil
+}
+
+func checkDependencies(in *definition) error {
+	byName := map[string]types.ContainerDefinition{}
+	for _, c := range in.ContainerDefinitions {
+		byName[aws.ToString(c.Name)] = c
+	}
+	for _, c := range in.ContainerDefinitions {
+		for _, dep := range c.DependsOn {
+			name := aws.ToString(dep.ContainerName)
+			on, ok := byName[name]
+			switch {
+			case !ok:
+				return clientError("Cannot depend on container + '%s' because it does not exist", name)
+			case !slices.Contains(dep.Condition.Values(), dep.Condition):
+				return oneOf("condition", cmp.Or(dep.Condition, "null"), dep.Condition.Values())
+			case (dep.Condition == types.ContainerConditionSuccess || dep.Condition == types.ContainerConditionComplete) && isEssential(on):
+				return clientError("A dependency container with SUCCESS or COMPLETE condition cannot be an essential container")
+			case dep.Condition == types.ContainerConditionHealthy && on.HealthCheck == nil:
+				return clientError("A dependency container with HEALTHY condition must have health check configured")
+			}
+		}
+	}
+	// Take away, again and again, the containers that wait for none of those that are left.
+	for len(byName) > 0 {
+		before := len(byName)
+		for name, c := range byName {
+			if !slices.ContainsFunc(c.DependsOn, func(dep types.ContainerDependency) bool {
+				_, left := byName[aws.ToString(dep.ContainerName)]
+				return left
+			}) {
+				delete(byName, name)
+			}
+		}
+		if len(byName) == before {
+			return clientError("Container dependsOn contains a cycle")
+		}
+	}
+	return nil
+}
+
+func checkHealthChecks(in *definition) error {
+	for _, c := range in.ContainerDefinitions {
+		h := c.HealthCheck
+		if h == nil {
+			continue
+		}
+		if len(h.Command) == 0 || h.Command[0] == "" || len(h.Command) == 1 && strings.HasPrefix(h.Command[0], "CMD") {
+			return clientError("Health check of container '%s': the command cannot be empty.", aws.ToString(c.Name))
+		}
+		for _, bound := range []struct {
+			name     string
+			value    *int32
+			min, max int32
+		}{
+			{"interval", h.Interval, 5, 300}, {"timeout", h.Timeout, 2, 60}, {"retries", h.Retries, 1, 10}, {"startPeriod", h.StartPeriod, 0, 300},
+		} {
+			if bound.value != nil && (*bound.value < bound.min || *bound.value > bound.max) {
+				return clientError("Health check of container '%s': '%s' must be between %d and %d.", aws.ToString(c.Name), bound.name, bound.min, bound.max)
+			}
+		}
+	}
+	return nil
+}
+
+func checkTimeouts(in *definition) error {
+	for _, c := range in.ContainerDefinitions {
+		name := aws.ToString(c.Name)
+		if c.StartTimeout != nil && *c.StartTimeout < 2 {
+			return clientError("Granular start timeout on container '%s' must be at least 2 seconds.", name)
+		}
+		if c.StopTimeout != nil && *c.StopTimeout < 2 {
+			return clientError("Granular stop timeout on container '%s' must be at least 2 seconds.", name)
+		}
+		if r := c.RestartPolicy; r != nil && r.RestartAttemptPeriod != nil && (*r.RestartAttemptPeriod < 60 || *r.RestartAttemptPeriod > 1800) {
+			return clientError("the 'restartAttemptPeriod' setting for container '%s' must be between 60 and 1800", name)
+		}
+	}
+	return nil
+}
+
+func checkLogging(in *definition) error {
+	for _, c := range in.ContainerDefinitions {
+		log := c.LogConfiguration
+		if log == nil {
+			continue
+		}
+		if err := oneOf("log driver", cmp.Or(log.LogDriver, "null"), log.LogDriver.Values()); err != nil {
+			return err
+		}
+		if log.LogDriver == types.LogDriverAwslogs && (log.Options["awslogs-region"] == "" || log.Options["awslogs-group"] == "") {
+			return clientError("Log driver awslogs requires options: awslogs-region, awslogs-group")
+		}
+	}
+	return nil
+}
+
+func checkDefinitionPlacement(in *definition) error {
+	if len(in.PlacementConstraints) > 10 {
+		return clientError("A task definition can have at most 10 placement constraints.")
+	}
+	for _, p := range in.PlacementConstraints {
+		if err := oneOf("placement constraint type", cmp.Or(p.Type, "null"), p.Type.Values()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package ecs
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+func (a *api) registerTaskDefinition(ctx context.Context, in *sdk.RegisterTaskDefinitionInput) (*sdk.RegisterTaskDefinitionOutput, error) {
+	tags, err := tagsOf(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDefinition(in); err != nil {
+		return nil, err
+	}
+	sent := *in
+	sent.Tags = nil // the row has them, and they change
+	row := definitionRow(&sent)
+	row.Tags = tags
+	if len(row.Sent) > maxDefinition {
+		return nil, clientError("The task definition has %d bytes; at most %d are allowed.", len(row.Sent), maxDefinition)
+	}
+	sc := scope(ctx)
+	d, err := update(ctx, a, func(tx *store.Tx) (*task.Definition, error) {
+		return task.RegisterDefinition(tx, sc, row, a.now()), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	view, err := definitionView(d)
+	return &sdk.RegisterTaskDefinitionOutput{TaskDefinition: view, Tags: tagsView(d.Tags)}, err
+}
+
+// maxDefinition is the size of the largest task definition, in bytes (ECS Developer Guide, "Service
+// quotas").
+const maxDefinition = 64 << 10
+
+func (a *api) describeTaskDefinition(ctx context.Context, in *sdk.DescribeTaskDefinitionInput) (*sdk.DescribeTaskDefinitionOutput, error) {
+	sc := scope(ctx)
+	ref, err := definitionOf(sc, aws.ToString(in.TaskDefinition))
+	if err != nil {
+		return nil, err
+	}
+	d, err := task.GetDefinition(a.db.Snapshot(), sc, ref.family, ref.revision)
+	if err != nil {
+		return nil, err
+	}
+	out := &sdk.DescribeTaskDefinitionOutput{Tags: []types.Tag{}}
+	if slices.Contains(in.Include, types.TaskDefinitionFieldTags) {
+		out.Tags = tagsView(d.Tags)
+	}
+	out.TaskDefinition, err = definitionView(d)
+	return out, err
+}
+
+func (a *api) deregisterTaskDefinition(ctx context.Context, in *sdk.DeregisterTaskDefinitionInput) (*sdk.DeregisterTaskDefinitionOutput, error) {
+	sc := scope(ctx)
+	ref, err := definitionOf(sc, aws.ToString(in.TaskDefinition))
+	if err != nil {
+		return nil, err
+	}
+	if ref.revision == 0 {
+		return nil, clientError("Revision is missing.")
+	}
+	d, err := update(ctx, a, func(tx *store.Tx) (*task.Definition, error) {
+		return task.DeregisterDefinition(tx, sc, ref.family, ref.revision, a.now())
+	})
+	if err != nil {
+		return nil, err
+	}
+	view, err := definitionView(d)
+	return &sdk.DeregisterTaskDefinitionOutput{TaskDefinition: view}, err
+}
+
+func (a *api) listTaskDefinitions(ctx context.Context, in *sdk.ListTaskDefinitionsInput) (*sdk.ListTaskDefinitionsOutput, error) {
+	page, err := newList("ListTaskDefinitions", in.MaxResults, in.NextToken, 100, 100)
+	if err == nil {
+		err = first(oneOf("status", in.Status, in.Status.Values()), oneOf("sort", in.Sort, in.Sort.Values()))
+	}
+	if err != nil {
+		return nil, err
+	}
+	status := string(in.Status)
+	if status == "" {
+		status = task.Active
+	}
+	sc := scope(ctx)
+	var ds []*task.Definition
+	task.ScanDefinitions(a.db.Snapshot(), sc, aws.ToString(in.FamilyPrefix), func(d *task.Definition) bool {
+		if d.Status == status {
+			ds = append(ds, d)
+		}
+		return true
+	})
+	// The rows lie in the order of their keys, where web-api comes before web.
+	order := compareDefinitions
+	if in.Sort == types.SortOrderDesc {
+		order = func(a, b definitionRef) int { return compareDefinitions(b, a) }
+	}
+	slices.SortFunc(ds, func(a, b *task.Definition) int { return order(refOf(a), refOf(b)) })
+	var behind definitionRef
+	if page.after != "" {
+		if behind, err = definitionOf(sc, page.after); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range ds {
+		if page.after != "" && order(refOf(d), behind) <= 0 {
+			continue
+		}
+		if !page.Add(refOf(d).String(), d.ARN()) {
+			break
+		}
+	}
+	return &sdk.ListTaskDefinitionsOutput{TaskDefinitionArns: page.Items, NextToken: page.next()}, nil
+}
+
+func refOf(d *task.Definition) definitionRef { return definitionRef{d.Family, d.Revision} }
+
+// compareDefinitions orders by family as text and revision as number.
+func compareDefinitions(a, b definitionRef) int {
+	if c := strings.Compare(a.family, b.family); c != 0 {
+		return c
+	}
+	return a.revision - b.revision
+}
+
+func (a *api) listTaskDefinitionFamilies(ctx context.Context, in *sdk.ListTaskDefinitionFamiliesInput) (*sdk.ListTaskDefinitionFamiliesOutput, error) {
+	page, err := newList("ListTaskDefinitionFamilies", in.MaxResults, in.NextToken, 100, 100)
+	if err == nil {
+		err = oneOf("status", in.Status, in.Status.Values())
+	}
+	if err != nil {
+		return nil, err
+	}
+	sc, r := scope(ctx), a.db.Snapshot()
+	task.ScanFamilies(r, sc, aws.ToString(in.FamilyPrefix), page.after, func(family string) bool {
+		_, err := task.GetDefinition(r, sc, family, 0)
+		active := err == nil
+		switch {
+		case in.Status == types.TaskDefinitionFamilyStatusActive && !active,
+			in.Status == types.TaskDefinitionFamilyStatusInactive && active:
+			return true
+		}
+		return page.Add(family, family)
+	})
+	return &sdk.ListTaskDefinitionFamiliesOutput{Families: page.Items, NextToken: page.next()}, nil
+}

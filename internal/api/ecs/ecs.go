@@ -1,0 +1,102 @@
+// Package ecs is the API of Amazon ECS (version 2014-11-13) over the domain in package task.
+//
+// An operation is decode, one transaction or one snapshot, encode. Of each resource the operations are in
+// the file that has its plural as a name, its rules in …_rules.go, and its shape on the wire in …_view.go:
+//
+//	clusters.go     definitions.go        services.go         tasks.go       tags.go  settings.go
+//	                definition_rules.go   service_rules.go
+//	                definition_fargate.go service_update.go
+//	cluster_view.go definition_view.go    service_view.go     task_view.go
+//
+// identifiers.go reads names and ARNs, errors.go has the table from the domain's failures to ECS's, and
+// refused.go the operations that exist to say no.
+//
+// It promises: a definition or service is read back with every member that was sent, and with AWS's
+// defaults where none was (Terraform compares both); a request that breaks a rule changes nothing; a service
+// that is acknowledged names a definition and a registry that existed in the same transaction.
+//
+// ecs starts and stops nothing: it writes what is wanted into rows, and the loops see to it. Where it differs
+// from AWS, docs/compat/ecs.md says so. The facts come from the Amazon ECS API Reference and Developer Guide.
+package ecs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// api answers the operations of ECS.
+type api struct {
+	db   *store.Store
+	zone string
+	now  func() time.Time
+}
+
+// New makes the API. zone is the availability zone that this server's nodes are in, as the letter that
+// follows the region's name.
+func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
+	a := &api{db: db, zone: zone, now: now}
+	s := &awsapi.Service{
+		TargetPrefix: "AmazonEC2ContainerServiceV20141113",
+		SigningName:  "ecs",
+		Naming:       wire,
+		ErrorOf:      wireError,
+	}
+	awsapi.Handle(s, a.createCluster)
+	awsapi.Handle(s, a.describeClusters)
+	awsapi.Handle(s, a.listClusters)
+	awsapi.Handle(s, a.deleteCluster)
+
+	awsapi.Handle(s, a.registerTaskDefinition)
+	awsapi.Handle(s, a.describeTaskDefinition)
+	awsapi.Handle(s, a.deregisterTaskDefinition)
+	awsapi.Handle(s, a.listTaskDefinitions)
+	awsapi.Handle(s, a.listTaskDefinitionFamilies)
+
+	awsapi.Handle(s, a.createService)
+	awsapi.Handle(s, a.updateService)
+	awsapi.Handle(s, a.describeServices)
+	awsapi.Handle(s, a.listServices)
+	awsapi.Handle(s, a.deleteService)
+
+	awsapi.Handle(s, a.stopTask)
+	awsapi.Handle(s, a.listTasks)
+	awsapi.Handle(s, a.describeTasks)
+
+	awsapi.Handle(s, a.tagResource)
+	awsapi.Handle(s, a.untagResource)
+	awsapi.Handle(s, a.listTagsForResource)
+	awsapi.Handle(s, a.listAccountSettings)
+	refuse(s)
+	return s
+}
+
+// wire is how ECS spells its members. Requests that are kept are kept in it.
+const wire = awsapi.LowerCamel
+
+// scope is the partition that a call works in.
+func scope(ctx context.Context) task.Scope {
+	c := awsapi.CallerFrom(ctx)
+	return task.Scope{Account: c.Account, Region: c.Region}
+}
+
+// update runs one transaction of a call. fn may run again after a conflict and touches only tx.
+func update[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error)) (R, error) {
+	return store.Update(store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID), a.db, fn)
+}
+
+// kept decodes a request that was kept in a row.
+func kept[I any](noun string, sent []byte) (*I, error) {
+	in := new(I)
+	if len(sent) == 0 {
+		return in, nil
+	}
+	if err := wire.Decode(sent, in); err != nil {
+		return nil, fmt.Errorf("decode the request that %s was made with: %w", noun, err)
+	}
+	return in, nil
+}

@@ -1,0 +1,187 @@
+package ecs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/ecs"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/storetest"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+const (
+	account = "123456789012"
+	region  = "eu-west-1"
+	arns    = "arn:aws:ecs:" + region + ":" + account + ":"
+)
+
+var key = awsapi.Pair{AccessKeyID: "AKIAROOT", Secret: "root/secret+1", Role: awsapi.Administrator}
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// world is the API as a client meets it: behind a socket and a signature, over a real store. No loop and no
+// agent runs; what they would write, the tests do.
+type world struct {
+	*sdk.Client
+	t   testing.TB
+	db  *store.Store
+	sc  task.Scope
+	url string
+	sec atomic.Int64 // the clock: one second later each time it is read
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t, sc: task.Scope{Account: account, Region: region}}
+	w.db = storetest.Open(t, append(task.Schema(), registry.Schema()...)...)
+	keys, err := awsapi.NewKeys(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, ecs.New(w.db, "a", w.now)))
+	t.Cleanup(ts.Close)
+	w.url = ts.URL
+	w.Client = w.in(region)
+	return w
+}
+
+func (w *world) now() time.Time { return epoch.Add(time.Duration(w.sec.Add(1)) * time.Second) }
+
+// in is a client of another region.
+func (w *world) in(region string) *sdk.Client {
+	return sdk.New(sdk.Options{
+		Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret}, nil
+		}),
+	})
+}
+
+// write changes rows as a loop would.
+func (w *world) write(fn func(tx *store.Tx) error) {
+	w.t.Helper()
+	if _, err := store.Update(w.t.Context(), w.db, func(tx *store.Tx) (struct{}, error) { return struct{}{}, fn(tx) }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// definition registers a revision of a family with one container and these further members.
+func (w *world) definition(family string, mode types.NetworkMode, ports ...int32) string {
+	w.t.Helper()
+	c := types.ContainerDefinition{Name: aws.String("app"), Image: aws.String("sample"), Memory: aws.Int32(64)}
+	for _, p := range ports {
+		c.PortMappings = append(c.PortMappings, types.PortMapping{ContainerPort: aws.Int32(p)})
+	}
+	out, err := w.RegisterTaskDefinition(w.t.Context(), &sdk.RegisterTaskDefinitionInput{
+		Family: &family, NetworkMode: mode, ContainerDefinitions: []types.ContainerDefinition{c},
+	})
+	return *must(w.t, out, err).TaskDefinition.TaskDefinitionArn
+}
+
+// service makes a service in bridge mode, its definition too.
+func (w *world) service(cluster, name string, edit ...func(*sdk.CreateServiceInput)) *types.Service {
+	w.t.Helper()
+	in := &sdk.CreateServiceInput{
+		Cluster: aws.String(cluster), ServiceName: &name, DesiredCount: aws.Int32(1),
+		TaskDefinition: aws.String(w.definition(name, types.NetworkModeBridge, 80)),
+	}
+	for _, edit := range edit {
+		edit(in)
+	}
+	out, err := w.CreateService(w.t.Context(), in)
+	return must(w.t, out, err).Service
+}
+
+func (w *world) cluster(name string) {
+	w.t.Helper()
+	out, err := w.CreateCluster(w.t.Context(), &sdk.CreateClusterInput{ClusterName: &name})
+	must(w.t, out, err)
+}
+
+// described is a service of a cluster as DescribeServices shows it.
+func (w *world) described(cluster, name string) types.Service {
+	w.t.Helper()
+	out, err := w.DescribeServices(w.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster, Services: []string{name}})
+	if must(w.t, out, err); len(out.Services) != 1 {
+		w.t.Fatalf("DescribeServices %s: failures %v", name, out.Failures)
+	}
+	return out.Services[0]
+}
+
+// discovery makes a Cloud Map service with these records and returns its ARN.
+func (w *world) discovery(name string, records ...registry.RecordType) string {
+	w.t.Helper()
+	sc := registry.Scope{Account: account, Region: region}
+	arn := ""
+	w.write(func(tx *store.Tx) error {
+		kind := registry.Private
+		if len(records) == 0 {
+			kind = registry.HTTP
+		}
+		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"}, epoch)
+		if err != nil {
+			return err
+		}
+		spec := registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: name, HasDNS: len(records) > 0}
+		for _, r := range records {
+			spec.Records = append(spec.Records, registry.Record{Type: r, TTL: 10})
+		}
+		if spec.HasDNS && records[0] == registry.CNAME {
+			spec.Policy = registry.Weighted
+		}
+		svc, err := registry.CreateService(tx, sc, spec, epoch)
+		if err != nil {
+			return err
+		}
+		arn = fmt.Sprintf("arn:aws:servicediscovery:%s:%s:service/%s", region, account, svc.ID)
+		return nil
+	})
+	return arn
+}
+
+// must is the output of a call that has to succeed.
+func must[O any](t testing.TB, out *O, err error) *O {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// text is an error as a client sees it: "Code: message", "" for none.
+func text(err error) string {
+	var api smithy.APIError
+	switch {
+	case err == nil:
+		return ""
+	case !errors.As(err, &api):
+		return "untyped: " + err.Error()
+	}
+	return strings.TrimSuffix(api.ErrorCode(), "Exception") + ": " + api.ErrorMessage()
+}
+
+// refused fails the test unless the error of a call is want, or begins with it where want ends in "...".
+func refused[O any](t testing.TB, want string, _ *O, err error) {
+	t.Helper()
+	got := text(err)
+	if prefix, ok := strings.CutSuffix(want, "..."); ok && strings.HasPrefix(got, prefix) {
+		return
+	}
+	if got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}

@@ -1,0 +1,50 @@
+package ecs
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+)
+
+// refuse registers the operations that exist to say no, with a typed error that tells a client more than
+// UnknownOperationException would: those of AWS's own container agent, and features with no meaning here.
+func refuse(s *awsapi.Service) {
+	agent := &types.AccessDeniedException{Message: aws.String("Agent operations are internal to this server.")}
+	no[sdk.DiscoverPollEndpointInput, sdk.DiscoverPollEndpointOutput](s, agent)
+	no[sdk.SubmitTaskStateChangeInput, sdk.SubmitTaskStateChangeOutput](s, agent)
+	no[sdk.SubmitContainerStateChangeInput, sdk.SubmitContainerStateChangeOutput](s, agent)
+	no[sdk.SubmitAttachmentStateChangesInput, sdk.SubmitAttachmentStateChangesOutput](s, agent)
+	no[sdk.RegisterContainerInstanceInput, sdk.RegisterContainerInstanceOutput](s, agent)
+	no[sdk.UpdateContainerAgentInput, sdk.UpdateContainerAgentOutput](s, &types.NoUpdateAvailableException{
+		Message: aws.String("There is no update available for your container agent."),
+	})
+
+	daemons := unsupported("Managed daemons are not supported by this server.")
+	no[sdk.CreateDaemonInput, sdk.CreateDaemonOutput](s, daemons)
+	no[sdk.UpdateDaemonInput, sdk.UpdateDaemonOutput](s, daemons)
+	no[sdk.DeleteDaemonInput, sdk.DeleteDaemonOutput](s, daemons)
+	no[sdk.DescribeDaemonInput, sdk.DescribeDaemonOutput](s, daemons)
+	no[sdk.ListDaemonsInput, sdk.ListDaemonsOutput](s, daemons)
+	no[sdk.DescribeDaemonDeploymentsInput, sdk.DescribeDaemonDeploymentsOutput](s, daemons)
+	no[sdk.ListDaemonDeploymentsInput, sdk.ListDaemonDeploymentsOutput](s, daemons)
+	no[sdk.DescribeDaemonRevisionsInput, sdk.DescribeDaemonRevisionsOutput](s, daemons)
+	no[sdk.RegisterDaemonTaskDefinitionInput, sdk.RegisterDaemonTaskDefinitionOutput](s, daemons)
+	no[sdk.DescribeDaemonTaskDefinitionInput, sdk.DescribeDaemonTaskDefinitionOutput](s, daemons)
+	no[sdk.ListDaemonTaskDefinitionsInput, sdk.ListDaemonTaskDefinitionsOutput](s, daemons)
+	no[sdk.DeleteDaemonTaskDefinitionInput, sdk.DeleteDaemonTaskDefinitionOutput](s, daemons)
+
+	express := unsupported("Express services are not supported by this server.")
+	no[sdk.CreateExpressGatewayServiceInput, sdk.CreateExpressGatewayServiceOutput](s, express)
+	no[sdk.UpdateExpressGatewayServiceInput, sdk.UpdateExpressGatewayServiceOutput](s, express)
+	no[sdk.DescribeExpressGatewayServiceInput, sdk.DescribeExpressGatewayServiceOutput](s, express)
+	no[sdk.DeleteExpressGatewayServiceInput, sdk.DeleteExpressGatewayServiceOutput](s, express)
+}
+
+// no answers an operation with err, whatever its input.
+func no[I, O any](s *awsapi.Service, err error) {
+	awsapi.Handle(s, func(context.Context, *I) (*O, error) { return nil, err })
+}

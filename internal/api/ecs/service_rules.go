@@ -1,0 +1,262 @@
+package ecs
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// settings are all that a service was asked to be: the CreateService request with its defaults filled in and
+// later updates laid over it.
+type settings = sdk.CreateServiceInput
+
+// fillDefaults makes explicit what AWS shows when it reads a service back.
+func fillDefaults(s *settings) {
+	s.LaunchType = cmp.Or(s.LaunchType, types.LaunchTypeEc2)
+	s.SchedulingStrategy = cmp.Or(s.SchedulingStrategy, types.SchedulingStrategyReplica)
+	s.PropagateTags = cmp.Or(s.PropagateTags, types.PropagateTagsNone)
+	if s.LaunchType == types.LaunchTypeFargate && aws.ToString(s.PlatformVersion) == "" {
+		s.PlatformVersion = aws.String("LATEST")
+	}
+	if s.DeploymentController == nil {
+		s.DeploymentController = &types.DeploymentController{Type: types.DeploymentControllerTypeEcs}
+	}
+	if s.HealthCheckGracePeriodSeconds == nil {
+		s.HealthCheckGracePeriodSeconds = aws.Int32(0)
+	}
+	if n := s.NetworkConfiguration; n != nil && n.AwsvpcConfiguration != nil {
+		n.AwsvpcConfiguration.AssignPublicIp = cmp.Or(n.AwsvpcConfiguration.AssignPublicIp, types.AssignPublicIpDisabled)
+	}
+	if s.DeploymentConfiguration == nil {
+		s.DeploymentConfiguration = &types.DeploymentConfiguration{}
+	}
+	d := s.DeploymentConfiguration
+	if s.AvailabilityZoneRebalancing == "" {
+		s.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingEnabled
+		if d.MaximumPercent != nil && *d.MaximumPercent <= 100 {
+			s.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingDisabled
+		}
+	}
+	for _, p := range []struct {
+		percent **int32
+		value   int32
+	}{{&d.MinimumHealthyPercent, 100}, {&d.MaximumPercent, 200}, {&d.BakeTimeInMinutes, 0}} {
+		if *p.percent == nil {
+			*p.percent = aws.Int32(p.value)
+		}
+	}
+	if d.DeploymentCircuitBreaker == nil {
+		d.DeploymentCircuitBreaker = &types.DeploymentCircuitBreaker{}
+	}
+	d.Strategy = cmp.Or(d.Strategy, types.DeploymentStrategyRolling)
+}
+
+// fingerprint tells a repeat of a CreateService request from another request for the same name.
+func fingerprint(s *settings) string {
+	sum := sha256.Sum256(wire.Append(nil, s))
+	return hex.EncodeToString(sum[:16])
+}
+
+// checkSettings applies the rules that need no more than the settings themselves; defaults are filled in.
+func checkSettings(s *settings) error {
+	if !namePattern.MatchString(aws.ToString(s.ServiceName)) {
+		return invalid("Invalid service name %q: up to 255 letters, digits, hyphens and underscores are allowed", aws.ToString(s.ServiceName))
+	}
+	if len(aws.ToString(s.ClientToken)) > 36 {
+		return invalid("idempotency token longer than 36.")
+	}
+	return first(
+		oneOf("launch type", s.LaunchType, s.LaunchType.Values()),
+		oneOf("scheduling strategy", s.SchedulingStrategy, s.SchedulingStrategy.Values()),
+		oneOf("propagateTags", s.PropagateTags, s.PropagateTags.Values()),
+		oneOf("availabilityZoneRebalancing", s.AvailabilityZoneRebalancing, s.AvailabilityZoneRebalancing.Values()),
+		checkSupported(s),
+		checkCounts(s),
+		checkDeploymentConfiguration(s.DeploymentConfiguration),
+		checkPlatform(s),
+		checkPlacement(s),
+		checkNetwork(s.NetworkConfiguration),
+	)
+}
+
+// checkSupported refuses what Rollcall does not do, rather than to leave it out in silence.
+func checkSupported(s *settings) error {
+	d := s.DeploymentConfiguration
+	switch {
+	case s.LaunchType != "" && len(s.CapacityProviderStrategy) > 0 && s.LaunchType != types.LaunchTypeEc2:
+		return invalid("Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.")
+	case len(s.CapacityProviderStrategy) > 0:
+		return unsupported("Capacity providers are not supported by this server; name a launch type instead.")
+	case s.LaunchType == types.LaunchTypeManagedInstances:
+		return unsupported("Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.")
+	case s.SchedulingStrategy == types.SchedulingStrategyDaemon:
+		return unsupported("The scheduling strategy DAEMON is not supported by this server yet; use REPLICA.")
+	case s.DeploymentController.Type != types.DeploymentControllerTypeEcs:
+		return unsupported("The deployment controller %s is not supported by this server; use ECS.", s.DeploymentController.Type)
+	case d.Strategy != types.DeploymentStrategyRolling:
+		return unsupported("The deployment strategy %s is not supported by this server; use ROLLING.", d.Strategy)
+	case len(d.LifecycleHooks) > 0:
+		return unsupported("Deployment lifecycle hooks are not supported by this server.")
+	case len(s.LoadBalancers) > 0:
+		return unsupported("Load balancers are not supported by this server; clients find tasks by service discovery (serviceRegistries).")
+	case s.ServiceConnectConfiguration != nil && s.ServiceConnectConfiguration.Enabled:
+		return unsupported("Service Connect is not supported by this server; use service discovery (serviceRegistries).")
+	case len(s.VolumeConfigurations) > 0:
+		return unsupported("Volumes configured at launch are not supported by this server.")
+	case len(s.VpcLatticeConfigurations) > 0:
+		return unsupported("VPC Lattice is not supported by this server.")
+	case len(s.GatewayConnectors) > 0:
+		return unsupported("Gateway connectors are not supported by this server.")
+	case aws.ToString(s.Role) != "":
+		return invalid("You cannot specify an IAM role for services that require a service linked role")
+	case aws.ToString(s.TaskDefinition) == "":
+		return invalid("TaskDefinition can not be blank.")
+	}
+	return nil
+}
+
+func checkCounts(s *settings) error {
+	switch {
+	case s.DesiredCount == nil:
+		return invalid("DesiredCount is missing")
+	case *s.DesiredCount < 0:
+		return invalid("DesiredCount can not be lesser than 0")
+	case *s.HealthCheckGracePeriodSeconds < 0:
+		return invalid("healthCheckGracePeriodSeconds can not be lesser than 0")
+	}
+	return nil
+}
+
+func checkDeploymentConfiguration(d *types.DeploymentConfiguration) error {
+	low, high := *d.MinimumHealthyPercent, *d.MaximumPercent
+	switch {
+	case low < 0:
+		return invalid("minimumHealthyPercent must be at least 0")
+	case low > 100:
+		return invalid("minimumHealthyPercent must be at most 100")
+	case high < 100:
+		return invalid("maximumPercent must be at least 100")
+	case low == 100 && high == 100:
+		return invalid("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments")
+	}
+	return nil
+}
+
+// platformVersions are those of Fargate on Linux that AWS still starts tasks on.
+var platformVersions = []string{"LATEST", "1.4.0", "1.3.0"}
+
+func checkPlatform(s *settings) error {
+	version := aws.ToString(s.PlatformVersion)
+	switch {
+	case version == "":
+		return nil
+	case s.LaunchType != types.LaunchTypeFargate:
+		return invalid("The platform version must be null when specifying an %s launch type", s.LaunchType)
+	case !slices.Contains(platformVersions, version):
+		return &types.PlatformUnknownException{Message: aws.String("The specified platform version does not exist: " + version)}
+	}
+	return nil
+}
+
+// checkPlacement looks at constraints and strategies, which are kept and read back.
+func checkPlacement(s *settings) error {
+	switch {
+	case s.LaunchType == types.LaunchTypeFargate && len(s.PlacementConstraints) > 0:
+		return invalid("Placement constraints are not supported with FARGATE launch type.")
+	case s.LaunchType == types.LaunchTypeFargate && len(s.PlacementStrategy) > 0:
+		return invalid("Placement strategies are not supported with FARGATE launch type.")
+	case len(s.PlacementStrategy) > 5:
+		return invalid("Maximum number of strategies is 5")
+	}
+	for _, c := range s.PlacementConstraints {
+		expression := aws.ToString(c.Expression)
+		if err := oneOf("placement constraint type", cmp.Or(c.Type, "null"), c.Type.Values()); err != nil {
+			return err
+		}
+		switch {
+		case c.Type == types.PlacementConstraintTypeDistinctInstance && expression != "":
+			return invalid("distinctInstance expression should not be specified")
+		case c.Type == types.PlacementConstraintTypeMemberOf && (expression == "" || len(expression) > 2000):
+			return invalid("A memberOf constraint must have an expression of at most 2000 characters")
+		}
+	}
+	for _, p := range s.PlacementStrategy {
+		field := aws.ToString(p.Field)
+		if err := oneOf("placement strategy type", cmp.Or(p.Type, "null"), p.Type.Values()); err != nil {
+			return err
+		}
+		switch {
+		case p.Type == types.PlacementStrategyTypeRandom && field != "":
+			return invalid("The random placement strategy does not take a field")
+		case p.Type == types.PlacementStrategyTypeBinpack && !slices.Contains([]string{"cpu", "memory", "CPU", "MEMORY"}, field):
+			return invalid("The field of the binpack placement strategy should be one of [cpu,memory]")
+		}
+	}
+	return nil
+}
+
+func checkNetwork(n *types.NetworkConfiguration) error {
+	if n == nil || n.AwsvpcConfiguration == nil {
+		return nil
+	}
+	c := n.AwsvpcConfiguration
+	switch {
+	case len(c.Subnets) == 0 || slices.Contains(c.Subnets, ""):
+		return invalid("subnets can not be empty.")
+	case len(c.Subnets) > 16:
+		return invalid("subnets can have at most 16 items")
+	case len(c.SecurityGroups) > 5:
+		return invalid("security groups can have at most 5 items")
+	}
+	return oneOf("assignPublicIp", c.AssignPublicIp, c.AssignPublicIp.Values())
+}
+
+// network is the awsvpc configuration of the settings, nil if there is none.
+func network(s *settings) *task.Network {
+	if s.NetworkConfiguration == nil || s.NetworkConfiguration.AwsvpcConfiguration == nil {
+		return nil
+	}
+	c := s.NetworkConfiguration.AwsvpcConfiguration
+	return &task.Network{Subnets: c.Subnets, SecurityGroups: c.SecurityGroups, AssignPublicIP: string(c.AssignPublicIp)}
+}
+
+// checkAgainst holds the settings against the definition and the registries, which must be there when the
+// transaction commits. It returns the registries.
+func checkAgainst(r store.Reader, def *task.Definition, s *settings) ([]task.Registry, error) {
+	in, err := kept[definition]("task definition "+def.Family, def.Sent)
+	if err != nil {
+		return nil, err
+	}
+	awsvpc := def.NetworkMode == string(types.NetworkModeAwsvpc)
+	switch {
+	case s.LaunchType == types.LaunchTypeFargate && !slices.Contains(compatibilities(in), types.CompatibilityFargate):
+		return nil, invalid("Task definition does not support launch_type FARGATE.")
+	case awsvpc && network(s) == nil:
+		return nil, invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+	case !awsvpc && network(s) != nil:
+		return nil, invalid("Network Configuration is not valid for the given networkMode of this task definition.")
+	case len(s.PlacementConstraints)+len(in.PlacementConstraints) > 10:
+		return nil, invalid("Maximum number of placement constraints is 10, those of the task definition included")
+	}
+	return checkRegistries(r, def, s.ServiceRegistries)
+}
+
+// keep writes settings into the row of a service that runs def.
+func keep(svc *task.Service, def *task.Definition, s settings) {
+	s.TaskDefinition = aws.String(def.ARN())
+	s.Tags = nil // the row has them, and they change
+	svc.DesiredCount = int(*s.DesiredCount)
+	svc.MinimumHealthy = int(*s.DeploymentConfiguration.MinimumHealthyPercent)
+	svc.Maximum = int(*s.DeploymentConfiguration.MaximumPercent)
+	svc.GracePeriod = time.Duration(*s.HealthCheckGracePeriodSeconds) * time.Second
+	svc.Sent = wire.Append(nil, &s)
+}

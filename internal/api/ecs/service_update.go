@@ -1,0 +1,141 @@
+package ecs
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// change lays an update over a service's settings, applies the rules to the whole, and starts a deployment
+// if what tasks are made of differs. An update that says what is there already writes nothing.
+func (a *api) change(tx *store.Tx, old *task.Service, in *sdk.UpdateServiceInput) (*task.Service, error) {
+	s, err := kept[settings]("service "+old.Name, old.Sent)
+	if err != nil {
+		return nil, err
+	}
+	s.DesiredCount = aws.Int32(int32(old.DesiredCount)) // the row's may have changed without a request
+	platform := aws.ToString(s.PlatformVersion)
+	overlay(s, in)
+	fillDefaults(s)
+	if err := checkSettings(s); err != nil {
+		return nil, err
+	}
+	primary := old.Primary()
+	def, err := a.wanted(tx, old, in.TaskDefinition)
+	if err != nil {
+		return nil, err
+	}
+	registries, err := checkAgainst(tx, def, s)
+	if err != nil {
+		return nil, err
+	}
+	svc := *old
+	keep(&svc, def, *s)
+	if in.ForceNewDeployment ||
+		def.Family != primary.Family || def.Revision != primary.Revision ||
+		!sameNetwork(primary.Network, network(s)) ||
+		!slices.Equal(primary.Registries, registries) ||
+		platform != aws.ToString(s.PlatformVersion) {
+		svc.Deploy(task.NewDeployment(def.Family, def.Revision, network(s), registries, a.now()))
+	}
+	if reflect.DeepEqual(svc, *old) {
+		return old, nil
+	}
+	if aws.ToString(s.ClientToken) == "" {
+		svc.Request = "" // only a token tells a late repeat of the creation from another attempt
+	}
+	task.PutService(tx, svc)
+	return &svc, nil
+}
+
+// wanted is the definition that an update names, or else the one that is deployed, which may be inactive.
+func (a *api) wanted(r store.Reader, svc *task.Service, named *string) (*task.Definition, error) {
+	if aws.ToString(named) != "" {
+		return runnable(r, svc.Scope(), *named)
+	}
+	return task.GetDefinition(r, svc.Scope(), svc.Primary().Family, svc.Primary().Revision)
+}
+
+// overlay puts the members that an update has over those of the settings. An empty list removes, an absent
+// one keeps.
+func overlay(s *settings, in *sdk.UpdateServiceInput) {
+	set(&s.DesiredCount, in.DesiredCount)
+	set(&s.HealthCheckGracePeriodSeconds, in.HealthCheckGracePeriodSeconds)
+	set(&s.NetworkConfiguration, in.NetworkConfiguration)
+	set(&s.PlatformVersion, in.PlatformVersion)
+	set(&s.DeploymentController, in.DeploymentController)
+	set(&s.ServiceConnectConfiguration, in.ServiceConnectConfiguration)
+	set(&s.Monitoring, in.Monitoring)
+	if in.TaskDefinition != nil {
+		s.TaskDefinition = in.TaskDefinition
+	}
+	if in.EnableECSManagedTags != nil {
+		s.EnableECSManagedTags = *in.EnableECSManagedTags
+	}
+	if in.EnableExecuteCommand != nil {
+		s.EnableExecuteCommand = *in.EnableExecuteCommand
+	}
+	if in.PropagateTags != "" {
+		s.PropagateTags = in.PropagateTags
+	}
+	if in.AvailabilityZoneRebalancing != "" {
+		s.AvailabilityZoneRebalancing = in.AvailabilityZoneRebalancing
+	}
+	setList(&s.ServiceRegistries, in.ServiceRegistries)
+	setList(&s.LoadBalancers, in.LoadBalancers)
+	setList(&s.PlacementConstraints, in.PlacementConstraints)
+	setList(&s.PlacementStrategy, in.PlacementStrategy)
+	setList(&s.CapacityProviderStrategy, in.CapacityProviderStrategy)
+	setList(&s.VolumeConfigurations, in.VolumeConfigurations)
+	setList(&s.VpcLatticeConfigurations, in.VpcLatticeConfigurations)
+	setList(&s.GatewayConnectors, in.GatewayConnectors)
+	if in.DeploymentConfiguration != nil {
+		overlayDeployment(s.DeploymentConfiguration, in.DeploymentConfiguration)
+	}
+}
+
+// overlayDeployment merges member by member, since clients send only the part that they change.
+func overlayDeployment(d, in *types.DeploymentConfiguration) {
+	set(&d.MinimumHealthyPercent, in.MinimumHealthyPercent)
+	set(&d.MaximumPercent, in.MaximumPercent)
+	set(&d.DeploymentCircuitBreaker, in.DeploymentCircuitBreaker)
+	set(&d.Alarms, in.Alarms)
+	set(&d.BakeTimeInMinutes, in.BakeTimeInMinutes)
+	set(&d.LinearConfiguration, in.LinearConfiguration)
+	set(&d.CanaryConfiguration, in.CanaryConfiguration)
+	set(&d.EarlySuccessCriteria, in.EarlySuccessCriteria)
+	setList(&d.LifecycleHooks, in.LifecycleHooks)
+	if in.Strategy != "" {
+		d.Strategy = in.Strategy
+	}
+}
+
+func set[T any](to **T, from *T) {
+	if from != nil {
+		*to = from
+	}
+}
+
+func setList[T any](to *[]T, from []T) {
+	if from != nil {
+		*to = from
+	}
+}
+
+// sameNetwork compares awsvpc configurations; subnets and security groups are sets.
+func sameNetwork(a, b *task.Network) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.AssignPublicIP == b.AssignPublicIP && sameSet(a.Subnets, b.Subnets) && sameSet(a.SecurityGroups, b.SecurityGroups)
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}

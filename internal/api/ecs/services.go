@@ -1,0 +1,177 @@
+package ecs
+
+import (
+	"context"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*sdk.CreateServiceOutput, error) {
+	sc := scope(ctx)
+	tags, err := tagsOf(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := clusterName(sc, in.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	in.Cluster = &cluster
+	fillDefaults(in)
+	if err := checkSettings(in); err != nil {
+		return nil, err
+	}
+	row := task.Service{
+		Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: aws.ToString(in.ServiceName), Status: task.Active,
+		LaunchType: string(in.LaunchType), Request: fingerprint(in), Tags: tags,
+	}
+	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) { return a.create(tx, row, *in) })
+	if err != nil {
+		return nil, err
+	}
+	view, err := serviceView(a.db.Snapshot(), svc, true)
+	return &sdk.CreateServiceOutput{Service: view}, err
+}
+
+// create writes a new service with its first deployment, unless the same request has done so.
+func (a *api) create(tx *store.Tx, svc task.Service, s settings) (*task.Service, error) {
+	sc, now := svc.Scope(), a.now()
+	if _, err := task.UseCluster(tx, sc, svc.Cluster, now); err != nil {
+		return nil, err
+	}
+	if old, err := task.ClaimService(tx, sc, svc.Cluster, svc.Name, svc.Request); old != nil || err != nil {
+		return old, err
+	}
+	def, err := runnable(tx, sc, aws.ToString(s.TaskDefinition))
+	if err != nil {
+		return nil, err
+	}
+	registries, err := checkAgainst(tx, def, &s)
+	if err != nil {
+		return nil, err
+	}
+	svc.Created = now
+	svc.Deploy(task.NewDeployment(def.Family, def.Revision, network(&s), registries, now))
+	keep(&svc, def, s)
+	task.PutService(tx, svc)
+	return &svc, nil
+}
+
+func (a *api) updateService(ctx context.Context, in *sdk.UpdateServiceInput) (*sdk.UpdateServiceOutput, error) {
+	sc := scope(ctx)
+	cluster, err := clusterName(sc, in.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	id, err := identifyIn(sc, cluster, "service", aws.ToString(in.Service))
+	if err != nil {
+		return nil, err
+	}
+	if aws.ToInt32(in.DesiredCount) < 0 {
+		return nil, invalid("Task count can not be lesser than 0")
+	}
+	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) {
+		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
+			return nil, err
+		}
+		old, err := task.GetService(tx, sc, cluster, id.name)
+		if err != nil {
+			return nil, err
+		}
+		return a.change(tx, old, in)
+	})
+	if err != nil {
+		return nil, err
+	}
+	view, err := serviceView(a.db.Snapshot(), svc, true)
+	return &sdk.UpdateServiceOutput{Service: view}, err
+}
+
+func (a *api) describeServices(ctx context.Context, in *sdk.DescribeServicesInput) (*sdk.DescribeServicesOutput, error) {
+	sc, r := scope(ctx), a.db.Snapshot()
+	cluster, err := activeCluster(r, sc, in.Cluster)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(in.Services) == 0:
+		return nil, invalid("Services cannot be empty.")
+	case len(in.Services) > 10:
+		return nil, invalid("At most 10 services can be described at once")
+	}
+	tags := slices.Contains(in.Include, types.ServiceFieldTags)
+	out := &sdk.DescribeServicesOutput{Services: []types.Service{}, Failures: []types.Failure{}}
+	for _, s := range in.Services {
+		id, err := identifyIn(sc, cluster, "service", s)
+		if err != nil {
+			return nil, err
+		}
+		svc, ok := task.FindService(r, sc, cluster, id.name)
+		if !ok {
+			gone := task.Service{Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: id.name}
+			out.Failures = append(out.Failures, missing(id, gone.ARN()))
+			continue
+		}
+		view, err := serviceView(r, svc, tags)
+		if err != nil {
+			return nil, err
+		}
+		out.Services = append(out.Services, *view)
+	}
+	return out, nil
+}
+
+func (a *api) listServices(ctx context.Context, in *sdk.ListServicesInput) (*sdk.ListServicesOutput, error) {
+	page, err := newList("ListServices", in.MaxResults, in.NextToken, 10, 100)
+	if err != nil {
+		return nil, err
+	}
+	sc, r := scope(ctx), a.db.Snapshot()
+	cluster, err := activeCluster(r, sc, in.Cluster)
+	if err == nil {
+		err = first(
+			oneOf("launch type", in.LaunchType, in.LaunchType.Values()),
+			oneOf("scheduling strategy", in.SchedulingStrategy, in.SchedulingStrategy.Values()),
+			oneOf("resource management type", in.ResourceManagementType, in.ResourceManagementType.Values()),
+		)
+	}
+	if err != nil {
+		return nil, err
+	}
+	none := in.SchedulingStrategy == types.SchedulingStrategyDaemon || in.ResourceManagementType == types.ResourceManagementTypeEcs
+	task.ScanServices(r, sc, cluster, page.after, func(s *task.Service) bool {
+		if none || s.Status != task.Active || in.LaunchType != "" && string(in.LaunchType) != s.LaunchType {
+			return true
+		}
+		return page.Add(s.Name, s.ARN())
+	})
+	return &sdk.ListServicesOutput{ServiceArns: page.Items, NextToken: page.next()}, nil
+}
+
+func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*sdk.DeleteServiceOutput, error) {
+	sc := scope(ctx)
+	cluster, err := clusterName(sc, in.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	id, err := identifyIn(sc, cluster, "service", aws.ToString(in.Service))
+	if err != nil {
+		return nil, err
+	}
+	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) {
+		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
+			return nil, err
+		}
+		return task.DeleteService(tx, sc, cluster, id.name, aws.ToBool(in.Force))
+	})
+	if err != nil {
+		return nil, err
+	}
+	view, err := serviceView(a.db.Snapshot(), svc, true)
+	return &sdk.DeleteServiceOutput{Service: view}, err
+}

@@ -1,0 +1,145 @@
+package ecs
+
+import (
+	"context"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/arn"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// tagPattern is what keys and values consist of (ECS Developer Guide, "Tag restrictions").
+var tagPattern = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+// tagsOf checks tags and makes them a map; nil when there are none.
+func tagsOf(tags []types.Tag) (map[string]string, error) {
+	if len(tags) > task.MaxTags {
+		return nil, invalid("The number of tags cannot be more than %d", task.MaxTags)
+	}
+	var m map[string]string
+	for _, tag := range tags {
+		key, value := aws.ToString(tag.Key), aws.ToString(tag.Value)
+		switch {
+		case key == "" || len(key) > 128:
+			return nil, invalid("The key of a tag must have 1 to 128 characters: %q", key)
+		case len(value) > 256:
+			return nil, invalid("The value of the tag %s must have at most 256 characters", key)
+		case !tagPattern.MatchString(key) || !tagPattern.MatchString(value):
+			return nil, invalid("The tag %s has characters other than letters, digits, spaces and _ . : / = + - @", key)
+		case strings.HasPrefix(strings.ToLower(key), "aws:"):
+			return nil, invalid("The tag %s begins with aws:, which is reserved", key)
+		}
+		if _, again := m[key]; again {
+			return nil, invalid("The tag %s is given twice", key)
+		}
+		if m == nil {
+			m = map[string]string{}
+		}
+		m[key] = value
+	}
+	return m, nil
+}
+
+// tagsView lists tags by their keys; never nil.
+func tagsView(tags map[string]string) []types.Tag {
+	view := make([]types.Tag, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		view = append(view, types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
+	}
+	return view
+}
+
+// tagged is a resource that has tags, and the way to write others.
+type tagged struct {
+	tags map[string]string
+	set  func(*store.Tx, map[string]string)
+}
+
+// findTagged finds a cluster, service or definition by its ARN; ok is false when it is not there.
+func findTagged(r store.Reader, sc task.Scope, resource *string) (t tagged, kind string, ok bool, err error) {
+	a, err := arn.Parse(aws.ToString(resource))
+	if err != nil || a.Service != "ecs" {
+		return t, "", false, invalid("The ARN provided is invalid.")
+	}
+	kind, tail := a.Split()
+	if a.Account != sc.Account || a.Region != sc.Region {
+		return t, kind, false, nil
+	}
+	switch kind {
+	case "cluster":
+		if c, ok := task.FindCluster(r, sc, tail); ok && c.Status == task.Active {
+			return tagged{c.Tags, func(tx *store.Tx, tags map[string]string) { task.SetClusterTags(tx, *c, tags) }}, kind, true, nil
+		}
+	case "service":
+		cluster, name, long := strings.Cut(tail, "/")
+		if !long {
+			return t, kind, false, invalid("Long arn format must be used for tagging operations")
+		}
+		if s, ok := task.FindService(r, sc, cluster, name); ok && s.Status != task.Inactive {
+			return tagged{s.Tags, func(tx *store.Tx, tags map[string]string) { task.SetServiceTags(tx, *s, tags) }}, kind, true, nil
+		}
+	case "task-definition":
+		ref, err := definitionOf(sc, *resource)
+		if err != nil || ref.revision == 0 {
+			return t, kind, false, invalid("The ARN provided is invalid.")
+		}
+		if d, err := task.GetDefinition(r, sc, ref.family, ref.revision); err == nil {
+			return tagged{d.Tags, func(tx *store.Tx, tags map[string]string) { task.SetDefinitionTags(tx, *d, tags) }}, kind, true, nil
+		}
+	default:
+		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services and task definitions have them.", kind)
+	}
+	return t, kind, false, nil
+}
+
+func (a *api) listTagsForResource(ctx context.Context, in *sdk.ListTagsForResourceInput) (*sdk.ListTagsForResourceOutput, error) {
+	t, kind, ok, err := findTagged(a.db.Snapshot(), scope(ctx), in.ResourceArn)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, invalid("The specified %s is inactive. Specify an active %s and try again.", kind, kind)
+	}
+	return &sdk.ListTagsForResourceOutput{Tags: tagsView(t.tags)}, nil
+}
+
+func (a *api) tagResource(ctx context.Context, in *sdk.TagResourceInput) (*sdk.TagResourceOutput, error) {
+	add, err := tagsOf(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	return &sdk.TagResourceOutput{}, a.retag(ctx, in.ResourceArn, add, nil)
+}
+
+func (a *api) untagResource(ctx context.Context, in *sdk.UntagResourceInput) (*sdk.UntagResourceOutput, error) {
+	return &sdk.UntagResourceOutput{}, a.retag(ctx, in.ResourceArn, nil, in.TagKeys)
+}
+
+func (a *api) retag(ctx context.Context, resource *string, add map[string]string, remove []string) error {
+	sc := scope(ctx)
+	_, err := update(ctx, a, func(tx *store.Tx) (struct{}, error) {
+		t, kind, ok, err := findTagged(tx, sc, resource)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if !ok {
+			msg := "The specified " + kind + " was not found. Specify a valid " + kind + " and try again."
+			return struct{}{}, &types.ResourceNotFoundException{Message: &msg}
+		}
+		tags, err := task.Retag(t.tags, add, remove)
+		if err != nil {
+			return struct{}{}, err
+		}
+		t.set(tx, tags)
+		return struct{}{}, nil
+	})
+	return err
+}

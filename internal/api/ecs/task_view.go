@@ -1,0 +1,259 @@
+package ecs
+
+import (
+	"net/netip"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// taskViews makes the views of many tasks of one snapshot; the definitions and services that they share are
+// read once.
+type taskViews struct {
+	r           store.Reader
+	zone        string
+	launches    launchTypes
+	definitions map[definitionRef]*definition
+}
+
+func (a *api) taskViews(r store.Reader) *taskViews {
+	return &taskViews{
+		r: r, zone: a.zone, launches: launchTypes{r: r, services: map[string]types.LaunchType{}},
+		definitions: map[definitionRef]*definition{},
+	}
+}
+
+// launchTypes finds the launch types that tasks are reported with: their service's.
+type launchTypes struct {
+	r        store.Reader
+	services map[string]types.LaunchType
+}
+
+func (l launchTypes) of(t *task.Task) types.LaunchType {
+	if t.Service == "" {
+		return types.LaunchTypeEc2
+	}
+	key := t.ServiceKey()
+	if _, known := l.services[key]; !known {
+		l.services[key] = types.LaunchTypeEc2 // also for the last tasks of a service that is forgotten
+		if svc, ok := task.FindServiceByKey(l.r, key); ok && svc.LaunchType != "" {
+			l.services[key] = types.LaunchType(svc.LaunchType)
+		}
+	}
+	return l.services[key]
+}
+
+// definition is the request that a task's definition was made from.
+func (v *taskViews) definition(t *task.Task) (*definition, error) {
+	ref := definitionRef{t.Family, t.Revision}
+	if d, ok := v.definitions[ref]; ok {
+		return d, nil
+	}
+	row, err := task.GetDefinition(v.r, t.Scope(), t.Family, t.Revision)
+	if err != nil {
+		return nil, err
+	}
+	d, err := kept[definition]("task definition "+ref.String(), row.Sent)
+	v.definitions[ref] = d
+	return d, err
+}
+
+// desiredStatus is STOPPED from the moment that the end is decided, by whomever: a task whose containers
+// ended is not wanted either.
+func desiredStatus(t *task.Task) string {
+	if t.Observed.State >= task.Deactivating {
+		return task.DesiredStopped
+	}
+	return t.Desired
+}
+
+// view is a task as it is now.
+func (v *taskViews) view(t *task.Task) (*types.Task, error) {
+	def, err := v.definition(t)
+	if err != nil {
+		return nil, err
+	}
+	launch, o := v.launches.of(t), &t.Observed
+	view := &types.Task{
+		TaskArn:               aws.String(t.ARN()),
+		ClusterArn:            aws.String((&task.Cluster{Account: t.Account, Region: t.Region, Name: t.Cluster}).ARN()),
+		TaskDefinitionArn:     aws.String(task.DefinitionARN(t.Scope(), t.Family, t.Revision)),
+		AvailabilityZone:      aws.String(t.Region + v.zone),
+		Group:                 aws.String(t.Group()),
+		LaunchType:            launch,
+		LastStatus:            aws.String(max(o.State, task.Provisioning).String()),
+		DesiredStatus:         aws.String(desiredStatus(t)),
+		HealthStatus:          healthView(o.Health),
+		Cpu:                   def.Cpu,
+		Memory:                def.Memory,
+		Version:               t.Version,
+		CreatedAt:             &t.Created,
+		StartedAt:             o.StartedAt,
+		StoppingAt:            t.StoppingAt,
+		ExecutionStoppedAt:    o.EndedAt,
+		StoppedAt:             o.StoppedAt,
+		StopCode:              types.TaskStopCode(t.StopCode),
+		Attributes:            []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(architecture())}},
+		Attachments:           []types.Attachment{},
+		InferenceAccelerators: []types.InferenceAccelerator{},
+		Tags:                  []types.Tag{},
+		Overrides: &types.TaskOverride{
+			ContainerOverrides:            []types.ContainerOverride{},
+			InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{},
+		},
+	}
+	view.StartedBy, view.StoppedReason = given(t.Deployment), given(t.StoppedReason)
+	if t.Node != "" {
+		view.Connectivity = types.ConnectivityConnected
+		if launch != types.LaunchTypeFargate {
+			view.ContainerInstanceArn = aws.String(task.ContainerInstanceARN(t.Scope(), t.Cluster, t.Node))
+		}
+	}
+	if launch == types.LaunchTypeFargate {
+		view.PlatformVersion, view.PlatformFamily = aws.String(fargatePlatform), aws.String(platformFamily)
+		view.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 20}
+		if def.EphemeralStorage != nil {
+			view.EphemeralStorage = def.EphemeralStorage
+		}
+	}
+	interfaces := []types.NetworkInterface{}
+	awsvpc := modeOf(def) == types.NetworkModeAwsvpc
+	if awsvpc {
+		attachment := attachmentView(t)
+		view.Attachments = append(view.Attachments, attachment)
+		interfaces = interfacesView(attachment.Id, o.Address)
+	}
+	for _, c := range def.ContainerDefinitions {
+		container := runningContainer(t, c)
+		container.NetworkInterfaces = interfaces
+		if awsvpc {
+			container.NetworkBindings = []types.NetworkBinding{} // no host port leads to the task's own address
+		}
+		view.Containers = append(view.Containers, container)
+		view.Overrides.ContainerOverrides = append(view.Overrides.ContainerOverrides, types.ContainerOverride{Name: c.Name})
+	}
+	return view, nil
+}
+
+// given is nil for "".
+func given(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func healthView(h task.Health) types.HealthStatus {
+	if h == "" {
+		return types.HealthStatusUnknown
+	}
+	return types.HealthStatus(h)
+}
+
+// attachmentView is the network interface of an awsvpc task. It names no networkInterfaceId: there is no EC2
+// here that a client could ask about it, and Prometheus's discovery would.
+func attachmentView(t *task.Task) types.Attachment {
+	var details []types.KeyValuePair
+	detail := func(name, value string) {
+		details = append(details, types.KeyValuePair{Name: &name, Value: &value})
+	}
+	if t.Network != nil && len(t.Network.Subnets) > 0 {
+		detail("subnetId", t.Network.Subnets[0])
+	}
+	status := "PRECREATED"
+	switch a, state := t.Observed.Address, t.Observed.State; {
+	case a.Is4():
+		detail("privateIPv4Address", a.String())
+	case a.Is6():
+		detail("privateIPv6Address", a.String())
+	case state == task.Pending:
+		status = "ATTACHING"
+	}
+	if t.Observed.Address.IsValid() {
+		status = "ATTACHED"
+	}
+	switch t.Observed.State {
+	case task.Deprovisioning:
+		status = "DETACHING"
+	case task.Stopped:
+		status = "DELETED"
+	}
+	return types.Attachment{
+		Id:      aws.String(task.ContainerID(t.ID, "network interface")),
+		Type:    aws.String("ElasticNetworkInterface"),
+		Status:  &status,
+		Details: details,
+	}
+}
+
+func interfacesView(attachment *string, a netip.Addr) []types.NetworkInterface {
+	switch {
+	case a.Is4():
+		return []types.NetworkInterface{{AttachmentId: attachment, PrivateIpv4Address: aws.String(a.String())}}
+	case a.Is6():
+		return []types.NetworkInterface{{AttachmentId: attachment, Ipv6Address: aws.String(a.String())}}
+	}
+	return []types.NetworkInterface{}
+}
+
+// runningContainer is a container of a task: as its node sees it, or PENDING while no node does.
+func runningContainer(t *task.Task, c types.ContainerDefinition) types.Container {
+	name := aws.ToString(c.Name)
+	seen := task.Container{Name: name, Status: "PENDING"}
+	for _, o := range t.Observed.Containers {
+		if o.Name == name {
+			seen = o
+		}
+	}
+	if t.Observed.State == task.Stopped {
+		seen.Status = "STOPPED" // also one that never was
+	}
+	view := types.Container{
+		ContainerArn:      aws.String(t.ContainerARN(name)),
+		TaskArn:           aws.String(t.ARN()),
+		Name:              c.Name,
+		Image:             c.Image,
+		LastStatus:        &seen.Status,
+		RuntimeId:         given(seen.RuntimeID),
+		Reason:            given(seen.Reason),
+		HealthStatus:      healthView(seen.Health),
+		NetworkBindings:   []types.NetworkBinding{},
+		Cpu:               aws.String(strconv.Itoa(int(c.Cpu))),
+		Memory:            number(c.Memory),
+		MemoryReservation: number(c.MemoryReservation),
+	}
+	if seen.ExitCode != nil {
+		view.ExitCode = aws.Int32(int32(*seen.ExitCode))
+	}
+	for _, b := range seen.Bindings {
+		view.NetworkBindings = append(view.NetworkBindings, types.NetworkBinding{
+			BindIP: aws.String(b.HostIP), ContainerPort: aws.Int32(int32(b.ContainerPort)),
+			HostPort: aws.Int32(int32(b.HostPort)), Protocol: types.TransportProtocol(b.Protocol),
+		})
+	}
+	return view
+}
+
+func number(n *int32) *string {
+	if n == nil {
+		return nil
+	}
+	return aws.String(strconv.Itoa(int(*n)))
+}
+
+// architecture is the processor of the nodes, as ECS spells it.
+func architecture() string {
+	if runtime.GOARCH == "amd64" {
+		return "x86_64"
+	}
+	return runtime.GOARCH
+}
+
+// lastSegment is what follows the last "/".
+func lastSegment(s string) string { return s[strings.LastIndexByte(s, '/')+1:] }
