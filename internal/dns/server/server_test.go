@@ -285,14 +285,19 @@ web     A 60
 // that was asked, or a connected socket such as the client's does not see it.
 func TestAllAddresses(t *testing.T) {
 	s, _ := start(t, zone, Config{})
-	for _, tc := range []struct {
+	type row struct {
 		listen string
 		ask    []string
-	}{
+	}
+	rows := []row{
 		{"0.0.0.0:0", []string{"127.0.0.1", "127.0.0.2", "127.64.0.9"}},
-		{":0", []string{"127.0.0.1", "127.0.0.2", "::1"}},
-		{"[::]:0", []string{"::1"}},
-	} {
+		{":0", []string{"127.0.0.1", "127.0.0.2"}},
+	}
+	if _, err := s.Listen("[::1]:0"); err == nil { // a host may be without IPv6
+		rows[1].ask = append(rows[1].ask, "::1")
+		rows = append(rows, row{"[::]:0", []string{"::1"}})
+	}
+	for _, tc := range rows {
 		a, err := s.Listen(tc.listen)
 		if err != nil {
 			t.Fatal(err)
