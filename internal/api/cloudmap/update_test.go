@@ -1,0 +1,223 @@
+package cloudmap_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"testing"
+
+	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestUpdateNamespace: description and SOA TTL change, each alone; DNS follows.
+func TestUpdateNamespace(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	private, public := w.privateNamespace("shop.local", "vpc-1"), w.publicNamespace("shop.example")
+	state := func(id string) string {
+		ns := must[sd.GetNamespaceOutput](t)(w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id})).Namespace
+		soa := "none"
+		if p := ns.Properties.DnsProperties.SOA; p != nil {
+			soa = fmt.Sprint(*p.TTL)
+		}
+		return value(ns.Description) + "/" + soa
+	}
+	ttl := func(seconds int64) *types.SOAChange { return &types.SOAChange{TTL: &seconds} }
+	updatePrivate := func(c *types.PrivateDnsNamespaceChange) {
+		t.Helper()
+		w.operation(must[sd.UpdatePrivateDnsNamespaceOutput](t)(w.UpdatePrivateDnsNamespace(ctx, &sd.UpdatePrivateDnsNamespaceInput{Id: &private, Namespace: c})).OperationId)
+	}
+	updatePrivate(&types.PrivateDnsNamespaceChange{Description: s("d")})
+	if got := state(private); got != "d/none" {
+		t.Errorf("after the description: %s", got)
+	}
+	updatePrivate(&types.PrivateDnsNamespaceChange{Properties: &types.PrivateDnsNamespacePropertiesChange{DnsProperties: &types.PrivateDnsPropertiesMutableChange{SOA: ttl(77)}}})
+	if got := state(private); got != "d/77" {
+		t.Errorf("after the TTL: %s", got)
+	}
+	zone, ok := w.dir.Zone(netip.MustParseAddr("127.0.0.1"), "shop.local")
+	if !ok || zone.Namespace().NegativeTTL != 77 {
+		t.Errorf("DNS does not follow: %+v", zone)
+	}
+	updatePrivate(&types.PrivateDnsNamespaceChange{Description: s("")})
+	if got := state(private); got != "/77" {
+		t.Errorf("after an empty description: %s", got)
+	}
+	w.operation(must[sd.UpdatePublicDnsNamespaceOutput](t)(w.UpdatePublicDnsNamespace(ctx, &sd.UpdatePublicDnsNamespaceInput{Id: &public, Namespace: &types.PublicDnsNamespaceChange{
+		Properties: &types.PublicDnsNamespacePropertiesChange{DnsProperties: &types.PublicDnsPropertiesMutableChange{SOA: ttl(0)}}}})).OperationId)
+	if got := state(public); got != "/0" {
+		t.Errorf("public: %s", got)
+	}
+}
+
+// TestUpdateService: TTLs and health checks change; types and policies do not.
+func TestUpdateService(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	public := w.publicNamespace("shop.example")
+	svc := w.service(public, "cart", "A 10, SRV 20, http")
+	custom := w.service(public, "custom", "A 10, custom")
+	change := func(id, what string, description *string) error {
+		var in sd.CreateServiceInput
+		shape(&in, what)
+		c := &types.ServiceChange{Description: description, HealthCheckConfig: in.HealthCheckConfig}
+		if in.DnsConfig != nil {
+			c.DnsConfig = &types.DnsConfigChange{DnsRecords: in.DnsConfig.DnsRecords}
+		}
+		out, err := w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &id, Service: c})
+		if err == nil {
+			op := w.operation(out.OperationId)
+			if op.Type != types.OperationTypeUpdateService || !maps.Equal(op.Targets, map[string]string{"SERVICE": id}) {
+				t.Errorf("operation %+v", op)
+			}
+		}
+		return err
+	}
+	state := func(id string) string {
+		svc := must[sd.GetServiceOutput](t)(w.GetService(ctx, &sd.GetServiceInput{Id: &id})).Service
+		text := value(svc.Description)
+		for _, r := range svc.DnsConfig.DnsRecords {
+			text += fmt.Sprintf(" %s %d", r.Type, *r.TTL)
+		}
+		if h := svc.HealthCheckConfig; h != nil {
+			text += fmt.Sprintf(" %s", h.Type)
+		}
+		if svc.HealthCheckCustomConfig != nil {
+			text += " custom"
+		}
+		return text
+	}
+	for _, tc := range []struct {
+		id, what    string
+		description *string
+		err, want   string
+	}{
+		{svc, "A 5, SRV 6, http", s("d"), "", "d A 5 SRV 6 HTTP"},
+		{svc, "SRV 8, A 7, http", nil, "", "d SRV 8 A 7 HTTP"},
+		{svc, "http", nil, "", "d SRV 8 A 7 HTTP"},
+		{svc, "tcp", nil, "InvalidInput: Type of health check cannot be changed", "d SRV 8 A 7 HTTP"},
+		{svc, "A 5", nil, "InvalidInput: The record types in the request must be the same as those present in the existing service. Records in the existing service are [A, SRV], but the records in the request are [A].", "d SRV 8 A 7 HTTP"},
+		{svc, "", nil, "", "d SRV 8 A 7"}, // a health check that is left out goes
+		{svc, "tcp", nil, "", "d SRV 8 A 7 TCP"},
+		{custom, "http", nil, "InvalidInput: Specify HealthCheckConfig or HealthCheckCustomConfig, but not both", " A 10 custom"},
+		{custom, "A 0", nil, "", " A 0 custom"},
+		{"srv-x", "", nil, "ServiceNotFound: Failed to find service: srv-x", ""},
+	} {
+		err := change(tc.id, tc.what, tc.description)
+		if got := describe(err); (err != nil || tc.err != "") && got != tc.err {
+			t.Errorf("%s of %s: %s, want %q", tc.what, tc.id, got, tc.err)
+		}
+		if tc.want != "" {
+			if got := state(tc.id); got != tc.want {
+				t.Errorf("after %q: %q, want %q", tc.what, got, tc.want)
+			}
+		}
+	}
+	v, ok := w.dir.ServiceByID(custom)
+	if ttl, has := v.Service.TTL(1); !ok || !has || ttl != 0 {
+		t.Errorf("DNS does not follow: %+v", v.Service)
+	}
+}
+
+// TestServiceAttributes: they merge, up to thirty, and vanish with the service.
+func TestServiceAttributes(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	ns := w.httpNamespace("shop")
+	svc := w.service(ns, "cart", "")
+	get := func() map[string]string {
+		out := must[sd.GetServiceAttributesOutput](t)(w.GetServiceAttributes(ctx, &sd.GetServiceAttributesInput{ServiceId: &svc})).ServiceAttributes
+		if value(out.ServiceArn) != "arn:aws:servicediscovery:"+region+":"+account+":service/"+svc || value(out.ResourceOwner) != account {
+			t.Errorf("attributes of %+v", out)
+		}
+		return out.Attributes
+	}
+	put := func(m map[string]string) error {
+		_, err := w.UpdateServiceAttributes(ctx, &sd.UpdateServiceAttributesInput{ServiceId: &svc, Attributes: m})
+		return err
+	}
+	if got := get(); got == nil || len(got) != 0 {
+		t.Errorf("of a new service: %v", got)
+	}
+	many := map[string]string{}
+	for i := range 29 {
+		many[fmt.Sprint("k", i)] = "v"
+	}
+	if err := errors.Join(put(map[string]string{"a": "1"}), put(map[string]string{"a": "2"}), put(many)); err != nil {
+		t.Fatal(err)
+	}
+	many["a"] = "2"
+	if d := cmp.Diff(many, get()); d != "" {
+		t.Errorf("after thirty (-want +got):\n%s", d)
+	}
+	if err := put(map[string]string{"a": "3", "b": "1"}); code(err) != "ServiceAttributesLimitExceededException" {
+		t.Errorf("one more: %v", err)
+	}
+	must[sd.DeleteServiceAttributesOutput](t)(w.DeleteServiceAttributes(ctx, &sd.DeleteServiceAttributesInput{ServiceId: &svc, Attributes: []string{"k0", "unknown"}}))
+	delete(many, "k0")
+	if d := cmp.Diff(many, get()); d != "" {
+		t.Errorf("after a deletion (-want +got):\n%s", d)
+	}
+	if err := put(map[string]string{}); code(err) != "InvalidInput" {
+		t.Errorf("none: %v", err)
+	}
+	must[sd.DeleteServiceOutput](t)(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &svc}))
+	if _, err := w.GetServiceAttributes(ctx, &sd.GetServiceAttributesInput{ServiceId: &svc}); code(err) != "ServiceNotFound" {
+		t.Errorf("of a service that is gone: %v", err)
+	}
+}
+
+// TestTags: fifty are taken, one more is refused and changes nothing.
+func TestTags(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	tags := func(from, to int) (list []types.Tag) {
+		for i := from; i < to; i++ {
+			list = append(list, types.Tag{Key: s(fmt.Sprintf("k%02d", i)), Value: s("v")})
+		}
+		return list
+	}
+	out := must[sd.CreateHttpNamespaceOutput](t)(w.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: s("shop"), Tags: tags(0, 10)}))
+	ns := w.operation(out.OperationId).Targets["NAMESPACE"]
+	svc := must[sd.CreateServiceOutput](t)(w.CreateService(ctx, &sd.CreateServiceInput{Name: s("cart"), NamespaceId: &ns, Tags: tags(0, 10)})).Service
+	for _, arn := range []string{"arn:aws:servicediscovery:" + region + ":" + account + ":namespace/" + ns, *svc.Arn} {
+		count := func() int {
+			return len(must[sd.ListTagsForResourceOutput](t)(w.ListTagsForResource(ctx, &sd.ListTagsForResourceInput{ResourceARN: &arn})).Tags)
+		}
+		tag := func(list []types.Tag) error {
+			_, err := w.TagResource(ctx, &sd.TagResourceInput{ResourceARN: &arn, Tags: list})
+			return err
+		}
+		if n := count(); n != 10 {
+			t.Errorf("%s is made with %d tags", arn, n)
+		}
+		if err := tag(tags(5, 50)); err != nil || count() != 50 {
+			t.Errorf("fifty: %v, %d", err, count())
+		}
+		err := tag(tags(49, 51))
+		var tooMany *types.TooManyTagsException
+		if !errors.As(err, &tooMany) || value(tooMany.ResourceName) != arn || count() != 50 {
+			t.Errorf("fifty-one: %v, %d", err, count())
+		}
+		if err := tag(tags(0, 51)); code(err) != "TooManyTagsException" {
+			t.Errorf("fifty-one at once: %v", err)
+		}
+		if err := tag(append(tags(0, 1), tags(0, 1)...)); code(err) != "InvalidInput" {
+			t.Errorf("one key twice: %v", err)
+		}
+		if err := tag([]types.Tag{{Key: s("aws:x"), Value: s("")}}); code(err) != "InvalidInput" {
+			t.Errorf("a reserved key: %v", err)
+		}
+		must[sd.UntagResourceOutput](t)(w.UntagResource(ctx, &sd.UntagResourceInput{ResourceARN: &arn, TagKeys: []string{"k00", "k01", "unknown"}}))
+		if n := count(); n != 48 {
+			t.Errorf("%d tags are left", n)
+		}
+	}
+	must[sd.DeleteServiceOutput](t)(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: svc.Id}))
+	if _, err := w.TagResource(ctx, &sd.TagResourceInput{ResourceARN: svc.Arn, Tags: tags(0, 1)}); code(err) != "ResourceNotFoundException" {
+		t.Errorf("what is gone: %v", err)
+	}
+}
