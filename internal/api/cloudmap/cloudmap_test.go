@@ -52,7 +52,7 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, db: storetest.Open(t, registry.Schema()...), dir: directory.New(), url: "http://rollcall.test"}
-	publish.Follow(w.db, w.dir, func(string, string) []netip.Prefix { return nil })
+	publish.Follow(w.db, w.dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
 	keys, err := awsapi.NewKeys(key)
 	if err != nil {
 		t.Fatal(err)

@@ -46,18 +46,48 @@ var (
 	instanceAttrKey  = pattern(1, 255, `^[a-zA-Z0-9!-~]+$`)
 	instanceAttrText = pattern(0, 1024, `^([a-zA-Z0-9!-~][ \ta-zA-Z0-9!-~]*){0,1}[a-zA-Z0-9!-~]{0,1}$`)
 
-	namespaceName        = pattern(1, 1024, `^[!-~]+$`)
+	namespaceName        = text{1, 1024, `^[!-~]{1,1024}$`, visible}
 	namespaceNameHTTP    = text{1, 1024, `^(?!arn:)[!-~]{1,1024}$`, notARN}
 	namespaceNamePrivate = text{1, 253, `^(?!arn:)[!-~]{1,253}$`, notARN}
 	namespaceNamePublic  = pattern(1, 253, `^([a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?$`)
-	serviceName          = pattern(1, 127, `^(`+serviceLabel+`(\.`+serviceLabel+`)*|\.)$`)
+	serviceName          = text{1, 127, `^(` + serviceLabel + `(\.` + serviceLabel + `)*|\.)$`, isServiceName}
 )
 
 const serviceLabel = `([a-zA-Z0-9_][a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_]|[a-zA-Z0-9])`
 
-var visible = regexp.MustCompile(`^[!-~]+$`)
+// isServiceName and visible are their patterns, without a regular expression: every DiscoverInstances
+// comes through here.
+func isServiceName(s string) bool {
+	if s == "." {
+		return true
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if len(label) == 0 || len(label) > 63 || label == "_" {
+			return false
+		}
+		for i := range len(label) {
+			switch c := label[i]; {
+			case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
+			case c == '-' && i > 0 && i < len(label)-1:
+			default:
+				return false
+			}
+		}
+	}
+	return true
+}
 
-func notARN(s string) bool { return visible.MatchString(s) && !arn.Is(s) }
+// visible reports whether all of s is visible ASCII.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] < '!' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+func notARN(s string) bool { return visible(s) && !arn.Is(s) }
 
 // constraints collects what members break, so that one error names all of it, in AWS's words. A member's
 // path is written as AWS writes it: lower case first, elements of lists counted from 1.

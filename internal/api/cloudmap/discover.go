@@ -156,22 +156,38 @@ func pick(p pool, query, optional map[string]string, max int) []*directory.Insta
 		}
 		return found
 	}
-	var found, preferred []*directory.Instance
+	all, preferred := sample{max: max}, sample{max: max}
 	for i := range n {
 		inst := p.at(i)
 		if !has(inst, query) {
 			continue
 		}
-		found = append(found, inst)
+		all.add(inst)
 		if len(optional) > 0 && has(inst, optional) {
-			preferred = append(preferred, inst)
+			preferred.add(inst)
 		}
 	}
-	if len(preferred) > 0 {
-		found = preferred
+	found := all.kept
+	if len(preferred.kept) > 0 {
+		found = preferred.kept
 	}
 	rand.Shuffle(len(found), func(i, k int) { found[i], found[k] = found[k], found[i] })
-	return found[:min(len(found), max)]
+	return found
+}
+
+// sample keeps max of what is added to it, any as likely as any other (Vitter's algorithm R).
+type sample struct {
+	max, seen int
+	kept      []*directory.Instance
+}
+
+func (s *sample) add(i *directory.Instance) {
+	s.seen++
+	if len(s.kept) < s.max {
+		s.kept = append(s.kept, i)
+	} else if k := rand.IntN(s.seen); k < s.max {
+		s.kept[k] = i
+	}
 }
 
 func has(i *directory.Instance, all map[string]string) bool {

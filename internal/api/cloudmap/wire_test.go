@@ -1,0 +1,115 @@
+package cloudmap_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/google/go-cmp/cmp"
+)
+
+var rewrite = flag.Bool("update", false, "write the answers in testdata anew")
+
+// ids gives the random parts of answers names that stay: "$ns1", "$op2".
+type ids struct {
+	names  map[string]string // id -> name
+	counts map[string]int
+}
+
+var (
+	kinds = []struct{ name, expr string }{
+		{"op", `[a-z2-7]{32}-[0-9a-z]+`}, {"ns", `ns-[a-z2-7]{16}`}, {"srv", `srv-[a-z2-7]{16}`}, {"zone", `Z[A-Z0-9]{13,20}`},
+	}
+	revision = regexp.MustCompile(`"InstancesRevision":[0-9]+`)
+)
+
+func (x *ids) hide(text string) string {
+	for _, k := range kinds {
+		text = regexp.MustCompile(k.expr).ReplaceAllStringFunc(text, func(id string) string {
+			if x.names[id] == "" {
+				x.counts[k.name]++
+				x.names[id] = fmt.Sprintf("$%s%d", k.name, x.counts[k.name])
+			}
+			return x.names[id]
+		})
+	}
+	return revision.ReplaceAllString(text, `"InstancesRevision":$$revision`)
+}
+
+func (x *ids) show(text string) string {
+	for id, name := range x.names {
+		text = regexp.MustCompile(regexp.QuoteMeta(name)+`\b`).ReplaceAllLiteralString(text, id)
+	}
+	return text
+}
+
+// TestWire plays the requests of testdata/wire.txt and compares the answers with those written below each.
+func TestWire(t *testing.T) {
+	w := newWorld(t)
+	const file = "testdata/wire.txt"
+	script, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &ids{map[string]string{}, map[string]int{}}
+	var got strings.Builder
+	for line := range strings.Lines(string(script)) {
+		if len(line) > 1 && '0' <= line[0] && line[0] <= '9' {
+			continue // an answer
+		}
+		got.WriteString(line)
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		operation, body, _ := strings.Cut(line, " ")
+		status, answer := w.send(operation, x.show(body))
+		fmt.Fprintf(&got, "%d %s\n", status, x.hide(answer))
+	}
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if d := cmp.Diff(string(script), got.String()); d != "" {
+		t.Errorf("%s (-want +got):\n%s", file, d)
+	}
+}
+
+// send posts a body as it is, signed.
+func (w *world) send(operation, body string) (status int, answer string) {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url, bytes.NewReader([]byte(body)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("X-Amz-Target", "Route53AutoNaming_v20170314."+operation)
+	sum := sha256.Sum256([]byte(body))
+	err = v4.NewSigner().SignHTTP(w.t.Context(), aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret},
+		r, hex.EncodeToString(sum[:]), "servicediscovery", region, time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp, err := w.hc.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
