@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -175,18 +176,28 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // nobody is a network that no client is in: that of a VPC which --vpc does not declare.
 var nobody = []netip.Prefix{netip.MustParsePrefix("255.255.255.255/32")}
 
-// networks says who is in a VPC. Without any declared VPC every id is accepted and means everybody.
-func (c *Config) networks(_, vpc string) []netip.Prefix {
+// networks says who is in a VPC. Without any declared VPC every id is accepted and means everybody. The
+// clients on this machine are in the first, but for those that another VPC names.
+func (c *Config) networks(_, vpc string) (in, except []netip.Prefix) {
 	if len(c.VPCs) == 0 {
-		return nil
+		return nil, nil
 	}
 	for i, v := range c.VPCs {
-		if v.ID == vpc {
-			if i == 0 {
-				return append(append([]netip.Prefix(nil), v.Networks...), loopback...)
+		switch {
+		case v.ID != vpc:
+		case i > 0:
+			return v.Networks, nil
+		default:
+			for _, other := range c.VPCs[1:] {
+				except = append(except, other.Networks...)
 			}
-			return v.Networks
+			return append(slices.Clone(v.Networks), loopback...), except
 		}
 	}
-	return nobody
+	return nobody, nil
+}
+
+// knowsVPC reports whether a namespace can be made for a VPC.
+func (c *Config) knowsVPC(vpc string) bool {
+	return len(c.VPCs) == 0 || slices.ContainsFunc(c.VPCs, func(v VPC) bool { return v.ID == vpc })
 }

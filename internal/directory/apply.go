@@ -23,7 +23,7 @@ func (d *Directory) Apply(rev int64, change func(*Batch)) {
 	b := &Batch{d: d}
 	change(b)
 	for _, n := range b.dirty {
-		n.publish()
+		n.publish(rev)
 	}
 	for _, n := range b.added {
 		n.link()
@@ -151,6 +151,9 @@ func (b *Batch) RemoveService(id string) {
 	}
 	b.d.service.remove(id)
 	n.removed = true
+	if last := n.view.Load(); last != nil {
+		close(last.superseded)
+	}
 	if !n.linked {
 		return
 	}
@@ -257,12 +260,18 @@ func (b *Batch) touch(n *serviceNode) {
 	}
 }
 
-// publish shows the service as it is now.
-func (n *serviceNode) publish() {
-	v := &View{Service: n.service, Namespace: n.ns.ns.Load(), Full: n.name}
+// publish shows the service as it is now, at a revision, and wakes those who wait for the view before to
+// be superseded.
+func (n *serviceNode) publish(rev int64) {
+	if n.removed {
+		return
+	}
+	v := &View{Service: n.service, Namespace: n.ns.ns.Load(), Full: n.name, Changed: rev, superseded: make(chan struct{})}
 	for s := range n.sets {
 		v.sets[s] = n.sets[s].freeze()
 	}
-	n.view.Store(v)
+	if old := n.view.Swap(v); old != nil {
+		close(old.superseded)
+	}
 	n.dirty = false
 }

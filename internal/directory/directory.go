@@ -39,6 +39,8 @@ type Namespace struct {
 	Kind     Kind
 	// Networks are the clients a private namespace answers; none means everybody who reaches the server.
 	Networks []netip.Prefix
+	// Except are clients within Networks that it does not answer: those of another VPC.
+	Except []netip.Prefix
 	// NegativeTTL is how long a negative answer lives, in seconds (RFC 2308, section 5).
 	NegativeTTL uint32
 	// Order decides between namespaces of one name that claim the same client: the smaller (older) answers.
@@ -166,8 +168,15 @@ type View struct {
 	Namespace *Namespace
 	// Full is the service's DNS name, lower case, without trailing dot; "" when it is not in DNS.
 	Full string
-	sets [states]Set
+	// Changed is the revision that brought this view: of any change that shows, health included.
+	Changed int64
+
+	sets       [states]Set
+	superseded chan struct{}
 }
+
+// Superseded is closed when the service has a newer view, or is gone.
+func (v *View) Superseded() <-chan struct{} { return v.superseded }
 
 // In returns the instances of one state.
 func (v *View) In(s State) Set { return v.sets[s] }

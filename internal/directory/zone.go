@@ -2,6 +2,7 @@ package directory
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -64,12 +65,8 @@ func (ns *Namespace) answers(client netip.Addr) bool {
 		return true
 	}
 	client = client.Unmap()
-	for _, p := range ns.Networks {
-		if p.Contains(client) {
-			return true
-		}
-	}
-	return false
+	within := func(p netip.Prefix) bool { return p.Contains(client) }
+	return slices.ContainsFunc(ns.Networks, within) && !slices.ContainsFunc(ns.Except, within)
 }
 
 // Find says what stands at name, which is folded and lies in the zone.

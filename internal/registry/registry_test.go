@@ -336,7 +336,7 @@ func TestNamespaceNames(t *testing.T) {
 func TestRegisterOrDelete(t *testing.T) {
 	r := newReg(t)
 	dir := directory.New()
-	publish.Follow(r.db, dir, func(string, string) []netip.Prefix { return nil })
+	publish.Follow(r.db, dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
 	ns := r.namespace(registry.Private, "shop.local")
 	for round := range 30 {
 		svc := r.service(ns, fmt.Sprintf("s%d", round), "A")

@@ -13,8 +13,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Networks says which clients belong to a VPC; none means everybody.
-type Networks func(region, vpc string) []netip.Prefix
+// Networks says which clients belong to a VPC: those in the first list and not in the second. An empty
+// first list means everybody.
+type Networks func(region, vpc string) (in, except []netip.Prefix)
 
 // Follow fills dir from db and keeps it equal from then on.
 func Follow(db *store.Store, dir *directory.Directory, networks Networks) {
@@ -69,7 +70,7 @@ func namespace(ns *registry.Namespace, networks Networks) directory.Namespace {
 	switch ns.Kind {
 	case registry.Private:
 		d.Kind = directory.Private
-		d.Networks = networks(ns.Region, ns.VPC)
+		d.Networks, d.Except = networks(ns.Region, ns.VPC)
 	case registry.Public:
 		d.Kind = directory.Public
 	}
