@@ -1,8 +1,6 @@
 package process
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -287,56 +285,6 @@ func (s *supervisor) adopt(t *task, c *container) {
 		}
 		s.finish(t, c, func(st *agent.ContainerStatus) { st.Reason = reasonAdopted })
 	}()
-}
-
-// exec runs a command as a container's programs run, and kills it with all it started at the timeout or when ctx ends.
-func (s *supervisor) exec(ctx context.Context, t *task, c *container, argv []string, timeout time.Duration) (execResult, error) {
-	s.mu.Lock()
-	running := c.record.Status.Running()
-	s.execs++
-	tag := fmt.Sprintf("%s.exec%d", c.tag, s.execs)
-	s.mu.Unlock()
-	if !running {
-		return execResult{}, fault.New(fault.NotFound, "container", "%s of task %s is not running", c.spec.Name, t.sandbox.Spec.ID)
-	}
-	user, home, err := runAs(c.spec.User)
-	if err != nil {
-		return execResult{}, err
-	}
-	outputIn, outputOut, err := os.Pipe()
-	if err != nil {
-		return execResult{}, err
-	}
-	defer outputIn.Close()
-	o := t.order(c, argv, tag, home)
-	o.User = user
-	var id identity
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	end, err := launch(s.reaper.start, o, outputOut, outputOut, func(pid int) error {
-		id, err = identify(pid, s.bootID)
-		return err
-	})
-	outputOut.Close()
-	if err != nil {
-		if end != nil {
-			<-end
-		}
-		return execResult{Code: 127, Output: err.Error()}, nil // as a shell says that it found no such program
-	}
-	output := collect(outputIn)
-	res := execResult{}
-	select {
-	case status := <-end:
-		res.Code = exitCode(status)
-		syscall.Kill(-id.PID, syscall.SIGKILL) // what it left in the background
-	case <-ctx.Done():
-		syscall.Kill(-id.PID, syscall.SIGKILL)
-		s.killAll(tag, id)
-		res.Code, res.TimedOut = exitCode(<-end), true
-	}
-	res.Output = output.finish()
-	return res, nil
 }
 
 func now() time.Time { return time.Now().UTC().Round(0) }

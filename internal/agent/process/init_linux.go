@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,9 @@ type ulimit struct {
 	Number     int
 	Soft, Hard uint64
 }
+
+// containerUmask is the umask of a container's programs, as in Docker.
+const containerUmask = 0o022
 
 // account is whom a container runs as.
 type account struct {
@@ -72,7 +76,7 @@ func containerInit() int {
 }
 
 func carryOut(o order) error {
-	syscall.Umask(0o022)
+	syscall.Umask(containerUmask)
 	for _, m := range o.Mounts {
 		if err := unix.Mount(m.Source, m.Target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount a private %s: %w", m.Target, err)
@@ -145,21 +149,36 @@ func dropMountCapability() error {
 	return nil
 }
 
-// become replaces this process by the program, looked up in the PATH that the program will see.
+// become replaces this process by the program.
 func become(argv, env []string) error {
-	os.Clearenv()
+	path, err := findProgram(argv[0], env)
+	if err == nil {
+		err = syscall.Exec(path, argv, env)
+	}
+	return programError(argv[0], err)
+}
+
+// findProgram looks a program up in the PATH that it will see. A name with a slash is a path already, from the working
+// directory; parts of PATH that mean the working directory are left out.
+func findProgram(name string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	var path string
 	for _, entry := range env {
-		if len(entry) > 5 && entry[:5] == "PATH=" {
-			os.Setenv("PATH", entry[5:])
+		if value, found := strings.CutPrefix(entry, "PATH="); found {
+			path = value
 		}
 	}
-	path, err := exec.LookPath(argv[0])
-	if err != nil {
-		var lookup *exec.Error
-		if errors.As(err, &lookup) && errors.Is(lookup.Err, exec.ErrNotFound) {
-			return fmt.Errorf("the program %q is not in PATH (%s)", argv[0], os.Getenv("PATH"))
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(file); filepath.IsAbs(dir) && err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
+			return file, nil
 		}
-		return fmt.Errorf("the program %q cannot be run: %w", argv[0], err)
 	}
-	return fmt.Errorf("the program %q cannot be run: %w", argv[0], syscall.Exec(path, argv, env))
+	return "", fmt.Errorf("it is not in PATH (%s)", path)
+}
+
+func programError(name string, err error) error {
+	return fmt.Errorf("the program %q cannot be run: %w", name, err)
 }

@@ -131,7 +131,7 @@ func runtimeIn(t *testing.T, dir string) *Runtime {
 	return r
 }
 
-// endSupervisor removes all tasks of a folder, and waits until its supervisor is gone.
+// endSupervisor removes all tasks of a folder, waits until its supervisor is gone, and reads its log.
 func endSupervisor(t *testing.T, dir string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -151,6 +151,15 @@ func endSupervisor(t *testing.T, dir string) {
 		lock.Close()
 		return true
 	})
+	log, err := os.ReadFile(supervisorLogFile(dir))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{"DATA RACE", "panic:", "level=ERROR"} {
+		if strings.Contains(string(log), bad) {
+			t.Errorf("the supervisor's log holds %q:\n%s", bad, log)
+		}
+	}
 }
 
 // eventually waits for something that nobody announces: what other processes do.

@@ -184,7 +184,7 @@ func TestStartFailures(t *testing.T) {
 		spec agent.ContainerSpec
 		want string
 	}{
-		{"no-program", agent.ContainerSpec{Argv: []string{"no-such-program"}}, `the program "no-such-program" is not in PATH (`},
+		{"no-program", agent.ContainerSpec{Argv: []string{"no-such-program"}}, `the program "no-such-program" cannot be run: it is not in PATH (`},
 		{"no-file", agent.ContainerSpec{Argv: []string{"/no/such/program"}}, `the program "/no/such/program" cannot be run: `},
 		{"not-executable", agent.ContainerSpec{Argv: []string{noProgram}}, "permission denied"},
 		{"no-directory", agent.ContainerSpec{Argv: []string{"true"}, WorkingDirectory: "/no/such/folder"}, "the working directory /no/such/folder cannot be entered: "},
@@ -424,6 +424,52 @@ func TestEndedWhileNoSupervisorRan(t *testing.T) {
 	again := runtimeIn(t, dir)
 	if got := awaitEnd(t, again, "orphan"); got.ExitCode != nil || got.Reason != reasonUnseen {
 		t.Errorf("status %+v; want no exit code, and why", got)
+	}
+}
+
+// TestSupervisorKilledAtAnyMoment kills it while it starts a container: the container runs at most once all the same.
+func TestSupervisorKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	folder := t.TempDir()
+	for i := range 12 {
+		id := fmt.Sprintf("t%d", i)
+		file := filepath.Join(folder, id)
+		if _, err := r.Create(t.Context(), shellTask(id, "echo ran >> "+file+"; exec sleep 1000")); err != nil {
+			t.Fatal(err)
+		}
+		pid := supervisorPID(t, r.config.Dir)
+		killer := time.AfterFunc(time.Duration(i)*4*time.Millisecond, func() { syscall.Kill(pid, syscall.SIGKILL) })
+		err := r.StartContainer(t.Context(), id, "main")
+		for fault.Is(err, fault.Unavailable) { // as the agent does
+			err = r.StartContainer(t.Context(), id, "main")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		killer.Stop()
+		syscall.Kill(pid, syscall.SIGKILL)
+		eventually(t, "the supervisor is gone", func() bool { return gone(pid) })
+		eventually(t, "a new one answers", func() bool { _, err := r.Sandboxes(t.Context()); return err == nil })
+		if status := statusOf(t, r, id); status.Running() {
+			eventually(t, "the container runs", func() bool { _, err := os.Stat(file); return err == nil || statusOf(t, r, id).Ended() })
+		}
+		if ran, _ := os.ReadFile(file); strings.Count(string(ran), "ran") > 1 {
+			t.Errorf("%s ran %d times", id, strings.Count(string(ran), "ran"))
+		}
+		if err := r.Remove(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+		if strings.Contains(string(environ), folder) {
+			t.Errorf("process %d is left: %q", p.pid, environ)
+		}
 	}
 }
 

@@ -56,7 +56,11 @@ type supervisor struct {
 // Supervise is the supervisor of a data folder. It returns nil when it had nothing to do for [idleTime], when it was told
 // to end, and on SIGTERM; its containers go on in the latter case. An error says that it could not begin.
 func Supervise(dir string) error {
-	err := supervise(dir, readyPipe())
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	err = supervise(dir, readyPipe())
 	if errors.Is(err, errRunning) {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
@@ -163,18 +167,19 @@ func (s *supervisor) keepHouse(ctx context.Context) {
 		case <-logs.C:
 			s.rotateLogs()
 		case <-idle.C:
-			s.mu.Lock()
-			busy := len(s.tasks) > 0 || len(s.clients) > 0
-			if busy {
-				s.idleSince = time.Now()
-			}
-			idleFor := time.Since(s.idleSince)
-			s.mu.Unlock()
-			if idleFor >= idleTime {
+			if s.idle(time.Now()) {
 				return
 			}
 		}
 	}
+}
+
+// idle says that there has been neither a task nor a client for so long that the supervisor may end. idleSince is set
+// when the last of them goes.
+func (s *supervisor) idle(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.tasks) == 0 && len(s.clients) == 0 && now.Sub(s.idleSince) >= idleTime
 }
 
 // lockFolder makes sure that the folder has one supervisor. The lock ends with the process, and no child inherits it.

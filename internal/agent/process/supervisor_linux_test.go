@@ -1,0 +1,301 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+)
+
+func TestHealthCheck(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	for _, tc := range []struct {
+		name       string
+		check      []string
+		want       agent.Health
+		wantOutput string
+	}{
+		{"passes", []string{"CMD-SHELL", `test "$FROM" = spec`}, agent.HealthHealthy, ""},
+		{"fails", []string{"CMD-SHELL", "echo not well >&2; exit 2"}, agent.HealthUnhealthy, "not well"},
+		{"no-command", []string{"CMD", "no-such-check"}, agent.HealthUnhealthy, `the program "no-such-check" cannot be run: it is not in PATH`},
+		{"hangs", []string{"CMD-SHELL", "echo waiting; sleep 1000"}, agent.HealthUnhealthy, "Health check exceeded timeout (100ms). waiting"},
+	} {
+		spec := shellTask(tc.name, "exec sleep 1000")
+		spec.Env = map[string]string{"FROM": "spec"}
+		spec.Containers[0].HealthCheck = &agent.HealthCheck{
+			Command: tc.check, Interval: 300 * time.Millisecond, Timeout: 100 * time.Millisecond, Retries: 1}
+		if tc.name != "hangs" {
+			spec.Containers[0].HealthCheck.Timeout = 10 * time.Second // this machine may be busy
+		}
+		start(t, r, spec)
+		got := await(t, r, tc.name, "main", string(tc.want), func(s agent.ContainerStatus) bool { return s.Health == tc.want })
+		if !strings.Contains(got.HealthOutput, tc.wantOutput) {
+			t.Errorf("%s: the output kept is %q, want %q", tc.name, got.HealthOutput, tc.wantOutput)
+		}
+		if !got.Running() {
+			t.Errorf("%s: %+v; want it running: what follows from its health is the agent's to decide", tc.name, got)
+		}
+	}
+}
+
+func TestHangingHealthCheckLeavesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	file := filepath.Join(t.TempDir(), "pid")
+	spec := shellTask("hangs", "exec sleep 1000")
+	spec.Containers[0].HealthCheck = &agent.HealthCheck{
+		// One process that hangs, and one that has left its session and holds the output open.
+		Command:  []string{"CMD-SHELL", fmt.Sprintf("echo $$ > %s.1; '%s' program session %s.2; exec sleep 1000", file, self()[0], file)},
+		Interval: time.Minute, Timeout: 2 * time.Second, Retries: 1}
+	start(t, r, spec)
+	eventually(t, "the check runs", func() bool { _, err := os.Stat(file + ".2"); return err == nil })
+	for _, name := range []string{".1", ".2"} {
+		var pid int
+		eventually(t, "a pid is written", func() bool {
+			text, _ := os.ReadFile(file + name)
+			var err error
+			pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+			return err == nil
+		})
+		eventually(t, "a process of the check is gone", func() bool { return gone(pid) })
+	}
+	if got := statusOf(t, r, "hangs"); !got.Running() {
+		t.Errorf("the container itself: %+v; want it running", got)
+	}
+}
+
+func TestHealthIsKnownToTheNextServer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := runtimeIn(t, dir)
+	spec := shellTask("well", "exec sleep 1000")
+	spec.Containers[0].HealthCheck = &agent.HealthCheck{Command: []string{"CMD", "true"}}
+	start(t, r, spec)
+	await(t, r, "well", "main", "healthy", func(s agent.ContainerStatus) bool { return s.Health == agent.HealthHealthy })
+	r.Close()
+	next := runtimeIn(t, dir)
+	killSupervisor(t, next)
+	if got := await(t, next, "well", "main", "running", agent.ContainerStatus.Running); got.Health != agent.HealthHealthy {
+		t.Errorf("the next server and supervisor begin with %+v; want it healthy", got)
+	}
+}
+
+func TestWildcardListener(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	listen := func(id, network, address string) {
+		spec := commandTask(id, self("listen", network, address)...)
+		if id == "bridge" {
+			spec.NetworkMode = agent.NetworkBridge
+		}
+		start(t, r, spec)
+	}
+	own := shellTask("own", fmt.Sprintf(`exec '%s' program listen tcp "$ROLLCALL_ADDRESS:5000"`, self()[0]))
+	sandbox := start(t, r, own)
+	awaitOutput(t, r, "own", "listening")
+	listen("bridge", "tcp", "0.0.0.0:0")
+	awaitOutput(t, r, "bridge", "listening")
+	listen("client", "udp", "0.0.0.0:0") // as a resolver's socket while it waits
+	awaitOutput(t, r, "client", "listening")
+	for _, tc := range []struct{ id, network, address, want string }{
+		{"wide", "tcp4", "0.0.0.0:0", "listens on tcp 0.0.0.0:"},
+		{"wide6", "tcp", "[::]:0", "listens on tcp [::]:"},
+	} {
+		listen(tc.id, tc.network, tc.address)
+		got := awaitEnd(t, r, tc.id)
+		if !strings.HasPrefix(got.Reason, startFailure) || !strings.Contains(got.Reason, tc.want) {
+			t.Errorf("a container that listens on %s ends with reason %q; want …%s", tc.address, got.Reason, tc.want)
+		}
+	}
+	for _, id := range []string{"own", "bridge", "client"} {
+		if got := statusOf(t, r, id); !got.Running() {
+			t.Errorf("%s: %+v; want it left alone", id, got)
+		}
+	}
+	conn, err := net.Dial("tcp", net.JoinHostPort(sandbox.Address.String(), "5000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
+
+func TestGarbageOnTheSocket(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	start(t, r, shellTask("calm", "exec sleep 1000"))
+	pid := supervisorPID(t, r.config.Dir)
+	for _, garbage := range []string{
+		"\n", "\x00\xff\x00\n", "{\n", "[]\n", "null\n", `{"id":"x"}` + "\n",
+		`{"id":1,"call":"start","args":7}` + "\n",
+		`{"id":1,"call":"stop","args":{"Timeout":"soon"}}` + "\n",
+		`{"id":1,"call":"no such call"}` + "\n",
+		strings.Repeat("x", maxRequest+1),
+	} {
+		conn, err := dial(t.Context(), r.config.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		go conn.Write([]byte(garbage)) // the supervisor may close first
+		w := newWire(conn, maxReply)
+		for {
+			f, err := w.receive()
+			if err == nil && f.Hello == nil && f.Update == nil && f.Error == nil {
+				t.Errorf("%.40q is answered with %+v", garbage, f)
+			}
+			if err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {
+				t.Errorf("%.40q: %v; want a refusal or the end of the connection", garbage, err)
+			}
+			if err != nil || f.Error != nil {
+				break
+			}
+		}
+		conn.Close()
+	}
+	if got := statusOf(t, r, "calm"); !got.Running() || gone(pid) {
+		t.Errorf("after garbage: %+v, supervisor gone: %v", got, gone(pid))
+	}
+}
+
+func TestOtherVersion(t *testing.T) {
+	dir := t.TempDir()
+	listener, err := listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		text, _ := json.Marshal(frame{Hello: &hello{Version: protocolVersion + 1, PID: 4711}})
+		conn.Write(append(text, '\n'))
+	}()
+	_, err = New(t.Context(), Config{Dir: dir})
+	if want := "(process 4711) speaks version 2 of its protocol, this rollcall version 1"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("New: %v; want …%s…", err, want)
+	}
+}
+
+func TestOneSupervisor(t *testing.T) {
+	t.Parallel()
+	deep := filepath.Join(t.TempDir(), strings.Repeat("deep/", 40)) // deeper than the path of a socket may be
+	r := runtimeIn(t, deep)
+	if err := supervise(r.config.Dir, nil); !errors.Is(err, errRunning) {
+		t.Errorf("a second supervisor: %v; want %v", err, errRunning)
+	}
+	info, err := os.Stat(filepath.Join(deep, socketName()))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: mode %v, %v; want 0600", info.Mode(), err)
+	}
+}
+
+func TestIdle(t *testing.T) {
+	start := time.Now()
+	for _, tc := range []struct {
+		name           string
+		tasks, clients int
+		after          time.Duration
+		want           bool
+	}{
+		{"just begun", 0, 0, idleTime - 1, false},
+		{"nothing to do", 0, 0, idleTime, true},
+		{"a task", 1, 0, time.Hour, false},
+		{"a client", 0, 1, time.Hour, false},
+	} {
+		s := &supervisor{tasks: map[string]*task{}, clients: map[*client]bool{}, idleSince: start}
+		for range tc.tasks {
+			s.tasks["t"] = &task{}
+		}
+		for range tc.clients {
+			s.clients[&client{}] = true
+		}
+		if got := s.idle(start.Add(tc.after)); got != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestRotate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	writer, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // as a container has it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	for _, tc := range []struct{ write, log, first, second string }{
+		{"12345678", "12345678", "", ""},
+		{"9ab", "", "3456789ab", ""},
+		{"short", "short", "3456789ab", ""},
+		{"-and-more", "", "-and-more", "3456789ab"},
+		{strings.Repeat("long", 10) + "!", "", "longlong!", "-and-more"},
+	} {
+		if _, err := writer.WriteString(tc.write); err != nil {
+			t.Fatal(err)
+		}
+		if err := rotate(path, 9); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{path: tc.log, path + ".1": tc.first, path + ".2": tc.second} {
+			got, _ := os.ReadFile(name)
+			if string(got) != want {
+				t.Errorf("after %q: %s holds %q, want %q", tc.write, filepath.Base(name), got, want)
+			}
+		}
+	}
+	if err := rotate(filepath.Join(t.TempDir(), "none"), 9); err != nil {
+		t.Errorf("a log that was never written: %v", err)
+	}
+}
+
+func TestLogStaysWithinBounds(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	log := LogFile(r.config.Dir, "chatty", "main")
+	start(t, r, shellTask("chatty", fmt.Sprintf(
+		"head -c %d /dev/zero; while [ $(stat -c %%s %s) -gt %d ]; do sleep 0.02; done; echo last words; exec sleep 1000",
+		maxLog+maxLog/2, log, maxLog)))
+	awaitOutput(t, r, "chatty", "last words")
+	if now, err := os.Stat(log); err != nil || now.Size() > maxLog {
+		t.Errorf("the log: %v; want at most %d bytes", err, maxLog)
+	}
+	if old, err := os.Stat(log + ".1"); err != nil || old.Size() != maxLog {
+		t.Errorf("the older log: %v; want %d bytes", err, maxLog)
+	}
+}
+
+func TestMailboxKeepsTheNewest(t *testing.T) {
+	m := newMailbox()
+	say := func(container, reason string) {
+		m.put(update{Event: agent.Event{TaskID: "t", Status: agent.ContainerStatus{Name: container, Reason: reason}}})
+	}
+	say("a", "1")
+	say("b", "2")
+	say("a", "3")
+	var got []string
+	for range 2 {
+		u, _ := m.take(t.Context())
+		got = append(got, u.Event.Status.Name+u.Event.Status.Reason)
+	}
+	if fmt.Sprint(got) != "[a3 b2]" {
+		t.Errorf("took %v, want [a3 b2]", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if u, ok := m.take(ctx); ok {
+		t.Errorf("an empty mailbox gave %+v", u)
+	}
+}
