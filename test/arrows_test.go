@@ -14,10 +14,10 @@ import (
 //
 // An entry stands for its folder and all below that have no entry of their own.
 var layers = [][]string{
-	{"test", "bench", "examples"},
+	{"test", "bench"},
 	{"cmd/rollcall"},
 	{"internal/cli"},
-	{"internal/app", "internal/sample"},
+	{"internal/app", "internal/demo", "internal/sample"},
 	{"internal/console"},
 	{"internal/api", "internal/control", "internal/agent/process", "internal/agent/docker", "internal/dns/server"},
 	{"internal/agent", "internal/dns/dnstest"},
@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/dns/wire"},
 	{"internal/dns/name", "internal/dns/dnsname"},
 	{"internal/arn"},
-	{"internal/fault"},
+	{"internal/fault", "examples"},
 }
 
 // bans are the arrows that point down and are still wrong.
@@ -55,6 +55,10 @@ var bans = []struct{ from, to, why string }{
 	{"internal/control/loop", "internal/zone", "the runner knows keys, not what they mean"},
 	{"internal/agent/process", "internal/store", "a runtime runs containers; the agent knows the rows"},
 	{"internal/agent/docker", "internal/store", "a runtime runs containers; the agent knows the rows"},
+	{"internal/demo", "internal/store", "the demo does what any user could do, through the API"},
+	{"internal/demo", "internal/registry", "the demo does what any user could do, through the API"},
+	{"internal/demo", "internal/task", "the demo does what any user could do, through the API"},
+	{"internal/demo", "internal/agent", "the demo does what any user could do, through the API"},
 	{"internal/sample", "internal", "the samples are services like any user's, and know only their environment"},
 }
 
@@ -65,12 +69,12 @@ var reserved = []struct {
 	to     []string
 	why    string
 }{
-	{"github.com/aws", []string{"internal/api"}, "AWS shapes stay at the edge; inside are our own nouns"},
+	{"github.com/aws", []string{"internal/api", "internal/demo"}, "AWS shapes stay at the edge; inside are our own nouns"},
 	{"go.etcd.io", []string{"internal/store"}, "etcd is the store's affair"},
 	{"github.com/miekg/dns", []string{"internal/dns"}, "the DNS library must remain exchangeable"},
 	{"github.com/spf13/cobra", []string{"internal/cli", "cmd"}, "commands end at the command line"},
 	{"go.uber.org/zap", []string{"internal/store/etcd"}, "Rollcall logs by log/slog; only etcd asks for zap"},
-	{"net/http", []string{"internal/api", "internal/console", "internal/app", "internal/cli", "internal/sample",
+	{"net/http", []string{"internal/api", "internal/console", "internal/app", "internal/cli", "internal/demo", "internal/sample",
 		"internal/agent/docker", "internal/control/probe"}, "HTTP is spoken at the edge"},
 }
 
