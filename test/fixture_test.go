@@ -76,12 +76,17 @@ func (s *server) register(in *ecs.RegisterTaskDefinitionInput) string {
 	return *out.TaskDefinition.TaskDefinitionArn
 }
 
+// awsvpc is the network configuration that every awsvpc task must have.
+func awsvpc() *ecstypes.NetworkConfiguration {
+	return &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-local"}}}
+}
+
 // run creates an ECS service with an entry in discovery.
 func (s *server) run(name, definition string, count int32, registry *sdtypes.Service) *ecstypes.Service {
 	s.t.Helper()
 	in := &ecs.CreateServiceInput{
 		ServiceName: &name, TaskDefinition: &definition, DesiredCount: &count,
-		NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-local"}}},
+		NetworkConfiguration: awsvpc(),
 	}
 	if registry != nil {
 		r := ecstypes.ServiceRegistry{RegistryArn: registry.Arn}

@@ -1,0 +1,51 @@
+package test
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	"github.com/miekg/dns"
+)
+
+// cloudMapOnce is a client that never repeats a call, so that a test sees each answer that there is. Like all of
+// this file it may be used from any goroutine.
+func (s *server) cloudMapOnce() *servicediscovery.Client {
+	cfg := s.awsConfig()
+	cfg.RetryMaxAttempts = 1
+	return servicediscovery.NewFromConfig(cfg, noHostPrefix)
+}
+
+func (s *server) ecsOnce() *ecs.Client {
+	cfg := s.awsConfig()
+	cfg.RetryMaxAttempts = 1
+	return ecs.NewFromConfig(cfg)
+}
+
+// ask sends one query over UDP, once.
+func (s *server) ask(name string, typ uint16) (*dns.Msg, error) {
+	client := dns.Client{Net: "udp", Timeout: 2 * time.Second}
+	reply, _, err := client.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), typ), s.info.DNS[0])
+	return reply, err
+}
+
+// addresses are those of the A records that one query is answered with, sorted.
+func (s *server) addresses(name string) ([]string, error) {
+	reply, err := s.ask(name, dns.TypeA)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Rcode != dns.RcodeSuccess {
+		return nil, fmt.Errorf("%s is answered %s", name, dns.RcodeToString[reply.Rcode])
+	}
+	var all []string
+	for _, rr := range reply.Answer {
+		if a, ok := rr.(*dns.A); ok {
+			all = append(all, a.A.String())
+		}
+	}
+	slices.Sort(all)
+	return all, nil
+}
