@@ -53,17 +53,41 @@ type Caller struct {
 	InvocationID string // amz-sdk-invocation-id: the same for every attempt of one call; may be empty
 }
 
-type callerKey struct{}
+type callKey struct{}
+
+// call is what the context of an operation carries.
+type call struct {
+	caller  Caller
+	in, out http.Header
+}
 
 // CallerFrom returns the caller of the request that ctx belongs to, the zero Caller if to none.
 func CallerFrom(ctx context.Context) Caller {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	return c
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c.caller
+	}
+	return Caller{}
 }
 
 // WithCaller returns a context that carries c, for calls that do not come through the handler.
 func WithCaller(ctx context.Context, c Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
+	return context.WithValue(ctx, callKey{}, &call{caller: c, in: http.Header{}, out: http.Header{}})
+}
+
+// RequestHeader returns a header of the request that ctx belongs to, empty if it has none. AWS's shapes have
+// no member for what goes beyond AWS; a header is what users of its SDKs can add, and others never send.
+func RequestHeader(ctx context.Context, key string) string {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c.in.Get(key)
+	}
+	return ""
+}
+
+// SetResponseHeader sets a header of the answer to the request that ctx belongs to.
+func SetResponseHeader(ctx context.Context, key, value string) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		c.out.Set(key, value)
+	}
 }
 
 // Config is what the handler needs beside the APIs.
@@ -124,10 +148,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 
-	answer, status := h.answer(api, r, requestID, buf)
+	header := w.Header()
+	answer, status := h.answer(api, r, header, requestID, buf)
 	buf.answer = answer
 
-	header := w.Header()
 	header["Content-Type"] = []string{api.ContentType()}
 	header["X-Amzn-Requestid"] = []string{requestID}
 	w.WriteHeader(status)
@@ -152,7 +176,7 @@ func (h *handler) route(r *http.Request) API {
 var nowhere API = &Service{}
 
 // answer returns the body and status that a request is answered with, whatever happens on the way.
-func (h *handler) answer(api API, r *http.Request, requestID string, buf *buffer) (body []byte, status int) {
+func (h *handler) answer(api API, r *http.Request, out http.Header, requestID string, buf *buffer) (body []byte, status int) {
 	defer func() {
 		switch p := recover(); p {
 		case nil:
@@ -164,7 +188,7 @@ func (h *handler) answer(api API, r *http.Request, requestID string, buf *buffer
 			body, status = api.AppendError(buf.answer[:0], internalFailure, requestID)
 		}
 	}()
-	body, err := h.serve(api, r, requestID, buf)
+	body, err := h.serve(api, r, out, requestID, buf)
 	if err == nil {
 		return body, http.StatusOK
 	}
@@ -177,7 +201,7 @@ func (h *handler) answer(api API, r *http.Request, requestID string, buf *buffer
 }
 
 // serve checks a request and calls its operation.
-func (h *handler) serve(api API, r *http.Request, requestID string, buf *buffer) ([]byte, error) {
+func (h *handler) serve(api API, r *http.Request, out http.Header, requestID string, buf *buffer) ([]byte, error) {
 	claim, credential, err := h.verifier.identify(r, api.Scope())
 	if err != nil {
 		return nil, err // before the body: a stranger shall not make us read it
@@ -196,7 +220,7 @@ func (h *handler) serve(api API, r *http.Request, requestID string, buf *buffer)
 		return nil, &Error{Code: "AccessDeniedException", Message: fmt.Sprintf(
 			"Access key %s is not authorized to perform %s:%s, because it is read-only", claim.accessKeyID, api.Scope(), operation)}
 	}
-	ctx := WithCaller(r.Context(), Caller{
+	ctx := context.WithValue(r.Context(), callKey{}, &call{in: r.Header, out: out, caller: Caller{
 		Account:      h.cfg.Account,
 		Region:       claim.region,
 		AccessKeyID:  claim.accessKeyID,
@@ -204,7 +228,7 @@ func (h *handler) serve(api API, r *http.Request, requestID string, buf *buffer)
 		Temporary:    credential.Temporary,
 		RequestID:    requestID,
 		InvocationID: invocationID(r),
-	})
+	}})
 	return api.Call(ctx, operation, buf.body, buf.answer[:0])
 }
 

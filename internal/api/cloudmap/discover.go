@@ -27,7 +27,7 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	v, err := a.view(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
+	v, err := a.watched(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (a *api) discoverInstancesRevision(ctx context.Context, in *sd.DiscoverInst
 	if err := discoverMembers(in.NamespaceName, in.ServiceName, in.OwnerAccount).err(); err != nil {
 		return nil, err
 	}
-	v, err := a.view(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
+	v, err := a.watched(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
 	if err != nil {
 		return nil, err
 	}
