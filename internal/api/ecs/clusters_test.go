@@ -8,8 +8,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -193,21 +191,4 @@ func TestClusterRules(t *testing.T) {
 	refused(t, "InvalidParameter: Invalid token...", list, err)
 	list, err = w.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)})
 	refused(t, "InvalidParameter: maxResults must be between 1 and 100", list, err)
-}
-
-// diff compares shapes of the SDK.
-func diff(want, got any) string {
-	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(
-		types.Attachment{}, types.Attribute{}, types.AwsVpcConfiguration{}, types.Cluster{}, types.ClusterConfiguration{},
-		types.ClusterSetting{}, types.Container{}, types.ContainerDefinition{}, types.ContainerDependency{}, types.ContainerOverride{},
-		types.ContainerRestartPolicy{}, types.Deployment{}, types.DeploymentCircuitBreaker{}, types.DeploymentConfiguration{},
-		types.DeploymentController{}, types.Device{}, types.EFSVolumeConfiguration{}, types.EphemeralStorage{},
-		types.ExecuteCommandConfiguration{}, types.Failure{}, types.FirelensConfiguration{}, types.HealthCheck{}, types.HostEntry{},
-		types.HostVolumeProperties{}, types.KernelCapabilities{}, types.KeyValuePair{}, types.LinuxParameters{},
-		types.LogConfiguration{}, types.MountPoint{}, types.NetworkBinding{}, types.NetworkConfiguration{}, types.NetworkInterface{},
-		types.PlacementConstraint{}, types.PlacementStrategy{}, types.PortMapping{}, types.ResourceRequirement{}, types.RuntimePlatform{},
-		types.Secret{}, types.Service{}, types.ServiceEvent{}, types.ServiceRegistry{}, types.SystemControl{}, types.Tag{}, types.Task{},
-		types.TaskDefinition{}, types.TaskDefinitionPlacementConstraint{}, types.TaskOverride{}, types.Tmpfs{}, types.Ulimit{},
-		types.Volume{}, types.VolumeFrom{},
-	))
 }

@@ -14,6 +14,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
@@ -184,4 +185,12 @@ func refused[O any](t testing.TB, want string, _ *O, err error) {
 	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+}
+
+// diff compares shapes of the SDK, which all have an unexported mark.
+func diff(want, got any) string {
+	return cmp.Diff(want, got, cmp.FilterPath(func(p cmp.Path) bool {
+		f, ok := p.Last().(cmp.StructField)
+		return ok && f.Name() == "noSmithyDocumentSerde"
+	}, cmp.Ignore()))
 }

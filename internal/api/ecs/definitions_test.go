@@ -1,0 +1,333 @@
+package ecs_test
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// full is a definition with every member that there is, and with everything that AWS would fill in.
+func full(t *testing.T) *sdk.RegisterTaskDefinitionInput {
+	t.Helper()
+	body, err := os.ReadFile("testdata/full.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := new(sdk.RegisterTaskDefinitionInput)
+	if err := awsapi.LowerCamel.Decode(body, in); err != nil {
+		t.Fatal(err)
+	}
+	c := reflect.ValueOf(in.ContainerDefinitions[0])
+	for i := range c.NumField() {
+		if f := c.Type().Field(i); f.IsExported() && c.Field(i).IsZero() {
+			t.Errorf("testdata/full.json lacks %s of a container", f.Name)
+		}
+	}
+	return in
+}
+
+// compareDefinition holds what was read back against what was sent, member by member.
+func compareDefinition(t *testing.T, sent *sdk.RegisterTaskDefinitionInput, got *types.TaskDefinition) {
+	t.Helper()
+	in, out := reflect.ValueOf(sent).Elem(), reflect.ValueOf(got).Elem()
+	for i := range in.NumField() {
+		f := in.Type().Field(i)
+		if !f.IsExported() || f.Name == "Tags" {
+			continue
+		}
+		if d := diff(in.Field(i).Interface(), out.FieldByName(f.Name).Interface()); d != "" {
+			t.Errorf("%s (-sent +read back):\n%s", f.Name, d)
+		}
+	}
+}
+
+// TestRoundTrip: what is complete comes back as it was sent, and what comes back can be sent again.
+func TestRoundTrip(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	in := full(t)
+	in.Tags = []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}}
+	registered, err := w.RegisterTaskDefinition(ctx, in)
+	compareDefinition(t, in, must(t, registered, err).TaskDefinition)
+	if d := diff(in.Tags, registered.Tags); d != "" {
+		t.Errorf("tags of the answer (-want +got):\n%s", d)
+	}
+
+	read, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("everything")})
+	got := must(t, read, err).TaskDefinition
+	compareDefinition(t, in, got)
+	if d := diff(registered.TaskDefinition, got); d != "" {
+		t.Errorf("RegisterTaskDefinition and DescribeTaskDefinition differ:\n%s", d)
+	}
+	if read.Tags == nil || len(read.Tags) != 0 {
+		t.Errorf("tags that were not asked for: %v", read.Tags)
+	}
+	if *got.TaskDefinitionArn != arns+"task-definition/everything:1" || got.Revision != 1 || got.Status != "ACTIVE" ||
+		!got.RegisteredAt.Equal(epoch.Add(time.Second)) || *got.RegisteredBy != "arn:aws:iam::"+account+":root" {
+		t.Errorf("computed members: %v %v %v %v %v", *got.TaskDefinitionArn, got.Revision, got.Status, got.RegisteredAt, *got.RegisteredBy)
+	}
+
+	again := &sdk.RegisterTaskDefinitionInput{}
+	from, to := reflect.ValueOf(got).Elem(), reflect.ValueOf(again).Elem()
+	for i := range to.NumField() {
+		if f := to.Type().Field(i); f.IsExported() && f.Name != "Tags" {
+			to.Field(i).Set(from.FieldByName(f.Name))
+		}
+	}
+	second, err := w.RegisterTaskDefinition(ctx, again)
+	compareDefinition(t, again, must(t, second, err).TaskDefinition)
+	if second.TaskDefinition.Revision != 2 {
+		t.Errorf("the second revision is %d", second.TaskDefinition.Revision)
+	}
+}
+
+// TestFilledIn: of the least definition, exactly what AWS fills in is added.
+func TestFilledIn(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	for _, tc := range []struct {
+		mode          types.NetworkMode
+		hostPort      int32
+		compatibility string
+	}{
+		{"", 0, "[EXTERNAL EC2]"},
+		{types.NetworkModeBridge, 0, "[EXTERNAL EC2]"},
+		{types.NetworkModeHost, 80, "[EXTERNAL EC2]"},
+		{types.NetworkModeAwsvpc, 80, "[EC2 MANAGED_INSTANCES FARGATE]"},
+	} {
+		t.Run("mode "+string(tc.mode), func(t *testing.T) {
+			out, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+				Family: aws.String("web"), NetworkMode: tc.mode, Cpu: aws.String(".25 vCPU"), Memory: aws.String("0.5 GB"),
+				ContainerDefinitions: []types.ContainerDefinition{{
+					Name: aws.String("app"), Image: aws.String("i"),
+					PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}},
+					HealthCheck:  &types.HealthCheck{Command: []string{"CMD", "true"}},
+				}},
+			})
+			got := must(t, out, err).TaskDefinition
+			want := &types.TaskDefinition{
+				TaskDefinitionArn: got.TaskDefinitionArn, Family: aws.String("web"), Revision: got.Revision, Status: "ACTIVE",
+				RegisteredAt: got.RegisteredAt, RegisteredBy: got.RegisteredBy, RequiresAttributes: got.RequiresAttributes,
+				Compatibilities: got.Compatibilities, NetworkMode: tc.mode, Cpu: aws.String("256"), Memory: aws.String("512"),
+				Volumes: []types.Volume{}, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
+				ContainerDefinitions: []types.ContainerDefinition{{
+					Name: aws.String("app"), Image: aws.String("i"), Essential: aws.Bool(true),
+					PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(tc.hostPort), Protocol: "tcp"}},
+					HealthCheck: &types.HealthCheck{Command: []string{"CMD", "true"}, Interval: aws.Int32(30),
+						Timeout: aws.Int32(5), Retries: aws.Int32(3)},
+					Environment: []types.KeyValuePair{}, MountPoints: []types.MountPoint{}, VolumesFrom: []types.VolumeFrom{},
+					SystemControls: []types.SystemControl{},
+				}},
+			}
+			if d := diff(want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			if s := fmt.Sprint(got.Compatibilities); s != tc.compatibility {
+				t.Errorf("compatibilities %s, want %s", s, tc.compatibility)
+			}
+		})
+	}
+}
+
+// TestDefinitionRow: what the loops and agents read has the defaults that hold when a task runs.
+func TestDefinitionRow(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	out, err := w.RegisterTaskDefinition(ctx, full(t))
+	must(t, out, err)
+	w.definition("web", "", 80)
+	row, err := task.GetDefinition(w.db.Snapshot(), w.sc, "web", 0)
+	if must(t, row, err); row.NetworkMode != "bridge" || row.Unmet != "" {
+		t.Errorf("mode %s, unmet %q", row.NetworkMode, row.Unmet)
+	}
+	want := task.ContainerDefinition{
+		Name: "app", Image: "sample", Essential: true, StopTimeout: 30 * time.Second,
+		Ports: []task.PortMapping{{ContainerPort: 80, Protocol: "tcp"}},
+	}
+	if d := diff(want, row.Containers[0]); d != "" {
+		t.Errorf("the least container (-want +got):\n%s", d)
+	}
+	row, err = task.GetDefinition(w.db.Snapshot(), w.sc, "everything", 1)
+	want = task.ContainerDefinition{
+		Name: "app", Image: "registry.example/app:1.2", Essential: true,
+		EntryPoint: []string{"/bin/app"}, Command: []string{"serve", "--port=80"},
+		Environment: map[string]string{"A": "1", "B": "3"}, WorkingDirectory: "/srv", User: "1000:1000",
+		Ports: []task.PortMapping{
+			{Name: "http", ContainerPort: 80, HostPort: 8080, Protocol: "tcp"}, {ContainerPort: 53, Protocol: "udp"},
+		},
+		HealthCheck: &task.HealthCheck{
+			Command:  []string{"CMD-SHELL", "curl -f http://localhost/ || exit 1"},
+			Interval: 10 * time.Second, Timeout: 4 * time.Second, Retries: 2,
+		},
+		DependsOn:   []task.Dependency{{Container: "log", Condition: "HEALTHY"}},
+		StopTimeout: 15 * time.Second,
+	}
+	if d := diff(want, must(t, row, err).Containers[0]); d != "" {
+		t.Errorf("the full container (-want +got):\n%s", d)
+	}
+	if !strings.HasPrefix(row.Unmet, "ResourceInitializationError: this server has no EFS for the volume efs") {
+		t.Errorf("unmet: %q", row.Unmet)
+	}
+}
+
+func TestRequiredAttributes(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	out, err := w.RegisterTaskDefinition(ctx, full(t))
+	var names []string
+	for _, a := range must(t, out, err).TaskDefinition.RequiresAttributes {
+		names = append(names, *a.Name)
+	}
+	want := []string{
+		"com.amazonaws.ecs.capability.task-iam-role", "ecs.capability.pid-ipc-namespace-sharing",
+		"ecs.capability.docker-volume-driver.local", "ecs.capability.efs", "ecs.capability.container-health-check",
+		"ecs.capability.container-ordering", "com.amazonaws.ecs.capability.logging-driver.splunk",
+		"ecs.capability.secrets.asm.environment-variables", "ecs.capability.env-files.s3",
+		"ecs.capability.container-restart-policy", "ecs.capability.network.container-port-range",
+	}
+	if d := diff(want, names); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestDeregister: an inactive revision is described by its number, not by its family, and its number is
+// never used again.
+func TestDeregister(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.definition("web", "")
+	w.definition("web", "")
+	deregister := func(id string) (*sdk.DeregisterTaskDefinitionOutput, error) {
+		return w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: &id})
+	}
+	describe := func(id string) string {
+		out, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: &id})
+		if err != nil {
+			return text(err)
+		}
+		return fmt.Sprintf("%d %s", out.TaskDefinition.Revision, out.TaskDefinition.Status)
+	}
+	expect := func(id, want string) {
+		t.Helper()
+		if got := describe(id); got != want {
+			t.Errorf("DescribeTaskDefinition %s = %s, want %s", id, got, want)
+		}
+	}
+	expect("web", "2 ACTIVE")
+	for range 2 { // a repeat answers alike
+		out, err := deregister("web:2")
+		if d := must(t, out, err).TaskDefinition; d.Status != "INACTIVE" || d.DeregisteredAt == nil {
+			t.Errorf("DeregisterTaskDefinition: %s at %v", d.Status, d.DeregisteredAt)
+		}
+	}
+	expect("web", "1 ACTIVE")
+	expect("web:2", "2 INACTIVE")
+	expect(arns+"task-definition/web:2", "2 INACTIVE")
+	expect("arn:aws:ecs:us-east-1:"+account+":task-definition/web:2", "Client: Unable to describe task definition.")
+	out, err := deregister(arns + "task-definition/web:1")
+	must(t, out, err)
+	expect("web", "Client: Unable to describe task definition.")
+	expect("web:3", "Client: Unable to describe task definition.")
+	if got := w.definition("web", ""); got != arns+"task-definition/web:3" {
+		t.Errorf("the next revision is %s", got)
+	}
+	for id, want := range map[string]string{
+		"web":    "Client: Revision is missing.",
+		"web:0":  "InvalidParameter: Invalid revision number. Number: 0",
+		"web:x":  "InvalidParameter: Invalid revision number. Number: x",
+		"none:1": "Client: Unable to describe task definition.",
+	} {
+		out, err := deregister(id)
+		refused(t, want, out, err)
+	}
+}
+
+func TestListDefinitions(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	for _, family := range []string{"web", "web-api", "web", "job"} {
+		w.definition(family, "")
+	}
+	for range 9 {
+		w.definition("web-api", "") // a tenth revision, which sorts behind the ninth
+	}
+	for _, id := range []string{"job:1", "web-api:4"} {
+		out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String(id)})
+		must(t, out, err)
+	}
+	definitions := func(in sdk.ListTaskDefinitionsInput) string {
+		var names []string
+		pages := sdk.NewListTaskDefinitionsPaginator(w, &in)
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return text(err)
+			}
+			for _, arn := range page.TaskDefinitionArns {
+				names = append(names, strings.TrimPrefix(arn, arns+"task-definition/"))
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	const api = "web-api:1 web-api:2 web-api:3 web-api:5 web-api:6 web-api:7 web-api:8 web-api:9 web-api:10"
+	for _, tc := range []struct {
+		name string
+		in   sdk.ListTaskDefinitionsInput
+		want string
+	}{
+		{"all", sdk.ListTaskDefinitionsInput{}, "web:1 web:2 " + api},
+		{"in pages", sdk.ListTaskDefinitionsInput{MaxResults: aws.Int32(1)}, "web:1 web:2 " + api},
+		{"a whole family name", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web")}, "web:1 web:2"},
+		{"no prefix of one", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("we")}, ""},
+		{"newest first", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web"), Sort: "DESC", MaxResults: aws.Int32(1)}, "web:2 web:1"},
+		{"inactive", sdk.ListTaskDefinitionsInput{Status: "INACTIVE"}, "job:1 web-api:4"},
+		{"inactive, newest first", sdk.ListTaskDefinitionsInput{Status: "INACTIVE", Sort: "DESC"}, "web-api:4 job:1"},
+		{"being deleted", sdk.ListTaskDefinitionsInput{Status: "DELETE_IN_PROGRESS"}, ""},
+		{"no status", sdk.ListTaskDefinitionsInput{Status: "GONE"}, "InvalidParameter: status should be one of [ACTIVE,INACTIVE,DELETE_IN_PROGRESS]"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := definitions(tc.in); got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+		})
+	}
+	families := func(in sdk.ListTaskDefinitionFamiliesInput) string {
+		var names []string
+		in.MaxResults = aws.Int32(1)
+		pages := sdk.NewListTaskDefinitionFamiliesPaginator(w, &in)
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			names = append(names, must(t, page, err).Families...)
+		}
+		return strings.Join(names, " ")
+	}
+	for _, tc := range []struct {
+		in   sdk.ListTaskDefinitionFamiliesInput
+		want string
+	}{
+		{sdk.ListTaskDefinitionFamiliesInput{}, "job web web-api"},
+		{sdk.ListTaskDefinitionFamiliesInput{Status: "ALL"}, "job web web-api"},
+		{sdk.ListTaskDefinitionFamiliesInput{Status: "ACTIVE"}, "web web-api"},
+		{sdk.ListTaskDefinitionFamiliesInput{Status: "INACTIVE"}, "job"},
+		{sdk.ListTaskDefinitionFamiliesInput{FamilyPrefix: aws.String("we")}, "web web-api"},
+	} {
+		if got := families(tc.in); got != tc.want {
+			t.Errorf("families %v: %s, want %s", tc.in, got, tc.want)
+		}
+	}
+}
+
+// TestTooLarge: a definition beyond AWS's 64 KiB is refused before it is written.
+func TestTooLarge(t *testing.T) {
+	w := newWorld(t)
+	out, err := w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
+		Family: aws.String("web"), ContainerDefinitions: []types.ContainerDefinition{{
+			Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64), Command: []string{strings.Repeat("x", 64<<10)},
+		}},
+	})
+	refused(t, "Client: The task definition has 65...", out, err)
+}

@@ -1,0 +1,480 @@
+package ecs_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/google/uuid"
+
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+func awsvpc(subnets ...string) *types.NetworkConfiguration {
+	return &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: subnets}}
+}
+
+// TestCreateService: the answer shows what was asked for with AWS's defaults, a first deployment under way,
+// and the row says the same to the loops.
+func TestCreateService(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.cluster("prod")
+	arn := w.discovery("web", registry.SRV)
+	definition := w.definition("web", types.NetworkModeAwsvpc, 80)
+	out, err := w.CreateService(ctx, &sdk.CreateServiceInput{
+		Cluster: aws.String(arns + "cluster/prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"),
+		DesiredCount: aws.Int32(3), NetworkConfiguration: awsvpc("subnet-1", "subnet-2"),
+		ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"), ContainerPort: aws.Int32(80)}},
+		Tags:              []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}},
+	})
+	got := must(t, out, err).Service
+	network := awsvpc("subnet-1", "subnet-2")
+	network.AwsvpcConfiguration.AssignPublicIp = types.AssignPublicIpDisabled
+	if len(got.Deployments) != 1 {
+		t.Fatalf("deployments %v", got.Deployments)
+	}
+	d := got.Deployments[0]
+	want := &types.Service{
+		ServiceArn: aws.String(arns + "service/prod/web"), ServiceName: aws.String("web"), ClusterArn: aws.String(arns + "cluster/prod"),
+		Status: aws.String("ACTIVE"), DesiredCount: 3, TaskDefinition: &definition, LaunchType: types.LaunchTypeEc2,
+		SchedulingStrategy: types.SchedulingStrategyReplica, DeploymentController: &types.DeploymentController{Type: "ECS"},
+		DeploymentConfiguration: &types.DeploymentConfiguration{
+			MaximumPercent: aws.Int32(200), MinimumHealthyPercent: aws.Int32(100), Strategy: types.DeploymentStrategyRolling,
+			BakeTimeInMinutes: aws.Int32(0), DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{},
+		},
+		HealthCheckGracePeriodSeconds: aws.Int32(0), NetworkConfiguration: network, LoadBalancers: []types.LoadBalancer{},
+		ServiceRegistries:    []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"), ContainerPort: aws.Int32(80)}},
+		PlacementConstraints: []types.PlacementConstraint{}, PlacementStrategy: []types.PlacementStrategy{},
+		PropagateTags: types.PropagateTagsNone, AvailabilityZoneRebalancing: types.AvailabilityZoneRebalancingEnabled,
+		CreatedAt: got.CreatedAt, CreatedBy: aws.String("arn:aws:iam::" + account + ":root"),
+		RoleArn: aws.String("arn:aws:iam::" + account + ":role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"),
+		Events:  []types.ServiceEvent{}, Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}},
+		Deployments: []types.Deployment{{
+			Id: d.Id, Status: aws.String("PRIMARY"), TaskDefinition: &definition, DesiredCount: 3, CreatedAt: got.CreatedAt,
+			UpdatedAt: got.CreatedAt, LaunchType: types.LaunchTypeEc2, NetworkConfiguration: network,
+			RolloutState:       types.DeploymentRolloutStateInProgress,
+			RolloutStateReason: aws.String("ECS deployment " + *d.Id + " in progress."),
+		}},
+	}
+	if d := diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if !strings.HasPrefix(*d.Id, "ecs-svc/") {
+		t.Errorf("deployment id %s", *d.Id)
+	}
+	want.Tags = nil
+	if d := diff(want, ptr(w.described("prod", "web"))); d != "" {
+		t.Errorf("DescribeServices without TAGS (-want +got):\n%s", d)
+	}
+
+	row, _ := task.FindService(w.db.Snapshot(), w.sc, "prod", "web")
+	id := arn[strings.LastIndexByte(arn, '/')+1:]
+	if d := diff([]task.Registry{{ARN: arn, ServiceID: id, ContainerName: "app", ContainerPort: 80}}, row.Primary().Registries); d != "" {
+		t.Errorf("the row's registries (-want +got):\n%s", d)
+	}
+	if d := diff(&task.Network{Subnets: []string{"subnet-1", "subnet-2"}, AssignPublicIP: "DISABLED"}, row.Primary().Network); d != "" {
+		t.Errorf("the row's network (-want +got):\n%s", d)
+	}
+	if row.DesiredCount != 3 || row.MinimumHealthy != 100 || row.Maximum != 200 || row.Primary().Family != "web" || row.Primary().Revision != 1 {
+		t.Errorf("the row: %+v", row)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestFargateService(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	in := &sdk.CreateServiceInput{
+		ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0),
+		LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("subnet-1"),
+	}
+	w.definition("web", types.NetworkModeAwsvpc) // no cpu and memory of the task: EC2 only
+	out, err := w.CreateService(ctx, in)
+	refused(t, "InvalidParameter: Task definition does not support launch_type FARGATE.", out, err)
+
+	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
+		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
+	})
+	must(t, registered, err)
+	out, err = w.CreateService(ctx, in)
+	s := must(t, out, err).Service
+	if s.LaunchType != types.LaunchTypeFargate || *s.PlatformVersion != "LATEST" || *s.PlatformFamily != "Linux" {
+		t.Errorf("service: %s %s %s", s.LaunchType, *s.PlatformVersion, *s.PlatformFamily)
+	}
+	if d := s.Deployments[0]; *d.PlatformVersion != "1.4.0" || *d.PlatformFamily != "Linux" || d.LaunchType != types.LaunchTypeFargate {
+		t.Errorf("deployment: %s %s %s", *d.PlatformVersion, *d.PlatformFamily, d.LaunchType)
+	}
+}
+
+// TestCreateServiceRules are the rules that need the state: each is checked in the transaction that writes.
+func TestCreateServiceRules(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	arn := w.discovery("web", registry.A)
+	w.definition("web", types.NetworkModeAwsvpc, 80)
+	w.definition("plain", types.NetworkModeBridge, 80)
+	w.definition("old", types.NetworkModeBridge)
+	out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("old:1")})
+	must(t, out, err)
+	registries := func(arns ...string) (s []types.ServiceRegistry) {
+		for _, arn := range arns {
+			s = append(s, types.ServiceRegistry{RegistryArn: &arn})
+		}
+		return s
+	}
+	gone := strings.Replace(arn, "srv-", "srv-x", 1)
+	for _, tc := range []struct {
+		name, definition string
+		edit             func(*sdk.CreateServiceInput)
+		want             string
+	}{
+		{"no such cluster", "web", func(in *sdk.CreateServiceInput) { in.Cluster = aws.String("none") }, "ClusterNotFound: Cluster not found."},
+		{"cluster of another account", "web", func(in *sdk.CreateServiceInput) {
+			in.Cluster = aws.String("arn:aws:ecs:eu-west-1:999999999999:cluster/default")
+		}, "ClusterNotFound: Cluster not found."},
+		{"no such definition", "none", nil, "Client: TaskDefinition not found."},
+		{"no such revision", "web:9", nil, "Client: TaskDefinition not found."},
+		{"inactive definition", "old:1", nil, "Client: TaskDefinition is inactive"},
+		{"awsvpc without a network", "web", nil, "InvalidParameter: Network Configuration must be provided when networkMode 'awsvpc' is specified."},
+		{"network without awsvpc", "plain", func(in *sdk.CreateServiceInput) { in.NetworkConfiguration = awsvpc("s") },
+			"InvalidParameter: Network Configuration is not valid for the given networkMode of this task definition."},
+		{"two registries", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries(arn, arn) },
+			"InvalidParameter: service registries can have at most 1 items"},
+		{"no such registry", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries(gone) },
+			"InvalidParameter: The service registry " + gone + " does not exist. Create the Cloud Map service first."},
+		{"registry elsewhere", "plain", func(in *sdk.CreateServiceInput) {
+			in.ServiceRegistries = registries(strings.Replace(arn, region, "us-east-1", 1))
+		}, "InvalidParameter: The service registry arn:aws:servicediscovery:us-east-1..."},
+		{"no ARN", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries("srv-1") },
+			"InvalidParameter: Invalid registryArn..."},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in := &sdk.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: &tc.definition, DesiredCount: aws.Int32(1)}
+			if tc.edit != nil {
+				tc.edit(in)
+			}
+			out, err := w.CreateService(ctx, in)
+			refused(t, tc.want, out, err)
+		})
+	}
+	if list, err := w.ListServices(ctx, &sdk.ListServicesInput{}); len(must(t, list, err).ServiceArns) != 0 {
+		t.Errorf("a refused request has made %v", list.ServiceArns)
+	}
+}
+
+// TestRepeatedCreation: the same request again gives the same service, another one for its name is refused.
+func TestRepeatedCreation(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.definition("web", types.NetworkModeBridge)
+	create := func(count int32, token string) (*sdk.CreateServiceOutput, error) {
+		in := &sdk.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: &count}
+		if token != "" {
+			in.ClientToken = &token
+		}
+		return w.CreateService(ctx, in)
+	}
+	same := func(first *types.Service, again *sdk.CreateServiceOutput, err error) {
+		t.Helper()
+		if *must(t, again, err).Service.Deployments[0].Id != *first.Deployments[0].Id {
+			t.Errorf("the repeat has made another deployment")
+		}
+	}
+	const other = "InvalidParameter: Creation of service was not idempotent."
+	scale := func(n int32) {
+		out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: &n})
+		must(t, out, err)
+	}
+	out, err := create(1, "t1")
+	first := must(t, out, err).Service
+	out, err = create(1, "t1")
+	same(first, out, err)
+	scale(3)
+	out, err = create(1, "t1") // a late repeat: the token tells
+	same(first, out, err)
+	for _, tc := range []struct {
+		count int32
+		token string
+	}{{2, "t1"}, {1, "t2"}, {1, ""}} {
+		out, err = create(tc.count, tc.token)
+		refused(t, other, out, err)
+	}
+
+	deleted, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: aws.Bool(true)})
+	must(t, deleted, err)
+	out, err = create(1, "t1")
+	refused(t, "InvalidParameter: Unable to Start a service that is still Draining.", out, err)
+	w.write(func(tx *store.Tx) error {
+		svc, _ := task.FindService(tx, w.sc, "default", "web")
+		task.Record(tx, svc, uuid.NewString(), "has reached a steady state.", w.now())
+		gone := *svc
+		gone.Status = task.Inactive
+		task.PutService(tx, gone)
+		return nil
+	})
+	out, err = create(1, "")
+	reborn := must(t, out, err).Service
+	if *reborn.Deployments[0].Id == *first.Deployments[0].Id || len(reborn.Events) != 0 {
+		t.Errorf("the name of an inactive service gives a new one; got deployment %s, events %v", *reborn.Deployments[0].Id, reborn.Events)
+	}
+	out, err = create(1, "")
+	same(reborn, out, err)
+	scale(3)
+	out, err = create(1, "")
+	refused(t, other, out, err)
+}
+
+// TestUpdateService: which members start a deployment when they differ, and that equal ones start none.
+func TestUpdateService(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	a, srv := w.discovery("a", registry.A), w.discovery("srv", registry.SRV)
+	w.definition("web", types.NetworkModeAwsvpc, 80)
+	w.service("default", "web", func(in *sdk.CreateServiceInput) {
+		in.TaskDefinition = aws.String("web:1")
+		in.NetworkConfiguration = awsvpc("subnet-1", "subnet-2")
+		in.ServiceRegistries = []types.ServiceRegistry{{RegistryArn: &a}}
+	})
+	w.definition("web", types.NetworkModeAwsvpc, 80) // the third revision, since w.service has made one
+	w.definition("plain", types.NetworkModeBridge)
+	breaker := &types.DeploymentConfiguration{DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true, Rollback: true}}
+	for _, tc := range []struct {
+		name   string
+		in     sdk.UpdateServiceInput
+		deploy bool
+	}{
+		{"nothing", sdk.UpdateServiceInput{}, false},
+		{"count", sdk.UpdateServiceInput{DesiredCount: aws.Int32(5)}, false},
+		{"definition", sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")}, true},
+		{"the same definition", sdk.UpdateServiceInput{TaskDefinition: aws.String(arns + "task-definition/web:3")}, false},
+		{"the latest, which it is", sdk.UpdateServiceInput{TaskDefinition: aws.String("web")}, false},
+		{"by force", sdk.UpdateServiceInput{ForceNewDeployment: true}, true},
+		{"the same network in another order", sdk.UpdateServiceInput{NetworkConfiguration: awsvpc("subnet-2", "subnet-1")}, false},
+		{"network", sdk.UpdateServiceInput{NetworkConfiguration: awsvpc("subnet-3")}, true},
+		{"the same registry", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &a}}}, false},
+		{"registry", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &srv, Port: aws.Int32(80)}}}, true},
+		{"no registry", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{}}, true},
+		{"still none", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{}}, false},
+		{"percents", sdk.UpdateServiceInput{DeploymentConfiguration: &types.DeploymentConfiguration{MaximumPercent: aws.Int32(150)}}, false},
+		{"breaker", sdk.UpdateServiceInput{DeploymentConfiguration: breaker}, false},
+		{"grace period", sdk.UpdateServiceInput{HealthCheckGracePeriodSeconds: aws.Int32(60)}, false},
+		{"placement", sdk.UpdateServiceInput{PlacementConstraints: []types.PlacementConstraint{{Type: "distinctInstance"}}}, false},
+		{"commands", sdk.UpdateServiceInput{EnableExecuteCommand: aws.Bool(true)}, false},
+		{"Service Connect off", sdk.UpdateServiceInput{ServiceConnectConfiguration: &types.ServiceConnectConfiguration{}}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			before := w.described("default", "web")
+			tc.in.Service = aws.String("web")
+			out, err := w.UpdateService(ctx, &tc.in)
+			got := must(t, out, err).Service
+			deployed := len(got.Deployments) - len(before.Deployments)
+			if deployed != map[bool]int{true: 1}[tc.deploy] {
+				t.Fatalf("it has started %d deployments", deployed)
+			}
+			if deployed == 0 && *got.Deployments[0].Id != *before.Deployments[0].Id {
+				t.Errorf("another deployment is primary")
+			}
+			if deployed == 1 && (*got.Deployments[0].Status != "PRIMARY" || *got.Deployments[1].Status != "ACTIVE" ||
+				*got.Deployments[1].Id != *before.Deployments[0].Id) {
+				t.Errorf("the new deployment is not before the old one: %v", got.Deployments)
+			}
+		})
+	}
+	s := w.described("default", "web")
+	c := s.DeploymentConfiguration
+	got := fmt.Sprintf("count %d of %s, %d..%d%%, breaker %v, grace %d, exec %v, network %v, constraints %d, registries %d",
+		s.DesiredCount, strings.TrimPrefix(*s.TaskDefinition, arns), *c.MinimumHealthyPercent, *c.MaximumPercent,
+		c.DeploymentCircuitBreaker.Enable, *s.HealthCheckGracePeriodSeconds, s.EnableExecuteCommand,
+		s.NetworkConfiguration.AwsvpcConfiguration.Subnets, len(s.PlacementConstraints), len(s.ServiceRegistries))
+	want := "count 5 of task-definition/web:3, 100..150%, breaker true, grace 60, exec true, network [subnet-3], constraints 1, registries 0"
+	if got != want {
+		t.Errorf("after all updates\n%s\nwant\n%s", got, want)
+	}
+
+	for _, tc := range []struct {
+		name, want string
+		in         sdk.UpdateServiceInput
+	}{
+		{"unknown", "ServiceNotFound: Service not found.", sdk.UpdateServiceInput{Service: aws.String("none")}},
+		{"count", "InvalidParameter: Task count can not be lesser than 0", sdk.UpdateServiceInput{DesiredCount: aws.Int32(-1)}},
+		{"another mode", "InvalidParameter: Network Configuration is not valid for the given networkMode of this task definition.", sdk.UpdateServiceInput{TaskDefinition: aws.String("plain")}},
+		{"registry", "InvalidParameter: When specifying 'awsvpc' for networkMode and a registry with SRV records...", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &srv}}}},
+		{"percents", "InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments", sdk.UpdateServiceInput{DeploymentConfiguration: &types.DeploymentConfiguration{MaximumPercent: aws.Int32(100)}}},
+		{"load balancers", "UnsupportedFeature: Load balancers...", sdk.UpdateServiceInput{LoadBalancers: []types.LoadBalancer{{ContainerName: aws.String("app")}}}},
+		{"cluster mismatch", "InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster is default", sdk.UpdateServiceInput{Service: aws.String(arns + "service/prod/web")}},
+	} {
+		t.Run("refused: "+tc.name, func(t *testing.T) {
+			if tc.in.Service == nil {
+				tc.in.Service = aws.String("web")
+			}
+			out, err := w.UpdateService(ctx, &tc.in)
+			refused(t, tc.want, out, err)
+		})
+	}
+	if d := diff(s, w.described("default", "web")); d != "" {
+		t.Errorf("refused updates have changed the service:\n%s", d)
+	}
+}
+
+// TestInactiveDefinition: a service on a revision that is inactive by now can still be scaled.
+func TestInactiveDefinition(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.service("default", "web")
+	out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("web:1")})
+	must(t, out, err)
+	scaled, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)})
+	must(t, scaled, err)
+	named, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), TaskDefinition: aws.String("web:1")})
+	refused(t, "Client: TaskDefinition is inactive", named, err)
+}
+
+// TestDescribeServices: counts by deployment, events newest first, failures for what is not there.
+func TestDescribeServices(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	created := w.service("default", "web")
+	old := *created.Deployments[0].Id
+	updated, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
+	primary := *must(t, updated, err).Service.Deployments[0].Id
+	w.write(func(tx *store.Tx) error {
+		svc, _ := task.FindService(tx, w.sc, "default", "web")
+		for i, s := range []struct {
+			deployment string
+			state      task.State
+			desired    string
+		}{
+			{old, task.Running, task.DesiredRunning}, {old, task.Running, task.DesiredStopped}, {old, task.Stopped, task.DesiredRunning},
+			{primary, task.Pending, task.DesiredRunning}, {primary, task.Provisioning, task.DesiredRunning}, {primary, task.Running, task.DesiredRunning},
+		} {
+			t := task.Task{Account: account, Region: region, Cluster: "default", ID: fmt.Sprintf("%032x", i), Service: "web",
+				Deployment: s.deployment, Family: "web", Revision: 1, Observed: task.Observed{State: s.state}}
+			task.CreateTask(tx, t)
+			if s.desired == task.DesiredStopped {
+				if _, _, err := task.Stop(tx, w.sc, "default", t.ID, task.UserInitiated, "", epoch); err != nil {
+					return err
+				}
+			}
+		}
+		for _, message := range []string{"first", "second"} {
+			task.Record(tx, svc, uuid.NewString(), message, w.now())
+		}
+		return nil
+	})
+	out, err := w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{arns + "service/default/web", "none", arns + "service/old-form"}})
+	must(t, out, err)
+	s := out.Services[0]
+	if s.RunningCount != 2 || s.PendingCount != 2 {
+		t.Errorf("%d running, %d pending, want 2 and 2", s.RunningCount, s.PendingCount)
+	}
+	counts := ""
+	for _, d := range s.Deployments {
+		counts += fmt.Sprintf("%s desired %d running %d pending %d; ", *d.Status, d.DesiredCount, d.RunningCount, d.PendingCount)
+	}
+	if want := "PRIMARY desired 1 running 1 pending 2; ACTIVE desired 0 running 1 pending 0; "; counts != want {
+		t.Errorf("deployments %s\nwant        %s", counts, want)
+	}
+	if len(s.Events) != 2 || *s.Events[0].Message != "(service web) second" || *s.Events[1].Message != "(service web) first" {
+		t.Errorf("events %v", s.Events)
+	}
+	failures := []types.Failure{
+		{Arn: aws.String(arns + "service/default/none"), Reason: aws.String("MISSING")},
+		{Arn: aws.String(arns + "service/old-form"), Reason: aws.String("MISSING")},
+	}
+	if d := diff(failures, out.Failures); d != "" {
+		t.Errorf("failures (-want +got):\n%s", d)
+	}
+	none, err := w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{}})
+	refused(t, "InvalidParameter: Services cannot be empty.", none, err)
+	many, err := w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: make([]string, 11)})
+	refused(t, "InvalidParameter: At most 10 services can be described at once", many, err)
+}
+
+func TestDeleteService(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.service("default", "web")
+	remove := func(force bool) (*sdk.DeleteServiceOutput, error) {
+		return w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: &force})
+	}
+	out, err := remove(false)
+	refused(t, "InvalidParameter: The service cannot be stopped while it is scaled above 0.", out, err)
+	for range 2 { // a repeat answers alike
+		out, err = remove(true)
+		if s := must(t, out, err).Service; *s.Status != "DRAINING" || s.DesiredCount != 0 || len(s.Deployments) != 1 {
+			t.Errorf("DeleteService: %s, count %d, %d deployments", *s.Status, s.DesiredCount, len(s.Deployments))
+		}
+	}
+	updated, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(1)})
+	refused(t, "ServiceNotActive: Service was not ACTIVE.", updated, err)
+	w.write(func(tx *store.Tx) error {
+		svc, _ := task.FindService(tx, w.sc, "default", "web")
+		gone := *svc
+		gone.Status = task.Inactive
+		task.PutService(tx, gone)
+		return nil
+	})
+	if s := w.described("default", "web"); *s.Status != "INACTIVE" || len(s.Deployments) != 0 {
+		t.Errorf("an inactive service: %s, %d deployments", *s.Status, len(s.Deployments))
+	}
+	none, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("none")})
+	refused(t, "ServiceNotFound: Service not found.", none, err)
+}
+
+func TestListServices(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.cluster("prod")
+	for i := range 12 {
+		w.service("prod", fmt.Sprintf("s%02d", i), func(in *sdk.CreateServiceInput) {
+			if i%2 == 1 {
+				in.LaunchType = types.LaunchTypeExternal
+			}
+		})
+	}
+	w.service("default", "elsewhere")
+	out, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Cluster: aws.String("prod"), Service: aws.String("s03"), Force: aws.Bool(true)})
+	must(t, out, err)
+	for _, tc := range []struct {
+		name string
+		in   sdk.ListServicesInput
+		want string // the pages
+	}{
+		{"ten to a page", sdk.ListServicesInput{}, "s00 s01 s02 s04 s05 s06 s07 s08 s09 s10 | s11"},
+		{"five to a page", sdk.ListServicesInput{MaxResults: aws.Int32(5)}, "s00 s01 s02 s04 s05 | s06 s07 s08 s09 s10 | s11"},
+		{"launch type", sdk.ListServicesInput{LaunchType: types.LaunchTypeExternal}, "s01 s05 s07 s09 s11"},
+		{"daemons", sdk.ListServicesInput{SchedulingStrategy: types.SchedulingStrategyDaemon}, ""},
+		{"replicas", sdk.ListServicesInput{SchedulingStrategy: types.SchedulingStrategyReplica, MaxResults: aws.Int32(100)}, "s00 s01 s02 s04 s05 s06 s07 s08 s09 s10 s11"},
+		{"managed by ECS", sdk.ListServicesInput{ResourceManagementType: types.ResourceManagementTypeEcs}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.in.Cluster = aws.String("prod")
+			var got []string
+			pages := sdk.NewListServicesPaginator(w, &tc.in)
+			for pages.HasMorePages() {
+				page, err := pages.NextPage(ctx)
+				var names []string
+				for _, arn := range must(t, page, err).ServiceArns {
+					names = append(names, strings.TrimPrefix(arn, arns+"service/prod/"))
+				}
+				got = append(got, strings.Join(names, " "))
+			}
+			if got := strings.Join(got, " | "); got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestRegions: one region knows nothing of another.
+func TestRegions(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.service("default", "web")
+	out, err := w.in("cn-north-1").ListServices(ctx, &sdk.ListServicesInput{})
+	if must(t, out, err); len(out.ServiceArns) != 0 {
+		t.Errorf("services of another region: %v", out.ServiceArns)
+	}
+	clusters, err := w.in("cn-north-1").ListClusters(ctx, &sdk.ListClustersInput{})
+	if must(t, clusters, err); fmt.Sprint(clusters.ClusterArns) != "[arn:aws-cn:ecs:cn-north-1:"+account+":cluster/default]" {
+		t.Errorf("clusters of another region: %v", clusters.ClusterArns)
+	}
+}
