@@ -4,7 +4,7 @@
 //
 //	etcd ─ store ─ publish ─ directory ─ DNS
 //	         ├─ API (Cloud Map, ECS, STS)
-//	         ├─ loops, while this node leads: rollout, place, register, reap
+//	         ├─ loops, while this node leads: rollout, place, register, expire, reap
 //	         └─ agent ─ runtime
 package app
 
@@ -28,6 +28,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
 	"github.com/bakingclouds/rollcall/internal/api/sts"
+	"github.com/bakingclouds/rollcall/internal/control/expire"
 	"github.com/bakingclouds/rollcall/internal/control/place"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
 	"github.com/bakingclouds/rollcall/internal/control/reap"
@@ -70,23 +71,19 @@ type App struct {
 }
 
 // Start builds and starts a server; when it returns, the API and DNS answer. ctx bounds the start only.
-func Start(ctx context.Context, cfg Config) (a *App, err error) {
+func Start(ctx context.Context, cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	a = &App{cfg: cfg, log: cfg.Logger, failed: make(chan error, 1)}
-	defer func() {
-		if err != nil {
-			a.Stop()
-		}
-	}()
+	a := &App{cfg: cfg, log: cfg.Logger, failed: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
 		a.openData, a.bindAPI, a.openStore, a.serveDNS, a.openRuntime, a.runLoops, a.serveAPI, a.leavePointer,
 	} {
 		if err := step(ctx); err != nil {
+			a.Stop()
 			return nil, err
 		}
 	}
@@ -233,6 +230,7 @@ func (a *App) runLoops(ctx context.Context) error {
 		rollout.New(a.db, a.log),
 		place.New(a.db, a.log),
 		register.New(a.db, a.log, zone, a.cfg.DrainCap),
+		expire.New(a.db, a.log),
 	}
 	run, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

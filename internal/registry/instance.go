@@ -2,31 +2,12 @@ package registry
 
 import (
 	"maps"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
-)
-
-// The attributes that mean something to Cloud Map.
-const (
-	AttrIPv4       = "AWS_INSTANCE_IPV4"
-	AttrIPv6       = "AWS_INSTANCE_IPV6"
-	AttrPort       = "AWS_INSTANCE_PORT"
-	AttrCNAME      = "AWS_INSTANCE_CNAME"
-	AttrAlias      = "AWS_ALIAS_DNS_NAME"
-	AttrEC2        = "AWS_EC2_INSTANCE_ID"
-	AttrInitHealth = "AWS_INIT_HEALTH_STATUS"
-)
-
-// Limits of attributes, in characters and pieces (Cloud Map quotas).
-const (
-	MaxCustomAttributes = 30
-	MaxAttributeTotal   = 5000
 )
 
 // Health is the verdict on an instance.
@@ -48,10 +29,34 @@ type Instance struct {
 	// Unready instances have never been healthy: they are in no answer, not even when all are unhealthy.
 	Unready bool `json:",omitempty"`
 	// Draining instances are about to leave: they are in no answer any more.
-	Draining  bool   `json:",omitempty"`
-	Creator   string `json:",omitempty"`
-	Operation string // that registered it
+	Draining bool `json:",omitempty"`
+	// Changed is when, and By by what, its health, readiness or draining last changed.
+	Changed   time.Time
+	By        Cause
+	Renewed   time.Time `json:",omitzero"` // leased ones: when somebody last said that it is there
+	Creator   string    `json:",omitempty"`
+	Operation string    // that registered it
 	Created   time.Time
+}
+
+// Cause is what changed an instance.
+type Cause string
+
+// The causes, in words that `rollcall lookup` shows.
+const (
+	ByRegistration Cause = "its registration"
+	ByCustomStatus Cause = "UpdateInstanceCustomHealthStatus"
+	ByTask         Cause = "its task's health check"
+	ByScheduler    Cause = "the ECS scheduler"
+)
+
+// Lease is for how long the instance stays without being renewed; 0 is for ever.
+func (i *Instance) Lease() time.Duration {
+	seconds, err := strconv.Atoi(i.Attributes[AttrLease])
+	if err != nil { // none: RegisterInstance has checked it
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // InstanceSpec is a registration.
@@ -95,7 +100,7 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 	old, exists := instances.Find(tx, key)
 	if exists && spec.Creator != "" && old.Creator == spec.Creator && maps.Equal(old.Attributes, spec.Attributes) {
 		if op, ok := findOperation(tx, sc, old.Operation); ok {
-			return op, nil
+			return op, change(tx, sc, svc.ID, spec.ID, func(i *Instance) { i.renew(now) })
 		}
 	}
 	op := newOperation(sc, RegisterInstanceOp, ns.ID, Targets{Service: svc.ID, Instance: spec.ID}, now)
@@ -106,8 +111,9 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 	}
 	i := &Instance{
 		Account: sc.Account, Region: sc.Region, ServiceID: svc.ID, ID: spec.ID, Attributes: spec.Attributes,
-		Health: Healthy, Creator: spec.Creator, Operation: op.ID, Created: now,
+		Health: Healthy, Changed: now, By: ByRegistration, Creator: spec.Creator, Operation: op.ID, Created: now,
 	}
+	i.renew(now)
 	if exists {
 		i.Created = old.Created
 	}
@@ -163,8 +169,9 @@ func ScanInstances(r store.Reader, sc Scope, service, after string, fn func(*Ins
 	instances.Scan(r, sc.Region+"/"+service+"/", after, func(_ string, i *Instance) bool { return fn(i) })
 }
 
-// SetCustomHealth is UpdateInstanceCustomHealthStatus: it needs a service with custom health.
-func SetCustomHealth(tx *store.Tx, sc Scope, service, id string, h Health) error {
+// SetCustomHealth is UpdateInstanceCustomHealthStatus: it needs a service with custom health. It renews the
+// instance's lease, whatever the status says.
+func SetCustomHealth(tx *store.Tx, sc Scope, service, id string, h Health, now time.Time) error {
 	svc, err := GetService(tx, sc, service)
 	if err != nil {
 		return err
@@ -172,22 +179,43 @@ func SetCustomHealth(tx *store.Tx, sc Scope, service, id string, h Health) error
 	if !svc.CustomHealth {
 		return fault.New(fault.NotFound, "custom health", "Service %s has no HealthCheckCustomConfig", service)
 	}
-	return SetHealth(tx, sc, service, id, h)
-}
-
-// SetHealth records the verdict on an instance; the first healthy one makes it ready for good.
-func SetHealth(tx *store.Tx, sc Scope, service, id string, h Health) error {
 	return change(tx, sc, service, id, func(i *Instance) {
-		i.Health = h
-		i.Unready = i.Unready && h != Healthy
+		i.setHealth(h, ByCustomStatus, now)
+		i.renew(now)
 	})
 }
 
-// Drain takes an instance out of the answers while its row remains.
-func Drain(tx *store.Tx, sc Scope, service, id string) error {
-	return change(tx, sc, service, id, func(i *Instance) { i.Draining = true })
+// SetTaskHealth records what ECS knows of the task behind an instance, whether or not the service has
+// custom health: a task that fails its health check is in no answer in either case.
+func SetTaskHealth(tx *store.Tx, sc Scope, service, id string, h Health, now time.Time) error {
+	return change(tx, sc, service, id, func(i *Instance) { i.setHealth(h, ByTask, now) })
 }
 
+// Drain takes an instance out of the answers while its row remains.
+func Drain(tx *store.Tx, sc Scope, service, id string, now time.Time) error {
+	return change(tx, sc, service, id, func(i *Instance) {
+		if !i.Draining {
+			i.Draining, i.Changed, i.By = true, now, ByScheduler
+		}
+	})
+}
+
+// setHealth records a verdict; the first healthy one makes the instance ready for good.
+func (i *Instance) setHealth(h Health, by Cause, now time.Time) {
+	unready := i.Unready && h != Healthy
+	if i.Health != h || i.Unready != unready {
+		i.Health, i.Unready, i.Changed, i.By = h, unready, now, by
+	}
+}
+
+// renew begins a leased instance's lease anew.
+func (i *Instance) renew(now time.Time) {
+	if i.Lease() > 0 {
+		i.Renewed = now
+	}
+}
+
+// change writes an instance's row if do changes anything that can change.
 func change(tx *store.Tx, sc Scope, service, id string, do func(*Instance)) error {
 	key := instanceKey(sc, service, id)
 	old, ok := instances.Find(tx, key)
@@ -196,128 +224,20 @@ func change(tx *store.Tx, sc Scope, service, id string, do func(*Instance)) erro
 	}
 	i := *old
 	do(&i)
-	if i.Health != old.Health || i.Unready != old.Unready || i.Draining != old.Draining {
+	if i.Health != old.Health || i.Unready != old.Unready || i.Draining != old.Draining || !i.Renewed.Equal(old.Renewed) {
 		instances.Put(tx, key, &i)
 	}
 	return nil
 }
 
-// checkAttributes applies the rules of RegisterInstance's attributes.
-func checkAttributes(ns *Namespace, svc *Service, a map[string]string) error {
-	if err := checkAttributeSizes(a); err != nil {
-		return err
+// Expire deregisters an instance whose lease ran out, unless it has been renewed, or registered anew, since
+// it was seen.
+func Expire(tx *store.Tx, seen *Instance, now time.Time) error {
+	sc := Scope{seen.Account, seen.Region}
+	i, ok := instances.Find(tx, instanceKey(sc, seen.ServiceID, seen.ID))
+	if !ok || !i.Renewed.Equal(seen.Renewed) || i.Operation != seen.Operation {
+		return nil
 	}
-	if err := checkAttributeValues(svc, a); err != nil {
-		return err
-	}
-	if _, alias := a[AttrAlias]; alias && len(svc.Records) > 0 {
-		return checkAlias(svc, a)
-	}
-	if _, ec2 := a[AttrEC2]; ec2 {
-		if ns.Kind != HTTP {
-			return invalid("%s is supported in HTTP namespaces only", AttrEC2)
-		}
-		for k := range a {
-			if k != AttrEC2 && k != AttrInitHealth {
-				return invalid("%s cannot be combined with the attribute %s", AttrEC2, k)
-			}
-		}
-	}
-	return checkRequired(svc, a)
-}
-
-// checkRequired wants what the service's records and health check are made from.
-func checkRequired(svc *Service, a map[string]string) error {
-	has := func(k string) bool { _, ok := a[k]; return ok }
-	for _, r := range []struct {
-		needed bool
-		key    string
-	}{
-		{svc.Has(A), AttrIPv4},
-		{svc.Has(AAAA), AttrIPv6},
-		{svc.Has(CNAME), AttrCNAME},
-		{svc.Has(SRV) || svc.HealthCheck != nil, AttrPort},
-	} {
-		if r.needed && !has(r.key) {
-			return invalid("The attribute %s is required for an instance of service %s", r.key, svc.ID)
-		}
-	}
-	if (svc.Has(SRV) || svc.HealthCheck != nil) && !has(AttrIPv4) && !has(AttrIPv6) {
-		return invalid("One of the attributes %s and %s is required for an instance of service %s", AttrIPv4, AttrIPv6, svc.ID)
-	}
-	return nil
-}
-
-func checkAttributeSizes(a map[string]string) error {
-	custom, total := 0, 0
-	for k, v := range a {
-		if !strings.HasPrefix(k, "AWS_") {
-			custom++
-		}
-		total += len(k) + len(v)
-	}
-	if custom > MaxCustomAttributes {
-		return invalid("An instance can have up to %d custom attributes; %d were given", MaxCustomAttributes, custom)
-	}
-	if total > MaxAttributeTotal {
-		return invalid("The keys and values of an instance's attributes can have up to %d characters in all; they have %d", MaxAttributeTotal, total)
-	}
-	return nil
-}
-
-func checkAttributeValues(svc *Service, a map[string]string) error {
-	if v, ok := a[AttrIPv4]; ok {
-		if ip, err := netip.ParseAddr(v); err != nil || !ip.Is4() {
-			return invalid("%s: %q is not an IPv4 address", AttrIPv4, v)
-		}
-	}
-	if v, ok := a[AttrIPv6]; ok {
-		if ip, err := netip.ParseAddr(v); err != nil || !ip.Is6() || ip.Zone() != "" {
-			return invalid("%s: %q is not an IPv6 address", AttrIPv6, v)
-		}
-	}
-	if v, ok := a[AttrPort]; ok {
-		if n, err := strconv.ParseUint(v, 10, 16); err != nil || n == 0 {
-			return invalid("%s: %q is not a port from 1 to 65535", AttrPort, v)
-		}
-	}
-	if v, ok := a[AttrCNAME]; ok && svc.Has(CNAME) && !isDomainName(v) {
-		return invalid("%s: %q is not a domain name", AttrCNAME, v)
-	}
-	if v, ok := a[AttrInitHealth]; ok && svc.CustomHealth && Health(v) != Healthy && Health(v) != Unhealthy {
-		return invalid("%s: %q is neither HEALTHY nor UNHEALTHY", AttrInitHealth, v)
-	}
-	return nil
-}
-
-// checkAlias allows an alias in WEIGHTED services of A and AAAA records, and beside it no address.
-func checkAlias(svc *Service, a map[string]string) error {
-	switch {
-	case svc.Policy != Weighted:
-		return invalid("ALIAS instance can be registered only in services with WEIGHTED routing policy")
-	case svc.Has(SRV) || svc.Has(CNAME):
-		return invalid("ALIAS instance can be registered only in services with A and AAAA records")
-	case !isDomainName(a[AttrAlias]):
-		return invalid("%s: %q is not a domain name", AttrAlias, a[AttrAlias])
-	}
-	for _, k := range slices.Sorted(maps.Keys(a)) {
-		if strings.HasPrefix(k, "AWS_INSTANCE_") {
-			return invalid("%s cannot be combined with the attribute %s", AttrAlias, k)
-		}
-	}
-	return nil
-}
-
-// isDomainName reports whether a name fits RFC 1035, 2.3.4; letters are not checked.
-func isDomainName(name string) bool {
-	name = strings.TrimSuffix(name, ".")
-	if name == "" || len(name) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.ContainsAny(label, " \t") {
-			return false
-		}
-	}
-	return true
+	_, err := DeregisterInstance(tx, sc, seen.ServiceID, seen.ID, now)
+	return err
 }

@@ -41,9 +41,9 @@ func TestDiscover(t *testing.T) {
 				}
 				switch id[0] {
 				case 'u':
-					return struct{}{}, registry.SetHealth(tx, sc, svc, id, registry.Unhealthy)
+					return struct{}{}, registry.SetTaskHealth(tx, sc, svc, id, registry.Unhealthy, epoch)
 				case 'd':
-					return struct{}{}, registry.Drain(tx, sc, svc, id)
+					return struct{}{}, registry.Drain(tx, sc, svc, id, epoch)
 				}
 				return struct{}{}, nil
 			})

@@ -91,7 +91,7 @@ func (a *api) updateInstanceCustomHealthStatus(ctx context.Context, in *sd.Updat
 		return nil, err
 	}
 	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
-		return nil, registry.SetCustomHealth(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, registry.Health(in.Status))
+		return nil, registry.SetCustomHealth(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, registry.Health(in.Status), a.now())
 	})
 }
 

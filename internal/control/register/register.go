@@ -159,11 +159,11 @@ func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error
 			next = task.Registered
 			err = r.register(tx, sc, t, reg, now)
 		case Health:
-			err = setHealth(tx, sc, t, reg)
+			err = setHealth(tx, sc, t, reg, now)
 			next = task.Registered
 		case Drain:
 			next = task.Draining
-			err = ignoreMissing(registry.Drain(tx, sc, reg.ServiceID, t.ID))
+			err = ignoreMissing(registry.Drain(tx, sc, reg.ServiceID, t.ID, now))
 		case Deregister:
 			next = task.Released
 			if t.Registration != task.Unregistered {
@@ -204,7 +204,7 @@ func (r *register) register(tx *store.Tx, sc registry.Scope, t *task.Task, reg t
 	if err != nil {
 		return err
 	}
-	return setHealth(tx, sc, t, reg)
+	return setHealth(tx, sc, t, reg, now)
 }
 
 // health is what the instance of a task is: one whose health check has not spoken yet is not healthy.
@@ -215,8 +215,8 @@ func health(t *task.Task) registry.Health {
 	return registry.Unhealthy
 }
 
-func setHealth(tx *store.Tx, sc registry.Scope, t *task.Task, reg task.Registry) error {
-	return ignoreMissing(registry.SetHealth(tx, sc, reg.ServiceID, t.ID, health(t)))
+func setHealth(tx *store.Tx, sc registry.Scope, t *task.Task, reg task.Registry, now time.Time) error {
+	return ignoreMissing(registry.SetTaskHealth(tx, sc, reg.ServiceID, t.ID, health(t), now))
 }
 
 // ignoreMissing passes over an instance that somebody deregistered by hand.

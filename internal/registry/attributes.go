@@ -1,0 +1,158 @@
+package registry
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The attributes that mean something to Cloud Map.
+const (
+	AttrIPv4       = "AWS_INSTANCE_IPV4"
+	AttrIPv6       = "AWS_INSTANCE_IPV6"
+	AttrPort       = "AWS_INSTANCE_PORT"
+	AttrCNAME      = "AWS_INSTANCE_CNAME"
+	AttrAlias      = "AWS_ALIAS_DNS_NAME"
+	AttrEC2        = "AWS_EC2_INSTANCE_ID"
+	AttrInitHealth = "AWS_INIT_HEALTH_STATUS"
+)
+
+// AttrLease gives a registration a lease in seconds, 1 to MaxLease: it is deregistered when it has not been
+// renewed for so long. AWS has nothing like it; the name lies outside its reserved ones.
+const (
+	AttrLease = "ROLLCALL_LEASE_SECONDS"
+	MaxLease  = 7 * 24 * 60 * 60
+)
+
+// Limits of attributes, in characters and pieces (Cloud Map quotas).
+const (
+	MaxCustomAttributes = 30
+	MaxAttributeTotal   = 5000
+)
+
+// checkAttributes applies the rules of RegisterInstance's attributes.
+func checkAttributes(ns *Namespace, svc *Service, a map[string]string) error {
+	if err := checkAttributeSizes(a); err != nil {
+		return err
+	}
+	if err := checkAttributeValues(svc, a); err != nil {
+		return err
+	}
+	if _, alias := a[AttrAlias]; alias && len(svc.Records) > 0 {
+		return checkAlias(svc, a)
+	}
+	if _, ec2 := a[AttrEC2]; ec2 {
+		if ns.Kind != HTTP {
+			return invalid("%s is supported in HTTP namespaces only", AttrEC2)
+		}
+		for k := range a {
+			if k != AttrEC2 && k != AttrInitHealth {
+				return invalid("%s cannot be combined with the attribute %s", AttrEC2, k)
+			}
+		}
+	}
+	return checkRequired(svc, a)
+}
+
+// checkRequired wants what the service's records and health check are made from.
+func checkRequired(svc *Service, a map[string]string) error {
+	has := func(k string) bool { _, ok := a[k]; return ok }
+	for _, r := range []struct {
+		needed bool
+		key    string
+	}{
+		{svc.Has(A), AttrIPv4},
+		{svc.Has(AAAA), AttrIPv6},
+		{svc.Has(CNAME), AttrCNAME},
+		{svc.Has(SRV) || svc.HealthCheck != nil, AttrPort},
+	} {
+		if r.needed && !has(r.key) {
+			return invalid("The attribute %s is required for an instance of service %s", r.key, svc.ID)
+		}
+	}
+	if (svc.Has(SRV) || svc.HealthCheck != nil) && !has(AttrIPv4) && !has(AttrIPv6) {
+		return invalid("One of the attributes %s and %s is required for an instance of service %s", AttrIPv4, AttrIPv6, svc.ID)
+	}
+	return nil
+}
+
+func checkAttributeSizes(a map[string]string) error {
+	custom, total := 0, 0
+	for k, v := range a {
+		if !strings.HasPrefix(k, "AWS_") {
+			custom++
+		}
+		total += len(k) + len(v)
+	}
+	if custom > MaxCustomAttributes {
+		return invalid("An instance can have up to %d custom attributes; %d were given", MaxCustomAttributes, custom)
+	}
+	if total > MaxAttributeTotal {
+		return invalid("The keys and values of an instance's attributes can have up to %d characters in all; they have %d", MaxAttributeTotal, total)
+	}
+	return nil
+}
+
+func checkAttributeValues(svc *Service, a map[string]string) error {
+	if v, ok := a[AttrIPv4]; ok {
+		if ip, err := netip.ParseAddr(v); err != nil || !ip.Is4() {
+			return invalid("%s: %q is not an IPv4 address", AttrIPv4, v)
+		}
+	}
+	if v, ok := a[AttrIPv6]; ok {
+		if ip, err := netip.ParseAddr(v); err != nil || !ip.Is6() || ip.Zone() != "" {
+			return invalid("%s: %q is not an IPv6 address", AttrIPv6, v)
+		}
+	}
+	if v, ok := a[AttrPort]; ok {
+		if n, err := strconv.ParseUint(v, 10, 16); err != nil || n == 0 {
+			return invalid("%s: %q is not a port from 1 to 65535", AttrPort, v)
+		}
+	}
+	if v, ok := a[AttrCNAME]; ok && svc.Has(CNAME) && !isDomainName(v) {
+		return invalid("%s: %q is not a domain name", AttrCNAME, v)
+	}
+	if v, ok := a[AttrLease]; ok {
+		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > MaxLease {
+			return invalid("%s: %q is no number of seconds from 1 to %d", AttrLease, v, MaxLease)
+		}
+	}
+	if v, ok := a[AttrInitHealth]; ok && svc.CustomHealth && Health(v) != Healthy && Health(v) != Unhealthy {
+		return invalid("%s: %q is neither HEALTHY nor UNHEALTHY", AttrInitHealth, v)
+	}
+	return nil
+}
+
+// checkAlias allows an alias in WEIGHTED services of A and AAAA records, and beside it no address.
+func checkAlias(svc *Service, a map[string]string) error {
+	switch {
+	case svc.Policy != Weighted:
+		return invalid("ALIAS instance can be registered only in services with WEIGHTED routing policy")
+	case svc.Has(SRV) || svc.Has(CNAME):
+		return invalid("ALIAS instance can be registered only in services with A and AAAA records")
+	case !isDomainName(a[AttrAlias]):
+		return invalid("%s: %q is not a domain name", AttrAlias, a[AttrAlias])
+	}
+	for _, k := range slices.Sorted(maps.Keys(a)) {
+		if strings.HasPrefix(k, "AWS_INSTANCE_") {
+			return invalid("%s cannot be combined with the attribute %s", AttrAlias, k)
+		}
+	}
+	return nil
+}
+
+// isDomainName reports whether a name fits RFC 1035, 2.3.4; letters are not checked.
+func isDomainName(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.ContainsAny(label, " \t") {
+			return false
+		}
+	}
+	return true
+}
