@@ -69,20 +69,30 @@ func (a *App) leavePointer(context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []string{filepath.Join(dir, infoFile), pointer(dir)} {
-		tmp := fmt.Sprintf("%s.%d", file, os.Getpid())
-		if err := os.WriteFile(tmp, b, 0o600); err != nil {
-			return err
-		}
-		if err := os.Rename(tmp, file); err != nil {
-			return err
-		}
-		a.cleanup(func() {
-			if held, err := readInfo(file); err == nil && held.PID == os.Getpid() {
-				os.Remove(file)
-			}
-		})
+	if err := a.leave(filepath.Join(dir, infoFile), b); err != nil {
+		return err
 	}
+	// A service's user often owns its data folder, but not the folder above.
+	if err := a.leave(pointer(dir), b); err != nil {
+		a.log.Warn("commands find this server only by --data", "data", dir, "err", err)
+	}
+	return nil
+}
+
+// leave writes a file whole, to be removed at the end unless another server has replaced it.
+func (a *App) leave(file string, text []byte) error {
+	tmp := fmt.Sprintf("%s.%d", file, os.Getpid())
+	if err := os.WriteFile(tmp, text, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, file); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	a.cleanup(func() {
+		if held, err := readInfo(file); err == nil && held.PID == os.Getpid() {
+			os.Remove(file)
+		}
+	})
 	return nil
 }
 

@@ -21,6 +21,10 @@ func (a *App) routes(aws http.Handler) http.Handler {
 			http.Error(w, "stale since "+since.UTC().Format(time.RFC3339)+": etcd is out of reach; reads and DNS go on", http.StatusServiceUnavailable)
 			return
 		}
+		if err := a.engine.Health(); err != nil {
+			http.Error(w, "writes fail: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
 		w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {

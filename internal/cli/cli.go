@@ -37,11 +37,6 @@ var (
 // usageError is a failure of the command line itself.
 type usageError struct{ error }
 
-// exitStatus is a command's own exit status, already explained.
-type exitStatus int
-
-func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
-
 // Main runs one command line and returns the exit status. The first SIGINT or SIGTERM ends the command's
 // context; a second one kills the process.
 func Main(args []string, stdout, stderr io.Writer) int {
@@ -53,18 +48,14 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	var status exitStatus
-	var usage usageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.As(err, &status):
-		return int(status)
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "rollcall: %v\n", err)
-		return exitUsage
 	}
 	fmt.Fprintf(stderr, "rollcall: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
 	return exitFailure
 }
 

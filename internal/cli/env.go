@@ -2,13 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
+	"io"
 	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,9 +17,13 @@ import (
 	"github.com/bakingclouds/rollcall/internal/app"
 )
 
-// variables are what makes AWS's clients talk to a server.
-func variables(info app.Info, keys awsapi.Pair) [][2]string {
-	return [][2]string{
+// setting is a variable of the environment.
+type setting struct{ name, value string }
+
+// settings are what makes AWS's clients talk to a server ("Environment variables to configure AWS SDKs and
+// tools" in the AWS SDKs and Tools Reference Guide). docs/clients.md says which client reads which.
+func settings(info app.Info, keys awsapi.Pair) []setting {
+	return []setting{
 		{"AWS_ENDPOINT_URL", info.API},
 		{"AWS_ACCESS_KEY_ID", keys.AccessKeyID},
 		{"AWS_SECRET_ACCESS_KEY", keys.Secret},
@@ -31,9 +35,76 @@ func variables(info app.Info, keys awsapi.Pair) [][2]string {
 	}
 }
 
-// unset are variables that would win over those above.
-var unset = []string{"AWS_PROFILE", "AWS_SESSION_TOKEN"}
+// overriding are the variables that would win over the settings, or contradict them.
+var overriding = []string{
+	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+	"AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_SERVICEDISCOVERY", "AWS_ENDPOINT_URL_STS", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+	"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
+}
 
+func newEnv() *cobra.Command {
+	var data string
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "env",
+		Short: `Print what points AWS's clients at the running server: eval "$(rollcall env)"`,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd.Flags()); err != nil {
+				return err
+			}
+			info, keys, err := awaitServer(cmd.Context(), data, wait)
+			if err != nil {
+				return err
+			}
+			printSettings(cmd.OutOrStdout(), settings(info, keys))
+			if v, err := awsVersion(cmd.Context(), "aws"); err == nil && !v.readsSettings() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: the installed aws (%v) is too old to read all of these settings: use `rollcall aws …` in place of `aws …`\n", v)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for a server that is still starting")
+	return cmd
+}
+
+// printSettings writes what a POSIX shell evaluates.
+func printSettings(w io.Writer, all []setting) {
+	fmt.Fprintf(w, "unset %s\n", strings.Join(overriding, " "))
+	for _, s := range all {
+		fmt.Fprintf(w, "export %s=%s\n", s.name, quote(s.value))
+	}
+}
+
+// quote makes one word of a POSIX shell.
+func quote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=+@,", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// awaitServer is findServer, asked again for as long as no server is found and wait is not over.
+func awaitServer(ctx context.Context, dataDir string, wait time.Duration) (app.Info, awsapi.Pair, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		info, keys, err := findServer(dataDir)
+		if !errors.Is(err, app.ErrNoServer) {
+			return info, keys, err
+		}
+		select {
+		case <-ctx.Done():
+			return info, keys, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// findServer finds a running server and its keys.
 func findServer(dataDir string) (app.Info, awsapi.Pair, error) {
 	info, err := app.Find(dataDir)
 	if err != nil {
@@ -46,121 +117,21 @@ func findServer(dataDir string) (app.Info, awsapi.Pair, error) {
 	return info, keys, nil
 }
 
-func newEnv() *cobra.Command {
-	var data string
-	cmd := &cobra.Command{
-		Use:   "env",
-		Short: `Print what points AWS's clients at the running server: eval "$(rollcall env)"`,
-		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, keys, err := findServer(data)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "unset %s\n", strings.Join(unset, " "))
-			for _, v := range variables(info, keys) {
-				fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", v[0], quote(v[1]))
-			}
-			if v, err := awsVersion(cmd.Context(), "aws"); err == nil && !v.knowsEndpointURL() {
-				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: the installed aws (%v) is too old for AWS_ENDPOINT_URL: use `rollcall aws …`, or `aws --endpoint-url %s …`\n", v, info.API)
-			}
-			return nil
-		},
-	}
-	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
-	return cmd
-}
-
-// quote makes a word of the shell.
-func quote(s string) string {
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=+@,", r))
-	}) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-func newAWS() *cobra.Command {
-	return &cobra.Command{
-		Use:                "aws …",
-		Short:              "Run the AWS CLI against the running server",
-		Long:               "Run the AWS CLI against the running server. All arguments are the AWS CLI's; `--data DIR` before them says which server.",
-		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			data := ""
-			switch {
-			case len(args) > 0 && (args[0] == "--help" || args[0] == "-h"):
-				return cmd.Help()
-			case len(args) > 1 && args[0] == "--data":
-				data, args = args[1], args[2:]
-			case len(args) > 0 && strings.HasPrefix(args[0], "--data="):
-				data, args = strings.TrimPrefix(args[0], "--data="), args[1:]
-			}
-			return runAWS(cmd, data, args)
-		},
-	}
-}
-
-func runAWS(cmd *cobra.Command, data string, args []string) error {
-	info, keys, err := findServer(data)
-	if err != nil {
-		return err
-	}
-	path, err := exec.LookPath("aws")
-	if err != nil {
-		return fmt.Errorf("the AWS CLI (aws) is not installed; on Debian: apt-get install awscli")
-	}
-	if v, err := awsVersion(cmd.Context(), path); err == nil && !v.knowsEndpointURL() {
-		args = append([]string{"--endpoint-url", info.API}, args...)
-	}
-	// The CLI decides how to end on a signal, as it does without Rollcall in front.
-	c := exec.Command(path, args...)
-	c.Env = awsEnviron(info, keys)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
-	err = c.Run()
-	if exit, ok := err.(*exec.ExitError); ok {
-		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			return exitStatus(128 + int(ws.Signal()))
-		}
-		return exitStatus(exit.ExitCode())
-	}
-	return err
-}
-
-// awsEnviron is this process's environment with the server's settings in place of the user's.
-func awsEnviron(info app.Info, keys awsapi.Pair) []string {
-	set := variables(info, keys)
-	drop := map[string]bool{}
-	for _, name := range unset {
-		drop[name] = true
-	}
-	for _, v := range set {
-		drop[v[0]] = true
-	}
-	var env []string
-	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); !drop[name] {
-			env = append(env, kv)
-		}
-	}
-	for _, v := range set {
-		env = append(env, v[0]+"="+v[1])
-	}
-	return env
-}
-
 // cliVersion is a version of the AWS CLI.
 type cliVersion [3]int
 
 func (v cliVersion) String() string { return fmt.Sprintf("aws-cli/%d.%d.%d", v[0], v[1], v[2]) }
 
-// knowsEndpointURL: AWS_ENDPOINT_URL came with 1.29.0 and 2.13.0 (AWS CLI changelogs).
-func (v cliVersion) knowsEndpointURL() bool {
-	if v[0] == 1 {
-		return v[1] >= 29
+// readsSettings: AWS_ENDPOINT_URL came with 1.29 and 2.13, AWS_DISABLE_HOST_PREFIX_INJECTION in March 2025
+// (botocore pull request 3405). These are the first minor versions that surely have both.
+func (v cliVersion) readsSettings() bool {
+	switch v[0] {
+	case 1:
+		return v[1] >= 39
+	case 2:
+		return v[1] >= 25
 	}
-	return v[0] > 2 || v[0] == 2 && v[1] >= 13
+	return v[0] > 2
 }
 
 var cliVersionText = regexp.MustCompile(`aws-cli/(\d+)\.(\d+)\.(\d+)`)

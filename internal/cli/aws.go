@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/app"
+)
+
+func newAWS() *cobra.Command {
+	return &cobra.Command{
+		Use:   "aws …",
+		Short: "Run the AWS CLI against the running server",
+		Long: "Run the AWS CLI, of any age, against the running server. All arguments are the AWS CLI's;\n" +
+			"`--data DIR` before them says which server.",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
+				return cmd.Help()
+			}
+			data, args, err := leadingData(args)
+			if err != nil {
+				return err
+			}
+			return becomeAWS(data, args)
+		},
+	}
+}
+
+// leadingData takes --data DIR or --data=DIR off the front; without it, ROLLCALL_DATA says which server.
+func leadingData(args []string) (dir string, rest []string, err error) {
+	if len(args) > 0 && args[0] == "--data" {
+		if len(args) == 1 {
+			return "", nil, usageError{errors.New("--data needs a folder")}
+		}
+		return args[1], args[2:], nil
+	}
+	if len(args) > 0 {
+		if dir, ok := strings.CutPrefix(args[0], "--data="); ok {
+			return dir, args[1:], nil
+		}
+	}
+	return os.Getenv("ROLLCALL_DATA"), args, nil
+}
+
+// becomeAWS makes this process the AWS CLI, so that signals, the terminal and the exit status are the CLI's
+// own affair. It returns only when that fails.
+func becomeAWS(dataDir string, args []string) error {
+	info, keys, err := findServer(dataDir)
+	if err != nil {
+		return err
+	}
+	path, err := exec.LookPath("aws")
+	if err != nil {
+		return errors.New("the AWS CLI (aws) is not installed; on Debian: apt-get install awscli")
+	}
+	// Before the user's arguments, so that an --endpoint-url of theirs wins.
+	argv := append([]string{path, "--endpoint-url", info.API}, args...)
+	return fmt.Errorf("start %s: %w", path, syscall.Exec(path, argv, awsEnviron(os.Environ(), info, keys)))
+}
+
+// awsEnviron is an environment with the server's settings in place of the user's.
+//
+// Old CLIs know no setting that leaves out the host prefix. For them the server is also the HTTP proxy, which
+// the CLI asks for http://data-127.0.0.1:7070/ instead of looking that name up; the server answers whatever
+// host it is asked for, and takes an absolute URL as any HTTP server must (RFC 9112, section 3.2.2).
+func awsEnviron(environ []string, info app.Info, keys awsapi.Pair) []string {
+	set := append(settings(info, keys), setting{"HTTP_PROXY", info.API}, setting{"http_proxy", info.API})
+	drop := append([]string{"NO_PROXY", "no_proxy"}, overriding...)
+	for _, s := range set {
+		drop = append(drop, s.name)
+	}
+	env := slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(drop, name)
+	})
+	for _, s := range set {
+		env = append(env, s.name+"="+s.value)
+	}
+	return env
+}
