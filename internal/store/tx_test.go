@@ -23,15 +23,10 @@ var (
 	byTag = store.NewIndex(notes, "tag", func(_ string, n *note) string { return n.Tag })
 )
 
-// put and remove are one-row transactions.
+// put is a one-row transaction.
 func put(t testing.TB, db *store.Store, id, text string) {
 	t.Helper()
 	write(t, db, func(tx *store.Tx) { notes.Put(tx, id, &note{Text: text}) })
-}
-
-func remove(t testing.TB, db *store.Store, id string) {
-	t.Helper()
-	write(t, db, func(tx *store.Tx) { notes.Delete(tx, id) })
 }
 
 func write(t testing.TB, db *store.Store, do func(*store.Tx)) {
