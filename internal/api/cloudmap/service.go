@@ -1,5 +1,7 @@
 package cloudmap
 
+//lint:file-ignore SA1019 clients still send, and read, the members that AWS calls deprecated.
+
 import (
 	"context"
 	"errors"
