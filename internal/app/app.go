@@ -27,6 +27,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
+	"github.com/bakingclouds/rollcall/internal/api/inspect"
 	"github.com/bakingclouds/rollcall/internal/api/sts"
 	"github.com/bakingclouds/rollcall/internal/control/expire"
 	"github.com/bakingclouds/rollcall/internal/control/place"
@@ -308,7 +309,7 @@ func (a *App) serveAPI(context.Context) error {
 		return err
 	}
 	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
-		cloudmap.New(a.db, a.dir, time.Now), ecs.New(a.db, zone, time.Now), sts.API{})
+		cloudmap.New(a.db, a.dir, time.Now), ecs.New(a.db, zone, time.Now), sts.API{}, inspect.New(a.db, a.dir))
 	srv := &http.Server{
 		Handler:           a.routes(aws),
 		ReadHeaderTimeout: 10 * time.Second,

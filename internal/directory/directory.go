@@ -239,6 +239,15 @@ func (d *Directory) ServiceByID(id string) (*View, bool) {
 	return v, v != nil
 }
 
+// Namespace finds a namespace by its id.
+func (d *Directory) Namespace(id string) (*Namespace, bool) {
+	st, ok := d.byID.get(id)
+	if !ok {
+		return nil, false
+	}
+	return st.ns.Load(), true
+}
+
 // Instance finds an instance of a service by its id, in whatever state.
 func (d *Directory) Instance(serviceID, id string) (*Instance, bool) {
 	node, ok := d.service.get(serviceID)

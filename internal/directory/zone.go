@@ -59,6 +59,17 @@ func (d *Directory) Zone(client netip.Addr, name string) (*Zone, bool) {
 	}
 }
 
+// Zones are the zones that enclose name, whoever may ask them: the longest name first, and of one name in
+// the order in which they are asked.
+func (d *Directory) Zones(name string) []*Zone {
+	var all []*Zone
+	for more := true; more; _, name, more = strings.Cut(name, ".") {
+		zs, _ := d.zones.get(name)
+		all = append(all, zs...)
+	}
+	return all
+}
+
 // answers reports whether a client may ask for this namespace.
 func (ns *Namespace) answers(client netip.Addr) bool {
 	if ns.Kind == Public || len(ns.Networks) == 0 {

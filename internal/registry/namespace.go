@@ -225,6 +225,11 @@ func ScanNamespaces(r store.Reader, sc Scope, after string, fn func(*Namespace) 
 	namespaces.Scan(r, sc.Region+"/", after, func(_ string, ns *Namespace) bool { return fn(ns) })
 }
 
+// ScanAllNamespaces calls fn with every namespace of every region, by region and id.
+func ScanAllNamespaces(r store.Reader, fn func(*Namespace) bool) {
+	namespaces.Scan(r, "", "", func(_ string, ns *Namespace) bool { return fn(ns) })
+}
+
 // ServiceCount is the number of services in a namespace.
 func ServiceCount(r store.Reader, sc Scope, namespace string) int {
 	return claims.Count(r, strings.TrimSuffix(serviceClaims(sc, namespace), "/"))

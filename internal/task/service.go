@@ -126,6 +126,11 @@ func ScanServices(r store.Reader, sc Scope, cluster, after string, fn func(*Serv
 	services.Scan(r, under, after, func(_ string, s *Service) bool { return fn(s) })
 }
 
+// ScanAllServices calls fn with every service of every region, by region, cluster and name.
+func ScanAllServices(r store.Reader, fn func(*Service) bool) {
+	services.Scan(r, "", "", func(_ string, s *Service) bool { return fn(s) })
+}
+
 // InactiveRetention is how long a deleted service can still be described.
 const InactiveRetention = time.Hour
 

@@ -1,0 +1,136 @@
+// Package inspect is Rollcall's own small API, beside AWS's: it explains a DNS answer, instance by instance,
+// and shows at a glance what runs. `rollcall lookup` and `rollcall status` are its users ([Client]); it is
+// signed and authorised like every other.
+//
+//	inspect.go   the operations and their shapes
+//	lookup.go    Lookup: what DNS answers, and why
+//	status.go    Status: clusters, services, namespaces, nodes
+//	client.go    the commands' side
+//
+// It decides nothing: answers come from dns/answer, states from the directory, times and causes from the
+// registry's rows.
+package inspect
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/directory"
+	"github.com/bakingclouds/rollcall/internal/dns/answer"
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// targetPrefix and signingName are what AWS's APIs have too.
+const (
+	targetPrefix = "Rollcall_v1"
+	signingName  = "rollcall"
+)
+
+type api struct {
+	db  *store.Store
+	dns *answer.Authority
+}
+
+// New makes the API.
+func New(db *store.Store, dir *directory.Directory) *awsapi.Service {
+	a := &api{db: db, dns: &answer.Authority{Directory: dir}}
+	s := &awsapi.Service{TargetPrefix: targetPrefix, SigningName: signingName, Naming: awsapi.UpperCamel, ErrorOf: wireError}
+	awsapi.Handle(s, a.getLookup)
+	awsapi.Handle(s, a.getStatus)
+	return s
+}
+
+func wireError(err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Kind == fault.Invalid {
+		return &awsapi.Error{Code: "InvalidInput", Message: f.Msg}
+	}
+	return nil
+}
+
+// GetLookupInput asks for an explanation.
+type GetLookupInput struct {
+	Name   string
+	Type   string // A unless given
+	Client string // the address that asks; 127.0.0.1 unless given
+}
+
+// GetLookupOutput is what DNS answers, and why.
+type GetLookupOutput struct {
+	Rcode   string // NOERROR, NXDOMAIN, REFUSED, FORWARDED
+	Answer  []Record
+	Notes   []string // what keeps the question from a service, and what a reader should know
+	Service *Service // nil when no service stands at the name
+}
+
+// Record is one record of an answer, in presentation format.
+type Record struct {
+	Name, Type, Value string
+	TTL               int64 // seconds
+}
+
+// Service is the service at a name.
+type Service struct {
+	Namespace, Name, ID string
+	Instances           []Instance
+}
+
+// Instance is one instance of it and its part in the answer.
+type Instance struct {
+	ID      string
+	Address string
+	In      bool
+	Why     string
+	Changed *time.Time
+}
+
+// GetStatusInput asks for everything at a glance.
+type GetStatusInput struct{}
+
+// GetStatusOutput is everything at a glance. Regions are shown together.
+type GetStatusOutput struct {
+	Revision   int64
+	Stale      *time.Time // since when the state has been without etcd
+	Nodes      []Node
+	Services   []ServiceStatus
+	Namespaces []NamespaceStatus
+}
+
+// Node is a machine and how many tasks it has.
+type Node struct {
+	Name, Runtime string
+	Tasks         int64
+}
+
+// ServiceStatus is an ECS service.
+type ServiceStatus struct {
+	Region, Cluster, Name, Status       string
+	Desired, Running, Healthy, Draining int64
+	Rollout                             string // of its primary deployment
+	Definition                          string
+	Since                               *time.Time // the rollout's last step
+	Event                               string     // its newest
+}
+
+// NamespaceStatus is a Cloud Map namespace.
+type NamespaceStatus struct {
+	Region, Name, ID, Kind string
+	Services, Instances    int64
+	// Shadowed says which older namespace of the same name answers the same clients instead.
+	Shadowed string
+}
+
+func (a *api) getLookup(_ context.Context, in *GetLookupInput) (*GetLookupOutput, error) {
+	client := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if in.Client != "" {
+		var err error
+		if client, err = netip.ParseAddr(in.Client); err != nil {
+			return nil, fault.New(fault.Invalid, "input", "The client %q is no IP address", in.Client)
+		}
+	}
+	return a.lookup(in.Name, in.Type, client)
+}

@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bakingclouds/rollcall/internal/api/inspect"
+)
+
+// inspector is a client of the running server.
+func inspector(dataDir string) (*inspect.Client, error) {
+	info, keys, err := findServer(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	return &inspect.Client{URL: info.API, Region: info.Region, Keys: keys}, nil
+}
+
+func newLookup() *cobra.Command {
+	var data, client string
+	cmd := &cobra.Command{
+		Use:   "lookup NAME [TYPE]",
+		Short: "Show what DNS answers, and why: each instance, in or out of the answer",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 1 || len(args) > 2 {
+				return usageError{fmt.Errorf("%s takes a name and, if need be, a record type, as in rollcall lookup worker.corp SRV", cmd.CommandPath())}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := inspector(data)
+			if err != nil {
+				return err
+			}
+			in := inspect.GetLookupInput{Name: args[0], Type: "A", Client: client}
+			if len(args) == 2 {
+				in.Type = args[1]
+			}
+			out, err := c.Lookup(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			printLookup(cmd.OutOrStdout(), in, out)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
+	cmd.Flags().StringVar(&client, "client", "", "address of the client that asks (default: this machine)")
+	return cmd
+}
+
+func printLookup(w io.Writer, in inspect.GetLookupInput, out *inspect.GetLookupOutput) {
+	fmt.Fprintf(w, "%s %s: %s, %d in the answer\n", in.Name, in.Type, out.Rcode, len(out.Answer))
+	t := table(w)
+	for _, r := range out.Answer {
+		fmt.Fprintf(t, "  %s.\t%d\t%s\t%s\n", r.Name, r.TTL, r.Type, r.Value)
+	}
+	t.Flush()
+	for _, n := range out.Notes {
+		fmt.Fprintf(w, "note: %s\n", n)
+	}
+	if out.Service == nil {
+		return
+	}
+	fmt.Fprintf(w, "\nservice %s in namespace %s (%s)\n", out.Service.Name, out.Service.Namespace, out.Service.ID)
+	if len(out.Service.Instances) == 0 {
+		fmt.Fprintln(w, "  no instance is registered")
+	}
+	for _, i := range out.Service.Instances {
+		part := "out"
+		if i.In {
+			part = "in"
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", part, i.ID, i.Address, i.Why, ago(i.Changed))
+	}
+	t.Flush()
+}
+
+func newStatus() *cobra.Command {
+	var data string
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show clusters, services, namespaces and nodes at a glance",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := inspector(data)
+			if err != nil {
+				return err
+			}
+			if watch {
+				return watchStatus(cmd.Context(), cmd.OutOrStdout(), c)
+			}
+			out, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			printStatus(cmd.OutOrStdout(), out)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
+	cmd.Flags().BoolVar(&watch, "watch", false, "keep it live")
+	return cmd
+}
+
+// watchStatus shows the status anew every second, in place.
+func watchStatus(ctx context.Context, w io.Writer, c *inspect.Client) error {
+	const home, clearBelow = "\x1b[H", "\x1b[J"
+	fmt.Fprint(w, "\x1b[2J")
+	for {
+		var screen bytes.Buffer
+		if out, err := c.Status(ctx); err == nil {
+			printStatus(&screen, out)
+		} else if ctx.Err() != nil {
+			return nil
+		} else {
+			fmt.Fprintf(&screen, "%v\n", err)
+		}
+		fmt.Fprint(w, home, screen.String(), clearBelow)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
+	if out.Stale != nil {
+		fmt.Fprintf(w, "STALE since %s: etcd is out of reach; DNS and reads go on from the last known state\n\n", out.Stale.UTC().Format(time.RFC3339))
+	}
+	t := table(w)
+	fmt.Fprintln(t, "NODE\tRUNTIME\tTASKS")
+	for _, n := range out.Nodes {
+		fmt.Fprintf(t, "%s\t%s\t%d\n", n.Name, n.Runtime, n.Tasks)
+	}
+	t.Flush()
+	fmt.Fprintln(t, "\nSERVICE\tDESIRED\tRUNNING\tHEALTHY\tDRAINING\tDEFINITION\tROLLOUT")
+	for _, s := range out.Services {
+		fmt.Fprintf(t, "%s/%s/%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.Region, s.Cluster, s.Name, s.Desired, s.Running, s.Healthy, s.Draining, s.Definition, rollout(s))
+	}
+	t.Flush()
+	fmt.Fprintln(t, "\nNAMESPACE\tKIND\tSERVICES\tINSTANCES\tID")
+	slices.SortFunc(out.Namespaces, func(a, b inspect.NamespaceStatus) int {
+		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	for _, n := range out.Namespaces {
+		fmt.Fprintf(t, "%s/%s\t%s\t%d\t%d\t%s\n", n.Region, n.Name, n.Kind, n.Services, n.Instances, n.ID)
+	}
+	t.Flush()
+	for _, n := range out.Namespaces {
+		if n.Shadowed != "" {
+			fmt.Fprintf(w, "warning: namespace %s (%s) has the name and the clients of the older %s, which answers in its place\n", n.Name, n.ID, n.Shadowed)
+		}
+	}
+}
+
+// rollout says how far a service's deployment is.
+func rollout(s inspect.ServiceStatus) string {
+	if s.Status != "ACTIVE" {
+		return s.Status
+	}
+	if s.Rollout == "COMPLETED" || s.Desired == 0 {
+		return s.Rollout
+	}
+	const width = 10
+	done := int(min(s.Healthy, s.Desired) * width / s.Desired)
+	bar := make([]byte, width)
+	for i := range bar {
+		bar[i] = '.'
+		if i < done {
+			bar[i] = '#'
+		}
+	}
+	return fmt.Sprintf("%s [%s]", s.Rollout, bar)
+}
+
+func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
+
+// ago is how long ago something was, in words.
+func ago(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return time.Since(*t).Round(time.Second).String() + " ago"
+}
