@@ -1,6 +1,8 @@
 package task
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,9 +57,7 @@ func DeleteCluster(tx *store.Tx, sc Scope, name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The tasks of the past hour may be more than one transaction can compare. Nor need they be: new tasks
-	// come from active services, and that there are none is compared.
-	ScanTasks(tx.Snapshot(), sc, name, "", func(t *Task) bool {
+	ScanTasks(tx, sc, name, "", func(t *Task) bool {
 		if t.Observed.State != Stopped {
 			err = fault.New(fault.InUse, "tasks", "The Cluster cannot be deleted while Tasks are active.")
 		}
@@ -109,6 +109,13 @@ func ContainerID(taskID, name string) string {
 	return uuid.NewSHA1(uuid.Nil, []byte(taskID+"/"+name)).String()
 }
 
+// TokenID is the id of the nth task that a RunTask request with a client token starts: the same for each
+// repeat of the request, so that two of them at once never both start tasks.
+func TokenID(sc Scope, cluster, token string, n int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d", sc.Account, sc.Region, cluster, token, n))
+	return hex.EncodeToString(sum[:16])
+}
+
 // ContainerARN is the ARN of one of the task's containers.
 func (t *Task) ContainerARN(name string) string {
 	return ecsARN(t.Account, t.Region, "container/"+t.Cluster+"/"+t.ID+"/"+ContainerID(t.ID, name))
@@ -143,6 +150,13 @@ func SetClusterTags(tx *store.Tx, c Cluster, tags map[string]string) {
 func SetDefinitionTags(tx *store.Tx, d Definition, tags map[string]string) {
 	d.Tags = tags
 	definitions.Put(tx, definitionKey(Scope{d.Account, d.Region}, d.Family, d.Revision), &d)
+}
+
+// SetTaskTags replaces the tags of a task.
+func SetTaskTags(tx *store.Tx, t Task, tags map[string]string) {
+	t.Tags = tags
+	t.Version++
+	tasks.Put(tx, t.key(), &t)
 }
 
 // SetServiceTags replaces the tags of a service.

@@ -111,6 +111,13 @@ type Task struct {
 	Checked bool `json:",omitempty"`
 	Created time.Time
 
+	// What a standalone task was asked to be; a service's tasks have it from their service.
+	LaunchType string            `json:",omitempty"`
+	StartedBy  string            `json:",omitempty"`
+	GroupName  string            `json:",omitempty"`
+	Request    string            `json:",omitempty"` // a fingerprint, by which a repeated RunTask is known
+	Tags       map[string]string `json:",omitempty"`
+
 	// What is wanted. Stop is the only writer after creation.
 	Desired       string
 	StopCode      string     `json:",omitempty"`
@@ -192,8 +199,11 @@ func (t *Task) ARN() string {
 
 // Group is what the task counts as for placement.
 func (t *Task) Group() string {
-	if t.Service != "" {
+	switch {
+	case t.Service != "":
 		return "service:" + t.Service
+	case t.GroupName != "":
+		return t.GroupName
 	}
 	return "family:" + t.Family
 }
@@ -218,10 +228,11 @@ func NewID() string {
 	return hex.EncodeToString(b)
 }
 
-// CreateTask writes a new task's row.
-func CreateTask(tx *store.Tx, t Task) {
+// CreateTask writes a new task's row, and returns it.
+func CreateTask(tx *store.Tx, t Task) *Task {
 	t.Desired, t.Version = DesiredRunning, 1
 	tasks.Put(tx, t.key(), &t)
+	return &t
 }
 
 // Stop decides that a task shall end. Only the first decision counts; false says that there was one.

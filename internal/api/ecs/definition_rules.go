@@ -39,6 +39,7 @@ func checkFamily(in *definition) error {
 		return clientError("Container list cannot be empty.")
 	case len(in.ContainerDefinitions) > 10:
 		return clientError("A task definition can have at most 10 containers.")
+	//lint:ignore SA1019 it is read to be refused
 	case len(in.InferenceAccelerators) > 0:
 		return clientError("Unsupported field 'inferenceAccelerators'")
 	}

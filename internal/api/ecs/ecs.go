@@ -5,7 +5,7 @@
 //
 //	clusters.go     definitions.go        services.go         tasks.go       tags.go  settings.go
 //	                definition_rules.go   service_rules.go
-//	                definition_fargate.go service_update.go
+//	                definition_fargate.go service_update.go   run.go
 //	cluster_view.go definition_view.go    service_view.go     task_view.go
 //
 // identifiers.go reads names and ARNs, errors.go has the table from the domain's failures to ECS's, and
@@ -63,6 +63,8 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.listServices)
 	awsapi.Handle(s, a.deleteService)
 
+	awsapi.Handle(s, a.runTask)
+	awsapi.Handle(s, a.startTask)
 	awsapi.Handle(s, a.stopTask)
 	awsapi.Handle(s, a.listTasks)
 	awsapi.Handle(s, a.describeTasks)

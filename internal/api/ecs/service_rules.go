@@ -61,8 +61,10 @@ func fillDefaults(s *settings) {
 }
 
 // fingerprint tells a repeat of a CreateService request from another request for the same name.
-func fingerprint(s *settings) string {
-	sum := sha256.Sum256(wire.Append(nil, s))
+func fingerprint(s *settings) string { return digest(wire.Append(nil, s)) }
+
+func digest(request []byte) string {
+	sum := sha256.Sum256(request)
 	return hex.EncodeToString(sum[:16])
 }
 

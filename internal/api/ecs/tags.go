@@ -63,7 +63,7 @@ type tagged struct {
 	set  func(*store.Tx, map[string]string)
 }
 
-// findTagged finds a cluster, service or definition by its ARN; ok is false when it is not there.
+// findTagged finds a cluster, service, definition or task by its ARN; ok is false when it is not there.
 func findTagged(r store.Reader, sc task.Scope, resource *string) (t tagged, kind string, ok bool, err error) {
 	a, err := arn.Parse(aws.ToString(resource))
 	if err != nil || a.Service != "ecs" {
@@ -94,8 +94,13 @@ func findTagged(r store.Reader, sc task.Scope, resource *string) (t tagged, kind
 		if d, err := task.GetDefinition(r, sc, ref.family, ref.revision); err == nil {
 			return tagged{d.Tags, func(tx *store.Tx, tags map[string]string) { task.SetDefinitionTags(tx, *d, tags) }}, kind, true, nil
 		}
+	case "task":
+		cluster, id, _ := strings.Cut(tail, "/")
+		if tk, err := task.GetTask(r, sc, cluster, id); err == nil {
+			return tagged{tk.Tags, func(tx *store.Tx, tags map[string]string) { task.SetTaskTags(tx, *tk, tags) }}, kind, true, nil
+		}
 	default:
-		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services and task definitions have them.", kind)
+		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services, task definitions and tasks have them.", kind)
 	}
 	return t, kind, false, nil
 }

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"net/netip"
 	"runtime"
 	"strconv"
@@ -37,7 +38,7 @@ type launchTypes struct {
 
 func (l launchTypes) of(t *task.Task) types.LaunchType {
 	if t.Service == "" {
-		return types.LaunchTypeEc2
+		return cmp.Or(types.LaunchType(t.LaunchType), types.LaunchTypeEc2)
 	}
 	key := t.ServiceKey()
 	if _, known := l.services[key]; !known {
@@ -73,42 +74,50 @@ func desiredStatus(t *task.Task) string {
 	return t.Desired
 }
 
-// view is a task as it is now.
-func (v *taskViews) view(t *task.Task) (*types.Task, error) {
+// startedBy is the deployment of a service's task, and what RunTask was given for another.
+func startedBy(t *task.Task) string { return cmp.Or(t.Deployment, t.StartedBy) }
+
+// view is a task as it is now; its tags are shown if they are asked for.
+func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 	def, err := v.definition(t)
 	if err != nil {
 		return nil, err
 	}
 	launch, o := v.launches.of(t), &t.Observed
 	view := &types.Task{
-		TaskArn:               aws.String(t.ARN()),
-		ClusterArn:            aws.String((&task.Cluster{Account: t.Account, Region: t.Region, Name: t.Cluster}).ARN()),
-		TaskDefinitionArn:     aws.String(task.DefinitionARN(t.Scope(), t.Family, t.Revision)),
-		AvailabilityZone:      aws.String(t.Region + v.zone),
-		Group:                 aws.String(t.Group()),
-		LaunchType:            launch,
-		LastStatus:            aws.String(max(o.State, task.Provisioning).String()),
-		DesiredStatus:         aws.String(desiredStatus(t)),
-		HealthStatus:          healthView(o.Health),
-		Cpu:                   def.Cpu,
-		Memory:                def.Memory,
-		Version:               t.Version,
-		CreatedAt:             &t.Created,
-		StartedAt:             o.StartedAt,
-		StoppingAt:            t.StoppingAt,
-		ExecutionStoppedAt:    o.EndedAt,
-		StoppedAt:             o.StoppedAt,
-		StopCode:              types.TaskStopCode(t.StopCode),
-		Attributes:            []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(architecture())}},
-		Attachments:           []types.Attachment{},
+		TaskArn:            aws.String(t.ARN()),
+		ClusterArn:         aws.String((&task.Cluster{Account: t.Account, Region: t.Region, Name: t.Cluster}).ARN()),
+		TaskDefinitionArn:  aws.String(task.DefinitionARN(t.Scope(), t.Family, t.Revision)),
+		AvailabilityZone:   aws.String(t.Region + v.zone),
+		Group:              aws.String(t.Group()),
+		LaunchType:         launch,
+		LastStatus:         aws.String(max(o.State, task.Provisioning).String()),
+		DesiredStatus:      aws.String(desiredStatus(t)),
+		HealthStatus:       healthView(o.Health),
+		Cpu:                def.Cpu,
+		Memory:             def.Memory,
+		Version:            t.Version,
+		CreatedAt:          &t.Created,
+		StartedAt:          o.StartedAt,
+		StoppingAt:         t.StoppingAt,
+		ExecutionStoppedAt: o.EndedAt,
+		StoppedAt:          o.StoppedAt,
+		StopCode:           types.TaskStopCode(t.StopCode),
+		Attributes:         []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(architecture())}},
+		Attachments:        []types.Attachment{},
+		//lint:ignore SA1019 AWS still sends it, and clients read it
 		InferenceAccelerators: []types.InferenceAccelerator{},
 		Tags:                  []types.Tag{},
 		Overrides: &types.TaskOverride{
-			ContainerOverrides:            []types.ContainerOverride{},
+			ContainerOverrides: []types.ContainerOverride{},
+			//lint:ignore SA1019 AWS still sends it, and clients read it
 			InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{},
 		},
 	}
-	view.StartedBy, view.StoppedReason = given(t.Deployment), given(t.StoppedReason)
+	view.StartedBy, view.StoppedReason = given(startedBy(t)), given(t.StoppedReason)
+	if tags {
+		view.Tags = tagsView(t.Tags)
+	}
 	if t.Node != "" {
 		view.Connectivity = types.ConnectivityConnected
 		if launch != types.LaunchTypeFargate {

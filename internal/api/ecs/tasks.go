@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"context"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -37,7 +38,7 @@ func (a *api) stopTask(ctx context.Context, in *sdk.StopTaskInput) (*sdk.StopTas
 	if err != nil {
 		return nil, err
 	}
-	view, err := a.taskViews(a.db.Snapshot()).view(t)
+	view, err := a.taskViews(a.db.Snapshot()).view(t, true)
 	return &sdk.StopTaskOutput{Task: view}, err
 }
 
@@ -53,7 +54,7 @@ func (a *api) describeTasks(ctx context.Context, in *sdk.DescribeTasksInput) (*s
 		return nil, invalid("At most 100 tasks can be described at once")
 	}
 	out := &sdk.DescribeTasksOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
-	views := a.taskViews(r)
+	views, tags := a.taskViews(r), slices.Contains(in.Include, types.TaskFieldTags)
 	for _, s := range in.Tasks {
 		id, err := identifyIn(sc, cluster, "task", s)
 		if err != nil {
@@ -68,7 +69,7 @@ func (a *api) describeTasks(ctx context.Context, in *sdk.DescribeTasksInput) (*s
 		if err != nil {
 			return nil, err
 		}
-		view, err := views.view(t)
+		view, err := views.view(t, tags)
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +135,7 @@ func taskFilter(r store.Reader, sc task.Scope, cluster string, in *sdk.ListTasks
 		case desiredStatus(t) != desired,
 			service != "" && t.Service != service,
 			in.Family != nil && t.Family != *in.Family,
-			in.StartedBy != nil && t.Deployment != *in.StartedBy,
+			in.StartedBy != nil && startedBy(t) != *in.StartedBy,
 			in.ContainerInstance != nil && (t.Node == "" || task.ContainerInstanceID(t.Node) != instance),
 			in.LaunchType != "" && launches.of(t) != in.LaunchType,
 			in.DaemonName != nil:

@@ -100,9 +100,11 @@ func TestDescribeTask(t *testing.T) {
 				NetworkInterfaces: interfaces, NetworkBindings: []types.NetworkBinding{}, Cpu: aws.String("0"), MemoryReservation: aws.String("32")},
 		},
 		Overrides: &types.TaskOverride{
-			ContainerOverrides:            []types.ContainerOverride{{Name: aws.String("app")}, {Name: aws.String("side")}},
+			ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}, {Name: aws.String("side")}},
+			//lint:ignore SA1019 AWS still sends it
 			InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{},
 		},
+		//lint:ignore SA1019 AWS still sends it
 		InferenceAccelerators: []types.InferenceAccelerator{}, Tags: []types.Tag{},
 	}
 	if d := diff(want, got); d != "" {

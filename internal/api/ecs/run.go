@@ -1,0 +1,261 @@
+package ecs
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// started is what became of a request to run tasks.
+type started struct {
+	tasks    []*task.Task
+	failures []types.Failure
+}
+
+// runTask starts tasks that belong to no service. They run on whatever node placement finds.
+func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOutput, error) {
+	sc, count, token := scope(ctx), 1, aws.ToString(in.ClientToken)
+	if in.Count != nil {
+		count = int(*in.Count)
+	}
+	if count < 1 || count > 10 {
+		return nil, invalid("count must be between 1 and 10")
+	}
+	if len(token) > 64 {
+		return nil, invalid("idempotency token longer than 64.")
+	}
+	s, err := readStandalone(sc, in)
+	if err != nil {
+		return nil, err
+	}
+	request := *in
+	request.Cluster = &s.cluster
+	s.row.Request = digest(wire.Append(nil, &request))
+	result, err := update(ctx, a, func(tx *store.Tx) (started, error) {
+		if old, err := repeated(tx, s, token); len(old.tasks) > 0 || err != nil {
+			return old, err
+		}
+		row, err := a.prepare(tx, s)
+		if err != nil {
+			return started{}, err
+		}
+		if !slices.ContainsFunc(task.Nodes(tx), func(n *task.Node) bool { return n.Runtime != "none" }) {
+			return nowhere(s)
+		}
+		var result started
+		for n := range count {
+			row.ID = task.NewID()
+			if token != "" {
+				row.ID = task.TokenID(sc, s.cluster, token, n)
+			}
+			result.tasks = append(result.tasks, task.CreateTask(tx, row))
+		}
+		return result, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	views, err := a.startedViews(result.tasks)
+	return &sdk.RunTaskOutput{Tasks: views, Failures: orEmpty(result.failures)}, err
+}
+
+// nowhere is the answer when there is no node: an error for a cluster without instances, a failure where
+// AWS has the capacity.
+func nowhere(s *standalone) (started, error) {
+	if s.settings.LaunchType != types.LaunchTypeFargate {
+		return started{}, invalid("No Container Instances were found in your cluster.")
+	}
+	reason := "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+	return started{failures: []types.Failure{{Reason: &reason}}}, nil
+}
+
+// repeated finds the tasks that a request with this token has started already. Their ids follow from the
+// token, so that two requests at once read and write the same rows and never both win.
+func repeated(tx *store.Tx, s *standalone, token string) (started, error) {
+	var old started
+	if token == "" {
+		return old, nil
+	}
+	var ids []string
+	same := true
+	for n := range 10 { // the most that the first request can have asked for
+		t, err := task.GetTask(tx, s.row.Scope(), s.cluster, task.TokenID(s.row.Scope(), s.cluster, token, n))
+		if err != nil {
+			continue
+		}
+		old.tasks, ids = append(old.tasks, t), append(ids, t.ARN())
+		same = same && t.Request == s.row.Request
+	}
+	if !same {
+		return started{}, &types.ConflictException{
+			Message: aws.String("The clientToken was used for another request."), ResourceIds: ids,
+		}
+	}
+	return old, nil
+}
+
+// startTask starts one standalone task on each of the named container instances.
+func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.StartTaskOutput, error) {
+	sc := scope(ctx)
+	switch {
+	case len(in.ContainerInstances) == 0:
+		return nil, clientError("Container Instances cannot be empty.")
+	case len(in.ContainerInstances) > 10:
+		return nil, invalid("At most 10 container instances can be named at once")
+	}
+	s, err := readStandalone(sc, &sdk.RunTaskInput{
+		Cluster: in.Cluster, TaskDefinition: in.TaskDefinition, Group: in.Group, StartedBy: in.StartedBy, Tags: in.Tags,
+		NetworkConfiguration: in.NetworkConfiguration, Overrides: in.Overrides, PropagateTags: in.PropagateTags,
+		VolumeConfigurations: in.VolumeConfigurations,
+	})
+	if err != nil {
+		return nil, err
+	}
+	result, err := update(ctx, a, func(tx *store.Tx) (started, error) {
+		row, err := a.prepare(tx, s)
+		if err != nil {
+			return started{}, err
+		}
+		nodes := map[string]string{} // container instance id to name
+		for _, n := range task.Nodes(tx) {
+			nodes[task.ContainerInstanceID(n.Name)] = n.Name
+		}
+		var result started
+		for _, instance := range in.ContainerInstances {
+			id, err := identify(sc, "container-instance", instance)
+			if err != nil {
+				return started{}, err
+			}
+			node, ok := nodes[lastSegment(id.name)]
+			if !ok {
+				cluster := task.Cluster{Account: sc.Account, Region: sc.Region, Name: s.cluster}
+				arn := strings.Replace(cluster.ARN(), ":cluster/", ":container-instance/", 1) + "/" + instance
+				result.failures = append(result.failures, missing(id, arn))
+				continue
+			}
+			row.ID, row.Node = task.NewID(), node
+			result.tasks = append(result.tasks, task.CreateTask(tx, row))
+		}
+		return result, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	views, err := a.startedViews(result.tasks)
+	return &sdk.StartTaskOutput{Tasks: views, Failures: orEmpty(result.failures)}, err
+}
+
+func (a *api) startedViews(tasks []*task.Task) ([]types.Task, error) {
+	views, out := a.taskViews(a.db.Snapshot()), []types.Task{}
+	for _, t := range tasks {
+		view, err := views.view(t, true)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *view)
+	}
+	return out, nil
+}
+
+// standalone is a task that belongs to no service, as far as the request says.
+type standalone struct {
+	settings   settings // what the rules of services apply to as well
+	cluster    string
+	row        task.Task
+	definition string
+	inherit    bool // the definition's tags too
+}
+
+// startedByPattern is what the startedBy of a standalone task consists of.
+var startedByPattern = regexp.MustCompile(`^[A-Za-z0-9_/-]{0,128}$`)
+
+// readStandalone applies the rules of RunTask that need no more than the request.
+func readStandalone(sc task.Scope, in *sdk.RunTaskInput) (*standalone, error) {
+	cluster, err := clusterName(sc, in.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := tagsOf(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	group := aws.ToString(in.Group)
+	switch {
+	case len(group) > 255 || strings.HasPrefix(group, "service:"):
+		return nil, invalid("Invalid namespace for group.")
+	case !startedByPattern.MatchString(aws.ToString(in.StartedBy)):
+		return nil, invalid("startedBy may have up to 128 letters, digits, hyphens, underscores and slashes")
+	case in.PropagateTags != "" && in.PropagateTags != types.PropagateTagsTaskDefinition:
+		return nil, invalid("Invalid value for propagateTags")
+	case len(in.CapacityProviderStrategy) > 0:
+		return nil, unsupported("Capacity providers are not supported by this server; name a launch type instead.")
+	case in.LaunchType == types.LaunchTypeManagedInstances:
+		return nil, unsupported("Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.")
+	case len(in.VolumeConfigurations) > 0:
+		return nil, unsupported("Volumes configured at launch are not supported by this server.")
+	case overrides(in.Overrides):
+		return nil, unsupported("Overrides are not supported by this server yet; register a task definition with what they change.")
+	}
+	s := &standalone{
+		settings: settings{
+			LaunchType: in.LaunchType, PlatformVersion: in.PlatformVersion, NetworkConfiguration: in.NetworkConfiguration,
+			PlacementConstraints: in.PlacementConstraints, PlacementStrategy: in.PlacementStrategy,
+		},
+		cluster:    cluster,
+		definition: aws.ToString(in.TaskDefinition),
+		inherit:    in.PropagateTags == types.PropagateTagsTaskDefinition,
+	}
+	fillDefaults(&s.settings)
+	s.row = task.Task{
+		Account: sc.Account, Region: sc.Region, Cluster: cluster, LaunchType: string(s.settings.LaunchType),
+		Network: network(&s.settings), StartedBy: aws.ToString(in.StartedBy), GroupName: group, Tags: tags,
+		Observed: task.Observed{State: task.Provisioning, Health: task.HealthUnknown},
+	}
+	return s, first(
+		oneOf("launch type", s.settings.LaunchType, s.settings.LaunchType.Values()),
+		checkPlatform(&s.settings),
+		checkPlacement(&s.settings),
+		checkNetwork(s.settings.NetworkConfiguration),
+	)
+}
+
+// overrides reports whether anything is overridden; clients send the containers' names alone as well.
+func overrides(o *types.TaskOverride) bool {
+	if o == nil {
+		return false
+	}
+	return o.Cpu != nil || o.Memory != nil || o.ExecutionRoleArn != nil || o.TaskRoleArn != nil || o.EphemeralStorage != nil ||
+		slices.ContainsFunc(o.ContainerOverrides, func(c types.ContainerOverride) bool {
+			return c.Command != nil || c.Cpu != nil || c.Memory != nil || c.MemoryReservation != nil ||
+				len(c.Environment)+len(c.EnvironmentFiles)+len(c.ResourceRequirements) > 0
+		})
+}
+
+// prepare finds what a standalone task needs, and returns its row but for the id.
+func (a *api) prepare(tx *store.Tx, s *standalone) (task.Task, error) {
+	row := s.row
+	row.Created = a.now()
+	if _, err := task.UseCluster(tx, row.Scope(), s.cluster, row.Created); err != nil {
+		return row, err
+	}
+	def, err := runnable(tx, row.Scope(), s.definition)
+	if err != nil {
+		return row, err
+	}
+	if _, err := checkAgainst(tx, def, &s.settings); err != nil {
+		return row, err
+	}
+	row.Family, row.Revision, row.Checked = def.Family, def.Revision, def.Checked()
+	if s.inherit {
+		row.Tags, err = task.Retag(def.Tags, row.Tags, nil)
+	}
+	return row, err
+}
