@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
+	"github.com/bakingclouds/rollcall/internal/control/place"
+	"github.com/bakingclouds/rollcall/internal/control/publish"
+	"github.com/bakingclouds/rollcall/internal/control/register"
+	"github.com/bakingclouds/rollcall/internal/control/rollout"
+	"github.com/bakingclouds/rollcall/internal/directory"
+	"github.com/bakingclouds/rollcall/internal/dns/answer"
+	"github.com/bakingclouds/rollcall/internal/dns/server"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/etcd"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// What the node is made with. The pair is no secret: the server listens on loopback while it is measured.
+const (
+	keyPrefix     = "/rollcall/"
+	region        = "us-east-1"
+	account       = "000000000000"
+	namespaceName = "bench.internal"
+)
+
+var pair = awsapi.Pair{AccessKeyID: "AKIABENCH", Secret: "bench", Role: awsapi.Administrator}
+
+// The services of the node. Those to discover have as many instances as their names say.
+const (
+	targetService  = "target"  // of registrations
+	visibleService = "visible" // of registrations that are asked for by name: it has SRV records
+)
+
+func discoverService(n int) string { return fmt.Sprintf("discover-%d", n) }
+
+var discovered = []int{10, 100}
+
+// nodeAt is where a node listens, and what is on it.
+type nodeAt struct {
+	API, DNS     string
+	BareRegister string // a handler that makes a registration's transaction and nothing else
+	BareDiscover string // a handler that answers what it was told to
+	Control      string
+	ServiceIDs   map[string]string // by name
+}
+
+// runNode is a server as package app builds it, but with its etcd client within reach, so that a bare handler
+// can write to the same etcd in the same process. No task runs, so the loops follow and have nothing to do.
+func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
+	log := slog.New(slog.DiscardHandler)
+	engine, err := etcd.Start(ctx, etcd.Config{Dir: args.Dir, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	db, err := store.Open(ctx, engine.Client, keyPrefix, log, append(registry.Schema(), task.Schema()...)...)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	dir := directory.New()
+	publish.Follow(db, dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
+	rollout.New(db, log)
+	place.New(db, log)
+	register.New(db, log, "a", time.Minute)
+
+	at := nodeAt{ServiceIDs: map[string]string{}}
+	if err := populate(ctx, db, at.ServiceIDs); err != nil {
+		return err
+	}
+	keys, err := awsapi.NewKeys(pair)
+	if err != nil {
+		return err
+	}
+	aws := http.NewServeMux() // as in package app
+	aws.Handle("/", awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys, Logger: log}, cloudmap.New(db, dir, time.Now)))
+	bare, err := bareRegister(ctx, engine, at.ServiceIDs)
+	if err != nil {
+		return err
+	}
+	var canned atomic.Pointer[[]byte]
+	for addr, handler := range map[*string]http.Handler{
+		&at.API: aws, &at.BareRegister: bare, &at.BareDiscover: bareDiscover(&canned),
+	} {
+		var closeHTTP func()
+		if *addr, closeHTTP, err = serveHTTP(handler); err != nil {
+			return err
+		}
+		defer closeHTTP()
+	}
+	names := server.New(server.Config{Authority: &answer.Authority{Directory: dir}, Log: log})
+	defer names.Shutdown()
+	dns, err := names.Listen("127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	at.DNS = dns.String()
+	control, closeControl, err := control{canned: func(b []byte) { canned.Store(&b) }}.serve()
+	if err != nil {
+		return err
+	}
+	defer closeControl()
+	at.Control = control
+	ready(at)
+	<-ctx.Done()
+	return nil
+}
+
+// populate makes the namespace and the services, by their names, and fills those that are to be discovered.
+func populate(ctx context.Context, db *store.Store, ids map[string]string) error {
+	sc := registry.Scope{Account: account, Region: region}
+	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
+		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, time.Now())
+		if err != nil {
+			return struct{}{}, err
+		}
+		create := func(name string, records ...registry.Record) error {
+			svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: name,
+				HasDNS: true, Records: records, CustomHealth: true}, time.Now())
+			if err == nil {
+				ids[name] = svc.ID
+			}
+			return err
+		}
+		if err := create(targetService, registry.Record{Type: registry.A, TTL: 60}); err != nil {
+			return struct{}{}, err
+		}
+		if err := create(visibleService, registry.Record{Type: registry.SRV, TTL: 60}); err != nil {
+			return struct{}{}, err
+		}
+		for _, n := range discovered {
+			if err := create(discoverService(n), registry.Record{Type: registry.A, TTL: 60}); err != nil {
+				return struct{}{}, err
+			}
+			for i := range n {
+				if _, err := registry.RegisterInstance(tx, sc, instanceSpec(ids[discoverService(n)], i), time.Now()); err != nil {
+					return struct{}{}, err
+				}
+			}
+		}
+		_, err = registry.RegisterInstance(tx, sc, instanceSpec(ids[targetService], 0), time.Now())
+		return struct{}{}, err
+	})
+	if err != nil {
+		return fmt.Errorf("fill the node: %w", err)
+	}
+	return nil
+}
+
+// instanceSpec is instance i of a service, with the attributes that a task of an ECS service has.
+func instanceSpec(service string, i int) registry.InstanceSpec {
+	return registry.InstanceSpec{ServiceID: service, ID: instanceID(i), Attributes: attributes(i)}
+}
+
+// instanceID is as long as a task's id, and all of them are equally long.
+func instanceID(i int) string { return fmt.Sprintf("%032x", i) }
+
+func attributes(i int) map[string]string {
+	return map[string]string{
+		"AVAILABILITY_ZONE":          region + "a",
+		"AWS_INIT_HEALTH_STATUS":     "HEALTHY",
+		"AWS_INSTANCE_IPV4":          address(i).String(),
+		"AWS_INSTANCE_PORT":          "8080",
+		"ECS_CLUSTER_NAME":           "default",
+		"ECS_SERVICE_NAME":           "backend",
+		"ECS_TASK_DEFINITION_FAMILY": "backend",
+		"REGION":                     region,
+	}
+}
+
+func address(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+}
+
+// bareRegister makes the two-row transaction of a registration, an instance and its operation, compared with the
+// service's row, and nothing else. The rows are a real registration's; their keys are others, of the same length.
+func bareRegister(ctx context.Context, engine *etcd.Server, ids map[string]string) (http.Handler, error) {
+	client, err := engine.Client()
+	if err != nil {
+		return nil, err
+	}
+	last := func(prefix string) (key string, value string, rev int64, err error) {
+		got, err := client.Get(ctx, keyPrefix+prefix, clientv3.WithPrefix(), clientv3.WithLimit(1),
+			clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortDescend))
+		if err != nil {
+			return "", "", 0, err
+		}
+		if len(got.Kvs) == 0 {
+			return "", "", 0, fmt.Errorf("no row below %s in etcd", prefix)
+		}
+		return string(got.Kvs[0].Key), string(got.Kvs[0].Value), got.Kvs[0].ModRevision, nil
+	}
+	instanceKey, instance, _, err := last("registry/instance/" + region + "/" + ids[targetService] + "/")
+	if err != nil {
+		return nil, err
+	}
+	operationKey, operation, _, err := last("registry/operation/")
+	if err != nil {
+		return nil, err
+	}
+	serviceKey, _, serviceRev, err := last("registry/service/" + region + "/" + ids[targetService])
+	if err != nil {
+		return nil, err
+	}
+	var count atomic.Int64
+	answer := []byte(`{"OperationId":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-mfkg9xq0"}`)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := fmt.Sprintf("%012d", count.Add(1))
+		key := func(like string) string { return "/bare" + like[5:len(like)-len(n)] + n }
+		resp, err := client.Txn(r.Context()).
+			If(clientv3.Compare(clientv3.ModRevision(serviceKey), "=", serviceRev)).
+			Then(clientv3.OpPut(key(instanceKey), instance), clientv3.OpPut(key(operationKey), operation)).
+			Commit()
+		if err != nil || !resp.Succeeded {
+			http.Error(w, fmt.Sprint("the bare transaction failed: ", err), http.StatusInternalServerError)
+			return
+		}
+		writeBare(w, answer)
+	}), nil
+}
+
+// bareDiscover writes what it was told to.
+func bareDiscover(canned *atomic.Pointer[[]byte]) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeBare(w, *canned.Load()) })
+}
+
+// writeBare answers as the API does, with a type, so that net/http need not guess one, and a request id.
+func writeBare(w http.ResponseWriter, body []byte) {
+	w.Header()["Content-Type"] = []string{"application/x-amz-json-1.1"}
+	w.Header()["X-Amzn-Requestid"] = []string{"00000000-0000-0000-0000-000000000000"}
+	w.Write(body)
+}

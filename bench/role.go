@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// asRole is the first argument of this program when it plays a role.
+const asRole = "-role"
+
+// patience is how long a role may take to get ready or to end.
+const patience = 10 * time.Minute
+
+// role is a part of a measurement that runs in a process of its own. It calls ready once, with what the
+// measurement has to know, and goes on until ctx ends.
+type role func(ctx context.Context, args roleArgs, ready func(any)) error
+
+// roleArgs are the arguments of every role.
+type roleArgs struct {
+	Dir             string // data folder
+	Instances, Each int    // how many, and how many of them are of one service
+	Profile         string // folder for profiles of its process; empty: none
+}
+
+var roles = map[string]role{
+	"node":    runNode,
+	"names":   runNames,
+	"fill":    runFill,
+	"restart": runRestart,
+}
+
+// roleMain plays the role that args name, if they do. It ends when stdin does, so that no role outlives
+// whoever started it.
+func roleMain(args []string) (status int, ok bool) {
+	if len(args) < 2 || args[0] != asRole {
+		return 0, false
+	}
+	var ra roleArgs
+	flags := flag.NewFlagSet(args[1], flag.ExitOnError)
+	flags.StringVar(&ra.Dir, "dir", "", "")
+	flags.IntVar(&ra.Instances, "instances", 0, "")
+	flags.IntVar(&ra.Each, "each", 0, "")
+	flags.StringVar(&ra.Profile, "profile", "", "")
+	flags.Parse(args[2:])
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	ready := func(v any) { json.NewEncoder(os.Stdout).Encode(v) }
+	play := roles[args[1]]
+	if ra.Profile != "" {
+		play = profiled(filepath.Join(ra.Profile, args[1]), play)
+	}
+	if err := play(ctx, ra, ready); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: role %s: %v\n", args[1], err)
+		return 1, true
+	}
+	return 0, true
+}
+
+// profiled plays a role and writes what it spent its CPU time on to PATH.cpu.pprof, and, when it is told to end, what
+// its memory holds to PATH.heap.pprof. Of several processes of a role the last one's stay.
+func profiled(path string, play role) role {
+	return func(ctx context.Context, args roleArgs, ready func(any)) error {
+		cpu, err := os.Create(path + ".cpu.pprof")
+		if err != nil {
+			return err
+		}
+		defer cpu.Close()
+		if err := pprof.StartCPUProfile(cpu); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+		playing, end := context.WithCancel(context.Background())
+		defer end()
+		var heapErr error
+		stop := context.AfterFunc(ctx, func() {
+			defer end()
+			heapErr = writeHeap(path + ".heap.pprof")
+		})
+		defer stop()
+		err = play(playing, args, ready)
+		return errors.Join(err, heapErr)
+	}
+}
+
+func writeHeap(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	runtime.GC()
+	return pprof.WriteHeapProfile(f)
+}
+
+// process is a role under way.
+type process struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	ended chan error
+}
+
+// start starts a role and waits until it is ready; what it says then is decoded into at.
+func start(ctx context.Context, name string, args roleArgs, at any) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, asRole, name, "-dir", args.Dir,
+		"-instances", strconv.Itoa(args.Instances), "-each", strconv.Itoa(args.Each), "-profile", args.Profile)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, stdin: stdin, ended: make(chan error, 1)}
+	said := make(chan error, 1)
+	go func() {
+		said <- json.NewDecoder(stdout).Decode(at)
+		io.Copy(io.Discard, stdout)
+		p.ended <- cmd.Wait()
+	}()
+	select {
+	case err = <-said:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-time.After(patience):
+		err = errors.New("not ready in time")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the role %s: %w", name, err), p.stop())
+	}
+	return p, nil
+}
+
+// stop ends the role and waits for its end.
+func (p *process) stop() error {
+	p.stdin.Close()
+	select {
+	case err := <-p.ended:
+		return err
+	case <-time.After(patience):
+		p.cmd.Process.Kill()
+		return fmt.Errorf("process %d did not end in time", p.cmd.Process.Pid)
+	}
+}
+
+// control is how a measurement asks a role's process about itself, over HTTP.
+type control struct {
+	canned func([]byte) // takes what the bare handler shall answer; nil: there is none
+}
+
+func (c control) serve() (addr string, close func(), err error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /cpu", func(w http.ResponseWriter, _ *http.Request) {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		json.NewEncoder(w).Encode(time.Duration(u.Utime.Nano() + u.Stime.Nano()))
+	})
+	mux.HandleFunc("PUT /canned", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		c.canned(body)
+	})
+	return serveHTTP(mux)
+}
+
+// serveHTTP serves a handler on a free port of loopback.
+func serveHTTP(h http.Handler) (addr string, close func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	srv := &http.Server{Handler: h}
+	go srv.Serve(l)
+	return l.Addr().String(), func() { srv.Close() }, nil
+}
+
+// cpuOf is the CPU time that the process behind a control address has used, user and system.
+func cpuOf(ctx context.Context, addr string) (time.Duration, error) {
+	var spent time.Duration
+	err := ask(ctx, http.MethodGet, "http://"+addr+"/cpu", nil, &spent)
+	return spent, err
+}
+
+// can sets what the bare handler answers.
+func can(ctx context.Context, addr string, body []byte) error {
+	return ask(ctx, http.MethodPut, "http://"+addr+"/canned", body, nil)
+}
+
+func ask(ctx context.Context, method, url string, body []byte, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s", method, url, resp.Status)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}

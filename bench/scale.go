@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bakingclouds/rollcall/internal/app"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/etcd"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// measureScale fills a data folder, starts a server on it and takes the time until DNS answers, and then its
+// memory. The files are in the page cache, as they are after a restart of the process, not of the machine.
+func measureScale(ctx context.Context, b *bench) ([]row, error) {
+	dir, err := os.MkdirTemp("", "rollcall-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	args := roleArgs{Dir: dir, Instances: b.scale, Each: min(b.each, b.scale), Profile: b.profile}
+	b.say("  writing %s instances", grouped(int64(b.scale)))
+	var done string
+	p, err := start(ctx, "fill", args, &done)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.stop(); err != nil {
+		return nil, err
+	}
+	// The first start gives back the space of what was written to be deleted; the second is as any other.
+	b.say("  restarting")
+	if _, err := b.restart(ctx, args); err != nil {
+		return nil, err
+	}
+	got, err := b.restart(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	n := grouped(int64(b.scale))
+	rows := []row{{
+		what: "Cold start until DNS answers, " + n + " instances", ours: number(got.took.Seconds()) + " s", figure: got.took.Seconds(),
+		target: target{atMost, 15, " s"}, bound: "etcd reading its log and index, then rows from JSON",
+	}}
+	if got.memory == nil {
+		b.say("  this system does not tell the memory of a process by kind (/proc/PID/smaps_rollup)")
+		return rows, nil
+	}
+	for _, m := range []struct {
+		kind, key string
+		limit     float64
+	}{{"anonymous", "Anonymous", 1.5}, {"resident", "Rss", 2.5}} {
+		kib := got.memory[m.key]
+		rows = append(rows, row{
+			what: fmt.Sprintf("  memory, %s, each of %s instances", m.kind, n), ours: number(kib/1024) + " MiB",
+			figure: kib / float64(b.scale), target: target{atMost, m.limit, " KiB"}, bound: "etcd's index and pages, rows, directory",
+		})
+	}
+	return rows, nil
+}
+
+// restarted is what a restart took and uses.
+type restarted struct {
+	took   time.Duration
+	memory map[string]float64 // KiB, by the names of proc_pid_smaps(5); nil where the system does not tell
+}
+
+func (b *bench) restart(ctx context.Context, args roleArgs) (got restarted, err error) {
+	begun := time.Now()
+	var dns string
+	p, err := start(ctx, "restart", args, &dns)
+	if err != nil {
+		return restarted{}, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	last := serviceLabel(args.Instances/args.Each-1) + "." + namespaceName
+	found, err := addresses(dns, last)
+	if err != nil {
+		return restarted{}, err
+	}
+	if len(found) != min(args.Each, 8) {
+		return restarted{}, fmt.Errorf("%s has %d addresses after the restart, want %d", last, len(found), min(args.Each, 8))
+	}
+	got.took = time.Since(begun)
+	got.memory, err = memoryOf(p.cmd.Process.Pid)
+	return got, err
+}
+
+// memoryOf reads a process's memory, nil where there is no such file.
+func memoryOf(pid int) (map[string]float64, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	kib := map[string]float64{}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.HasSuffix(value, " kB") {
+			if n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(value, " kB")), 64); err == nil {
+				kib[name] = n
+			}
+		}
+	}
+	return kib, lines.Err()
+}
+
+// runRestart is the server as it is.
+func runRestart(ctx context.Context, args roleArgs, ready func(any)) error {
+	os.Setenv("XDG_RUNTIME_DIR", args.Dir) // where it leaves its pointer: not the user's
+	cfg := app.Default()
+	cfg.DataDir, cfg.API, cfg.DNS, cfg.Runtime = args.Dir, "127.0.0.1:0", []string{"127.0.0.1:0"}, app.RuntimeNone
+	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	a, err := app.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer a.Stop()
+	ready(a.Info().DNS[0])
+	<-ctx.Done()
+	return nil
+}
+
+const (
+	// perTx is how many instances one transaction registers: what fits into etcd's largest request, 1.5 MiB.
+	perTx = 500
+	// fillers is how many transactions are under way at once.
+	fillers = 4
+)
+
+// runFill writes instances, and leaves what a server leaves that has run for long: a history that is
+// compacted, and the operations of the last day, here of one instance in ten, which at a million instances is
+// the most that is kept.
+func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	engine, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(args.Dir, "etcd"), Logger: log})
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	db, err := store.Open(ctx, engine.Client, keyPrefix, log, append(registry.Schema(), task.Schema()...)...)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	services, err := createServices(ctx, db, args.Instances/args.Each)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	longAgo := now.Add(-2 * registry.OperationRetention)
+	var g errgroup.Group
+	g.SetLimit(fillers)
+	for from := 0; from < args.Instances; from += perTx {
+		g.Go(func() error {
+			return registerMany(ctx, db, services, args.Each, from, min(from+perTx, args.Instances), func(i int) time.Time {
+				if i%10 == 0 {
+					return now
+				}
+				return longAgo
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for more := true; more; {
+		more, err = store.Update(ctx, db, func(tx *store.Tx) (bool, error) {
+			return registry.ReapOperations(tx, region, now, perTx), nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	client, err := engine.Client()
+	if err != nil {
+		return err
+	}
+	if _, err := client.Compact(ctx, db.Applied(), clientv3.WithCompactPhysical()); err != nil {
+		return err
+	}
+	ready("filled")
+	<-ctx.Done()
+	return nil
+}
+
+func createServices(ctx context.Context, db *store.Store, n int) (ids []string, err error) {
+	sc := registry.Scope{Account: account, Region: region}
+	op, err := store.Update(ctx, db, func(tx *store.Tx) (*registry.Operation, error) {
+		return registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, time.Now())
+	})
+	if err != nil {
+		return nil, err
+	}
+	for len(ids) < n {
+		more, err := store.Update(ctx, db, func(tx *store.Tx) (more []string, err error) {
+			for k := len(ids); k < min(len(ids)+perTx, n); k++ {
+				svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: serviceLabel(k),
+					HasDNS: true, Records: []registry.Record{{Type: registry.A, TTL: 60}}, CustomHealth: true}, time.Now())
+				if err != nil {
+					return nil, err
+				}
+				more = append(more, svc.ID)
+			}
+			return more, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, more...)
+	}
+	return ids, nil
+}
+
+// registerMany registers instances from to end in one transaction; when says at which time.
+func registerMany(ctx context.Context, db *store.Store, services []string, each, from, end int, when func(int) time.Time) error {
+	sc := registry.Scope{Account: account, Region: region}
+	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
+		for i := from; i < end; i++ {
+			service := services[min(i/each, len(services)-1)]
+			if _, err := registry.RegisterInstance(tx, sc, instanceSpec(service, i), when(i)); err != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
+	})
+	return err
+}
