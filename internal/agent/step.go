@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -47,6 +45,8 @@ func Next(t *task.Task, def *task.Definition, box *Sandbox, now time.Time) Step 
 		s.stop(t, def, box, now)
 	case box == nil && t.Observed.State >= task.Activating:
 		s.fail(task.EssentialContainerExited, "The task's containers are gone: something else removed them, or the host was restarted")
+	case box == nil && def.Unmet != "":
+		s.fail(task.TaskFailedToStart, def.Unmet)
 	case box == nil:
 		s.Observed.State = task.Pending
 		s.Do = Create
@@ -220,7 +220,7 @@ func observe(t *task.Task, def *task.Definition, box *Sandbox) task.Observed {
 		o.Address = box.Address
 	}
 	for i, d := range def.Containers {
-		seen := task.Container{ID: containerID(t.ID, d.Name), Name: d.Name, Status: "PENDING", Health: task.HealthUnknown}
+		seen := task.Container{ID: task.ContainerID(t.ID, d.Name), Name: d.Name, Status: "PENDING", Health: task.HealthUnknown}
 		if box == nil && i < len(t.Observed.Containers) {
 			seen = t.Observed.Containers[i] // the last that was known
 			if t.Observed.State >= task.Activating {
@@ -252,11 +252,6 @@ func fill(seen *task.Container, c ContainerStatus) {
 			HostIP: p.HostIP.String(), ContainerPort: int(p.Container), HostPort: int(p.Host), Protocol: p.Protocol,
 		})
 	}
-}
-
-// containerID is the same each time it is asked for, so that a crash does not rename a container.
-func containerID(taskID, name string) string {
-	return uuid.NewSHA1(uuid.Nil, []byte(taskID+"/"+name)).String()
 }
 
 // taskHealth is the verdict over the essential containers that have a health check.
