@@ -41,7 +41,7 @@ func (s *Store) lead(ctx context.Context, node string, work func(context.Context
 	if err != nil {
 		return fmt.Errorf("get a lease: %w", err)
 	}
-	defer session.Close() // revokes the lease
+	defer giveBack(session) // also when ctx has ended
 	if err := concurrency.NewElection(session, election).Campaign(ctx, node); err != nil {
 		return fmt.Errorf("campaign: %w", err)
 	}
@@ -56,6 +56,15 @@ func (s *Store) lead(ctx context.Context, node string, work func(context.Context
 	}()
 	work(leading)
 	return nil
+}
+
+// giveBack revokes the lease, so that the next leader need not wait for its end. It is patient as a write is, not for
+// the whole TTL as [concurrency.Session.Close], since a node shall stop soon without etcd too.
+func giveBack(session *concurrency.Session) {
+	session.Orphan()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	_, _ = session.Client().Revoke(ctx, session.Lease()) // failing that, the lease runs out
 }
 
 // revoke ends the leases under which a node stands in an election.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -16,6 +17,10 @@ const listPage = 10_000
 // retryPause is how long the mirror waits before it asks a lost etcd again.
 const retryPause = 100 * time.Millisecond
 
+// checkEvery is how often it is compared whether the mirror is where etcd is. The watch alone does not tell, since
+// etcd's client waits without end, and without a word, for a server that is gone.
+const checkEvery = time.Second
+
 // mirror keeps the rows equal to etcd's until ctx ends: list, apply the difference, watch; again from the
 // start whenever the watch ends, be it by compaction, a lost connection or an exchanged client.
 func (s *Store) mirror(ctx context.Context) {
@@ -25,10 +30,7 @@ func (s *Store) mirror(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if s.connected.Swap(false) {
-			s.since.Store(time.Now().UnixNano())
-			s.log.Warn("lost etcd; answering from the last known state", "err", err)
-		}
+		s.lost(err)
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
@@ -43,15 +45,19 @@ func (s *Store) follow(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
+	var checks sync.WaitGroup
+	defer func() {
+		cancel()
+		checks.Wait()
+	}()
+	began := time.Now()
 	rev, err := s.list(ctx, client)
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	if !s.connected.Swap(true) {
-		s.since.Store(time.Now().UnixNano())
-	}
+	s.fresh(began)
 	s.markReady()
+	checks.Go(func() { s.keepChecking(ctx, client) })
 	for resp := range client.Watch(ctx, s.prefix, clientv3.WithPrefix(), clientv3.WithRev(rev+1)) {
 		if err := resp.Err(); err != nil {
 			return fmt.Errorf("watch from revision %d: %w", rev+1, err)
@@ -65,6 +71,51 @@ func (s *Store) follow(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("the watch ended")
+}
+
+// keepChecking compares until ctx ends.
+func (s *Store) keepChecking(ctx context.Context, client *clientv3.Client) {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		asked := time.Now()
+		if err := s.check(ctx, client); err == nil {
+			s.fresh(asked)
+		} else if ctx.Err() == nil {
+			s.lost(err)
+		}
+	}
+}
+
+// check asks etcd, and a quorum of it, for its revision, and waits until the mirror is there.
+func (s *Store) check(ctx context.Context, client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	resp, err := client.Get(ctx, s.prefix, clientv3.WithCountOnly())
+	if err != nil {
+		return err
+	}
+	return s.Wait(ctx, resp.Header.Revision)
+}
+
+// fresh notes that the mirror was not behind etcd at this time.
+func (s *Store) fresh(at time.Time) {
+	s.since.Store(at.UnixNano())
+	if !s.connected.Swap(true) {
+		s.log.Info("following etcd", "revision", s.Applied())
+	}
+}
+
+// lost notes that the mirror cannot know whether it is behind etcd.
+func (s *Store) lost(err error) {
+	if s.connected.Swap(false) {
+		s.log.Warn("lost etcd; answering from the last known state", "err", err)
+	}
 }
 
 func (s *Store) markReady() {

@@ -67,7 +67,7 @@ type Store struct {
 	waitMu    sync.Mutex
 	waiters   map[chan struct{}]int64
 	connected atomic.Bool
-	since     atomic.Int64 // unix nanoseconds of the last change of connected
+	since     atomic.Int64 // unix nanoseconds; when the mirror was last known to be where etcd was
 
 	doubts doubts
 
@@ -134,7 +134,7 @@ func (s *Store) Close() {
 	<-s.done
 }
 
-// Stale reports whether the mirror has lost etcd, and since when it has been as it is.
+// Stale reports whether the mirror has lost etcd, and when it was last known to be where etcd was.
 func (s *Store) Stale() (bool, time.Time) {
 	return !s.connected.Load(), time.Unix(0, s.since.Load())
 }
