@@ -3,6 +3,7 @@
 GO      ?= go
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 COMMIT  ?= $(or $(shell git rev-parse --short=12 HEAD 2>/dev/null),unknown)
+BIN     ?= bin
 SOAK    ?= 30
 
 cli     := github.com/bakingclouds/rollcall/internal/cli
@@ -16,10 +17,10 @@ help: ## list the targets
 
 # The version comes from the variables above, so that a source tree without git builds as well.
 build: ## build bin/rollcall, one static binary
-	@echo "building bin/rollcall $(VERSION)"
-	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(ldflags)' -o bin/rollcall ./cmd/rollcall
+	@echo "building $(BIN)/rollcall $(VERSION)"
+	@CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(ldflags)' -o '$(BIN)/rollcall' ./cmd/rollcall
 
-test: ## check everything: formatting, vet, staticcheck, the build for macOS, all tests with the race detector
+test: ## check everything: formatting, vet, staticcheck, the builds, all tests with the race detector
 	@GO=$(GO) scripts/setup-test.sh
 	@GO=$(GO) scripts/check.sh all
 
@@ -39,7 +40,7 @@ soak: ## repeat the tests in random order for SOAK minutes (30), to find what fa
 	@GO=$(GO) scripts/soak.sh $(SOAK)
 
 demo: build ## deploy the sample social network on a throw-away server and watch it
-	@bin/rollcall demo
+	@$(BIN)/rollcall demo
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf '$(BIN)'

@@ -3,9 +3,11 @@
 # PASS or FAIL, and what failed.
 #
 #   scripts/check.sh lint   formatting, vet, staticcheck
-#   scripts/check.sh all    these, the build for macOS and all tests with the race detector
+#   scripts/check.sh all    these, the builds for this system and macOS, and all tests with the race detector
+#
+# shellcheck disable=SC2317,SC2329  # step calls the functions
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 go=${GO:-go}
 failed=()
@@ -58,11 +60,12 @@ tests() {
 }
 
 step "gofmt" formatting
-step "go vet" $go vet ./...
+step "go vet" "$go" vet ./...
 step "staticcheck" staticcheck
 case "${1:-all}" in
   lint) ;;
   all)
+    step "build" make --no-print-directory build
     step "build for macOS" darwin
     step "go test" tests
     notes+=("$(grep -c '^ok' "$tmp/tests") packages passed")

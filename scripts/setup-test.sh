@@ -11,9 +11,11 @@ needs=(
   "libc6-dev           test -e /usr/include/stdlib.h"
   "bind9-dnsutils      command -v dig"
   "awscli              command -v aws"
+  "curl                command -v curl"
   "python3             test -x /usr/bin/python3"
   "python3-flask       /usr/bin/python3 -c 'import flask'"
   "python3-requests    /usr/bin/python3 -c 'import requests'"
+  "python3-boto3       /usr/bin/python3 -c 'import boto3'"
 )
 
 missing_packages() {
@@ -42,17 +44,18 @@ install_packages() {
   as_root "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null
 }
 
-missing=$(missing_packages)
+missing=$(missing_packages | xargs)
 if [ -z "$missing" ]; then exit 0; fi
 
 if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+  # shellcheck disable=SC2086  # a word a package
   install_packages $missing || echo "apt-get could not install all of it" >&2
-  missing=$(missing_packages)
+  missing=$(missing_packages | xargs)
   if [ -z "$missing" ]; then exit 0; fi
 fi
 
-echo "missing for the tests, as Debian names it:" $missing >&2
-echo "install it with: sudo apt-get install" $missing >&2
+echo "missing for the tests, as Debian names it: $missing" >&2
+echo "install it with: sudo apt-get install $missing" >&2
 if [ "${CI:-}" = true ]; then
   echo "CI=true: a missing part is a failure" >&2
   exit 1

@@ -22,7 +22,7 @@ const module = "github.com/bakingclouds/rollcall/"
 const root = ".."
 
 // missing ends a test that needs something which is not installed. Where CI=true everything must be there.
-func missing(t *testing.T, what string) {
+func missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is missing; scripts/setup-test.sh installs it", what)

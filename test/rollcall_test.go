@@ -41,7 +41,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asRollcall) != "" || len(os.Args) > 1 && os.Args[1] == "sample" {
 		os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if builtDir != "" {
+		os.RemoveAll(builtDir)
+	}
+	os.Exit(status)
 }
 
 // self is the test binary, which is also the rollcall binary.
@@ -113,8 +117,15 @@ func serveOn(t testing.TB, dir string, flags ...string) *server {
 // start starts a server; an error says how it ended instead of getting ready.
 func start(t testing.TB, dir string, flags ...string) (*server, error) {
 	t.Helper()
+	return startBinary(t, self(t), dir, flags...)
+}
+
+// startBinary is start, of a given binary.
+func startBinary(t testing.TB, binary, dir string, flags ...string) (*server, error) {
+	t.Helper()
 	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test"}, flags...)
-	s := &server{t: t, dir: dir, cmd: rollcall(t, args...), out: &output{}, done: make(chan struct{})}
+	s := &server{t: t, dir: dir, cmd: exec.Command(binary, args...), out: &output{}, done: make(chan struct{})}
+	s.cmd.Env = append(os.Environ(), asRollcall+"=1")
 	s.cmd.Env = append(s.cmd.Env, "XDG_RUNTIME_DIR="+dir) // its pointer is not the user's
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
