@@ -304,7 +304,11 @@ func (l taskListener) Close(at netip.AddrPort) error {
 
 // serveAPI answers AWS's clients.
 func (a *App) serveAPI(context.Context) error {
-	keys, err := awsapi.NewKeys(a.keys)
+	readOnly, err := awsapi.ReadOnlyOf(a.keys)
+	if err != nil {
+		return err
+	}
+	keys, err := awsapi.NewKeys(a.keys, readOnly)
 	if err != nil {
 		return err
 	}

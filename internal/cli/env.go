@@ -45,6 +45,7 @@ var overriding = []string{
 func newEnv() *cobra.Command {
 	var data string
 	var wait time.Duration
+	var readOnly bool
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: `Print what points AWS's clients at the running server: eval "$(rollcall env)"`,
@@ -57,6 +58,11 @@ func newEnv() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if readOnly {
+				if keys, err = awsapi.ReadOnlyOf(keys); err != nil {
+					return err
+				}
+			}
 			printSettings(cmd.OutOrStdout(), settings(info, keys))
 			if v, err := awsVersion(cmd.Context(), "aws"); err == nil && !v.readsSettings() {
 				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: the installed aws (%v) is too old to read all of these settings: use `rollcall aws …` in place of `aws …`\n", v)
@@ -65,6 +71,7 @@ func newEnv() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
+	cmd.Flags().BoolVar(&readOnly, "read-only", false, "give the key that only reads")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for a server that is still starting")
 	return cmd
 }

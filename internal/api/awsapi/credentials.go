@@ -1,7 +1,9 @@
 package awsapi
 
 import (
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
 	"errors"
@@ -61,6 +63,21 @@ func Load(dir string) (Pair, error) {
 		return Pair{}, fmt.Errorf("%s: %w; mend it, or remove it to get a new access key", path, err)
 	}
 	return pair, nil
+}
+
+// ReadOnlyOf returns the read-only pair that goes with a root pair. It is derived from it, so every server
+// that has the root pair knows it, nothing more is kept, and a new root pair ends both; the root secret does
+// not follow from it.
+func ReadOnlyOf(root Pair) (Pair, error) {
+	derived, err := hkdf.Key(sha256.New, []byte(root.Secret), []byte(root.AccessKeyID), "rollcall read-only key", keyIDBytes+secretBytes)
+	if err != nil {
+		return Pair{}, fmt.Errorf("derive the read-only key: %w", err)
+	}
+	return Pair{
+		AccessKeyID: "AKIA" + base32.StdEncoding.EncodeToString(derived[:keyIDBytes]),
+		Secret:      base64.StdEncoding.EncodeToString(derived[keyIDBytes:]),
+		Role:        ReadOnly,
+	}, nil
 }
 
 // parseCredentials reads profile [default] of an AWS credentials file ("Configuration and credential file
