@@ -14,9 +14,10 @@ import (
 
 // Reasons of ends that nobody saw. The exit code is then unknown.
 const (
-	reasonAdopted  = "Exit code unknown: the supervisor was started again while the container ran."
-	reasonUnseen   = "Exit code unknown: the container ended while no supervisor ran."
-	reasonRebooted = "Exit code unknown: the machine was restarted while the container ran."
+	reasonAdopted     = "Exit code unknown: the supervisor was started again while the container ran."
+	reasonUnseen      = "Exit code unknown: the container ended while no supervisor ran."
+	reasonStartUnseen = startFailure + "the supervisor ended while it started the container, whose program may have run."
+	reasonRebooted    = "Exit code unknown: the machine was restarted while the container ran."
 )
 
 // startFailure begins the reason of a container whose program could not be started or had to be ended at once, in
@@ -266,9 +267,12 @@ func (s *supervisor) adopt(t *task, c *container) {
 	id := c.record.Process
 	if !id.alive(s.bootID) {
 		reason := reasonUnseen
-		if id.Boot != s.bootID {
+		switch {
+		case id.Boot != s.bootID:
 			reason = reasonRebooted
 			c.record.Process = identity{} // its numbers are other processes' now
+		case c.record.Status.StartedAt.IsZero():
+			reason = reasonStartUnseen
 		}
 		s.finish(t, c, func(st *agent.ContainerStatus) { st.Reason = reason })
 		return

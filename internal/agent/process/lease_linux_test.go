@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -12,22 +13,25 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// smallBlock is apart from the addresses of real tasks. It has two addresses that may be given out: 1.254 and 2.1.
-var smallBlock = netip.MustParsePrefix("127.5.1.254/31")
+// smallBlock is apart from the addresses of real tasks and, since leases are for the whole machine, from other tests. One
+// of its two addresses ends in 255, which is never given out.
+func smallBlock() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(63)), byte(rand.IntN(256)), 254}), 31)
+}
 
 func TestAddressesRest(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "resting.json")
+	file, block := filepath.Join(t.TempDir(), "resting.json"), smallBlock()
 	pool := func(keep time.Duration) *leases {
 		t.Helper()
-		l, err := newLeases(smallBlock, keep, file)
+		l, err := newLeases(block, keep, file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	}
 	l := pool(time.Hour)
-	address, held, err := l.address() // the block's other address ends in 255
-	if err != nil || address != netip.MustParseAddr("127.5.1.254") {
+	address, held, err := l.address()
+	if err != nil || address != block.Addr() {
 		t.Fatal(address, err)
 	}
 	if _, _, err := l.address(); !fault.Is(err, fault.Unavailable) {
@@ -51,7 +55,7 @@ func TestAddressesRest(t *testing.T) {
 }
 
 func TestRestEnds(t *testing.T) {
-	l, err := newLeases(netip.MustParsePrefix("127.5.3.254/31"), time.Millisecond, filepath.Join(t.TempDir(), "resting.json"))
+	l, err := newLeases(smallBlock(), time.Millisecond, filepath.Join(t.TempDir(), "resting.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,11 +21,16 @@ const (
 type listenerWatch struct {
 	ephemeral portRange
 	started   chan struct{} // holds a token when a container has started since the last look
-	strangers map[uint64]bool
+	// strangers counts the looks at which a socket's inode was found with no container. One such look is not enough to
+	// forget about it: its process may just have forked and ended.
+	strangers map[uint64]int
 }
 
+// looksToForget is how many looks make a socket a stranger's for good.
+const looksToForget = 3
+
 func newListenerWatch(ephemeral portRange) *listenerWatch {
-	return &listenerWatch{ephemeral: ephemeral, started: make(chan struct{}, 1), strangers: map[uint64]bool{}}
+	return &listenerWatch{ephemeral: ephemeral, started: make(chan struct{}, 1), strangers: map[uint64]int{}}
 }
 
 // look asks for a look soon.
@@ -51,16 +56,14 @@ func (s *supervisor) watchListeners(ctx context.Context) {
 				next.Reset(gap)
 			}
 		case <-next.C:
-			if watched := s.watched(); len(watched) > 0 {
-				s.endWildcardListeners(watched)
-			}
+			s.endWildcardListeners()
 			gap = min(2*gap, maxLookGap)
 			next.Reset(gap)
 		}
 	}
 }
 
-// watchedContainer is a running container of an awsvpc task.
+// watchedContainer is a container of an awsvpc task that has a process.
 type watchedContainer struct {
 	task      *task
 	container *container
@@ -76,7 +79,7 @@ func (s *supervisor) watched() []watchedContainer {
 			continue
 		}
 		for _, c := range t.containers {
-			if c.record.Status.Running() {
+			if c.record.Process.PID != 0 && !c.record.Status.Ended() {
 				all = append(all, watchedContainer{t, c, c.record.Process})
 			}
 		}
@@ -86,26 +89,28 @@ func (s *supervisor) watched() []watchedContainer {
 
 // endWildcardListeners looks once. Sockets that are known to be no container's are not looked up again, so that a look
 // that finds nothing new reads four files and no process.
-func (s *supervisor) endWildcardListeners(watched []watchedContainer) {
+func (s *supervisor) endWildcardListeners() {
 	suspects := map[uint64]socket{}
-	known := s.listeners.strangers
-	s.listeners.strangers = map[uint64]bool{}
+	seen := map[uint64]int{}
 	for _, network := range []string{"tcp", "tcp6", "udp", "udp6"} {
 		text, err := os.ReadFile("/proc/net/" + network)
 		if err != nil {
 			continue // a kernel without IPv6 has no tcp6
 		}
 		for _, sock := range parseSockets(network, string(text)) {
-			switch {
-			case !answersForSiblings(sock, s.listeners.ephemeral, func(uint16) bool { return true }):
-			case known[sock.inode]:
-				s.listeners.strangers[sock.inode] = true
-			default:
+			if !answersForSiblings(sock, s.listeners.ephemeral, func(uint16) bool { return true }) {
+				continue
+			}
+			seen[sock.inode] = s.listeners.strangers[sock.inode]
+			if seen[sock.inode] < looksToForget {
 				suspects[sock.inode] = sock
 			}
 		}
 	}
-	if len(suspects) == 0 {
+	s.listeners.strangers = seen
+	// After the sockets: a container whose socket was seen has had a process since before.
+	watched := s.watched()
+	if len(suspects) == 0 || len(watched) == 0 {
 		return
 	}
 	all, err := processes()
@@ -128,7 +133,7 @@ func (s *supervisor) endWildcardListeners(watched []watchedContainer) {
 		}
 	}
 	for inode := range suspects {
-		s.listeners.strangers[inode] = true
+		seen[inode]++
 	}
 }
 

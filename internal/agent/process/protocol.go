@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -151,7 +152,8 @@ func (w *wire) receive() (frame, error) {
 	return f, nil
 }
 
-// send writes one frame, and closes the connection when the other side does not take it in time.
+// send writes one frame, and closes the connection when the other side does not take it in time, since part of it may be
+// written. A connection that the other side has closed is left to the reader, who may find a last reply in it.
 func (w *wire) send(f frame) error {
 	line, err := json.Marshal(f)
 	if err != nil {
@@ -162,9 +164,9 @@ func (w *wire) send(f frame) error {
 	if err := w.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
-	if _, err := w.conn.Write(append(line, '\n')); err != nil {
+	_, err = w.conn.Write(append(line, '\n'))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		w.conn.Close()
-		return err
 	}
-	return nil
+	return err
 }

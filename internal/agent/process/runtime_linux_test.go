@@ -49,7 +49,7 @@ func TestStop(t *testing.T) {
 	}{
 		{"SIGTERM ends it", "echo ready; exec sleep 1000", time.Minute, 143},
 		{"it ends in its own way", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", time.Minute, 3},
-		{"its children get SIGTERM too", `sh -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done' & trap : TERM; wait $!; wait $!; exit 5`, time.Minute, 5},
+		{"its children get SIGTERM too", `trap : TERM; sh -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done' & wait $!; wait $!; exit 5`, time.Minute, 5},
 		{"it ignores SIGTERM", "trap '' TERM; echo ready; while :; do sleep 0.01; done", 50 * time.Millisecond, 137},
 		{"no time given", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", 0, 137},
 	} {
@@ -444,7 +444,7 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 		for fault.Is(err, fault.Unavailable) { // as the agent does
 			err = r.StartContainer(t.Context(), id, "main")
 		}
-		if err != nil {
+		if err != nil && err.Error() != reasonStartUnseen {
 			t.Fatal(err)
 		}
 		killer.Stop()
