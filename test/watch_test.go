@@ -1,0 +1,147 @@
+package test
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+)
+
+// TestWatchExamples runs the two watchers of examples/watch, and holds that each prints every change.
+func TestWatchExamples(t *testing.T) {
+	t.Parallel()
+	watcher := filepath.Join(t.TempDir(), "watch")
+	if out, err := exec.Command("go", "build", "-o", watcher, "../examples/watch").CombinedOutput(); err != nil {
+		t.Fatalf("build examples/watch: %v: %s", err, out)
+	}
+	python := "/usr/bin/python3"
+	for name, command := range map[string][]string{
+		"go":    {watcher, "shop", "cart"},
+		"boto3": {python, "../examples/watch/watch.py", "shop", "cart"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "boto3" {
+				needsBoto3(t, python)
+			}
+			s := serve(t, "--runtime", "none")
+			srv := s.discovery(s.namespace("shop"), "cart", 5)
+			lines := s.follow(command)
+			wantLine(t, lines, "0")
+			s.registerInstance(*srv.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.1"})
+			wantLine(t, lines, "1 192.0.2.1")
+			s.registerInstance(*srv.Id, "b", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.2"})
+			wantLine(t, lines, "2 192.0.2.1 192.0.2.2")
+			must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+				&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("a"), Status: "UNHEALTHY"}))
+			wantLine(t, lines, "1 192.0.2.2")
+		})
+	}
+}
+
+// needsBoto3 fails where a test that must run cannot, and says why elsewhere.
+func needsBoto3(t *testing.T, python string) {
+	if out, err := exec.Command(python, "-c", "import boto3").CombinedOutput(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s has no boto3 (Debian: python3-boto3): %s", python, out)
+		}
+		t.Skipf("%s has no boto3 (Debian: python3-boto3)", python)
+	}
+}
+
+// follow runs a program with the environment of `rollcall env` and delivers its lines.
+func (s *server) follow(command []string) <-chan string {
+	s.t.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
+	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+s.info.API, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID="+s.keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.keys.Secret)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd.Stderr = s.out
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	lines := make(chan string, 100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for scan := bufio.NewScanner(stdout); scan.Scan(); {
+			lines <- strings.TrimSpace(scan.Text())
+		}
+		close(lines)
+	}()
+	s.t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-done
+		cmd.Wait()
+	})
+	return lines
+}
+
+func wantLine(t *testing.T, lines <-chan string, want string) {
+	t.Helper()
+	select {
+	case got, open := <-lines:
+		if got != want || !open {
+			t.Fatalf("the watcher printed %q (running: %v), want %q", got, open, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the watcher did not print %q within 20 s", want)
+	}
+}
+
+// TestLease holds that an instance which nobody renews leaves the answers by itself, that a renewed one
+// stays, and that a restart begins leases anew.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := serveOn(t, dir, "--runtime", "none")
+	srv := s.discovery(s.namespace("shop"), "cart", 5)
+	for i, seconds := range map[string]string{"1": "2", "2": "600"} {
+		s.registerInstance(*srv.Id, "lease-"+i, map[string]string{
+			"AWS_INSTANCE_IPV4": "192.0.2." + i, "ROLLCALL_LEASE_SECONDS": seconds,
+		})
+	}
+	began := time.Now()
+	for range 4 { // a heartbeat keeps it for longer than its lease
+		eventually(t, 5*time.Second, "a second has passed", func() bool { return time.Since(began) > time.Second })
+		began = time.Now()
+		must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+			&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1"), Status: "HEALTHY"}))
+		if got := s.lookup("cart.shop"); len(got) != 2 {
+			t.Fatalf("a renewed lease left the answers: %v", got)
+		}
+	}
+	s.kill()
+	s = serveOn(t, dir, "--runtime", "none")
+	if got := s.lookup("cart.shop"); len(got) != 2 {
+		t.Fatalf("a restart expired leases: %v", got)
+	}
+	eventually(t, 20*time.Second, "the lease that nobody renews has ended", func() bool { return len(s.lookup("cart.shop")) == 1 })
+	_, err := s.cloudMap().GetInstance(t.Context(), &servicediscovery.GetInstanceInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1")})
+	if err == nil || !strings.Contains(err.Error(), "InstanceNotFound") {
+		t.Errorf("the expired instance: %v, want InstanceNotFound", err)
+	}
+	if _, err := s.cloudMap().RegisterInstance(t.Context(), &servicediscovery.RegisterInstanceInput{
+		ServiceId: srv.Id, InstanceId: aws.String("x"), Attributes: map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.3", "ROLLCALL_LEASE_SECONDS": "soon"},
+	}); err == nil || !strings.Contains(err.Error(), "InvalidInput") {
+		t.Errorf("a lease of no number: %v, want InvalidInput", err)
+	}
+}
+
+// registerInstance registers an instance, as a program that is no task does.
+func (s *server) registerInstance(service, id string, attributes map[string]string) {
+	s.t.Helper()
+	must[*servicediscovery.RegisterInstanceOutput](s.t)(s.cloudMap().RegisterInstance(s.t.Context(), &servicediscovery.RegisterInstanceInput{
+		ServiceId: &service, InstanceId: &id, Attributes: attributes,
+	}))
+}
