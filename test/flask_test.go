@@ -35,13 +35,24 @@ type python struct {
 	url string
 }
 
+// interpreter is the Python that the examples' task definitions name.
+const interpreter = "/usr/bin/python3"
+
+func haveFlask() bool {
+	return exec.Command(interpreter, "-c", "import flask, requests").Run() == nil
+}
+
+func needFlask(t *testing.T) {
+	t.Helper()
+	if !haveFlask() {
+		missing(t, "Flask or Requests of "+interpreter)
+	}
+}
+
 // startPython runs a script of examples/flask on a free port of 127.0.0.1.
 func startPython(t *testing.T, script string, env ...string) *python {
 	t.Helper()
-	const interpreter = "/usr/bin/python3"
-	if err := exec.Command(interpreter, "-c", "import flask, requests").Run(); err != nil {
-		missing(t, "Flask or Requests of "+interpreter)
-	}
+	needFlask(t)
 	script = filepath.Join(root, "examples/flask", script)
 	if _, err := os.Stat(script); err != nil { // also tells go test's cache what this test depends on
 		t.Fatal(err)

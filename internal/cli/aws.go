@@ -35,7 +35,7 @@ func newAWS() *cobra.Command {
 	}
 }
 
-// leadingData takes --data DIR or --data=DIR off the front; without it, ROLLCALL_DATA says which server.
+// leadingData takes --data DIR or --data=DIR off the front; without it, the environment says which server.
 func leadingData(args []string) (dir string, rest []string, err error) {
 	if len(args) > 0 && args[0] == "--data" {
 		if len(args) == 1 {
@@ -48,7 +48,7 @@ func leadingData(args []string) (dir string, rest []string, err error) {
 			return dir, args[1:], nil
 		}
 	}
-	return os.Getenv("ROLLCALL_DATA"), args, nil
+	return os.Getenv(dataVar), args, nil
 }
 
 // becomeAWS makes this process the AWS CLI, so that signals, the terminal and the exit status are the CLI's

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -51,9 +52,6 @@ func newEnv() *cobra.Command {
 		Short: `Print what points AWS's clients at the running server: eval "$(rollcall env)"`,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd.Flags()); err != nil {
-				return err
-			}
 			info, keys, err := awaitServer(cmd.Context(), data, wait)
 			if err != nil {
 				return err
@@ -70,7 +68,7 @@ func newEnv() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
+	dataFlag(cmd, &data)
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "give the key that only reads")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for a server that is still starting")
 	return cmd
@@ -92,6 +90,14 @@ func quote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// dataVar is the variable of --data, also for commands that talk to a running server.
+const dataVar = "ROLLCALL_DATA"
+
+// dataFlag adds --data to a command that talks to a running server.
+func dataFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "data", os.Getenv(dataVar), "data folder of the server, if not the one that is found running")
 }
 
 // awaitServer is findServer, asked again for as long as no server is found and wait is not over.

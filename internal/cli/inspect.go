@@ -52,7 +52,7 @@ func newLookup() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
+	dataFlag(cmd, &data)
 	cmd.Flags().StringVar(&client, "client", "", "address of the client that asks (default: this machine)")
 	return cmd
 }
@@ -107,7 +107,7 @@ func newStatus() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", "", "data folder of the server (default: the one that is running)")
+	dataFlag(cmd, &data)
 	cmd.Flags().BoolVar(&watch, "watch", false, "keep it live")
 	return cmd
 }
