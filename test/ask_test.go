@@ -5,24 +5,30 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/miekg/dns"
 )
 
-// cloudMapOnce is a client that never repeats a call, so that a test sees each answer that there is. Like all of
-// this file it may be used from any goroutine.
-func (s *server) cloudMapOnce() *servicediscovery.Client {
+// connections are shared by the clients below, as by those of one program.
+var connections = awshttp.NewBuildableClient()
+
+// configOnce is that of a client which never repeats a call, so that a test sees each answer that there is. Like all
+// of this file it may be used from any goroutine.
+func (s *server) configOnce() aws.Config {
 	cfg := s.awsConfig()
 	cfg.RetryMaxAttempts = 1
-	return servicediscovery.NewFromConfig(cfg, noHostPrefix)
+	cfg.HTTPClient = connections
+	return cfg
 }
 
-func (s *server) ecsOnce() *ecs.Client {
-	cfg := s.awsConfig()
-	cfg.RetryMaxAttempts = 1
-	return ecs.NewFromConfig(cfg)
+func (s *server) cloudMapOnce() *servicediscovery.Client {
+	return servicediscovery.NewFromConfig(s.configOnce(), noHostPrefix)
 }
+
+func (s *server) ecsOnce() *ecs.Client { return ecs.NewFromConfig(s.configOnce()) }
 
 // ask sends one query over UDP, once.
 func (s *server) ask(name string, typ uint16) (*dns.Msg, error) {

@@ -17,13 +17,23 @@ import (
 // namespace creates a private namespace the way a client of AWS has to, and returns its id.
 func (s *server) namespace(name string) string {
 	s.t.Helper()
-	ctx := s.t.Context()
-	made := must[*servicediscovery.CreatePrivateDnsNamespaceOutput](s.t)(s.cloudMap().CreatePrivateDnsNamespace(ctx,
-		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: &name, Vpc: aws.String("vpc-local")}))
-	op := must[*servicediscovery.GetOperationOutput](s.t)(s.cloudMap().GetOperation(ctx,
-		&servicediscovery.GetOperationInput{OperationId: made.OperationId})).Operation
+	return s.namespaceIn(name, "vpc-local")
+}
+
+func (s *server) namespaceIn(name, vpc string) string {
+	s.t.Helper()
+	made := must[*servicediscovery.CreatePrivateDnsNamespaceOutput](s.t)(s.cloudMap().CreatePrivateDnsNamespace(s.t.Context(),
+		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: &name, Vpc: &vpc}))
+	return s.operationTarget(made.OperationId)
+}
+
+// operationTarget is the namespace that an operation has made.
+func (s *server) operationTarget(operation *string) string {
+	s.t.Helper()
+	op := must[*servicediscovery.GetOperationOutput](s.t)(s.cloudMap().GetOperation(s.t.Context(),
+		&servicediscovery.GetOperationInput{OperationId: operation})).Operation
 	if op.Status != sdtypes.OperationStatusSuccess {
-		s.t.Fatalf("create namespace %s: %s", name, asJSON(op))
+		s.t.Fatalf("create a namespace: %s", asJSON(op))
 	}
 	return op.Targets["NAMESPACE"]
 }

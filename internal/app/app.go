@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
@@ -302,6 +303,10 @@ func (l taskListener) Close(at netip.AddrPort) error {
 	return nil
 }
 
+// maxConns bounds the API's open connections, some 100 MB of memory at most. Further clients wait for one to end;
+// without a bound, a stranger could take every file descriptor of the process, those of DNS and etcd among them.
+const maxConns = 4096
+
 // serveAPI answers AWS's clients.
 func (a *App) serveAPI(context.Context) error {
 	readOnly, err := awsapi.ReadOnlyOf(a.keys)
@@ -313,7 +318,7 @@ func (a *App) serveAPI(context.Context) error {
 		return err
 	}
 	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
-		cloudmap.New(a.db, a.dir, time.Now), ecs.New(a.db, zone, time.Now), sts.API{}, inspect.New(a.db, a.dir))
+		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now), sts.API{}, inspect.New(a.db, a.dir))
 	srv := &http.Server{
 		Handler:           a.routes(aws),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -324,7 +329,7 @@ func (a *App) serveAPI(context.Context) error {
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	go func() {
-		if err := srv.Serve(a.api); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(netutil.LimitListener(a.api, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 			a.fail(fmt.Errorf("the API on %s: %w", a.api.Addr(), err))
 		}
 	}()
