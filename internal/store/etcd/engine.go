@@ -8,9 +8,11 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -45,16 +47,21 @@ type engine struct {
 	halted chan struct{}           // closed by halt: etcd's main loop takes no more entries
 
 	stopping atomic.Bool // retire has begun
+	parking  sync.Once
+	parked   chan struct{} // closed when judge has parked a goroutine: the engine cannot be stopped wholly
 }
 
 // startEngine starts an engine and waits until it takes writes. With full, its database is at the size limit and
 // is defragmented first.
 func (s *Server) startEngine(ctx context.Context, full bool) (*engine, error) {
+	if err := clearUnfinished(s.cfg.Dir); err != nil {
+		return nil, err
+	}
 	space, err := openHeadroom(s.cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{dir: s.cfg.Dir, quota: s.cfg.QuotaBytes, log: s.log, space: space, halted: make(chan struct{})}
+	e := &engine{dir: s.cfg.Dir, quota: s.cfg.QuotaBytes, log: s.log, space: space, halted: make(chan struct{}), parked: make(chan struct{})}
 	e.life, e.end = context.WithCancelCause(context.Background())
 	if err := e.start(ctx, full); err != nil {
 		e.fail(err)
@@ -131,6 +138,10 @@ func (e *engine) config(full bool) *embed.Config {
 	// that stand 40 idle wake-ups a second.
 	c.TickMs, c.ElectionMs = 25, 125
 
+	// Under load on a small machine etcd's own 100 ms is no news.
+	c.WarningApplyDuration = time.Second
+	c.WarningUnaryRequestDuration = time.Second
+
 	log := zap.New(newCore(e.log, func() bool { return e.stopping.Load() || e.failure() != nil }), zap.WithFatalHook(onGiveUp{e}), zap.WithPanicHook(onGiveUp{e}))
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
 	return c
@@ -162,12 +173,32 @@ func (e *engine) failure() error { return context.Cause(e.life) }
 
 // hindrance returns why writes are refused though the engine lives, or nil.
 func (e *engine) hindrance() error {
-	for _, p := range []*error{e.lowSpace.Load(), e.overQuota.Load()} {
-		if p != nil {
-			return *p
-		}
+	if p := e.lowSpace.Load(); p != nil {
+		return *p
+	}
+	if p := e.overQuota.Load(); p != nil {
+		return *p
 	}
 	return nil
+}
+
+// letIn decides on a write of n bytes before etcd sees it.
+func (e *engine) letIn(does effect, n int64) error {
+	if e.space.admit(n) {
+		e.lookAtSpace()
+	}
+	if p := e.lowSpace.Load(); p != nil {
+		return *p
+	}
+	if p := e.overQuota.Load(); p != nil && does == adds {
+		return *p
+	}
+	return nil
+}
+
+// atLimit is the error of a write to a database that has reached its size limit.
+func (e *engine) atLimit(remedy string) error {
+	return unavailable(nil, "the etcd database in %s has reached its size limit of %s: %s", e.dir, humanize.IBytes(uint64(e.quota)), remedy)
 }
 
 // lookAtSpace reserves space for the database and notes whether writes must be refused.
@@ -219,7 +250,7 @@ func (e *engine) retire() {
 var errStopped = errors.New("the server has been stopped")
 
 // halt asks etcd's main loop to stop, lets the goroutines that wait for that go on, and waits for the rest of
-// the server. False means that it did not stop in time, or never ran.
+// the server. False means that it did not or cannot stop, or never ran.
 func (e *engine) halt() bool {
 	if e.server == nil {
 		close(e.halted)
@@ -241,7 +272,8 @@ func (e *engine) halt() bool {
 	select {
 	case <-stopped:
 		return true
+	case <-e.parked:
 	case <-patience.C:
-		return false
 	}
+	return false
 }

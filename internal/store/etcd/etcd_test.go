@@ -15,6 +15,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
@@ -53,6 +55,12 @@ func client(t testing.TB, s *Server) *clientv3.Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func current(s *Server) *engine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.eng
 }
 
 // until calls ok every few milliseconds until it is true.
@@ -106,7 +114,7 @@ func TestStartStopAgain(t *testing.T) {
 			t.Errorf("Client of a closed server: %v", err)
 		}
 	}
-	until(t, 5*time.Second, "etcd's goroutines are gone", func() bool { return !strings.Contains(stacks(), "go.etcd.io/") })
+	until(t, time.Minute, "etcd's goroutines are gone", func() bool { return !strings.Contains(stacks(), "go.etcd.io/") })
 }
 
 // TestNoListeners looks at a child process, since other tests of this one do listen.
@@ -202,5 +210,21 @@ func TestStartSaysWhy(t *testing.T) {
 	if _, err := Start(ctx, Config{Dir: dir}); err == nil {
 		t.Error("started although the context had ended")
 	}
-	start(t, Config{Dir: dir}) // and the folder is free
+	start(t, Config{Dir: dir}) // the folder is free, and what the other start left does not matter
+}
+
+// TestFirstStartKilled makes what kill -9 leaves of a first start at its worst moment: a log without an entry.
+func TestFirstStartKilled(t *testing.T) {
+	dir := folder(t)
+	w, err := wal.Create(zap.NewNop(), filepath.Join(dir, "member", "wal"), []byte("metadata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := client(t, start(t, Config{Dir: dir}))
+	if _, err := c.Put(t.Context(), "k", "v"); err != nil {
+		t.Error(err)
+	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// dialPatience bounds each step of the start against an external cluster.
-	dialPatience = 5 * time.Second
+	// dialPatience bounds the start against an external cluster: an election may be under way.
+	dialPatience = 10 * time.Second
 
 	// A connection on which nothing is heard for this long is asked, and given up without an answer. etcd
 	// refuses to be asked more often than every 5 s (--grpc-keepalive-min-time).
@@ -48,14 +48,14 @@ func check(ctx context.Context, c *clientv3.Client, where string) error {
 	if _, err := c.Get(ctx, "\x00", clientv3.WithCountOnly()); err != nil {
 		return fmt.Errorf("etcd at %s does not answer: %w; check the address and that the cluster has a leader", where, err)
 	}
-	// etcd refuses a transaction by its length before it looks at it, so one that reads the same absent key
-	// MaxTxnOps times asks for the limit, writes nothing and costs a request of some 50 kB.
+	// etcd counts a transaction's operations before it looks at them, so MaxTxnOps reads on the branch that is
+	// not taken ask for the limit. Nothing is executed; the request has some 50 kB.
 	absent := clientv3.OpGet("\x00", clientv3.WithCountOnly(), clientv3.WithSerializable())
 	ops := make([]clientv3.Op, MaxTxnOps)
 	for i := range ops {
 		ops[i] = absent
 	}
-	_, err := c.Txn(ctx).Then(ops...).Commit()
+	_, err := c.Txn(ctx).Else(ops...).Commit()
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):
 		return fmt.Errorf("etcd at %s takes too few operations in a transaction: start each member with --max-txn-ops=%d", where, MaxTxnOps)

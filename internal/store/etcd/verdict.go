@@ -39,7 +39,7 @@ func (g gaveUp) String() string { return g.msg }
 //   - A snapshot is taken by the apply loop, which holds no lock then and catches panics, and then reports
 //     "execute job failed".
 //   - Purging old files is the last thing its goroutine does.
-//   - A read runs on a goroutine of guard.go, which catches panics.
+//   - A read runs on a goroutine of guard.go, which catches panics, and holds no lock that a writer waits for.
 func judge(msg string, stack []string, unwinding bool) verdict {
 	on := func(function string) bool {
 		for _, f := range stack {
@@ -50,6 +50,11 @@ func judge(msg string, stack []string, unwinding bool) verdict {
 		return false
 	}
 	switch {
+	case msg == "execute job failed": // the frames below it are those of the panic
+		if unwinding {
+			return proceed
+		}
+		return park
 	case on("store/etcd.(*engine).boot"):
 		return unwind
 	case on("etcdserver.(*raftNode).start.func"):
@@ -61,11 +66,9 @@ func judge(msg string, stack []string, unwinding bool) verdict {
 		return park
 	case on("etcdserver.(*EtcdServer).snapshot"):
 		return unwind
-	case msg == "execute job failed" && unwinding:
-		return proceed
 	case on("etcdserver.(*EtcdServer).purgeFile"):
 		return proceed
-	case on("store/etcd.guarded") && on("etcdserver.(*EtcdServer).Range"):
+	case on("store/etcd.aside"):
 		return unwind
 	}
 	return park
@@ -93,6 +96,7 @@ func (h onGiveUp) OnWrite(ce *zapcore.CheckedEntry, fields []zapcore.Field) {
 	case unwind:
 		panic(gaveUp{cause.Error()})
 	default:
+		h.e.parking.Do(func() { close(h.e.parked) })
 		select {}
 	}
 }
