@@ -84,7 +84,7 @@ func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 		return err
 	}
 	aws := http.NewServeMux() // as in package app
-	aws.Handle("/", awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys, Logger: log}, cloudmap.New(db, dir, time.Now)))
+	aws.Handle("/", awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys, Logger: log}, cloudmap.New(db, dir, nil, time.Now)))
 	bare, err := bareRegister(ctx, engine, at.ServiceIDs)
 	if err != nil {
 		return err

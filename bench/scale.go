@@ -126,7 +126,7 @@ func runRestart(ctx context.Context, args roleArgs, ready func(any)) error {
 	os.Setenv("XDG_RUNTIME_DIR", args.Dir) // where it leaves its pointer: not the user's
 	cfg := app.Default()
 	cfg.DataDir, cfg.API, cfg.DNS, cfg.Runtime = args.Dir, "127.0.0.1:0", []string{"127.0.0.1:0"}, app.RuntimeNone
-	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	a, err := app.Start(ctx, cfg)
 	if err != nil {
 		return err
@@ -144,11 +144,14 @@ const (
 	fillers = 4
 )
 
+// turnover is more entries than etcd keeps in its log between two snapshots.
+const turnover = 12_000
+
 // runFill writes instances, and leaves what a server leaves that has run for long: a history that is
-// compacted, and the operations of the last day, here of one instance in ten, which at a million instances is
-// the most that is kept.
+// compacted, a log of short entries, and the operations of the last day, here of one instance in ten, which at a
+// million instances is the most that is kept.
 func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	engine, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(args.Dir, "etcd"), Logger: log})
 	if err != nil {
 		return err
@@ -192,12 +195,34 @@ func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 	if err != nil {
 		return err
 	}
-	if _, err := client.Compact(ctx, db.Applied(), clientv3.WithCompactPhysical()); err != nil {
+	if err := turnLogOver(ctx, client); err != nil {
 		return err
 	}
 	ready("filled")
 	<-ctx.Done()
 	return nil
+}
+
+// turnLogOver makes etcd forget the large transactions, which it would keep in memory, and read again at the
+// next start, until its log has moved on.
+func turnLogOver(ctx context.Context, client *clientv3.Client) error {
+	var g errgroup.Group
+	g.SetLimit(64)
+	for range turnover {
+		g.Go(func() error {
+			_, err := client.Put(ctx, "/bare/turnover", strings.Repeat("-", 400))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	resp, err := client.Delete(ctx, "/bare/turnover")
+	if err != nil {
+		return err
+	}
+	_, err = client.Compact(ctx, resp.Header.Revision, clientv3.WithCompactPhysical())
+	return err
 }
 
 func createServices(ctx context.Context, db *store.Store, n int) (ids []string, err error) {

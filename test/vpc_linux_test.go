@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,9 +31,15 @@ func TestPrivateNamespaces(t *testing.T) {
 	s := serve(t, "--runtime", "none", "--dns", "0.0.0.0:0", "--upstream", elsewhere.Addr.String(),
 		"--vpc", "vpc-a=10.1.0.0/16,subnet-a", "--vpc", "vpc-b=10.2.0.0/16,subnet-b")
 	s.info.DNS = s.info.DNS[len(s.info.DNS)-1:] // of the two --dns the second
-	for name, address := range map[string]string{"vpc-a": "10.1.9.9", "vpc-b": "10.2.9.9", "vpc-c": "10.3.9.9"} {
+	for name, address := range map[string]string{"vpc-a": "10.1.9.9", "vpc-b": "10.2.9.9"} {
 		cart := s.discovery(s.namespaceIn("shop", name), "cart", 1)
 		must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", address)))
+	}
+	lost := must[*sd.CreatePrivateDnsNamespaceOutput](t)(s.cloudMap().CreatePrivateDnsNamespace(t.Context(),
+		&sd.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-c")}))
+	op := must[*sd.GetOperationOutput](t)(s.cloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: lost.OperationId})).Operation
+	if aws.ToString(op.ErrorCode) != "CANNOT_CREATE_HOSTED_ZONE" || !strings.Contains(aws.ToString(op.ErrorMessage), "InvalidVPCId") {
+		t.Errorf("a namespace in a VPC that is not declared: %s", asJSON(op))
 	}
 	public := must[*sd.CreatePublicDnsNamespaceOutput](t)(s.cloudMap().CreatePublicDnsNamespace(t.Context(), &sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))
 	cart := s.discovery(s.operationTarget(public.OperationId), "cart", 1)
@@ -47,7 +54,7 @@ func TestPrivateNamespaces(t *testing.T) {
 		{"10.2.0.1", "10.1.0.1", "cart.shop.", "NOERROR 10.2.9.9"}, // whichever address it asks
 		{"127.0.0.1", "127.0.0.1", "cart.shop.", "NOERROR 10.1.9.9"},
 		{"127.0.0.2", "127.0.0.1", "CART.shop.", "NOERROR 10.1.9.9"}, // loopback belongs to the first
-		{"10.3.0.1", "10.3.0.1", "cart.shop.", "REFUSED"},            // vpc-c is not declared
+		{"10.3.0.1", "10.3.0.1", "cart.shop.", "REFUSED"},            // it is in no VPC
 		{"10.3.0.1", "10.1.0.1", "cart.shop.", "REFUSED"},
 		{"10.3.0.1", "10.1.0.1", "shop.", "REFUSED"}, // not even that it exists
 		{"10.3.0.1", "10.1.0.1", "nothing.shop.", "REFUSED"},

@@ -50,6 +50,7 @@ type NamespaceSpec struct {
 	Name        string
 	Description string
 	VPC         string
+	UnknownVPC  bool // no zone can be made for VPC
 	SOATTL      *int64
 	Creator     string
 	Tags        map[string]string
@@ -77,9 +78,9 @@ func CreateNamespace(tx *store.Tx, sc Scope, spec NamespaceSpec, now time.Time) 
 		Account: sc.Account, Region: sc.Region, ID: "ns-" + randomID(10), Kind: spec.Kind, Name: spec.Name,
 		Description: spec.Description, VPC: spec.VPC, SOATTL: spec.SOATTL, Creator: spec.Creator, Created: now, Tags: spec.Tags,
 	}
-	if reason := zoneNameFault(spec); reason != "" {
+	if reason, code := zoneFault(spec); reason != "" {
 		op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, now)
-		op.fail("CANNOT_CREATE_HOSTED_ZONE", fmt.Sprintf("%s (Service: AmazonRoute53; Status Code: 400; Error Code: InvalidDomainName; Request ID: %s)", reason, op.ID))
+		op.fail("CANNOT_CREATE_HOSTED_ZONE", fmt.Sprintf("%s (Service: AmazonRoute53; Status Code: 400; Error Code: %s; Request ID: %s)", reason, code, op.ID))
 		putOperation(tx, op)
 		return op, nil
 	}
@@ -126,6 +127,14 @@ func (n *Namespace) uniqueName() string {
 }
 
 func (n *Namespace) httpName() string { return n.Region + "/http-name/" + n.HTTPName }
+
+// zoneFault says why a namespace can have no hosted zone, and Route 53's code for it.
+func zoneFault(spec NamespaceSpec) (reason, code string) {
+	if spec.UnknownVPC {
+		return fmt.Sprintf("The VPC %s is not known to this server; --vpc declares the VPCs there are", spec.VPC), "InvalidVPCId"
+	}
+	return zoneNameFault(spec), "InvalidDomainName"
+}
 
 // zoneNameFault says why a name that passed the API's pattern still is no domain name (RFC 1035, 2.3.4).
 func zoneNameFault(spec NamespaceSpec) string {

@@ -25,14 +25,19 @@ import (
 
 // api is what the handlers share.
 type api struct {
-	db  *store.Store
-	dir *directory.Directory
-	now func() time.Time
+	db       *store.Store
+	dir      *directory.Directory
+	knowsVPC func(id string) bool
+	now      func() time.Time
 }
 
-// New returns the API. dir must follow db (package publish). now gives the times that rows carry.
-func New(db *store.Store, dir *directory.Directory, now func() time.Time) *awsapi.Service {
-	a := &api{db, dir, now}
+// New returns the API. dir must follow db (package publish). knowsVPC says which VPCs there are; nil takes
+// every id. now gives the times that rows carry.
+func New(db *store.Store, dir *directory.Directory, knowsVPC func(id string) bool, now func() time.Time) *awsapi.Service {
+	if knowsVPC == nil {
+		knowsVPC = func(string) bool { return true }
+	}
+	a := &api{db, dir, knowsVPC, now}
 	s := &awsapi.Service{
 		TargetPrefix: "Route53AutoNaming_v20170314",
 		SigningName:  "servicediscovery",

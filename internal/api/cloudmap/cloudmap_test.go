@@ -60,7 +60,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	now := func() time.Time { return epoch.Add(time.Duration(w.ms.Add(1)) * time.Millisecond) }
-	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, cloudmap.New(w.db, w.dir, now)))
+	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, cloudmap.New(w.db, w.dir, nil, now)))
 	t.Cleanup(ts.Close)
 	// SDKs put "data-" before the host of the Discover operations; every name leads to the server.
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {

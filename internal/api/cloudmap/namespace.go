@@ -24,7 +24,7 @@ func (a *api) createPrivateDNSNamespace(ctx context.Context, in *sd.CreatePrivat
 	var c constraints
 	c.name(in.Name, "name", namespaceNamePrivate)
 	c.name(in.Vpc, "vpc", vpcID)
-	spec := registry.NamespaceSpec{Kind: registry.Private, VPC: value(in.Vpc)}
+	spec := registry.NamespaceSpec{Kind: registry.Private, VPC: value(in.Vpc), UnknownVPC: !a.knowsVPC(value(in.Vpc))}
 	if p := in.Properties; p != nil {
 		if c.required(p.DnsProperties != nil, "properties.dnsProperties") {
 			spec.SOATTL = c.soa(p.DnsProperties.SOA)
