@@ -212,17 +212,18 @@ func (a *App) openRuntime(ctx context.Context) error {
 	return nil
 }
 
-// closeRuntime lets go of the tasks, or ends them.
-func (a *App) closeRuntime(rt agent.Runtime) {
-	if a.stopTasks {
-		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-		defer cancel()
-		if err := endTasks(ctx, rt); err != nil {
-			a.log.Error("stopping the tasks failed; some may still run", "err", err)
+// closeRuntime lets go of the tasks, or ends them and their supervisor.
+func (a *App) closeRuntime(rt *process.Runtime) {
+	if !a.stopTasks {
+		if err := rt.Close(); err != nil {
+			a.log.Error("letting go of the tasks failed", "err", err)
 		}
+		return
 	}
-	if err := rt.Close(); err != nil {
-		a.log.Error("letting go of the tasks failed", "err", err)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if err := errors.Join(endTasks(ctx, rt), rt.Shutdown(ctx)); err != nil {
+		a.log.Error("stopping the tasks failed; some may still run", "err", err)
 	}
 }
 
@@ -283,6 +284,9 @@ func (a *App) dnsForTasks() netip.AddrPort {
 // and port 53 on their addresses.
 func (a *App) taskResolvers(ctx context.Context) error {
 	at, err := a.dns.Listen("127.127.255.53:53") // no task has an address that ends so high
+	if errors.Is(err, os.ErrPermission) {
+		return errors.New("to answer on port 53 of a task's address takes root or CAP_NET_BIND_SERVICE")
+	}
 	if err != nil {
 		return err
 	}

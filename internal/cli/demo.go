@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,7 +44,7 @@ func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
 	fmt.Fprintln(out, "starting the server")
 	a, err := app.Start(ctx, cfg)
 	if err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	defer func() {
 		fmt.Fprintln(out, "stopping the tasks and the server")
@@ -54,10 +53,7 @@ func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
 	printAddresses(out, a.Info())
 	done, err := demo.Deploy(ctx, a.Info().API, cfg.Region, a.Keys(), out)
 	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil
-		}
-		return fmt.Errorf("deploy the sample services: %w", err)
+		return unlessInterrupted(ctx, fmt.Errorf("deploy the sample services: %w", err))
 	}
 	tour(out, a.Info(), done)
 	fmt.Fprintln(out, "ready: press Ctrl-C to take everything away")
@@ -79,9 +75,9 @@ The backend found the worker by name and says:
 Try in another terminal:
   dig @%s -p %s worker.%s
   curl %s
-  eval "$(bin/rollcall env)"
+  eval "$(%s env --data %s)"
   aws ecs update-service --service worker --desired-count 5
   aws servicediscovery discover-instances --namespace-name %s --service-name worker
 
-`, done.Said, host, port, demo.Namespace, done.BackendURL, demo.Namespace)
+`, done.Said, host, port, demo.Namespace, done.BackendURL, os.Args[0], info.DataDir, demo.Namespace)
 }

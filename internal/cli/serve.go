@@ -106,7 +106,7 @@ func newServe() *cobra.Command {
 func serve(ctx context.Context, cfg app.Config, stopTasks bool, out io.Writer) error {
 	a, err := app.Start(ctx, cfg)
 	if err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	defer func() {
 		if stopTasks {
@@ -123,6 +123,14 @@ func serve(ctx context.Context, cfg app.Config, stopTasks bool, out io.Writer) e
 	case err := <-a.Failed():
 		return err
 	}
+}
+
+// unlessInterrupted is the error of a start, or nil when a signal has ended it: that is a clean stop.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func printAddresses(out io.Writer, info app.Info) {
