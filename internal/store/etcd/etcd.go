@@ -95,7 +95,7 @@ type Server struct {
 }
 
 // Start starts the embedded server, or dials the external cluster, and returns when it takes writes. ctx
-// bounds the start only. An error says what to do about it.
+// bounds the wait for that; reading the log of an embedded server is not cut short. An error says what to do.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -110,15 +110,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		}
 		return s, nil
 	}
-	dir, err := filepath.Abs(cfg.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("data folder %s: %w", cfg.Dir, err)
-	}
-	s.cfg.Dir = dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data folder cannot be made: %w", err)
-	}
-	if s.lock, err = lockFolder(dir); err != nil {
+	if err := s.openFolder(); err != nil {
 		return nil, err
 	}
 	eng, err := s.startEngine(ctx, false)
@@ -130,6 +122,24 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.cancel = cancel
 	go s.supervise(run, eng)
 	return s, nil
+}
+
+// openFolder makes the data folder and takes it for this process. From here on s.cfg.Dir is the path by which the
+// kernel knows the folder, as fence needs it.
+func (s *Server) openFolder() error {
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("data folder cannot be made: %w", err)
+	}
+	dir, err := filepath.Abs(s.cfg.Dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("data folder %s: %w", s.cfg.Dir, err)
+	}
+	s.cfg.Dir = dir
+	s.lock, err = lockFolder(dir)
+	return err
 }
 
 // Client returns the client of the moment, or, while the engine is down, at once the reason. Do not close it.
@@ -219,12 +229,23 @@ func (s *Server) restart(ctx context.Context, full bool) *engine {
 			return nil
 		case <-time.After(delay):
 		}
-		if err := awaitSpace(ctx, s.cfg.Dir, func(err error) { s.exchange(nil, err) }); err != nil {
+		waiting := false
+		tell := func(err error) {
+			s.exchange(nil, err)
+			if !waiting {
+				waiting = true
+				s.log.Error("the embedded etcd waits for space on the disk", "error", err)
+			}
+		}
+		if err := awaitSpace(ctx, s.cfg.Dir, tell); err != nil {
 			return nil
 		}
 		eng, err := s.startEngine(ctx, full)
 		if err == nil {
 			return eng
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		s.log.Error("the embedded etcd did not start; trying again", "error", err, "dir", s.cfg.Dir)
 		s.exchange(nil, unavailable(err, "the embedded etcd in %s did not start; it is tried again", s.cfg.Dir))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -67,16 +66,6 @@ func openUnder(dir string) ([]int, error) {
 		fds = append(fds, fd)
 	}
 	return fds, nil
-}
-
-// stacks returns the stacks of all goroutines, as a panic prints them.
-func stacks() string {
-	for n := 1 << 20; ; n *= 2 {
-		buf := make([]byte, n)
-		if m := runtime.Stack(buf, true); m < n {
-			return string(buf[:m])
-		}
-	}
 }
 
 // writing tells whether a goroutine is inside a system call of etcd's files. Engines of other folders count too;

@@ -32,7 +32,8 @@ func putUntilFull(t *testing.T, s *Server, key func(i int) string) {
 // TestQuota reaches the size limit once with history, which goes by itself, and once with live rows, which only
 // their deletion makes room for.
 func TestQuota(t *testing.T) {
-	s := start(t, Config{Dir: folder(t), QuotaBytes: 16 << 20})
+	cfg := Config{Dir: folder(t), QuotaBytes: 16 << 20}
+	s := start(t, cfg)
 	if _, err := client(t, s).Put(t.Context(), "kept", "yes"); err != nil {
 		t.Fatal(err)
 	}
@@ -56,10 +57,16 @@ func TestQuota(t *testing.T) {
 	}
 
 	putUntilFull(t, s, func(i int) string { return fmt.Sprintf("live/%04d", i) })
-	until(t, time.Minute, "health says what to do", func() bool {
+	full := func() bool {
 		err := s.Health()
-		return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "size limit of 16 MiB: delete what is no longer needed")
-	})
+		return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "16 MiB: delete what is no longer needed")
+	}
+	until(t, time.Minute, "health says what to do", full)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, cfg)
+	until(t, time.Minute, "health says so after a restart too", full)
 	if writable("refused")() {
 		t.Error("a write got past the limit")
 	}

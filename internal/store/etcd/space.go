@@ -58,7 +58,7 @@ func openHeadroom(dir string) (*headroom, error) {
 	h := &headroom{dir: dir, spareSeen: time.Now()}
 	h.ahead, h.reserve = shares(d.total)
 	if need := startNeed(dir, h.reserve); d.free < need {
-		return nil, errShort(dir, d.free, need)
+		return nil, errShort(dir, d.free, need, "free some space")
 	}
 	return h, nil
 }
@@ -88,9 +88,11 @@ func spares(dir string) []string {
 	return names
 }
 
-func errShort(dir string, free, need int64) error {
-	return unavailable(nil, "the disk of %s is too full: %s are free, %s are needed; free some space, and writes go on by themselves",
-		dir, humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(need)))
+const freeAndWait = "free some space, and writes go on by themselves"
+
+func errShort(dir string, free, need int64, remedy string) error {
+	return unavailable(nil, "the disk of %s is too full: %s are free, %s are needed; %s",
+		dir, humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(need)), remedy)
 }
 
 // awaitSpace waits until an engine can be started, and tells why it waits.
@@ -105,7 +107,7 @@ func awaitSpace(ctx context.Context, dir string, tell func(error)) error {
 			if d.free >= need {
 				return nil
 			}
-			err = errShort(dir, d.free, need)
+			err = errShort(dir, d.free, need, freeAndWait)
 		}
 		tell(err)
 		select {
@@ -146,7 +148,7 @@ func (h *headroom) look(size int64) error {
 	h.low = d.free < need
 	switch {
 	case h.low:
-		return errShort(h.dir, d.free, need)
+		return errShort(h.dir, d.free, need, freeAndWait)
 	case s.noSpare:
 		return errSpare
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/storage/backend"
 	"go.etcd.io/etcd/server/v3/storage/schema"
@@ -86,7 +87,8 @@ func compactTo(rev, compacted int64, since time.Duration) int64 {
 }
 
 func (u *upkeep) compact(ctx context.Context, e *engine, to int64) error {
-	if _, err := e.client.Compact(ctx, to, clientv3.WithCompactPhysical()); err != nil {
+	_, err := e.client.Compact(ctx, to, clientv3.WithCompactPhysical())
+	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) { // by an engine before this one
 		return fmt.Errorf("compact to revision %d: %w", to, err)
 	}
 	u.compacted, u.compactedAt = to, time.Now()
@@ -101,7 +103,8 @@ var errDefrag = errors.New("the database reached its size limit and is being def
 func (u *upkeep) makeSpace(ctx context.Context, e *engine, rev int64) error {
 	be := e.server.Backend()
 	if roomy(be.Size(), e.quota) {
-		if _, err := e.client.AlarmDisarm(ctx, &clientv3.AlarmMember{Alarm: pb.AlarmType_NOSPACE, MemberID: uint64(e.server.MemberID())}); err != nil {
+		alarm := &clientv3.AlarmMember{Alarm: pb.AlarmType_NOSPACE, MemberID: uint64(e.server.MemberID())}
+		if _, err := e.client.AlarmDisarm(ctx, alarm); err != nil {
 			return fmt.Errorf("lift the NOSPACE alarm: %w", err)
 		}
 		e.overQuota.Store(nil)
@@ -124,7 +127,8 @@ func (u *upkeep) makeSpace(ctx context.Context, e *engine, rev int64) error {
 			e.fail(errDefrag)
 			return nil
 		}
-		remedy = fmt.Sprintf("free %s on the disk, so that it can be defragmented", humanize.IBytes(uint64(be.Size()+e.space.reserve-d.free)))
+		short := be.Size() + e.space.reserve - d.free
+		remedy = fmt.Sprintf("free %s on the disk, so that it can be defragmented", humanize.IBytes(uint64(short)))
 	}
 	err := e.atLimit(remedy)
 	e.overQuota.Store(&err)

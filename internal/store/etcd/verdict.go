@@ -114,3 +114,13 @@ func callers() []string {
 		}
 	}
 }
+
+// stacks returns the stacks of all goroutines, as a panic prints them.
+func stacks() string {
+	for n := 1 << 20; ; n *= 2 {
+		buf := make([]byte, n)
+		if m := runtime.Stack(buf, true); m < n {
+			return string(buf[:m])
+		}
+	}
+}
