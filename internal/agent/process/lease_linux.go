@@ -9,13 +9,13 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/portholder"
 	"golang.org/x/sys/unix"
 )
 
@@ -238,28 +238,7 @@ func portIsFree(protocol string, number uint16) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("not to be had: %w", err)
 	}
-	return fmt.Errorf("in use by %s", portHolder(protocol, number))
-}
-
-// portHolder names the process that has the port, where it can be seen.
-func portHolder(protocol string, number uint16) string {
-	var inodes []uint64
-	for _, network := range []string{protocol, protocol + "6"} {
-		text, _ := os.ReadFile("/proc/net/" + network) // without it, the holder stays nameless
-		for _, s := range parseSockets(network, string(text)) {
-			if s.listens && s.local.Port() == number {
-				inodes = append(inodes, s.inode)
-			}
-		}
-	}
-	all, _ := processes()
-	for _, p := range all {
-		if slices.ContainsFunc(socketInodes(p.pid), func(inode uint64) bool { return slices.Contains(inodes, inode) }) {
-			name, _ := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/comm")
-			return fmt.Sprintf("process %d (%s)", p.pid, strings.TrimSpace(string(name)))
-		}
-	}
-	return "another process"
+	return fmt.Errorf("in use by %s", portholder.Of(netip.Addr{}, number))
 }
 
 // giveBack drops leases after the quarantine. An error says that they are forgotten should this process end before.

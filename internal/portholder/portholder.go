@@ -1,4 +1,6 @@
-package server
+// Package portholder names the process that keeps an address or port taken, for error messages that say what
+// to do. It reads Linux's /proc and knows nothing else.
+package portholder
 
 import (
 	"bufio"
@@ -12,8 +14,16 @@ import (
 	"strings"
 )
 
-// holder names the process that listens on an address, "dnsmasq (pid 812)", as far as /proc tells: other
-// users' processes, and systems without /proc, leave it "".
+// Of names the process that listens on an address, "dnsmasq (pid 812)", as far as /proc tells; an address
+// that is not valid stands for all of them. Other users' processes, and systems without /proc, leave it
+// "another process".
+func Of(ip netip.Addr, port uint16) string {
+	if h := holder(ip, port); h != "" {
+		return h
+	}
+	return "another process"
+}
+
 func holder(ip netip.Addr, port uint16) string {
 	inodes := map[string]bool{}
 	for _, table := range []string{"udp", "udp6", "tcp", "tcp6"} {
