@@ -114,23 +114,13 @@ func ReapOperations(tx *store.Tx, region string, now time.Time, limit int) (more
 	surplus := -MaxOperations
 	operations.Scan(tx.Snapshot(), region+"/", "", func(string, *Operation) bool { surplus++; return true })
 	horizon := now.Add(-OperationRetention)
-	var doomed []string
-	operations.Scan(tx.Snapshot(), region+"/", "", func(key string, op *Operation) bool {
+	return operations.Sweep(tx, region+"/", limit, func(op *Operation) store.Fate {
 		if surplus <= 0 && op.Created.After(horizon) {
-			return false
+			return store.KeepRest // they are in the order of their age
 		}
-		if len(doomed) == limit {
-			more = true
-			return false
-		}
-		doomed = append(doomed, key)
 		surplus--
-		return true
+		return store.Drop
 	})
-	for _, key := range doomed {
-		operations.Delete(tx, key)
-	}
-	return more
 }
 
 // Regions are the regions that something has happened in.
@@ -153,19 +143,10 @@ func Regions(r store.Reader) []string {
 // ReapTokens deletes up to limit creator tokens that are not recognised any more, and says whether more
 // are left to delete.
 func ReapTokens(tx *store.Tx, now time.Time, limit int) (more bool) {
-	var doomed []string
-	tokens.Scan(tx.Snapshot(), "", "", func(key string, t *Token) bool {
-		if now.Sub(t.At) < tokenLife {
-			return true
+	return tokens.Sweep(tx, "", limit, func(t *Token) store.Fate {
+		if now.Sub(t.At) >= tokenLife {
+			return store.Drop
 		}
-		if more = len(doomed) == limit; more {
-			return false
-		}
-		doomed = append(doomed, key)
-		return true
+		return store.Keep
 	})
-	for _, key := range doomed {
-		tokens.Delete(tx, key)
-	}
-	return more
 }

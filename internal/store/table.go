@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
@@ -43,9 +46,13 @@ func (t Table[T]) ID(key string) (string, bool) { return strings.CutPrefix(key, 
 
 func (t Table[T]) keyPrefix() string         { return t.prefix }
 func (t Table[T]) traits() (bool, []indexer) { return t.counted, *t.indexes }
+
+// decode reads what Put has written. Version 2 of encoding/json takes half the time and, because it keeps one copy
+// of a short string that comes again and again, half the memory; of version 1's ways that Put relies on it lacks
+// only the form of a duration.
 func (t Table[T]) decode(b []byte) (any, error) {
 	v := new(T)
-	if err := json.Unmarshal(b, v); err != nil {
+	if err := jsonv2.Unmarshal(b, v, jsonv1.FormatDurationAsNano(true)); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", t.noun, err)
 	}
 	return v, nil
@@ -123,6 +130,38 @@ func (t Table[T]) Put(tx *Tx, id string, v *T) {
 
 // Delete removes a row; none there is no error.
 func (t Table[T]) Delete(tx *Tx, id string) { tx.put(t.prefix+id, nil, nil) }
+
+// Fate is what [Table.Sweep] does with a row.
+type Fate int
+
+// The fates of a row.
+const (
+	Keep Fate = iota
+	Drop
+	KeepRest // this row and all behind it
+)
+
+// Sweep deletes up to limit rows whose ids begin with under, as judge says, and reports whether it stopped
+// at the limit. Rows are judged as the transaction found them and not compared: what is swept is final.
+func (t Table[T]) Sweep(tx *Tx, under string, limit int, judge func(v *T) Fate) (more bool) {
+	var doomed []string
+	t.Scan(tx.Snapshot(), under, "", func(id string, v *T) bool {
+		switch judge(v) {
+		case KeepRest:
+			return false
+		case Drop:
+			if more = len(doomed) == limit; more {
+				return false
+			}
+			doomed = append(doomed, id)
+		}
+		return true
+	})
+	for _, id := range doomed {
+		t.Delete(tx, id)
+	}
+	return more
+}
 
 // Index finds the rows of a table by a value computed from each: one value or none ("") a row.
 type Index[T any] struct {

@@ -315,19 +315,10 @@ const StoppedRetention = time.Hour
 // ReapTasks deletes up to limit tasks that stopped before the retention began, and says whether more are
 // left to delete.
 func ReapTasks(tx *store.Tx, now time.Time, limit int) (more bool) {
-	var doomed []string
-	tasks.Scan(tx.Snapshot(), "", "", func(key string, t *Task) bool {
-		if t.Observed.State != Stopped || t.Observed.StoppedAt == nil || now.Sub(*t.Observed.StoppedAt) < StoppedRetention {
-			return true
+	return tasks.Sweep(tx, "", limit, func(t *Task) store.Fate {
+		if t.Observed.State == Stopped && t.Observed.StoppedAt != nil && now.Sub(*t.Observed.StoppedAt) >= StoppedRetention {
+			return store.Drop
 		}
-		if more = len(doomed) == limit; more {
-			return false
-		}
-		doomed = append(doomed, key)
-		return true
+		return store.Keep
 	})
-	for _, key := range doomed {
-		tasks.Delete(tx, key)
-	}
-	return more
 }
