@@ -127,6 +127,17 @@ func startBinary(t testing.TB, binary, dir string, flags ...string) (*server, er
 	s := &server{t: t, dir: dir, cmd: exec.Command(binary, args...), out: &output{}, done: make(chan struct{})}
 	s.cmd.Env = append(os.Environ(), asRollcall+"=1")
 	s.cmd.Env = append(s.cmd.Env, "XDG_RUNTIME_DIR="+dir) // its pointer is not the user's
+	if err := s.launch(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// launch starts the process and waits until it serves; an error says how it ended instead. The keys are those of the
+// data folder unless they are known.
+func (s *server) launch() error {
+	t := s.t
+	t.Helper()
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -141,17 +152,19 @@ func startBinary(t testing.TB, binary, dir string, flags ...string) (*server, er
 	select {
 	case <-ready:
 	case <-s.done:
-		return nil, fmt.Errorf("%w: %s", errors.New(s.cmd.ProcessState.String()), s.out)
+		return fmt.Errorf("%w: %s", errors.New(s.cmd.ProcessState.String()), s.out)
 	case <-time.After(time.Minute):
-		return nil, fmt.Errorf("not ready after a minute: %s", s.out)
+		return fmt.Errorf("not ready after a minute: %s", s.out)
 	}
-	if s.info, err = app.Find(dir); err != nil {
+	if s.info, err = app.Find(s.dir); err != nil {
 		t.Fatal(err)
 	}
-	if s.keys, err = awsapi.Load(dir); err != nil {
-		t.Fatal(err)
+	if s.keys == (awsapi.Pair{}) {
+		if s.keys, err = awsapi.Load(s.dir); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return s, nil
+	return nil
 }
 
 // read follows the server's output until it ends.

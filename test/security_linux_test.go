@@ -34,8 +34,14 @@ type call struct {
 	tamper   func(*http.Request)
 }
 
-// send makes a call and returns the status and the error's code.
-func (s *server) send(c call) (status int, code string, err error) {
+// reply is what a call is answered with; code and message are those of an error.
+type reply struct {
+	status        int
+	code, message string
+}
+
+// send makes a call.
+func (s *server) send(c call) (reply, error) {
 	target, service := "Route53AutoNaming_v20170314."+c.operation, "servicediscovery"
 	if c.ecs {
 		target, service = "AmazonEC2ContainerServiceV20141113."+c.operation, "ecs"
@@ -51,14 +57,14 @@ func (s *server) send(c call) (status int, code string, err error) {
 	}
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.info.API+"/", strings.NewReader(c.body))
 	if err != nil {
-		return 0, "", err
+		return reply{}, err
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
 	if !c.unsigned {
 		sum := sha256.Sum256([]byte(c.body))
 		if err := v4.NewSigner().SignHTTP(s.t.Context(), c.key, req, hex.EncodeToString(sum[:]), service, "us-east-1", c.at); err != nil {
-			return 0, "", err
+			return reply{}, err
 		}
 	}
 	if c.tamper != nil {
@@ -66,20 +72,21 @@ func (s *server) send(c call) (status int, code string, err error) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, "", err
+		return reply{}, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return 0, "", err
+		return reply{}, err
 	}
 	var said struct {
-		Type string `json:"__type"`
+		Type    string `json:"__type"`
+		Message string `json:"message"`
 	}
 	if resp.StatusCode != http.StatusOK {
 		err = json.Unmarshal(answer, &said)
 	}
-	return resp.StatusCode, said.Type, err
+	return reply{resp.StatusCode, said.Type, said.Message}, err
 }
 
 // replaceBody sends another body than the one that was signed.
@@ -157,9 +164,9 @@ func TestOnlySignedCalls(t *testing.T) {
 		for _, write := range writes {
 			operation := write.operation
 			wrong.do(&write)
-			status, code, err := s.send(write)
-			if err != nil || status < 400 || status >= 500 || code != wrong.code {
-				t.Errorf("%s, %s: status %d, code %q, %v; want a refusal with %s", operation, wrong.name, status, code, err, wrong.code)
+			got, err := s.send(write)
+			if err != nil || got.status < 400 || got.status >= 500 || got.code != wrong.code {
+				t.Errorf("%s, %s: %+v, %v; want a refusal with %s", operation, wrong.name, got, err, wrong.code)
 			}
 		}
 	}
@@ -168,8 +175,8 @@ func TestOnlySignedCalls(t *testing.T) {
 	}
 	// The same calls with nothing wrong do what they say, so it was the signature that kept them out.
 	for _, write := range writes {
-		if status, code, err := s.send(write); status != http.StatusOK {
-			t.Errorf("%s, signed: status %d, code %q, %v", write.operation, status, code, err)
+		if got, err := s.send(write); got.status != http.StatusOK {
+			t.Errorf("%s, signed: %+v, %v", write.operation, got, err)
 		}
 	}
 }
@@ -241,19 +248,33 @@ func TestHostileHTTP(t *testing.T) {
 		if tc.do.operation == "" {
 			tc.do.operation = "CreateHttpNamespace"
 		}
-		status, code, err := s.send(tc.do)
+		got, err := s.send(tc.do)
 		// A body that the server will not read may end the connection before the client has read the answer.
 		gone := err != nil && len(tc.do.body) > 1<<20
-		if !gone && (err != nil || status != tc.status || code != tc.code) {
-			t.Errorf("%s: status %d, code %q, %v; want %d, %s", tc.name, status, code, err, tc.status, tc.code)
+		if !gone && (err != nil || got.status != tc.status || got.code != tc.code) {
+			t.Errorf("%s: %+v, %v; want %d, %s", tc.name, got, err, tc.status, tc.code)
 		}
 	}
-	if status, _, err := s.send(call{operation: "ListNamespaces", body: `{}`, tamper: func(r *http.Request) { r.Header.Set("X-Large", strings.Repeat("x", 1<<20)) }}); err == nil && status != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("1 MiB of headers: status %d", status)
-	}
+	s.largeHeaders()
 	slow.Wait()
 	stop()
 	s.grewAtMost(before, 100<<20)
+}
+
+// largeHeaders sends 1 MiB of headers, which is refused before they are read to the end. The answer is no API's, hence
+// not read by send.
+func (s *server) largeHeaders() {
+	s.t.Helper()
+	req := must[*http.Request](s.t)(http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.info.API, nil))
+	req.Header.Set("X-Large", strings.Repeat("x", 1<<20))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return // the connection ended before the client had sent them all
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		s.t.Errorf("1 MiB of headers: %s", resp.Status)
+	}
 }
 
 // slowHeaders sends the headers of a request one byte at a time, until the server has had enough.
@@ -313,8 +334,8 @@ func TestManyConnections(t *testing.T) {
 	for _, conn := range conns {
 		conn.Close()
 	}
-	if status, _, err := s.send(call{operation: "ListNamespaces", body: `{}`}); status != http.StatusOK {
-		t.Errorf("afterwards: status %d, %v", status, err)
+	if got, err := s.send(call{operation: "ListNamespaces", body: `{}`}); got.status != http.StatusOK {
+		t.Errorf("afterwards: %+v, %v", got, err)
 	}
 	s.grewAtMost(before, 200<<20)
 }

@@ -79,8 +79,15 @@ func write(tx *store.Tx, svc *task.Service, ch Changes, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	var failures []string
 	for _, id := range ch.Count {
-		err := task.UpdateTask(tx, svc.Scope(), svc.Cluster, id, func(t *task.Task) bool { t.Counted = true; return true })
+		err := task.UpdateTask(tx, svc.Scope(), svc.Cluster, id, func(t *task.Task) bool {
+			t.Counted = true
+			if t.StoppedReason != ReasonUnhealthy { // that has an event of its own
+				failures = append(failures, fmt.Sprintf("(task %s) failed: %s", id, cause(t)))
+			}
+			return true
+		})
 		if err != nil {
 			return err
 		}
@@ -103,6 +110,9 @@ func write(tx *store.Tx, svc *task.Service, ch Changes, now time.Time) error {
 			record("(task %s) failed container health checks.", s.ID)
 		}
 	}
+	for _, failure := range failures {
+		record("%s", failure)
+	}
 	if ch.Failed >= 3 && ch.Failed > svc.Primary().FailedTasks {
 		record("is unable to consistently start tasks successfully. The next task is started at %s.", ch.RetryAt.UTC().Format(time.RFC3339))
 	}
@@ -111,6 +121,20 @@ func write(tx *store.Tx, svc *task.Service, ch Changes, now time.Time) error {
 		record("has reached a steady state.")
 	}
 	return nil
+}
+
+// cause is why a task failed, for people: its reason, and how its containers ended of themselves.
+func cause(t *task.Task) string {
+	text := t.StoppedReason
+	for _, c := range t.Observed.Containers {
+		switch {
+		case c.Reason != "" && c.Reason != t.StoppedReason:
+			text += fmt.Sprintf("; container %s: %s", c.Name, c.Reason)
+		case c.ExitCode != nil && t.StopCode == task.EssentialContainerExited:
+			text += fmt.Sprintf("; container %s: exit code %d", c.Name, *c.ExitCode)
+		}
+	}
+	return text
 }
 
 // settle writes what the plan says of the service itself into next; it reports whether anything differs.
