@@ -273,7 +273,7 @@ func TestCreateRefuses(t *testing.T) {
 		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "begins with CMD"},
 		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ulimits: []agent.Ulimit{{Name: "ink"}}})}, fault.Invalid, "ulimit"},
 		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkNone, Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ports: []agent.Port{{Container: 80}}})}, fault.Invalid, "mode none"},
-		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse, fmt.Sprintf("in use by process %d (", os.Getpid())},
+		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse, fmt.Sprintf("(pid %d)", os.Getpid())},
 	} {
 		_, err := r.Create(t.Context(), tc.spec)
 		if !fault.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.want) {
