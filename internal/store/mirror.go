@@ -2,8 +2,12 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"iter"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,8 +15,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// listPage is how many keys one request of a listing asks for: some 4 MB at 400 bytes a row.
-const listPage = 10_000
+// listPage is how many keys one request of a listing asks for: some 10 MB at 400 bytes a row. For each page etcd
+// counts all keys that follow, so many small pages would take longer than few large ones.
+const listPage = 25_000
 
 // retryPause is how long the mirror waits before it asks a lost etcd again.
 const retryPause = 100 * time.Millisecond
@@ -129,26 +134,22 @@ func (s *Store) markReady() {
 // list reads the whole keyspace at one revision and applies what differs from the mirror.
 func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error) {
 	var (
-		rev    int64
 		change Change
-		from   = s.prefix
-		end    = clientv3.GetPrefixRangeEnd(s.prefix)
 		known  = s.Snapshot().rows.byKey.Iter()
 		more   = known.First()
 	)
-	for {
-		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev)}
-		resp, err := client.Get(ctx, from, opts...)
+	for resp, err := range s.pages(ctx, client) {
 		if err != nil {
 			return 0, err
 		}
-		if rev == 0 {
-			rev = resp.Header.Revision
+		if change.Rev == 0 {
+			change.Rev = resp.Header.Revision
 		}
+		var news []arrival
 		for _, kv := range resp.Kvs {
 			key := string(kv.Key[len(s.prefix):])
 			for more && known.Key() < key { // what the mirror has and etcd has no more
-				change.Rows = append(change.Rows, RowChange{Key: known.Key(), Old: known.Value().val})
+				news = append(news, arrival{RowChange: RowChange{Key: known.Key(), Old: known.Value().val}})
 				more = known.Next()
 			}
 			var old row
@@ -156,24 +157,85 @@ func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error
 				old = known.Value()
 				more = known.Next()
 			}
-			if old.mod == kv.ModRevision {
-				continue
-			}
-			if val := s.decode(key, kv.Value); val != nil {
-				change.Rows = append(change.Rows, RowChange{Key: key, Old: old.val, New: val, Mod: kv.ModRevision})
+			if old.mod != kv.ModRevision {
+				news = append(news, arrival{RowChange{Key: key, Old: old.val, Mod: kv.ModRevision}, kv.Value})
 			}
 		}
-		if !resp.More {
-			break
+		s.decodeAll(news)
+		for _, n := range news {
+			if n.New != nil || n.gone() {
+				change.Rows = append(change.Rows, n.RowChange)
+			}
 		}
-		from = string(append(bytes.Clone(resp.Kvs[len(resp.Kvs)-1].Key), 0))
 	}
 	for ; more; more = known.Next() {
 		change.Rows = append(change.Rows, RowChange{Key: known.Key(), Old: known.Value().val})
 	}
-	change.Rev = rev
 	s.apply(change)
-	return rev, nil
+	return change.Rev, nil
+}
+
+// pages lists the whole keyspace at one revision. It asks for a page while the one before is worked on.
+func (s *Store) pages(ctx context.Context, client *clientv3.Client) iter.Seq2[*clientv3.GetResponse, error] {
+	type page struct {
+		resp *clientv3.GetResponse
+		err  error
+	}
+	return func(yield func(*clientv3.GetResponse, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		pages := make(chan page)
+		var asking sync.WaitGroup
+		defer func() {
+			cancel()
+			asking.Wait()
+		}()
+		asking.Go(func() {
+			defer close(pages)
+			from, end, rev := s.prefix, clientv3.GetPrefixRangeEnd(s.prefix), int64(0)
+			for {
+				resp, err := client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
+				select {
+				case pages <- page{resp, err}:
+				case <-ctx.Done():
+					return
+				}
+				if err != nil || !resp.More {
+					return
+				}
+				rev = cmp.Or(rev, resp.Header.Revision)
+				from = string(append(bytes.Clone(resp.Kvs[len(resp.Kvs)-1].Key), 0))
+			}
+		})
+		for p := range pages {
+			if !yield(p.resp, p.err) {
+				return
+			}
+		}
+	}
+}
+
+// arrival is a row in which a listing differs from the mirror.
+type arrival struct {
+	RowChange
+	value []byte // as etcd has it
+}
+
+// gone says that etcd has the row no more.
+func (a *arrival) gone() bool { return a.Mod == 0 }
+
+// decodeAll decodes the rows on all cores; New stays nil where decode has none.
+func (s *Store) decodeAll(news []arrival) {
+	var g sync.WaitGroup
+	for part := range slices.Chunk(news, max(1, len(news)/runtime.GOMAXPROCS(0)+1)) {
+		g.Go(func() {
+			for i := range part {
+				if !part[i].gone() {
+					part[i].New = s.decode(part[i].Key, part[i].value)
+				}
+			}
+		})
+	}
+	g.Wait()
 }
 
 // applyEvents groups events by their revision, so that a transaction appears whole.
