@@ -33,5 +33,6 @@
 // It does not route by Host, since SDKs put "data-" before the host of the Discover operations, and
 // accepts any base path, since an endpoint URL may carry one.
 //
-// Protocols other than JSON 1.1 stand behind the same verification by being an [API]; package sts is one.
+// Protocols other than JSON 1.1 stand behind the same verification by being an [API]; packages sts and route53
+// are such, and share xml.go.
 package awsapi

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ const maxInvocationID = 128
 
 const targetHeader = "X-Amz-Target"
 
-// API is one AWS service behind the handler: a [Service], or one of another protocol (package sts). Its
+// API is one AWS service behind the handler: a [Service], or one of another protocol (packages sts and route53). Its
 // methods are called in this order; Operation and Call only for a request whose signature is good.
 type API interface {
 	// Scope is the service name in the credential scope of its requests.
@@ -58,6 +59,7 @@ type callKey struct{}
 // call is what the context of an operation carries.
 type call struct {
 	caller  Caller
+	url     *url.URL // nil for calls that do not come through the handler
 	in, out http.Header
 }
 
@@ -72,6 +74,15 @@ func CallerFrom(ctx context.Context) Caller {
 // WithCaller returns a context that carries c, for calls that do not come through the handler.
 func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callKey{}, &call{caller: c, in: http.Header{}, out: http.Header{}})
+}
+
+// RequestURL returns the URL of the request that ctx belongs to, an empty one if to none. REST APIs have their
+// input in it; others ignore it. It is not to be changed.
+func RequestURL(ctx context.Context) *url.URL {
+	if c, ok := ctx.Value(callKey{}).(*call); ok && c.url != nil {
+		return c.url
+	}
+	return &url.URL{}
 }
 
 // RequestHeader returns a header of the request that ctx belongs to, empty if it has none. AWS's shapes have
@@ -220,7 +231,7 @@ func (h *handler) serve(api API, r *http.Request, out http.Header, requestID str
 		return nil, &Error{Code: "AccessDeniedException", Message: fmt.Sprintf(
 			"Access key %s is not authorized to perform %s:%s, because it is read-only", claim.accessKeyID, api.Scope(), operation)}
 	}
-	ctx := context.WithValue(r.Context(), callKey{}, &call{in: r.Header, out: out, caller: Caller{
+	ctx := context.WithValue(r.Context(), callKey{}, &call{url: r.URL, in: r.Header, out: out, caller: Caller{
 		Account:      h.cfg.Account,
 		Region:       claim.region,
 		AccessKeyID:  claim.accessKeyID,

@@ -8,7 +8,6 @@ package sts
 
 import (
 	"context"
-	"encoding/xml"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -54,12 +53,10 @@ func (API) Operation(r *http.Request, body []byte) (string, error) {
 
 // callerIdentity is the answer ("GetCallerIdentity" in the AWS STS API Reference).
 type callerIdentity struct {
-	XMLName   xml.Name `xml:"GetCallerIdentityResponse"`
-	XMLNS     string   `xml:"xmlns,attr"`
-	ARN       string   `xml:"GetCallerIdentityResult>Arn"`
-	UserID    string   `xml:"GetCallerIdentityResult>UserId"`
-	Account   string   `xml:"GetCallerIdentityResult>Account"`
-	RequestID string   `xml:"ResponseMetadata>RequestId"`
+	ARN       string `xml:"GetCallerIdentityResult>Arn"`
+	UserID    string `xml:"GetCallerIdentityResult>UserId"`
+	Account   string `xml:"GetCallerIdentityResult>Account"`
+	RequestID string `xml:"ResponseMetadata>RequestId"`
 }
 
 // Call answers GetCallerIdentity. A permanent key is the root of the account; a temporary one is a session
@@ -67,7 +64,6 @@ type callerIdentity struct {
 func (API) Call(ctx context.Context, _ string, _, dst []byte) ([]byte, error) {
 	c := awsapi.CallerFrom(ctx)
 	answer := callerIdentity{
-		XMLNS:     namespace,
 		ARN:       fmt.Sprintf("arn:aws:iam::%s:root", c.Account),
 		UserID:    c.Account,
 		Account:   c.Account,
@@ -77,63 +73,13 @@ func (API) Call(ctx context.Context, _ string, _, dst []byte) ([]byte, error) {
 		answer.ARN = fmt.Sprintf("arn:aws:sts::%s:assumed-role/rollcall/%s", c.Account, c.AccessKeyID)
 		answer.UserID = "AROAROLLCALL:" + c.AccessKeyID
 	}
-	return appendXML(dst, answer)
+	return awsapi.AppendXML(dst, "GetCallerIdentityResponse", namespace, answer)
 }
 
 // Translate has nothing to translate: no call reaches the domain.
 func (API) Translate(error) error { return nil }
 
-// queryCodes are the codes that the Query protocol has for what JSON 1.1 calls otherwise, with the status
-// that goes with them ("Common Errors" in the AWS STS API Reference).
-var queryCodes = map[string]struct {
-	code   string
-	status int
-}{
-	"MissingAuthenticationTokenException": {"MissingAuthenticationToken", http.StatusForbidden},
-	"IncompleteSignatureException":        {"IncompleteSignature", http.StatusBadRequest},
-	"InvalidSignatureException":           {"SignatureDoesNotMatch", http.StatusForbidden},
-	"UnrecognizedClientException":         {"InvalidClientTokenId", http.StatusForbidden},
-	"ExpiredTokenException":               {"ExpiredToken", http.StatusForbidden},
-	"AccessDeniedException":               {"AccessDenied", http.StatusForbidden},
-	"RequestEntityTooLargeException":      {"RequestEntityTooLarge", http.StatusRequestEntityTooLarge},
-}
-
-type errorResponse struct {
-	XMLName   xml.Name `xml:"ErrorResponse"`
-	XMLNS     string   `xml:"xmlns,attr"`
-	Type      string   `xml:"Error>Type"` // Sender or Receiver: whose fault it is
-	Code      string   `xml:"Error>Code"`
-	Message   string   `xml:"Error>Message"`
-	RequestID string   `xml:"RequestId"`
-}
-
 // AppendError renders an error as an ErrorResponse.
 func (API) AppendError(dst []byte, err smithy.APIError, requestID string) ([]byte, int) {
-	answer := errorResponse{
-		XMLNS:     namespace,
-		Type:      "Sender",
-		Code:      err.ErrorCode(),
-		Message:   err.ErrorMessage(),
-		RequestID: requestID,
-	}
-	status := awsapi.HTTPStatus(err)
-	if q, ok := queryCodes[answer.Code]; ok {
-		answer.Code, status = q.code, q.status
-	}
-	if status >= http.StatusInternalServerError {
-		answer.Type = "Receiver"
-	}
-	body, xmlErr := appendXML(dst, answer)
-	if xmlErr != nil {
-		return dst, http.StatusInternalServerError // not reached: a struct of strings always has an XML form
-	}
-	return body, status
-}
-
-func appendXML(dst []byte, answer any) ([]byte, error) {
-	text, err := xml.Marshal(answer)
-	if err != nil {
-		return dst, fmt.Errorf("render the answer: %w", err)
-	}
-	return append(dst, text...), nil
+	return awsapi.AppendXMLError(dst, namespace, err, requestID)
 }
