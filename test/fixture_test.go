@@ -47,7 +47,7 @@ func (s *server) discovery(namespace, name string, ttl int64, records ...sdtypes
 	}
 	in := &servicediscovery.CreateServiceInput{
 		Name: &name, NamespaceId: &namespace, DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: sdtypes.RoutingPolicyMultivalue},
-		HealthCheckCustomConfig: &sdtypes.HealthCheckCustomConfig{FailureThreshold: aws.Int32(1)},
+		HealthCheckCustomConfig: &sdtypes.HealthCheckCustomConfig{},
 	}
 	for _, r := range records {
 		in.DnsConfig.DnsRecords = append(in.DnsConfig.DnsRecords, sdtypes.DnsRecord{Type: r, TTL: &ttl})

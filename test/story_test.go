@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // TestStory is the main job: a service runs as tasks and is found by name, as it starts, scales, is updated,
@@ -291,4 +292,14 @@ func TestSamplesFindEachOther(t *testing.T) {
 		t.Fatalf("the backend asked %s, which DNS does not name: %v", from, workers)
 		return false
 	})
+}
+
+// TestCallerIdentity: many tools ask it before anything else.
+func TestCallerIdentity(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--runtime", "none", "--account", "123456789012")
+	who := must[*sts.GetCallerIdentityOutput](t)(s.sts().GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}))
+	if aws.ToString(who.Account) != "123456789012" || aws.ToString(who.Arn) != "arn:aws:iam::123456789012:root" {
+		t.Errorf("the caller is %s", asJSON(who))
+	}
 }

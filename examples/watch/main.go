@@ -28,12 +28,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: watch NAMESPACE SERVICE")
 		os.Exit(2)
 	}
-	if err := watch(context.Background(), os.Args[1], os.Args[2]); err != nil {
-		fmt.Fprintln(os.Stderr, "watch:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "watch:", watch(context.Background(), os.Args[1], os.Args[2]))
+	os.Exit(1)
 }
 
+// watch prints until it fails.
 func watch(ctx context.Context, namespace, service string) error {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {

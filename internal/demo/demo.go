@@ -113,7 +113,7 @@ func (d *deployment) deploy(ctx context.Context, namespace string, s service) er
 			RoutingPolicy: sdtypes.RoutingPolicyMultivalue,
 			DnsRecords:    []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: aws.Int64(10)}},
 		},
-		HealthCheckCustomConfig: &sdtypes.HealthCheckCustomConfig{FailureThreshold: aws.Int32(1)},
+		HealthCheckCustomConfig: &sdtypes.HealthCheckCustomConfig{},
 	})
 	if err != nil {
 		return err
