@@ -22,8 +22,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
@@ -242,16 +240,6 @@ func (s *server) awsConfig() aws.Config {
 			return aws.Credentials{AccessKeyID: s.keys.AccessKeyID, SecretAccessKey: s.keys.Secret}, nil
 		}),
 	}
-}
-
-// noHostPrefix keeps the SDK from asking data-127.0.0.1 (docs/clients.md).
-func noHostPrefix(o *servicediscovery.Options) {
-	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("NoHostPrefix",
-			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-				return next.HandleInitialize(smithyhttp.DisableEndpointHostPrefix(ctx, true), in)
-			}), middleware.Before)
-	})
 }
 
 func (s *server) cloudMap() *servicediscovery.Client {

@@ -1,0 +1,126 @@
+package test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// The next two functions stand in docs/clients.md, word for word.
+
+// newCloudMap is a client of the Cloud Map at AWS_ENDPOINT_URL.
+func newCloudMap(ctx context.Context) (*servicediscovery.Client, error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return servicediscovery.NewFromConfig(cfg, noHostPrefix), nil
+}
+
+// noHostPrefix keeps the SDK from asking data-127.0.0.1.
+func noHostPrefix(o *servicediscovery.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("NoHostPrefix",
+			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+				return next.HandleInitialize(smithyhttp.DisableEndpointHostPrefix(ctx, true), in)
+			}), middleware.Before)
+	})
+}
+
+// codeOf is the one block of a language in docs/clients.md.
+func codeOf(t *testing.T, language string) string {
+	t.Helper()
+	text, _ := readText(t, "docs/clients.md")
+	blocks := regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1)
+	if len(blocks) != 1 {
+		t.Fatalf("docs/clients.md has %d blocks of %s, want 1", len(blocks), language)
+	}
+	return blocks[0][1]
+}
+
+// serveCart is a server with one instance of cart.shop, and the environment that `rollcall env` makes.
+func serveCart(t *testing.T) (s *server, environ []string) {
+	t.Helper()
+	s = serve(t, "--runtime", "none")
+	cart := s.service(s.namespace("shop"), "cart", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA)
+	s.instances(cart, 1, "i", func(int) map[string]string { return map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1"} })
+	cmd := exec.Command("sh", "-c", `eval "$("$0" env --data "$1")" && env`, self(t), s.dir)
+	cmd.Env = userEnviron(asRollcall + "=1")
+	return s, strings.Split(strings.TrimSpace(string(must[[]byte](t)(cmd.Output()))), "\n")
+}
+
+var findCart = &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart")}
+
+// TestClientInGo uses the document's client with nothing but the environment that `rollcall env` makes. It is
+// not parallel, since that is this process's.
+func TestClientInGo(t *testing.T) {
+	source, _ := readText(t, "test/clients_test.go")
+	if !strings.Contains(source, codeOf(t, "go")) {
+		t.Error("the code in docs/clients.md is not that of this file")
+	}
+	_, environ := serveCart(t)
+	for _, kv := range environ {
+		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, value)
+		}
+	}
+	client := must[*servicediscovery.Client](t)(newCloudMap(t.Context()))
+	found := must[*servicediscovery.DiscoverInstancesOutput](t)(client.DiscoverInstances(t.Context(), findCart))
+	if len(found.Instances) != 1 || found.Instances[0].Attributes["AWS_INSTANCE_IPV4"] != "10.0.0.1" {
+		t.Errorf("found %s", asJSON(found.Instances))
+	}
+}
+
+// TestClientInPython runs the document's program.
+func TestClientInPython(t *testing.T) {
+	t.Parallel()
+	if err := exec.Command(interpreter, "-c", "import boto3").Run(); err != nil {
+		missing(t, "boto3 of "+interpreter)
+	}
+	_, environ := serveCart(t)
+	cmd := exec.CommandContext(t.Context(), interpreter, "-c", codeOf(t, "python"))
+	cmd.Env = environ
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "10.0.0.1\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestHostPrefix is a client that knows nothing of Rollcall, in a network where both names lead to it: the SDK
+// does ask data-…, and is answered.
+func TestHostPrefix(t *testing.T) {
+	t.Parallel()
+	s, _ := serveCart(t)
+	var mu sync.Mutex
+	asked := map[string]bool{}
+	names := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		mu.Lock()
+		asked[address] = true
+		mu.Unlock()
+		return (&net.Dialer{}).DialContext(ctx, network, strings.TrimPrefix(s.info.API, "http://"))
+	}}
+	defer names.CloseIdleConnections()
+	cfg := s.awsConfig()
+	cfg.BaseEndpoint = aws.String("http://rollcall.example:7070")
+	cfg.HTTPClient = &http.Client{Transport: names}
+	client := servicediscovery.NewFromConfig(cfg)
+	must[*servicediscovery.ListNamespacesOutput](t)(client.ListNamespaces(t.Context(), &servicediscovery.ListNamespacesInput{}))
+	found := must[*servicediscovery.DiscoverInstancesOutput](t)(client.DiscoverInstances(t.Context(), findCart))
+	if len(found.Instances) != 1 {
+		t.Errorf("found %s", asJSON(found.Instances))
+	}
+	if len(asked) != 2 || !asked["rollcall.example:7070"] || !asked["data-rollcall.example:7070"] {
+		t.Errorf("the SDK asked %v", asked)
+	}
+}
