@@ -40,9 +40,6 @@ func checkAttributes(ns *Namespace, svc *Service, a map[string]string) error {
 	if err := checkAttributeValues(svc, a); err != nil {
 		return err
 	}
-	if _, alias := a[AttrAlias]; alias && len(svc.Records) > 0 {
-		return checkAlias(svc, a)
-	}
 	if _, ec2 := a[AttrEC2]; ec2 {
 		if ns.Kind != HTTP {
 			return invalid("%s is supported in HTTP namespaces only", AttrEC2)
@@ -52,6 +49,9 @@ func checkAttributes(ns *Namespace, svc *Service, a map[string]string) error {
 				return invalid("%s cannot be combined with the attribute %s", AttrEC2, k)
 			}
 		}
+	}
+	if _, alias := a[AttrAlias]; alias && len(svc.Records) > 0 {
+		return checkAlias(svc, a)
 	}
 	return checkRequired(svc, a)
 }
@@ -143,14 +143,15 @@ func checkAlias(svc *Service, a map[string]string) error {
 	return nil
 }
 
-// isDomainName reports whether a name fits RFC 1035, 2.3.4; letters are not checked.
+// isDomainName reports whether a name fits RFC 1035, 2.3.4. Letters are not checked, but for the backslash:
+// it begins an escape in the text of a name (RFC 1035, 5.1), and no answer holds a name with it.
 func isDomainName(name string) bool {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > 253 {
 		return false
 	}
 	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.ContainsAny(label, " \t") {
+		if label == "" || len(label) > 63 || strings.ContainsAny(label, " \t\\") {
 			return false
 		}
 	}

@@ -16,7 +16,7 @@ func nameFault(r store.Reader, sc Scope, ns *Namespace, svc *Service, id string)
 	if len(svc.Records) == 0 {
 		return ""
 	}
-	name := strings.TrimPrefix(svc.Name, ".")
+	name := svc.Name
 	if svc.Has(SRV) {
 		for label := range strings.SplitSeq(id, ".") {
 			if len(label) == 0 || len(label) > 63 { // RFC 1035, 2.3.4
@@ -25,7 +25,10 @@ func nameFault(r store.Reader, sc Scope, ns *Namespace, svc *Service, id string)
 		}
 		name = hostName(svc, id)
 	}
-	full := name + "." + ns.Name
+	full := strings.TrimSuffix(ns.Name, ".")
+	if name != "." {
+		full = name + "." + full
+	}
 	if len(full)+2 > 255 { // as octets: one more for the first label's length, one for the root (RFC 1035, 3.1)
 		return "The domain name " + full + " is longer than 255 octets"
 	}

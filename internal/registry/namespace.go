@@ -120,7 +120,7 @@ func (n *Namespace) uniqueName() string {
 	case HTTP:
 		return n.Region + "/http-namespace/" + n.Name
 	case Private:
-		return n.Region + "/private-zone/" + n.VPC + "/" + fold(strings.TrimSuffix(n.Name, "."))
+		return n.Region + "/private-zone/" + escape(n.VPC) + "/" + fold(strings.TrimSuffix(n.Name, "."))
 	default:
 		return n.Region + "/public-zone/" + fold(strings.TrimSuffix(n.Name, "."))
 	}
@@ -144,6 +144,9 @@ func zoneNameFault(spec NamespaceSpec) string {
 	name := strings.TrimSuffix(spec.Name, ".")
 	if len(name)+2 > 255 {
 		return fmt.Sprintf("The domain name %s is longer than 255 octets", spec.Name)
+	}
+	if strings.Contains(name, `\`) { // it would begin an escape (RFC 1035, 5.1)
+		return fmt.Sprintf("The domain name %s has a backslash", spec.Name)
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if len(label) == 0 || len(label) > 63 {

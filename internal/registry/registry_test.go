@@ -146,6 +146,7 @@ func TestAttributes(t *testing.T) {
 		{"private CNAME weighted", "CNAME=www.example.com.", "ok"},
 		{"private CNAME weighted", "CNAME=", "invalid"},
 		{"private CNAME weighted", "CNAME=a..b", "invalid"},
+		{"private CNAME weighted", `CNAME=a\.b`, "invalid"},
 		{"private CNAME weighted", "CNAME=" + long(64), "invalid"},
 		{"private CNAME weighted", "IPV4=10.0.0.1", "invalid"},
 		{"private A", "ALIAS=lb.example.com", "invalid"},
@@ -156,6 +157,7 @@ func TestAttributes(t *testing.T) {
 		{"private A SRV weighted", "ALIAS=lb.example.com", "invalid"},
 		{"private CNAME weighted", "ALIAS=lb.example.com", "invalid"},
 		{"private A weighted", "ALIAS=..", "invalid"},
+		{"private A weighted", "ALIAS=lb.example.com EC2=i-1", "invalid"},
 		{"private ", "", "ok"},
 		{"private ", "IPV4=10.0.0.1 k=v", "ok"},
 		{"private ", "EC2=i-1", "invalid"},
@@ -286,6 +288,29 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestLongestNames: a name has up to 253 characters, beside the dot that may end its zone's.
+func TestLongestNames(t *testing.T) {
+	r := newReg(t)
+	zone := func(length int) string { return strings.Repeat("abcdefg.", 32)[261-length:] + "local" }
+	for i, tc := range []struct{ zone, service, want string }{
+		{zone(253), ".", "ok"},
+		{zone(253) + ".", ".", "ok"},
+		{zone(251), "a", "ok"},
+		{zone(251) + ".", "a", "ok"},
+		{zone(252), "a", "INVALID_CHANGE_BATCH"},
+		{zone(253), "a", "INVALID_CHANGE_BATCH"},
+	} {
+		op, err := r.createNamespace(registry.NamespaceSpec{Kind: registry.Private, Name: tc.zone, VPC: fmt.Sprint("vpc-", i)})
+		if got := verdict(op, err); got != "ok" {
+			t.Fatalf("a zone of %d characters: %s", len(tc.zone), got)
+		}
+		svc := r.service(op.Targets.Namespace, tc.service, "A")
+		if got := verdict(r.register(svc, "i", map[string]string{registry.AttrIPv4: "10.0.0.1"})); got != tc.want {
+			t.Errorf("service %s in a zone of %d characters: %s, want %s", tc.service, len(tc.zone), got, tc.want)
+		}
+	}
+}
+
 // TestNamespaceNames: what is one name and what is no name at all.
 func TestNamespaceNames(t *testing.T) {
 	r := newReg(t)
@@ -308,6 +333,9 @@ func TestNamespaceNames(t *testing.T) {
 		{registry.Private, "vpc-1", "a..b", "CANNOT_CREATE_HOSTED_ZONE"},
 		{registry.Private, "vpc-1", ".", "CANNOT_CREATE_HOSTED_ZONE"},
 		{registry.Private, "vpc-1", "x" + long, "CANNOT_CREATE_HOSTED_ZONE"},
+		{registry.Private, "vpc-1", `a\.local`, "CANNOT_CREATE_HOSTED_ZONE"},
+		{registry.Private, "a/b", "c", "ok"},
+		{registry.Private, "a", "b/c", "ok"},
 		{registry.Public, "", "shop.example", "ok"},
 		{registry.Public, "", "SHOP.example", "exists"},
 		{registry.Private, "vpc-1", "shop.example", "ok"},
