@@ -138,17 +138,23 @@ func (s *server) onlyTheseRun(service, starts string, n int) {
 // and there are as many as ECS has tasks whose container was started.
 func (s *server) startedOnce(service, starts string) {
 	s.t.Helper()
-	var expected []string
-	for _, status := range []ecstypes.DesiredStatus{ecstypes.DesiredStatusRunning, ecstypes.DesiredStatusStopped} {
-		for _, task := range s.tasks(service, status) {
-			if pid := aws.ToString(task.Containers[0].RuntimeId); pid != "" {
-				expected = append(expected, pid)
+	var got, expected []string
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("the tasks that were started are %v, those that ECS knows %v", got, expected)
+		}
+	}()
+	eventually(s.t, 5*time.Second, "every task was started once", func() bool { // a task runs a moment before it writes its pid
+		got, expected = startsIn(s.t, starts), nil
+		for _, status := range []ecstypes.DesiredStatus{ecstypes.DesiredStatusRunning, ecstypes.DesiredStatusStopped} {
+			for _, task := range s.tasks(service, status) {
+				if pid := aws.ToString(task.Containers[0].RuntimeId); pid != "" {
+					expected = append(expected, pid)
+				}
 			}
 		}
-	}
-	if got := startsIn(s.t, starts); !sameSet(got, expected) {
-		s.t.Errorf("the tasks that were started are %v, those that ECS knows %v", got, expected)
-	}
+		return sameSet(got, expected)
+	})
 }
 
 // supervisorOf is the process that is the parent of a data folder's tasks.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 type listenerWatch struct {
 	ephemeral portRange
 	started   chan struct{} // holds a token when a container has started since the last look
+
+	mu sync.Mutex // one look at a time
 	// strangers counts the looks at which a socket's inode was found with no container. One such look is not enough to
 	// forget about it: its process may just have forked and ended.
 	strangers map[uint64]int
@@ -56,7 +59,7 @@ func (s *supervisor) watchListeners(ctx context.Context) {
 				next.Reset(gap)
 			}
 		case <-next.C:
-			s.endWildcardListeners()
+			s.endWildcardListeners(regularLook)
 			gap = min(2*gap, maxLookGap)
 			next.Reset(gap)
 		}
@@ -87,9 +90,17 @@ func (s *supervisor) watched() []watchedContainer {
 	return all
 }
 
+// The looks.
+const (
+	regularLook = true
+	extraLook   = false // counts for nothing in strangers, since several may come at once
+)
+
 // endWildcardListeners looks once. Sockets that are known to be no container's are not looked up again, so that a look
 // that finds nothing new reads four files and no process.
-func (s *supervisor) endWildcardListeners() {
+func (s *supervisor) endWildcardListeners(regular bool) {
+	s.listeners.mu.Lock()
+	defer s.listeners.mu.Unlock()
 	suspects := map[uint64]socket{}
 	seen := map[uint64]int{}
 	for _, network := range []string{"tcp", "tcp6", "udp", "udp6"} {
@@ -132,8 +143,10 @@ func (s *supervisor) endWildcardListeners() {
 			}
 		}
 	}
-	for inode := range suspects {
-		seen[inode]++
+	if regular {
+		for inode := range suspects {
+			seen[inode]++
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"golang.org/x/sys/unix"
 )
@@ -270,9 +271,12 @@ func (s *supervisor) setHealth(a healthArgs) error {
 	if err != nil {
 		return err
 	}
+	if a.Health == agent.HealthHealthy {
+		s.endWildcardListeners(extraLook) // one of those passes its check too, and would be answered until the next look
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !c.record.Status.Running() {
+	if !c.record.Status.Running() || c.verdict != "" {
 		return nil
 	}
 	return s.changeLocked(t, c, func(r *record) {
