@@ -1,0 +1,314 @@
+package route53_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	r53 "github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/route53"
+	"github.com/bakingclouds/rollcall/internal/control/publish"
+	"github.com/bakingclouds/rollcall/internal/directory"
+	"github.com/bakingclouds/rollcall/internal/dns/answer"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/storetest"
+)
+
+const account = "123456789012"
+
+var (
+	root     = awsapi.Pair{AccessKeyID: "AKIAROOT", Secret: "root/secret+1", Role: awsapi.Administrator}
+	readOnly = awsapi.Pair{AccessKeyID: "AKIAREAD", Secret: "read/secret+1", Role: awsapi.ReadOnly}
+)
+
+// networks are those of the VPCs that the tests use.
+var networks = map[string][]netip.Prefix{
+	"vpc-1": {netip.MustParsePrefix("10.1.0.0/16")},
+	"vpc-2": {netip.MustParsePrefix("10.2.0.0/16")},
+}
+
+// world is the API as a client meets it, over a real store and the directory that follows it.
+type world struct {
+	*r53.Client
+	t          testing.TB
+	db         *store.Store
+	url        string
+	body       *recorder
+	namespaces map[string]string // name -> id
+	services   map[string]string // name.namespace -> id
+	regions    map[string]string // namespace -> region
+}
+
+func newWorld(t testing.TB, text string) *world {
+	t.Helper()
+	w := &world{t: t, db: storetest.Open(t, registry.Schema()...), body: &recorder{},
+		namespaces: map[string]string{}, services: map[string]string{}, regions: map[string]string{}}
+	dir := directory.New()
+	publish.Follow(w.db, dir, func(_, vpc string) (in, except []netip.Prefix) { return networks[vpc], nil })
+	keys, err := awsapi.NewKeys(root, readOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, route53.New(w.db, &answer.Authority{Directory: dir})))
+	t.Cleanup(ts.Close)
+	w.url = ts.URL
+	w.Client = w.client("eu-west-1", root)
+	w.load(text)
+	return w
+}
+
+func (w *world) client(region string, key awsapi.Pair) *r53.Client {
+	return r53.New(r53.Options{
+		Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: w.body,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret}, nil
+		}),
+	})
+}
+
+// recorder keeps the last answer as it came.
+type recorder struct{ last string }
+
+func (r *recorder) Do(req *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	r.last = string(b)
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	return resp, err
+}
+
+// load fills the registry from lines: a namespace ("zone shop.local vpc-1 eu-west-1", "-" for no VPC), below it its
+// services ("web A 60 SRV 10 weighted custom"), and indented their instances ("i-1 IPV4=10.0.0.1 unhealthy").
+func (w *world) load(text string) {
+	w.t.Helper()
+	var zone, service string
+	for line := range strings.SplitSeq(text, "\n") {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case words[0] == "zone":
+			zone = words[1]
+			w.zone(words[1:])
+		case strings.HasPrefix(strings.TrimLeft(line, "\t"), "  "):
+			w.instance(zone, service, words)
+		default:
+			service = words[0]
+			w.service(zone, words)
+		}
+	}
+}
+
+func (w *world) scope(zone string) registry.Scope {
+	return registry.Scope{Account: account, Region: w.regions[zone]}
+}
+
+// update runs one transaction that has to succeed; an operation too.
+func update[R any](w *world, fn func(*store.Tx) (R, error)) R {
+	w.t.Helper()
+	out, err := store.Update(w.t.Context(), w.db, fn)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if op, ok := any(out).(*registry.Operation); ok && op.ErrorCode != "" {
+		w.t.Fatalf("%s: %s", op.ErrorCode, op.ErrorMessage)
+	}
+	return out
+}
+
+func (w *world) zone(words []string) {
+	w.t.Helper()
+	spec := registry.NamespaceSpec{Kind: registry.Private, Name: words[0], VPC: words[1]}
+	switch words[1] {
+	case "-":
+		spec.Kind, spec.VPC = registry.Public, ""
+	case "http":
+		spec.Kind, spec.VPC = registry.HTTP, ""
+	}
+	w.regions[words[0]] = words[2]
+	w.namespaces[words[0]] = update(w, func(tx *store.Tx) (*registry.Operation, error) {
+		return registry.CreateNamespace(tx, w.scope(words[0]), spec, time.Now())
+	}).Targets.Namespace
+}
+
+func (w *world) service(zone string, words []string) {
+	w.t.Helper()
+	spec := registry.ServiceSpec{NamespaceID: w.namespaces[zone], Name: words[0], HasDNS: true, Policy: registry.Multivalue}
+	for i := 1; i < len(words); i++ {
+		switch words[i] {
+		case "weighted":
+			spec.Policy = registry.Weighted
+		case "custom":
+			spec.CustomHealth = true
+		case "api":
+			spec.HasDNS, spec.APIOnly = false, true
+		default:
+			ttl, err := strconv.ParseInt(words[i+1], 10, 64)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			spec.Records = append(spec.Records, registry.Record{Type: registry.RecordType(words[i]), TTL: ttl})
+			i++
+		}
+	}
+	w.services[words[0]+"."+zone] = update(w, func(tx *store.Tx) (*registry.Service, error) {
+		return registry.CreateService(tx, w.scope(zone), spec, time.Now())
+	}).ID
+}
+
+func (w *world) instance(zone, service string, words []string) {
+	w.t.Helper()
+	sc, id := w.scope(zone), w.services[service+"."+zone]
+	spec := registry.InstanceSpec{ServiceID: id, ID: words[0], Attributes: map[string]string{}}
+	state := ""
+	for _, word := range words[1:] {
+		if k, v, ok := strings.Cut(word, "="); ok {
+			spec.Attributes["AWS_INSTANCE_"+k] = v
+		} else {
+			state = word
+		}
+	}
+	spec.Unready = state == "unready"
+	update(w, func(tx *store.Tx) (*registry.Operation, error) {
+		return registry.RegisterInstance(tx, sc, spec, time.Now())
+	})
+	update(w, func(tx *store.Tx) (struct{}, error) {
+		switch state {
+		case "unhealthy":
+			return struct{}{}, registry.SetTaskHealth(tx, sc, id, words[0], registry.Unhealthy, time.Now())
+		case "draining":
+			return struct{}{}, registry.Drain(tx, sc, id, words[0], time.Now())
+		}
+		return struct{}{}, nil
+	})
+}
+
+func (w *world) deregister(zone, service, id string) {
+	w.t.Helper()
+	update(w, func(tx *store.Tx) (*registry.Operation, error) {
+		return registry.DeregisterInstance(tx, w.scope(zone), w.services[service+"."+zone], id, time.Now())
+	})
+}
+
+// zoneID is a zone's id as it stands in answers.
+func (w *world) zoneID(zone string) *string {
+	w.t.Helper()
+	ns, err := registry.GetNamespace(w.db.Snapshot(), w.scope(zone), w.namespaces[zone])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	id := "/hostedzone/" + ns.ZoneID
+	return &id
+}
+
+// arn is a namespace's.
+func (w *world) arn(zone string) string {
+	return "arn:aws:servicediscovery:" + w.regions[zone] + ":" + account + ":namespace/" + w.namespaces[zone]
+}
+
+// must returns the output of a call that has to succeed.
+func must[O any](t testing.TB) func(*O, error) *O {
+	return func(out *O, err error) *O {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+}
+
+func s(text string) *string { return &text }
+
+// line writes a record set in a line: name, TTL, type, values; then identifier, policy, health check.
+func line(set types.ResourceRecordSet) string {
+	words := []string{*set.Name, fmt.Sprint(*set.TTL), string(set.Type)}
+	for _, r := range set.ResourceRecords {
+		words = append(words, *r.Value)
+	}
+	if set.SetIdentifier != nil {
+		words = append(words, "id="+*set.SetIdentifier)
+	}
+	if aws.ToBool(set.MultiValueAnswer) {
+		words = append(words, "multivalue")
+	}
+	if set.Weight != nil {
+		words = append(words, fmt.Sprintf("weight=%d", *set.Weight))
+	}
+	if set.HealthCheckId != nil {
+		words = append(words, "checked")
+	}
+	return strings.Join(words, " ")
+}
+
+// list is a zone's record sets from a position on, as pages of max.
+func (w *world) list(zone string, max int32, from *types.ResourceRecordSet) []types.ResourceRecordSet {
+	w.t.Helper()
+	in := &r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID(zone), MaxItems: &max}
+	if from != nil {
+		in.StartRecordName, in.StartRecordType, in.StartRecordIdentifier = from.Name, from.Type, from.SetIdentifier
+	}
+	var all []types.ResourceRecordSet
+	for pages := r53.NewListResourceRecordSetsPaginator(w, in); pages.HasMorePages(); {
+		out := must[r53.ListResourceRecordSetsOutput](w.t)(pages.NextPage(w.t.Context()))
+		if len(out.ResourceRecordSets) > int(max) || *out.MaxItems != max {
+			w.t.Fatalf("a page of %d, said to be of %d, where %d were asked for", len(out.ResourceRecordSets), *out.MaxItems, max)
+		}
+		all = append(all, out.ResourceRecordSets...)
+	}
+	return all
+}
+
+func lines(sets []types.ResourceRecordSet) []string {
+	var all []string
+	for _, set := range sets {
+		all = append(all, line(set))
+	}
+	return all
+}
+
+// same compares a list with what is wanted, a line each.
+func same(t testing.TB, what string, got []string, want string) {
+	t.Helper()
+	wanted := strings.FieldsFunc(want, func(c rune) bool { return c == '\n' })
+	for i := range wanted {
+		wanted[i] = strings.TrimSpace(wanted[i])
+	}
+	wanted = slices.DeleteFunc(wanted, func(l string) bool { return l == "" })
+	if !slices.Equal(got, wanted) {
+		t.Errorf("%s:\n%s\nwant:\n%s", what, strings.Join(got, "\n"), strings.Join(wanted, "\n"))
+	}
+}
+
+// refusal is an error as a client sees it: status, code and text.
+func refusal(t testing.TB, err error) string {
+	t.Helper()
+	var api smithy.APIError
+	var response *awshttp.ResponseError
+	if !errors.As(err, &api) || !errors.As(err, &response) {
+		t.Fatalf("no answer of the API: %v", err)
+	}
+	if response.ServiceRequestID() == "" {
+		t.Errorf("%v has no request id", err)
+	}
+	return fmt.Sprintf("%d %s: %s", response.HTTPStatusCode(), api.ErrorCode(), api.ErrorMessage())
+}
