@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap/zapcore"
 )
@@ -20,6 +21,15 @@ var expected = map[string]bool{
 	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
 	"failed to lock file": true, // an old log file that is still needed
 	"failed to publish local member to cluster through raft": true,
+}
+
+// tooEarly ends what raft says when the first election comes before the first configuration is applied; the next one
+// does not. It begins with the member's id and the term.
+const tooEarly = "cannot campaign at term 1 since there are still pending configuration changes to apply"
+
+// meaningless reports whether a warning or error says nothing that an operator should know.
+func meaningless(message string) bool {
+	return expected[message] || strings.HasSuffix(message, tooEarly)
 }
 
 // core is a zapcore.Core that writes etcd's log to slog. etcd's informational lines are this program's debug
@@ -69,7 +79,7 @@ func (c core) Check(ent zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checke
 // Write is part of zapcore.Core.
 func (c core) Write(ent zapcore.Entry, fields []zapcore.Field) error {
 	level := levelOf(ent.Level)
-	if level > slog.LevelDebug && (expected[ent.Message] || c.quiet()) {
+	if level > slog.LevelDebug && (meaningless(ent.Message) || c.quiet()) {
 		level = slog.LevelDebug
 	}
 	ctx := context.Background()

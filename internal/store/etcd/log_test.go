@@ -31,6 +31,7 @@ func TestLog(t *testing.T) {
 		{func() { log.With(zap.String("member", "m")).Warn("slow") }, `level=WARN msg=slow component=etcd member=m`},
 		{func() { log.Error("failed", zap.Error(errors.New("disk"))) }, `level=ERROR msg=failed component=etcd error=disk`},
 		{func() { log.Warn("simple token is not cryptographically signed") }, `level=DEBUG msg="simple token is not cryptographically signed" component=etcd`},
+		{func() { log.Warn("8e9e05c52164694d " + tooEarly) }, `level=DEBUG msg="8e9e05c52164694d ` + tooEarly + `" component=etcd`},
 		{func() { quiet = true; log.Error("stopped") }, `level=DEBUG msg=stopped component=etcd`},
 	} {
 		out.Reset()
