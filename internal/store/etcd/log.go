@@ -24,7 +24,7 @@ var expected = map[string]bool{
 }
 
 // tooEarly ends what raft says when the first election comes before the first configuration is applied; the next one
-// does not. It begins with the member's id and the term.
+// does not. It begins with the member's id.
 const tooEarly = "cannot campaign at term 1 since there are still pending configuration changes to apply"
 
 // meaningless reports whether a warning or error says nothing that an operator should know.
