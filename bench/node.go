@@ -26,7 +26,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// What the node is made with. The pair is no secret: the server listens on loopback while it is measured.
+// What the servers are made with.
 const (
 	keyPrefix     = "/rollcall/"
 	region        = "us-east-1"
@@ -34,6 +34,9 @@ const (
 	namespaceName = "bench.internal"
 )
 
+var scope = registry.Scope{Account: account, Region: region}
+
+// pair is no secret: the node listens on loopback, and only while it is measured.
 var pair = awsapi.Pair{AccessKeyID: "AKIABENCH", Secret: "bench", Role: awsapi.Administrator}
 
 // The services of the node. Those to discover have as many instances as their names say.
@@ -119,14 +122,13 @@ func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 
 // populate makes the namespace and the services, by their names, and fills those that are to be discovered.
 func populate(ctx context.Context, db *store.Store, ids map[string]string) error {
-	sc := registry.Scope{Account: account, Region: region}
 	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
-		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, time.Now())
+		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, time.Now())
 		if err != nil {
 			return struct{}{}, err
 		}
 		create := func(name string, records ...registry.Record) error {
-			svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: name,
+			svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: name,
 				HasDNS: true, Records: records, CustomHealth: true}, time.Now())
 			if err == nil {
 				ids[name] = svc.ID
@@ -144,12 +146,12 @@ func populate(ctx context.Context, db *store.Store, ids map[string]string) error
 				return struct{}{}, err
 			}
 			for i := range n {
-				if _, err := registry.RegisterInstance(tx, sc, instanceSpec(ids[discoverService(n)], i), time.Now()); err != nil {
+				if _, err := registry.RegisterInstance(tx, scope, instanceSpec(ids[discoverService(n)], i), time.Now()); err != nil {
 					return struct{}{}, err
 				}
 			}
 		}
-		_, err = registry.RegisterInstance(tx, sc, instanceSpec(ids[targetService], 0), time.Now())
+		_, err = registry.RegisterInstance(tx, scope, instanceSpec(ids[targetService], 0), time.Now())
 		return struct{}{}, err
 	})
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// listPage is how many keys one request of a listing asks for: some 10 MB at 400 bytes a row. For each page etcd
+// listPage is how many keys one request of a listing asks for: some 20 MB at 400 bytes a row. For each page etcd
 // counts all keys that follow, so many small pages would take longer than few large ones.
-const listPage = 25_000
+const listPage = 50_000
 
 // retryPause is how long the mirror waits before it asks a lost etcd again.
 const retryPause = 100 * time.Millisecond
