@@ -3,7 +3,7 @@
 // the same thing here.
 //
 //	etcd ─ store ─ publish ─ directory ─ DNS
-//	         ├─ API (Cloud Map, ECS, STS)
+//	         ├─ API (Cloud Map, ECS, Route 53, STS)
 //	         ├─ loops, while this node leads: rollout, place, register, expire, reap
 //	         └─ agent ─ runtime
 package app
@@ -29,6 +29,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
 	"github.com/bakingclouds/rollcall/internal/api/inspect"
+	"github.com/bakingclouds/rollcall/internal/api/route53"
 	"github.com/bakingclouds/rollcall/internal/api/sts"
 	"github.com/bakingclouds/rollcall/internal/control/expire"
 	"github.com/bakingclouds/rollcall/internal/control/place"
@@ -322,7 +323,8 @@ func (a *App) serveAPI(context.Context) error {
 		return err
 	}
 	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
-		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now), sts.API{}, inspect.New(a.db, a.dir))
+		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now),
+		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir))
 	srv := &http.Server{
 		Handler:           a.routes(aws),
 		ReadHeaderTimeout: 10 * time.Second,

@@ -1,0 +1,95 @@
+package test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+	"github.com/miekg/dns"
+)
+
+// TestHostedZone: the tasks of an ECS service are records of its namespace's zone, which every AWS CLI lists and DNS
+// answers, TTLs and all.
+func TestHostedZone(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	ns := s.namespace("corp")
+	registry := s.discovery(ns, "worker", 7, types.RecordTypeA, types.RecordTypeSrv)
+	s.run("worker", s.register(worker(t, "worker", "")), 2, registry)
+	s.stable("worker")
+
+	client := route53.NewFromConfig(s.awsConfig())
+	zones := must[*route53.ListHostedZonesOutput](t)(client.ListHostedZones(t.Context(), nil)).HostedZones
+	if len(zones) != 1 || *zones[0].Name != "corp." {
+		t.Fatalf("the zones: %s", asJSON(zones))
+	}
+	listed := s.recordSets(client, *zones[0].Id)
+	tasks := s.tasks("worker", ecstypes.DesiredStatusRunning)
+	if len(tasks) != 2 {
+		t.Fatalf("the tasks: %s", asJSON(tasks))
+	}
+	for _, task := range tasks {
+		for _, want := range []string{
+			"worker.corp. 7 A " + address(task),
+			taskID(task) + ".worker.corp. 7 A " + address(task),
+		} {
+			if !slices.Contains(listed, want) {
+				t.Errorf("no %s in\n%s", want, strings.Join(listed, "\n"))
+			}
+		}
+	}
+	if answered := s.answered(listed); !slices.Equal(answered, listed) {
+		t.Errorf("Route 53 lists\n%s\nand DNS answers\n%s", strings.Join(listed, "\n"), strings.Join(answered, "\n"))
+	}
+
+	eachCLI(t, func(t *testing.T, aws awsCLI) {
+		u := newTerminal(t, s, aws)
+		id := u.sees("aws route53 list-hosted-zones-by-name --dns-name corp --query 'HostedZones[0].Id' --output text")
+		got := u.sees("aws route53 list-resource-record-sets --page-size 2 --output text --hosted-zone-id " + id +
+			" --query \"ResourceRecordSets[?Name=='worker.corp.'&&Type=='A'].[SetIdentifier,ResourceRecords[0].Value]\"")
+		var want []string
+		for _, task := range tasks {
+			want = append(want, taskID(task)+"\t"+address(task))
+		}
+		slices.Sort(want)
+		if got != strings.Join(want, "\n") {
+			t.Errorf("the CLI lists %q, want %q", got, want)
+		}
+		_, stderr, err := u.types("aws route53 delete-hosted-zone --id " + id)
+		if err == nil || !strings.Contains(stderr, "(AccessDenied) when calling the DeleteHostedZone operation: The resource hostedzone/") {
+			t.Errorf("deleting the zone: %v, %s", err, stderr)
+		}
+	})
+}
+
+// recordSets lists a zone's records in lines: name, TTL, type, value.
+func (s *server) recordSets(client *route53.Client, zone string) (listed []string) {
+	s.t.Helper()
+	for pages := route53.NewListResourceRecordSetsPaginator(client, &route53.ListResourceRecordSetsInput{HostedZoneId: &zone}); pages.HasMorePages(); {
+		for _, set := range must[*route53.ListResourceRecordSetsOutput](s.t)(pages.NextPage(s.t.Context())).ResourceRecordSets {
+			for _, r := range set.ResourceRecords {
+				listed = append(listed, fmt.Sprint(*set.Name, " ", *set.TTL, " ", set.Type, " ", *r.Value))
+			}
+		}
+	}
+	slices.Sort(listed)
+	return listed
+}
+
+// answered is what DNS says to the names and types of the lines, in such lines.
+func (s *server) answered(lines []string) (answered []string) {
+	s.t.Helper()
+	for _, line := range lines {
+		words := strings.Fields(line)
+		reply := must[*dns.Msg](s.t)(s.ask(words[0], dns.StringToType[words[2]]))
+		for _, rr := range reply.Answer {
+			answered = append(answered, strings.Replace(strings.ReplaceAll(rr.String(), "\t", " "), " IN ", " ", 1))
+		}
+	}
+	slices.Sort(answered)
+	return slices.Compact(answered)
+}
