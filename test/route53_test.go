@@ -2,10 +2,16 @@ package test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
@@ -46,6 +52,7 @@ func TestHostedZone(t *testing.T) {
 		t.Errorf("Route 53 lists\n%s\nand DNS answers\n%s", strings.Join(listed, "\n"), strings.Join(answered, "\n"))
 	}
 
+	s.whole(*zones[0].Id)
 	eachCLI(t, func(t *testing.T, aws awsCLI) {
 		u := newTerminal(t, s, aws)
 		id := u.sees("aws route53 list-hosted-zones-by-name --dns-name corp --query 'HostedZones[0].Id' --output text")
@@ -64,6 +71,25 @@ func TestHostedZone(t *testing.T) {
 			t.Errorf("deleting the zone: %v, %s", err, stderr)
 		}
 	})
+}
+
+// whole asks for a zone by its id as it was given out, with the type in front, which SDKs cut off.
+func (s *server) whole(id string) {
+	s.t.Helper()
+	for _, path := range []string{"/2013-04-01/hostedzone/" + id, "/2013-04-01/hostedzone/" + url.PathEscape(id)} {
+		req := must[*http.Request](s.t)(http.NewRequestWithContext(s.t.Context(), "GET", s.info.API+path, nil))
+		const nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of no body
+		credentials := must[aws.Credentials](s.t)(s.awsConfig().Credentials.Retrieve(s.t.Context()))
+		if err := v4.NewSigner().SignHTTP(s.t.Context(), credentials, req, nothing, "route53", "us-east-1", time.Now()); err != nil {
+			s.t.Fatal(err)
+		}
+		resp := must[*http.Response](s.t)(http.DefaultClient.Do(req))
+		body := must[[]byte](s.t)(io.ReadAll(resp.Body))
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "<Id>"+id+"</Id>") {
+			s.t.Errorf("GET %s: %s %s", path, resp.Status, body)
+		}
+	}
 }
 
 // recordSets lists a zone's records in lines: name, TTL, type, value.

@@ -207,8 +207,8 @@ func (a *API) instances(now *store.Snapshot, v *directory.View, from string, fn 
 	return all
 }
 
-// count is how many record sets a walk yields. It looks at every instance once, in the directory's arrays, which
-// takes some ten nanoseconds each.
+// count is how many record sets a walk yields. It looks at every instance once, in the directory's arrays: some
+// milliseconds for a service of 100,000.
 func (a *API) count(now *store.Snapshot, ns *registry.Namespace) int {
 	n := 2 // NS and SOA
 	for _, p := range a.places(now, ns) {
