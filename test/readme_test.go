@@ -37,7 +37,7 @@ const (
 	// as ECS counts, a service can be stable before its tasks have passed their first health checks, which a reader
 	// is too slow to see.
 	shellStart = `set -euo pipefail
-trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+trap 'kill %1; wait' EXIT
 make() { [ "$*" = build ] && mkdir -p bin && cp "$BUILT" bin/rollcall; }
 dig() {
   port=$(sed -n 's/^ *"127.0.0.1:\([0-9]*\)".*/\1/p' .rollcall/server.json)
@@ -86,11 +86,12 @@ func (s *shell) follow(file string) {
 	}
 }
 
-// run runs all that was added.
+// run runs all that was added, at the end of which the server is being stopped.
 func (s *shell) run() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
+	s.say("trap wait EXIT\n")
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.script.String())
 	cmd.Dir = s.dir
 	cmd.Env = userEnviron("PATH="+s.aws.path, "BUILT="+built(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0",
@@ -180,6 +181,7 @@ func TestExamples(t *testing.T) {
 	if inPython {
 		s.follow("examples/flask/README.md")
 	}
+	s.say("kill %1\n")
 	s.run()
 	work := regexp.MustCompile(`(?m)^Worker Message: 1229 primes below 10000 From: 127\.[0-9.]+$`)
 	if said := s.said("--desired-count 2"); !work.MatchString(said) {
