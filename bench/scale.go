@@ -215,8 +215,10 @@ func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 	if err != nil {
 		return err
 	}
-	if err := turnLogOver(ctx, client); err != nil {
-		return err
+	if args.Instances >= turnover { // a smaller fill is no more than a log holds anyway
+		if err := turnLogOver(ctx, client); err != nil {
+			return err
+		}
 	}
 	ready("filled")
 	<-ctx.Done()
