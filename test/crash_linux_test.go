@@ -381,12 +381,6 @@ func TestKillAtAnyPoint(t *testing.T) {
 	}
 }
 
-// scale sets a service's desired count.
-func (s *server) scale(service string, n int32) {
-	s.t.Helper()
-	must[*ecs.UpdateServiceOutput](s.t)(s.ecs().UpdateService(s.t.Context(), &ecs.UpdateServiceInput{Service: &service, DesiredCount: &n}))
-}
-
 // nothingIsLeft holds that a service which is being deleted goes, with all that was of it.
 func (s *server) nothingIsLeft(service, starts string) {
 	s.t.Helper()

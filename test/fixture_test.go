@@ -110,6 +110,12 @@ func (s *server) run(name, definition string, count int32, registry *sdtypes.Ser
 	return must[*ecs.CreateServiceOutput](s.t)(s.ecs().CreateService(s.t.Context(), in)).Service
 }
 
+// scale sets a service's desired count.
+func (s *server) scale(service string, n int32) {
+	s.t.Helper()
+	must[*ecs.UpdateServiceOutput](s.t)(s.ecs().UpdateService(s.t.Context(), &ecs.UpdateServiceInput{Service: &service, DesiredCount: &n}))
+}
+
 // describe reads a service.
 func (s *server) describe(name string) ecstypes.Service {
 	s.t.Helper()
