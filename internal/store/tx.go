@@ -161,6 +161,7 @@ func Update[R any](ctx context.Context, s *Store, fn func(*Tx) (R, error)) (R, e
 		tx := &Tx{snap: s.Snapshot(), reads: map[string]int64{}, writes: map[string]write{}}
 		result, err := fn(tx)
 		if err != nil || len(tx.order) == 0 {
+			_ = s.Wait(ctx, tx.snap.rev) // the followers know what the caller learns; ends early only with ctx
 			return result, err
 		}
 		client, err := s.source()

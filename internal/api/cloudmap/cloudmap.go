@@ -88,6 +88,14 @@ func scope(ctx context.Context) registry.Scope {
 	return registry.Scope{Account: c.Account, Region: c.Region}
 }
 
+// rows is the state that reads are answered from. The directory has it too, so that who has read something
+// here does not find DNS and DiscoverInstances behind it.
+func (a *api) rows(ctx context.Context) *store.Snapshot {
+	now := a.db.Snapshot()
+	_ = a.db.Wait(ctx, now.Rev()) // ends early only with the caller
+	return now
+}
+
 // update runs fn in a transaction of the caller's scope.
 func update[R any](ctx context.Context, a *api, fn func(*store.Tx, registry.Scope) (R, error)) (R, error) {
 	if c := awsapi.CallerFrom(ctx); c.InvocationID != "" {

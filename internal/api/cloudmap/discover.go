@@ -76,7 +76,7 @@ func (a *api) view(ctx context.Context, namespace, service string, owner *string
 	}
 	ns, v := a.dir.Discover(sc.Region, namespace, service)
 	if ns == nil {
-		if row, ok := registry.NamespaceNamed(a.db.Snapshot(), sc, namespace); ok {
+		if row, ok := registry.NamespaceNamed(a.rows(ctx), sc, namespace); ok {
 			ns, v = a.dir.Discover(sc.Region, row.HTTPName, service)
 		}
 	}

@@ -56,7 +56,7 @@ func (a *api) getInstance(ctx context.Context, in *sd.GetInstanceInput) (*sd.Get
 		return nil, err
 	}
 	sc := scope(ctx)
-	i, err := registry.GetInstance(a.db.Snapshot(), sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId)
+	i, err := registry.GetInstance(a.rows(ctx), sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (a *api) listInstances(ctx context.Context, in *sd.ListInstancesInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.db.Snapshot()
+	sc, now := scope(ctx), a.rows(ctx)
 	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (a *api) getInstancesHealthStatus(ctx context.Context, in *sd.GetInstancesH
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.db.Snapshot()
+	sc, now := scope(ctx), a.rows(ctx)
 	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err

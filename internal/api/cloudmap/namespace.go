@@ -157,7 +157,7 @@ func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.G
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.db.Snapshot()
+	sc, now := scope(ctx), a.rows(ctx)
 	ns, err := registry.GetNamespace(now, sc, plainID(sc, namespaceResource, *in.Id))
 	if err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (a *api) listNamespaces(ctx context.Context, in *sd.ListNamespacesInput) (*
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.db.Snapshot()
+	sc, now := scope(ctx), a.rows(ctx)
 	page := paging.New[types.NamespaceSummary](max)
 	registry.ScanNamespaces(now, sc, after, func(ns *registry.Namespace) bool {
 		passes := fs.pass(func(name string) string {

@@ -27,7 +27,7 @@ func (a *api) getOperation(ctx context.Context, in *sd.GetOperationInput) (*sd.G
 	if in.OwnerAccount != nil && *in.OwnerAccount != sc.Account {
 		return nil, fault.New(fault.NotFound, "operation", "Account %s shares no operation", *in.OwnerAccount)
 	}
-	op, err := registry.GetOperation(a.db.Snapshot(), sc, *in.OperationId)
+	op, err := registry.GetOperation(a.rows(ctx), sc, *in.OperationId)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (a *api) listOperations(ctx context.Context, in *sd.ListOperationsInput) (*
 	sc := scope(ctx)
 	fs.plain(sc)
 	page := paging.New[types.OperationSummary](max)
-	registry.ScanOperations(a.db.Snapshot(), sc, before, func(op *registry.Operation) bool {
+	registry.ScanOperations(a.rows(ctx), sc, before, func(op *registry.Operation) bool {
 		passes := fs.pass(func(name string) string {
 			switch name {
 			case "NAMESPACE_ID":

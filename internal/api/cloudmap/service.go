@@ -27,7 +27,7 @@ func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd
 	if err != nil {
 		return nil, withServiceARN(scope(ctx), err)
 	}
-	return &sd.CreateServiceOutput{Service: serviceShape(a.db.Snapshot(), scope(ctx), svc)}, nil
+	return &sd.CreateServiceOutput{Service: serviceShape(a.rows(ctx), scope(ctx), svc)}, nil
 }
 
 // withServiceARN adds the ARN of the service that exists already: the domain knows its id only.
@@ -148,7 +148,7 @@ func (a *api) getService(ctx context.Context, in *sd.GetServiceInput) (*sd.GetSe
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.db.Snapshot()
+	sc, now := scope(ctx), a.rows(ctx)
 	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.Id))
 	if err != nil {
 		return nil, err
@@ -210,7 +210,7 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.db.Snapshot()
+	sc, now := scope(ctx), a.rows(ctx)
 	namespace := "" // all, unless one filter names one
 	for _, f := range fs {
 		if f.name == "NAMESPACE_ID" {
@@ -245,7 +245,7 @@ func (a *api) getServiceAttributes(ctx context.Context, in *sd.GetServiceAttribu
 		return nil, err
 	}
 	sc := scope(ctx)
-	svc, err := registry.GetService(a.db.Snapshot(), sc, plainID(sc, serviceResource, *in.ServiceId))
+	svc, err := registry.GetService(a.rows(ctx), sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err
 	}

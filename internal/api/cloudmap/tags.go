@@ -101,7 +101,7 @@ func (a *api) listTagsForResource(ctx context.Context, in *sd.ListTagsForResourc
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	all, err := registry.Tags(a.db.Snapshot(), scope(ctx), res)
+	all, err := registry.Tags(a.rows(ctx), scope(ctx), res)
 	if err != nil {
 		return nil, err
 	}
