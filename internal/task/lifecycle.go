@@ -57,7 +57,8 @@ func DeleteCluster(tx *store.Tx, sc Scope, name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	ScanTasks(tx, sc, name, "", func(t *Task) bool {
+	// Not compared: whoever starts a task reads the cluster's row, which is written below.
+	ScanTasks(tx.Snapshot(), sc, name, "", func(t *Task) bool {
 		if t.Observed.State != Stopped {
 			err = fault.New(fault.InUse, "tasks", "The Cluster cannot be deleted while Tasks are active.")
 		}

@@ -55,6 +55,7 @@ type Deployment struct {
 	Reason     string
 	// FailedTasks counts the failures in a row; RetryAt is when the next task may be started.
 	FailedTasks int
+	FailedAt    time.Time `json:",omitzero"` // the last of them
 	RetryAt     time.Time `json:",omitzero"`
 	Created     time.Time
 	Updated     time.Time

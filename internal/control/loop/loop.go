@@ -103,7 +103,9 @@ func (l *Loop) run(ctx context.Context, key string) {
 	again, err := l.pass(ctx, key)
 	l.mu.Lock()
 	delete(l.busy, key)
-	if err != nil && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		l.dirty[key] = true // whoever runs next finishes what was cut off
+	} else if err != nil {
 		again = min(firstDelay<<min(l.failures[key], 16), mostDelay)
 		l.failures[key]++
 		l.log.Warn("a pass failed and is tried again", "key", key, "after", again, "err", err)

@@ -117,6 +117,27 @@ func TestFailedKeysStayDirty(t *testing.T) {
 	})
 }
 
+// TestNextLeaderFinishes: a pass that is cut off when the leadership ends is made by whoever leads next.
+func TestNextLeaderFinishes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		passes := 0
+		l := New("test", 1, quiet, func(ctx context.Context, _ string) (time.Duration, error) {
+			passes++
+			if passes == 1 {
+				<-ctx.Done()
+				return 0, ctx.Err()
+			}
+			return 0, nil
+		})
+		l.Mark("a")
+		run(t, l, synctest.Wait)
+		run(t, l, func() { time.Sleep(time.Second) })
+		if passes != 2 {
+			t.Errorf("%d passes, want 2", passes)
+		}
+	})
+}
+
 func TestAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		passes := 0

@@ -13,8 +13,9 @@ type Changes struct {
 	Stop   []Stop   // in this order
 	Count  []string // ids of failed tasks that Failed now takes into account
 	Failed int      // the primary's failures in a row, after Count
-	// RetryAt is when the primary may start its next task; zero is now.
-	RetryAt time.Time
+	// FailedAt is when the last of them was counted, and RetryAt when the primary may start its next task;
+	// zero is now.
+	FailedAt, RetryAt time.Time
 	// Keep are the deployments that remain, the primary first.
 	Keep []string
 	// Completed says that the primary's rollout is done with this pass.
@@ -31,7 +32,7 @@ type Stop struct {
 }
 
 // Rules of failure and success. A task that ends before it has served for steady counts as a failure; one
-// that serves for longer ends the row. After the first failure the next task waits firstDelay, twice as
+// that began to serve after the last failure, and has for that long, ends the row. After the first failure the next task waits firstDelay, twice as
 // long after each further one, up to mostDelay (ECS delays in the same way, up to 15 minutes).
 const (
 	steady     = 10 * time.Second
@@ -126,10 +127,10 @@ func (p *pass) lookAgain(at time.Time) {
 
 // countFailures takes into account the tasks of the primary that ended since the last pass.
 func (p *pass) countFailures() {
-	p.Failed, p.RetryAt = p.primary.FailedTasks, p.primary.RetryAt
+	p.Failed, p.FailedAt, p.RetryAt = p.primary.FailedTasks, p.primary.FailedAt, p.primary.RetryAt
 	for _, t := range p.mine {
-		if !t.Serving() {
-			continue
+		if !t.Serving() || t.Observed.HealthySince.Before(p.FailedAt) {
+			continue // that an old task goes on serving says nothing of those that fail
 		}
 		since := *t.Observed.HealthySince
 		if at := since.Add(steady); at.After(p.now) {
@@ -137,7 +138,7 @@ func (p *pass) countFailures() {
 				p.lookAgain(at)
 			}
 		} else {
-			p.Failed, p.RetryAt = 0, time.Time{}
+			p.Failed, p.FailedAt, p.RetryAt = 0, time.Time{}, time.Time{}
 		}
 	}
 	for _, t := range p.tasks {
@@ -146,6 +147,7 @@ func (p *pass) countFailures() {
 		}
 		p.Count = append(p.Count, t.ID)
 		p.Failed++
+		p.FailedAt = p.now
 		p.RetryAt = p.now.Add(min(firstDelay<<min(p.Failed-1, 20), mostDelay))
 	}
 }
@@ -205,14 +207,18 @@ func leastUseful(a, b *task.Task) int {
 	return b.Created.Compare(a.Created)
 }
 
-// replaceUnhealthy stops an unhealthy task once enough others serve, or where it takes the room of its
-// replacement. Until then it stays, since an unhealthy answer is better than none.
+// replaceUnhealthy stops unhealthy tasks once enough others serve, or, newest first, as many as stand in the
+// room of replacements that are still to be started. Until then they stay, since an unhealthy answer is
+// better than none.
 func (p *pass) replaceUnhealthy() {
-	room := p.max > p.present
-	for _, t := range p.sick {
-		if p.serving >= p.svc.DesiredCount || !room {
-			p.stop(t, ReasonUnhealthy)
-		}
+	inTheWay := len(p.sick)
+	if p.serving < p.svc.DesiredCount {
+		inTheWay = p.svc.DesiredCount - len(p.mine) - max(p.max-p.present, 0)
+	}
+	order := slices.Clone(p.sick)
+	slices.SortStableFunc(order, leastUseful)
+	for _, t := range order[:min(max(inTheWay, 0), len(order))] {
+		p.stop(t, ReasonUnhealthy)
 	}
 }
 
@@ -282,6 +288,6 @@ func planDeletion(svc *task.Service, tasks []*task.Task) Changes {
 	for _, d := range svc.Deployments {
 		ch.Keep = append(ch.Keep, d.ID)
 	}
-	ch.Failed, ch.RetryAt = svc.Primary().FailedTasks, svc.Primary().RetryAt
+	ch.Failed, ch.FailedAt, ch.RetryAt = svc.Primary().FailedTasks, svc.Primary().FailedAt, svc.Primary().RetryAt
 	return ch
 }

@@ -106,6 +106,9 @@ func TestPlan(t *testing.T) {
 
 		{"unhealthy: the replacement comes first", 2, 100, 200, "ru", "start 1"},
 		{"unhealthy: kept until the replacement serves", 2, 100, 200, "rup", ""},
+		{"unhealthy: its replacement takes the last room and is waited for", 1, 100, 200, "up", ""},
+		{"unhealthy: so do several", 2, 100, 200, "uupp", ""},
+		{"unhealthy: a replacement that is no better makes room, the older stays", 1, 100, 200, "uu", "replace u1"},
 		{"unhealthy: replaced", 2, 100, 200, "rur", "replace u1, completed"},
 		{"unhealthy: no room for a replacement", 1, 0, 100, "u", "replace u0"},
 		{"unhealthy old ones stay until the new serve", 1, 100, 200, "U", "start 1"},
@@ -136,7 +139,8 @@ func TestFailuresDelayTheNextTask(t *testing.T) {
 			t.Fatalf("failure %d: delay %v after %v, look again %v", n, delay, last, ch.LookAgain)
 		}
 		last = delay
-		svc.Deployments[0].FailedTasks, svc.Deployments[0].RetryAt = ch.Failed, ch.RetryAt
+		p := svc.Primary()
+		p.FailedTasks, p.FailedAt, p.RetryAt = ch.Failed, ch.FailedAt, ch.RetryAt
 		if got := Plan(svc, parseTasks("x"), ch.RetryAt.Add(-time.Millisecond)).Start; got != 0 {
 			t.Fatalf("failure %d: started %d before its time", n, got)
 		}
@@ -148,8 +152,31 @@ func TestFailuresDelayTheNextTask(t *testing.T) {
 	if last != mostDelay {
 		t.Errorf("delays grow to %v, want %v", last, mostDelay)
 	}
-	if ch := Plan(svc, parseTasks("r"), now); ch.Failed != 0 || !ch.RetryAt.IsZero() {
-		t.Errorf("a task that has served for a minute does not end the row: %+v", ch)
+	if ch := Plan(svc, parseTasks("r"), now); ch.Failed != 30 {
+		t.Errorf("a task that served before the last failure ends the row: %+v", ch)
+	}
+	recovered := parseTasks("r")
+	since := now.Add(time.Second)
+	recovered[0].Observed.HealthySince = &since
+	if ch := Plan(svc, recovered, since.Add(steady)); ch.Failed != 0 || !ch.RetryAt.IsZero() {
+		t.Errorf("a task that began to serve after the last failure does not end the row: %+v", ch)
+	}
+}
+
+// TestSiblingsDoNotEndTheDelay: of two tasks one serves on and the other fails each time it is started.
+func TestSiblingsDoNotEndTheDelay(t *testing.T) {
+	svc := service(2, 100, 200)
+	ch := Plan(svc, parseTasks("rf"), noon)
+	if ch.Start != 0 || ch.Failed != 1 {
+		t.Fatalf("plan %+v, want no start and one failure", ch)
+	}
+	p := svc.Primary()
+	p.FailedTasks, p.FailedAt, p.RetryAt = ch.Failed, ch.FailedAt, ch.RetryAt
+	if ch := Plan(svc, parseTasks("rx"), noon.Add(firstDelay/2)); ch.Start != 0 || ch.Failed != 1 {
+		t.Errorf("before its time: %+v", ch)
+	}
+	if ch := Plan(svc, parseTasks("rf"), noon.Add(firstDelay)); ch.Failed != 2 || ch.RetryAt.Sub(noon) != 3*firstDelay {
+		t.Errorf("the second failure: %+v, want twice the delay", ch)
 	}
 }
 
@@ -242,7 +269,8 @@ func apply(svc *task.Service, tasks *[]*task.Task, ch Changes) {
 			}
 		}
 	}
-	svc.Deployments[0].FailedTasks, svc.Deployments[0].RetryAt = ch.Failed, ch.RetryAt
+	p := svc.Primary()
+	p.FailedTasks, p.FailedAt, p.RetryAt = ch.Failed, ch.FailedAt, ch.RetryAt
 }
 
 // happen lets a minute pass: some tasks come up, some fail to, some that were told to stop have stopped.

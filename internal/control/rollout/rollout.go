@@ -59,7 +59,9 @@ func reconcile(ctx context.Context, db *store.Store, key string) (time.Duration,
 			return 0, nil
 		}
 		now := time.Now()
-		tasks := task.TasksOf(tx, svc.Scope(), svc.Cluster, svc.Name)
+		// Of the tasks only those that the plan touches are compared at commit, so that a service of any size
+		// fits into a transaction. What else happens to one meanwhile might as well happen right after.
+		tasks := task.TasksOf(tx.Snapshot(), svc.Scope(), svc.Cluster, svc.Name)
 		ch := Plan(svc, tasks, now)
 		if err := write(tx, svc, ch, now); err != nil {
 			return 0, err
@@ -144,8 +146,8 @@ func settle(next *task.Service, ch Changes, now time.Time) bool {
 	})
 	changed := len(deployments) != len(next.Deployments)
 	p := &deployments[0]
-	if p.FailedTasks != ch.Failed || !p.RetryAt.Equal(ch.RetryAt) {
-		p.FailedTasks, p.RetryAt, changed = ch.Failed, ch.RetryAt, true
+	if p.FailedTasks != ch.Failed || !p.FailedAt.Equal(ch.FailedAt) {
+		p.FailedTasks, p.FailedAt, p.RetryAt, changed = ch.Failed, ch.FailedAt, ch.RetryAt, true
 	}
 	if ch.Completed {
 		p.Rollout, p.Reason, p.Updated, changed = task.Completed, "ECS deployment "+p.ID+" completed.", now, true
