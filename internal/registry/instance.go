@@ -31,12 +31,15 @@ type Instance struct {
 	// Draining instances are about to leave: they are in no answer any more.
 	Draining bool `json:",omitempty"`
 	// Changed is when, and By by what, its health, readiness or draining last changed.
-	Changed   time.Time
-	By        Cause
-	Renewed   time.Time `json:",omitzero"` // leased ones: when somebody last said that it is there
-	Creator   string    `json:",omitempty"`
-	Operation string    // that registered it
-	Created   time.Time
+	Changed time.Time
+	By      Cause
+	// TaskHealth is what ECS last said of the task behind the instance; a custom status stands until ECS says
+	// something else.
+	TaskHealth Health    `json:",omitempty"`
+	Renewed    time.Time `json:",omitzero"` // leased ones: when somebody last said that it is there
+	Creator    string    `json:",omitempty"`
+	Operation  string    // that registered it
+	Created    time.Time
 }
 
 // Cause is what changed an instance.
@@ -188,7 +191,12 @@ func SetCustomHealth(tx *store.Tx, sc Scope, service, id string, h Health, now t
 // SetTaskHealth records what ECS knows of the task behind an instance, whether or not the service has
 // custom health: a task that fails its health check is in no answer in either case.
 func SetTaskHealth(tx *store.Tx, sc Scope, service, id string, h Health, now time.Time) error {
-	return change(tx, sc, service, id, func(i *Instance) { i.setHealth(h, ByTask, now) })
+	return change(tx, sc, service, id, func(i *Instance) {
+		if i.TaskHealth != h {
+			i.TaskHealth = h
+			i.setHealth(h, ByTask, now)
+		}
+	})
 }
 
 // Drain takes an instance out of the answers while its row remains.
@@ -224,7 +232,7 @@ func change(tx *store.Tx, sc Scope, service, id string, do func(*Instance)) erro
 	}
 	i := *old
 	do(&i)
-	if i.Health != old.Health || i.Unready != old.Unready || i.Draining != old.Draining || !i.Renewed.Equal(old.Renewed) {
+	if i.Health != old.Health || i.TaskHealth != old.TaskHealth || i.Unready != old.Unready || i.Draining != old.Draining || !i.Renewed.Equal(old.Renewed) {
 		instances.Put(tx, key, &i)
 	}
 	return nil
