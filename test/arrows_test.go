@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/dns/wire"},
 	{"internal/dns/name", "internal/dns/dnsname"},
 	{"internal/arn"},
-	{"internal/fault", "examples"},
+	{"internal/fault", "internal/portholder", "examples"},
 }
 
 // bans are the arrows that point down and are still wrong.
@@ -80,7 +80,7 @@ var reserved = []struct {
 
 // objection says why the package from must not import to, or is empty. Both are paths without the module's.
 func objection(from, to string) string {
-	top := within(from, "test") || within(from, "bench")
+	top := within(from, "test") || within(from, "bench") || within(from, "examples")
 	for _, r := range reserved {
 		mine := func(dir string) bool { return within(from, dir) }
 		if within(to, r.module) && !top && !slices.ContainsFunc(r.to, mine) {

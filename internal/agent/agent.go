@@ -157,20 +157,25 @@ func (a *Agent) compare(ctx context.Context) error {
 		if tasks[box.TaskID] == nil {
 			a.Log.Info("removing a sandbox that belongs to no task", "task", box.TaskID)
 			if err := a.rt.Remove(ctx, box.TaskID); err != nil {
-				return err
+				a.Log.Error("a sandbox that belongs to no task cannot be removed", "task", box.TaskID, "err", err)
 			}
 			continue
 		}
 		seen[box.TaskID] = &box
-		if err := a.listen(&box); err != nil {
-			a.Log.Error("a task's resolver cannot listen", "task", box.TaskID, "err", err)
-		}
 	}
 	a.mu.Lock()
-	if a.changes == before {
+	fresh := a.changes == before
+	if fresh {
 		a.boxes = seen
 	}
 	a.mu.Unlock()
+	if fresh {
+		for _, box := range seen {
+			if err := a.listen(box); err != nil {
+				a.Log.Error("a task's resolver cannot listen", "task", box.TaskID, "err", err)
+			}
+		}
+	}
 	for _, t := range tasks {
 		a.loop.Mark(t.Key())
 	}

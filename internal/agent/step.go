@@ -247,6 +247,9 @@ func fill(seen *task.Container, c ContainerStatus) {
 	if c.Health != "" {
 		seen.Health = task.Health(c.Health)
 	}
+	if c.Health == HealthUnhealthy && seen.Reason == "" && c.HealthOutput != "" {
+		seen.Reason = "Health check: " + c.HealthOutput[:min(len(c.HealthOutput), 1000)] // ECS shows up to 1024 characters
+	}
 	for _, p := range c.Ports {
 		seen.Bindings = append(seen.Bindings, task.Binding{
 			HostIP: p.HostIP.String(), ContainerPort: int(p.Container), HostPort: int(p.Host), Protocol: p.Protocol,

@@ -12,11 +12,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,6 +134,28 @@ func (a *App) openData(context.Context) error {
 		return err
 	}
 	a.keys = pair
+	return a.nameNode()
+}
+
+// nameNode gives the node the name that its data folder was first used under: the folder's tasks are placed
+// on that name, and a machine's host name may change.
+func (a *App) nameNode() error {
+	file := filepath.Join(a.cfg.DataDir, "node")
+	held, err := os.ReadFile(file)
+	name := strings.TrimSpace(string(held))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if a.cfg.Node == "" {
+			a.cfg.Node = hostName()
+		}
+		return os.WriteFile(file, []byte(a.cfg.Node+"\n"), 0o600)
+	case err != nil:
+		return fmt.Errorf("read the node's name: %w", err)
+	case a.cfg.Node != "" && a.cfg.Node != name:
+		return fmt.Errorf("--node %s: the data folder %s belongs to node %s, whose tasks run from it; leave --node out, or use another folder",
+			a.cfg.Node, a.cfg.DataDir, name)
+	}
+	a.cfg.Node = name
 	return nil
 }
 
@@ -182,7 +208,7 @@ func (a *App) serveDNS(context.Context) error {
 	for _, addr := range a.cfg.DNS {
 		at, err := a.dns.Listen(addr)
 		if err != nil {
-			return err
+			return fmt.Errorf("--dns: %w", err)
 		}
 		a.dnsAddrs = append(a.dnsAddrs, at)
 	}
@@ -191,6 +217,10 @@ func (a *App) serveDNS(context.Context) error {
 
 // openRuntime finds the runtime and makes this node known to placement.
 func (a *App) openRuntime(ctx context.Context) error {
+	if a.cfg.Runtime == RuntimeAuto && runtime.GOOS != "linux" {
+		a.log.Warn("tasks run on Linux only; this node takes none", "os", runtime.GOOS)
+		a.cfg.Runtime = RuntimeNone
+	}
 	if a.cfg.Runtime != RuntimeNone {
 		rt, err := process.New(ctx, process.Config{Dir: a.cfg.DataDir, Logger: a.log})
 		if err != nil {
@@ -234,7 +264,7 @@ func (a *App) runLoops(ctx context.Context) error {
 		rollout.New(a.db, a.log),
 		place.New(a.db, a.log),
 		register.New(a.db, a.log, zone, a.cfg.DrainCap),
-		expire.New(a.db, a.log),
+		expire.New(a.db, a.engine.Health, a.log),
 	}
 	run, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -249,7 +279,7 @@ func (a *App) runLoops(ctx context.Context) error {
 			for _, l := range loops {
 				g.Go(func() error { return l.Run(ctx) })
 			}
-			g.Go(func() error { return reap.Run(ctx, a.db) })
+			g.Go(func() error { return reap.Run(ctx, a.db, a.log) })
 			g.Wait() // each ends with ctx, by its error
 		})
 	})

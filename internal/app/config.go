@@ -31,7 +31,7 @@ type Config struct {
 	Account   string   // 12 digits
 	Region    string   // what `env` tells clients to use
 	VPCs      []VPC
-	Node      string        // unique among the servers of one etcd
+	Node      string        // unique among the servers of one etcd; empty: what the data folder says, or the host's name
 	DrainCap  time.Duration // the longest a task waits for its answers to expire
 	Upstreams []string      // ip or ip:port; none means the host's
 	Logger    *slog.Logger
@@ -39,10 +39,6 @@ type Config struct {
 
 // Default is the configuration of `rollcall serve` without flags.
 func Default() Config {
-	node, err := os.Hostname()
-	if err != nil {
-		node = "node"
-	}
 	return Config{
 		DataDir:  DefaultDataDir(),
 		API:      "127.0.0.1:7070",
@@ -50,10 +46,18 @@ func Default() Config {
 		Runtime:  RuntimeAuto,
 		Account:  "000000000000",
 		Region:   "us-east-1",
-		Node:     node,
 		DrainCap: 5 * time.Minute,
 		Logger:   slog.Default(),
 	}
+}
+
+// hostName is what a node is called that nobody named.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "node"
+	}
+	return name
 }
 
 // DefaultDataDir is /var/lib/rollcall for root, else a folder in the user's home (XDG Base Directory
@@ -74,7 +78,7 @@ func DefaultDataDir() string {
 
 var (
 	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
-	regionName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	regionName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 )
 
 // Validate names every setting that cannot be, and what it should be.
@@ -90,14 +94,23 @@ func (c *Config) Validate() error {
 	if !regionName.MatchString(c.Region) {
 		bad("--region %q: a region is named like us-east-1", c.Region)
 	}
-	if c.Node == "" || strings.ContainsAny(c.Node, "/\x00") {
-		bad("--node %q: give the node a name without '/'", c.Node)
+	if strings.ContainsAny(c.Node, "/\x00") {
+		bad("--node %q: a node's name has no '/'", c.Node)
 	}
 	if c.DrainCap < 0 {
 		bad("--drain-cap %v: it cannot be negative", c.DrainCap)
 	}
 	if len(c.DNS) == 0 {
 		bad("--dns: name at least one address")
+	}
+	for i, v := range c.VPCs {
+		for _, other := range c.VPCs[:i] {
+			if other.ID == v.ID {
+				bad("--vpc %s is given twice: name all its networks in one", v.ID)
+			} else if n, overlap := v.overlaps(other); overlap && (i == 0 || other.ID != c.VPCs[0].ID) {
+				bad("--vpc %s and --vpc %s both have %v: a client is in one VPC", other.ID, v.ID, n)
+			}
+		}
 	}
 	switch c.Runtime {
 	case RuntimeAuto, RuntimeProcess, RuntimeNone:
@@ -168,6 +181,16 @@ func ParseVPC(s string) (VPC, error) {
 		}
 	}
 	return v, nil
+}
+
+// overlaps finds a network of v that shares addresses with one of another VPC.
+func (v VPC) overlaps(other VPC) (netip.Prefix, bool) {
+	for _, n := range v.Networks {
+		if slices.ContainsFunc(other.Networks, n.Overlaps) {
+			return n, true
+		}
+	}
+	return netip.Prefix{}, false
 }
 
 // loopback is where the clients of the first VPC are: this machine and its process tasks.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/bakingclouds/rollcall/internal/dns/server"
 )
 
 // routes puts what is not an AWS API beside it: /healthz for everybody, /metrics for clients on this
@@ -60,5 +62,36 @@ func (a *App) metrics() http.Handler {
 	gauge("rollcall_store_revision", "The etcd revision that DNS and the APIs answer from.", func() float64 {
 		return float64(a.dir.Applied())
 	})
+	r.MustRegister(dnsCounts{a.dns})
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}
+
+// dnsCounts exports what the DNS server counts.
+type dnsCounts struct{ dns *server.Server }
+
+var (
+	dnsQueries = prometheus.NewDesc("rollcall_dns_queries_total", "DNS messages read.", []string{"transport"}, nil)
+	dnsReplies = prometheus.NewDesc("rollcall_dns_replies_total", "DNS replies by response code.", []string{"rcode"}, nil)
+	dnsDropped = prometheus.NewDesc("rollcall_dns_dropped_total", "DNS messages that were no queries and got no reply.", nil, nil)
+)
+
+// Describe names the metrics.
+func (dnsCounts) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{dnsQueries, dnsReplies, dnsDropped} {
+		descs <- d
+	}
+}
+
+// Collect reads the counters.
+func (c dnsCounts) Collect(metrics chan<- prometheus.Metric) {
+	s := c.dns.Stats()
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	count(dnsQueries, s.UDP, "udp")
+	count(dnsQueries, s.TCP, "tcp")
+	count(dnsDropped, s.Dropped)
+	for rcode, n := range s.Rcodes {
+		count(dnsReplies, n, rcode)
+	}
 }

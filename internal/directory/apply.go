@@ -73,7 +73,10 @@ func (b *Batch) RemoveNamespace(id string) {
 		})
 	}
 	b.d.byID.remove(id)
-	b.d.byHTTP.remove(ns.Region + "\x00" + ns.HTTPName)
+	name := ns.Region + "\x00" + ns.HTTPName
+	if holder, _ := b.d.byHTTP.get(name); holder == st { // a new namespace may have the name already
+		b.d.byHTTP.remove(name)
+	}
 }
 
 // setZones changes the zones of one name on a copy, in the order in which they are asked.

@@ -101,7 +101,17 @@ func (z *Zone) Find(name string) Match {
 		}
 		i += 1 + next
 	}
-	if exists || name == apex {
+	if !exists {
+		if name == apex {
+			return Match{Found: Empty}
+		}
+		return Match{Found: NoName}
+	}
+	// A service that was just taken away leaves its node for an instant: look again whether the name exists.
+	switch n, still := z.nodes.get(name); {
+	case still && n.service.Load() != nil:
+		return z.Find(name)
+	case still || name == apex:
 		return Match{Found: Empty}
 	}
 	return Match{Found: NoName}

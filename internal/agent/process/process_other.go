@@ -9,7 +9,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-var errNotLinux = errors.New("the process runtime needs Linux; use the docker runtime")
+var errNotLinux = errors.New("the process runtime needs Linux; run this node with --runtime none")
 
 // Runtime cannot be had on this system.
 type Runtime struct{ agent.Runtime }

@@ -58,12 +58,19 @@ var rcodes = map[answer.Rcode]string{answer.NoError: "NOERROR", answer.NXDomain:
 func (a *api) notOurs(name string, client netip.Addr) (rcode string, notes []string) {
 	for _, z := range a.dns.Directory.Zones(name) {
 		ns := z.Namespace()
-		notes = append(notes, fmt.Sprintf("namespace %s (%s) answers clients in %v only, and %v is not one", ns.Name, ns.ID, ns.Networks, client))
+		notes = append(notes, fmt.Sprintf("namespace %s (%s) answers clients in %v only%s, and %v is not one", ns.Name, ns.ID, ns.Networks, except(ns), client))
 	}
 	if len(notes) > 0 {
 		return "REFUSED", notes
 	}
 	return "FORWARDED", []string{"no namespace holds this name: it is forwarded to the host's resolvers for tasks and clients on this machine, and refused to others"}
+}
+
+func except(ns *directory.Namespace) string {
+	if len(ns.Except) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", but for those in %v", ns.Except)
 }
 
 // service explains every instance of a service.
@@ -101,9 +108,6 @@ func (a *api) service(v *directory.View, t directory.RecordType, answered map[st
 
 // explain says whether an instance is in the answer to a question of a type, and why.
 func explain(v *directory.View, i *directory.Instance, t directory.RecordType, answered bool, row *registry.Instance) (in bool, why string) {
-	if _, has := v.Service.TTL(t); !has {
-		return false, "the service has no " + typeName(t) + " records"
-	}
 	state := "healthy"
 	if i.State == directory.Unhealthy {
 		state = "unhealthy"
@@ -111,7 +115,12 @@ func explain(v *directory.View, i *directory.Instance, t directory.RecordType, a
 			state += " since " + row.Changed.UTC().Format(time.RFC3339) + ", by " + string(row.By)
 		}
 	}
+	_, has := v.Service.TTL(t)
 	switch {
+	case answered && i.State != directory.Healthy && i.State != directory.Unhealthy:
+		return true, "it is asked for by its own name"
+	case !answered && !has:
+		return false, "the service has no " + typeName(t) + " records"
 	case i.State == directory.Draining:
 		return false, "draining: it is about to be stopped"
 	case i.State == directory.Unready:

@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -107,11 +109,10 @@ func overlap(first *directory.Namespace, dir *directory.Directory, id string) bo
 	if len(first.Networks) == 0 || len(second.Networks) == 0 {
 		return true
 	}
-	for _, a := range first.Networks {
-		for _, b := range second.Networks {
-			if a.Overlaps(b) {
-				return true
-			}
+	for _, n := range second.Networks {
+		covers := func(p netip.Prefix) bool { return p.Bits() <= n.Bits() && p.Contains(n.Addr()) }
+		if slices.ContainsFunc(first.Networks, n.Overlaps) && !slices.ContainsFunc(first.Except, covers) {
+			return true
 		}
 	}
 	return false

@@ -27,8 +27,9 @@ const batch = 50
 
 // Leases counts the leases of all instances that have one.
 type Leases struct {
-	db  *store.Store
-	log *slog.Logger
+	db       *store.Store
+	writable func() error
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	passed time.Duration // the time seen so far
@@ -44,9 +45,9 @@ type lease struct {
 	at  int           // its place in the queue, -1 when it is in none
 }
 
-// New follows the instances; Run expires them.
-func New(db *store.Store, log *slog.Logger) *Leases {
-	l := &Leases{db: db, log: log, held: map[string]*lease{}}
+// New follows the instances; Run expires them. writable says why nothing can be written, renewals neither.
+func New(db *store.Store, writable func() error, log *slog.Logger) *Leases {
+	l := &Leases{db: db, writable: writable, log: log, held: map[string]*lease{}}
 	db.Follow(func(c store.Change) {
 		for _, r := range c.Rows {
 			if row, ok := r.New.(*registry.Instance); ok {
@@ -147,7 +148,7 @@ func (l *Leases) Run(ctx context.Context) error {
 		now := time.Now()
 		elapsed := min(now.Sub(last), 2*tick)
 		last = now
-		if stale, _ := l.db.Stale(); stale {
+		if stale, _ := l.db.Stale(); stale || l.writable() != nil {
 			l.restart() // nobody could renew
 			continue
 		}

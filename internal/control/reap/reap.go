@@ -4,6 +4,8 @@ package reap
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -17,12 +19,14 @@ const (
 	batch = 500
 )
 
-// Run reaps until ctx ends. A pass that fails, because etcd is out of reach, is left to the next.
-func Run(ctx context.Context, db *store.Store) error {
+// Run reaps until ctx ends. What a pass could not delete, because etcd is out of reach, is left to the next.
+func Run(ctx context.Context, db *store.Store, log *slog.Logger) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		Pass(ctx, db, time.Now())
+		if err := Pass(ctx, db, time.Now()); err != nil && ctx.Err() == nil {
+			log.Warn("old rows could not be deleted and are tried again in a minute", "err", err)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -32,18 +36,21 @@ func Run(ctx context.Context, db *store.Store) error {
 }
 
 // Pass deletes everything whose time has come.
-func Pass(ctx context.Context, db *store.Store, now time.Time) {
+func Pass(ctx context.Context, db *store.Store, now time.Time) error {
 	reapers := []func(*store.Tx) bool{
 		func(tx *store.Tx) bool { return task.ReapTasks(tx, now, batch) },
-		func(tx *store.Tx) bool { return task.ReapServices(tx, now, batch) },
+		func(tx *store.Tx) bool { return task.ReapServices(tx, now, batch/task.MaxEvents) },
 		func(tx *store.Tx) bool { return registry.ReapTokens(tx, now, batch) },
 	}
 	for _, region := range registry.Regions(db.Snapshot()) {
 		reapers = append(reapers, func(tx *store.Tx) bool { return registry.ReapOperations(tx, region, now, batch) })
 	}
+	var errs []error
 	for _, reap := range reapers {
 		for more, err := true, error(nil); more && err == nil; {
 			more, err = store.Update(ctx, db, func(tx *store.Tx) (bool, error) { return reap(tx), nil })
+			errs = append(errs, err)
 		}
 	}
+	return errors.Join(errs...)
 }
