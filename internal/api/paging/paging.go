@@ -28,7 +28,7 @@ func After(operation, token string) (last string, ok bool) {
 		return "", true
 	}
 	b, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(b) < 4 {
+	if err != nil || len(b) < 4 || base64.RawURLEncoding.EncodeToString(b) != token { // one token, one spelling
 		return "", false
 	}
 	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
