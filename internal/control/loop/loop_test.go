@@ -151,6 +151,7 @@ func TestAgain(t *testing.T) {
 		l.Mark("a")
 		run(t, l, func() {
 			time.Sleep(59 * time.Second)
+			synctest.Wait()
 			if passes != 1 {
 				t.Errorf("%d passes before the minute is over", passes)
 			}
