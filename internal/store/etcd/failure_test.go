@@ -309,8 +309,9 @@ func TestSnapshotFails(t *testing.T) {
 	if err := os.Rename(snap+".away", snap); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(e.failure().Error(), "failed to save snapshot") {
-		t.Error(e.failure())
+	// On a slow machine etcd's purge of old snapshots, every 30 s, may meet the missing folder first.
+	if reason := e.failure().Error(); !strings.Contains(reason, "failed to save snapshot") && !strings.Contains(reason, "failed to purge snap file") {
+		t.Error(reason)
 	}
 	c.writes(t, 500)
 	c.disperse()
