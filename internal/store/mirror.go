@@ -144,8 +144,9 @@ func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error
 		}
 		if change.Rev == 0 {
 			change.Rev = resp.Header.Revision
+			change.Rows = make([]RowChange, 0, max(0, int(resp.Count)-s.Snapshot().rows.byKey.Len())) // what is new, at least
 		}
-		var news []arrival
+		news := make([]arrival, 0, len(resp.Kvs))
 		for _, kv := range resp.Kvs {
 			key := string(kv.Key[len(s.prefix):])
 			for more && known.Key() < key { // what the mirror has and etcd has no more

@@ -148,7 +148,7 @@ func (s *Store) Follow(fn func(Change)) {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	now := s.Snapshot()
-	all := Change{Rev: now.rev}
+	all := Change{Rev: now.rev, Rows: make([]RowChange, 0, now.rows.byKey.Len())}
 	now.rows.byKey.Scan(func(key string, r row) bool {
 		all.Rows = append(all.Rows, RowChange{Key: key, New: r.val, Mod: r.mod})
 		return true
