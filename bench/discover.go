@@ -69,6 +69,6 @@ func (b *bench) discoverOf(ctx context.Context, at nodeAt, n int) ([]row, error)
 		return nil, err
 	}
 	rows := rateRows(fmt.Sprintf("DiscoverInstances, %d instances", n), rates, ours, bare, target{rule: atLeast, limit: 0.7})
-	rows[0].bound = "CPU: SHA-256 of the signature, JSON"
+	rows[0].bound = "CPU: the answer as JSON, the attributes above all"
 	return rows, nil
 }

@@ -32,8 +32,8 @@ func measureRegister(ctx context.Context, b *bench) (rows []row, err error) {
 			clients, requests int
 			bound             string
 		}{
-			{1, b.registerAlone, "fsync of etcd's log, twice the way through its watch"},
-			{b.clients, b.registerMany, "CPU: signature, rows to JSON and back, mirror and directory"},
+			{1, b.registerAlone, "fsync of etcd's log"},
+			{b.clients, b.registerMany, "CPU: etcd with one more row and two more compares; rows to JSON and back"},
 		} {
 			more, err := b.registerWith(ctx, at, load.clients, load.requests, &registered)
 			if err != nil {
