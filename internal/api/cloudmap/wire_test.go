@@ -87,8 +87,8 @@ func TestWire(t *testing.T) {
 	}
 }
 
-// send posts a body as it is, signed.
-func (w *world) send(operation, body string) (status int, answer string) {
+// signed is a request with a body as it is.
+func (w *world) signed(operation, body string) *http.Request {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url, bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -102,7 +102,13 @@ func (w *world) send(operation, body string) (status int, answer string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	resp, err := w.hc.Do(r)
+	return r
+}
+
+// send posts a body.
+func (w *world) send(operation, body string) (status int, answer string) {
+	w.t.Helper()
+	resp, err := w.hc.Do(w.signed(operation, body))
 	if err != nil {
 		w.t.Fatal(err)
 	}

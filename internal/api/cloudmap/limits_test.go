@@ -1,0 +1,314 @@
+package cloudmap_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// TestLimits: what is at a limit is taken; one more is refused with the code that AWS has for it, and changes
+// nothing.
+func TestLimits(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	ns := w.httpNamespace("shop")
+	svc := w.service(ns, "cart", "")
+	arn := "arn:aws:servicediscovery:" + region + ":" + account + ":service/" + svc
+	long := func(n int) string { return strings.Repeat("x", n) }
+	pairs := func(n int) map[string]string {
+		m := map[string]string{}
+		for i := range n {
+			m[fmt.Sprint("k", i)] = "v"
+		}
+		return m
+	}
+	tags := func(n int) (list []types.Tag) {
+		for i := range n {
+			list = append(list, types.Tag{Key: s(fmt.Sprint("k", i)), Value: s("v")})
+		}
+		return list
+	}
+	register := func(a map[string]string) error {
+		_, err := w.RegisterInstance(ctx, &sd.RegisterInstanceInput{ServiceId: &svc, InstanceId: s("i"), Attributes: a})
+		return err
+	}
+	httpNamespace := func(in *sd.CreateHttpNamespaceInput) error { _, err := w.CreateHttpNamespace(ctx, in); return err }
+	update := func(a map[string]string) error {
+		_, err := w.UpdateServiceAttributes(ctx, &sd.UpdateServiceAttributesInput{ServiceId: &svc, Attributes: a})
+		return err
+	}
+	tag := func(list ...types.Tag) error {
+		_, err := w.TagResource(ctx, &sd.TagResourceInput{ResourceARN: &arn, Tags: list})
+		return err
+	}
+	describe := func(n int) error {
+		_, err := w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{Description: s(long(n))}})
+		return err
+	}
+	for _, tc := range []struct {
+		name string
+		call func() error
+		want string
+	}{
+		{"30 custom attributes", func() error { return register(pairs(30)) }, ""},
+		{"31 custom attributes", func() error { return register(pairs(31)) }, "InvalidInput"},
+		{"5000 characters", func() error {
+			return register(map[string]string{"a": long(1024), "b": long(1024), "c": long(1024), "d": long(1024), "e": long(899)})
+		}, ""},
+		{"5001 characters", func() error {
+			return register(map[string]string{"a": long(1024), "b": long(1024), "c": long(1024), "d": long(1024), "e": long(900)})
+		}, "InvalidInput"},
+		{"a key of 255", func() error { return register(map[string]string{long(255): ""}) }, ""},
+		{"a key of 256", func() error { return register(map[string]string{long(256): ""}) }, "InvalidInput"},
+		{"a value of 1024", func() error { return register(map[string]string{"k": long(1024)}) }, ""},
+		{"a value of 1025", func() error { return register(map[string]string{"k": long(1025)}) }, "InvalidInput"},
+		{"50 tags of a namespace", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t50"), Tags: tags(50)}) }, ""},
+		{"51 tags of a namespace", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t51"), Tags: tags(51)}) }, "TooManyTagsException"},
+		{"201 tags of a namespace", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t201"), Tags: tags(201)}) }, "InvalidInput"},
+		{"51 tags of a service", func() error {
+			_, err := w.CreateService(ctx, &sd.CreateServiceInput{Name: s("t51"), NamespaceId: &ns, Tags: tags(51)})
+			return err
+		}, "TooManyTagsException"},
+		{"50 tags", func() error { return tag(tags(50)...) }, ""},
+		{"one more", func() error { return tag(types.Tag{Key: s("more"), Value: s("")}) }, "TooManyTagsException"},
+		{"51 tags at once", func() error { return tag(tags(51)...) }, "TooManyTagsException"},
+		{"a tag key of 129", func() error { return tag(types.Tag{Key: s(long(129)), Value: s("")}) }, "InvalidInput"},
+		{"a tag value of 257", func() error { return tag(types.Tag{Key: s("k0"), Value: s(long(257))}) }, "InvalidInput"},
+		{"30 service attributes", func() error { return update(pairs(30)) }, ""},
+		{"another service attribute", func() error { return update(map[string]string{"more": "v"}) }, "ServiceAttributesLimitExceededException"},
+		{"31 service attributes at once", func() error { return update(pairs(31)) }, "InvalidInput"},
+		{"a description of 1024", func() error { return describe(1024) }, ""},
+		{"a description of 1025", func() error { return describe(1025) }, "InvalidInput"},
+		{"a body of more than 1 MiB", func() error { return describe(1 << 20) }, "RequestEntityTooLargeException"},
+		{"a namespace's name of 1025", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s(long(1025))}) }, "InvalidInput"},
+		{"an instance id of 65", func() error {
+			_, err := w.RegisterInstance(ctx, &sd.RegisterInstanceInput{ServiceId: &svc, InstanceId: s(long(65)), Attributes: map[string]string{}})
+			return err
+		}, "InvalidInput"},
+	} {
+		before := w.db.Snapshot().Rev()
+		if got := code(tc.call()); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+		if wrote := w.db.Snapshot().Rev() != before; wrote != (tc.want == "") {
+			t.Errorf("%s: written %v", tc.name, wrote)
+		}
+	}
+}
+
+// TestForeignTokens: each paged operation takes its own tokens only.
+func TestForeignTokens(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	ns := w.httpNamespace("one")
+	w.httpNamespace("two")
+	svc := w.service(ns, "one", "")
+	w.service(ns, "two", "")
+	w.register(svc, "one", "")
+	w.register(svc, "two", "")
+	operations := map[string]func(token *string) (next *string, err error){
+		"ListNamespaces": func(token *string) (*string, error) {
+			out, err := w.ListNamespaces(ctx, &sd.ListNamespacesInput{MaxResults: n(1), NextToken: token})
+			if err != nil {
+				return nil, err
+			}
+			return out.NextToken, nil
+		},
+		"ListServices": func(token *string) (*string, error) {
+			out, err := w.ListServices(ctx, &sd.ListServicesInput{MaxResults: n(1), NextToken: token})
+			if err != nil {
+				return nil, err
+			}
+			return out.NextToken, nil
+		},
+		"ListInstances": func(token *string) (*string, error) {
+			out, err := w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc, MaxResults: n(1), NextToken: token})
+			if err != nil {
+				return nil, err
+			}
+			return out.NextToken, nil
+		},
+		"ListOperations": func(token *string) (*string, error) {
+			out, err := w.ListOperations(ctx, &sd.ListOperationsInput{MaxResults: n(1), NextToken: token})
+			if err != nil {
+				return nil, err
+			}
+			return out.NextToken, nil
+		},
+		"GetInstancesHealthStatus": func(token *string) (*string, error) {
+			out, err := w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token})
+			if err != nil {
+				return nil, err
+			}
+			return out.NextToken, nil
+		},
+	}
+	for from, first := range operations {
+		token, err := first(nil)
+		if err != nil || token == nil {
+			t.Fatalf("%s: token %v, %v", from, token, err)
+		}
+		for to, next := range operations {
+			want := "InvalidInput"
+			if to == from {
+				want = ""
+			}
+			if _, err := next(token); code(err) != want {
+				t.Errorf("%s takes a token of %s: %v, want %q", to, from, err, want)
+			}
+		}
+		short := (*token)[:len(*token)-1]
+		if _, err := first(&short); code(err) != "InvalidInput" {
+			t.Errorf("%s takes a token cut short: %v", from, err)
+		}
+	}
+}
+
+// TestSlowClient: clients that take their answers byte by byte hold up nobody. One lists services of which there
+// are ten thousand, ten discover a thousand large instances, which no buffer on the way holds; while none of
+// them gets on, writers write and others list everything.
+func TestSlowClient(t *testing.T) {
+	w := newWorld(t)
+	ns := w.httpNamespace("large")
+	const services, instances = 10_000, 1000
+	first := w.fill(ns, services, instances)
+
+	var slow []*slowReply
+	for range 10 {
+		slow = append(slow, w.slowly("DiscoverInstances", `{"NamespaceName":"large","ServiceName":"s00000","MaxResults":1000}`))
+	}
+	slow = append(slow, w.slowly("ListServices", `{"MaxResults":100}`))
+
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for second := range 3 {
+		<-tick.C
+		for _, r := range slow {
+			r.more(1)
+		}
+		for k := range 30 {
+			id := fmt.Sprintf("w%d-%d", second, k)
+			w.register(first, id, "")
+			w.deregister(first, id)
+		}
+	}
+	listed := map[string]bool{}
+	pages := sd.NewListServicesPaginator(w.Client, &sd.ListServicesInput{})
+	for pages.HasMorePages() {
+		for _, svc := range must[sd.ListServicesOutput](t)(pages.NextPage(t.Context())).Services {
+			if listed[*svc.Name] {
+				t.Fatalf("%s is listed twice", *svc.Name)
+			}
+			listed[*svc.Name] = true
+		}
+	}
+	if len(listed) != services {
+		t.Errorf("%d services are listed, want %d", len(listed), services)
+	}
+	for k, r := range slow {
+		var reply struct{ Instances, Services []json.RawMessage }
+		if err := json.Unmarshal(r.rest(), &reply); err != nil {
+			t.Fatalf("a slow client's answer: %v", err)
+		}
+		if k < 10 && len(reply.Instances) != instances || k == 10 && len(reply.Services) != 100 {
+			t.Errorf("slow client %d got %d instances, %d services", k, len(reply.Instances), len(reply.Services))
+		}
+	}
+}
+
+// fill makes services "s00000" and so on, and in the first one instances with attributes as large as may be.
+// It returns that service.
+func (w *world) fill(ns string, services, instances int) (first string) {
+	w.t.Helper()
+	sc := registry.Scope{Account: account, Region: region}
+	batch := func(n int, one func(tx *store.Tx, k int) error) {
+		w.t.Helper()
+		const size = 100 // some 400 KB: a transaction of etcd's has its bound
+		for from := 0; from < n; from += size {
+			if _, err := store.Update(w.t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
+				for k := from; k < min(from+size, n); k++ {
+					if err := one(tx, k); err != nil {
+						return struct{}{}, err
+					}
+				}
+				return struct{}{}, nil
+			}); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	batch(services, func(tx *store.Tx, k int) error {
+		svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: ns, Name: fmt.Sprintf("s%05d", k)}, epoch)
+		if err == nil && k == 0 {
+			first = svc.ID
+		}
+		return err
+	})
+	large := map[string]string{}
+	for _, k := range []string{"a", "b", "c", "d"} {
+		large[k] = strings.Repeat(k, 1024)
+	}
+	batch(instances, func(tx *store.Tx, k int) error {
+		_, err := registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: first, ID: fmt.Sprint("i", k), Attributes: large}, epoch)
+		return err
+	})
+	return first
+}
+
+// slowReply is an answer that its client takes in as slowly as it likes.
+type slowReply struct {
+	t    testing.TB
+	conn net.Conn
+	got  bytes.Buffer
+}
+
+// slowly sends a request, signed, on a connection of its own, and reads nothing yet.
+func (w *world) slowly(operation, body string) *slowReply {
+	w.t.Helper()
+	request := w.signed(operation, body)
+	conn, err := w.hc.Transport.(inMemory).DialContext(w.t.Context(), "tcp", request.Host)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { conn.Close() })
+	if err := request.Write(conn); err != nil {
+		w.t.Fatal(err)
+	}
+	return &slowReply{t: w.t, conn: conn}
+}
+
+// more takes in n bytes.
+func (r *slowReply) more(n int64) {
+	r.t.Helper()
+	if _, err := io.CopyN(&r.got, r.conn, n); err != nil {
+		r.t.Fatalf("after %d bytes: %v", r.got.Len(), err)
+	}
+}
+
+// rest takes in what is left, and returns the body.
+func (r *slowReply) rest() []byte {
+	r.t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(&r.got, r.conn)), nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return body
+}
