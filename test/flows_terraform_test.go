@@ -16,6 +16,8 @@ import (
 	"github.com/miekg/dns"
 )
 
+//lint:file-ignore SA1019 these clients send members that AWS calls deprecated, and their calls are repeated here as they are
+
 // terraform makes the calls of the Terraform AWS provider's resources for Cloud Map, in the provider's order,
 // and reads the members that the provider reads. It never repeats a call.
 type terraform struct {
