@@ -20,7 +20,7 @@ import (
 // How many sequences TestModel plays and how many calls each has, unless -rapid.checks and -rapid.steps say
 // otherwise: some ten seconds.
 const (
-	sequences = "40"
+	sequences = "25"
 	calls     = "60"
 )
 
