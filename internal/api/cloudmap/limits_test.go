@@ -178,16 +178,16 @@ func TestForeignTokens(t *testing.T) {
 }
 
 // TestSlowClient: clients that take their answers byte by byte hold up nobody. One lists services of which there
-// are ten thousand, ten discover a thousand large instances, which no buffer on the way holds; while none of
-// them gets on, writers write and others list everything.
+// are ten thousand, others discover a thousand large instances, 4 MB, which no buffer on the way holds; while none
+// of them gets on, writers write and others list everything.
 func TestSlowClient(t *testing.T) {
 	w := newWorld(t)
 	ns := w.httpNamespace("large")
-	const services, instances = 10_000, 1000
+	const services, instances, discovering = 10_000, 1000, 4
 	first := w.fill(ns, services, instances)
 
 	var slow []*slowReply
-	for range 10 {
+	for range discovering {
 		slow = append(slow, w.slowly("DiscoverInstances", `{"NamespaceName":"large","ServiceName":"s00000","MaxResults":1000}`))
 	}
 	slow = append(slow, w.slowly("ListServices", `{"MaxResults":100}`))
@@ -223,7 +223,7 @@ func TestSlowClient(t *testing.T) {
 		if err := json.Unmarshal(r.rest(), &reply); err != nil {
 			t.Fatalf("a slow client's answer: %v", err)
 		}
-		if k < 10 && len(reply.Instances) != instances || k == 10 && len(reply.Services) != 100 {
+		if k < discovering && len(reply.Instances) != instances || k == discovering && len(reply.Services) != 100 {
 			t.Errorf("slow client %d got %d instances, %d services", k, len(reply.Instances), len(reply.Services))
 		}
 	}

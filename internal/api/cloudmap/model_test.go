@@ -18,7 +18,7 @@ import (
 )
 
 // How many sequences TestModel plays and how many calls each has, unless -rapid.checks and -rapid.steps say
-// otherwise: some ten seconds.
+// otherwise: some ten seconds, twice that with the race detector.
 const (
 	sequences = "25"
 	calls     = "60"
