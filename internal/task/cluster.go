@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -41,18 +42,7 @@ func (c *Cluster) key() string { return c.Region + "/" + c.Name }
 func (c *Cluster) ARN() string { return ecsARN(c.Account, c.Region, "cluster/"+c.Name) }
 
 func ecsARN(account, region, tail string) string {
-	return "arn:" + Partition(region) + ":ecs:" + region + ":" + account + ":" + tail
-}
-
-// Partition is the ARN partition that a region belongs to.
-func Partition(region string) string {
-	switch {
-	case len(region) > 3 && region[:3] == "cn-":
-		return "aws-cn"
-	case len(region) > 7 && region[:7] == "us-gov-":
-		return "aws-us-gov"
-	}
-	return "aws"
+	return arn.New("ecs", region, account, tail).String()
 }
 
 // CreateCluster makes a cluster; an active one of that name is returned as it is.
