@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
