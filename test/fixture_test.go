@@ -55,16 +55,19 @@ func (s *server) discovery(namespace, name string, ttl int64, records ...sdtypes
 	return must[*servicediscovery.CreateServiceOutput](s.t)(s.cloudMap().CreateService(s.t.Context(), in)).Service
 }
 
-// worker is the sample worker's definition, run by the test binary. check is its health check's shell
-// command; empty is the sample's own.
+// worker is the sample worker's definition, run by the test binary. check is its health check's shell command, whose
+// first failure counts; empty is the sample's own, which only fails for good when the sample does: one that a busy
+// machine runs too slowly, once, must not have the task replaced in the middle of a test.
 func worker(t testing.TB, family, check string) *ecs.RegisterTaskDefinitionInput {
+	timeout, retries := int32(2), int32(1)
 	if check == "" {
 		check = self(t) + " sample check http://$ROLLCALL_ADDRESS:$ROLLCALL_PORT_5000/health"
+		timeout, retries = 20, 3
 	}
 	in := program(t, family, self(t), "sample", "flask-worker")
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
 	in.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{
-		Command: []string{"CMD-SHELL", check}, Interval: aws.Int32(5), Timeout: aws.Int32(2), Retries: aws.Int32(1),
+		Command: []string{"CMD-SHELL", check}, Interval: aws.Int32(5), Timeout: &timeout, Retries: &retries,
 	}
 	return in
 }

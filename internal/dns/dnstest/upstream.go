@@ -1,9 +1,11 @@
 package dnstest
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -20,14 +22,7 @@ type Upstream struct {
 // NewUpstream starts a resolver that lives as long as the test.
 func NewUpstream(tb testing.TB, handler dns.HandlerFunc) *Upstream {
 	tb.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
-	if err != nil {
-		tb.Fatal(err)
-	}
+	udp, tcp := listen(tb)
 	u := &Upstream{Addr: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
 	u.Handle(handler)
 	serve := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -42,6 +37,26 @@ func NewUpstream(tb testing.TB, handler dns.HandlerFunc) *Upstream {
 		tb.Cleanup(func() { s.Shutdown() })
 	}
 	return u
+}
+
+// listen opens one port of the loopback address over UDP and TCP. A port that is free over UDP may be taken over
+// TCP, by any connection of the machine; then another one is tried.
+func listen(tb testing.TB) (net.PacketConn, net.Listener) {
+	tb.Helper()
+	for try := 1; ; try++ {
+		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+		if err == nil {
+			return udp, tcp
+		}
+		udp.Close()
+		if try == 16 || !errors.Is(err, syscall.EADDRINUSE) {
+			tb.Fatal(err)
+		}
+	}
 }
 
 // Handle replaces the handler.
