@@ -89,7 +89,8 @@ func TestStatus(t *testing.T) {
 	out := s.says("status")
 	wantLineLike(t, out, `^test +process +2$`)
 	wantLineLike(t, out, `^us-east-1/default/cart +2 +2 +2 +0 +flask-worker:1 +COMPLETED$`)
-	wantLineLike(t, out, `^us-east-1/shop +DNS_PRIVATE +1 +2 +ns-`)
+	wantLineLike(t, out, `^us-east-1/shop +DNS_PRIVATE +1 +2 +2 +0 +0 +0 +ns-`)
+	wantLineLike(t, out, `^  cart +2 +2 +0 +0 +0 +srv-`)
 
 	// A namespace of the same name for the same clients: the older answers, and status says so.
 	made := must[*servicediscovery.CreatePrivateDnsNamespaceOutput](t)(s.cloudMap().CreatePrivateDnsNamespace(t.Context(),
@@ -98,5 +99,37 @@ func TestStatus(t *testing.T) {
 	wantLineLike(t, s.says("status"), `^warning: namespace shop \(`+second+`\) has the name and the clients of the older ns-`)
 	if tasks := s.tasks("cart", ecstypes.DesiredStatusRunning); len(tasks) != 2 {
 		t.Errorf("%d tasks", len(tasks))
+	}
+}
+
+// TestStatusOfNamespaces holds how `rollcall status` counts instances by their states, and what it lists of many services.
+func TestStatusOfNamespaces(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--runtime", "none")
+	ns := s.namespace("shop")
+	cart := s.discovery(ns, "cart", 1)
+	for i, init := range []string{"HEALTHY", "HEALTHY", "HEALTHY", "UNHEALTHY"} {
+		s.registerInstance(*cart.Id, fmt.Sprintf("i-%d", i), map[string]string{
+			"AWS_INSTANCE_IPV4": fmt.Sprintf("192.0.2.%d", i+1), "AWS_INIT_HEALTH_STATUS": init,
+		})
+	}
+	must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String("i-0"), Status: sdtypes.CustomHealthStatusUnhealthy}))
+	const many = 30
+	for i := range many {
+		s.discovery(ns, fmt.Sprintf("a-%02d", i), 1)
+	}
+	out := s.says("status")
+	wantLineLike(t, out, `^us-east-1/shop +DNS_PRIVATE +31 +4 +2 +1 +1 +0 +`+ns+`$`)
+	wantLineLike(t, out, `^  a-18 +0 +0 +0 +0 +0 +srv-`)
+	wantLineLike(t, out, `^  cart +4 +2 +1 +1 +0 +`+*cart.Id+`$`) // first of those to look at, though last by name
+	wantLineLike(t, out, `^  and 11 more \(--all\)`)
+	if strings.Contains(out, " a-19 ") {
+		t.Errorf("more than 20 services are listed:\n%s", out)
+	}
+	all := s.says("status", "--all")
+	wantLineLike(t, all, `^  a-29 +0 `)
+	if strings.Contains(all, " more (") {
+		t.Errorf("--all leaves some out:\n%s", all)
 	}
 }

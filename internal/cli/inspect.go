@@ -87,6 +87,7 @@ func printLookup(w io.Writer, in inspect.GetLookupInput, out *inspect.GetLookupO
 func newStatus() *cobra.Command {
 	var data string
 	var watch bool
+	var in inspect.GetStatusInput
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show clusters, services, namespaces and nodes at a glance",
@@ -97,9 +98,9 @@ func newStatus() *cobra.Command {
 				return err
 			}
 			if watch {
-				return watchStatus(cmd.Context(), cmd.OutOrStdout(), c)
+				return watchStatus(cmd.Context(), cmd.OutOrStdout(), c, in)
 			}
-			out, err := c.Status(cmd.Context())
+			out, err := c.Status(cmd.Context(), in)
 			if err != nil {
 				return err
 			}
@@ -109,16 +110,17 @@ func newStatus() *cobra.Command {
 	}
 	dataFlag(cmd, &data)
 	cmd.Flags().BoolVar(&watch, "watch", false, "keep it live")
+	cmd.Flags().BoolVar(&in.All, "all", false, "show every service of a namespace, however many there are")
 	return cmd
 }
 
 // watchStatus shows the status anew every second, in place.
-func watchStatus(ctx context.Context, w io.Writer, c *inspect.Client) error {
+func watchStatus(ctx context.Context, w io.Writer, c *inspect.Client, in inspect.GetStatusInput) error {
 	const home, clearBelow = "\x1b[H", "\x1b[J"
 	fmt.Fprint(w, "\x1b[2J")
 	for {
 		var screen bytes.Buffer
-		if out, err := c.Status(ctx); err == nil {
+		if out, err := c.Status(ctx, in); err == nil {
 			printStatus(&screen, out)
 		} else if ctx.Err() != nil {
 			return nil
@@ -149,12 +151,24 @@ func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
 		fmt.Fprintf(t, "%s/%s/%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.Region, s.Cluster, s.Name, s.Desired, s.Running, s.Healthy, s.Draining, s.Definition, rollout(s))
 	}
 	t.Flush()
-	fmt.Fprintln(t, "\nNAMESPACE\tKIND\tSERVICES\tINSTANCES\tID")
+	printNamespaces(w, out)
+}
+
+// printNamespaces shows each namespace, and under it its services.
+func printNamespaces(w io.Writer, out *inspect.GetStatusOutput) {
+	t := table(w)
+	fmt.Fprintln(t, "\nNAMESPACE\tKIND\tSERVICES\tINSTANCES\tHEALTHY\tUNHEALTHY\tNOT READY\tDRAINING\tID")
 	slices.SortFunc(out.Namespaces, func(a, b inspect.NamespaceStatus) int {
 		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	for _, n := range out.Namespaces {
-		fmt.Fprintf(t, "%s/%s\t%s\t%d\t%d\t%s\n", n.Region, n.Name, n.Kind, n.Services, n.Instances, n.ID)
+		fmt.Fprintf(t, "%s/%s\t%s\t%d\t%s\t%s\n", n.Region, n.Name, n.Kind, n.Services, columns(n.Counts), n.ID)
+		for _, s := range n.Listed {
+			fmt.Fprintf(t, "  %s\t\t\t%s\t%s\n", s.Name, columns(s.Counts), s.ID)
+		}
+		if more := int(n.Services) - len(n.Listed); more > 0 {
+			fmt.Fprintf(t, "  and %d more (--all)\t\t\t\t\t\t\t\t\n", more)
+		}
 	}
 	t.Flush()
 	for _, n := range out.Namespaces {
@@ -162,6 +176,10 @@ func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
 			fmt.Fprintf(w, "warning: namespace %s (%s) has the name and the clients of the older %s, which answers in its place\n", n.Name, n.ID, n.Shadowed)
 		}
 	}
+}
+
+func columns(c inspect.Counts) string {
+	return fmt.Sprintf("%d\t%d\t%d\t%d\t%d", c.Instances(), c.Healthy, c.Unhealthy, c.NotReady, c.Draining)
 }
 
 // rollout says how far a service's deployment is.

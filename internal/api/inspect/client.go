@@ -30,8 +30,8 @@ func (c *Client) Lookup(ctx context.Context, in GetLookupInput) (*GetLookupOutpu
 }
 
 // Status shows everything at a glance.
-func (c *Client) Status(ctx context.Context) (*GetStatusOutput, error) {
-	return call[GetStatusInput, GetStatusOutput](ctx, c, "GetStatus", &GetStatusInput{})
+func (c *Client) Status(ctx context.Context, in GetStatusInput) (*GetStatusOutput, error) {
+	return call[GetStatusInput, GetStatusOutput](ctx, c, "GetStatus", &in)
 }
 
 // call signs and sends one request.

@@ -89,7 +89,9 @@ type Instance struct {
 }
 
 // GetStatusInput asks for everything at a glance.
-type GetStatusInput struct{}
+type GetStatusInput struct {
+	All bool // every service of every namespace, however many there are
+}
 
 // GetStatusOutput is everything at a glance. Regions are shown together.
 type GetStatusOutput struct {
@@ -119,10 +121,27 @@ type ServiceStatus struct {
 // NamespaceStatus is a Cloud Map namespace.
 type NamespaceStatus struct {
 	Region, Name, ID, Kind string
-	Services, Instances    int64
+	Services               int64
+	Counts                 Counts // of all its services
+	// Listed are its services by name; of many, unless All is asked for, those to look at first ([listed]).
+	Listed []RegisteredService
 	// Shadowed says which older namespace of the same name answers the same clients instead.
 	Shadowed string
 }
+
+// RegisteredService is a Cloud Map service.
+type RegisteredService struct {
+	Name, ID string
+	Counts   Counts
+}
+
+// Counts are instances by their states; each instance is in one of the four.
+type Counts struct {
+	Healthy, Unhealthy, NotReady, Draining int64
+}
+
+// Instances is how many there are in all.
+func (c Counts) Instances() int64 { return c.Healthy + c.Unhealthy + c.NotReady + c.Draining }
 
 func (a *api) getLookup(_ context.Context, in *GetLookupInput) (*GetLookupOutput, error) {
 	client := netip.AddrFrom4([4]byte{127, 0, 0, 1})

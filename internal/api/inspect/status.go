@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -9,10 +10,14 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-func (a *api) getStatus(context.Context, *GetStatusInput) (*GetStatusOutput, error) {
+// mostListed is how many services of a namespace are listed unless all are asked for.
+const mostListed = 20
+
+func (a *api) getStatus(_ context.Context, in *GetStatusInput) (*GetStatusOutput, error) {
 	s := a.db.Snapshot()
 	out := &GetStatusOutput{Revision: s.Rev(), Nodes: []Node{}, Services: []ServiceStatus{}, Namespaces: []NamespaceStatus{}}
 	if stale, since := a.db.Stale(); stale {
@@ -34,7 +39,7 @@ func (a *api) getStatus(context.Context, *GetStatusInput) (*GetStatusOutput, err
 		return true
 	})
 	registry.ScanAllNamespaces(s, func(ns *registry.Namespace) bool {
-		out.Namespaces = append(out.Namespaces, a.namespaceStatus(ns))
+		out.Namespaces = append(out.Namespaces, a.namespaceStatus(s, ns, in.All))
 		return true
 	})
 	return out, nil
@@ -71,18 +76,56 @@ func nonZero(t time.Time) *time.Time {
 	return &t
 }
 
-// namespaceStatus counts a namespace's services and instances.
-func (a *api) namespaceStatus(ns *registry.Namespace) NamespaceStatus {
-	s := a.db.Snapshot()
+// namespaceStatus counts a namespace's services and their instances.
+func (a *api) namespaceStatus(s *store.Snapshot, ns *registry.Namespace, all bool) NamespaceStatus {
 	sc := registry.Scope{Account: ns.Account, Region: ns.Region}
 	st := NamespaceStatus{Region: ns.Region, Name: ns.Name, ID: ns.ID, Kind: string(ns.Kind)}
+	var services []RegisteredService
 	registry.ScanServices(s, sc, ns.ID, "", func(svc *registry.Service) bool {
+		rs := RegisteredService{Name: svc.Name, ID: svc.ID}
+		if v, ok := a.dns.Directory.ServiceByID(svc.ID); ok {
+			rs.Counts = counts(v)
+		}
+		services = append(services, rs)
 		st.Services++
-		st.Instances += int64(registry.InstanceCount(s, sc, svc.ID))
+		st.Counts.add(rs.Counts)
 		return true
 	})
+	most := mostListed
+	if all {
+		most = len(services)
+	}
+	st.Listed = listed(services, most)
 	st.Shadowed = shadowed(a.dns.Directory, ns)
 	return st
+}
+
+// counts counts a service's instances. The directory knows them by state; the rows would have to be gone through.
+func counts(v *directory.View) Counts {
+	n := func(s directory.State) int64 { return int64(v.In(s).Len()) }
+	return Counts{n(directory.Healthy), n(directory.Unhealthy), n(directory.Unready), n(directory.Draining)}
+}
+
+func (c *Counts) add(more Counts) {
+	c.Healthy += more.Healthy
+	c.Unhealthy += more.Unhealthy
+	c.NotReady += more.NotReady
+	c.Draining += more.Draining
+}
+
+// listed picks at most so many services, by name. When it must choose, those with the most instances that are
+// unhealthy or not ready come first: they are what a reader looks for among thousands.
+func listed(services []RegisteredService, most int) []RegisteredService {
+	trouble := func(s RegisteredService) int64 { return s.Counts.Unhealthy + s.Counts.NotReady }
+	byName := func(a, b RegisteredService) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) }
+	if len(services) > most {
+		slices.SortFunc(services, func(a, b RegisteredService) int {
+			return cmp.Or(cmp.Compare(trouble(b), trouble(a)), byName(a, b))
+		})
+		services = services[:most]
+	}
+	slices.SortFunc(services, byName)
+	return services
 }
 
 // shadowed finds the namespace that answers in place of one: of the same name, for the same clients, and
