@@ -129,7 +129,9 @@ type Task struct {
 	Observed     Observed     // the agent's
 	// Counted says that the service's failures take this task's end into account: the rollout loop's.
 	Counted bool `json:",omitempty"`
-	Version int64
+	// ProtectedUntil keeps a service's task from scale-in and from being replaced by a deployment: Protect's.
+	ProtectedUntil *time.Time `json:",omitempty"`
+	Version        int64
 }
 
 // Registration is a task's entry in service discovery.

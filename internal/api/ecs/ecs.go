@@ -6,7 +6,7 @@
 //	clusters.go     definitions.go        services.go         tasks.go       tags.go  settings.go
 //	                definition_rules.go   service_rules.go
 //	                definition_fargate.go service_update.go   run.go
-//	cluster_view.go definition_view.go    service_view.go     task_view.go
+//	cluster_view.go definition_view.go    service_view.go     task_view.go    protection.go
 //
 // identifiers.go reads names and ARNs, errors.go has the table from the domain's failures to ECS's, and
 // refused.go the operations that exist to say no.
@@ -68,6 +68,8 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.stopTask)
 	awsapi.Handle(s, a.listTasks)
 	awsapi.Handle(s, a.describeTasks)
+	awsapi.Handle(s, a.getTaskProtection)
+	awsapi.Handle(s, a.updateTaskProtection)
 
 	awsapi.Handle(s, a.tagResource)
 	awsapi.Handle(s, a.untagResource)
