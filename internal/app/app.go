@@ -58,6 +58,9 @@ const keyPrefix = "/rollcall/"
 // zone is the letter of the one availability zone that a node is in.
 const zone = "a"
 
+// nodeAddress is where a node's tasks in bridge and host mode are reached.
+const nodeAddress = "127.0.0.1"
+
 // App is a running server.
 type App struct {
 	cfg      Config
@@ -88,7 +91,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	}
 	a := &App{cfg: cfg, log: cfg.Logger, failed: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
-		a.openData, a.bindAPI, a.openStore, a.serveDNS, a.openRuntime, a.runLoops, a.serveAPI, a.leavePointer,
+		a.openData, a.bindAPI, a.openStore, a.join, a.serveDNS, a.openRuntime, a.runLoops, a.serveAPI, a.leavePointer,
 	} {
 		if err := step(ctx); err != nil {
 			a.Stop()
@@ -196,6 +199,26 @@ func (a *App) openStore(ctx context.Context) error {
 	return nil
 }
 
+// join makes this node a live one. It is one for as long as it may answer anybody: what waits for all live nodes
+// waits for this one too.
+func (a *App) join(ctx context.Context) error {
+	leave, err := task.KeepAlive(ctx, a.db, a.cfg.Node)
+	if err != nil {
+		return fmt.Errorf("make node %s a live one: %w", a.cfg.Node, err)
+	}
+	a.cleanup(leave)
+	_, err = store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
+		if _, known := task.FindNode(tx, a.cfg.Node); !known {
+			task.PutNode(tx, task.Node{Name: a.cfg.Node, Runtime: RuntimeNone, Address: nodeAddress, Started: time.Now()})
+		}
+		return struct{}{}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("make node %s known: %w", a.cfg.Node, err)
+	}
+	return nil
+}
+
 // serveDNS answers on the configured addresses.
 func (a *App) serveDNS(context.Context) error {
 	upstreams, err := a.cfg.upstreams()
@@ -218,7 +241,7 @@ func (a *App) serveDNS(context.Context) error {
 	return nil
 }
 
-// openRuntime finds the runtime and makes this node known to placement.
+// openRuntime finds the runtime and tells placement what this node runs.
 func (a *App) openRuntime(ctx context.Context) error {
 	if a.cfg.Runtime == RuntimeAuto && runtime.GOOS != "linux" {
 		a.log.Warn("tasks run on Linux only; this node takes none", "os", runtime.GOOS)
@@ -232,7 +255,7 @@ func (a *App) openRuntime(ctx context.Context) error {
 		a.runtime = rt
 		a.cleanup(func() { a.closeRuntime(rt) })
 	}
-	node := task.Node{Name: a.cfg.Node, Runtime: RuntimeNone, Address: "127.0.0.1", Started: time.Now()}
+	node := task.Node{Name: a.cfg.Node, Runtime: RuntimeNone, Address: nodeAddress, Started: time.Now()}
 	if a.runtime != nil {
 		node.Runtime = a.runtime.Name()
 	}
@@ -241,7 +264,7 @@ func (a *App) openRuntime(ctx context.Context) error {
 		return struct{}{}, nil
 	})
 	if err != nil {
-		return fmt.Errorf("make node %s known: %w", a.cfg.Node, err)
+		return fmt.Errorf("say what node %s runs: %w", a.cfg.Node, err)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// leaseTTL is how long, in seconds, the leadership of a node that vanished stays taken.
+// leaseTTL is how long, in seconds, the leadership of a node that vanished stays taken, and its rows stay held.
 const leaseTTL = 10
 
 // Lead runs work whenever this node is the elected leader, until ctx ends. work's context ends with the

@@ -1,8 +1,6 @@
 package task
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -141,34 +139,4 @@ func Events(r store.Reader, svc *Service) []*Event {
 		es[i], es[j] = es[j], es[i]
 	}
 	return es
-}
-
-// Node is a machine that runs tasks.
-type Node struct {
-	Name    string
-	Address string
-	Runtime string
-	Started time.Time
-}
-
-// ContainerInstanceID is the id that a node has as a container instance: 32 hex digits.
-func ContainerInstanceID(node string) string {
-	sum := sha256.Sum256([]byte(node))
-	return hex.EncodeToString(sum[:16])
-}
-
-// ContainerInstanceARN is the ARN of a node as a container instance of a cluster. Every node is one of
-// every cluster.
-func ContainerInstanceARN(sc Scope, cluster, node string) string {
-	return ecsARN(sc.Account, sc.Region, "container-instance/"+cluster+"/"+ContainerInstanceID(node))
-}
-
-// PutNode tells placement of a node.
-func PutNode(tx *store.Tx, n Node) { nodes.Put(tx, n.Name, &n) }
-
-// Nodes are the nodes that tasks can be placed on, by name.
-func Nodes(r store.Reader) []*Node {
-	var ns []*Node
-	nodes.Scan(r, "", "", func(_ string, n *Node) bool { ns = append(ns, n); return true })
-	return ns
 }

@@ -34,6 +34,7 @@ var (
 	tasks       = store.NewTable[Task]("task", "task/task/")                        // region/cluster/id
 	events      = store.NewTable[Event]("event", "task/event/")                     // region/cluster/service/time
 	nodes       = store.NewTable[Node]("node", "task/node/")                        // name
+	alive       = store.NewTable[Alive]("live node", "task/alive/")                 // name
 
 	tasksByService = store.NewIndex(tasks, "service", func(_ string, t *Task) string {
 		if t.Service == "" {
@@ -46,7 +47,7 @@ var (
 
 // Schema lists the tables for store.Open.
 func Schema() []store.Schema {
-	return []store.Schema{clusters, definitions, families, services, tasks, events, nodes}
+	return []store.Schema{clusters, definitions, families, services, tasks, events, nodes, alive}
 }
 
 // State is how far a task has come. It only grows; of two reports the larger is the later.

@@ -62,7 +62,7 @@ func reconcile(ctx context.Context, db *store.Store, key string) (time.Duration,
 			return 0, end(tx, t)
 		}
 		var candidates []Candidate
-		for _, n := range task.Nodes(tx) {
+		for _, n := range task.LiveNodes(tx) {
 			if n.Runtime != "none" {
 				candidates = append(candidates, Candidate{n, len(task.TasksOn(tx.Snapshot(), n.Name))})
 			}
