@@ -125,6 +125,10 @@ type Task struct {
 	StoppedReason string     `json:",omitempty"`
 	StoppingAt    *time.Time `json:",omitempty"`
 
+	// OnlyNode is the one node that placement may choose, for a task of a DAEMON service: the rollout loop's, at
+	// creation. Empty is any.
+	OnlyNode string `json:",omitempty"`
+
 	Node         string       `json:",omitempty"` // placement's
 	Registration Registration // the register loop's
 	Observed     Observed     // the agent's
