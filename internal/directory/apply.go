@@ -8,11 +8,12 @@ import (
 // Batch is the changes of one revision. It is used inside [Directory.Apply] only.
 type Batch struct {
 	d     *Directory
+	first bool // what it brings was there before this process
 	dirty []*serviceNode
 	added []*serviceNode // not yet found by their names
 }
 
-// Apply takes in one store revision: change makes the changes, then each service that it touched is shown
+// Apply takes in one store revision, the first one with all that was there when the process started: change makes the changes, then each service that it touched is shown
 // at once. When Apply returns, Applied is rev and every reader sees the revision whole.
 //
 // The parents come first: a service of an unknown namespace, or an instance of an unknown service, is
@@ -20,7 +21,8 @@ type Batch struct {
 func (d *Directory) Apply(rev int64, change func(*Batch)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := &Batch{d: d}
+	b := &Batch{d: d, first: !d.filled}
+	d.filled = true
 	change(b)
 	for _, n := range b.dirty {
 		n.publish(rev)
@@ -176,6 +178,7 @@ func (b *Batch) PutInstance(i *Instance) {
 		return
 	}
 	if old, ok := n.instances[i.ID]; ok {
+		i.hold = b.holdOf(n, i, old.inst)
 		if old.inst.State == i.State {
 			n.sets[i.State].set(old.pos, i)
 			n.mu.Lock()
@@ -191,6 +194,7 @@ func (b *Batch) PutInstance(i *Instance) {
 		b.touch(n)
 		return
 	}
+	i.hold = b.holdOf(n, i, nil)
 	s := &slot{inst: i, pos: n.sets[i.State].push(i)}
 	n.mu.Lock()
 	n.instances[i.ID] = s
@@ -217,6 +221,7 @@ func (b *Batch) RemoveInstance(serviceID, id string) {
 	}
 	n.take(s)
 	n.forgetHost(s.inst)
+	b.d.departed.add(s.inst)
 	n.mu.Lock()
 	delete(n.instances, id)
 	n.mu.Unlock()

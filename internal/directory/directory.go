@@ -9,6 +9,9 @@
 // A change costs in proportion to the change: one more instance in a service of 100,000 copies a few small
 // nodes of a tree ([Set]), not the service.
 //
+// Addresses that are handed out are held: the directory knows until when clients may use each, so that what
+// answers there can be told to stop exactly then ([Instance.HandedOut], [Directory.Held], [Guard]).
+//
 // directory knows names, instances and health. It knows nothing of the store, of AWS or of sockets, and it
 // picks nothing at random: that is the answerer's.
 package directory
@@ -84,6 +87,25 @@ type Service struct {
 	HealthChecked bool
 	// Revision is the InstancesRevision: it grows when an instance is registered or deregistered.
 	Revision int64
+	// LongestTTL is the greatest TTL, in seconds, that the service's answers ever had.
+	LongestTTL uint32
+}
+
+// APITTL is for how long, in seconds, a client is taken to use what DiscoverInstances answered of a service
+// that has no DNS records, and hence no TTL of its own.
+const APITTL = 5
+
+// DiscoverTTL is for how long, in seconds, a client is taken to use what DiscoverInstances answered, which
+// bears no TTL: as long as the service's DNS answers.
+func (s *Service) DiscoverTTL() uint32 {
+	if len(s.Records) == 0 {
+		return APITTL
+	}
+	var ttl uint32
+	for _, r := range s.Records {
+		ttl = max(ttl, r.TTL)
+	}
+	return ttl
 }
 
 // TTL returns the record of the type, and whether the service has one.
@@ -114,10 +136,14 @@ type Instance struct {
 	ID         string
 	ServiceID  string
 	IPv4, IPv6 netip.Addr
-	Port       uint16
 	CNAME      string // without trailing dot
+	Port       uint16
 	State      State
+	// Drains says that somebody will ask [Directory.Held] before what answers at the address is stopped.
+	Drains     bool
 	Attributes map[string]string // shared with the row: read only
+
+	hold *hold // nil unless it drains
 }
 
 // Directory is the index. Any number of readers, one writer at a time (Apply).
@@ -127,8 +153,12 @@ type Directory struct {
 	byID    table[*nsState]     // namespace id
 	service table[*serviceNode] // service id
 
+	guards   guards
+	departed departed
+
 	applied atomic.Int64
 	mu      sync.Mutex // one Apply at a time
+	filled  bool       // by a first Apply
 }
 
 // nsState is a namespace and the services in it.
@@ -177,6 +207,17 @@ type View struct {
 
 // Superseded is closed when the service has a newer view, or is gone.
 func (v *View) Superseded() <-chan struct{} { return v.superseded }
+
+// Stale reports whether the service has a newer view, or is gone. A view that is not stale after a [Guard] was
+// taken is as good as one that was found within it.
+func (v *View) Stale() bool {
+	select {
+	case <-v.superseded:
+		return true
+	default:
+		return false
+	}
+}
 
 // In returns the instances of one state.
 func (v *View) In(s State) Set { return v.sets[s] }

@@ -33,6 +33,9 @@ type Instance struct {
 	// Changed is when, and By by what, its health, readiness or draining last changed.
 	Changed time.Time
 	By      Cause
+	// Task is the key of the ECS task behind the instance, empty where there is none. A task's address is drained
+	// before the task is stopped.
+	Task string `json:",omitempty"`
 	// TaskHealth is what ECS last said of the task behind the instance; a custom status stands until ECS says
 	// something else.
 	TaskHealth Health    `json:",omitempty"`
@@ -68,6 +71,7 @@ type InstanceSpec struct {
 	ID         string
 	Attributes map[string]string
 	Creator    string
+	Task       string // the key of the ECS task that is registered
 	// Unready keeps the instance out of every answer until its first healthy verdict, whatever health
 	// configuration the service has: a task whose health check has not passed yet.
 	Unready bool
@@ -115,6 +119,7 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 	i := &Instance{
 		Account: sc.Account, Region: sc.Region, ServiceID: svc.ID, ID: spec.ID, Attributes: spec.Attributes,
 		Health: Healthy, Changed: now, By: ByRegistration, Creator: spec.Creator, Operation: op.ID, Created: now,
+		Task: spec.Task,
 	}
 	i.renew(now)
 	if exists {
@@ -197,6 +202,13 @@ func SetTaskHealth(tx *store.Tx, sc Scope, service, id string, h Health, now tim
 			i.setHealth(h, ByTask, now)
 		}
 	})
+}
+
+// Answered reports whether the service's answers may name an instance: it is registered, healthy, and does
+// not drain.
+func Answered(r store.Reader, sc Scope, service, id string) bool {
+	i, ok := instances.Find(r, instanceKey(sc, service, id))
+	return ok && i.Health == Healthy && !i.Draining
 }
 
 // Drain takes an instance out of the answers while its row remains.

@@ -55,10 +55,13 @@ type Service struct {
 	HealthCheck     *HealthCheck      `json:",omitempty"`
 	CustomHealth    bool              `json:",omitempty"`
 	Attributes      map[string]string `json:",omitempty"`
-	Creator         string
-	Request         string `json:",omitempty"` // digest of what the creator asked for
-	Created         time.Time
-	Tags            map[string]string `json:",omitempty"`
+	// FormerTTL is the greatest TTL, in seconds, that records of the service had before an update lowered it:
+	// somebody may still keep an answer from then.
+	FormerTTL int64 `json:",omitempty"`
+	Creator   string
+	Request   string `json:",omitempty"` // digest of what the creator asked for
+	Created   time.Time
+	Tags      map[string]string `json:",omitempty"`
 }
 
 // HealthConfigured services have a health status that DiscoverInstances filters by.
@@ -76,6 +79,11 @@ func (s *Service) MaxTTL() time.Duration {
 		ttl = max(ttl, r.TTL)
 	}
 	return time.Duration(ttl) * time.Second
+}
+
+// LongestTTL is the greatest TTL that the service's records ever had.
+func (s *Service) LongestTTL() time.Duration {
+	return max(s.MaxTTL(), time.Duration(s.FormerTTL)*time.Second)
 }
 
 // ServiceSpec is what a client asks for.
@@ -239,6 +247,7 @@ func UpdateService(tx *store.Tx, sc Scope, id string, change ServiceChange, now 
 			return nil, err
 		}
 		svc.Records = change.Records
+		svc.FormerTTL = int64(old.LongestTTL() / time.Second)
 	}
 	if h := change.HealthCheck; h != nil {
 		switch {

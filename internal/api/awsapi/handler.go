@@ -58,9 +58,10 @@ type callKey struct{}
 
 // call is what the context of an operation carries.
 type call struct {
-	caller  Caller
-	url     *url.URL // nil for calls that do not come through the handler
-	in, out http.Header
+	caller   Caller
+	url      *url.URL // nil for calls that do not come through the handler
+	in, out  http.Header
+	whenSent []func()
 }
 
 // CallerFrom returns the caller of the request that ctx belongs to, the zero Caller if to none.
@@ -99,6 +100,21 @@ func SetResponseHeader(ctx context.Context, key, value string) {
 	if c, ok := ctx.Value(callKey{}).(*call); ok {
 		c.out.Set(key, value)
 	}
+}
+
+// sendTimeout bounds the time until a client has taken an answer that somebody waits for ([WhenSent]). What
+// the kernel's buffers hold counts as taken.
+const sendTimeout = 2 * time.Second
+
+// WhenSent has fn called when the answer to the request that ctx belongs to has been sent, or is known not to
+// arrive, which is soon: a client that does not take such an answer within seconds loses its connection. A
+// context of no request is not waited for: fn is called at once.
+func WhenSent(ctx context.Context, fn func()) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok && c.url != nil {
+		c.whenSent = append(c.whenSent, fn)
+		return
+	}
+	fn()
 }
 
 // Config is what the handler needs beside the APIs.
@@ -160,13 +176,27 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer buf.release()
 
 	header := w.Header()
-	answer, status := h.answer(api, r, header, requestID, buf)
+	c := &call{url: r.URL, in: r.Header, out: header}
+	defer func() {
+		for _, sent := range c.whenSent {
+			sent()
+		}
+	}()
+	answer, status := h.answer(api, r, c, requestID, buf)
 	buf.answer = answer
 
 	header["Content-Type"] = []string{api.ContentType()}
 	header["X-Amzn-Requestid"] = []string{requestID}
+	// What fails below fails because the client has gone.
+	send := http.NewResponseController(w)
+	if c.whenSent != nil {
+		send.SetWriteDeadline(time.Now().Add(sendTimeout)) // the server sets its own again for the next request
+	}
 	w.WriteHeader(status)
-	w.Write(answer) // fails only if the client has gone
+	w.Write(answer)
+	if c.whenSent != nil {
+		send.Flush()
+	}
 }
 
 // route finds the API of a request by its target, or by the scope that it claims; the verifier holds the
@@ -187,7 +217,7 @@ func (h *handler) route(r *http.Request) API {
 var nowhere API = &Service{}
 
 // answer returns the body and status that a request is answered with, whatever happens on the way.
-func (h *handler) answer(api API, r *http.Request, out http.Header, requestID string, buf *buffer) (body []byte, status int) {
+func (h *handler) answer(api API, r *http.Request, c *call, requestID string, buf *buffer) (body []byte, status int) {
 	defer func() {
 		switch p := recover(); p {
 		case nil:
@@ -199,7 +229,7 @@ func (h *handler) answer(api API, r *http.Request, out http.Header, requestID st
 			body, status = api.AppendError(buf.answer[:0], internalFailure, requestID)
 		}
 	}()
-	body, err := h.serve(api, r, out, requestID, buf)
+	body, err := h.serve(api, r, c, requestID, buf)
 	if err == nil {
 		return body, http.StatusOK
 	}
@@ -212,7 +242,7 @@ func (h *handler) answer(api API, r *http.Request, out http.Header, requestID st
 }
 
 // serve checks a request and calls its operation.
-func (h *handler) serve(api API, r *http.Request, out http.Header, requestID string, buf *buffer) ([]byte, error) {
+func (h *handler) serve(api API, r *http.Request, c *call, requestID string, buf *buffer) ([]byte, error) {
 	claim, credential, err := h.verifier.identify(r, api.Scope())
 	if err != nil {
 		return nil, err // before the body: a stranger shall not make us read it
@@ -231,7 +261,7 @@ func (h *handler) serve(api API, r *http.Request, out http.Header, requestID str
 		return nil, &Error{Code: "AccessDeniedException", Message: fmt.Sprintf(
 			"Access key %s is not authorized to perform %s:%s, because it is read-only", claim.accessKeyID, api.Scope(), operation)}
 	}
-	ctx := context.WithValue(r.Context(), callKey{}, &call{url: r.URL, in: r.Header, out: out, caller: Caller{
+	c.caller = Caller{
 		Account:      h.cfg.Account,
 		Region:       claim.region,
 		AccessKeyID:  claim.accessKeyID,
@@ -239,8 +269,8 @@ func (h *handler) serve(api API, r *http.Request, out http.Header, requestID str
 		Temporary:    credential.Temporary,
 		RequestID:    requestID,
 		InvocationID: invocationID(r),
-	}})
-	return api.Call(ctx, operation, buf.body, buf.answer[:0])
+	}
+	return api.Call(context.WithValue(r.Context(), callKey{}, c), operation, buf.body, buf.answer[:0])
 }
 
 // read returns the body in dst's memory.

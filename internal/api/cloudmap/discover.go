@@ -7,6 +7,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -35,8 +36,16 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 	if in.MaxResults != nil {
 		max = int(*in.MaxResults)
 	}
+	guard := a.dir.Enter()
+	for v.Stale() {
+		if v, err = a.view(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount); err != nil {
+			guard.Leave()
+			return nil, err
+		}
+	}
 	// What the answer points to belongs to the view and its instances, which never change.
 	found := choose(v, in.HealthStatus, in.QueryParameters, in.OptionalParameters, max)
+	handOut(ctx, guard, found, v.Service.DiscoverTTL())
 	out := make([]types.HttpInstanceSummary, len(found))
 	for i, inst := range found {
 		out[i] = types.HttpInstanceSummary{
@@ -45,6 +54,26 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 		}
 	}
 	return &sd.DiscoverInstancesOutput{Instances: out, InstancesRevision: &v.Service.Revision}, nil
+}
+
+// handOut notes that instances are given away, now and again when the answer has been sent, and then leaves
+// the guard under which they were found.
+func handOut(ctx context.Context, guard directory.Guard, found []*directory.Instance, ttl uint32) {
+	drains := false
+	for _, i := range found {
+		i.HandedOut(directory.Now(), ttl)
+		drains = drains || i.Drains
+	}
+	if !drains {
+		guard.Leave()
+		return
+	}
+	awsapi.WhenSent(ctx, func() {
+		for _, i := range found {
+			i.HandedOut(directory.Now(), ttl)
+		}
+		guard.Leave()
+	})
 }
 
 func (a *api) discoverInstancesRevision(ctx context.Context, in *sd.DiscoverInstancesRevisionInput) (*sd.DiscoverInstancesRevisionOutput, error) {

@@ -7,6 +7,7 @@ package publish
 import (
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -83,6 +84,9 @@ var recordTypes = map[registry.RecordType]directory.RecordType{
 
 func service(svc *registry.Service) directory.Service {
 	d := directory.Service{ID: svc.ID, NamespaceID: svc.NamespaceID, Name: svc.Name, HealthChecked: svc.HealthConfigured()}
+	if d.LongestTTL = uint32(svc.LongestTTL() / time.Second); len(svc.Records) == 0 {
+		d.LongestTTL = directory.APITTL
+	}
 	if svc.Policy == registry.Weighted {
 		d.Policy = directory.Weighted
 	}
@@ -93,7 +97,9 @@ func service(svc *registry.Service) directory.Service {
 }
 
 func instance(i *registry.Instance) *directory.Instance {
-	d := &directory.Instance{ID: i.ID, ServiceID: i.ServiceID, CNAME: i.Attributes[registry.AttrCNAME], Attributes: i.Attributes}
+	d := &directory.Instance{
+		ID: i.ID, ServiceID: i.ServiceID, CNAME: i.Attributes[registry.AttrCNAME], Attributes: i.Attributes, Drains: i.Task != "",
+	}
 	// The registry has checked the values; an empty one is no address and no port.
 	d.IPv4, _ = netip.ParseAddr(i.Attributes[registry.AttrIPv4])
 	d.IPv6, _ = netip.ParseAddr(i.Attributes[registry.AttrIPv6])

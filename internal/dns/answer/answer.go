@@ -54,6 +54,9 @@ const (
 	hinfoTTL = 3600
 	// nsTTL is that of Route 53's NS records.
 	nsTTL = 172800
+	// staleTTL bounds the TTL, in seconds, of a node that has lost the store: it cannot say how long what it
+	// knows will be true.
+	staleTTL = 5
 )
 
 // DefaultNameServer is what zones name as their server when the operator names none. Names below "invalid"
@@ -69,6 +72,10 @@ type Query struct {
 	Type   uint16
 	Client netip.Addr // whose view of the namespaces is asked for
 	Rand   uint64     // decides every random choice
+	// Now decides how long the host name of a draining instance may still be kept.
+	Now directory.Tick
+	// Stale says that the directory may be behind: what is answered is kept for staleTTL at most.
+	Stale bool
 }
 
 // Authority answers for the DNS namespaces of a directory. Its fields do not change once it is in use.
@@ -87,11 +94,19 @@ func (a *Authority) Answer(q Query, r *Reply) {
 		return
 	}
 	s := step{Authority: a, q: q, r: r, rnd: newSource(q.Rand), owner: Name{From: Question}, name: q.Name}
+	s.chain()
+	if q.Stale {
+		r.bound(staleTTL)
+	}
+}
+
+// chain answers the question's name, and then the target of each CNAME on the way.
+func (s *step) chain() {
 	for range maxChain {
-		zone, ours := a.Directory.Zone(q.Client, s.name)
+		zone, ours := s.Directory.Zone(s.q.Client, s.name)
 		if !ours {
-			r.NotOurs = s.owner.From == Question
-			r.Follow = s.owner.Text // "" for the question itself
+			s.r.NotOurs = s.owner.From == Question
+			s.r.Follow = s.owner.Text // "" for the question itself
 			return
 		}
 		target := s.at(zone)
@@ -202,13 +217,16 @@ func (s *step) srv(v *directory.View, ttl uint32) {
 }
 
 // host answers the name of one instance, the target of an SRV record. It does so as long as the instance is
-// registered, in whatever state: who holds a cached SRV record must still reach a draining instance, and
-// who has the name of an unready one has it from elsewhere than from us, and means it.
+// registered, in whatever state: who holds a cached SRV record must still reach a draining instance (for as
+// long as anybody may hold such a record, so the drain does not get longer by it), and who has the name of an unready one has it from elsewhere than from us, and means it.
 func (s *step) host(m directory.Match) {
 	if s.r.View == nil {
 		s.r.View = m.View
 	}
 	ttl, _ := m.View.Service.TTL(directory.SRV)
+	if m.Instance.State == directory.Draining {
+		ttl = min(ttl, m.Instance.Left(s.q.Now))
+	}
 	switch t := directory.RecordType(s.q.Type); t {
 	case directory.A, directory.AAAA:
 		s.r.address(&s.r.Answer, s.owner, t, ttl, m.Instance)

@@ -82,3 +82,36 @@ func (r *Reply) address(section *[]Record, owner Name, t directory.RecordType, t
 		*section = append(*section, Record{Owner: owner, Type: uint16(t), TTL: ttl, Addr: addr, Instance: i})
 	}
 }
+
+// HandsOut reports whether the reply gives away an address that drains: it is then to be sent within a
+// [directory.Guard], with HandedOut before and after.
+func (r *Reply) HandsOut() bool {
+	for _, section := range [...][]Record{r.Answer, r.Additional} {
+		for k := range section {
+			if i := section[k].Instance; i != nil && i.Drains {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// HandedOut notes that the reply leaves now.
+func (r *Reply) HandedOut(now directory.Tick) {
+	for _, section := range [...][]Record{r.Answer, r.Additional} {
+		for k := range section {
+			if i := section[k].Instance; i != nil {
+				i.HandedOut(now, section[k].TTL)
+			}
+		}
+	}
+}
+
+// bound makes no record live longer than ttl seconds.
+func (r *Reply) bound(ttl uint32) {
+	for _, section := range [...][]Record{r.Answer, r.Authority, r.Additional} {
+		for k := range section {
+			section[k].TTL = min(section[k].TTL, ttl)
+		}
+	}
+}

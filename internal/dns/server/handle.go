@@ -30,6 +30,10 @@ type outcome struct {
 	reply []byte
 	// wait resolves what is not ours and returns the reply.
 	wait func(context.Context) []byte
+	// handsOut is the decision behind a reply that gives away addresses that drain. Such an outcome holds guard
+	// until it has been passed to [Server.sent].
+	handsOut *answer.Reply
+	guard    directory.Guard
 }
 
 // clientOf says whose view a query gets. That is the sender's, but what a task of the process runtime sends
@@ -45,14 +49,29 @@ func clientOf(source, local netip.Addr) netip.Addr {
 
 // handle is process for the sockets: a bug that some message finds costs that message its reply, not the
 // process its life.
+//
+// The guard is taken before the names are looked up. An outcome that gives nothing away that drains has left it.
 func (s *Server) handle(msg []byte, from origin) (out outcome) {
+	guard := s.cfg.Authority.Directory.Enter()
 	defer func() {
+		if out.guard = guard; out.handsOut == nil {
+			guard.Leave()
+		}
 		if out.reply == nil && out.wait == nil {
 			s.counters.dropped.Add(1)
 		}
 	}()
 	defer s.survive(msg)
 	return s.process(msg, from)
+}
+
+// sent is told of each outcome when its reply has left, or is known not to.
+func (s *Server) sent(out outcome) {
+	if out.handsOut != nil {
+		out.handsOut.HandedOut(directory.Now()) // again: sending may have taken its time
+		out.guard.Leave()
+		s.replies.Put(out.handsOut)
+	}
 }
 
 // finish waits for the reply of an outcome that has to be waited for.
@@ -121,10 +140,25 @@ func replyTo(q *dns.Msg) *dns.Msg {
 func (x *exchange) answer(q *dns.Msg) outcome {
 	question := q.Question[0]
 	r := x.s.replies.Get().(*answer.Reply)
-	defer x.s.replies.Put(r)
+	now := directory.Now()
 	x.s.cfg.Authority.Answer(answer.Query{
 		Name: canonical(question.Name), Type: question.Qtype, Client: x.from.client, Rand: rand.Uint64(),
+		Now: now, Stale: x.s.cfg.Stale != nil && x.s.cfg.Stale(),
 	}, r)
+	out := x.decided(q, r)
+	// What waits for an upstream is a CNAME's way out of our zones and gives no address of ours away.
+	if out.reply == nil || !r.HandsOut() {
+		x.s.replies.Put(r)
+		return out
+	}
+	r.HandedOut(now)
+	out.handsOut = r
+	return out
+}
+
+// decided turns a decision into an outcome.
+func (x *exchange) decided(q *dns.Msg, r *answer.Reply) outcome {
+	question := q.Question[0]
 	forwards := x.m.RecursionAvailable && q.RecursionDesired
 	if r.NotOurs && !forwards {
 		x.ede = &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotAuthoritative}

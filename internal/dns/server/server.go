@@ -56,6 +56,9 @@ type Config struct {
 	// Answered, if set, is told of each reply that dns/answer has decided, before it is sent. It must not
 	// block and not keep the reply.
 	Answered func(client netip.Addr, r *answer.Reply)
+	// Stale, if set, says that the directory may be behind the state that others act on, so that answers are to
+	// be short-lived. It must not block.
+	Stale func() bool
 	Log      *slog.Logger // nil means slog.Default
 }
 

@@ -86,6 +86,7 @@ func (s *Server) serveConn(c *net.TCPConn, source netip.Addr) {
 			w.send(s.finish(overloaded, out))
 		default:
 			w.send(out.reply)
+			s.sent(out)
 		}
 	}
 }

@@ -27,6 +27,7 @@ func (s *Server) serveUDP(l *listener) {
 		out := s.handle(buf[:n], from)
 		if out.wait == nil {
 			s.sendUDP(l, out.reply, local, source)
+			s.sent(out)
 			continue
 		}
 		if !s.startResolving() {
