@@ -5,6 +5,7 @@
 //	etcd ─ store ─ publish ─ directory ─ DNS
 //	         ├─ API (Cloud Map, ECS, Route 53, STS)
 //	         ├─ loops, while this node leads: rollout, place, register, expire, reap
+//	         ├─ drain, on every node
 //	         └─ agent ─ runtime
 package app
 
@@ -36,6 +37,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/inspect"
 	"github.com/bakingclouds/rollcall/internal/api/route53"
 	"github.com/bakingclouds/rollcall/internal/api/sts"
+	"github.com/bakingclouds/rollcall/internal/control/drain"
 	"github.com/bakingclouds/rollcall/internal/control/expire"
 	"github.com/bakingclouds/rollcall/internal/control/place"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
@@ -228,6 +230,7 @@ func (a *App) serveDNS(context.Context) error {
 	a.dns = server.New(server.Config{
 		Authority: &answer.Authority{Directory: a.dir},
 		Forward:   &forward.Config{Upstreams: upstreams},
+		Stale:     func() bool { stale, _ := a.db.Stale(); return stale },
 		Log:       a.log,
 	})
 	a.cleanup(a.dns.Shutdown)
@@ -309,6 +312,7 @@ func (a *App) runLoops(ctx context.Context) error {
 			g.Wait() // each ends with ctx, by its error
 		})
 	})
+	running.Go(func() { drain.New(a.db, a.dir, a.cfg.Node, a.log).Run(run) }) // ends with run
 	if a.runtime == nil {
 		return nil
 	}

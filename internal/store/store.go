@@ -102,6 +102,14 @@ type RowChange struct {
 	Mod      int64 // the revision that wrote New
 }
 
+// Row is the row as the change leaves it, or as it was where it is gone.
+func (r RowChange) Row() any {
+	if r.New != nil {
+		return r.New
+	}
+	return r.Old
+}
+
 // Open starts the mirror and returns when it holds the state of etcd as it is. prefix separates this
 // Rollcall from whatever else lives in the same etcd. tables lists every table whose rows are read.
 func Open(ctx context.Context, source Source, prefix string, log *slog.Logger, tables ...Schema) (*Store, error) {

@@ -47,7 +47,7 @@ var (
 
 // Schema lists the tables for store.Open.
 func Schema() []store.Schema {
-	return []store.Schema{clusters, definitions, families, services, tasks, events, nodes, alive}
+	return []store.Schema{clusters, definitions, families, services, tasks, events, nodes, alive, clearances}
 }
 
 // State is how far a task has come. It only grows; of two reports the larger is the later.
@@ -131,7 +131,10 @@ type Task struct {
 
 	Node         string       `json:",omitempty"` // placement's
 	Registration Registration // the register loop's
-	Observed     Observed     // the agent's
+	// Answered says that service discovery answers with the task: in each of its registries its instance is
+	// there, healthy, and not draining. The register loop writes it with the instances' own rows.
+	Answered bool     `json:",omitempty"`
+	Observed Observed // the agent's
 	// Counted says that the service's failures take this task's end into account: the rollout loop's.
 	Counted bool `json:",omitempty"`
 	// ProtectedUntil keeps a service's task from scale-in and from being replaced by a deployment: Protect's.
@@ -220,9 +223,12 @@ func (t *Task) Live() bool { return t.Desired == DesiredRunning && t.Observed.St
 
 // Serving reports whether the task counts as a healthy running one: in state RUNNING, in the answers where
 // it has a registry, and healthy where it has a health check.
+//
+// Every node takes in revisions in their order. So when one is told of the end of a task that was decided
+// because this one serves, it has answered with this one before, and no node's answer is empty in between.
 func (t *Task) Serving() bool {
 	return t.Live() && t.Observed.State == Running && t.Observed.HealthySince != nil &&
-		(len(t.Registries) == 0 || t.Registration == Registered)
+		(len(t.Registries) == 0 || t.Answered)
 }
 
 // key of the task's row.

@@ -3,18 +3,22 @@
 // before it is told to.
 //
 // A task's [task.Registration] and the instance's row change in one transaction, so neither is ever there
-// without the other: no zombie registrations. What to do is [Next]'s to decide, a pure function.
+// without the other: no zombie registrations. What to do is [Next]'s to decide, a pure function. A task that
+// drains is let go when every node has given its clearance (package drain), or is gone for so long that
+// nothing it has handed out can still be in use ([Clearing]).
 package register
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/control/loop"
+	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -73,18 +77,35 @@ type register struct {
 	cap  time.Duration
 
 	mu     sync.Mutex
-	drains map[string]time.Time // task key -> when its last answer has expired, by the monotonic clock
+	drains map[string]*wait // by task key
 }
 
-// New makes the loop and marks tasks with registries as they change. zone is the availability zone that
-// instances carry; drainCap bounds how long a task waits for its answers to expire.
+// wait is what the loop knows of a drain, by the monotonic clock of this process. After a restart, or on
+// another leader, it begins anew: longer, never shorter.
+type wait struct {
+	since time.Time            // when the task was first seen to drain
+	lost  map[string]time.Time // node -> when it was first seen to be gone
+}
+
+// New makes the loop and marks tasks with registries as they, their instances or their clearances change.
+// zone is the availability zone that instances carry; drainCap bounds how long a task waits for the answers
+// that name it to expire.
 func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration) *loop.Loop {
-	r := &register{db: db, zone: zone, cap: drainCap, drains: map[string]time.Time{}}
+	r := &register{db: db, zone: zone, cap: drainCap, drains: map[string]*wait{}}
 	l := loop.New("register", 16, log, r.reconcile)
 	db.Follow(func(c store.Change) {
 		for _, row := range c.Rows {
-			if t, ok := row.New.(*task.Task); ok && len(t.Registries) > 0 && t.Registration != task.Released {
-				l.Mark(t.Key())
+			switch v := row.Row().(type) {
+			case *task.Task:
+				if len(v.Registries) > 0 && (v.Registration != task.Released || row.New == nil) {
+					l.Mark(v.Key())
+				}
+			case *registry.Instance:
+				if v.Task != "" {
+					l.Mark(v.Task)
+				}
+			case *task.Clearance:
+				l.Mark(v.Task)
 			}
 		}
 	})
@@ -94,78 +115,92 @@ func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration)
 // reconcile makes a task's next move.
 func (r *register) reconcile(ctx context.Context, key string) (time.Duration, error) {
 	t, ok := task.FindByKey(r.db.Snapshot(), key)
-	if !ok || len(t.Registries) == 0 {
+	if !ok || t.Registration != task.Draining {
+		r.forget(key)
+	}
+	if !ok || len(t.Registries) == 0 || t.Registration == task.Released {
 		return 0, nil
 	}
-	wait := r.remaining(t)
+	left := time.Duration(0)
+	if t.Registration == task.Draining {
+		left = r.left(t, time.Now())
+	}
 	_, err := store.Update(ctx, r.db, func(tx *store.Tx) (struct{}, error) {
 		t, ok := task.FindByKey(tx, key)
 		if !ok {
 			return struct{}{}, nil
 		}
-		return struct{}{}, r.move(tx, t, Next(t, wait <= 0), time.Now())
+		return struct{}{}, r.move(tx, t, Next(t, left <= 0), time.Now())
 	})
-	if err != nil {
-		return 0, err
-	}
-	if t.Registration == task.Draining && wait > 0 {
-		return wait, nil
-	}
-	r.forget(t)
-	return 0, nil
+	return left, err
 }
 
-// remaining is how long a draining task still waits. The wait is counted by this process from the moment
-// it first sees the task draining, so after a restart it begins anew: longer, never shorter.
-func (r *register) remaining(t *task.Task) time.Duration {
-	if t.Registration != task.Draining {
-		return 0
-	}
+// left is how long a draining task still waits at the most, 0 when it need not. Each live node's clearance
+// marks the task again.
+func (r *register) left(t *task.Task, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	until, ok := r.drains[t.Key()]
+	w, ok := r.drains[t.Key()]
 	if !ok {
-		var ttl time.Duration
-		sc := registry.Scope(t.Scope())
-		for _, reg := range t.Registries {
-			if svc, err := registry.GetService(r.db.Snapshot(), sc, reg.ServiceID); err == nil {
-				ttl = max(ttl, svc.MaxTTL())
-			}
-		}
-		until = time.Now().Add(min(ttl, r.cap))
-		r.drains[t.Key()] = until
+		w = &wait{since: now, lost: map[string]time.Time{}}
+		r.drains[t.Key()] = w
 	}
-	return time.Until(until)
+	s := r.db.Snapshot()
+	c := Clearing{Cap: w.since.Add(r.cap), TTL: longestTTL(s, t)}
+	live := map[string]bool{}
+	for _, n := range task.LiveNodes(s) {
+		live[n.Name] = true
+	}
+	for _, n := range task.Nodes(s) {
+		switch {
+		case task.Cleared(s, t.Key(), n.Name):
+			delete(w.lost, n.Name)
+		case live[n.Name]:
+			delete(w.lost, n.Name)
+			c.Waiting = true
+		default:
+			if w.lost[n.Name].IsZero() {
+				w.lost[n.Name] = now
+			}
+			c.Lost = append(c.Lost, w.lost[n.Name])
+		}
+	}
+	return c.Left(now)
 }
 
-func (r *register) forget(t *task.Task) {
-	if t.Registration == task.Draining || t.Registration == task.Released {
-		r.mu.Lock()
-		delete(r.drains, t.Key())
-		r.mu.Unlock()
+// longestTTL is the greatest TTL with which the task can have been answered.
+func longestTTL(s *store.Snapshot, t *task.Task) time.Duration {
+	ttl := directory.APITTL * time.Second
+	for _, reg := range t.Registries {
+		if svc, err := registry.GetService(s, registry.Scope(t.Scope()), reg.ServiceID); err == nil {
+			ttl = max(ttl, svc.LongestTTL())
+		}
 	}
+	return ttl
+}
+
+func (r *register) forget(key string) {
+	r.mu.Lock()
+	delete(r.drains, key)
+	r.mu.Unlock()
 }
 
 // move writes one move: the instances' rows and the task's.
 func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error {
+	if m == Nothing {
+		return nil
+	}
 	sc := registry.Scope(t.Scope())
-	var next task.Registration
 	for _, reg := range t.Registries {
 		var err error
 		switch m {
-		case Nothing:
-			return nil
 		case Register:
-			next = task.Registered
 			err = r.register(tx, sc, t, reg, now)
 		case Health:
 			err = setHealth(tx, sc, t, reg, now)
-			next = task.Registered
 		case Drain:
-			next = task.Draining
 			err = ignoreMissing(registry.Drain(tx, sc, reg.ServiceID, t.ID, now))
 		case Deregister:
-			next = task.Released
 			if t.Registration != task.Unregistered {
 				_, err = registry.DeregisterInstance(tx, sc, reg.ServiceID, t.ID, now)
 				err = ignoreMissing(err)
@@ -175,20 +210,23 @@ func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error
 			return err
 		}
 	}
-	return task.UpdateTask(tx, t.Scope(), t.Cluster, t.ID, func(t *task.Task) bool {
-		// register may have stopped the task instead, when its instance was refused
-		if t.Registration == next || (next == task.Registered && t.Desired == task.DesiredStopped) {
-			return false
-		}
-		t.Registration = next
-		return true
+	next := map[Move]task.Registration{Register: task.Registered, Health: task.Registered, Drain: task.Draining, Deregister: task.Released}[m]
+	task.Register(tx, t.Key(), next, next == task.Registered && answered(tx, sc, t))
+	return nil
+}
+
+// answered reports whether every registry of a task answers with it.
+func answered(tx *store.Tx, sc registry.Scope, t *task.Task) bool {
+	return !slices.ContainsFunc(t.Registries, func(reg task.Registry) bool {
+		return !registry.Answered(tx, sc, reg.ServiceID, t.ID)
 	})
 }
 
 // register adds a task's instance. A registry that refuses it (its Cloud Map service is gone, or wants an
-// address the task has not) stops the task with the reason: it can never be found.
+// address the task has not) stops the task with the reason: it can never be found. What others have taken in
+// by then is deregistered as the task ends.
 func (r *register) register(tx *store.Tx, sc registry.Scope, t *task.Task, reg task.Registry, now time.Time) error {
-	spec := registry.InstanceSpec{ServiceID: reg.ServiceID, ID: t.ID, Attributes: r.attributes(t, reg), Unready: t.Checked}
+	spec := registry.InstanceSpec{ServiceID: reg.ServiceID, ID: t.ID, Attributes: r.attributes(t, reg), Task: t.Key(), Unready: t.Checked}
 	if svc, err := registry.GetService(tx, sc, reg.ServiceID); err == nil && svc.CustomHealth {
 		spec.Attributes[registry.AttrInitHealth] = string(health(t))
 	}

@@ -59,7 +59,7 @@ type Config struct {
 	// Stale, if set, says that the directory may be behind the state that others act on, so that answers are to
 	// be short-lived. It must not block.
 	Stale func() bool
-	Log      *slog.Logger // nil means slog.Default
+	Log   *slog.Logger // nil means slog.Default
 }
 
 // Server answers DNS. Safe for use by many at once.

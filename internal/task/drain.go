@@ -1,0 +1,49 @@
+package task
+
+import "github.com/bakingclouds/rollcall/internal/store"
+
+// Clearance is one node's word that no client which honours TTLs has a draining task's address from it any
+// more. Each node waits for its own answers to expire and writes no time, so that no clock is compared across
+// machines.
+type Clearance struct {
+	Task string // the key of its row
+	Node string
+}
+
+var clearances = store.NewTable[Clearance]("clearance", "task/clearance/") // task's key/node
+
+// Clear gives a node's clearance for a task, unless the task drains no more.
+func Clear(tx *store.Tx, key, node string) {
+	if t, ok := tasks.Find(tx, key); ok && t.Registration == Draining {
+		clearances.Put(tx, key+"/"+node, &Clearance{Task: key, Node: node})
+	}
+}
+
+// Cleared reports whether a node has given its clearance for a task.
+func Cleared(r store.Reader, key, node string) bool {
+	_, ok := clearances.Find(r, key+"/"+node)
+	return ok
+}
+
+// dropClearances forgets the clearances for a task that has been drained.
+func dropClearances(tx *store.Tx, t *Task) {
+	clearances.Scan(tx.Snapshot(), t.key()+"/", "", func(key string, _ *Clearance) bool {
+		clearances.Delete(tx, key)
+		return true
+	})
+}
+
+// Register records a task's entry in service discovery, and whether it is answered there.
+func Register(tx *store.Tx, key string, to Registration, answered bool) {
+	old, ok := tasks.Find(tx, key)
+	if !ok || old.Registration == to && old.Answered == answered {
+		return
+	}
+	if to == Released {
+		dropClearances(tx, old)
+	}
+	t := *old
+	t.Registration, t.Answered = to, answered
+	t.Version++
+	tasks.Put(tx, key, &t)
+}
