@@ -136,54 +136,6 @@ func TestInstanceOfTask(t *testing.T) {
 	}
 }
 
-// TestStopLeavesTheAnswersFirst holds the order of a stop: out of the answers, the TTL, SIGTERM.
-func TestStopLeavesTheAnswersFirst(t *testing.T) {
-	t.Parallel()
-	s := serve(t)
-	// The worker writes down when SIGTERM came.
-	note := filepath.Join(t.TempDir(), "sigterm")
-	script := fmt.Sprintf(`trap 'date +%%s%%N > %s; exit 0' TERM; while :; do sleep 0.05; done`, note)
-	const ttl = 2
-	s.run("cart", s.register(program(t, "trap", "/bin/sh", "-c", script)), 1, s.discovery(s.namespace("shop"), "cart", ttl))
-	s.stable("cart")
-	victim := s.tasks("cart", ecstypes.DesiredStatusRunning)[0]
-	old := address(victim)
-	must[*ecs.StopTaskOutput](t)(s.ecs().StopTask(t.Context(), &ecs.StopTaskInput{Task: victim.TaskArn, Reason: aws.String("by hand")}))
-	var left time.Time
-	eventually(t, 5*time.Second, "the stopped task has left the answers", func() bool {
-		for ip := range s.lookup("cart.shop") {
-			if ip.String() == old {
-				return false
-			}
-		}
-		left = time.Now()
-		return true
-	})
-	if _, err := os.Stat(note); err == nil {
-		t.Error("SIGTERM came before the task had left the answers")
-	}
-	var told time.Time
-	eventually(t, 10*time.Second, "SIGTERM", func() bool {
-		b, err := os.ReadFile(note)
-		nanos, perr := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-		told = time.Unix(0, nanos)
-		return err == nil && perr == nil
-	})
-	// The last answer may have been given just before left was read: half a second is for slow machines.
-	if wait := told.Sub(left); wait < ttl*time.Second-500*time.Millisecond {
-		t.Errorf("SIGTERM came %v after the task was last answered; its answers live %d s", wait, ttl)
-	}
-	eventually(t, 10*time.Second, "the task is stopped, with its reason", func() bool {
-		for _, t := range s.tasks("cart", ecstypes.DesiredStatusStopped) {
-			if taskID(t) == taskID(victim) && aws.ToString(t.LastStatus) == "STOPPED" {
-				return aws.ToString(t.StoppedReason) == "by hand" && t.StopCode == ecstypes.TaskStopCodeUserInitiated
-			}
-		}
-		return false
-	})
-	s.stable("cart")
-}
-
 // TestHealthDecides: a task is answered from its first passed health check, is out of the answers when it
 // fails them, and is replaced.
 func TestHealthDecides(t *testing.T) {
