@@ -198,6 +198,7 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("definition of task %s: %w", t.ID, err)
 	}
+	def = t.Overrides.Apply(def)
 	s := Next(t, def, a.box(t.ID), time.Now())
 	if err := a.write(ctx, t, s); err != nil {
 		return 0, err

@@ -26,7 +26,10 @@ type Cluster struct {
 	Name            string
 	Status          string
 	Created         time.Time
-	// Sent is the CreateCluster request, for what this package does not interpret and a client reads back.
+	Providers       []string       `json:",omitempty"` // the capacity providers that its tasks may name
+	Strategy        []StrategyItem `json:",omitempty"` // of tasks and services that name neither providers nor a launch type
+	// Sent is the CreateCluster request with later updates laid over it, for what this package does not
+	// interpret and a client reads back.
 	Sent json.RawMessage   `json:",omitempty"`
 	Tags map[string]string `json:",omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -135,8 +136,14 @@ func Retag(tags, add map[string]string, remove []string) (map[string]string, err
 	for _, key := range remove {
 		delete(next, key)
 	}
-	if len(next) > MaxTags {
-		return nil, fault.New(fault.Limit, "tags", "A resource can have %d tags; with these it would have %d.", MaxTags, len(next))
+	own := 0
+	for key := range next {
+		if !strings.HasPrefix(key, "aws:") { // ECS's own do not count
+			own++
+		}
+	}
+	if own > MaxTags {
+		return nil, fault.New(fault.Limit, "tags", "A resource can have %d tags; with these it would have %d.", MaxTags, own)
 	}
 	return next, nil
 }

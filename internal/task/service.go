@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"time"
 
@@ -24,6 +25,11 @@ type Service struct {
 	Maximum        int
 	// GracePeriod is how long after RUNNING an unhealthy task is left alone.
 	GracePeriod time.Duration
+	// PropagateTags says whose tags its tasks begin with, SERVICE or TASK_DEFINITION; ManagedTags adds those of ECS.
+	PropagateTags string `json:",omitempty"`
+	ManagedTags   bool   `json:",omitempty"`
+	// ExecuteCommand is asked for in its tasks.
+	ExecuteCommand bool `json:",omitempty"`
 	// Deployments are the revisions that tasks are running of: the wanted one first, then older ones that
 	// still have tasks.
 	Deployments []Deployment
@@ -51,6 +57,10 @@ type Deployment struct {
 	Revision   int
 	Network    *Network   `json:",omitempty"`
 	Registries []Registry `json:",omitempty"`
+	// Strategy spreads its tasks over capacity providers; without one they have LaunchType alone, "" for the
+	// service's.
+	Strategy   []StrategyItem `json:",omitempty"`
+	LaunchType string         `json:",omitempty"`
 	Rollout    Rollout
 	Reason     string
 	// FailedTasks counts the failures in a row; RetryAt is when the next task may be started.
@@ -80,6 +90,31 @@ func NewDeploymentID() string {
 
 // ARN is the service's ARN.
 func (s *Service) ARN() string { return ecsARN(s.Account, s.Region, "service/"+s.Cluster+"/"+s.Name) }
+
+// TaskTags are the tags that a new task of the service begins with (ECS Developer Guide, "Tagging your
+// resources").
+func (s *Service) TaskTags(def *Definition) map[string]string {
+	tags := map[string]string{}
+	switch s.PropagateTags {
+	case "SERVICE":
+		maps.Copy(tags, s.Tags)
+	case "TASK_DEFINITION":
+		maps.Copy(tags, def.Tags)
+	}
+	if s.ManagedTags {
+		maps.Copy(tags, ManagedTags(s.Cluster, s.Name))
+	}
+	return tags
+}
+
+// ManagedTags are those that ECS itself gives to a task; service is "" for a standalone one.
+func ManagedTags(cluster, service string) map[string]string {
+	tags := map[string]string{"aws:ecs:clusterName": cluster}
+	if service != "" {
+		tags["aws:ecs:serviceName"] = service
+	}
+	return tags
+}
 
 // Primary is the deployment that is wanted.
 func (s *Service) Primary() *Deployment { return &s.Deployments[0] }

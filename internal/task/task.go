@@ -47,7 +47,9 @@ var (
 
 // Schema lists the tables for store.Open.
 func Schema() []store.Schema {
-	return []store.Schema{clusters, definitions, families, services, tasks, events, nodes, alive, clearances}
+	return []store.Schema{
+		clusters, definitions, families, services, tasks, events, nodes, alive, clearances, providers, settings,
+	}
 }
 
 // State is how far a task has come. It only grows; of two reports the larger is the later.
@@ -112,12 +114,17 @@ type Task struct {
 	Checked bool `json:",omitempty"`
 	Created time.Time
 
-	// What a standalone task was asked to be; a service's tasks have it from their service.
-	LaunchType string            `json:",omitempty"`
-	StartedBy  string            `json:",omitempty"`
-	GroupName  string            `json:",omitempty"`
-	Request    string            `json:",omitempty"` // a fingerprint, by which a repeated RunTask is known
-	Tags       map[string]string `json:",omitempty"`
+	// How it was asked for. LaunchType is "" for a service's task whose service says it.
+	LaunchType       string            `json:",omitempty"`
+	CapacityProvider string            `json:",omitempty"` // where a strategy chose
+	ExecuteCommand   bool              `json:",omitempty"`
+	Tags             map[string]string `json:",omitempty"`
+
+	// Of standalone tasks.
+	StartedBy string     `json:",omitempty"`
+	GroupName string     `json:",omitempty"`
+	Request   string     `json:",omitempty"` // a fingerprint, by which a repeated RunTask is known
+	Overrides *Overrides `json:",omitempty"`
 
 	// What is wanted. Stop is the only writer after creation.
 	Desired       string

@@ -59,9 +59,8 @@ type tallied struct{ what, launchType string } // what: running, pending (tasks)
 
 func countCluster(r store.Reader, c *task.Cluster) tally {
 	n := tally{}
-	types := map[string]string{} // of the services, for their tasks
+	launches := launchTypes{r: r, services: map[string]types.LaunchType{}}
 	task.ScanServices(r, c.Scope(), c.Name, "", func(s *task.Service) bool {
-		types[s.Name] = s.LaunchType
 		switch s.Status {
 		case task.Active:
 			n[tallied{"active", s.LaunchType}]++
@@ -71,10 +70,7 @@ func countCluster(r store.Reader, c *task.Cluster) tally {
 		return true
 	})
 	task.ScanTasks(r, c.Scope(), c.Name, "", func(t *task.Task) bool {
-		launchType := types[t.Service]
-		if launchType == "" {
-			launchType = task.EC2
-		}
+		launchType := string(launches.of(t))
 		switch count := task.Count([]*task.Task{t}, ""); {
 		case count.Running > 0:
 			n[tallied{"running", launchType}]++

@@ -43,15 +43,18 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 		if old, err := repeated(tx, s, token); len(old.tasks) > 0 || err != nil {
 			return old, err
 		}
-		row, err := a.prepare(tx, s)
+		row, strategy, err := a.prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
 		if !slices.ContainsFunc(task.Nodes(tx), func(n *task.Node) bool { return n.Runtime != "none" }) {
-			return nowhere(s)
+			return nowhere(row.LaunchType)
 		}
 		var result started
+		have := map[string]int{}
 		for n := range count {
+			row.CapacityProvider = task.NextProvider(strategy, have)
+			have[row.CapacityProvider]++
 			row.ID = task.NewID()
 			if token != "" {
 				row.ID = task.TokenID(sc, s.cluster, token, n)
@@ -69,8 +72,8 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 
 // nowhere is the answer when there is no node: an error for a cluster without instances, a failure where
 // AWS has the capacity.
-func nowhere(s *standalone) (started, error) {
-	if s.settings.LaunchType != types.LaunchTypeFargate {
+func nowhere(launch string) (started, error) {
+	if launch != task.Fargate {
 		return started{}, invalid("No Container Instances were found in your cluster.")
 	}
 	reason := "Capacity is unavailable at this time. Please try again later or in a different availability zone"
@@ -110,17 +113,20 @@ func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.Start
 		return nil, clientError("Container Instances cannot be empty.")
 	case len(in.ContainerInstances) > 10:
 		return nil, invalid("At most 10 container instances can be named at once")
+	case len(aws.ToString(in.StartedBy)) > 36:
+		return nil, invalid("startedBy may have up to 36 letters, digits, hyphens, underscores and slashes")
 	}
 	s, err := readStandalone(sc, &sdk.RunTaskInput{
 		Cluster: in.Cluster, TaskDefinition: in.TaskDefinition, Group: in.Group, StartedBy: in.StartedBy, Tags: in.Tags,
 		NetworkConfiguration: in.NetworkConfiguration, Overrides: in.Overrides, PropagateTags: in.PropagateTags,
-		VolumeConfigurations: in.VolumeConfigurations,
+		VolumeConfigurations: in.VolumeConfigurations, EnableECSManagedTags: in.EnableECSManagedTags,
+		EnableExecuteCommand: in.EnableExecuteCommand, LaunchType: types.LaunchTypeEc2, // a named instance is on EC2
 	})
 	if err != nil {
 		return nil, err
 	}
 	result, err := update(ctx, a, func(tx *store.Tx) (started, error) {
-		row, err := a.prepare(tx, s)
+		row, _, err := a.prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
@@ -172,6 +178,8 @@ type standalone struct {
 	row        task.Task
 	definition string
 	inherit    bool // the definition's tags too
+	managed    bool // and those of ECS
+	overrides  *types.TaskOverride
 }
 
 // startedByPattern is what the startedBy of a standalone task consists of.
@@ -195,67 +203,74 @@ func readStandalone(sc task.Scope, in *sdk.RunTaskInput) (*standalone, error) {
 		return nil, invalid("startedBy may have up to 128 letters, digits, hyphens, underscores and slashes")
 	case in.PropagateTags != "" && in.PropagateTags != types.PropagateTagsTaskDefinition:
 		return nil, invalid("Invalid value for propagateTags")
-	case len(in.CapacityProviderStrategy) > 0:
-		return nil, unsupported("Capacity providers are not supported by this server; name a launch type instead.")
+	case in.LaunchType != "" && len(in.CapacityProviderStrategy) > 0:
+		return nil, invalid("Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.")
 	case in.LaunchType == types.LaunchTypeManagedInstances:
 		return nil, unsupported("Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.")
 	case len(in.VolumeConfigurations) > 0:
 		return nil, unsupported("Volumes configured at launch are not supported by this server.")
-	case overrides(in.Overrides):
-		return nil, unsupported("Overrides are not supported by this server yet; register a task definition with what they change.")
 	}
 	s := &standalone{
 		settings: settings{
-			LaunchType: in.LaunchType, PlatformVersion: in.PlatformVersion, NetworkConfiguration: in.NetworkConfiguration,
+			LaunchType: in.LaunchType, CapacityProviderStrategy: in.CapacityProviderStrategy,
+			PlatformVersion: in.PlatformVersion, NetworkConfiguration: in.NetworkConfiguration,
 			PlacementConstraints: in.PlacementConstraints, PlacementStrategy: in.PlacementStrategy,
 		},
 		cluster:    cluster,
 		definition: aws.ToString(in.TaskDefinition),
 		inherit:    in.PropagateTags == types.PropagateTagsTaskDefinition,
+		managed:    in.EnableECSManagedTags,
+		overrides:  in.Overrides,
 	}
 	fillDefaults(&s.settings)
 	s.row = task.Task{
-		Account: sc.Account, Region: sc.Region, Cluster: cluster, LaunchType: string(s.settings.LaunchType),
+		Account: sc.Account, Region: sc.Region, Cluster: cluster, ExecuteCommand: in.EnableExecuteCommand,
 		Network: network(&s.settings), StartedBy: aws.ToString(in.StartedBy), GroupName: group, Tags: tags,
 		Observed: task.Observed{State: task.Provisioning, Health: task.HealthUnknown},
 	}
 	return s, first(
-		oneOf("launch type", s.settings.LaunchType, s.settings.LaunchType.Values()),
-		checkPlatform(&s.settings),
-		checkPlacement(&s.settings),
+		oneOf("launch type", in.LaunchType, in.LaunchType.Values()),
 		checkNetwork(s.settings.NetworkConfiguration),
+		checkOverrides(in.Overrides),
 	)
 }
 
-// overrides reports whether anything is overridden; clients send the containers' names alone as well.
-func overrides(o *types.TaskOverride) bool {
-	if o == nil {
-		return false
-	}
-	return o.Cpu != nil || o.Memory != nil || o.ExecutionRoleArn != nil || o.TaskRoleArn != nil || o.EphemeralStorage != nil ||
-		slices.ContainsFunc(o.ContainerOverrides, func(c types.ContainerOverride) bool {
-			return c.Command != nil || c.Cpu != nil || c.Memory != nil || c.MemoryReservation != nil ||
-				len(c.Environment)+len(c.EnvironmentFiles)+len(c.ResourceRequirements) > 0
-		})
-}
-
-// prepare finds what a standalone task needs, and returns its row but for the id.
-func (a *api) prepare(tx *store.Tx, s *standalone) (task.Task, error) {
-	row := s.row
+// prepare finds what a standalone task needs, and returns its row but for the id, with the strategy that
+// chooses its capacity provider.
+func (a *api) prepare(tx *store.Tx, s *standalone) (task.Task, []task.StrategyItem, error) {
+	row, how := s.row, s.settings
 	row.Created = a.now()
-	if _, err := task.UseCluster(tx, row.Scope(), s.cluster, row.Created); err != nil {
-		return row, err
+	cluster, err := task.UseCluster(tx, row.Scope(), s.cluster, row.Created)
+	if err != nil {
+		return row, nil, err
+	}
+	chooseLaunch(&how, cluster)
+	row.LaunchType = string(launchOf(&how))
+	if err := first(checkStrategy(how.CapacityProviderStrategy, cluster.Providers), checkPlatform(&how), checkPlacement(&how)); err != nil {
+		return row, nil, err
 	}
 	def, err := runnable(tx, row.Scope(), s.definition)
 	if err != nil {
-		return row, err
+		return row, nil, err
 	}
-	if _, err := checkAgainst(tx, def, &s.settings); err != nil {
-		return row, err
+	if _, err := checkAgainst(tx, def, &how); err != nil {
+		return row, nil, err
+	}
+	in, err := kept[definition]("task definition "+def.Family, def.Sent)
+	if err != nil {
+		return row, nil, err
+	}
+	if row.Overrides, err = override(in, s.overrides, launchOf(&how)); err != nil {
+		return row, nil, err
 	}
 	row.Family, row.Revision, row.Checked = def.Family, def.Revision, def.Checked()
 	if s.inherit {
-		row.Tags, err = task.Retag(def.Tags, row.Tags, nil)
+		if row.Tags, err = task.Retag(def.Tags, row.Tags, nil); err != nil {
+			return row, nil, err
+		}
 	}
-	return row, err
+	if s.managed {
+		row.Tags, err = task.Retag(row.Tags, task.ManagedTags(s.cluster, ""), nil)
+	}
+	return row, strategyOf(how.CapacityProviderStrategy), err
 }

@@ -3,10 +3,14 @@ package ecs_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
@@ -32,8 +36,8 @@ func TestRunTask(t *testing.T) {
 	in := &sdk.RunTaskInput{
 		TaskDefinition: aws.String("job"), Count: aws.Int32(2), NetworkConfiguration: awsvpc("subnet-1"), Group: aws.String("nightly"),
 		StartedBy: aws.String("cron/1"), Tags: tagged("b=2"), PropagateTags: types.PropagateTagsTaskDefinition,
-		LaunchType: types.LaunchTypeExternal,
-		Overrides:  &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}}},
+		LaunchType: types.LaunchTypeExternal, EnableECSManagedTags: true,
+		Overrides: &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}}},
 	}
 	out, err := w.RunTask(ctx, in)
 	refused(t, "InvalidParameter: No Container Instances were found in your cluster.", out, err)
@@ -50,7 +54,7 @@ func TestRunTask(t *testing.T) {
 		if s != want {
 			t.Errorf("got  %s\nwant %s", s, want)
 		}
-		if d := diff(tagged("a=1", "b=2"), got.Tags); d != "" {
+		if d := diff(tagged("a=1", "aws:ecs:clusterName=default", "b=2"), got.Tags); d != "" {
 			t.Errorf("tags (-want +got):\n%s", d)
 		}
 	}
@@ -61,9 +65,11 @@ func TestRunTask(t *testing.T) {
 	removed, err := w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"a"}})
 	must(t, removed, err)
 	read, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}, Include: []types.TaskField{"TAGS"}})
-	if d := diff(tagged("b=2"), must(t, read, err).Tasks[0].Tags); d != "" {
+	if d := diff(tagged("aws:ecs:clusterName=default", "b=2"), must(t, read, err).Tasks[0].Tags); d != "" {
 		t.Errorf("tags read back (-want +got):\n%s", d)
 	}
+	removed, err = w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"aws:ecs:clusterName"}})
+	refused(t, "InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved", removed, err)
 }
 
 // TestRunTaskToken: a request with a token starts its tasks once, also when it is sent many times at once.
@@ -103,8 +109,105 @@ func TestRunTaskToken(t *testing.T) {
 	}
 }
 
+// overriding is a request that overrides a container.
+func overriding(c types.ContainerOverride) sdk.RunTaskInput {
+	return sdk.RunTaskInput{Overrides: &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{c}}}
+}
+
+// TestOverrides: a task shows what was overridden of it, and its row says what the agent is to run.
+func TestOverrides(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.node("n1")
+	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+		Family: aws.String("job"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
+		TaskRoleArn: aws.String("r0"), ContainerDefinitions: []types.ContainerDefinition{
+			{Name: aws.String("app"), Image: aws.String("i"), Command: []string{"run"}, Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("1")}}},
+			{Name: aws.String("side"), Image: aws.String("i")},
+		},
+	})
+	must(t, registered, err)
+	over := types.TaskOverride{
+		Cpu: aws.String("1 vCPU"), Memory: aws.String("2048"), TaskRoleArn: aws.String("r1"), ExecutionRoleArn: aws.String("r2"),
+		EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 50},
+		ContainerOverrides: []types.ContainerOverride{{
+			Name: aws.String("app"), Command: []string{"run", "fast"}, Cpu: aws.Int32(512), Memory: aws.Int32(1024), MemoryReservation: aws.Int32(128),
+			Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("2")}, {Name: aws.String("B"), Value: aws.String("2")}},
+		}},
+	}
+	out, err := w.RunTask(ctx, &sdk.RunTaskInput{
+		TaskDefinition: aws.String("job"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"), Overrides: &over, EnableExecuteCommand: true,
+	})
+	must(t, out, err)
+	read, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}})
+	got := must(t, read, err).Tasks[0]
+	want := over
+	want.ContainerOverrides = append(want.ContainerOverrides, types.ContainerOverride{Name: aws.String("side")})
+	//lint:ignore SA1019 AWS still sends it
+	want.InferenceAcceleratorOverrides = []types.InferenceAcceleratorOverride{}
+	if d := diff(&want, got.Overrides); d != "" {
+		t.Errorf("overrides (-want +got):\n%s", d)
+	}
+	app := got.Containers[0]
+	if s := fmt.Sprintln(*got.Cpu, *got.Memory, got.EphemeralStorage.SizeInGiB, got.EnableExecuteCommand, *app.Cpu, *app.Memory, *app.MemoryReservation); s != "1024 2048 50 true 512 1024 128\n" {
+		t.Errorf("sizes: %s", s)
+	}
+	row, err := task.GetTask(w.db.Snapshot(), w.sc, "default", (*got.TaskArn)[len(arns+"task/default/"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	def, err := task.GetDefinition(w.db.Snapshot(), w.sc, "job", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := row.Overrides.Apply(def).Containers[0]
+	if s := fmt.Sprintln(runs.Command, runs.Environment, row.Overrides.CPU, row.Overrides.Memory, row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] 1024 2048 r1 r2\n" {
+		t.Errorf("the agent runs %s", s)
+	}
+}
+
+// TestManyRunTasks: of a thousand calls at once each starts its task once. What cannot be written within the
+// server's patience is answered ServiceUnavailable, which the SDK repeats, with the token that it made up.
+func TestManyRunTasks(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.node("n1")
+	w.definition("job", types.NetworkModeBridge)
+	patient := retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }), 100)
+	const calls = 1000
+	arns := make([]string, calls)
+	var all sync.WaitGroup
+	for n := range calls {
+		all.Go(func() {
+			out, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"), StartedBy: aws.String(fmt.Sprint(n % 10))},
+				func(o *sdk.Options) { o.Retryer = patient })
+			if err != nil || len(out.Tasks) != 1 {
+				t.Errorf("call %d: %v", n, err)
+				return
+			}
+			arns[n] = *out.Tasks[0].TaskArn
+		})
+	}
+	all.Wait()
+	var listed []string
+	for n := range 10 {
+		pages := sdk.NewListTasksPaginator(w, &sdk.ListTasksInput{StartedBy: aws.String(fmt.Sprint(n))})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed = append(listed, page.TaskArns...)
+		}
+	}
+	slices.Sort(arns)
+	slices.Sort(listed)
+	if !slices.Equal(arns, listed) {
+		t.Errorf("%d tasks are listed of %d that were started", len(listed), len(arns))
+	}
+}
+
 func TestRunTaskRules(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
+	w.node("n1")
 	w.definition("job", types.NetworkModeBridge)
 	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("fargate"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
@@ -120,9 +223,19 @@ func TestRunTaskRules(t *testing.T) {
 		{"group", "InvalidParameter: Invalid namespace for group.", sdk.RunTaskInput{Group: aws.String("service:web")}},
 		{"startedBy", "InvalidParameter: startedBy may have...", sdk.RunTaskInput{StartedBy: aws.String("a b")}},
 		{"propagateTags", "InvalidParameter: Invalid value for propagateTags", sdk.RunTaskInput{PropagateTags: types.PropagateTagsService}},
-		{"overrides", "UnsupportedFeature: Overrides are not supported...", sdk.RunTaskInput{Overrides: &types.TaskOverride{
-			ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app"), Command: []string{"x"}}},
-		}}},
+		{"override of another container", "InvalidParameter: Override for container named db is not a container in the TaskDefinition.", overriding(types.ContainerOverride{Name: aws.String("db")})},
+		{"override without a name", "InvalidParameter: The name of a container override can not be blank.", overriding(types.ContainerOverride{Command: []string{"x"}})},
+		{"override too long", "InvalidParameter: The overrides have 8...", overriding(types.ContainerOverride{Name: aws.String("app"), Command: []string{strings.Repeat("x", 8192)}})},
+		{"override with files", "UnsupportedFeature: Environment files in overrides...", overriding(types.ContainerOverride{Name: aws.String("app"), EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a.env")}}})},
+		{"override of memory below the reservation", "Client: Invalid setting for container 'app'. 'memory' must be greater...", overriding(types.ContainerOverride{Name: aws.String("app"), MemoryReservation: aws.Int32(128)})},
+		{"override of memory beyond the task", "Client: The 'memory' setting for container 'app' is greater than for the task", sdk.RunTaskInput{Overrides: &types.TaskOverride{Memory: aws.String("32")}}},
+		{"override of cpu", "InvalidParameter: Invalid 'cpu' setting for task.", sdk.RunTaskInput{Overrides: &types.TaskOverride{Cpu: aws.String("much")}}},
+		{"override of a Fargate size", "Client: No Fargate configuration exists for given values: 256 CPU, 8192 memory...", sdk.RunTaskInput{
+			TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"), Overrides: &types.TaskOverride{Memory: aws.String("8 GB")},
+		}},
+		{"launch type and strategy", "InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported...", sdk.RunTaskInput{
+			LaunchType: types.LaunchTypeEc2, CapacityProviderStrategy: []types.CapacityProviderStrategyItem{{CapacityProvider: aws.String("FARGATE"), Weight: 1}},
+		}},
 		{"network", "InvalidParameter: Network Configuration is not valid...", sdk.RunTaskInput{NetworkConfiguration: awsvpc("s")}},
 		{"definition", "Client: TaskDefinition not found.", sdk.RunTaskInput{TaskDefinition: aws.String("none")}},
 		{"cluster", "ClusterNotFound: Cluster not found.", sdk.RunTaskInput{Cluster: aws.String("none")}},
@@ -136,6 +249,10 @@ func TestRunTaskRules(t *testing.T) {
 			refused(t, tc.want, out, err)
 		})
 	}
+	w.write(func(tx *store.Tx) error { // the node runs nothing any more
+		task.PutNode(tx, task.Node{Name: "n1", Runtime: "none"})
+		return nil
+	})
 	out, err := w.RunTask(ctx, &sdk.RunTaskInput{
 		TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("subnet-1"),
 	})

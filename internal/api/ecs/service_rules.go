@@ -19,14 +19,10 @@ import (
 // later updates laid over it.
 type settings = sdk.CreateServiceInput
 
-// fillDefaults makes explicit what AWS shows when it reads a service back.
+// fillDefaults makes explicit what AWS shows when it reads a service back, but for what chooseLaunch settles.
 func fillDefaults(s *settings) {
-	s.LaunchType = cmp.Or(s.LaunchType, types.LaunchTypeEc2)
 	s.SchedulingStrategy = cmp.Or(s.SchedulingStrategy, types.SchedulingStrategyReplica)
 	s.PropagateTags = cmp.Or(s.PropagateTags, types.PropagateTagsNone)
-	if s.LaunchType == types.LaunchTypeFargate && aws.ToString(s.PlatformVersion) == "" {
-		s.PlatformVersion = aws.String("LATEST")
-	}
 	if s.DeploymentController == nil {
 		s.DeploymentController = &types.DeploymentController{Type: types.DeploymentControllerTypeEcs}
 	}
@@ -94,10 +90,8 @@ func checkSettings(s *settings) error {
 func checkSupported(s *settings) error {
 	d := s.DeploymentConfiguration
 	switch {
-	case s.LaunchType != "" && len(s.CapacityProviderStrategy) > 0 && s.LaunchType != types.LaunchTypeEc2:
+	case s.LaunchType != "" && len(s.CapacityProviderStrategy) > 0:
 		return invalid("Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.")
-	case len(s.CapacityProviderStrategy) > 0:
-		return unsupported("Capacity providers are not supported by this server; name a launch type instead.")
 	case s.LaunchType == types.LaunchTypeManagedInstances:
 		return unsupported("Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.")
 	case s.SchedulingStrategy == types.SchedulingStrategyDaemon:
@@ -161,8 +155,8 @@ func checkPlatform(s *settings) error {
 	switch {
 	case version == "":
 		return nil
-	case s.LaunchType != types.LaunchTypeFargate:
-		return invalid("The platform version must be null when specifying an %s launch type", s.LaunchType)
+	case launchOf(s) != types.LaunchTypeFargate:
+		return invalid("The platform version must be null when specifying an %s launch type", launchOf(s))
 	case !slices.Contains(platformVersions, version):
 		return &types.PlatformUnknownException{Message: aws.String("The specified platform version does not exist: " + version)}
 	}
@@ -171,10 +165,11 @@ func checkPlatform(s *settings) error {
 
 // checkPlacement looks at constraints and strategies, which are kept and read back.
 func checkPlacement(s *settings) error {
+	fargate := launchOf(s) == types.LaunchTypeFargate
 	switch {
-	case s.LaunchType == types.LaunchTypeFargate && len(s.PlacementConstraints) > 0:
+	case fargate && len(s.PlacementConstraints) > 0:
 		return invalid("Placement constraints are not supported with FARGATE launch type.")
-	case s.LaunchType == types.LaunchTypeFargate && len(s.PlacementStrategy) > 0:
+	case fargate && len(s.PlacementStrategy) > 0:
 		return invalid("Placement strategies are not supported with FARGATE launch type.")
 	case len(s.PlacementStrategy) > 5:
 		return invalid("Maximum number of strategies is 5")
@@ -240,7 +235,7 @@ func checkAgainst(r store.Reader, def *task.Definition, s *settings) ([]task.Reg
 	}
 	awsvpc := def.NetworkMode == string(types.NetworkModeAwsvpc)
 	switch {
-	case s.LaunchType == types.LaunchTypeFargate && !slices.Contains(compatibilities(in), types.CompatibilityFargate):
+	case launchOf(s) == types.LaunchTypeFargate && !slices.Contains(compatibilities(in), types.CompatibilityFargate):
 		return nil, invalid("Task definition does not support launch_type FARGATE.")
 	case awsvpc && network(s) == nil:
 		return nil, invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
@@ -252,10 +247,19 @@ func checkAgainst(r store.Reader, def *task.Definition, s *settings) ([]task.Reg
 	return checkRegistries(r, def, s.ServiceRegistries)
 }
 
+// deployment is one of a service with these settings that begins now.
+func deployment(def *task.Definition, s *settings, registries []task.Registry, now time.Time) task.Deployment {
+	d := task.NewDeployment(def.Family, def.Revision, network(s), registries, now)
+	d.Strategy, d.LaunchType = strategyOf(s.CapacityProviderStrategy), string(launchOf(s))
+	return d
+}
+
 // keep writes settings into the row of a service that runs def.
 func keep(svc *task.Service, def *task.Definition, s settings) {
 	s.TaskDefinition = aws.String(def.ARN())
 	s.Tags = nil // the row has them, and they change
+	svc.LaunchType = string(launchOf(&s))
+	svc.PropagateTags, svc.ManagedTags, svc.ExecuteCommand = string(s.PropagateTags), s.EnableECSManagedTags, s.EnableExecuteCommand
 	svc.DesiredCount = int(*s.DesiredCount)
 	svc.MinimumHealthy = int(*s.DeploymentConfiguration.MinimumHealthyPercent)
 	svc.Maximum = int(*s.DeploymentConfiguration.MaximumPercent)

@@ -24,7 +24,9 @@ func TestCheckSettings(t *testing.T) {
 		{"launch type", `"launchType":"LAMBDA"`, `InvalidParameter: launch type should be one of [EC2,FARGATE,EXTERNAL,MANAGED_INSTANCES]`},
 		{"managed instances", `"launchType":"MANAGED_INSTANCES"`, `UnsupportedFeature: Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.`},
 		{"launch type and strategy", `"launchType":"FARGATE","capacityProviderStrategy":[{"capacityProvider":"FARGATE"}]`, `InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.`},
-		{"strategy", `"capacityProviderStrategy":[{"capacityProvider":"FARGATE"}]`, `UnsupportedFeature: Capacity providers are not supported by this server; name a launch type instead.`},
+		{"strategy", `"capacityProviderStrategy":[{"capacityProvider":"FARGATE"}]`, ``},
+		{"platform of a strategy", `"capacityProviderStrategy":[{"capacityProvider":"FARGATE"}],"platformVersion":"1.4.0"`, ``},
+		{"platform of another strategy", `"capacityProviderStrategy":[{"capacityProvider":"own"}],"platformVersion":"1.4.0"`, `InvalidParameter: The platform version must be null when specifying an EC2 launch type`},
 		{"platform of EC2", `"platformVersion":"LATEST"`, `InvalidParameter: The platform version must be null when specifying an EC2 launch type`},
 		{"platform of Fargate", `"launchType":"FARGATE","platformVersion":"1.4.0"`, ``},
 		{"unknown platform", `"launchType":"FARGATE","platformVersion":"9"`, `PlatformUnknown: The specified platform version does not exist: 9`},
@@ -66,6 +68,7 @@ func TestCheckSettings(t *testing.T) {
 			}
 			s := decoded[settings](t, "{"+body+comma(tc.s)+"}")
 			fillDefaults(s)
+			chooseLaunch(s, &task.Cluster{})
 			if got := wireText(checkSettings(s)); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}

@@ -14,7 +14,7 @@ import (
 
 // change lays an update over a service's settings, applies the rules to the whole, and starts a deployment
 // if what tasks are made of differs. An update that says what is there already writes nothing.
-func (a *api) change(tx *store.Tx, old *task.Service, in *sdk.UpdateServiceInput) (*task.Service, error) {
+func (a *api) change(tx *store.Tx, cluster *task.Cluster, old *task.Service, in *sdk.UpdateServiceInput) (*task.Service, error) {
 	s, err := kept[settings]("service "+old.Name, old.Sent)
 	if err != nil {
 		return nil, err
@@ -23,7 +23,8 @@ func (a *api) change(tx *store.Tx, old *task.Service, in *sdk.UpdateServiceInput
 	platform := aws.ToString(s.PlatformVersion)
 	overlay(s, in)
 	fillDefaults(s)
-	if err := checkSettings(s); err != nil {
+	chooseLaunch(s, cluster)
+	if err := first(checkSettings(s), checkStrategy(in.CapacityProviderStrategy, cluster.Providers)); err != nil {
 		return nil, err
 	}
 	primary := old.Primary()
@@ -41,8 +42,9 @@ func (a *api) change(tx *store.Tx, old *task.Service, in *sdk.UpdateServiceInput
 		def.Family != primary.Family || def.Revision != primary.Revision ||
 		!sameNetwork(primary.Network, network(s)) ||
 		!slices.Equal(primary.Registries, registries) ||
+		!sameStrategy(primary.Strategy, strategyOf(s.CapacityProviderStrategy)) ||
 		platform != aws.ToString(s.PlatformVersion) {
-		svc.Deploy(task.NewDeployment(def.Family, def.Revision, network(s), registries, a.now()))
+		svc.Deploy(deployment(def, s, registries, a.now()))
 	}
 	if reflect.DeepEqual(svc, *old) {
 		return old, nil
@@ -91,12 +93,29 @@ func overlay(s *settings, in *sdk.UpdateServiceInput) {
 	setList(&s.LoadBalancers, in.LoadBalancers)
 	setList(&s.PlacementConstraints, in.PlacementConstraints)
 	setList(&s.PlacementStrategy, in.PlacementStrategy)
-	setList(&s.CapacityProviderStrategy, in.CapacityProviderStrategy)
+	overlayStrategy(s, in)
 	setList(&s.VolumeConfigurations, in.VolumeConfigurations)
 	setList(&s.VpcLatticeConfigurations, in.VpcLatticeConfigurations)
 	setList(&s.GatewayConnectors, in.GatewayConnectors)
 	if in.DeploymentConfiguration != nil {
 		overlayDeployment(s.DeploymentConfiguration, in.DeploymentConfiguration)
+	}
+}
+
+// overlayStrategy takes a strategy in the place of the launch type; an empty one goes back to the launch type
+// that its tasks had. A platform version is Fargate's alone.
+func overlayStrategy(s *settings, in *sdk.UpdateServiceInput) {
+	before := launchOf(s)
+	switch {
+	case in.CapacityProviderStrategy == nil:
+		return
+	case len(in.CapacityProviderStrategy) == 0:
+		s.LaunchType, s.CapacityProviderStrategy = before, nil
+	default:
+		s.LaunchType, s.CapacityProviderStrategy = "", in.CapacityProviderStrategy
+	}
+	if launchOf(s) != types.LaunchTypeFargate && in.PlatformVersion == nil {
+		s.PlatformVersion = nil
 	}
 }
 

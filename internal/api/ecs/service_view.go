@@ -1,6 +1,8 @@
 package ecs
 
 import (
+	"cmp"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -32,6 +34,7 @@ func serviceView(r store.Reader, svc *task.Service, tags bool) (*types.Service, 
 		DesiredCount:                  int32(svc.DesiredCount),
 		TaskDefinition:                s.TaskDefinition,
 		LaunchType:                    s.LaunchType,
+		CapacityProviderStrategy:      strategyView(strategyOf(s.CapacityProviderStrategy)),
 		PlatformVersion:               s.PlatformVersion,
 		SchedulingStrategy:            s.SchedulingStrategy,
 		DeploymentController:          s.DeploymentController,
@@ -52,7 +55,7 @@ func serviceView(r store.Reader, svc *task.Service, tags bool) (*types.Service, 
 		Deployments:                   []types.Deployment{},
 		Events:                        eventsView(task.Events(r, svc)),
 	}
-	if s.LaunchType == types.LaunchTypeFargate {
+	if launchOf(s) == types.LaunchTypeFargate {
 		view.PlatformFamily = aws.String(platformFamily)
 	}
 	if tags {
@@ -82,7 +85,6 @@ func deploymentView(svc *task.Service, s *settings, primary bool, d *task.Deploy
 		FailedTasks:          int32(d.FailedTasks),
 		CreatedAt:            aws.Time(d.Created),
 		UpdatedAt:            aws.Time(d.Updated),
-		LaunchType:           s.LaunchType,
 		NetworkConfiguration: networkView(d.Network),
 		RolloutState:         types.DeploymentRolloutState(d.Rollout),
 		RolloutStateReason:   aws.String(d.Reason),
@@ -91,7 +93,11 @@ func deploymentView(svc *task.Service, s *settings, primary bool, d *task.Deploy
 		view.Status, view.DesiredCount = aws.String("PRIMARY"), int32(svc.DesiredCount)
 		view.ServiceConnectConfiguration = s.ServiceConnectConfiguration
 	}
-	if s.LaunchType == types.LaunchTypeFargate {
+	launch := cmp.Or(types.LaunchType(d.LaunchType), launchOf(s))
+	if view.CapacityProviderStrategy = strategyView(d.Strategy); len(d.Strategy) == 0 {
+		view.LaunchType = launch
+	}
+	if launch == types.LaunchTypeFargate {
 		view.PlatformVersion, view.PlatformFamily = aws.String(fargatePlatform), aws.String(platformFamily)
 	}
 	return view

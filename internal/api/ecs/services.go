@@ -24,12 +24,9 @@ func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*s
 	}
 	in.Cluster = &cluster
 	fillDefaults(in)
-	if err := checkSettings(in); err != nil {
-		return nil, err
-	}
 	row := task.Service{
 		Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: aws.ToString(in.ServiceName), Status: task.Active,
-		LaunchType: string(in.LaunchType), Request: fingerprint(in), Tags: tags,
+		Request: fingerprint(in), Tags: tags,
 	}
 	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) { return a.create(tx, row, *in) })
 	if err != nil {
@@ -42,7 +39,12 @@ func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*s
 // create writes a new service with its first deployment, unless the same request has done so.
 func (a *api) create(tx *store.Tx, svc task.Service, s settings) (*task.Service, error) {
 	sc, now := svc.Scope(), a.now()
-	if _, err := task.UseCluster(tx, sc, svc.Cluster, now); err != nil {
+	cluster, err := task.UseCluster(tx, sc, svc.Cluster, now)
+	if err != nil {
+		return nil, err
+	}
+	chooseLaunch(&s, cluster)
+	if err := first(checkSettings(&s), checkStrategy(s.CapacityProviderStrategy, cluster.Providers)); err != nil {
 		return nil, err
 	}
 	if old, err := task.ClaimService(tx, sc, svc.Cluster, svc.Name, svc.Request); old != nil || err != nil {
@@ -57,34 +59,35 @@ func (a *api) create(tx *store.Tx, svc task.Service, s settings) (*task.Service,
 		return nil, err
 	}
 	svc.Created = now
-	svc.Deploy(task.NewDeployment(def.Family, def.Revision, network(&s), registries, now))
+	svc.Deploy(deployment(def, &s, registries, now))
 	keep(&svc, def, s)
 	task.PutService(tx, svc)
 	return &svc, nil
 }
 
-func (a *api) updateService(ctx context.Context, in *sdk.UpdateServiceInput) (*sdk.UpdateServiceOutput, error) {
+func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*sdk.UpdateServiceOutput, error) {
 	sc := scope(ctx)
-	cluster, err := clusterName(sc, in.Cluster)
+	cluster, err := clusterName(sc, to.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	id, err := identifyIn(sc, cluster, "service", aws.ToString(in.Service))
+	id, err := identifyIn(sc, cluster, "service", aws.ToString(to.Service))
 	if err != nil {
 		return nil, err
 	}
-	if aws.ToInt32(in.DesiredCount) < 0 {
+	if aws.ToInt32(to.DesiredCount) < 0 {
 		return nil, invalid("Task count can not be lesser than 0")
 	}
 	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) {
-		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
+		in, err := task.GetCluster(tx, sc, cluster)
+		if err != nil {
 			return nil, err
 		}
 		old, err := task.GetService(tx, sc, cluster, id.name)
 		if err != nil {
 			return nil, err
 		}
-		return a.change(tx, old, in)
+		return a.change(tx, in, old, to)
 	})
 	if err != nil {
 		return nil, err

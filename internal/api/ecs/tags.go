@@ -125,6 +125,11 @@ func (a *api) tagResource(ctx context.Context, in *sdk.TagResourceInput) (*sdk.T
 }
 
 func (a *api) untagResource(ctx context.Context, in *sdk.UntagResourceInput) (*sdk.UntagResourceOutput, error) {
+	for _, key := range in.TagKeys {
+		if strings.HasPrefix(strings.ToLower(key), "aws:") {
+			return nil, invalid("The tag %s begins with aws:, which is reserved", key)
+		}
+	}
 	return &sdk.UntagResourceOutput{}, a.retag(ctx, in.ResourceArn, nil, in.TagKeys)
 }
 

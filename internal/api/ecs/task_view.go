@@ -30,14 +30,14 @@ func (a *api) taskViews(r store.Reader) *taskViews {
 	}
 }
 
-// launchTypes finds the launch types that tasks are reported with: their service's.
+// launchTypes finds the launch types that tasks are reported with: their own, or their service's.
 type launchTypes struct {
 	r        store.Reader
 	services map[string]types.LaunchType
 }
 
 func (l launchTypes) of(t *task.Task) types.LaunchType {
-	if t.Service == "" {
+	if t.LaunchType != "" || t.Service == "" {
 		return cmp.Or(types.LaunchType(t.LaunchType), types.LaunchTypeEc2)
 	}
 	key := t.ServiceKey()
@@ -83,6 +83,18 @@ func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	sent, err := sentOverrides(t)
+	if err != nil {
+		return nil, err
+	}
+	if t.Overrides != nil {
+		if def, err = overridden(def, sent); err != nil {
+			return nil, err
+		}
+		if err := normaliseTaskSize(def); err != nil {
+			return nil, err
+		}
+	}
 	launch, o := v.launches.of(t), &t.Observed
 	view := &types.Task{
 		TaskArn:            aws.String(t.ARN()),
@@ -108,13 +120,11 @@ func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 		//lint:ignore SA1019 AWS still sends it, and clients read it
 		InferenceAccelerators: []types.InferenceAccelerator{},
 		Tags:                  []types.Tag{},
-		Overrides: &types.TaskOverride{
-			ContainerOverrides: []types.ContainerOverride{},
-			//lint:ignore SA1019 AWS still sends it, and clients read it
-			InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{},
-		},
+		EnableExecuteCommand:  t.ExecuteCommand,
+		Overrides:             overridesView(def, sent),
 	}
 	view.StartedBy, view.StoppedReason = given(startedBy(t)), given(t.StoppedReason)
+	view.CapacityProviderName = given(t.CapacityProvider)
 	if tags {
 		view.Tags = tagsView(t.Tags)
 	}
@@ -145,7 +155,6 @@ func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 			container.NetworkBindings = []types.NetworkBinding{} // no host port leads to the task's own address
 		}
 		view.Containers = append(view.Containers, container)
-		view.Overrides.ContainerOverrides = append(view.Overrides.ContainerOverrides, types.ContainerOverride{Name: c.Name})
 	}
 	return view, nil
 }

@@ -7,6 +7,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -167,12 +168,19 @@ func startTasks(tx *store.Tx, svc *task.Service, n int, now time.Time) []string 
 	var ids []string
 	d := svc.Primary()
 	def, err := task.GetDefinition(tx, svc.Scope(), d.Family, d.Revision)
-	checked := err == nil && def.Checked()
+	if err != nil {
+		def = &task.Definition{} // the agent says so for each task
+	}
+	have := task.ProvidersOf(tx.Snapshot(), svc, d)
 	for range n {
+		provider := task.NextProvider(d.Strategy, have)
+		have[provider]++
 		t := task.Task{
 			Account: svc.Account, Region: svc.Region, Cluster: svc.Cluster, ID: task.NewID(),
 			Service: svc.Name, Deployment: d.ID, Family: d.Family, Revision: d.Revision,
-			Network: d.Network, Registries: d.Registries, Checked: checked, Created: now,
+			Network: d.Network, Registries: d.Registries, Checked: def.Checked(), Created: now,
+			LaunchType: cmp.Or(d.LaunchType, svc.LaunchType), CapacityProvider: provider,
+			ExecuteCommand: svc.ExecuteCommand, Tags: svc.TaskTags(def),
 			Observed: task.Observed{State: task.Provisioning, Health: task.HealthUnknown},
 		}
 		task.CreateTask(tx, t)

@@ -1,0 +1,168 @@
+package task
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// The capacity providers that are always there. All others are a label that tasks are reported with: every
+// node takes tasks of each.
+const (
+	FargateProvider     = "FARGATE"
+	FargateSpotProvider = "FARGATE_SPOT"
+)
+
+var providers = store.NewTable[CapacityProvider]("capacity provider", "task/provider/") // region/name
+
+// CapacityProvider is one that a client has made.
+type CapacityProvider struct {
+	Account, Region string
+	Name            string
+	UpdateStatus    string `json:",omitempty"` // of the last change, as ECS spells it
+	// Sent is the CreateCapacityProvider request with later updates laid over it.
+	Sent    json.RawMessage
+	Created time.Time
+	Tags    map[string]string `json:",omitempty"`
+}
+
+// ARN is the capacity provider's ARN.
+func (p *CapacityProvider) ARN() string { return ProviderARN(Scope{p.Account, p.Region}, p.Name) }
+
+// ProviderARN is the ARN of a capacity provider.
+func ProviderARN(sc Scope, name string) string {
+	return ecsARN(sc.Account, sc.Region, "capacity-provider/"+name)
+}
+
+// FindProvider finds a capacity provider that a client has made.
+func FindProvider(r store.Reader, sc Scope, name string) (*CapacityProvider, bool) {
+	return providers.Find(r, sc.Region+"/"+name)
+}
+
+// PutProvider writes a capacity provider's row.
+func PutProvider(tx *store.Tx, p CapacityProvider) { providers.Put(tx, p.Region+"/"+p.Name, &p) }
+
+// ScanProviders calls fn with the capacity providers that clients have made in a region, behind the name
+// after, by name.
+func ScanProviders(r store.Reader, sc Scope, after string, fn func(*CapacityProvider) bool) {
+	under := sc.Region + "/"
+	if after != "" {
+		after = under + after
+	}
+	providers.Scan(r, under, after, func(_ string, p *CapacityProvider) bool { return fn(p) })
+}
+
+// DeleteProvider removes a capacity provider that no cluster names.
+func DeleteProvider(tx *store.Tx, sc Scope, name string) error {
+	var err error
+	ScanClusters(tx, sc, "", func(c *Cluster) bool {
+		for _, p := range c.Providers {
+			if p == name && c.Status == Active {
+				err = fault.New(fault.InUse, "capacity provider", "The capacity provider %s is associated with the cluster %s. "+
+					"Remove it from the cluster first.", name, c.Name)
+			}
+		}
+		return err == nil
+	})
+	if err == nil {
+		providers.Delete(tx, sc.Region+"/"+name)
+	}
+	return err
+}
+
+// SetProviders associates capacity providers with a cluster. One that a service or a task of it uses stays.
+func SetProviders(tx *store.Tx, c *Cluster, names []string) error {
+	kept := map[string]bool{}
+	for _, name := range names {
+		kept[name] = true
+	}
+	gone := map[string]bool{}
+	for _, name := range c.Providers {
+		gone[name] = !kept[name]
+	}
+	var used string
+	look := func(name string) bool {
+		if gone[name] {
+			used = name
+		}
+		return used == ""
+	}
+	ScanServices(tx, c.Scope(), c.Name, "", func(s *Service) bool {
+		for _, d := range s.Deployments {
+			for _, item := range d.Strategy {
+				if s.Status != Inactive && !look(item.Provider) {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	// Not compared: whoever starts a task reads the cluster's row, which is written below.
+	ScanTasks(tx.Snapshot(), c.Scope(), c.Name, "", func(t *Task) bool {
+		return t.Observed.State == Stopped || look(t.CapacityProvider)
+	})
+	if used != "" {
+		return fault.New(fault.InUse, "association", "The specified capacity provider is in use and cannot be removed.")
+	}
+	c.Providers = names
+	return nil
+}
+
+// StrategyItem is one capacity provider of a strategy.
+type StrategyItem struct {
+	Provider string
+	Base     int `json:",omitempty"` // so many tasks first
+	Weight   int `json:",omitempty"` // its share of the others
+}
+
+// LaunchTypeOf is the launch type that tasks of a strategy are reported with.
+func LaunchTypeOf(strategy []StrategyItem) string {
+	for _, item := range strategy {
+		if item.Provider == FargateProvider || item.Provider == FargateSpotProvider {
+			return Fargate
+		}
+	}
+	return EC2
+}
+
+// NextProvider is the capacity provider of the next task: bases come first, what is beyond them is shared in
+// proportion to the weights. have counts the tasks that there are of each; "" is for no strategy.
+func NextProvider(strategy []StrategyItem, have map[string]int) string {
+	for _, item := range strategy {
+		if have[item.Provider] < item.Base {
+			return item.Provider
+		}
+	}
+	best, found := StrategyItem{}, false
+	share := func(item StrategyItem) int { return have[item.Provider] - item.Base + 1 } // if it gets this one
+	for _, item := range strategy {
+		// share(item)/item.Weight < share(best)/best.Weight, in whole numbers
+		if item.Weight > 0 && (!found || share(item)*best.Weight < share(best)*item.Weight) {
+			best, found = item, true
+		}
+	}
+	return best.Provider
+}
+
+// ProvidersOf counts the live tasks of a service's deployment by their capacity providers.
+func ProvidersOf(r store.Reader, svc *Service, d *Deployment) map[string]int {
+	have := map[string]int{}
+	if len(d.Strategy) == 0 {
+		return have
+	}
+	for _, t := range TasksOf(r, svc.Scope(), svc.Cluster, svc.Name) {
+		if t.Deployment == d.ID && t.Live() {
+			have[t.CapacityProvider]++
+		}
+	}
+	return have
+}
+
+// ReservedProvider reports whether AWS keeps a capacity provider's name to itself.
+func ReservedProvider(name string) bool {
+	name = strings.ToLower(name)
+	return strings.HasPrefix(name, "aws") || strings.HasPrefix(name, "ecs") || strings.HasPrefix(name, "fargate")
+}
