@@ -75,7 +75,7 @@ var reserved = []struct {
 	{"github.com/spf13/cobra", []string{"internal/cli", "cmd"}, "commands end at the command line"},
 	{"go.uber.org/zap", []string{"internal/store/etcd"}, "Rollcall logs by log/slog; only etcd asks for zap"},
 	{"net/http", []string{"internal/api", "internal/console", "internal/app", "internal/cli", "internal/demo", "internal/sample",
-		"internal/agent/docker", "internal/control/probe"}, "HTTP is spoken at the edge"},
+		"internal/agent/docker", "internal/agent/metadata", "internal/control/probe"}, "HTTP is spoken at the edge"},
 }
 
 // objection says why the package from must not import to, or is empty. Both are paths without the module's.

@@ -39,6 +39,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asRollcall) != "" || len(os.Args) > 1 && os.Args[1] == "sample" {
 		os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
+	if len(os.Args) > 1 && os.Args[1] == insideRole {
+		os.Exit(runInside())
+	}
 	status := m.Run()
 	if builtDir != "" {
 		os.RemoveAll(builtDir)

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"reflect"
 	"sync"
@@ -39,7 +38,13 @@ type Config struct {
 	DNS netip.AddrPort
 	// Listener opens a DNS server on a task's own address; nil where port 53 cannot be had there.
 	Listener Listener
-	Log      *slog.Logger
+	// Environment is what the nth container of a task is told of ECS; its definition's own variables win. Nil tells
+	// nothing.
+	Environment func(t *task.Task, def *task.Definition, n int) map[string]string
+	// Hosts are names that tasks with a role can reach, where they can be given such.
+	Hosts map[string]netip.Addr
+	Vault Vault
+	Log   *slog.Logger
 }
 
 // Listener answers DNS on addresses that come and go with tasks.
@@ -241,7 +246,11 @@ func (a *Agent) write(ctx context.Context, seen *task.Task, s Step) error {
 func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s Step) error {
 	switch s.Do {
 	case Create:
-		box, err := a.rt.Create(ctx, a.spec(t, def))
+		spec, err := a.spec(t, def)
+		if err != nil {
+			return err
+		}
+		box, err := a.rt.Create(ctx, spec)
 		if err != nil {
 			return err
 		}
@@ -278,6 +287,19 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 		a.keep(t.ID, nil)
 	}
 	return nil
+}
+
+// Find is a task of this node and its sandbox, nil when it has none.
+func (a *Agent) Find(id string) (*task.Task, *Sandbox, bool) {
+	a.mu.Lock()
+	key, ok := a.keys[id]
+	box := a.boxes[id]
+	a.mu.Unlock()
+	if !ok {
+		return nil, nil, false
+	}
+	t, ok := task.FindByKey(a.db.Snapshot(), key)
+	return t, box, ok
 }
 
 // failed decides what an action's error means: the runtime being out of reach is tried again, anything
@@ -346,31 +368,4 @@ func (a *Agent) unlisten(id string) {
 			a.Log.Warn("cannot close a task's resolver", "task", id, "err", err)
 		}
 	}
-}
-
-// spec is what the runtime needs to know of a task.
-func (a *Agent) spec(t *task.Task, def *task.Definition) TaskSpec {
-	spec := TaskSpec{
-		ID: t.ID, NetworkMode: def.NetworkMode, DNS: a.DNS.String(),
-		Env: map[string]string{
-			"AWS_EXECUTION_ENV": "AWS_ECS_EC2", "AWS_REGION": t.Region, "AWS_DEFAULT_REGION": t.Region,
-		},
-	}
-	if a.Listener != nil && def.NetworkMode == NetworkAWSVPC {
-		spec.Resolver = &Resolver{}
-	}
-	for _, c := range def.Containers {
-		cs := ContainerSpec{
-			Name: c.Name, Image: c.Image, Argv: append(append([]string(nil), c.EntryPoint...), c.Command...),
-			Env: maps.Clone(c.Environment), WorkingDirectory: c.WorkingDirectory, User: c.User,
-		}
-		for _, p := range c.Ports {
-			cs.Ports = append(cs.Ports, Port{Container: uint16(p.ContainerPort), Host: uint16(p.HostPort), Protocol: p.Protocol})
-		}
-		if h := c.HealthCheck; h != nil {
-			cs.HealthCheck = &HealthCheck{Command: h.Command, Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod}
-		}
-		spec.Containers = append(spec.Containers, cs)
-	}
-	return spec
 }

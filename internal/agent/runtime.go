@@ -77,6 +77,10 @@ type TaskSpec struct {
 	// Resolver makes the containers' /etc/resolv.conf point at Rollcall; nil leaves it as it is. Whether the runtime
 	// could do it stands in Sandbox.Resolver.
 	Resolver *Resolver
+
+	// Hosts are names that the containers' /etc/hosts has beside the machine's own, where the runtime can give them a
+	// private one.
+	Hosts map[string]netip.Addr
 }
 
 // Resolver is what a private /etc/resolv.conf says.
@@ -182,4 +186,12 @@ type PortBinding struct {
 type Event struct {
 	TaskID string
 	Status ContainerStatus
+}
+
+// Usage is what a container has used since it started, and the machine since its own start.
+type Usage struct {
+	Processes    int
+	User, Kernel time.Duration // of the processes that run
+	Memory       int64         // bytes, resident
+	Machine      time.Duration // what all processors have had, idle time too
 }

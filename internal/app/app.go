@@ -323,7 +323,16 @@ func (a *App) runLoops(ctx context.Context) error {
 	} else {
 		cfg.Listener = taskListener{a.dns}
 	}
+	endpoint, err := a.openEndpoint(ctx, &cfg)
+	if err != nil {
+		return err
+	}
 	ag := agent.New(a.db, a.runtime, cfg)
+	running.Go(func() {
+		if err := endpoint.Serve(ag.Find); err != nil && run.Err() == nil {
+			a.fail(err)
+		}
+	})
 	running.Go(func() {
 		if err := ag.Run(run); err != nil && run.Err() == nil {
 			a.fail(fmt.Errorf("the agent of node %s: %w", a.cfg.Node, err))
@@ -374,11 +383,7 @@ const maxConns = 4096
 
 // serveAPI answers AWS's clients.
 func (a *App) serveAPI(context.Context) error {
-	readOnly, err := awsapi.ReadOnlyOf(a.keys)
-	if err != nil {
-		return err
-	}
-	keys, err := awsapi.NewKeys(a.keys, readOnly)
+	keys, err := a.accessKeys()
 	if err != nil {
 		return err
 	}

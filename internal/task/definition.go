@@ -18,6 +18,8 @@ type Definition struct {
 	Status          string
 	NetworkMode     string // awsvpc, bridge, host, none
 	Containers      []ContainerDefinition
+	// TaskRole is the role whose credentials the task is given; its name has no other effect.
+	TaskRole string `json:",omitempty"`
 	// Unmet is what the definition asks for and no runtime can give; empty when there is nothing. A task of
 	// it fails to start with that as its reason.
 	Unmet        string `json:",omitempty"`
@@ -44,6 +46,16 @@ type ContainerDefinition struct {
 	HealthCheck      *HealthCheck      `json:",omitempty"`
 	DependsOn        []Dependency      `json:",omitempty"`
 	StopTimeout      time.Duration     // 30 s unless given
+	// Secrets and EnvironmentFiles name what is added to the environment when the task starts: a row has the names,
+	// never the values.
+	Secrets          []Secret `json:",omitempty"`
+	EnvironmentFiles []string `json:",omitempty"` // ARNs of objects in S3
+}
+
+// Secret is a variable whose value is kept elsewhere.
+type Secret struct {
+	Name string
+	From string // the ARN of a secret, or the name or ARN of a parameter
 }
 
 // PortMapping is a port that a container listens on.

@@ -3,6 +3,7 @@ package task
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 )
 
 // Overrides are what a standalone task changes of its definition (ECS API Reference, TaskOverride). Sent is as
@@ -31,6 +32,9 @@ func (o *Overrides) Apply(d *Definition) *Definition {
 		return d
 	}
 	next := *d
+	if o.TaskRole != "" {
+		next.TaskRole = o.TaskRole
+	}
 	next.Containers = append([]ContainerDefinition(nil), d.Containers...)
 	for i := range next.Containers {
 		c := &next.Containers[i]
@@ -49,6 +53,10 @@ func (o *Overrides) Apply(d *Definition) *Definition {
 				}
 			}
 			c.Environment = merged
+			c.Secrets = slices.DeleteFunc(slices.Clone(c.Secrets), func(s Secret) bool {
+				_, replaced := over.Environment[s.Name]
+				return replaced
+			})
 		}
 	}
 	return &next

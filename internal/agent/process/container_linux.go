@@ -141,9 +141,7 @@ func (t *task) order(c *container, argv []string, tag, home string) order {
 	if o.Dir == "" {
 		o.Dir, o.PrivateDir = filepath.Join(c.folder, "work"), true
 	}
-	if t.sandbox.Resolver {
-		o.Mounts = t.resolverMounts()
-	}
+	o.Mounts = t.mounts()
 	return o
 }
 

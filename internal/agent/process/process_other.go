@@ -28,3 +28,6 @@ func Supervise(string) error { return errNotLinux }
 
 // Main plays no role on this system.
 func Main([]string) (status int, ok bool) { return 0, false }
+
+// Usage measures nothing here.
+func Usage([]int) map[int]agent.Usage { return nil }

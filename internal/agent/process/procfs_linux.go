@@ -112,12 +112,7 @@ func (p proc) belongsTo(tag string, session int) bool {
 
 // processes lists the live processes of this machine that can be seen.
 func processes() ([]proc, error) {
-	folder, err := os.Open("/proc")
-	if err != nil {
-		return nil, err
-	}
-	defer folder.Close()
-	names, err := folder.Readdirnames(-1)
+	names, err := procNames()
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +130,16 @@ func processes() ([]proc, error) {
 		all = append(all, proc{pid: pid, session: stat.session, tag: tagIn(environ)})
 	}
 	return all, nil
+}
+
+// procNames are the entries of /proc, those of processes among them.
+func procNames() ([]string, error) {
+	folder, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	return folder.Readdirnames(-1)
 }
 
 func tagIn(environ []byte) string {

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ const (
 	resolvConf   = "/etc/resolv.conf"
 	nsswitchConf = "/etc/nsswitch.conf"
 	nscdSocket   = "/run/nscd/socket"
+	hostsConf    = "/etc/hosts"
 )
 
 // resolvConfText is a resolv.conf (resolv.conf(5)) that names one server.
@@ -66,4 +68,14 @@ func nsswitchSources(line string) []string {
 		}
 	}
 	return strings.Fields(plain.String())
+}
+
+// hostsText is the machine's hosts file (hosts(5)) with a task's own names before all others: the first line that has a
+// name counts.
+func hostsText(host string, names map[string]netip.Addr) string {
+	text := "# Written by Rollcall for this task.\n"
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		text += names[name].String() + " " + name + "\n"
+	}
+	return text + host
 }

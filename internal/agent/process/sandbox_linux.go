@@ -30,6 +30,7 @@ type sandbox struct {
 	Tag      string            // random, begins the tags of the containers
 	Address  netip.Addr
 	Resolver bool
+	Hosts    bool                           // the containers have a hosts file of their own
 	Ports    map[string][]agent.PortBinding // by container
 }
 
@@ -81,6 +82,11 @@ func (s *supervisor) newTask(args createArgs) (t *task, err error) {
 		t.sandbox.Resolver = true
 		if err := t.writeResolver(); err != nil {
 			return t, fmt.Errorf("write the resolver files of task %s: %w", spec.ID, err)
+		}
+	}
+	if len(spec.Hosts) > 0 && s.mountFailure() == nil {
+		if t.sandbox.Hosts, err = t.writeHosts(); err != nil {
+			return t, fmt.Errorf("write the hosts file of task %s: %w", spec.ID, err)
 		}
 	}
 	if err := t.makeContainers(); err != nil {
@@ -188,6 +194,17 @@ func (t *task) writeResolver() error {
 	return nil
 }
 
+func (t *task) hostsFile() string { return filepath.Join(t.folder, "hosts") }
+
+// writeHosts writes the machine's hosts file with the task's own names; false says that there is none to cover.
+func (t *task) writeHosts() (bool, error) {
+	host, err := os.ReadFile(hostsConf)
+	if err != nil {
+		return false, nil
+	}
+	return true, writePublic(t.hostsFile(), hostsText(string(host), t.sandbox.Spec.Hosts))
+}
+
 func writePublic(path, text string) error {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return err
@@ -195,7 +212,18 @@ func writePublic(path, text string) error {
 	return os.Chmod(path, 0o644) // whatever the umask
 }
 
-// resolverMounts are the private files of a container. A name service cache would answer from the machine's view, so
+// mounts are the private files of a container.
+func (t *task) mounts() (all []bindMount) {
+	if t.sandbox.Resolver {
+		all = t.resolverMounts()
+	}
+	if t.sandbox.Hosts {
+		all = append(all, bindMount{t.hostsFile(), hostsConf})
+	}
+	return all
+}
+
+// resolverMounts are those that decide how names are resolved. A name service cache would answer from the machine's view, so
 // its socket is covered by something that cannot be connected to.
 func (t *task) resolverMounts() []bindMount {
 	mounts := []bindMount{{t.resolvConfFile(), resolvConf}}

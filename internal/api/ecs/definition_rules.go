@@ -21,7 +21,7 @@ type definition = sdk.RegisterTaskDefinitionInput
 func checkDefinition(in *definition) error {
 	for _, check := range []func(*definition) error{
 		checkFamily, normaliseTaskSize, checkContainers, checkContainerMemory, checkNetworkMode, checkPorts,
-		checkVolumes, checkDependencies, checkHealthChecks, checkTimeouts, checkLogging, checkDefinitionPlacement,
+		checkVolumes, checkEnvironment, checkDependencies, checkHealthChecks, checkTimeouts, checkLogging, checkDefinitionPlacement,
 		checkRequiredCompatibilities,
 	} {
 		if err := check(in); err != nil {
@@ -274,6 +274,30 @@ func checkVolumes(in *definition) error {
 		for _, v := range c.VolumesFrom {
 			if name := aws.ToString(v.SourceContainer); !containers[name] {
 				return clientError("Invalid 'volumesFrom' setting. Unknown container: '%s'", name)
+			}
+		}
+	}
+	return nil
+}
+
+// checkEnvironment looks at the names of what a task gets from elsewhere; whether it is there is seen when it starts.
+func checkEnvironment(in *definition) error {
+	for _, c := range in.ContainerDefinitions {
+		name := aws.ToString(c.Name)
+		for _, s := range c.Secrets {
+			if aws.ToString(s.Name) == "" || aws.ToString(s.ValueFrom) == "" {
+				return clientError("Invalid setting for container '%s'. A secret must have a name and a valueFrom.", name)
+			}
+		}
+		if len(c.EnvironmentFiles) > 10 {
+			return clientError("Invalid setting for container '%s'. At most 10 environment files can be specified.", name)
+		}
+		for _, f := range c.EnvironmentFiles {
+			if err := oneOf("environment file type", cmp.Or(f.Type, "null"), f.Type.Values()); err != nil {
+				return err
+			}
+			if !strings.HasSuffix(aws.ToString(f.Value), ".env") {
+				return clientError("Invalid setting for container '%s'. An environment file's name must end with .env.", name)
 			}
 		}
 	}

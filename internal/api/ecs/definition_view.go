@@ -25,7 +25,7 @@ const (
 func definitionRow(in *definition) task.Definition {
 	mode := modeOf(in)
 	row := task.Definition{
-		Family: aws.ToString(in.Family), NetworkMode: string(mode), Unmet: unmet(in), Sent: wire.Append(nil, in),
+		Family: aws.ToString(in.Family), NetworkMode: string(mode), TaskRole: aws.ToString(in.TaskRoleArn), Unmet: unmet(in), Sent: wire.Append(nil, in),
 	}
 	for _, c := range in.ContainerDefinitions {
 		row.Containers = append(row.Containers, task.ContainerDefinition{
@@ -41,6 +41,8 @@ func definitionRow(in *definition) task.Definition {
 			HealthCheck:      healthCheck(c.HealthCheck),
 			DependsOn:        dependencies(c.DependsOn),
 			StopTimeout:      seconds(c.StopTimeout, defaultStopTimeout),
+			Secrets:          secrets(c.Secrets),
+			EnvironmentFiles: environmentFiles(c.EnvironmentFiles),
 		})
 	}
 	return row
@@ -56,6 +58,23 @@ func environment(pairs []types.KeyValuePair) map[string]string {
 		m[aws.ToString(p.Name)] = aws.ToString(p.Value)
 	}
 	return m
+}
+
+// secrets are the variables whose values the node looks up.
+func secrets(all []types.Secret) []task.Secret {
+	var ss []task.Secret
+	for _, s := range all {
+		ss = append(ss, task.Secret{Name: aws.ToString(s.Name), From: aws.ToString(s.ValueFrom)})
+	}
+	return ss
+}
+
+func environmentFiles(all []types.EnvironmentFile) []string {
+	var files []string
+	for _, f := range all {
+		files = append(files, aws.ToString(f.Value))
+	}
+	return files
 }
 
 // portMappings are the single ports; a range is read back but not mapped.
@@ -121,8 +140,8 @@ func dependencies(deps []types.ContainerDependency) []task.Dependency {
 	return ds
 }
 
-// unmet says what a definition needs of services that Rollcall has not: a store of secrets and files, and
-// file systems of AWS's. A task without them would not be the task that was asked for.
+// unmet says what a definition needs of services that Rollcall has not: file systems of AWS's. A task without
+// them would not be the task that was asked for.
 func unmet(in *definition) string {
 	const prefix = "ResourceInitializationError: "
 	for _, v := range in.Volumes {
@@ -140,14 +159,6 @@ func unmet(in *definition) string {
 			continue
 		}
 		return fmt.Sprintf("%sthis server has no %s for the volume %s; use a host or Docker volume", prefix, kind, aws.ToString(v.Name))
-	}
-	for _, c := range in.ContainerDefinitions {
-		switch {
-		case len(c.Secrets) > 0:
-			return fmt.Sprintf("%sthis server has no secrets for the container %s; pass %s in environment", prefix, aws.ToString(c.Name), aws.ToString(c.Secrets[0].Name))
-		case len(c.EnvironmentFiles) > 0:
-			return fmt.Sprintf("%sthis server has no S3 for the environment files of the container %s; pass their variables in environment", prefix, aws.ToString(c.Name))
-		}
 	}
 	return ""
 }

@@ -166,8 +166,10 @@ func TestDefinitionRow(t *testing.T) {
 			Command:  []string{"CMD-SHELL", "curl -f http://localhost/ || exit 1"},
 			Interval: 10 * time.Second, Timeout: 4 * time.Second, Retries: 2,
 		},
-		DependsOn:   []task.Dependency{{Container: "log", Condition: "HEALTHY"}},
-		StopTimeout: 15 * time.Second,
+		DependsOn:        []task.Dependency{{Container: "log", Condition: "HEALTHY"}},
+		StopTimeout:      15 * time.Second,
+		Secrets:          []task.Secret{{Name: "TOKEN", From: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:token"}},
+		EnvironmentFiles: []string{"arn:aws:s3:::bucket/app.env"},
 	}
 	if d := diff(want, must(t, row, err).Containers[0]); d != "" {
 		t.Errorf("the full container (-want +got):\n%s", d)

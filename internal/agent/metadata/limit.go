@@ -1,0 +1,53 @@
+package metadata
+
+import (
+	"sync"
+	"time"
+)
+
+// What a task may ask (ECS Developer Guide, "Task metadata endpoint version 4": 40 requests a second, bursts of 60).
+const (
+	perSecond = 40
+	burst     = 60
+)
+
+// limits holds a bucket for each task that has asked lately.
+type limits struct {
+	mu      sync.Mutex
+	buckets map[string]*bucket
+	swept   time.Time
+}
+
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+// allow takes one request from a task's share.
+func (l *limits) allow(id string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.buckets == nil {
+		l.buckets = map[string]*bucket{}
+	}
+	if now.Sub(l.swept) > time.Minute { // a bucket that is full again is as good as none
+		l.swept = now
+		for id, b := range l.buckets {
+			if now.Sub(b.at) > burst/perSecond*time.Second+time.Second {
+				delete(l.buckets, id)
+			}
+		}
+	}
+	b := l.buckets[id]
+	if b == nil {
+		b = &bucket{left: burst, at: now}
+		l.buckets[id] = b
+	}
+	b.left = min(burst, b.left+now.Sub(b.at).Seconds()*perSecond)
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}

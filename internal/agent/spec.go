@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"maps"
+
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// spec is what the runtime needs to know of a task. fault.Invalid says that it cannot be what it was asked to be.
+func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
+	spec := TaskSpec{ID: t.ID, NetworkMode: def.NetworkMode, DNS: a.DNS.String()}
+	if a.Listener != nil && def.NetworkMode == NetworkAWSVPC {
+		spec.Resolver = &Resolver{}
+	}
+	if def.TaskRole != "" {
+		spec.Hosts = a.Hosts
+	}
+	size := 0
+	for i := range def.Containers {
+		c := &def.Containers[i]
+		env, err := a.environment(t, def, i)
+		if err != nil {
+			return spec, err
+		}
+		for name, value := range env {
+			size += len(name) + len(value)
+		}
+		if size > maxEnvironment {
+			return spec, initializationError("the environment of the task has more than %d bytes", maxEnvironment)
+		}
+		spec.Containers = append(spec.Containers, containerSpec(c, env))
+	}
+	return spec, nil
+}
+
+// environment is the nth container's: what it is told of ECS, over that its environment files, then its own variables
+// and secrets.
+func (a *Agent) environment(t *task.Task, def *task.Definition, n int) (map[string]string, error) {
+	env := map[string]string{}
+	if a.Environment != nil {
+		maps.Copy(env, a.Environment(t, def, n))
+	}
+	c := &def.Containers[n]
+	files, secrets, err := a.Vault.environment(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, layer := range []map[string]string{files, c.Environment, secrets} {
+		maps.Copy(env, layer)
+	}
+	return env, nil
+}
+
+func containerSpec(c *task.ContainerDefinition, env map[string]string) ContainerSpec {
+	spec := ContainerSpec{
+		Name: c.Name, Image: c.Image, Argv: append(append([]string(nil), c.EntryPoint...), c.Command...),
+		Env: env, WorkingDirectory: c.WorkingDirectory, User: c.User,
+	}
+	for _, p := range c.Ports {
+		spec.Ports = append(spec.Ports, Port{Container: uint16(p.ContainerPort), Host: uint16(p.HostPort), Protocol: p.Protocol})
+	}
+	if h := c.HealthCheck; h != nil {
+		spec.HealthCheck = &HealthCheck{Command: h.Command, Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod}
+	}
+	return spec
+}
