@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -87,7 +88,7 @@ type wait struct {
 	lost  map[string]time.Time // node -> when it was first seen to be gone
 }
 
-// New makes the loop and marks tasks with registries as they, their instances or their clearances change.
+// New makes the loop and marks tasks with registries as they, their instances, their clearances or the nodes change.
 // zone is the availability zone that instances carry; drainCap bounds how long a task waits for the answers
 // that name it to expire.
 func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration) *loop.Loop {
@@ -106,6 +107,10 @@ func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration)
 				}
 			case *task.Clearance:
 				l.Mark(v.Task)
+			case *task.Alive: // a node came or went: what waits for it looks again
+				for _, key := range r.waiting() {
+					l.Mark(key)
+				}
 			}
 		}
 	})
@@ -177,6 +182,13 @@ func longestTTL(s *store.Snapshot, t *task.Task) time.Duration {
 		}
 	}
 	return ttl
+}
+
+// waiting are the keys of the tasks that drain.
+func (r *register) waiting() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.drains))
 }
 
 func (r *register) forget(key string) {
