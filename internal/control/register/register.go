@@ -38,9 +38,9 @@ const (
 	Deregister      // remove it; the task may be told to stop
 )
 
-// Next decides the next move of a task with registries. drained says that no client that honours TTLs
-// holds the address any more.
-func Next(t *task.Task, drained bool) Move {
+// Next decides the next move of a task with registries. needed says that a task that shall stop stays in the
+// answers for now ([Needed]), drained that no client that honours TTLs holds the address any more.
+func Next(t *task.Task, needed, drained bool) Move {
 	stop := t.Desired == task.DesiredStopped || t.Observed.State >= task.Stopping
 	switch t.Registration {
 	case task.Unregistered:
@@ -54,7 +54,7 @@ func Next(t *task.Task, drained bool) Move {
 		switch {
 		case stop && gone(t):
 			return Deregister // nobody answers at the address: the sooner the better
-		case stop:
+		case stop && !needed:
 			return Drain
 		}
 		return Health
@@ -78,7 +78,8 @@ type register struct {
 	cap  time.Duration
 
 	mu     sync.Mutex
-	drains map[string]*wait // by task key
+	drains map[string]*wait  // by task key
+	needed map[string]string // task key -> key of its service, of tasks that stay until they are replaced
 }
 
 // wait is what the loop knows of a drain, by the monotonic clock of this process. After a restart, or on
@@ -92,7 +93,7 @@ type wait struct {
 // zone is the availability zone that instances carry; drainCap bounds how long a task waits for the answers
 // that name it to expire.
 func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration) *loop.Loop {
-	r := &register{db: db, zone: zone, cap: drainCap, drains: map[string]*wait{}}
+	r := &register{db: db, zone: zone, cap: drainCap, drains: map[string]*wait{}, needed: map[string]string{}}
 	l := loop.New("register", 16, log, r.reconcile)
 	db.Follow(func(c store.Change) {
 		for _, row := range c.Rows {
@@ -100,6 +101,9 @@ func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration)
 			case *task.Task:
 				if len(v.Registries) > 0 && (v.Registration != task.Released || row.New == nil) {
 					l.Mark(v.Key())
+				}
+				for _, key := range r.replacing(v) {
+					l.Mark(key)
 				}
 			case *registry.Instance:
 				if v.Task != "" {
@@ -120,24 +124,55 @@ func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration)
 // reconcile makes a task's next move.
 func (r *register) reconcile(ctx context.Context, key string) (time.Duration, error) {
 	t, ok := task.FindByKey(r.db.Snapshot(), key)
-	if !ok || t.Registration != task.Draining {
+	if !ok || t.Registration != task.Draining && t.Registration != task.Registered {
 		r.forget(key)
 	}
 	if !ok || len(t.Registries) == 0 || t.Registration == task.Released {
 		return 0, nil
 	}
-	left := time.Duration(0)
+	left, needed := time.Duration(0), time.Duration(0)
 	if t.Registration == task.Draining {
 		left = r.left(t, time.Now())
+	} else {
+		needed = r.neededFor(t, time.Now())
 	}
 	_, err := store.Update(ctx, r.db, func(tx *store.Tx) (struct{}, error) {
 		t, ok := task.FindByKey(tx, key)
 		if !ok {
 			return struct{}{}, nil
 		}
-		return struct{}{}, r.move(tx, t, Next(t, left <= 0), time.Now())
+		return struct{}{}, r.move(tx, t, Next(t, needed > 0, left <= 0), time.Now())
 	})
-	return left, err
+	return max(left, needed), err
+}
+
+// neededFor is how long a task that shall stop stays in the answers at the most, until it is replaced.
+func (r *register) neededFor(t *task.Task, now time.Time) time.Duration {
+	s := r.db.Snapshot()
+	var left time.Duration
+	if svc, ok := task.FindServiceByKey(s, t.ServiceKey()); ok && t.StopCode == task.UserInitiated {
+		left = Needed(t, svc, task.TasksOf(s, svc.Scope(), svc.Cluster, svc.Name), now)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if left > 0 {
+		r.needed[t.Key()] = t.ServiceKey()
+	} else {
+		delete(r.needed, t.Key())
+	}
+	return left
+}
+
+// replacing are the keys of the tasks that a change of one of their service may relieve.
+func (r *register) replacing(t *task.Task) (keys []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, service := range r.needed {
+		if service == t.ServiceKey() && key != t.Key() {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // left is how long a draining task still waits at the most, 0 when it need not. Each live node's clearance
@@ -193,8 +228,9 @@ func (r *register) waiting() []string {
 
 func (r *register) forget(key string) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	delete(r.drains, key)
-	r.mu.Unlock()
+	delete(r.needed, key)
 }
 
 // move writes one move: the instances' rows and the task's.

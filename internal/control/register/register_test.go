@@ -16,6 +16,7 @@ func TestNext(t *testing.T) {
 		state        task.State
 		stop         string // the stop code; empty: it shall run
 		ended        bool
+		needed       bool
 		drained      bool
 		want         string
 	}{
@@ -25,6 +26,7 @@ func TestNext(t *testing.T) {
 
 		{name: "stopped before it was registered", state: task.Pending, stop: task.UserInitiated, want: "deregister"},
 		{name: "told to stop: out of the answers first", registration: task.Registered, state: task.Running, stop: task.UserInitiated, want: "drain"},
+		{name: "told to stop, but the only answer", registration: task.Registered, state: task.Deactivating, stop: task.UserInitiated, needed: true, want: "health"},
 		{name: "clients may still hold its address", registration: task.Draining, state: task.Deactivating, stop: task.UserInitiated, want: "nothing"},
 		{name: "no client holds it any more", registration: task.Draining, state: task.Deactivating, stop: task.UserInitiated, drained: true, want: "deregister"},
 		{name: "released", registration: task.Released, state: task.Stopping, stop: task.UserInitiated, want: "nothing"},
@@ -41,7 +43,7 @@ func TestNext(t *testing.T) {
 			if tc.ended {
 				row.Observed.EndedAt = &ended
 			}
-			if got := names[Next(row, tc.drained)]; got != tc.want {
+			if got := names[Next(row, tc.needed, tc.drained)]; got != tc.want {
 				t.Errorf("Next = %s, want %s", got, tc.want)
 			}
 		})
