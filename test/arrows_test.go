@@ -29,7 +29,7 @@ var layers = [][]string{
 	{"internal/directory"},
 	{"internal/dns/wire"},
 	{"internal/dns/name", "internal/dns/dnsname"},
-	{"internal/arn"},
+	{"internal/arn", "internal/attributes"},
 	{"internal/fault", "internal/portholder", "examples"},
 }
 

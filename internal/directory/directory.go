@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/bakingclouds/rollcall/internal/attributes"
 )
 
 // Kind says where a namespace is answered.
@@ -141,7 +143,7 @@ type Instance struct {
 	State      State
 	// Drains says that somebody will ask [Directory.Held] before what answers at the address is stopped.
 	Drains     bool
-	Attributes map[string]string // shared with the row: read only
+	Attributes attributes.Set
 
 	hold *hold // nil unless it drains
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
@@ -130,14 +131,14 @@ func (m *model) compare(t *rapid.T, d *directory.Directory) {
 		for _, id := range modelIDs {
 			i, ok := d.Instance("svc-"+name, id)
 			want, exists := s.instances[id]
-			if ok != exists || ok && !cmp.Equal(*i, want, addrs, cmpopts.IgnoreUnexported(want)) {
+			if ok != exists || ok && !cmp.Equal(*i, want, byValue, cmpopts.IgnoreUnexported(want)) {
 				t.Fatalf("instance %s of %s: %v, want %v", id, name, i, want)
 			}
 		}
 	}
 }
 
-var addrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+var byValue = cmpopts.EquateComparable(netip.Addr{}, attributes.Set{})
 
 // askable are the names worth asking: each that could exist, what is above it, and one below.
 func (m *model) askable() map[string]bool {

@@ -1,11 +1,11 @@
 package registry
 
 import (
-	"maps"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -24,7 +24,7 @@ type Instance struct {
 	Account, Region string
 	ServiceID       string
 	ID              string
-	Attributes      map[string]string
+	Attributes      attributes.Set
 	Health          Health
 	// Unready instances have never been healthy: they are in no answer, not even when all are unhealthy.
 	Unready bool `json:",omitempty"`
@@ -58,7 +58,7 @@ const (
 
 // Lease is for how long the instance stays without being renewed; 0 is for ever.
 func (i *Instance) Lease() time.Duration {
-	seconds, err := strconv.Atoi(i.Attributes[AttrLease])
+	seconds, err := strconv.Atoi(i.Attributes.Get(AttrLease))
 	if err != nil { // none: RegisterInstance has checked it
 		return 0
 	}
@@ -105,7 +105,7 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 	}
 	key := instanceKey(sc, svc.ID, spec.ID)
 	old, exists := instances.Find(tx, key)
-	if exists && spec.Creator != "" && old.Creator == spec.Creator && maps.Equal(old.Attributes, spec.Attributes) {
+	if exists && spec.Creator != "" && old.Creator == spec.Creator && old.Attributes == attributes.Of(spec.Attributes) {
 		if op, ok := findOperation(tx, sc, old.Operation); ok {
 			return op, change(tx, sc, svc.ID, spec.ID, func(i *Instance) { i.renew(now) })
 		}
@@ -117,7 +117,7 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 		return op, nil
 	}
 	i := &Instance{
-		Account: sc.Account, Region: sc.Region, ServiceID: svc.ID, ID: spec.ID, Attributes: spec.Attributes,
+		Account: sc.Account, Region: sc.Region, ServiceID: svc.ID, ID: spec.ID, Attributes: attributes.Of(spec.Attributes),
 		Health: Healthy, Changed: now, By: ByRegistration, Creator: spec.Creator, Operation: op.ID, Created: now,
 		Task: spec.Task,
 	}

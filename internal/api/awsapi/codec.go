@@ -18,7 +18,7 @@ import (
 //
 // Its methods [Naming.Append] and [Naming.Decode] are the codec. It knows the kinds of members that the
 // SDK's clients use: strings and enumerations, booleans, numbers, timestamps, structures, lists and maps,
-// plus [json.RawMessage] for JSON that is at hand already. What Go keeps apart, the wire does too: a nil
+// plus [json.RawMessage] and types that have a method AppendJSON for JSON that is at hand already. What Go keeps apart, the wire does too: a nil
 // pointer, list or map and an empty enumeration are absent, an empty list or map is [] or {}, and a
 // member whose Go type is a plain number or bool is always there.
 type Naming int
@@ -65,7 +65,11 @@ var (
 	rawType      = reflect.TypeFor[json.RawMessage]()
 	metadataType = reflect.TypeFor[middleware.Metadata]()
 	apiErrorType = reflect.TypeFor[smithy.APIError]()
+	appenderType = reflect.TypeFor[appender]()
 )
+
+// appender is what can write itself. It is for answers only: nothing reads one.
+type appender interface{ AppendJSON(dst []byte) []byte }
 
 type codecKey struct {
 	goType reflect.Type
@@ -112,6 +116,8 @@ func (b *builder) codec(t reflect.Type) *codec {
 		*c = codec{append: appendNull, decode: decodeUnsupported, absent: func(reflect.Value) bool { return true }}
 	case t == rawType:
 		*c = codec{append: appendRaw, decode: decodeRaw, absent: reflect.Value.IsNil}
+	case t.Implements(appenderType):
+		*c = codec{append: appendOwn, decode: decodeUnsupported}
 	default:
 		b.build(c, t)
 	}

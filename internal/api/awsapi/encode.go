@@ -88,7 +88,7 @@ func appendMap(t reflect.Type, elem *codec) func([]byte, reflect.Value) []byte {
 }
 
 // appendStringMap is appendMap without its allocations, for the attributes of instances, which
-// DiscoverInstances writes by the hundred.
+// ListInstances writes by the hundred.
 func appendStringMap(dst []byte, v reflect.Value) []byte {
 	var m map[string]string
 	if v.CanAddr() {
@@ -135,6 +135,13 @@ func appendRaw(dst []byte, v reflect.Value) []byte {
 		return appendNull(dst, v)
 	}
 	return append(dst, v.Bytes()...)
+}
+
+func appendOwn(dst []byte, v reflect.Value) []byte {
+	if v.CanAddr() {
+		v = v.Addr() // no copy on the heap
+	}
+	return v.Interface().(appender).AppendJSON(dst)
 }
 
 func appendNull(dst []byte, _ reflect.Value) []byte { return append(dst, "null"...) }

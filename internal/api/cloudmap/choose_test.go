@@ -11,6 +11,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
@@ -58,7 +59,7 @@ func filled(n int) (*api, context.Context, *sd.DiscoverInstancesInput) {
 		for i := range n {
 			b.PutInstance(&directory.Instance{
 				ID: fmt.Sprintf("i-%07d", i), ServiceID: "srv-1", IPv4: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
-				Attributes: map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": "8080", "zone": "a"},
+				Attributes: attributes.Of(map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": "8080", "zone": "a"}),
 			})
 		}
 	})

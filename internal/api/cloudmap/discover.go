@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -19,7 +20,20 @@ const (
 	defaultDiscovered = 100
 )
 
-func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInput) (*sd.DiscoverInstancesOutput, error) {
+// discovered is [sd.DiscoverInstancesOutput] as the directory has it: attributes that are JSON already.
+type discovered struct {
+	Instances         []instanceSummary
+	InstancesRevision *int64
+}
+
+// instanceSummary is [types.HttpInstanceSummary].
+type instanceSummary struct {
+	Attributes                             attributes.Set
+	HealthStatus                           types.HealthStatus
+	InstanceId, NamespaceName, ServiceName *string
+}
+
+func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInput) (*discovered, error) {
 	c := discoverMembers(in.NamespaceName, in.ServiceName, in.OwnerAccount)
 	number(c, in.MaxResults, "maxResults", 1, maxDiscovered)
 	enum(c, in.HealthStatus, "healthStatus", in.HealthStatus.Values())
@@ -46,14 +60,14 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 	// What the answer points to belongs to the view and its instances, which never change.
 	found := choose(v, in.HealthStatus, in.QueryParameters, in.OptionalParameters, max)
 	handOut(ctx, guard, found, v.Service.DiscoverTTL())
-	out := make([]types.HttpInstanceSummary, len(found))
+	out := make([]instanceSummary, len(found))
 	for i, inst := range found {
-		out[i] = types.HttpInstanceSummary{
+		out[i] = instanceSummary{
 			InstanceId: &inst.ID, NamespaceName: &v.Namespace.HTTPName, ServiceName: &v.Service.Name,
 			HealthStatus: healthOf(v, inst), Attributes: inst.Attributes,
 		}
 	}
-	return &sd.DiscoverInstancesOutput{Instances: out, InstancesRevision: &v.Service.Revision}, nil
+	return &discovered{Instances: out, InstancesRevision: &v.Service.Revision}, nil
 }
 
 // handOut notes that instances are given away, now and again when the answer has been sent, and then leaves
@@ -221,7 +235,7 @@ func (s *sample) add(i *directory.Instance) {
 
 func has(i *directory.Instance, all map[string]string) bool {
 	for k, v := range all {
-		if got, ok := i.Attributes[k]; !ok || got != v {
+		if got, ok := i.Attributes.Lookup(k); !ok || got != v {
 			return false
 		}
 	}

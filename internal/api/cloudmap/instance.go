@@ -61,7 +61,7 @@ func (a *api) getInstance(ctx context.Context, in *sd.GetInstanceInput) (*sd.Get
 		return nil, err
 	}
 	return &sd.GetInstanceOutput{ResourceOwner: &sc.Account, Instance: &types.Instance{
-		Id: &i.ID, Attributes: i.Attributes, CreatorRequestId: given(i.Creator), CreatedByAccount: &sc.Account,
+		Id: &i.ID, Attributes: i.Attributes.Map(), CreatorRequestId: given(i.Creator), CreatedByAccount: &sc.Account,
 	}}, nil
 }
 
@@ -79,7 +79,7 @@ func (a *api) listInstances(ctx context.Context, in *sd.ListInstancesInput) (*sd
 	}
 	page := paging.New[types.InstanceSummary](max)
 	registry.ScanInstances(now, sc, svc.ID, after, func(i *registry.Instance) bool {
-		return page.Add(i.ID, types.InstanceSummary{Id: &i.ID, Attributes: i.Attributes, CreatedByAccount: &sc.Account})
+		return page.Add(i.ID, types.InstanceSummary{Id: &i.ID, Attributes: i.Attributes.Map(), CreatedByAccount: &sc.Account})
 	})
 	return &sd.ListInstancesOutput{Instances: page.Items, ResourceOwner: &sc.Account, NextToken: page.Next("ListInstances")}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
 
@@ -15,7 +16,7 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func leased(id string, seconds int, renewed time.Time) *registry.Instance {
 	i := &registry.Instance{ID: id, Operation: "op-" + id, Renewed: renewed}
 	if seconds > 0 {
-		i.Attributes = map[string]string{registry.AttrLease: strconv.Itoa(seconds)}
+		i.Attributes = attributes.Of(map[string]string{registry.AttrLease: strconv.Itoa(seconds)})
 	}
 	return i
 }

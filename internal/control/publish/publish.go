@@ -97,14 +97,19 @@ func service(svc *registry.Service) directory.Service {
 }
 
 func instance(i *registry.Instance) *directory.Instance {
-	d := &directory.Instance{
-		ID: i.ID, ServiceID: i.ServiceID, CNAME: i.Attributes[registry.AttrCNAME], Attributes: i.Attributes, Drains: i.Task != "",
-	}
-	// The registry has checked the values; an empty one is no address and no port.
-	d.IPv4, _ = netip.ParseAddr(i.Attributes[registry.AttrIPv4])
-	d.IPv6, _ = netip.ParseAddr(i.Attributes[registry.AttrIPv6])
-	if port, err := strconv.ParseUint(i.Attributes[registry.AttrPort], 10, 16); err == nil {
-		d.Port = uint16(port)
+	d := &directory.Instance{ID: i.ID, ServiceID: i.ServiceID, Attributes: i.Attributes, Drains: i.Task != ""}
+	for key, v := range i.Attributes.All() { // the registry has checked the values; an empty one is no address and no port
+		switch key {
+		case registry.AttrIPv4:
+			d.IPv4, _ = netip.ParseAddr(v)
+		case registry.AttrIPv6:
+			d.IPv6, _ = netip.ParseAddr(v)
+		case registry.AttrCNAME:
+			d.CNAME = v
+		case registry.AttrPort:
+			port, _ := strconv.ParseUint(v, 10, 16)
+			d.Port = uint16(port)
+		}
 	}
 	switch {
 	case i.Draining:
