@@ -36,7 +36,7 @@ fmt: ## format the Go files
 bench: ## measure, and print each figure beside its target
 	$(GO) run -buildvcs=false ./bench
 
-soak: ## repeat the tests in random order for SOAK minutes (30), to find what fails only sometimes
+soak: ## 200 deployments under load, then all tests in random order for SOAK minutes (30)
 	@GO=$(GO) scripts/soak.sh $(SOAK)
 
 demo: build ## deploy the sample social network on a throw-away server and watch it

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Repeats all tests in random order until the given minutes are over or a round fails.
+# Makes 200 deployments under load (TestNoClientNotices), which takes some 15 minutes, then repeats all tests in
+# random order until the given minutes are over or a round fails.
 #
 #   scripts/soak.sh MINUTES
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 minutes=${1:?"usage: scripts/soak.sh MINUTES"}
+echo "== 200 deployments under load"
+"${GO:-go}" test ./test -count=1 -v -run '^TestNoClientNotices$' -timeout 2h -args -deployments 200
+
 until=$((SECONDS + minutes * 60))
 round=0
 while [ $SECONDS -lt $until ]; do

@@ -17,19 +17,20 @@ func Needed(t *task.Task, svc *task.Service, tasks []*task.Task, now time.Time) 
 	if svc.Status != task.Active || svc.DesiredCount == 0 || !t.Answered || gone(t) || t.StoppingAt == nil {
 		return 0
 	}
-	present, coming := 0, false
+	// What is on its way out makes room, but for this task and those that stay as it does.
+	staying, coming := 1, false
 	for _, other := range tasks {
 		switch {
+		case other.ID == t.ID:
 		case other.Serving():
 			return 0
 		case other.Live():
 			coming = true
-		}
-		if other.Observed.State != task.Stopped {
-			present++
+		case other.Registration == task.Registered:
+			staying++
 		}
 	}
-	if room := svc.DesiredCount * svc.Maximum / 100; !coming && present >= room {
+	if room := svc.DesiredCount * svc.Maximum / 100; !coming && staying >= room {
 		return 0
 	}
 	return max(0, t.StoppingAt.Add(patience).Sub(now))

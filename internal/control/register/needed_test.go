@@ -32,6 +32,8 @@ func TestNeeded(t *testing.T) {
 		{name: "nobody wants a replacement", desired: 0, want: 0},
 		{name: "the service is being deleted", desired: 1, status: task.DrainingStatus, want: 0},
 		{name: "no room for a replacement", desired: 1, max: 100, want: 0},
+		{name: "no room until another has ended", others: "dx", desired: 1, want: patience},
+		{name: "no room, all are told to stop", others: "sss", desired: 4, max: 100, want: 0},
 		{name: "no room for more, but one is there already", others: "p", desired: 1, max: 100, want: patience},
 		{name: "it was in no answer", desired: 1, silent: true, want: 0},
 	} {
@@ -60,7 +62,7 @@ func TestNeeded(t *testing.T) {
 				case 'd':
 					o.Answered, o.Registration = false, task.Draining
 				case 'x':
-					o.Answered, o.Observed.State = false, task.Stopped
+					o.Answered, o.Registration, o.Observed.State = false, task.Released, task.Stopped
 				}
 				tasks = append(tasks, &o)
 			}

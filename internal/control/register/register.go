@@ -123,44 +123,46 @@ func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration)
 
 // reconcile makes a task's next move.
 func (r *register) reconcile(ctx context.Context, key string) (time.Duration, error) {
-	t, ok := task.FindByKey(r.db.Snapshot(), key)
-	if !ok || t.Registration != task.Draining && t.Registration != task.Registered {
-		r.forget(key)
-	}
-	if !ok || len(t.Registries) == 0 || t.Registration == task.Released {
-		return 0, nil
-	}
-	left, needed := time.Duration(0), time.Duration(0)
-	if t.Registration == task.Draining {
-		left = r.left(t, time.Now())
-	} else {
-		needed = r.neededFor(t, time.Now())
-	}
-	_, err := store.Update(ctx, r.db, func(tx *store.Tx) (struct{}, error) {
+	r.follow(r.db.Snapshot(), key)
+	return store.Update(ctx, r.db, func(tx *store.Tx) (time.Duration, error) {
 		t, ok := task.FindByKey(tx, key)
-		if !ok {
-			return struct{}{}, nil
+		if !ok || len(t.Registries) == 0 {
+			return 0, nil
 		}
-		return struct{}{}, r.move(tx, t, Next(t, needed > 0, left <= 0), time.Now())
+		now := time.Now()
+		needed, left := r.neededFor(tx.Snapshot(), t, now), r.left(tx.Snapshot(), t, now)
+		return max(needed, left), r.move(tx, t, Next(t, needed > 0, left <= 0), now)
 	})
-	return max(left, needed), err
+}
+
+// follow begins, or ends, to mark a task for what happens to other rows. It comes before the state is read that
+// decides about the task, so that nothing happens unnoticed in between; a change of the task's own row marks it
+// in any case.
+func (r *register) follow(s *store.Snapshot, key string) {
+	t, ok := task.FindByKey(s, key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ok && t.Registration == task.Draining {
+		if r.drains[key] == nil {
+			r.drains[key] = &wait{since: time.Now(), lost: map[string]time.Time{}}
+		}
+	} else {
+		delete(r.drains, key)
+	}
+	if ok && t.Registration == task.Registered && t.StopCode == task.UserInitiated {
+		r.needed[key] = t.ServiceKey()
+	} else {
+		delete(r.needed, key)
+	}
 }
 
 // neededFor is how long a task that shall stop stays in the answers at the most, until it is replaced.
-func (r *register) neededFor(t *task.Task, now time.Time) time.Duration {
-	s := r.db.Snapshot()
-	var left time.Duration
-	if svc, ok := task.FindServiceByKey(s, t.ServiceKey()); ok && t.StopCode == task.UserInitiated {
-		left = Needed(t, svc, task.TasksOf(s, svc.Scope(), svc.Cluster, svc.Name), now)
+func (r *register) neededFor(s *store.Snapshot, t *task.Task, now time.Time) time.Duration {
+	svc, ok := task.FindServiceByKey(s, t.ServiceKey())
+	if !ok || t.Registration != task.Registered || t.StopCode != task.UserInitiated {
+		return 0
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if left > 0 {
-		r.needed[t.Key()] = t.ServiceKey()
-	} else {
-		delete(r.needed, t.Key())
-	}
-	return left
+	return Needed(t, svc, task.TasksOf(s, svc.Scope(), svc.Cluster, svc.Name), now)
 }
 
 // replacing are the keys of the tasks that a change of one of their service may relieve.
@@ -177,15 +179,16 @@ func (r *register) replacing(t *task.Task) (keys []string) {
 
 // left is how long a draining task still waits at the most, 0 when it need not. Each live node's clearance
 // marks the task again.
-func (r *register) left(t *task.Task, now time.Time) time.Duration {
+func (r *register) left(s *store.Snapshot, t *task.Task, now time.Time) time.Duration {
+	if t.Registration != task.Draining {
+		return 0
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w, ok := r.drains[t.Key()]
-	if !ok {
-		w = &wait{since: now, lost: map[string]time.Time{}}
-		r.drains[t.Key()] = w
+	w := r.drains[t.Key()]
+	if w == nil { // it began to drain since the last look, which marks it once more
+		return r.cap
 	}
-	s := r.db.Snapshot()
 	c := Clearing{Cap: w.since.Add(r.cap), TTL: longestTTL(s, t)}
 	live := map[string]bool{}
 	for _, n := range task.LiveNodes(s) {
@@ -224,13 +227,6 @@ func (r *register) waiting() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Collect(maps.Keys(r.drains))
-}
-
-func (r *register) forget(key string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.drains, key)
-	delete(r.needed, key)
 }
 
 // move writes one move: the instances' rows and the task's.
