@@ -15,6 +15,8 @@ const (
 	Active         = "ACTIVE"
 	DrainingStatus = "DRAINING"
 	Inactive       = "INACTIVE"
+	// DeleteInProgress is a definition's that goes once nothing uses it.
+	DeleteInProgress = "DELETE_IN_PROGRESS"
 )
 
 // DefaultCluster is the cluster of calls that name none. It exists from its first use.
@@ -27,6 +29,7 @@ type Cluster struct {
 	Status          string
 	Created         time.Time
 	Providers       []string       `json:",omitempty"` // the capacity providers that its tasks may name
+	Associated      bool           `json:",omitempty"` // that Providers were set, if only to none
 	Strategy        []StrategyItem `json:",omitempty"` // of tasks and services that name neither providers nor a launch type
 	// Sent is the CreateCluster request with later updates laid over it, for what this package does not
 	// interpret and a client reads back.
@@ -47,20 +50,23 @@ func ecsARN(account, region, tail string) string {
 }
 
 // CreateCluster makes a cluster; an active one of that name is returned as it is.
-func CreateCluster(tx *store.Tx, sc Scope, name string, sent json.RawMessage, tags map[string]string, now time.Time) *Cluster {
-	c := &Cluster{Account: sc.Account, Region: sc.Region, Name: name, Status: Active, Created: now, Sent: sent, Tags: tags}
+func CreateCluster(tx *store.Tx, c Cluster, now time.Time) *Cluster {
 	if old, ok := clusters.Find(tx, c.key()); ok && old.Status == Active {
 		return old
 	}
-	clusters.Put(tx, c.key(), c)
-	return c
+	c.Status, c.Created = Active, now
+	PutCluster(tx, c)
+	return &c
 }
+
+// PutCluster writes a cluster's row.
+func PutCluster(tx *store.Tx, c Cluster) { clusters.Put(tx, c.key(), &c) }
 
 // UseCluster finds the cluster that a writing call works in. The default cluster is made when it is first
 // used; AWS leaves that to its console, so that a first `aws ecs create-service` fails there.
 func UseCluster(tx *store.Tx, sc Scope, name string, now time.Time) (*Cluster, error) {
 	if name == DefaultCluster {
-		return CreateCluster(tx, sc, name, nil, nil, now), nil
+		return CreateCluster(tx, Cluster{Account: sc.Account, Region: sc.Region, Name: name}, now), nil
 	}
 	return GetCluster(tx, sc, name)
 }

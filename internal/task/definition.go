@@ -27,6 +27,7 @@ type Definition struct {
 	Tags         map[string]string `json:",omitempty"`
 	Registered   time.Time
 	Deregistered *time.Time `json:",omitempty"`
+	DeleteAsked  *time.Time `json:",omitempty"`
 }
 
 // Family counts a family's revisions; a number is never used again.

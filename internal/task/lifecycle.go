@@ -28,6 +28,67 @@ func DeregisterDefinition(tx *store.Tx, sc Scope, family string, revision int, n
 	return &d, nil
 }
 
+// DeleteDefinition lets a revision that is inactive disappear once nothing uses it (see ReapDefinitions). A
+// repeat returns it as it is. The texts are those of a failure of DeleteTaskDefinitions.
+func DeleteDefinition(tx *store.Tx, sc Scope, family string, revision int, now time.Time) (*Definition, error) {
+	old, ok := definitions.Find(tx, definitionKey(sc, family, revision))
+	switch {
+	case !ok:
+		return nil, fault.New(fault.NotFound, "revision", "The specified task definition does not exist. Specify a valid account, family, revision and try again.")
+	case old.Status == Active:
+		return nil, fault.New(fault.InUse, "revision", "The specified task definition is still in ACTIVE status. Please deregister the target and try again.")
+	case old.Status == DeleteInProgress:
+		return old, nil
+	}
+	d := *old
+	d.Status, d.DeleteAsked = DeleteInProgress, &now
+	definitions.Put(tx, definitionKey(sc, family, d.Revision), &d)
+	return &d, nil
+}
+
+// ReapDefinitions deletes up to limit revisions whose deletion was asked for and that nothing uses: no task
+// that can be described, no service that is not deleted. The numbers of a family go on from where they were.
+func ReapDefinitions(tx *store.Tx, limit int) (more bool) {
+	doomed := map[string]bool{}
+	definitions.Scan(tx.Snapshot(), "", "", func(key string, d *Definition) bool {
+		if d.Status == DeleteInProgress {
+			doomed[key] = true
+		}
+		return true
+	})
+	if len(doomed) == 0 {
+		return false
+	}
+	// Nothing new can name such a revision, so what uses one is not compared.
+	tasks.Scan(tx.Snapshot(), "", "", func(_ string, t *Task) bool {
+		delete(doomed, definitionKey(t.Scope(), t.Family, t.Revision))
+		return len(doomed) > 0
+	})
+	services.Scan(tx.Snapshot(), "", "", func(_ string, s *Service) bool {
+		for _, d := range s.Deployments {
+			if s.Status != Inactive {
+				delete(doomed, definitionKey(s.Scope(), d.Family, d.Revision))
+			}
+		}
+		return len(doomed) > 0
+	})
+	for _, key := range slices.Sorted(maps.Keys(doomed)) {
+		if limit--; limit < 0 {
+			return true
+		}
+		definitions.Delete(tx, key)
+	}
+	return false
+}
+
+// HasRevisions reports whether a family has any, and any that is active.
+func HasRevisions(r store.Reader, sc Scope, family string) (have, active bool) {
+	if _, err := GetDefinition(r, sc, family, 0); err == nil {
+		return true, true
+	}
+	return !definitions.Empty(r, sc.Region+"/"+family+"/"), false
+}
+
 // ScanFamilies calls fn with the names of the region's families that begin with prefix, behind the name
 // after, by name.
 func ScanFamilies(r store.Reader, sc Scope, prefix, after string, fn func(name string) bool) {
@@ -151,7 +212,13 @@ func Retag(tags, add map[string]string, remove []string) (map[string]string, err
 // SetClusterTags replaces the tags of a cluster.
 func SetClusterTags(tx *store.Tx, c Cluster, tags map[string]string) {
 	c.Tags = tags
-	clusters.Put(tx, c.key(), &c)
+	PutCluster(tx, c)
+}
+
+// SetProviderTags replaces the tags of a capacity provider.
+func SetProviderTags(tx *store.Tx, p CapacityProvider, tags map[string]string) {
+	p.Tags = tags
+	PutProvider(tx, p)
 }
 
 // SetDefinitionTags replaces the tags of a definition.

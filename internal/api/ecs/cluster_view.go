@@ -31,8 +31,14 @@ func clusterView(r store.Reader, c *task.Cluster, include ...types.ClusterField)
 		Statistics:                        []types.KeyValuePair{},
 		Tags:                              []types.Tag{},
 		Settings:                          []types.ClusterSetting{},
-		CapacityProviders:                 []string{},
-		DefaultCapacityProviderStrategy:   []types.CapacityProviderStrategyItem{},
+		CapacityProviders:                 orEmpty(c.Providers),
+		DefaultCapacityProviderStrategy:   orEmpty(strategyView(c.Strategy)),
+	}
+	if c.Associated {
+		view.AttachmentsStatus = aws.String("UPDATE_COMPLETE")
+	}
+	if slices.Contains(include, types.ClusterFieldAttachments) {
+		view.Attachments = []types.Attachment{}
 	}
 	if slices.Contains(include, types.ClusterFieldStatistics) {
 		view.Statistics = n.statistics()
@@ -71,10 +77,10 @@ func countCluster(r store.Reader, c *task.Cluster) tally {
 	})
 	task.ScanTasks(r, c.Scope(), c.Name, "", func(t *task.Task) bool {
 		launchType := string(launches.of(t))
-		switch count := task.Count([]*task.Task{t}, ""); {
-		case count.Running > 0:
+		switch state := t.Observed.State; { // by the last status, whatever is wanted
+		case state == task.Running:
 			n[tallied{"running", launchType}]++
-		case count.Pending > 0:
+		case state < task.Running:
 			n[tallied{"pending", launchType}]++
 		}
 		return true

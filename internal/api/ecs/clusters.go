@@ -20,29 +20,113 @@ func (a *api) createCluster(ctx context.Context, in *sdk.CreateClusterInput) (*s
 	if err := checkCluster(in); err != nil {
 		return nil, err
 	}
-	name := aws.ToString(in.ClusterName)
-	if name == "" {
-		name = task.DefaultCluster
+	sc := scope(ctx)
+	row := task.Cluster{Account: sc.Account, Region: sc.Region, Name: aws.ToString(in.ClusterName), Tags: tags}
+	if row.Name == "" {
+		row.Name = task.DefaultCluster
 	}
 	sent := *in
-	sent.Tags = nil // the row has them, and they change
-	sc := scope(ctx)
+	// The row has them, and they change.
+	sent.Tags, sent.CapacityProviders, sent.DefaultCapacityProviderStrategy = nil, nil, nil
 	c, err := update(ctx, a, func(tx *store.Tx) (*task.Cluster, error) {
-		return task.CreateCluster(tx, sc, name, wire.Append(nil, &sent), tags, a.now()), nil
+		row, sent := row, sent
+		names, err := associated(tx, sc, in.CapacityProviders)
+		if err == nil {
+			err = checkStrategy(in.DefaultCapacityProviderStrategy, names)
+		}
+		if err != nil {
+			return nil, err
+		}
+		row.Providers, row.Strategy, row.Associated = names, strategyOf(in.DefaultCapacityProviderStrategy), len(names) > 0
+		if len(sent.Settings) == 0 {
+			insights, _ := settingNamed(types.SettingNameContainerInsights)
+			value := effective(tx, sc, insights, rootARN(sc))
+			sent.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: &value}}
+		}
+		row.Sent = wire.Append(nil, &sent)
+		return task.CreateCluster(tx, row, a.now()), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := clusterView(a.db.Snapshot(), c, types.ClusterFieldConfigurations, types.ClusterFieldSettings, types.ClusterFieldTags)
+	view, err := clusterView(a.db.Snapshot(), c, clusterAnswer...)
 	return &sdk.CreateClusterOutput{Cluster: view}, err
 }
 
-// checkCluster applies CreateCluster's rules.
+// clusterAnswer is what the answers to changes of a cluster include.
+var clusterAnswer = []types.ClusterField{types.ClusterFieldConfigurations, types.ClusterFieldSettings, types.ClusterFieldTags}
+
+// changeCluster changes an active cluster's row and what was sent of it.
+func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store.Tx, *task.Cluster, *sdk.CreateClusterInput) error) (*types.Cluster, error) {
+	sc := scope(ctx)
+	if aws.ToString(cluster) == "" {
+		return nil, invalid("Cluster can not be blank.")
+	}
+	name, err := clusterName(sc, cluster)
+	if err != nil {
+		return nil, err
+	}
+	c, err := update(ctx, a, func(tx *store.Tx) (*task.Cluster, error) {
+		old, err := task.UseCluster(tx, sc, name, a.now())
+		if err != nil {
+			return nil, err
+		}
+		sent, err := kept[sdk.CreateClusterInput]("cluster "+name, old.Sent)
+		if err != nil {
+			return nil, err
+		}
+		c := *old
+		if err := do(tx, &c, sent); err != nil {
+			return nil, err
+		}
+		c.Sent = wire.Append(nil, sent)
+		task.PutCluster(tx, c)
+		return &c, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return clusterView(a.db.Snapshot(), c, clusterAnswer...)
+}
+
+// updateCluster replaces what it names and keeps the rest.
+func (a *api) updateCluster(ctx context.Context, in *sdk.UpdateClusterInput) (*sdk.UpdateClusterOutput, error) {
+	err := first(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
+	if err != nil {
+		return nil, err
+	}
+	view, err := a.changeCluster(ctx, in.Cluster, func(_ *store.Tx, _ *task.Cluster, sent *sdk.CreateClusterInput) error {
+		setList(&sent.Settings, in.Settings)
+		set(&sent.Configuration, in.Configuration)
+		return nil
+	})
+	return &sdk.UpdateClusterOutput{Cluster: view}, err
+}
+
+func (a *api) updateClusterSettings(ctx context.Context, in *sdk.UpdateClusterSettingsInput) (*sdk.UpdateClusterSettingsOutput, error) {
+	if len(in.Settings) == 0 {
+		return nil, invalid("Settings cannot be empty.")
+	}
+	if err := checkClusterSettings(in.Settings); err != nil {
+		return nil, err
+	}
+	view, err := a.changeCluster(ctx, in.Cluster, func(_ *store.Tx, _ *task.Cluster, sent *sdk.CreateClusterInput) error {
+		sent.Settings = in.Settings
+		return nil
+	})
+	return &sdk.UpdateClusterSettingsOutput{Cluster: view}, err
+}
+
+// checkCluster applies CreateCluster's rules that need no more than the request.
 func checkCluster(in *sdk.CreateClusterInput) error {
 	if name := aws.ToString(in.ClusterName); name != "" && !namePattern.MatchString(name) {
 		return invalid("Invalid cluster name %q: up to 255 letters, digits, hyphens and underscores are allowed", name)
 	}
-	for _, s := range in.Settings {
+	return first(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
+}
+
+func checkClusterSettings(settings []types.ClusterSetting) error {
+	for _, s := range settings {
 		if err := oneOf("setting name", s.Name, s.Name.Values()); err != nil {
 			return err
 		}
@@ -50,13 +134,15 @@ func checkCluster(in *sdk.CreateClusterInput) error {
 			return invalid("containerInsights should be one of [enabled,disabled,enhanced]; it is %q", v)
 		}
 	}
-	if len(in.CapacityProviders) > 0 || len(in.DefaultCapacityProviderStrategy) > 0 {
-		return unsupported("Capacity providers are not supported by this server; name a launch type in the service instead.")
-	}
-	if in.ServiceConnectDefaults != nil && aws.ToString(in.ServiceConnectDefaults.Namespace) != "" {
+	return nil
+}
+
+// checkServiceConnectDefaults takes an empty namespace, which clears the default.
+func checkServiceConnectDefaults(d *types.ClusterServiceConnectDefaultsRequest) error {
+	if d != nil && aws.ToString(d.Namespace) != "" {
 		return unsupported("Service Connect is not supported by this server; use service discovery (serviceRegistries).")
 	}
-	return checkClusterConfiguration(in.Configuration)
+	return nil
 }
 
 // checkClusterConfiguration applies the rules of execute-command logging.

@@ -115,6 +115,67 @@ func TestClusters(t *testing.T) {
 	}
 }
 
+// TestUpdateCluster: given members replace, absent ones stay.
+func TestUpdateCluster(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	insights := func(value string) []types.ClusterSetting {
+		return []types.ClusterSetting{{Name: "containerInsights", Value: &value}}
+	}
+	logging := func(how types.ExecuteCommandLogging) *types.ClusterConfiguration {
+		return &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{Logging: how}}
+	}
+	shown := func(cluster string) string {
+		t.Helper()
+		out, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{cluster}, Include: []types.ClusterField{"SETTINGS", "CONFIGURATIONS", "ATTACHMENTS"}})
+		c := must(t, out, err).Clusters[0]
+		s := *c.Settings[0].Value
+		if c.Configuration != nil {
+			s += " " + string(c.Configuration.ExecuteCommandConfiguration.Logging)
+		}
+		return s
+	}
+	w.cluster("prod")
+	changed, err := w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"), Configuration: logging("NONE"),
+		ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("")}})
+	must(t, changed, err)
+	if got := shown("prod"); got != "disabled NONE" {
+		t.Errorf("after the configuration: %s", got)
+	}
+	changed, err = w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"), Settings: insights("enhanced")})
+	if c := must(t, changed, err).Cluster; *c.Settings[0].Value != "enhanced" || c.Configuration == nil {
+		t.Errorf("the answer shows %v", c)
+	}
+	settings, err := w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: insights("enabled")})
+	must(t, settings, err)
+	if got := shown("prod"); got != "enabled NONE" {
+		t.Errorf("after the settings: %s", got)
+	}
+	settings, err = w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("default"), Settings: insights("enabled")})
+	must(t, settings, err)
+	if got := shown("default"); got != "enabled" {
+		t.Errorf("the default cluster, not used before: %s", got)
+	}
+	account, err := w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "containerInsights", Value: aws.String("enhanced")})
+	must(t, account, err)
+	w.cluster("later")
+	if got := shown("later"); got != "enhanced" {
+		t.Errorf("a cluster made after the account's setting has %s", got)
+	}
+	for _, tc := range []struct {
+		want string
+		in   sdk.UpdateClusterInput
+	}{
+		{"ClusterNotFound: Cluster not found.", sdk.UpdateClusterInput{Cluster: aws.String("none")}},
+		{"InvalidParameter: containerInsights should be one of...", sdk.UpdateClusterInput{Cluster: aws.String("prod"), Settings: insights("on")}},
+		{"UnsupportedFeature: Service Connect is not supported...", sdk.UpdateClusterInput{Cluster: aws.String("prod"), ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}},
+	} {
+		out, err := w.UpdateCluster(ctx, &tc.in)
+		refused(t, tc.want, out, err)
+	}
+	settings, err = w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: []types.ClusterSetting{}})
+	refused(t, "InvalidParameter: Settings cannot be empty.", settings, err)
+}
+
 func TestDeleteCluster(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.cluster("prod")
@@ -169,7 +230,8 @@ func TestClusterRules(t *testing.T) {
 		{"name", sdk.CreateClusterInput{ClusterName: aws.String("a b")}, "InvalidParameter: Invalid cluster name..."},
 		{"setting", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "x", Value: aws.String("enabled")}}}, "InvalidParameter: setting name should be one of [containerInsights]"},
 		{"value", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "containerInsights", Value: aws.String("on")}}}, "InvalidParameter: containerInsights should be one of [enabled,disabled,enhanced]..."},
-		{"providers", sdk.CreateClusterInput{CapacityProviders: []string{"FARGATE"}}, "UnsupportedFeature: Capacity providers are not supported..."},
+		{"providers", sdk.CreateClusterInput{CapacityProviders: []string{"none"}}, "InvalidParameter: The specified capacity provider none was not found..."},
+		{"strategy", sdk.CreateClusterInput{DefaultCapacityProviderStrategy: strategy("FARGATE:1")}, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
 		{"Service Connect", sdk.CreateClusterInput{ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}, "UnsupportedFeature: Service Connect is not supported..."},
 		{"logs without override", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
 			LogConfiguration: &types.ExecuteCommandLogConfiguration{},

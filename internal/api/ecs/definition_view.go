@@ -177,6 +177,7 @@ func definitionView(d *task.Definition) (*types.TaskDefinition, error) {
 		RegisteredAt:            &d.Registered,
 		RegisteredBy:            aws.String(rootARN(task.Scope{Account: d.Account, Region: d.Region})),
 		DeregisteredAt:          d.Deregistered,
+		DeleteRequestedAt:       d.DeleteAsked,
 		ContainerDefinitions:    make([]types.ContainerDefinition, len(in.ContainerDefinitions)),
 		Compatibilities:         compatibilities(in),
 		RequiresAttributes:      requiredAttributes(in),

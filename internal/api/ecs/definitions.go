@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -9,6 +10,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -80,6 +82,57 @@ func (a *api) deregisterTaskDefinition(ctx context.Context, in *sdk.DeregisterTa
 	return &sdk.DeregisterTaskDefinitionOutput{TaskDefinition: view}, err
 }
 
+// deleteTaskDefinitions lets inactive revisions go; each that cannot has a failure with a sentence.
+func (a *api) deleteTaskDefinitions(ctx context.Context, in *sdk.DeleteTaskDefinitionsInput) (*sdk.DeleteTaskDefinitionsOutput, error) {
+	sc := scope(ctx)
+	switch {
+	case len(in.TaskDefinitions) == 0:
+		return nil, invalid("size of TaskDefinition references list must be greater than 0")
+	case len(in.TaskDefinitions) > 10:
+		return nil, invalid("Size of TaskDefinition references list cannot exceed 10")
+	}
+	type result struct {
+		rows     []*task.Definition
+		failures []types.Failure
+	}
+	got, err := update(ctx, a, func(tx *store.Tx) (result, error) {
+		var got result
+		for _, s := range in.TaskDefinitions {
+			fail := func(reason string) {
+				got.failures = append(got.failures, types.Failure{Arn: aws.String(s), Reason: &reason})
+			}
+			ref, err := definitionOf(sc, s)
+			if err != nil || ref.revision == 0 {
+				fail("The specified task definition identifier is invalid. Specify a valid name or ARN and try again.")
+				continue
+			}
+			d, err := task.DeleteDefinition(tx, sc, ref.family, ref.revision, a.now())
+			if f := (*fault.Error)(nil); errors.As(err, &f) {
+				s = task.DefinitionARN(sc, ref.family, ref.revision)
+				fail(f.Msg)
+				continue
+			}
+			if err != nil {
+				return got, err
+			}
+			got.rows = append(got.rows, d)
+		}
+		return got, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &sdk.DeleteTaskDefinitionsOutput{TaskDefinitions: []types.TaskDefinition{}, Failures: orEmpty(got.failures)}
+	for _, d := range got.rows {
+		view, err := definitionView(d)
+		if err != nil {
+			return nil, err
+		}
+		out.TaskDefinitions = append(out.TaskDefinitions, *view)
+	}
+	return out, nil
+}
+
 func (a *api) listTaskDefinitions(ctx context.Context, in *sdk.ListTaskDefinitionsInput) (*sdk.ListTaskDefinitionsOutput, error) {
 	page, err := newList("ListTaskDefinitions", in.MaxResults, in.NextToken, 100, 100)
 	if err == nil {
@@ -143,10 +196,10 @@ func (a *api) listTaskDefinitionFamilies(ctx context.Context, in *sdk.ListTaskDe
 	}
 	sc, r := scope(ctx), a.db.Snapshot()
 	task.ScanFamilies(r, sc, aws.ToString(in.FamilyPrefix), page.after, func(family string) bool {
-		_, err := task.GetDefinition(r, sc, family, 0)
-		active := err == nil
+		have, active := task.HasRevisions(r, sc, family)
 		switch {
-		case in.Status == types.TaskDefinitionFamilyStatusActive && !active,
+		case !have, // its revisions are deleted
+			in.Status == types.TaskDefinitionFamilyStatusActive && !active,
 			in.Status == types.TaskDefinitionFamilyStatusInactive && active:
 			return true
 		}

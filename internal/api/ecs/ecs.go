@@ -6,7 +6,8 @@
 //	clusters.go     definitions.go        services.go         tasks.go       tags.go  settings.go
 //	                definition_rules.go   service_rules.go
 //	                definition_fargate.go service_update.go   run.go
-//	cluster_view.go definition_view.go    service_view.go     task_view.go    protection.go
+//	cluster_view.go definition_view.go    service_view.go     task_view.go
+//	capacity.go                           strategy.go         overrides.go   protection.go
 //
 // identifiers.go reads names and ARNs, errors.go has the table from the domain's failures to ECS's, and
 // refused.go the operations that exist to say no.
@@ -49,11 +50,19 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.createCluster)
 	awsapi.Handle(s, a.describeClusters)
 	awsapi.Handle(s, a.listClusters)
+	awsapi.Handle(s, a.updateCluster)
+	awsapi.Handle(s, a.updateClusterSettings)
+	awsapi.Handle(s, a.putClusterCapacityProviders)
 	awsapi.Handle(s, a.deleteCluster)
+	awsapi.Handle(s, a.createCapacityProvider)
+	awsapi.Handle(s, a.describeCapacityProviders)
+	awsapi.Handle(s, a.updateCapacityProvider)
+	awsapi.Handle(s, a.deleteCapacityProvider)
 
 	awsapi.Handle(s, a.registerTaskDefinition)
 	awsapi.Handle(s, a.describeTaskDefinition)
 	awsapi.Handle(s, a.deregisterTaskDefinition)
+	awsapi.Handle(s, a.deleteTaskDefinitions)
 	awsapi.Handle(s, a.listTaskDefinitions)
 	awsapi.Handle(s, a.listTaskDefinitionFamilies)
 
@@ -61,6 +70,7 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.updateService)
 	awsapi.Handle(s, a.describeServices)
 	awsapi.Handle(s, a.listServices)
+	awsapi.Handle(s, a.listServicesByNamespace)
 	awsapi.Handle(s, a.deleteService)
 
 	awsapi.Handle(s, a.runTask)
@@ -68,6 +78,7 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.stopTask)
 	awsapi.Handle(s, a.listTasks)
 	awsapi.Handle(s, a.describeTasks)
+	awsapi.Handle(s, a.executeCommand)
 	awsapi.Handle(s, a.getTaskProtection)
 	awsapi.Handle(s, a.updateTaskProtection)
 
@@ -75,6 +86,10 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.untagResource)
 	awsapi.Handle(s, a.listTagsForResource)
 	awsapi.Handle(s, a.listAccountSettings)
+	awsapi.Handle(s, a.putAccountSetting)
+	awsapi.Handle(s, a.putAccountSettingDefault)
+	awsapi.Handle(s, a.deleteAccountSetting)
+	a.refuseTaskSets(s)
 	refuse(s)
 	return s
 }

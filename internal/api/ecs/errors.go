@@ -16,6 +16,8 @@ var wireErrors = map[failure]func(msg *string) error{
 	{fault.NotFound, "cluster"}:         func(m *string) error { return &types.ClusterNotFoundException{Message: m} },
 	{fault.InUse, "services"}:           func(m *string) error { return &types.ClusterContainsServicesException{Message: m} },
 	{fault.InUse, "tasks"}:              func(m *string) error { return &types.ClusterContainsTasksException{Message: m} },
+	{fault.InUse, "association"}:        func(m *string) error { return &types.ResourceInUseException{Message: m} },
+	{fault.InUse, "capacity provider"}:  func(m *string) error { return &types.ClientException{Message: m} },
 	{fault.NotFound, "task definition"}: func(m *string) error { return &types.ClientException{Message: m} },
 	{fault.NotFound, "service"}:         func(m *string) error { return &types.ServiceNotFoundException{Message: m} },
 	{fault.NotActive, "service"}:        func(m *string) error { return &types.ServiceNotActiveException{Message: m} },
@@ -80,4 +82,10 @@ func first(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// notConnected is a session that cannot be had.
+func notConnected(format string, args ...any) error {
+	msg := fmt.Sprintf(format, args...)
+	return &types.TargetNotConnectedException{Message: &msg}
 }

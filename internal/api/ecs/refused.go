@@ -42,6 +42,26 @@ func refuse(s *awsapi.Service) {
 	no[sdk.UpdateExpressGatewayServiceInput, sdk.UpdateExpressGatewayServiceOutput](s, express)
 	no[sdk.DescribeExpressGatewayServiceInput, sdk.DescribeExpressGatewayServiceOutput](s, express)
 	no[sdk.DeleteExpressGatewayServiceInput, sdk.DeleteExpressGatewayServiceOutput](s, express)
+
+	no[sdk.ContinueServiceDeploymentInput, sdk.ContinueServiceDeploymentOutput](s,
+		unsupported("Deployment lifecycle hooks are not supported by this server, so that no deployment waits to be continued."))
+	refuseGateways(s)
+}
+
+// gateways are newer than AWS's documentation of them.
+func refuseGateways(s *awsapi.Service) {
+	gateways := unsupported("Gateways are not supported by this server.")
+	no[sdk.CreateGatewayInput, sdk.CreateGatewayOutput](s, gateways)
+	no[sdk.UpdateGatewayInput, sdk.UpdateGatewayOutput](s, gateways)
+	no[sdk.DeleteGatewayInput, sdk.DeleteGatewayOutput](s, gateways)
+	no[sdk.DescribeGatewayInput, sdk.DescribeGatewayOutput](s, gateways)
+	no[sdk.DescribeGatewayResourcesInput, sdk.DescribeGatewayResourcesOutput](s, gateways)
+	no[sdk.DescribeGatewayRouteInput, sdk.DescribeGatewayRouteOutput](s, gateways)
+	no[sdk.ListGatewaysInput, sdk.ListGatewaysOutput](s, gateways)
+	no[sdk.ListGatewayRoutesInput, sdk.ListGatewayRoutesOutput](s, gateways)
+	no[sdk.ListGatewayClusterAssociationsInput, sdk.ListGatewayClusterAssociationsOutput](s, gateways)
+	no[sdk.AssociateGatewayWithClusterInput, sdk.AssociateGatewayWithClusterOutput](s, gateways)
+	no[sdk.DisassociateGatewayFromClusterInput, sdk.DisassociateGatewayFromClusterOutput](s, gateways)
 }
 
 // no answers an operation with err, whatever its input.

@@ -8,6 +8,8 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
+	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -154,6 +156,40 @@ func (a *api) listServices(ctx context.Context, in *sdk.ListServicesInput) (*sdk
 		return page.Add(s.Name, s.ARN())
 	})
 	return &sdk.ListServicesOutput{ServiceArns: page.Items, NextToken: page.next()}, nil
+}
+
+// listServicesByNamespace lists the services whose Service Connect is in a namespace. No service has Service
+// Connect here, so that there is none of any namespace; those that are merely registered in one do not count.
+func (a *api) listServicesByNamespace(ctx context.Context, in *sdk.ListServicesByNamespaceInput) (*sdk.ListServicesByNamespaceOutput, error) {
+	page, err := newList("ListServicesByNamespace", in.MaxResults, in.NextToken, 10, 100)
+	if err != nil {
+		return nil, err
+	}
+	sc, name := scope(ctx), aws.ToString(in.Namespace)
+	if !namespaceExists(a.db.Snapshot(), sc, name) {
+		return nil, &types.NamespaceNotFoundException{Message: aws.String("Namespace not found: " + name)}
+	}
+	return &sdk.ListServicesByNamespaceOutput{ServiceArns: page.Items, NextToken: page.next()}, nil
+}
+
+// namespaceExists finds a Cloud Map namespace by its name or ARN.
+func namespaceExists(r store.Reader, sc task.Scope, s string) bool {
+	in := registry.Scope{Account: sc.Account, Region: sc.Region}
+	if !arn.Is(s) {
+		found := false
+		registry.ScanNamespaces(r, in, "", func(ns *registry.Namespace) bool {
+			found = ns.Name == s
+			return !found
+		})
+		return found
+	}
+	a, err := arn.Parse(s)
+	kind, id := a.Split()
+	if err != nil || a.Service != "servicediscovery" || kind != "namespace" || a.Account != sc.Account || a.Region != sc.Region {
+		return false
+	}
+	_, err = registry.GetNamespace(r, in, id)
+	return err == nil
 }
 
 func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*sdk.DeleteServiceOutput, error) {

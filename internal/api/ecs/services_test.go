@@ -478,3 +478,21 @@ func TestRegions(t *testing.T) {
 		t.Errorf("clusters of another region: %v", clusters.ClusterArns)
 	}
 }
+
+// TestListServicesByNamespace: a namespace that there is has no services of Service Connect; those that are
+// registered in it are not meant.
+func TestListServicesByNamespace(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	arn := w.discovery("web", registry.SRV)
+	w.service("default", "web", func(in *sdk.CreateServiceInput) {
+		in.ServiceRegistries = []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"), ContainerPort: aws.Int32(80)}}
+	})
+	out, err := w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: aws.String("corp-web")})
+	if must(t, out, err); len(out.ServiceArns) != 0 {
+		t.Errorf("services %v", out.ServiceArns)
+	}
+	for _, name := range []string{"none", "arn:aws:servicediscovery:eu-west-1:123456789012:namespace/ns-none", arns + "cluster/default"} {
+		out, err := w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: &name})
+		refused(t, "NamespaceNotFound: Namespace not found: "+name, out, err)
+	}
+}

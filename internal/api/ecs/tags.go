@@ -99,8 +99,15 @@ func findTagged(r store.Reader, sc task.Scope, resource *string) (t tagged, kind
 		if tk, err := task.GetTask(r, sc, cluster, id); err == nil {
 			return tagged{tk.Tags, func(tx *store.Tx, tags map[string]string) { task.SetTaskTags(tx, *tk, tags) }}, kind, true, nil
 		}
+	case "capacity-provider":
+		if p, ok := task.FindProvider(r, sc, tail); ok {
+			return tagged{p.Tags, func(tx *store.Tx, tags map[string]string) { task.SetProviderTags(tx, *p, tags) }}, kind, true, nil
+		}
+		if slices.Contains(predefined, tail) {
+			return t, kind, false, invalid("The capacity provider %s is predefined and cannot be tagged.", tail)
+		}
 	default:
-		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services, task definitions and tasks have them.", kind)
+		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services, task definitions, tasks and capacity providers have them.", kind)
 	}
 	return t, kind, false, nil
 }

@@ -1,5 +1,5 @@
-// Package reap deletes what has been kept long enough: finished operations, stopped tasks and deleted
-// services.
+// Package reap deletes what has been kept long enough: finished operations, stopped tasks, deleted services,
+// and task definitions that were to be deleted and that nothing uses any more.
 package reap
 
 import (
@@ -41,6 +41,7 @@ func Pass(ctx context.Context, db *store.Store, now time.Time) error {
 	reapers := []func(*store.Tx) bool{
 		func(tx *store.Tx) bool { return task.ReapTasks(tx, now, batch) },
 		func(tx *store.Tx) bool { return task.ReapServices(tx, now, batch/task.MaxEvents) },
+		func(tx *store.Tx) bool { return task.ReapDefinitions(tx, batch) },
 		func(tx *store.Tx) bool { return registry.ReapTokens(tx, now, batch) },
 	}
 	for _, region := range registry.Regions(db.Snapshot()) {

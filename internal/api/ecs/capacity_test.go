@@ -1,0 +1,247 @@
+package ecs_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// strategy reads "FARGATE:1+2 own:3": weight, and base where there is one.
+func strategy(s string) []types.CapacityProviderStrategyItem {
+	items := []types.CapacityProviderStrategyItem{}
+	for _, field := range strings.Fields(s) {
+		name, numbers, _ := strings.Cut(field, ":")
+		item := types.CapacityProviderStrategyItem{CapacityProvider: &name}
+		fmt.Sscanf(numbers, "%d+%d", &item.Weight, &item.Base)
+		items = append(items, item)
+	}
+	return items
+}
+
+// provider makes a capacity provider.
+func (w *world) provider(name string) {
+	w.t.Helper()
+	out, err := w.CreateCapacityProvider(w.t.Context(), &sdk.CreateCapacityProviderInput{
+		Name: &name, AutoScalingGroupProvider: &types.AutoScalingGroupProvider{AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g")}, Tags: tagged("a=1"),
+	})
+	must(w.t, out, err)
+}
+
+// associate gives a cluster its capacity providers and default strategy.
+func (w *world) associate(cluster, providers, defaults string) (*sdk.PutClusterCapacityProvidersOutput, error) {
+	return w.PutClusterCapacityProviders(w.t.Context(), &sdk.PutClusterCapacityProvidersInput{
+		Cluster: &cluster, CapacityProviders: append([]string{}, strings.Fields(providers)...), DefaultCapacityProviderStrategy: strategy(defaults),
+	})
+}
+
+func TestCapacityProviders(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.provider("own")
+	names := func(in sdk.DescribeCapacityProvidersInput) string {
+		t.Helper()
+		var names []string
+		for {
+			out, err := w.DescribeCapacityProviders(ctx, &in)
+			must(t, out, err)
+			for _, p := range out.CapacityProviders {
+				names = append(names, fmt.Sprintf("%s/%s/%s", *p.Name, p.Status, p.Type))
+			}
+			for _, f := range out.Failures {
+				names = append(names, *f.Arn+"/"+*f.Reason)
+			}
+			if in.NextToken = out.NextToken; in.NextToken == nil {
+				return strings.Join(names, " ")
+			}
+		}
+	}
+	const all = "FARGATE/ACTIVE/FARGATE FARGATE_SPOT/ACTIVE/FARGATE_SPOT own/ACTIVE/EC2_AUTOSCALING"
+	if got := names(sdk.DescribeCapacityProvidersInput{}); got != all {
+		t.Errorf("all: %s", got)
+	}
+	if got := names(sdk.DescribeCapacityProvidersInput{MaxResults: aws.Int32(1)}); got != all {
+		t.Errorf("page by page: %s", got)
+	}
+	if got := names(sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{arns + "capacity-provider/own", "FARGATE", "x"}}); got != "own/ACTIVE/EC2_AUTOSCALING FARGATE/ACTIVE/FARGATE "+arns+"capacity-provider/x/MISSING" {
+		t.Errorf("named: %s", got)
+	}
+
+	updated, err := w.UpdateCapacityProvider(ctx, &sdk.UpdateCapacityProviderInput{Name: aws.String("own"), AutoScalingGroupProvider: &types.AutoScalingGroupProviderUpdate{
+		ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80)},
+	}})
+	must(t, updated, err)
+	read, err := w.DescribeCapacityProviders(ctx, &sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{"own"}, Include: []types.CapacityProviderField{"TAGS"}})
+	want := types.CapacityProvider{
+		CapacityProviderArn: aws.String(arns + "capacity-provider/own"), Name: aws.String("own"), Status: "ACTIVE", UpdateStatus: "UPDATE_COMPLETE",
+		Type: "EC2_AUTOSCALING", Tags: tagged("a=1"), AutoScalingGroupProvider: &types.AutoScalingGroupProvider{
+			AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g"), ManagedDraining: "ENABLED", ManagedTerminationProtection: "DISABLED",
+			ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80), MinimumScalingStepSize: aws.Int32(1),
+				MaximumScalingStepSize: aws.Int32(10000), InstanceWarmupPeriod: aws.Int32(300)},
+		},
+	}
+	if d := diff(want, must(t, read, err).CapacityProviders[0]); d != "" {
+		t.Errorf("after the update (-want +got):\n%s", d)
+	}
+
+	w.cluster("prod")
+	put, err := w.associate("prod", "FARGATE own "+arns+"capacity-provider/own", "own:1")
+	c := must(t, put, err).Cluster
+	if s := fmt.Sprintln(c.CapacityProviders, *c.DefaultCapacityProviderStrategy[0].CapacityProvider, *c.AttachmentsStatus); s != "[FARGATE own] own UPDATE_COMPLETE\n" {
+		t.Errorf("the cluster has %s", s)
+	}
+	if got := names(sdk.DescribeCapacityProvidersInput{Cluster: aws.String("prod")}); got != "FARGATE/ACTIVE/FARGATE own/ACTIVE/EC2_AUTOSCALING" {
+		t.Errorf("the cluster's: %s", got)
+	}
+	remove := func(name string) (*sdk.DeleteCapacityProviderOutput, error) {
+		return w.DeleteCapacityProvider(ctx, &sdk.DeleteCapacityProviderInput{CapacityProvider: &name})
+	}
+	deleted, err := remove("own")
+	refused(t, "Client: The capacity provider own is associated with the cluster prod...", deleted, err)
+	put, err = w.associate("prod", "", "")
+	if c := must(t, put, err).Cluster; len(c.CapacityProviders)+len(c.DefaultCapacityProviderStrategy) != 0 || *c.AttachmentsStatus != "UPDATE_COMPLETE" {
+		t.Errorf("after both were emptied: %v", c)
+	}
+	deleted, err = remove("own")
+	if p := must(t, deleted, err).CapacityProvider; p.Status != "INACTIVE" || p.UpdateStatus != "DELETE_COMPLETE" {
+		t.Errorf("deleted: %s %s", p.Status, p.UpdateStatus)
+	}
+	deleted, err = remove("own")
+	refused(t, "InvalidParameter: The specified capacity provider own was not found...", deleted, err)
+	deleted, err = remove("FARGATE")
+	refused(t, "InvalidParameter: The capacity provider FARGATE is predefined...", deleted, err)
+}
+
+func TestCapacityProviderRules(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.provider("own")
+	group := func(edit func(*types.AutoScalingGroupProvider)) *types.AutoScalingGroupProvider {
+		p := &types.AutoScalingGroupProvider{AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g")}
+		if edit != nil {
+			edit(p)
+		}
+		return p
+	}
+	for _, tc := range []struct {
+		name, want string
+		p          *types.AutoScalingGroupProvider
+	}{
+		{"ecs-own", "InvalidParameter: The specified capacity provider name is invalid...", group(nil)},
+		{"Fargate2", "InvalidParameter: The specified capacity provider name is invalid...", group(nil)},
+		{"a b", "InvalidParameter: The specified capacity provider name is invalid...", group(nil)},
+		{"own", "InvalidParameter: The specified capacity provider own already exists...", group(nil)},
+		{"other", "InvalidParameter: The autoScalingGroupProvider of a capacity provider must have...", nil},
+		{"other", "InvalidParameter: targetCapacity must be between 1 and 100", group(func(p *types.AutoScalingGroupProvider) {
+			p.ManagedScaling = &types.ManagedScaling{TargetCapacity: aws.Int32(101)}
+		})},
+		{"other", "InvalidParameter: managedDraining should be one of [ENABLED,DISABLED]", group(func(p *types.AutoScalingGroupProvider) { p.ManagedDraining = "SOON" })},
+	} {
+		out, err := w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: &tc.name, AutoScalingGroupProvider: tc.p})
+		refused(t, tc.want, out, err)
+	}
+	managed, err := w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: aws.String("other"), ManagedInstancesProvider: &types.CreateManagedInstancesProviderConfiguration{
+		InfrastructureRoleArn: aws.String("r"), InstanceLaunchTemplate: &types.InstanceLaunchTemplate{
+			Ec2InstanceProfileArn: aws.String("p"), NetworkConfiguration: &types.ManagedInstancesNetworkConfiguration{},
+		},
+	}})
+	refused(t, "UnsupportedFeature: Managed instances are not supported...", managed, err)
+
+	w.cluster("prod")
+	for _, tc := range []struct{ providers, defaults, want string }{
+		{"none", "", "InvalidParameter: The specified capacity provider none was not found..."},
+		{"FARGATE", "own:1", "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
+		{"FARGATE FARGATE_SPOT", "FARGATE:1+1 FARGATE_SPOT:1+1", "InvalidParameter: The specified capacity provider strategy contains multiple capacity providers with a base value defined"},
+		{"FARGATE", "FARGATE:0", "InvalidParameter: There are no capacity providers in the capacity provider strategy with a weight value greater than zero"},
+		{"FARGATE", "FARGATE:1001", "InvalidParameter: The weight of a capacity provider must be between 0 and 1000."},
+		{"FARGATE", "FARGATE:1+100001", "InvalidParameter: The base of a capacity provider must be between 0 and 100000."},
+		{"FARGATE", "FARGATE:1 FARGATE:1", "InvalidParameter: The specified capacity provider strategy contains the capacity provider FARGATE more than once."},
+		{"FARGATE own", "FARGATE:1 own:1", "InvalidParameter: A capacity provider strategy cannot contain a mix..."},
+	} {
+		out, err := w.associate("prod", tc.providers, tc.defaults)
+		refused(t, tc.want, out, err)
+	}
+	described, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}})
+	if c := must(t, described, err).Clusters[0]; len(c.CapacityProviders) != 0 || c.AttachmentsStatus != nil {
+		t.Errorf("what was refused has changed the cluster: %v", c)
+	}
+}
+
+// TestStrategies: services and tasks take a strategy of their own, or the cluster's, and show it instead of a
+// launch type.
+func TestStrategies(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.node("n1")
+	created, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{
+		ClusterName: aws.String("prod"), CapacityProviders: []string{"FARGATE", "FARGATE_SPOT"}, DefaultCapacityProviderStrategy: strategy("FARGATE_SPOT:3 FARGATE:1+1"),
+	})
+	must(t, created, err)
+	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
+		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
+	})
+	must(t, registered, err)
+
+	ran, err := w.RunTask(ctx, &sdk.RunTaskInput{Cluster: aws.String("prod"), TaskDefinition: aws.String("web"), Count: aws.Int32(5), NetworkConfiguration: awsvpc("s")})
+	var got []string
+	for _, tk := range must(t, ran, err).Tasks {
+		got = append(got, *tk.CapacityProviderName+"/"+string(tk.LaunchType))
+	}
+	if s := strings.Join(got, " "); s != "FARGATE/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE/FARGATE" {
+		t.Errorf("tasks of the default strategy: %s", s)
+	}
+
+	shown := func() string {
+		s := w.described("prod", "web")
+		items := func(strategy []types.CapacityProviderStrategyItem) (all string) {
+			for _, i := range strategy {
+				all += fmt.Sprintf(" %s:%d+%d", *i.CapacityProvider, i.Weight, i.Base)
+			}
+			return all
+		}
+		d := s.Deployments[0]
+		return fmt.Sprintf("%s%s %s, deployment %s%s, %d deployments", s.LaunchType, items(s.CapacityProviderStrategy), aws.ToString(s.PlatformVersion), d.LaunchType, items(d.CapacityProviderStrategy), len(s.Deployments))
+	}
+	made, err := w.CreateService(ctx, &sdk.CreateServiceInput{
+		Cluster: aws.String("prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1), NetworkConfiguration: awsvpc("s"),
+	})
+	must(t, made, err)
+	if s := shown(); s != " FARGATE_SPOT:3+0 FARGATE:1+1 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments" {
+		t.Errorf("with the default strategy: %s", s)
+	}
+	for _, tc := range []struct{ what, to, want string }{
+		{"the same in another order", "FARGATE:1+1 FARGATE_SPOT:3", " FARGATE:1+1 FARGATE_SPOT:3+0 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments"},
+		{"another", "FARGATE_SPOT:1", " FARGATE_SPOT:1+0 LATEST, deployment  FARGATE_SPOT:1+0, 2 deployments"},
+		{"back to the launch type", "", "FARGATE LATEST, deployment FARGATE, 3 deployments"},
+	} {
+		out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy(tc.to)})
+		must(t, out, err)
+		if s := shown(); s != tc.want {
+			t.Errorf("%s: %s, want %s", tc.what, s, tc.want)
+		}
+	}
+	out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy("own:1")})
+	refused(t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated...", out, err)
+
+	put, err := w.associate("prod", "FARGATE", "")
+	refused(t, "ResourceInUse: The specified capacity provider is in use and cannot be removed.", put, err)
+	w.write(func(tx *store.Tx) error { // its tasks end, its older deployments are gone
+		task.ScanTasks(tx, w.sc, "prod", "", func(t *task.Task) bool {
+			next := *t
+			next.Observed.State = task.Stopped
+			task.SetTaskTags(tx, next, nil)
+			return true
+		})
+		svc, _ := task.FindService(tx, w.sc, "prod", "web")
+		next := *svc
+		next.Deployments = next.Deployments[:1]
+		task.PutService(tx, next)
+		return nil
+	})
+	put, err = w.associate("prod", "FARGATE", "")
+	must(t, put, err)
+}

@@ -1,0 +1,100 @@
+package ecs_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// TestDeleteTaskDefinitions: an inactive revision is described until nothing uses it; then it is gone, and its
+// number stays used.
+func TestDeleteTaskDefinitions(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	for range 3 {
+		w.definition("web", types.NetworkModeBridge)
+	}
+	w.task(task.Task{ID: id(1), Family: "web", Revision: 1, Observed: task.Observed{State: task.Running}})
+	for _, revision := range []string{"web:1", "web:2"} {
+		out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: &revision})
+		must(t, out, err)
+	}
+	out, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{
+		"web:1", arns + "task-definition/web:2", "web:3", "web:4", "web", arns + "cluster/web",
+	}})
+	must(t, out, err)
+	for _, d := range out.TaskDefinitions {
+		if d.Status != types.TaskDefinitionStatusDeleteInProgress || d.DeleteRequestedAt == nil || d.DeregisteredAt == nil {
+			t.Errorf("%s is %s, asked at %v", *d.TaskDefinitionArn, d.Status, d.DeleteRequestedAt)
+		}
+	}
+	const invalid = "The specified task definition identifier is invalid. Specify a valid name or ARN and try again."
+	failures := []types.Failure{
+		{Arn: aws.String(arns + "task-definition/web:3"), Reason: aws.String("The specified task definition is still in ACTIVE status. Please deregister the target and try again.")},
+		{Arn: aws.String(arns + "task-definition/web:4"), Reason: aws.String("The specified task definition does not exist. Specify a valid account, family, revision and try again.")},
+		{Arn: aws.String("web"), Reason: aws.String(invalid)},
+		{Arn: aws.String(arns + "cluster/web"), Reason: aws.String(invalid)},
+	}
+	if d := diff(failures, out.Failures); d != "" || len(out.TaskDefinitions) != 2 {
+		t.Errorf("%d are deleted, failures (-want +got):\n%s", len(out.TaskDefinitions), d)
+	}
+	list := func(status types.TaskDefinitionStatus) string {
+		t.Helper()
+		out, err := w.ListTaskDefinitions(ctx, &sdk.ListTaskDefinitionsInput{Status: status})
+		return strings.ReplaceAll(strings.Join(must(t, out, err).TaskDefinitionArns, " "), arns+"task-definition/", "")
+	}
+	if s := list("ACTIVE") + ", " + list("INACTIVE") + ", " + list("DELETE_IN_PROGRESS"); s != "web:3, , web:1 web:2" {
+		t.Errorf("listed: %s", s)
+	}
+	again, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:1"}})
+	if must(t, again, err); len(again.TaskDefinitions) != 1 {
+		t.Errorf("a repeat: %v", again.Failures)
+	}
+	w.node("n1")
+	ran, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("web:1")})
+	refused(t, "Client: TaskDefinition is inactive", ran, err)
+
+	reap := func() {
+		t.Helper()
+		w.write(func(tx *store.Tx) error { task.ReapDefinitions(tx, 10); return nil })
+	}
+	reap()
+	if s := list("DELETE_IN_PROGRESS"); s != "web:1" {
+		t.Errorf("while a task of web:1 can be described, there remains %q", s)
+	}
+	w.describedTask(1)
+	w.write(func(tx *store.Tx) error {
+		if err := task.UpdateTask(tx, w.sc, "default", id(1), func(t *task.Task) bool {
+			t.Observed.State, t.Observed.StoppedAt = task.Stopped, &epoch
+			return true
+		}); err != nil {
+			return err
+		}
+		_, err := task.DeregisterDefinition(tx, w.sc, "web", 3, epoch)
+		return err
+	})
+	w.write(func(tx *store.Tx) error { task.ReapTasks(tx, epoch.Add(task.StoppedRetention), 10); return nil })
+	gone, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:3"}})
+	must(t, gone, err)
+	reap()
+	read, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web:1")})
+	refused(t, "Client: Unable to describe task definition.", read, err)
+	for _, status := range []types.TaskDefinitionFamilyStatus{"", "ALL", "INACTIVE", "ACTIVE"} {
+		families, err := w.ListTaskDefinitionFamilies(ctx, &sdk.ListTaskDefinitionFamiliesInput{Status: status})
+		if must(t, families, err); len(families.Families) != 0 {
+			t.Errorf("families of status %q whose revisions are all deleted: %v", status, families.Families)
+		}
+	}
+	if arn := w.definition("web", types.NetworkModeBridge); arn != arns+"task-definition/web:4" {
+		t.Errorf("the next revision is %s", arn)
+	}
+	none, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{}})
+	refused(t, "InvalidParameter: size of TaskDefinition references list must be greater than 0", none, err)
+	none, err = w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: make([]string, 11)})
+	refused(t, "InvalidParameter: Size of TaskDefinition references list cannot exceed 10", none, err)
+}
