@@ -140,6 +140,12 @@ func Record(tx *store.Tx, svc *Service, id, message string, now time.Time) {
 	events.Put(tx, key, &Event{ID: id, Created: now, Message: fmt.Sprintf("(service %s) %s", svc.Name, message)})
 }
 
+// LastEvent is the newest of a service's events.
+func LastEvent(s *store.Snapshot, svc *Service) (last *Event, ok bool) {
+	events.ScanDown(s, svc.key()+"/", "", func(_ string, e *Event) bool { last, ok = e, true; return false })
+	return last, ok
+}
+
 // Events are a service's events, newest first.
 func Events(r store.Reader, svc *Service) []*Event {
 	var es []*Event

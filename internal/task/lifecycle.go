@@ -135,33 +135,21 @@ func DeleteCluster(tx *store.Tx, sc Scope, name string) (*Cluster, error) {
 	return &c, nil
 }
 
-// NewDeployment is a deployment that begins now.
-func NewDeployment(family string, revision int, network *Network, registries []Registry, now time.Time) Deployment {
-	d := Deployment{
-		ID: NewDeploymentID(), Family: family, Revision: revision, Network: network, Registries: registries,
-		Rollout: InProgress, Created: now, Updated: now,
-	}
-	d.Reason = fmt.Sprintf("ECS deployment %s in progress.", d.ID)
-	return d
-}
-
-// Deploy makes d the primary deployment of a service that the caller owns.
-func (s *Service) Deploy(d Deployment) { s.Deployments = slices.Concat([]Deployment{d}, s.Deployments) }
-
 // DeleteService begins the end of a service: nothing is wanted of it any more, and when its tasks have
 // ended it is inactive. Unless by force, it must have been scaled to 0. A repeat returns it as it is.
-func DeleteService(tx *store.Tx, sc Scope, cluster, name string, force bool) (*Service, error) {
+func DeleteService(tx *store.Tx, sc Scope, cluster, name string, force bool, now time.Time) (*Service, error) {
 	old, ok := FindService(tx, sc, cluster, name)
 	switch {
 	case !ok:
 		return nil, fault.New(fault.NotFound, "service", "Service not found.")
 	case old.Status != Active:
 		return old, nil
-	case old.DesiredCount > 0 && !force:
+	case old.DesiredCount > 0 && !force && !old.Daemon:
 		return nil, fault.New(fault.Invalid, "service", "The service cannot be stopped while it is scaled above 0.")
 	}
 	svc := *old
 	svc.Status, svc.DesiredCount = DrainingStatus, 0
+	endServiceDeployment(tx, &svc, "The service is being deleted.", now)
 	PutService(tx, svc)
 	return &svc, nil
 }
@@ -254,6 +242,6 @@ func ClaimService(tx *store.Tx, sc Scope, cluster, name, request string) (*Servi
 	case old.Status == Active:
 		return nil, fault.New(fault.Exists, "service", "Creation of service was not idempotent.")
 	}
-	events.Scan(tx.Snapshot(), old.key()+"/", "", func(key string, _ *Event) bool { events.Delete(tx, key); return true })
+	forget(tx, old.key())
 	return nil, nil
 }

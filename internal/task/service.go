@@ -1,11 +1,8 @@
 package task
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/json"
 	"maps"
-	"strconv"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -20,9 +17,13 @@ type Service struct {
 	Status          string
 	LaunchType      string // EC2, FARGATE, EXTERNAL: what its tasks are reported as
 	DesiredCount    int
+	// Daemon services run one task on each eligible node; DesiredCount is their number, the rollout loop's.
+	Daemon bool `json:",omitempty"`
 	// MinimumHealthy and Maximum bound a rollout, in percent of DesiredCount.
 	MinimumHealthy int
 	Maximum        int
+	// Breaker ends rollouts that fail; nil lets them try for ever.
+	Breaker *Breaker `json:",omitempty"`
 	// GracePeriod is how long after RUNNING an unhealthy task is left alone.
 	GracePeriod time.Duration
 	// PropagateTags says whose tags its tasks begin with, SERVICE or TASK_DEFINITION; ManagedTags adds those of ECS.
@@ -33,6 +34,10 @@ type Service struct {
 	// Deployments are the revisions that tasks are running of: the wanted one first, then older ones that
 	// still have tasks.
 	Deployments []Deployment
+	// Settled is the last deployment whose rollout was completed: what a rollback goes back to.
+	Settled *Deployment `json:",omitempty"`
+	// ServiceDeployment is the id of the newest: the one that has made the primary deployment.
+	ServiceDeployment string `json:",omitempty"`
 	// Request is a fingerprint of the CreateService request, by which a repeat of it is known.
 	Request string `json:",omitempty"`
 	// Sent is the CreateService request with later updates laid over it, for what this package does not
@@ -49,44 +54,6 @@ const (
 	Fargate  = "FARGATE"
 	External = "EXTERNAL"
 )
-
-// Deployment is one revision of a service's settings on its way to be what runs.
-type Deployment struct {
-	ID         string // ecs-svc/n
-	Family     string
-	Revision   int
-	Network    *Network   `json:",omitempty"`
-	Registries []Registry `json:",omitempty"`
-	// Strategy spreads its tasks over capacity providers; without one they have LaunchType alone, "" for the
-	// service's.
-	Strategy   []StrategyItem `json:",omitempty"`
-	LaunchType string         `json:",omitempty"`
-	Rollout    Rollout
-	Reason     string
-	// FailedTasks counts the failures in a row; RetryAt is when the next task may be started.
-	FailedTasks int
-	FailedAt    time.Time `json:",omitzero"` // the last of them
-	RetryAt     time.Time `json:",omitzero"`
-	Created     time.Time
-	Updated     time.Time
-}
-
-// Rollout is the state of a deployment.
-type Rollout string
-
-// The rollout states.
-const (
-	InProgress Rollout = "IN_PROGRESS"
-	Completed  Rollout = "COMPLETED"
-	Failed     Rollout = "FAILED"
-)
-
-// NewDeploymentID is "ecs-svc/" and a positive decimal of up to 19 digits.
-func NewDeploymentID() string {
-	var b [8]byte
-	rand.Read(b[:]) // never fails (crypto/rand)
-	return "ecs-svc/" + strconv.FormatUint(binary.BigEndian.Uint64(b[:])>>1|1<<60, 10)
-}
 
 // ARN is the service's ARN.
 func (s *Service) ARN() string { return ecsARN(s.Account, s.Region, "service/"+s.Cluster+"/"+s.Name) }
@@ -115,9 +82,6 @@ func ManagedTags(cluster, service string) map[string]string {
 	}
 	return tags
 }
-
-// Primary is the deployment that is wanted.
-func (s *Service) Primary() *Deployment { return &s.Deployments[0] }
 
 // Scope is the partition the service lives in.
 func (s *Service) Scope() Scope { return Scope{s.Account, s.Region} }
@@ -183,7 +147,7 @@ func ReapServices(tx *store.Tx, now time.Time, limit int) (more bool) {
 		n++
 		if current, ok := services.Find(tx, key); ok && current.Status == Inactive {
 			services.Delete(tx, key)
-			events.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *Event) bool { events.Delete(tx, k); return true })
+			forget(tx, key)
 		}
 		return true
 	})

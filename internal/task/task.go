@@ -33,8 +33,11 @@ var (
 	services    = store.NewTable[Service]("service", "task/service/")               // region/cluster/name
 	tasks       = store.NewTable[Task]("task", "task/task/")                        // region/cluster/id
 	events      = store.NewTable[Event]("event", "task/event/")                     // region/cluster/service/time
-	nodes       = store.NewTable[Node]("node", "task/node/")                        // name
-	alive       = store.NewTable[Alive]("live node", "task/alive/")                 // name
+
+	serviceDeployments = store.NewTable[ServiceDeployment]("service deployment", "task/service-deployment/") // region/cluster/service/id
+	serviceRevisions   = store.NewTable[ServiceRevision]("service revision", "task/service-revision/")       // region/cluster/service/number
+	nodes              = store.NewTable[Node]("node", "task/node/")                                          // name
+	alive              = store.NewTable[Alive]("live node", "task/alive/")                                   // name
 
 	tasksByService = store.NewIndex(tasks, "service", func(_ string, t *Task) string {
 		if t.Service == "" {
@@ -48,7 +51,8 @@ var (
 // Schema lists the tables for store.Open.
 func Schema() []store.Schema {
 	return []store.Schema{
-		clusters, definitions, families, services, tasks, events, nodes, alive, clearances, providers, settings,
+		clusters, definitions, families, services, serviceDeployments, serviceRevisions, tasks, events, nodes, alive, clearances,
+		providers, settings,
 	}
 }
 

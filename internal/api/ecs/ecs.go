@@ -73,6 +73,11 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.listServicesByNamespace)
 	awsapi.Handle(s, a.deleteService)
 
+	awsapi.Handle(s, a.listServiceDeployments)
+	awsapi.Handle(s, a.describeServiceDeployments)
+	awsapi.Handle(s, a.describeServiceRevisions)
+	awsapi.Handle(s, a.stopServiceDeployment)
+
 	awsapi.Handle(s, a.runTask)
 	awsapi.Handle(s, a.startTask)
 	awsapi.Handle(s, a.stopTask)

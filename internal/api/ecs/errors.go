@@ -13,18 +13,21 @@ import (
 
 // wireErrors is the one table from the domain's failures to ECS's.
 var wireErrors = map[failure]func(msg *string) error{
-	{fault.NotFound, "cluster"}:         func(m *string) error { return &types.ClusterNotFoundException{Message: m} },
-	{fault.InUse, "services"}:           func(m *string) error { return &types.ClusterContainsServicesException{Message: m} },
-	{fault.InUse, "tasks"}:              func(m *string) error { return &types.ClusterContainsTasksException{Message: m} },
-	{fault.InUse, "association"}:        func(m *string) error { return &types.ResourceInUseException{Message: m} },
-	{fault.InUse, "capacity provider"}:  func(m *string) error { return &types.ClientException{Message: m} },
-	{fault.NotFound, "task definition"}: func(m *string) error { return &types.ClientException{Message: m} },
-	{fault.NotFound, "service"}:         func(m *string) error { return &types.ServiceNotFoundException{Message: m} },
-	{fault.NotActive, "service"}:        func(m *string) error { return &types.ServiceNotActiveException{Message: m} },
-	{fault.Exists, "service"}:           func(m *string) error { return &types.InvalidParameterException{Message: m} },
-	{fault.Invalid, "service"}:          func(m *string) error { return &types.InvalidParameterException{Message: m} },
-	{fault.NotFound, "task"}:            func(m *string) error { return &types.InvalidParameterException{Message: m} },
-	{fault.Limit, "tags"}:               func(m *string) error { return &types.LimitExceededException{Message: m} },
+	{fault.NotFound, "cluster"}:            func(m *string) error { return &types.ClusterNotFoundException{Message: m} },
+	{fault.InUse, "services"}:              func(m *string) error { return &types.ClusterContainsServicesException{Message: m} },
+	{fault.InUse, "tasks"}:                 func(m *string) error { return &types.ClusterContainsTasksException{Message: m} },
+	{fault.InUse, "association"}:           func(m *string) error { return &types.ResourceInUseException{Message: m} },
+	{fault.InUse, "capacity provider"}:     func(m *string) error { return &types.ClientException{Message: m} },
+	{fault.NotFound, "task definition"}:    func(m *string) error { return &types.ClientException{Message: m} },
+	{fault.NotFound, "service"}:            func(m *string) error { return &types.ServiceNotFoundException{Message: m} },
+	{fault.NotActive, "service"}:           func(m *string) error { return &types.ServiceNotActiveException{Message: m} },
+	{fault.Exists, "service"}:              func(m *string) error { return &types.InvalidParameterException{Message: m} },
+	{fault.Invalid, "service"}:             func(m *string) error { return &types.InvalidParameterException{Message: m} },
+	{fault.NotFound, "task"}:               func(m *string) error { return &types.InvalidParameterException{Message: m} },
+	{fault.Limit, "tags"}:                  func(m *string) error { return &types.LimitExceededException{Message: m} },
+	{fault.NotFound, "service deployment"}: func(m *string) error { return &types.ServiceDeploymentNotFoundException{Message: m} },
+	{fault.InUse, "service deployment"}:    func(m *string) error { return &types.ConflictException{Message: m} },
+	{fault.Invalid, "service deployment"}:  func(m *string) error { return &types.InvalidParameterException{Message: m} },
 }
 
 type failure struct {

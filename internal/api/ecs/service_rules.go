@@ -36,16 +36,21 @@ func fillDefaults(s *settings) {
 		s.DeploymentConfiguration = &types.DeploymentConfiguration{}
 	}
 	d := s.DeploymentConfiguration
+	daemon := s.SchedulingStrategy == types.SchedulingStrategyDaemon
 	if s.AvailabilityZoneRebalancing == "" {
 		s.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingEnabled
-		if d.MaximumPercent != nil && *d.MaximumPercent <= 100 {
+		if daemon || d.MaximumPercent != nil && *d.MaximumPercent <= 100 {
 			s.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingDisabled
 		}
+	}
+	low, high := int32(100), int32(200)
+	if daemon {
+		low, high = 0, 100
 	}
 	for _, p := range []struct {
 		percent **int32
 		value   int32
-	}{{&d.MinimumHealthyPercent, 100}, {&d.MaximumPercent, 200}, {&d.BakeTimeInMinutes, 0}} {
+	}{{&d.MinimumHealthyPercent, low}, {&d.MaximumPercent, high}, {&d.BakeTimeInMinutes, 0}} {
 		if *p.percent == nil {
 			*p.percent = aws.Int32(p.value)
 		}
@@ -79,6 +84,8 @@ func checkSettings(s *settings) error {
 		oneOf("availabilityZoneRebalancing", s.AvailabilityZoneRebalancing, s.AvailabilityZoneRebalancing.Values()),
 		checkSupported(s),
 		checkCounts(s),
+		checkDaemon(s),
+		checkBreaker(s.DeploymentConfiguration.DeploymentCircuitBreaker),
 		checkDeploymentConfiguration(s.DeploymentConfiguration),
 		checkPlatform(s),
 		checkPlacement(s),
@@ -94,8 +101,6 @@ func checkSupported(s *settings) error {
 		return invalid("Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.")
 	case s.LaunchType == types.LaunchTypeManagedInstances:
 		return unsupported("Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.")
-	case s.SchedulingStrategy == types.SchedulingStrategyDaemon:
-		return unsupported("The scheduling strategy DAEMON is not supported by this server yet; use REPLICA.")
 	case s.DeploymentController.Type != types.DeploymentControllerTypeEcs:
 		return unsupported("The deployment controller %s is not supported by this server; use ECS.", s.DeploymentController.Type)
 	case d.Strategy != types.DeploymentStrategyRolling:
@@ -121,13 +126,48 @@ func checkSupported(s *settings) error {
 }
 
 func checkCounts(s *settings) error {
+	daemon := s.SchedulingStrategy == types.SchedulingStrategyDaemon
 	switch {
-	case s.DesiredCount == nil:
+	case daemon && s.DesiredCount != nil:
+		return invalid("The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again")
+	case !daemon && s.DesiredCount == nil:
 		return invalid("DesiredCount is missing")
-	case *s.DesiredCount < 0:
+	case !daemon && *s.DesiredCount < 0:
 		return invalid("DesiredCount can not be lesser than 0")
 	case *s.HealthCheckGracePeriodSeconds < 0:
 		return invalid("healthCheckGracePeriodSeconds can not be lesser than 0")
+	}
+	return nil
+}
+
+// checkDaemon applies the rules of a service with one task on each node.
+func checkDaemon(s *settings) error {
+	switch {
+	case s.SchedulingStrategy != types.SchedulingStrategyDaemon:
+		return nil
+	case launchOf(s) == types.LaunchTypeFargate:
+		return invalid("The daemon scheduling strategy does not support the FARGATE launch type. Change the launch type and try again")
+	case *s.DeploymentConfiguration.MaximumPercent > 100:
+		return invalid("The daemon scheduling strategy does not support values above 100 for maximumPercent")
+	case len(s.PlacementStrategy) > 0:
+		return invalid("The daemon scheduling strategy does not support placement strategies")
+	case s.AvailabilityZoneRebalancing == types.AvailabilityZoneRebalancingEnabled:
+		return invalid("The daemon scheduling strategy does not support availability zone rebalancing")
+	}
+	return nil
+}
+
+// checkBreaker applies the rules of a circuit breaker's threshold.
+func checkBreaker(c *types.DeploymentCircuitBreaker) error {
+	if c == nil || c.ThresholdConfiguration == nil {
+		return nil
+	}
+	t := c.ThresholdConfiguration
+	switch err := oneOf("threshold type", cmp.Or(t.Type, "null"), t.Type.Values()); {
+	case err != nil:
+		return err
+	case t.Value < 1 || t.Type != types.ThresholdTypeCount && t.Value > 100:
+		return invalid("The value %d of the deployment circuit breaker's threshold is out of range: it must be at least 1, and at most 100 for a percentage", t.Value)
 	}
 	return nil
 }
@@ -250,8 +290,53 @@ func checkAgainst(r store.Reader, def *task.Definition, s *settings) ([]task.Reg
 // deployment is one of a service with these settings that begins now.
 func deployment(def *task.Definition, s *settings, registries []task.Registry, now time.Time) task.Deployment {
 	d := task.NewDeployment(def.Family, def.Revision, network(s), registries, now)
+	d.Sent = revisionOf(def, s)
 	d.Strategy, d.LaunchType = strategyOf(s.CapacityProviderStrategy), string(launchOf(s))
 	return d
+}
+
+// layRevision gives s those members of r that make a service revision.
+func layRevision(s, r *settings) {
+	s.TaskDefinition, s.LaunchType, s.CapacityProviderStrategy = r.TaskDefinition, r.LaunchType, r.CapacityProviderStrategy
+	s.PlatformVersion, s.NetworkConfiguration = r.PlatformVersion, r.NetworkConfiguration
+	s.LoadBalancers, s.ServiceRegistries = r.LoadBalancers, r.ServiceRegistries
+	s.ServiceConnectConfiguration, s.Monitoring = r.ServiceConnectConfiguration, r.Monitoring
+	s.VolumeConfigurations, s.VpcLatticeConfigurations, s.GatewayConnectors = r.VolumeConfigurations, r.VpcLatticeConfigurations, r.GatewayConnectors
+}
+
+// revisionOf are the members that make a service revision, as a deployment of def keeps them.
+func revisionOf(def *task.Definition, s *settings) []byte {
+	var r settings
+	layRevision(&r, s)
+	r.TaskDefinition = aws.String(def.ARN())
+	return wire.Append(nil, &r)
+}
+
+// settingsOf are a service's settings. What makes a revision is what its primary deployment says: after a
+// rollback that is not what the last update has said.
+func settingsOf(svc *task.Service) (*settings, error) {
+	s, err := kept[settings]("service "+svc.Name, svc.Sent)
+	if err != nil || len(svc.Deployments) == 0 || len(svc.Primary().Sent) == 0 {
+		return s, err
+	}
+	r, err := kept[settings]("deployment "+svc.Primary().ID, svc.Primary().Sent)
+	if err != nil {
+		return nil, err
+	}
+	layRevision(s, r)
+	return s, nil
+}
+
+// breaker is a deployment circuit breaker as the rollout loop knows it; nil is none.
+func breaker(c *types.DeploymentCircuitBreaker) *task.Breaker {
+	if c == nil || !c.Enable {
+		return nil
+	}
+	b := &task.Breaker{Rollback: c.Rollback, Cumulative: c.ResetOnHealthyTask != nil && !*c.ResetOnHealthyTask}
+	if t := c.ThresholdConfiguration; t != nil {
+		b.Type, b.Value = string(t.Type), int(t.Value)
+	}
+	return b
 }
 
 // keep writes settings into the row of a service that runs def.
@@ -260,7 +345,10 @@ func keep(svc *task.Service, def *task.Definition, s settings) {
 	s.Tags = nil // the row has them, and they change
 	svc.LaunchType = string(launchOf(&s))
 	svc.PropagateTags, svc.ManagedTags, svc.ExecuteCommand = string(s.PropagateTags), s.EnableECSManagedTags, s.EnableExecuteCommand
-	svc.DesiredCount = int(*s.DesiredCount)
+	if svc.Daemon = s.SchedulingStrategy == types.SchedulingStrategyDaemon; !svc.Daemon { // whose count its nodes make
+		svc.DesiredCount = int(*s.DesiredCount)
+	}
+	svc.Breaker = breaker(s.DeploymentConfiguration.DeploymentCircuitBreaker)
 	svc.MinimumHealthy = int(*s.DeploymentConfiguration.MinimumHealthyPercent)
 	svc.Maximum = int(*s.DeploymentConfiguration.MaximumPercent)
 	svc.GracePeriod = time.Duration(*s.HealthCheckGracePeriodSeconds) * time.Second

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 
@@ -15,11 +16,13 @@ import (
 // change lays an update over a service's settings, applies the rules to the whole, and starts a deployment
 // if what tasks are made of differs. An update that says what is there already writes nothing.
 func (a *api) change(tx *store.Tx, cluster *task.Cluster, old *task.Service, in *sdk.UpdateServiceInput) (*task.Service, error) {
-	s, err := kept[settings]("service "+old.Name, old.Sent)
+	s, err := settingsOf(old)
 	if err != nil {
 		return nil, err
 	}
-	s.DesiredCount = aws.Int32(int32(old.DesiredCount)) // the row's may have changed without a request
+	if s.DesiredCount = nil; !old.Daemon {
+		s.DesiredCount = aws.Int32(int32(old.DesiredCount)) // the row's may have changed without a request
+	}
 	platform := aws.ToString(s.PlatformVersion)
 	overlay(s, in)
 	fillDefaults(s)
@@ -44,7 +47,11 @@ func (a *api) change(tx *store.Tx, cluster *task.Cluster, old *task.Service, in 
 		!slices.Equal(primary.Registries, registries) ||
 		!sameStrategy(primary.Strategy, strategyOf(s.CapacityProviderStrategy)) ||
 		platform != aws.ToString(s.PlatformVersion) {
-		svc.Deploy(deployment(def, s, registries, a.now()))
+		now := a.now()
+		task.Deploy(tx, &svc, deployment(def, s, registries, now), wire.Append(nil, s.DeploymentConfiguration), now)
+	} else if sent := revisionOf(def, s); svc.Primary().Sent != nil && !bytes.Equal(sent, svc.Primary().Sent) {
+		svc.Deployments = slices.Clone(svc.Deployments)
+		svc.Primary().Sent = sent
 	}
 	if reflect.DeepEqual(svc, *old) {
 		return old, nil

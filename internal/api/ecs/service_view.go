@@ -4,7 +4,6 @@ import (
 	"cmp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/arn"
@@ -21,7 +20,7 @@ const (
 // serviceView is a service with its deployments, counts and events. Members that nothing here interprets are
 // given back as they were sent.
 func serviceView(r store.Reader, svc *task.Service, tags bool) (*types.Service, error) {
-	s, err := kept[sdk.CreateServiceInput]("service "+svc.Name, svc.Sent)
+	s, err := settingsOf(svc)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +69,14 @@ func serviceView(r store.Reader, svc *task.Service, tags bool) (*types.Service, 
 	for i, d := range svc.Deployments {
 		n := task.Count(tasks, d.ID)
 		view.Deployments = append(view.Deployments, deploymentView(svc, s, i == 0, &d, n))
+		rev := revisionSummary(svc, tasks, d.Number())
+		view.CurrentServiceRevisions = append(view.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
+			Arn:                aws.String(task.ServiceRevisionARN(svc.Scope(), svc.Cluster, svc.Name, d.Number())),
+			RequestedTaskCount: rev.RequestedTaskCount, RunningTaskCount: rev.RunningTaskCount, PendingTaskCount: rev.PendingTaskCount,
+		})
+	}
+	if svc.ServiceDeployment != "" {
+		view.CurrentServiceDeployment = aws.String(task.ServiceDeploymentARN(svc.Scope(), svc.Cluster, svc.Name, svc.ServiceDeployment))
 	}
 	return view, nil
 }

@@ -61,8 +61,8 @@ func (a *api) create(tx *store.Tx, svc task.Service, s settings) (*task.Service,
 		return nil, err
 	}
 	svc.Created = now
-	svc.Deploy(deployment(def, &s, registries, now))
 	keep(&svc, def, s)
+	task.Deploy(tx, &svc, deployment(def, &s, registries, now), wire.Append(nil, s.DeploymentConfiguration), now)
 	task.PutService(tx, svc)
 	return &svc, nil
 }
@@ -148,9 +148,12 @@ func (a *api) listServices(ctx context.Context, in *sdk.ListServicesInput) (*sdk
 	if err != nil {
 		return nil, err
 	}
-	none := in.SchedulingStrategy == types.SchedulingStrategyDaemon || in.ResourceManagementType == types.ResourceManagementTypeEcs
+	none := in.ResourceManagementType == types.ResourceManagementTypeEcs
 	task.ScanServices(r, sc, cluster, page.after, func(s *task.Service) bool {
 		if none || s.Status != task.Active || in.LaunchType != "" && string(in.LaunchType) != s.LaunchType {
+			return true
+		}
+		if in.SchedulingStrategy != "" && (in.SchedulingStrategy == types.SchedulingStrategyDaemon) != s.Daemon {
 			return true
 		}
 		return page.Add(s.Name, s.ARN())
@@ -206,7 +209,7 @@ func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*s
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}
-		return task.DeleteService(tx, sc, cluster, id.name, aws.ToBool(in.Force))
+		return task.DeleteService(tx, sc, cluster, id.name, aws.ToBool(in.Force), a.now())
 	})
 	if err != nil {
 		return nil, err

@@ -51,6 +51,11 @@ func TestCreateService(t *testing.T) {
 		ServiceRegistries:    []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"), ContainerPort: aws.Int32(80)}},
 		PlacementConstraints: []types.PlacementConstraint{}, PlacementStrategy: []types.PlacementStrategy{},
 		PropagateTags: types.PropagateTagsNone, AvailabilityZoneRebalancing: types.AvailabilityZoneRebalancingEnabled,
+		CurrentServiceDeployment: got.CurrentServiceDeployment,
+		CurrentServiceRevisions: []types.ServiceCurrentRevisionSummary{{
+			Arn:                aws.String(strings.Replace(*d.Id, "ecs-svc/", arns+"service-revision/prod/web/", 1)),
+			RequestedTaskCount: 3,
+		}},
 		CreatedAt: got.CreatedAt, CreatedBy: aws.String("arn:aws:iam::" + account + ":root"),
 		RoleArn: aws.String("arn:aws:iam::" + account + ":role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"),
 		Events:  []types.ServiceEvent{}, Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}},
@@ -63,6 +68,9 @@ func TestCreateService(t *testing.T) {
 	}
 	if d := diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+	if !strings.HasPrefix(aws.ToString(got.CurrentServiceDeployment), arns+"service-deployment/prod/web/") {
+		t.Errorf("service deployment %s", aws.ToString(got.CurrentServiceDeployment))
 	}
 	if !strings.HasPrefix(*d.Id, "ecs-svc/") {
 		t.Errorf("deployment id %s", *d.Id)

@@ -4,42 +4,66 @@
 // What to do is [Plan]'s to decide, a pure function from a service, its tasks and the time; the loop reads
 // one state, plans, and writes if nothing changed since. It does not know nodes, runtimes or DNS: whether a
 // task serves, its row says.
+//
+//	plan.go     Plan: bounds, order of starts and stops, where the service stands
+//	breaker.go  failures, delays, the deployment circuit breaker
+//	daemon.go   the same for services with one task on each node
+//	fleet.go    a service's tasks, sorted by what Plan asks, so that a pass costs what has changed
+//	rollout.go  the loop, and how changes are written
+//	events.go   what people and clients are told
 package rollout
 
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/bakingclouds/rollcall/internal/control/loop"
+	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// batch bounds how many tasks one transaction creates or stops; the next pass goes on.
-const batch = 100
+// rollout is the loop's state.
+type rollout struct {
+	db     *store.Store
+	fleets fleets
 
-// New makes the loop and marks services as they, or their tasks, change.
+	mu      sync.Mutex
+	daemons map[string]bool // keys of the services with a task on each node
+}
+
+// New makes the loop and marks services as they, their tasks, or the nodes change.
 func New(db *store.Store, log *slog.Logger) *loop.Loop {
-	l := loop.New("rollout", 4, log, func(ctx context.Context, key string) (time.Duration, error) {
-		return reconcile(ctx, db, key)
-	})
+	r := &rollout{db: db, fleets: fleets{byService: map[string]*Fleet{}}, daemons: map[string]bool{}}
+	l := loop.New("rollout", 4, log, r.reconcile)
 	db.Follow(func(c store.Change) {
-		for _, r := range c.Rows {
-			switch row := either(r).(type) {
+		nodes := false
+		for _, row := range c.Rows {
+			switch v := either(row).(type) {
 			case *task.Service:
-				l.Mark(row.Key())
+				r.follow(v, row.New != nil)
+				l.Mark(v.Key())
 			case *task.Task:
-				if row.Service != "" {
-					l.Mark(row.ServiceKey())
+				if v.Service != "" {
+					r.fleets.change(taskChange(row))
+					l.Mark(v.ServiceKey())
 				}
+			case *task.ServiceDeployment:
+				l.Mark(v.ServiceKey())
+			case *task.Node, *task.Alive:
+				nodes = true
 			}
+		}
+		if nodes {
+			r.mu.Lock()
+			for key := range r.daemons {
+				l.Mark(key)
+			}
+			r.mu.Unlock()
 		}
 	})
 	return l
@@ -52,20 +76,37 @@ func either(r store.RowChange) any {
 	return r.Old
 }
 
+// follow notes whether a service wants a task on each node.
+func (r *rollout) follow(svc *task.Service, there bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if svc.Daemon && there && svc.Status == task.Active {
+		r.daemons[svc.Key()] = true
+	} else {
+		delete(r.daemons, svc.Key())
+	}
+}
+
 // reconcile plans a service's changes and writes them.
-func reconcile(ctx context.Context, db *store.Store, key string) (time.Duration, error) {
-	return store.Update(ctx, db, func(tx *store.Tx) (time.Duration, error) {
+func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, error) {
+	return store.Update(ctx, r.db, func(tx *store.Tx) (time.Duration, error) {
 		svc, ok := task.FindServiceByKey(tx, key)
 		if !ok || svc.Status == task.Inactive {
 			return 0, nil
 		}
+		// The fleet must not be older than the service, or what has been started would be started again. It may be
+		// newer. Of its tasks only those that the plan touches are compared at commit, so that a service of any
+		// size fits into a transaction: what else happens to one meanwhile might as well happen right after.
+		if err := r.db.Wait(ctx, tx.Rev()); err != nil {
+			return 0, fault.New(fault.Unavailable, "rollout", "the tasks of revision %d are not known yet: %v", tx.Rev(), err)
+		}
 		now := time.Now()
-		// Of the tasks only those that the plan touches are compared at commit, so that a service of any size
-		// fits into a transaction. What else happens to one meanwhile might as well happen right after.
-		tasks := task.TasksOf(tx.Snapshot(), svc.Scope(), svc.Cluster, svc.Name)
-		ch := Plan(svc, tasks, now)
+		ch := Plan(svc, r.fleets.of(key), nodesFor(tx.Snapshot(), svc), now)
 		if err := write(tx, svc, ch, now); err != nil {
 			return 0, err
+		}
+		if ch.Steady {
+			ch.lookAgain(now.Add(repeatAfter))
 		}
 		if ch.LookAgain.IsZero() {
 			return 0, nil
@@ -74,95 +115,116 @@ func reconcile(ctx context.Context, db *store.Store, key string) (time.Duration,
 	})
 }
 
+// nodesFor are the nodes that a DAEMON service is concerned with; none for another.
+func nodesFor(r store.Reader, svc *task.Service) Nodes {
+	if !svc.Daemon {
+		return nil
+	}
+	nodes := Nodes{}
+	for _, n := range task.Nodes(r) {
+		if n.Runtime != "none" {
+			nodes[n.Name] = false
+		}
+	}
+	for _, n := range task.LiveNodes(r) {
+		if n.Runtime != "none" {
+			nodes[n.Name] = true
+		}
+	}
+	return nodes
+}
+
 // write applies changes to the rows.
 func write(tx *store.Tx, svc *task.Service, ch Changes, now time.Time) error {
 	next := *svc
-	started := startTasks(tx, &next, min(ch.Start, batch), now)
-	stopped, err := stopTasks(tx, svc, ch.Stop[:min(len(ch.Stop), batch)], now)
+	next.Deployments = slices.Clone(svc.Deployments)
+	told := &events{tx: tx, svc: svc, now: now}
+	if svc.Status == task.Active {
+		task.BeginServiceDeployment(tx, &next, now)
+	}
+	started := startTasks(tx, &next, ch, now)
+	stopped, err := stopTasks(tx, svc, ch.Stop, told, now)
 	if err != nil {
 		return err
 	}
-	var failures []string
-	for _, id := range ch.Count {
-		err := task.UpdateTask(tx, svc.Scope(), svc.Cluster, id, func(t *task.Task) bool {
-			t.Counted = true
-			if t.StoppedReason != ReasonUnhealthy { // that has an event of its own
-				failures = append(failures, fmt.Sprintf("(task %s) failed: %s", id, cause(t)))
-			}
-			return true
-		})
-		if err != nil {
-			return err
-		}
+	told.startedAndStopped(started, stopped)
+	if err := countFailures(tx, svc, ch.Count, told); err != nil {
+		return err
 	}
-	changed := settle(&next, ch, now)
-	if changed {
+	changed := settle(tx, &next, ch, told, now)
+	if changed || len(started) > 0 {
+		// Whoever starts tasks of a service writes its row, so that two passes on one state never both win.
 		task.PutService(tx, next)
 	}
-	record := func(format string, args ...any) {
-		task.Record(tx, svc, uuid.NewString(), fmt.Sprintf(format, args...), now)
+	if ch.Failures.FailedTasks >= 3 && ch.Failures.FailedTasks > svc.Primary().FailedTasks && ch.Fail == None {
+		told.once(unableToStart)
 	}
-	if len(started) > 0 {
-		record("has started %d tasks: %s.", len(started), list(started))
+	if ch.Blocked != "" {
+		told.once(ch.Blocked)
 	}
-	if len(stopped) > 0 {
-		record("has stopped %d running tasks: %s.", len(stopped), list(stopped))
-	}
-	for _, s := range ch.Stop {
-		if s.Reason == ReasonUnhealthy {
-			record("(task %s) failed container health checks.", s.ID)
-		}
-	}
-	for _, failure := range failures {
-		record("%s", failure)
-	}
-	if ch.Failed >= 3 && ch.Failed > svc.Primary().FailedTasks {
-		record("is unable to consistently start tasks successfully. The next task is started at %s.", ch.RetryAt.UTC().Format(time.RFC3339))
-	}
-	if ch.Completed {
-		record("(deployment %s) deployment completed.", svc.Primary().ID)
-		record("has reached a steady state.")
+	if ch.Steady {
+		told.steady()
 	}
 	return nil
 }
 
-// cause is why a task failed, for people: its reason, and how its containers ended of themselves.
-func cause(t *task.Task) string {
-	text := t.StoppedReason
-	for _, c := range t.Observed.Containers {
-		switch {
-		case c.Reason != "" && c.Reason != t.StoppedReason:
-			text += fmt.Sprintf("; container %s: %s", c.Name, c.Reason)
-		case c.ExitCode != nil && t.StopCode == task.EssentialContainerExited:
-			text += fmt.Sprintf("; container %s: exit code %d", c.Name, *c.ExitCode)
-		}
-	}
-	return text
-}
-
 // settle writes what the plan says of the service itself into next; it reports whether anything differs.
-func settle(next *task.Service, ch Changes, now time.Time) bool {
-	deployments := slices.DeleteFunc(slices.Clone(next.Deployments), func(d task.Deployment) bool {
-		return !slices.Contains(ch.Keep, d.ID)
-	})
-	changed := len(deployments) != len(next.Deployments)
-	p := &deployments[0]
-	if p.FailedTasks != ch.Failed || !p.FailedAt.Equal(ch.FailedAt) {
-		p.FailedTasks, p.FailedAt, p.RetryAt, changed = ch.Failed, ch.FailedAt, ch.RetryAt, true
+func settle(tx *store.Tx, next *task.Service, ch Changes, told *events, now time.Time) bool {
+	before := len(next.Deployments)
+	next.Deployments = slices.DeleteFunc(next.Deployments, func(d task.Deployment) bool { return !slices.Contains(ch.Keep, d.ID) })
+	changed := len(next.Deployments) != before
+	p := next.Primary()
+	if ch.Failures != p.Failures {
+		p.Failures, changed = ch.Failures, true
+	}
+	if ch.Desired != next.DesiredCount {
+		next.DesiredCount, changed = ch.Desired, true
+	}
+	if ch.Completed || ch.Fail != None {
+		if b := next.Breaker; b != nil {
+			task.CountFailures(tx, next, task.BreakerCount{Tripped: ch.Fail == Tripped, Failures: p.FailedTasks, Threshold: b.Threshold(ch.Desired)})
+		}
+		changed = true
 	}
 	if ch.Completed {
-		p.Rollout, p.Reason, p.Updated, changed = task.Completed, "ECS deployment "+p.ID+" completed.", now, true
+		p.Rollout, p.Reason, p.Updated = task.Completed, "ECS deployment "+p.ID+" completed.", now
+		done := *p
+		next.Settled = &done
+		task.FinishServiceDeployment(tx, next, now)
+		told.add(completed, p.ID)
+	}
+	if ch.Fail != None {
+		fail(tx, next, ch, told, now)
 	}
 	if ch.Inactive {
 		next.Status, next.Deleted, changed = task.Inactive, &now, true
 	}
-	next.Deployments = deployments
 	return changed
 }
 
-// startTasks writes n new tasks of the primary deployment.
-func startTasks(tx *store.Tx, svc *task.Service, n int, now time.Time) []string {
-	if n == 0 {
+// fail ends the primary's rollout without success, and begins the rollback if there is to be one.
+func fail(tx *store.Tx, next *task.Service, ch Changes, told *events, now time.Time) {
+	p := next.Primary()
+	p.Rollout, p.Updated, p.Stop = task.Failed, now, ""
+	p.Reason = "ECS deployment circuit breaker: tasks failed to start."
+	why := "The deployment circuit breaker was triggered: tasks failed to start."
+	if ch.Fail == Stopped {
+		p.Reason = "ECS deployment " + p.ID + " was stopped."
+		why = "The service deployment was stopped on request."
+	} else {
+		told.add(failedToStart, p.ID)
+	}
+	if !ch.RollBack {
+		task.FailServiceDeployment(tx, next, why, now)
+		return
+	}
+	told.add(rollingBack, next.Earlier().ID)
+	task.RollBack(tx, next, why, now)
+}
+
+// startTasks writes the new tasks of the primary deployment.
+func startTasks(tx *store.Tx, svc *task.Service, ch Changes, now time.Time) []string {
+	if ch.Start == 0 {
 		return nil
 	}
 	var ids []string
@@ -172,7 +234,7 @@ func startTasks(tx *store.Tx, svc *task.Service, n int, now time.Time) []string 
 		def = &task.Definition{} // the agent says so for each task
 	}
 	have := task.ProvidersOf(tx.Snapshot(), svc, d)
-	for range n {
+	for i := range ch.Start {
 		provider := task.NextProvider(d.Strategy, have)
 		have[provider]++
 		t := task.Task{
@@ -183,35 +245,46 @@ func startTasks(tx *store.Tx, svc *task.Service, n int, now time.Time) []string 
 			ExecuteCommand: svc.ExecuteCommand, Tags: svc.TaskTags(def),
 			Observed: task.Observed{State: task.Provisioning, Health: task.HealthUnknown},
 		}
+		if ch.Nodes != nil {
+			t.OnlyNode = ch.Nodes[i]
+		}
 		task.CreateTask(tx, t)
 		ids = append(ids, t.ID)
 	}
-	// Whoever starts tasks of a service writes its row, so that two passes on one state never both win.
-	task.PutService(tx, *svc)
 	return ids
 }
 
-func stopTasks(tx *store.Tx, svc *task.Service, stops []Stop, now time.Time) ([]string, error) {
+func stopTasks(tx *store.Tx, svc *task.Service, stops []Stop, told *events, now time.Time) ([]string, error) {
 	var ids []string
 	for _, s := range stops {
 		_, first, err := task.Stop(tx, svc.Scope(), svc.Cluster, s.ID, task.ServiceSchedulerInitiated, s.Reason, now)
-		if err != nil {
+		if err != nil && !fault.Is(err, fault.NotFound) {
 			return nil, err
 		}
-		if first {
-			ids = append(ids, s.ID)
+		if !first {
+			continue
+		}
+		ids = append(ids, s.ID)
+		if s.Reason == ReasonUnhealthy {
+			told.add(failedHealth, s.ID)
 		}
 	}
 	return ids, nil
 }
 
-func list(ids []string) string {
-	var b strings.Builder
-	for i, id := range ids {
-		if i > 0 {
-			b.WriteByte(' ')
+// countFailures notes on failed tasks that they are taken into account, and tells why they failed.
+func countFailures(tx *store.Tx, svc *task.Service, ids []string, told *events) error {
+	for _, id := range ids {
+		err := task.UpdateTask(tx, svc.Scope(), svc.Cluster, id, func(t *task.Task) bool {
+			t.Counted = true
+			if t.StoppedReason != ReasonUnhealthy { // that has an event of its own
+				told.add(taskFailed, id, cause(t))
+			}
+			return true
+		})
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return err
 		}
-		b.WriteString("(task " + id + ")")
 	}
-	return b.String()
+	return nil
 }

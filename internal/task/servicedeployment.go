@@ -1,0 +1,287 @@
+package task
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+// ServiceDeployment is the history of one deployment of a service, from the request to its end, the rollback
+// that it may have led to included.
+type ServiceDeployment struct {
+	Account, Region string
+	Cluster         string
+	Service         string
+	ID              string   // 21 letters, digits, - and _
+	Target          string   // the number of the service revision
+	Sources         []string `json:",omitempty"` // of those that ran when it began
+	Status          ServiceDeploymentStatus
+	Reason          string    `json:",omitempty"`
+	Rollback        *Rollback `json:",omitempty"`
+	// Breaker is what the circuit breaker has counted when the rollout ended; nil before.
+	Breaker *BreakerCount `json:",omitempty"`
+	// Configuration is the service's deploymentConfiguration when it began, as sent.
+	Configuration json.RawMessage `json:",omitempty"`
+	Created       time.Time
+	Started       *time.Time `json:",omitempty"`
+	Finished      *time.Time `json:",omitempty"`
+	Stopped       *time.Time `json:",omitempty"`
+	Updated       time.Time
+}
+
+// Rollback is the part of a service deployment that brings an earlier revision back.
+type Rollback struct {
+	Reason  string
+	Started time.Time
+	Number  string // of the service revision
+}
+
+// BreakerCount is how far a circuit breaker has come.
+type BreakerCount struct {
+	Tripped   bool `json:",omitempty"`
+	Failures  int
+	Threshold int
+}
+
+// ServiceRevision is what one deployment brings: settings that never change.
+type ServiceRevision struct {
+	Account, Region string
+	Cluster         string
+	Service         string
+	Number          string
+	LaunchType      string
+	Family          string
+	Revision        int
+	Network         *Network        `json:",omitempty"`
+	Sent            json.RawMessage `json:",omitempty"` // the deployment's
+	Created         time.Time
+}
+
+// ServiceDeploymentStatus is how far a service deployment has come, as ECS spells it.
+type ServiceDeploymentStatus string
+
+// The statuses of service deployments.
+const (
+	ServiceDeploymentPending    ServiceDeploymentStatus = "PENDING"
+	ServiceDeploymentInProgress ServiceDeploymentStatus = "IN_PROGRESS"
+	ServiceDeploymentSuccessful ServiceDeploymentStatus = "SUCCESSFUL"
+	ServiceDeploymentStopping   ServiceDeploymentStatus = "STOP_REQUESTED"
+	ServiceDeploymentStopped    ServiceDeploymentStatus = "STOPPED"
+	RollbackRequested           ServiceDeploymentStatus = "ROLLBACK_REQUESTED"
+	RollbackInProgress          ServiceDeploymentStatus = "ROLLBACK_IN_PROGRESS"
+	RollbackSuccessful          ServiceDeploymentStatus = "ROLLBACK_SUCCESSFUL"
+	RollbackFailed              ServiceDeploymentStatus = "ROLLBACK_FAILED"
+)
+
+// Ended statuses never change again.
+func (s ServiceDeploymentStatus) Ended() bool {
+	switch s {
+	case ServiceDeploymentSuccessful, ServiceDeploymentStopped, RollbackSuccessful, RollbackFailed:
+		return true
+	}
+	return false
+}
+
+// The ways to stop a service deployment.
+const (
+	StopRollback = "ROLLBACK" // bring the earlier revision back
+	StopAbort    = "ABORT"    // start no further task of the new one, and leave the old ones
+)
+
+// ServiceDeploymentARN and ServiceRevisionARN are the ARNs by the last part.
+func ServiceDeploymentARN(sc Scope, cluster, service, id string) string {
+	return ecsARN(sc.Account, sc.Region, "service-deployment/"+cluster+"/"+service+"/"+id)
+}
+
+// ServiceRevisionARN is the ARN of a service revision.
+func ServiceRevisionARN(sc Scope, cluster, service, number string) string {
+	return ecsARN(sc.Account, sc.Region, "service-revision/"+cluster+"/"+service+"/"+number)
+}
+
+// ARN is the service deployment's ARN.
+func (d *ServiceDeployment) ARN() string {
+	return ServiceDeploymentARN(d.Scope(), d.Cluster, d.Service, d.ID)
+}
+
+// Scope is the partition the service deployment lives in.
+func (d *ServiceDeployment) Scope() Scope { return Scope{d.Account, d.Region} }
+
+// ServiceKey is the key of the service, as loops mark it.
+func (d *ServiceDeployment) ServiceKey() string { return serviceKey(d.Region, d.Cluster, d.Service) }
+
+func (d *ServiceDeployment) key() string {
+	return d.ServiceKey() + "/" + d.ID
+}
+func (r *ServiceRevision) key() string {
+	return serviceKey(r.Region, r.Cluster, r.Service) + "/" + r.Number
+}
+
+func serviceKey(region, cluster, service string) string {
+	return region + "/" + cluster + "/" + service
+}
+
+func newServiceDeploymentID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b[:])[:21]
+}
+
+// FindServiceDeployment finds a service deployment of a service.
+func FindServiceDeployment(r store.Reader, sc Scope, cluster, service, id string) (*ServiceDeployment, bool) {
+	return serviceDeployments.Find(r, serviceKey(sc.Region, cluster, service)+"/"+id)
+}
+
+// FindServiceRevision finds a revision of a service.
+func FindServiceRevision(r store.Reader, sc Scope, cluster, service, number string) (*ServiceRevision, bool) {
+	return serviceRevisions.Find(r, serviceKey(sc.Region, cluster, service)+"/"+number)
+}
+
+// ServiceDeployments are those of a service that are kept, newest first.
+func ServiceDeployments(r store.Reader, sc Scope, cluster, service string) []*ServiceDeployment {
+	var ds []*ServiceDeployment
+	serviceDeployments.Scan(r, serviceKey(sc.Region, cluster, service)+"/", "", func(_ string, d *ServiceDeployment) bool {
+		ds = append(ds, d)
+		return true
+	})
+	slices.SortFunc(ds, func(a, b *ServiceDeployment) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	return ds
+}
+
+// changeServiceDeployment changes the newest service deployment, unless it has ended or there is none.
+func changeServiceDeployment(tx *store.Tx, s *Service, do func(*ServiceDeployment)) {
+	old, ok := FindServiceDeployment(tx, s.Scope(), s.Cluster, s.Name, s.ServiceDeployment)
+	if !ok || old.Status.Ended() {
+		return
+	}
+	d := *old
+	do(&d)
+	serviceDeployments.Put(tx, d.key(), &d)
+}
+
+// BeginServiceDeployment says that the newest service deployment is being worked on.
+func BeginServiceDeployment(tx *store.Tx, s *Service, now time.Time) {
+	d, ok := FindServiceDeployment(tx, s.Scope(), s.Cluster, s.Name, s.ServiceDeployment)
+	if ok && d.Status == ServiceDeploymentPending {
+		changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
+			d.Status, d.Started, d.Updated = ServiceDeploymentInProgress, &now, now
+		})
+	}
+}
+
+// FinishServiceDeployment ends the newest service deployment, or its rollback, with success.
+func FinishServiceDeployment(tx *store.Tx, s *Service, now time.Time) {
+	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
+		d.Status, d.Finished, d.Updated = ServiceDeploymentSuccessful, &now, now
+		if d.Rollback != nil {
+			d.Status = RollbackSuccessful
+		}
+	})
+}
+
+// FailServiceDeployment ends the newest service deployment, or its rollback, without success.
+func FailServiceDeployment(tx *store.Tx, s *Service, reason string, now time.Time) {
+	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
+		d.Status, d.Reason, d.Stopped, d.Updated = ServiceDeploymentStopped, reason, &now, now
+		if d.Rollback != nil {
+			d.Status = RollbackFailed
+		}
+	})
+}
+
+// CountFailures keeps what the circuit breaker of a rollout that ends has counted.
+func CountFailures(tx *store.Tx, s *Service, count BreakerCount) {
+	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
+		if d.Rollback == nil { // the first verdict is the one that counts
+			d.Breaker = &count
+		}
+	})
+}
+
+// endServiceDeployment ends the newest service deployment where it is, since something else is wanted now.
+func endServiceDeployment(tx *store.Tx, s *Service, reason string, now time.Time) {
+	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
+		d.Status, d.Reason, d.Stopped, d.Updated = ServiceDeploymentStopped, reason, &now, now
+	})
+}
+
+// StopServiceDeployment asks for the end of a service deployment that is under way; how is one of the two
+// ways. A rollback that is under way already is not asked for again.
+func StopServiceDeployment(tx *store.Tx, sc Scope, cluster, service, id, how string, now time.Time) error {
+	d, ok := FindServiceDeployment(tx, sc, cluster, service, id)
+	svc, active := FindService(tx, sc, cluster, service)
+	switch {
+	case !ok || !active:
+		return fault.New(fault.NotFound, "service deployment", "Service Deployment not found.")
+	case d.Status.Ended() || svc.ServiceDeployment != id || svc.Status != Active:
+		return fault.New(fault.InUse, "service deployment", "The service deployment is in the status %s and cannot be stopped any more.", d.Status)
+	case how == StopRollback && (d.Status == RollbackRequested || d.Status == RollbackInProgress):
+		return nil
+	case how == StopRollback && svc.Earlier() == nil:
+		return fault.New(fault.Invalid, "service deployment", "The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
+	}
+	next := *svc
+	next.Deployments = slices.Clone(svc.Deployments)
+	next.Primary().Stop = how
+	PutService(tx, next)
+	changeServiceDeployment(tx, &next, func(d *ServiceDeployment) {
+		d.Status, d.Updated = RollbackRequested, now
+		if how == StopAbort {
+			d.Status = ServiceDeploymentStopping
+		}
+	})
+	return nil
+}
+
+// KeptServiceDeployments is how many service deployments of a service can still be described.
+const KeptServiceDeployments = 20
+
+// prune forgets the service deployments beyond those that are kept, and the revisions that nothing names.
+func prune(tx *store.Tx, s *Service) {
+	named := map[string]bool{}
+	for i := range s.Deployments {
+		named[s.Deployments[i].Number()] = true
+	}
+	if earlier := s.Earlier(); earlier != nil {
+		named[earlier.Number()] = true
+	}
+	for i, d := range ServiceDeployments(tx, s.Scope(), s.Cluster, s.Name) {
+		if i >= KeptServiceDeployments {
+			serviceDeployments.Delete(tx, d.key())
+			continue
+		}
+		named[d.Target] = true
+		for _, number := range d.Sources {
+			named[number] = true
+		}
+		if d.Rollback != nil {
+			named[d.Rollback.Number] = true
+		}
+	}
+	serviceRevisions.Scan(tx, s.key()+"/", "", func(key string, r *ServiceRevision) bool {
+		if !named[r.Number] {
+			serviceRevisions.Delete(tx, key)
+		}
+		return true
+	})
+}
+
+// forget deletes the history of the service of this key.
+func forget(tx *store.Tx, key string) {
+	events.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *Event) bool { events.Delete(tx, k); return true })
+	serviceDeployments.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *ServiceDeployment) bool {
+		serviceDeployments.Delete(tx, k)
+		return true
+	})
+	serviceRevisions.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *ServiceRevision) bool {
+		serviceRevisions.Delete(tx, k)
+		return true
+	})
+}
