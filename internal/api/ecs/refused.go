@@ -23,9 +23,6 @@ func refuse(s *awsapi.Service) {
 		Message: aws.String("There is no update available for your container agent."),
 	})
 
-	no[sdk.ContinueServiceDeploymentInput, sdk.ContinueServiceDeploymentOutput](s,
-		unsupported("Deployments that wait for a decision are not supported by this server: there are no lifecycle hooks."))
-
 	daemons := unsupported("Managed daemons are not supported by this server.")
 	no[sdk.CreateDaemonInput, sdk.CreateDaemonOutput](s, daemons)
 	no[sdk.UpdateDaemonInput, sdk.UpdateDaemonOutput](s, daemons)
