@@ -151,7 +151,24 @@ func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
 		fmt.Fprintf(t, "%s/%s/%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.Region, s.Cluster, s.Name, s.Desired, s.Running, s.Healthy, s.Draining, s.Definition, rollout(s))
 	}
 	t.Flush()
+	printDrains(w, out)
 	printNamespaces(w, out)
+}
+
+// printDrains shows the tasks that clients may still hold an address of, if there are any.
+func printDrains(w io.Writer, out *inspect.GetStatusOutput) {
+	t := table(w)
+	title := "\nDRAINING\tADDRESS\tTASK\tTOLD TO STOP"
+	for _, s := range out.Services {
+		for _, d := range s.Drains {
+			if title != "" {
+				fmt.Fprintln(t, title)
+				title = ""
+			}
+			fmt.Fprintf(t, "%s/%s/%s\t%s\t%s\tin %d s\n", s.Region, s.Cluster, s.Name, d.Address, d.Task, d.Left)
+		}
+	}
+	t.Flush()
 }
 
 // printNamespaces shows each namespace, and under it its services.
@@ -182,7 +199,7 @@ func columns(c inspect.Counts) string {
 	return fmt.Sprintf("%d\t%d\t%d\t%d\t%d", c.Instances(), c.Healthy, c.Unhealthy, c.NotReady, c.Draining)
 }
 
-// rollout says how far a service's deployment is.
+// rollout says how far a service's deployment is: its share of healthy tasks of the desired ones.
 func rollout(s inspect.ServiceStatus) string {
 	if s.Status != "ACTIVE" {
 		return s.Status
@@ -191,7 +208,7 @@ func rollout(s inspect.ServiceStatus) string {
 		return s.Rollout
 	}
 	const width = 10
-	done := int(min(s.Healthy, s.Desired) * width / s.Desired)
+	done := int(min(s.Updated, s.Desired) * width / s.Desired)
 	bar := make([]byte, width)
 	for i := range bar {
 		bar[i] = '.'

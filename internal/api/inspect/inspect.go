@@ -112,10 +112,20 @@ type Node struct {
 type ServiceStatus struct {
 	Region, Cluster, Name, Status       string
 	Desired, Running, Healthy, Draining int64
+	Updated                             int64  // healthy ones of its primary deployment
 	Rollout                             string // of its primary deployment
 	Definition                          string
 	Since                               *time.Time // the rollout's last step
 	Event                               string     // its newest
+	Drains                              []Drain
+}
+
+// Drain is a task on its way out: in no answer any more, and not told to stop yet.
+type Drain struct {
+	Task, Address string
+	// Left is how many seconds it takes at least until the last answer with its address has expired, as far as
+	// the node that tells gave it.
+	Left int64
 }
 
 // NamespaceStatus is a Cloud Map namespace.

@@ -56,10 +56,14 @@ func (a *api) serviceStatus(svc *task.Service, tasks []*task.Task, events []*tas
 		switch {
 		case t.Registration == task.Draining:
 			st.Draining++
+			st.Drains = append(st.Drains, a.drain(t))
 		case t.Live() && t.Observed.State == task.Running:
 			st.Running++
 			if t.Serving() {
 				st.Healthy++
+				if t.Deployment == p.ID {
+					st.Updated++
+				}
 			}
 		}
 	}
@@ -67,6 +71,19 @@ func (a *api) serviceStatus(svc *task.Service, tasks []*task.Task, events []*tas
 		st.Event = events[0].Message
 	}
 	return st
+}
+
+// drain is how long a draining task still waits for answers of this node.
+func (a *api) drain(t *task.Task) Drain {
+	var left time.Duration
+	for _, reg := range t.Registries {
+		left = max(left, a.dns.Directory.Held(reg.ServiceID, t.ID).In())
+	}
+	d := Drain{Task: t.ID, Left: int64((left + time.Second - 1) / time.Second)}
+	if t.Observed.Address.IsValid() {
+		d.Address = t.Observed.Address.String()
+	}
+	return d
 }
 
 func nonZero(t time.Time) *time.Time {
