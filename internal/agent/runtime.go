@@ -70,6 +70,12 @@ type TaskSpec struct {
 	Env         map[string]string // for every container; a container's own Env wins
 	Containers  []ContainerSpec   // names are unique
 
+	// Rest is for how long clients may hold the task's address, or a host port, after the task: it is given to no other
+	// task meanwhile. Zero leaves it to the runtime. Tasks of one Group, unless that is empty, may follow each other on a
+	// host port at once: who has the port from an answer finds the same service there.
+	Rest  time.Duration
+	Group string
+
 	// DNS is the host:port of a DNS server that knows the namespaces, told to containers as ROLLCALL_DNS; empty tells
 	// nothing.
 	DNS string

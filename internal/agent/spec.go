@@ -2,13 +2,18 @@ package agent
 
 import (
 	"maps"
+	"time"
 
+	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
 // spec is what the runtime needs to know of a task. fault.Invalid says that it cannot be what it was asked to be.
 func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
-	spec := TaskSpec{ID: t.ID, NetworkMode: def.NetworkMode, DNS: a.DNS.String()}
+	spec := TaskSpec{
+		ID: t.ID, NetworkMode: def.NetworkMode, DNS: a.DNS.String(),
+		Group: t.Region + "/" + t.Cluster + "/" + t.Group(), Rest: a.rest(t),
+	}
 	if a.Listener != nil && def.NetworkMode == NetworkAWSVPC {
 		spec.Resolver = &Resolver{}
 	}
@@ -63,4 +68,15 @@ func containerSpec(c *task.ContainerDefinition, env map[string]string) Container
 		spec.HealthCheck = &HealthCheck{Command: h.Command, Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod}
 	}
 	return spec
+}
+
+// rest is how long an answer with the task's address can live that a client was given as the task died.
+func (a *Agent) rest(t *task.Task) time.Duration {
+	var ttl time.Duration
+	for _, reg := range t.Registries {
+		if svc, err := registry.GetService(a.db.Snapshot(), registry.Scope(t.Scope()), reg.ServiceID); err == nil {
+			ttl = max(ttl, svc.LongestTTL())
+		}
+	}
+	return ttl
 }

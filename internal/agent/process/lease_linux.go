@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quarantine is how long an address or host port stays held after its task is gone: longer than any answer that names
-// it may be kept (the drain cap is 5 minutes), so that a cached address does not lead to another task.
+// quarantine is how long an address or host port stays held at least after its task is gone, so that a cached address does
+// not lead to another task; longer where answers that name it live longer ([agent.TaskSpec.Rest]).
 const quarantine = 10 * time.Minute
 
 // addressBlock is where the addresses of tasks come from: the half of 127/8 that nothing else is known to use.
@@ -64,14 +64,21 @@ func (l lease) drop() {
 // leases takes and gives back addresses and ports.
 type leases struct {
 	block netip.Prefix
-	keep  time.Duration // how long what is given back stays held
+	keep  time.Duration // how long what is given back stays held at least
 	file  string        // what is given back and still held, for a supervisor that comes after this one
 
 	mu        sync.Mutex
 	next      uint32 // offset in block of the address to try next
 	ephemeral portRange
-	ports     []portRange          // that may be chosen
-	resting   map[string]time.Time // what was given back, by name: until when it is held
+	ports     []portRange         // that may be chosen
+	resting   map[string]*resting // what was given back and is still held, by name
+}
+
+// resting is a lease that nobody uses.
+type resting struct {
+	Until time.Time
+	Group string // whose tasks may have it all the same ([agent.TaskSpec.Group])
+	lease lease
 }
 
 // newLeases holds again what an earlier supervisor had been given back, for the rest of its time.
@@ -82,17 +89,18 @@ func newLeases(block netip.Prefix, keep time.Duration, file string) (*leases, er
 		return nil, fmt.Errorf("addresses that rest: %w; remove the file to forget them", err)
 	}
 	if l.resting == nil {
-		l.resting = map[string]time.Time{}
+		l.resting = map[string]*resting{}
 	}
-	for name, until := range l.resting {
-		left := min(time.Until(until), keep) // the clock may have been set back
+	for name, r := range l.resting {
+		left := min(time.Until(r.Until), max(keep, mostRest)) // the clock may have been set back
 		held, err := takeLease(name)
 		if left <= 0 || err != nil {
 			delete(l.resting, name) // its time is over, or somebody else has it
 			held.drop()
 			continue
 		}
-		l.dropAfter(left, held)
+		r.lease = held
+		l.dropAfter(left, r)
 	}
 	return l, nil
 }
@@ -126,11 +134,11 @@ func addressAt(block netip.Prefix, offset uint32) netip.Addr {
 
 // bindPorts takes the host ports of one container and says where its ports are. One container port gets the same host
 // port for TCP and UDP.
-func (l *leases) bindPorts(host netip.Addr, ports []agent.Port) ([]agent.PortBinding, []lease, error) {
+func (l *leases) bindPorts(host netip.Addr, ports []agent.Port, group string) ([]agent.PortBinding, []lease, error) {
 	var bindings []agent.PortBinding
 	var held []lease
 	for _, same := range byContainerPort(ports) {
-		number, taken, err := l.hostPort(same)
+		number, taken, err := l.hostPort(same, group)
 		if err != nil {
 			for _, h := range held {
 				h.drop()
@@ -176,28 +184,28 @@ next:
 // A chosen port lies outside of the range from which the kernel serves outgoing connections, and is leased for as long
 // as the task exists. So between now and the moment when the task binds it, only a program that is told
 // to use just this number could take it; holding a socket until then would leave the same gap, at its end.
-func (l *leases) hostPort(same []agent.Port) (uint16, []lease, error) {
+func (l *leases) hostPort(same []agent.Port, group string) (uint16, []lease, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if number := same[0].Host; number != 0 {
-		held, err := leasePort(number, same)
+		held, err := l.leasePort(number, same, group)
 		if err != nil {
 			return 0, nil, fault.New(fault.InUse, "host port", "%d is %v; free it, map another host port, or host port 0 to have one chosen", number, err)
 		}
 		return number, held, nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for range 4096 {
 		r := l.ports[rand.IntN(len(l.ports))]
 		number := r.low + uint16(rand.IntN(int(r.high-r.low)+1))
-		if held, err := leasePort(number, same); err == nil {
+		if held, err := l.leasePort(number, same, ""); err == nil {
 			return number, held, nil
 		}
 	}
 	return 0, nil, fault.New(fault.Unavailable, "host port", "no free port was found in %v; stop tasks, or free ports there", l.ports)
 }
 
-// leasePort takes one host port for all these protocols, or none.
-func leasePort(number uint16, same []agent.Port) (held []lease, err error) {
+// leasePort takes one host port for all these protocols, or none. l.mu is held.
+func (l *leases) leasePort(number uint16, same []agent.Port, group string) (held []lease, err error) {
 	defer func() {
 		if err != nil {
 			for _, h := range held {
@@ -206,9 +214,11 @@ func leasePort(number uint16, same []agent.Port) (held []lease, err error) {
 		}
 	}()
 	for _, p := range same {
-		got, err := takeLease("port/" + protocolOf(p) + "/" + strconv.Itoa(int(number)))
+		name := "port/" + protocolOf(p) + "/" + strconv.Itoa(int(number))
+		l.wake(name, group)
+		got, err := takeLease(name)
 		if errors.Is(err, errTaken) {
-			return held, fmt.Errorf("held by another task, or was until less than %v ago", quarantine)
+			return held, errors.New("held by another task, or was by one of another service that clients may still look for there")
 		}
 		if err != nil {
 			return held, err
@@ -241,24 +251,44 @@ func portIsFree(protocol string, number uint16) error {
 	return fmt.Errorf("in use by %s", portholder.Of(netip.Addr{}, number))
 }
 
-// giveBack drops leases after the quarantine. An error says that they are forgotten should this process end before.
-func (l *leases) giveBack(back []lease) error {
+// mostRest bounds what a TTL makes a lease rest: a week, beyond which no answer lives (RFC 8767, section 4).
+const mostRest = 7 * 24 * time.Hour
+
+// giveBack drops leases when they have rested for the quarantine, or for as long as is asked for if that is longer. An
+// error says that they are forgotten should this process end before.
+func (l *leases) giveBack(back []lease, group string, rest time.Duration) error {
+	rest = max(l.keep, min(rest, mostRest))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, held := range back {
-		l.resting[held.name] = now().Add(l.keep)
-		l.dropAfter(l.keep, held)
+		r := &resting{Until: now().Add(rest), Group: group, lease: held}
+		l.resting[held.name] = r
+		l.dropAfter(rest, r)
 	}
 	return writeJSON(l.file, l.resting, false)
 }
 
-func (l *leases) dropAfter(rest time.Duration, held lease) {
+func (l *leases) dropAfter(rest time.Duration, r *resting) {
 	time.AfterFunc(rest, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		delete(l.resting, held.name)
-		held.drop()
+		l.drop(r)
 	})
+}
+
+// wake ends a lease's rest for a task of the group that had it. l.mu is held.
+func (l *leases) wake(name, group string) {
+	if r := l.resting[name]; r != nil && group != "" && r.Group == group {
+		l.drop(r)
+	}
+}
+
+// drop ends a rest, unless that was done before. l.mu is held.
+func (l *leases) drop(r *resting) {
+	if l.resting[r.lease.name] == r {
+		delete(l.resting, r.lease.name)
+		r.lease.drop()
+	}
 }
 
 // choosable are the ports that may be chosen for a task: of those that ECS chooses from (49153 to 65535), the ones

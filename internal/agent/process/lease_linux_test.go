@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
@@ -37,7 +38,7 @@ func TestAddressesRest(t *testing.T) {
 	if _, _, err := l.address(); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("another address of a full block: %v; want unavailable", err)
 	}
-	if err := l.giveBack([]lease{held}); err != nil {
+	if err := l.giveBack([]lease{held}, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := l.address(); !fault.Is(err, fault.Unavailable) {
@@ -54,6 +55,37 @@ func TestAddressesRest(t *testing.T) {
 	}
 }
 
+// TestPortsRest: a host port that was given back is for tasks of the same group only.
+func TestPortsRest(t *testing.T) {
+	l, err := newLeases(smallBlock(), time.Hour, filepath.Join(t.TempDir(), "resting.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bindings, held, err := l.bindPorts(netip.Addr{}, []agent.Port{{Container: 80}}, "service:web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.giveBack(held, "service:web", 0); err != nil {
+		t.Fatal(err)
+	}
+	fixed := []agent.Port{{Container: 80, Host: bindings[0].Host}}
+	for _, group := range []string{"service:other", ""} {
+		if _, _, err := l.bindPorts(netip.Addr{}, fixed, group); !fault.Is(err, fault.InUse) {
+			t.Errorf("a port that rests, for group %q: %v; want it to be in use", group, err)
+		}
+	}
+	_, again, err := l.bindPorts(netip.Addr{}, fixed, "service:web")
+	if err != nil {
+		t.Fatalf("a port that rests, for the group that had it: %v", err)
+	}
+	if _, _, err := l.bindPorts(netip.Addr{}, fixed, "service:web"); !fault.Is(err, fault.InUse) {
+		t.Errorf("a port that another task of the group has: %v; want it to be in use", err)
+	}
+	for _, h := range again {
+		h.drop()
+	}
+}
+
 func TestRestEnds(t *testing.T) {
 	l, err := newLeases(smallBlock(), time.Millisecond, filepath.Join(t.TempDir(), "resting.json"))
 	if err != nil {
@@ -63,7 +95,7 @@ func TestRestEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.giveBack([]lease{held}); err != nil {
+	if err := l.giveBack([]lease{held}, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the address can be had again", func() bool {

@@ -118,7 +118,7 @@ func (s *supervisor) reserve(t *task, host netip.Addr) error {
 	default:
 		t.sandbox.Address = host
 		for _, c := range spec.Containers {
-			bindings, held, err := s.leases.bindPorts(host, c.Ports)
+			bindings, held, err := s.leases.bindPorts(host, c.Ports, spec.Group)
 			if err != nil {
 				return err
 			}
@@ -260,7 +260,7 @@ func (s *supervisor) remove(t *task) error {
 	delete(s.tasks, t.sandbox.Spec.ID)
 	s.idleSince = time.Now()
 	s.mu.Unlock()
-	return s.leases.giveBack(t.leases)
+	return s.leases.giveBack(t.leases, t.sandbox.Spec.Group, t.sandbox.Spec.Rest)
 }
 
 // load finds the tasks that an earlier supervisor left, and adopts what runs of them.
