@@ -21,6 +21,7 @@ type Overrides struct {
 type ContainerOverride struct {
 	Command           []string          `json:",omitempty"` // replaces; nil keeps
 	Environment       map[string]string `json:",omitempty"` // is laid over
+	EnvironmentFiles  []string          `json:",omitempty"` // replace; nil keeps
 	CPU               int               `json:",omitempty"` // replaces; 0 keeps, as for the next two
 	Memory            int               `json:",omitempty"`
 	MemoryReservation int               `json:",omitempty"`
@@ -44,6 +45,9 @@ func (o *Overrides) Apply(d *Definition) *Definition {
 		}
 		if over.Command != nil {
 			c.Command = over.Command
+		}
+		if over.EnvironmentFiles != nil {
+			c.EnvironmentFiles = over.EnvironmentFiles
 		}
 		if len(over.Environment) > 0 {
 			merged := maps.Clone(over.Environment)

@@ -23,11 +23,8 @@ func checkOverrides(o *types.TaskOverride) error {
 		return clientError("Unsupported field 'inferenceAcceleratorOverrides'")
 	}
 	for _, c := range o.ContainerOverrides {
-		switch {
-		case aws.ToString(c.Name) == "":
+		if aws.ToString(c.Name) == "" {
 			return invalid("The name of a container override can not be blank.")
-		case len(c.EnvironmentFiles) > 0:
-			return unsupported("Environment files in overrides are not supported by this server; pass their variables in environment.")
 		}
 	}
 	if n := len(wire.Append(nil, o)); n > maxOverrides {
@@ -59,6 +56,9 @@ func overridden(in *definition, o *types.TaskOverride) (*definition, error) {
 			c.Command = over.Command
 		}
 		c.Environment = slices.Concat(c.Environment, over.Environment) // the later of two wins
+		if len(over.EnvironmentFiles) > 0 {
+			c.EnvironmentFiles = over.EnvironmentFiles
+		}
 		if over.Cpu != nil {
 			c.Cpu = *over.Cpu
 		}
@@ -76,7 +76,7 @@ func overridden(in *definition, o *types.TaskOverride) (*definition, error) {
 func override(in *definition, o *types.TaskOverride, launch types.LaunchType) (*task.Overrides, error) {
 	next, err := overridden(in, o)
 	if err == nil {
-		err = first(normaliseTaskSize(next), checkContainerMemory(next))
+		err = first(normaliseTaskSize(next), checkContainerMemory(next), checkEnvironment(next))
 	}
 	if err == nil && launch == types.LaunchTypeFargate {
 		err = checkFargate(next)
@@ -100,6 +100,9 @@ func override(in *definition, o *types.TaskOverride, launch types.LaunchType) (*
 		over := row.Containers[aws.ToString(c.Name)] // of two for one container the later wins
 		if len(c.Command) > 0 {
 			over.Command = c.Command
+		}
+		if len(c.EnvironmentFiles) > 0 {
+			over.EnvironmentFiles = environmentFiles(c.EnvironmentFiles)
 		}
 		for name, value := range environment(c.Environment) {
 			if over.Environment == nil {

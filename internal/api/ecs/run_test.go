@@ -131,7 +131,8 @@ func TestOverrides(t *testing.T) {
 		EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 50},
 		ContainerOverrides: []types.ContainerOverride{{
 			Name: aws.String("app"), Command: []string{"run", "fast"}, Cpu: aws.Int32(512), Memory: aws.Int32(1024), MemoryReservation: aws.Int32(128),
-			Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("2")}, {Name: aws.String("B"), Value: aws.String("2")}},
+			Environment:      []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("2")}, {Name: aws.String("B"), Value: aws.String("2")}},
+			EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a.env")}},
 		}},
 	}
 	out, err := w.RunTask(ctx, &sdk.RunTaskInput{
@@ -160,7 +161,7 @@ func TestOverrides(t *testing.T) {
 		t.Fatal(err)
 	}
 	runs := row.Overrides.Apply(def).Containers[0]
-	if s := fmt.Sprintln(runs.Command, runs.Environment, row.Overrides.CPU, row.Overrides.Memory, row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] 1024 2048 r1 r2\n" {
+	if s := fmt.Sprintln(runs.Command, runs.Environment, runs.EnvironmentFiles, row.Overrides.CPU, row.Overrides.Memory, row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] [arn:aws:s3:::b/a.env] 1024 2048 r1 r2\n" {
 		t.Errorf("the agent runs %s", s)
 	}
 }
@@ -226,7 +227,7 @@ func TestRunTaskRules(t *testing.T) {
 		{"override of another container", "InvalidParameter: Override for container named db is not a container in the TaskDefinition.", overriding(types.ContainerOverride{Name: aws.String("db")})},
 		{"override without a name", "InvalidParameter: The name of a container override can not be blank.", overriding(types.ContainerOverride{Command: []string{"x"}})},
 		{"override too long", "InvalidParameter: The overrides have 8...", overriding(types.ContainerOverride{Name: aws.String("app"), Command: []string{strings.Repeat("x", 8192)}})},
-		{"override with files", "UnsupportedFeature: Environment files in overrides...", overriding(types.ContainerOverride{Name: aws.String("app"), EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a.env")}}})},
+		{"override with files", "Client: Invalid setting for container 'app'. An environment file's name must end with .env.", overriding(types.ContainerOverride{Name: aws.String("app"), EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a")}}})},
 		{"override of memory below the reservation", "Client: Invalid setting for container 'app'. 'memory' must be greater...", overriding(types.ContainerOverride{Name: aws.String("app"), MemoryReservation: aws.Int32(128)})},
 		{"override of memory beyond the task", "Client: The 'memory' setting for container 'app' is greater than for the task", sdk.RunTaskInput{Overrides: &types.TaskOverride{Memory: aws.String("32")}}},
 		{"override of cpu", "InvalidParameter: Invalid 'cpu' setting for task.", sdk.RunTaskInput{Overrides: &types.TaskOverride{Cpu: aws.String("much")}}},
