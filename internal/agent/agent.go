@@ -87,7 +87,7 @@ func New(db *store.Store, rt Runtime, cfg Config) *Agent {
 				a.mu.Unlock()
 			}
 		}
-	})
+	}, task.Schema()...)
 	return a
 }
 

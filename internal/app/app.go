@@ -101,7 +101,10 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		}
 	}
 	// Reading the state leaves several times as much garbage as state; the system gets it back.
-	go debug.FreeOSMemory()
+	go func() {
+		debug.FreeOSMemory()
+		a.engine.Trim()
+	}()
 	return a, nil
 }
 

@@ -290,10 +290,8 @@ func (s *Store) apply(c Change) {
 	}
 	s.rev = c.Rev
 	s.mu.Unlock()
-	if len(c.Rows) > 0 {
-		for _, f := range s.followers {
-			f(c)
-		}
+	for _, f := range s.followers {
+		f.tell(c)
 	}
 	s.advance(c.Rev)
 }

@@ -20,6 +20,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,7 +62,7 @@ type Store struct {
 	ready chan struct{}
 
 	applyMu   sync.Mutex // one revision at a time passes to the followers
-	followers []func(Change)
+	followers []follower
 
 	applied   atomic.Int64
 	waitMu    sync.Mutex
@@ -150,19 +151,54 @@ func (s *Store) Stale() (bool, time.Time) {
 // Applied is the last revision that the mirror and all followers have taken in.
 func (s *Store) Applied() int64 { return s.applied.Load() }
 
-// Follow calls fn with the whole state as one Change, then with every revision in order. fn runs on the
-// mirror's goroutine and holds up every writer: it only notes what changed.
-func (s *Store) Follow(fn func(Change)) {
+// Follow calls fn with the whole state as one Change, then with every revision in order: with the rows of these tables,
+// or of all if none is named. fn runs on the mirror's goroutine and holds up every writer: it only notes what changed.
+func (s *Store) Follow(fn func(Change), tables ...Schema) {
+	f := follower{fn: fn}
+	for _, t := range tables {
+		f.prefixes = append(f.prefixes, t.keyPrefix())
+	}
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
-	now := s.Snapshot()
-	all := Change{Rev: now.rev, Rows: make([]RowChange, 0, now.rows.byKey.Len())}
-	now.rows.byKey.Scan(func(key string, r row) bool {
-		all.Rows = append(all.Rows, RowChange{Key: key, New: r.val, Mod: r.mod})
-		return true
-	})
-	fn(all)
-	s.followers = append(s.followers, fn)
+	fn(f.whole(s.Snapshot()))
+	s.followers = append(s.followers, f)
+}
+
+// follower is who is told of changes.
+type follower struct {
+	fn       func(Change)
+	prefixes []string // of the keys that it sees; none means all
+}
+
+// whole is the state as one Change.
+func (f follower) whole(s *Snapshot) Change {
+	all := Change{Rev: s.rev}
+	prefixes := f.prefixes
+	if len(prefixes) == 0 {
+		prefixes = []string{""}
+		all.Rows = make([]RowChange, 0, s.rows.byKey.Len())
+	}
+	for _, p := range prefixes {
+		s.scan(p, p, func(key string, r row) bool {
+			all.Rows = append(all.Rows, RowChange{Key: key, New: r.val, Mod: r.mod})
+			return true
+		})
+	}
+	return all
+}
+
+// tell passes a revision on, if there is anything in it for the follower.
+func (f follower) tell(c Change) {
+	unseen := func(r RowChange) bool {
+		sees := func(prefix string) bool { return strings.HasPrefix(r.Key, prefix) }
+		return len(f.prefixes) > 0 && !slices.ContainsFunc(f.prefixes, sees)
+	}
+	if slices.ContainsFunc(c.Rows, unseen) {
+		c.Rows = slices.DeleteFunc(slices.Clone(c.Rows), unseen)
+	}
+	if len(c.Rows) > 0 {
+		f.fn(c)
+	}
 }
 
 // Snapshot returns the state as it is now. It never changes.

@@ -260,6 +260,6 @@ func (s schema) set(tree rows, rc RowChange) {
 	if rc.New == nil {
 		tree.byKey.Delete(rc.Key)
 	} else {
-		tree.byKey.Set(rc.Key, row{rc.Mod, rc.New})
+		tree.byKey.Load(rc.Key, row{rc.Mod, rc.New}) // as Set, but rows that come in order, as at a start, leave full nodes
 	}
 }

@@ -51,7 +51,7 @@ func New(db *store.Store, dir *directory.Directory, node string, log *slog.Logge
 				l.Mark(t.Key())
 			}
 		}
-	})
+	}, task.Schema()...)
 	return l
 }
 

@@ -56,7 +56,7 @@ func New(db *store.Store, writable func() error, log *slog.Logger) *Leases {
 				l.forget(r.Key)
 			}
 		}
-	})
+	}, registry.Schema()...)
 	return l
 }
 

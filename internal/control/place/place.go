@@ -45,7 +45,7 @@ func New(db *store.Store, log *slog.Logger) *loop.Loop {
 				l.Mark(t.Key())
 			}
 		}
-	})
+	}, task.Schema()...)
 	return l
 }
 

@@ -65,7 +65,7 @@ func New(db *store.Store, log *slog.Logger) *loop.Loop {
 			}
 			r.mu.Unlock()
 		}
-	})
+	}, task.Schema()...)
 	return l
 }
 

@@ -48,6 +48,7 @@ type engine struct {
 	halted chan struct{}           // closed by halt: etcd's main loop takes no more entries
 
 	stopping atomic.Bool // retire has begun
+	trimming sync.Mutex
 	parking  sync.Once
 	parked   chan struct{} // closed when judge has parked a goroutine: the engine cannot be stopped wholly
 }
@@ -248,11 +249,31 @@ func (e *engine) noSpace() bool {
 	})
 }
 
+// trim takes the database's pages out of the process's memory, where the system can. What fails costs memory only.
+//
+// The file stays mapped where it is meanwhile, so that nothing else can come to stand there: bbolt moves and closes it
+// only when no read transaction is open, and retire waits.
+func (e *engine) trim() {
+	tx := e.server.Backend().ConcurrentReadTx()
+	tx.RLock()
+	defer tx.RUnlock()
+	e.trimming.Lock()
+	defer e.trimming.Unlock()
+	if e.stopping.Load() || e.failure() != nil {
+		return
+	}
+	if err := dropPages(e.space.dbPath()); err != nil {
+		e.log.Debug("the database's pages stay in memory", "error", err, "dir", e.dir)
+	}
+}
+
 // retire stops the engine: a healthy one wholly, with its last commit; a failed one as far as it can be stopped,
 // and then its files are taken from it. When retire returns, the folder's files can be opened anew and this
 // engine cannot write to them.
 func (e *engine) retire() {
+	e.trimming.Lock() // no trim is under way from here on
 	e.stopping.Store(true)
+	e.trimming.Unlock()
 	if e.client != nil {
 		go e.client.Close() // it may wait for a parked goroutine
 	}

@@ -183,6 +183,16 @@ func (s *Server) Health() error {
 	return s.eng.hindrance()
 }
 
+// Trim gives back memory after everything has been read. It does nothing for an external cluster.
+func (s *Server) Trim() {
+	s.mu.Lock()
+	eng := s.eng
+	s.mu.Unlock()
+	if eng != nil {
+		eng.trim() // it may wait for ever in an engine that died meanwhile
+	}
+}
+
 // Close stops the server, or closes the connection, and gives the data folder free. It may be called again.
 func (s *Server) Close() error {
 	s.mu.Lock()

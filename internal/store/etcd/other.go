@@ -23,3 +23,5 @@ func statDisk(dir string) (disk, error) {
 func reserveBlocks(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 func fence(string) (int, error) { return 0, nil }
+
+func dropPages(string) error { return errors.ErrUnsupported }

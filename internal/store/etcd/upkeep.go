@@ -92,6 +92,7 @@ func (u *upkeep) compact(ctx context.Context, e *engine, to int64) error {
 		return fmt.Errorf("compact to revision %d: %w", to, err)
 	}
 	u.compacted, u.compactedAt = to, time.Now()
+	e.trim() // a compaction reads every page
 	return nil
 }
 
