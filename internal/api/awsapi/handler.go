@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -186,6 +187,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	buf.answer = answer
 
 	header["Content-Type"] = []string{api.ContentType()}
+	header["Content-Length"] = []string{strconv.Itoa(len(answer))} // without it, net/http would send chunks, and one packet more
 	header["X-Amzn-Requestid"] = []string{requestID}
 	// What fails below fails because the client has gone.
 	send := http.NewResponseController(w)

@@ -8,7 +8,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
-	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -19,19 +18,6 @@ const (
 	maxDiscovered     = 1000
 	defaultDiscovered = 100
 )
-
-// discovered is [sd.DiscoverInstancesOutput] as the directory has it: attributes that are JSON already.
-type discovered struct {
-	Instances         []instanceSummary
-	InstancesRevision *int64
-}
-
-// instanceSummary is [types.HttpInstanceSummary].
-type instanceSummary struct {
-	Attributes                             attributes.Set
-	HealthStatus                           types.HealthStatus
-	InstanceId, NamespaceName, ServiceName *string
-}
 
 func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInput) (*discovered, error) {
 	c := discoverMembers(in.NamespaceName, in.ServiceName, in.OwnerAccount)
@@ -60,14 +46,7 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 	// What the answer points to belongs to the view and its instances, which never change.
 	found := choose(v, in.HealthStatus, in.QueryParameters, in.OptionalParameters, max)
 	handOut(ctx, guard, found, v.Service.DiscoverTTL())
-	out := make([]instanceSummary, len(found))
-	for i, inst := range found {
-		out[i] = instanceSummary{
-			InstanceId: &inst.ID, NamespaceName: &v.Namespace.HTTPName, ServiceName: &v.Service.Name,
-			HealthStatus: healthOf(v, inst), Attributes: inst.Attributes,
-		}
-	}
-	return &discovered{Instances: out, InstancesRevision: &v.Service.Revision}, nil
+	return &discovered{v, found}, nil
 }
 
 // handOut notes that instances are given away, now and again when the answer has been sent, and then leaves
