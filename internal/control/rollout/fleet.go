@@ -123,8 +123,8 @@ func (f *Fleet) present() (n int) {
 	return n
 }
 
-// copy is the fleet as it is now. It costs nothing that grows with the fleet.
-func (f *Fleet) copy() *Fleet {
+// Copy is the fleet as it is now. It costs nothing that grows with the fleet.
+func (f *Fleet) Copy() *Fleet {
 	g := &Fleet{deployments: make(map[string]*squad, len(f.deployments))}
 	for id, s := range f.deployments {
 		g.deployments[id] = &squad{s.serving.copy(), s.coming.copy(), s.sick.copy(), s.ending.copy(), s.failed.copy()}
@@ -182,7 +182,7 @@ func (fs *fleets) of(key string) *Fleet {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if f := fs.byService[key]; f != nil {
-		return f.copy()
+		return f.Copy()
 	}
 	return NewFleet()
 }

@@ -68,7 +68,7 @@ func (p *play) round() Changes {
 	least, most := (desired*p.svc.MinimumHealthy+99)/100, desired*p.svc.Maximum/100
 	failed := p.svc.Primary().Rollout == task.Failed
 
-	fleet := p.fleet.copy()
+	fleet := p.fleet.Copy()
 	ch := Plan(p.svc, fleet, p.nodes, p.now)
 	if again := Plan(p.svc, NewFleet(p.tasks...), p.nodes, p.now); again.String() != ch.String() {
 		p.Fatalf("a fleet that has followed its tasks gives another plan than one made of them:\n%s\n%s", ch, again)

@@ -38,35 +38,43 @@ type rollout struct {
 
 // New makes the loop and marks services as they, their tasks, or the nodes change.
 func New(db *store.Store, log *slog.Logger) *loop.Loop {
-	r := &rollout{db: db, fleets: fleets{byService: map[string]*Fleet{}}, daemons: map[string]bool{}}
+	r := newRollout(db)
 	l := loop.New("rollout", 4, log, r.reconcile)
-	db.Follow(func(c store.Change) {
+	db.Follow(r.take(l.Mark), task.Schema()...)
+	return l
+}
+
+func newRollout(db *store.Store) *rollout {
+	return &rollout{db: db, fleets: fleets{byService: map[string]*Fleet{}}, daemons: map[string]bool{}}
+}
+
+// take follows the rows and marks the services that they touch.
+func (r *rollout) take(mark func(key string)) func(store.Change) {
+	return func(c store.Change) {
 		nodes := false
 		for _, row := range c.Rows {
 			switch v := either(row).(type) {
 			case *task.Service:
 				r.follow(v, row.New != nil)
-				l.Mark(v.Key())
+				mark(v.Key())
 			case *task.Task:
 				if v.Service != "" {
 					r.fleets.change(taskChange(row))
-					l.Mark(v.ServiceKey())
+					mark(v.ServiceKey())
 				}
-			case *task.ServiceDeployment:
-				l.Mark(v.ServiceKey())
 			case *task.Node, *task.Alive:
 				nodes = true
 			}
 		}
-		if nodes {
-			r.mu.Lock()
-			for key := range r.daemons {
-				l.Mark(key)
-			}
-			r.mu.Unlock()
+		if !nodes {
+			return
 		}
-	}, task.Schema()...)
-	return l
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for key := range r.daemons {
+			mark(key)
+		}
+	}
 }
 
 func either(r store.RowChange) any {
