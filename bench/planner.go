@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/control/rollout"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// measurePlanner compares what one changed task costs the planner in a large service with a small one, and
+// measures a whole pass: all tasks sorted anew, and the plan.
+func measurePlanner(_ context.Context, b *bench) ([]row, error) {
+	one, err := compare(b.turns, onePass(b.fleet, b.passes), onePass(b.small, b.passes))
+	if err != nil {
+		return nil, err
+	}
+	var whole []float64
+	for range b.turns {
+		took, err := wholePass(b.fleet)
+		if err != nil {
+			return nil, err
+		}
+		whole = append(whole, took)
+	}
+	ms := median(whole)
+	return []row{{
+		what: fmt.Sprintf("Planner: one changed task, service of %s against %s", grouped(int64(b.fleet)), grouped(int64(b.small))),
+		ours: number(one.ours) + " µs", baseline: number(one.baseline) + " µs", figure: one.ratio,
+		target: target{rule: atMost, limit: 2}, bound: "copies of the ordered sets' nodes on the way to the task",
+	}, {
+		what: fmt.Sprintf("Planner: whole pass over %s tasks", grouped(int64(b.fleet))),
+		ours: number(ms) + " ms", figure: ms,
+		target: target{rule: atMost, limit: 50, unit: " ms"}, bound: "sorting the tasks",
+	}}, nil
+}
+
+// fleetOf is a service that runs as many tasks as it wants.
+func fleetOf(size int) (*task.Service, []*task.Task) {
+	start := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	svc := &task.Service{
+		Name: "web", Status: task.Active, DesiredCount: size, MinimumHealthy: 100, Maximum: 200,
+		Deployments: []task.Deployment{{ID: "ecs-svc/1", Rollout: task.Completed}},
+	}
+	tasks := make([]*task.Task, size)
+	for i := range tasks {
+		since := start.Add(time.Duration(i) * time.Millisecond)
+		tasks[i] = &task.Task{
+			ID: strconv.Itoa(i), Service: svc.Name, Deployment: svc.Primary().ID, Desired: task.DesiredRunning, Created: since,
+			Observed: task.Observed{State: task.Running, StartedAt: &since, HealthySince: &since},
+		}
+	}
+	return svc, tasks
+}
+
+// onePass returns what ends a task and brings it back, n times, with a plan after each change, and returns the
+// microseconds of one.
+func onePass(size, n int) func() (float64, error) {
+	svc, tasks := fleetOf(size)
+	fleet := rollout.NewFleet(tasks...)
+	now := tasks[0].Created.Add(time.Hour)
+	return func() (float64, error) {
+		began := time.Now()
+		for i := range n {
+			up := tasks[i*7919%size]
+			down := *up
+			down.Desired, down.StopCode, down.Observed.State, down.StoppingAt = task.DesiredStopped, task.UserInitiated, task.Stopped, &now
+			fleet.Change(up, &down)
+			if ch := rollout.Plan(svc, fleet.Copy(), nil, now); ch.Start != 1 {
+				return 0, fmt.Errorf("one task of %d ended, and the plan starts %d", size, ch.Start)
+			}
+			fleet.Change(&down, up)
+			if ch := rollout.Plan(svc, fleet.Copy(), nil, now); ch.Start != 0 || !ch.Steady {
+				return 0, fmt.Errorf("all of %d tasks run, and the plan starts %d", size, ch.Start)
+			}
+		}
+		return micros(time.Since(began)) / float64(2*n), nil
+	}
+}
+
+// wholePass sorts the tasks and plans an update of all, and returns the milliseconds.
+func wholePass(size int) (float64, error) {
+	svc, tasks := fleetOf(size)
+	svc.Deployments = append([]task.Deployment{{ID: "ecs-svc/2", Rollout: task.InProgress}}, svc.Deployments...)
+	began := time.Now()
+	ch := rollout.Plan(svc, rollout.NewFleet(tasks...), nil, tasks[0].Created.Add(time.Hour))
+	took := time.Since(began)
+	if ch.Start == 0 {
+		return 0, fmt.Errorf("an update of %d tasks starts none", size)
+	}
+	return micros(took) / 1000, nil
+}

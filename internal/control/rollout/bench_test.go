@@ -1,0 +1,36 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// BenchmarkPlan is one pass of a service of 10,000 tasks: whole, in the middle of an update, and after one task
+// has ended.
+func BenchmarkPlan(b *testing.B) {
+	const size = 10_000
+	svc := service(size, 100, 200)
+	tasks := parseTasks(strings.Repeat("r", size))
+	b.Run("whole", func(b *testing.B) {
+		for b.Loop() {
+			if ch := Plan(svc, NewFleet(tasks...), nil, noon); !ch.Completed {
+				b.Fatal(ch)
+			}
+		}
+	})
+	b.Run("one", func(b *testing.B) {
+		fleet := NewFleet(tasks...)
+		up := tasks[size/2]
+		down := *up
+		down.Desired, down.StopCode, down.Observed.State = task.DesiredStopped, task.UserInitiated, task.Stopped
+		for b.Loop() {
+			fleet.Change(up, &down)
+			if ch := Plan(svc, fleet.Copy(), nil, noon); ch.Start != 1 {
+				b.Fatal(ch)
+			}
+			fleet.Change(&down, up)
+		}
+	})
+}
