@@ -179,7 +179,7 @@ func (b *builder) structure(t reflect.Type) *structure {
 		s.members = append(s.members, member{
 			index: i,
 			name:  name,
-			key:   string(append(appendString(nil, name), ':')),
+			key:   string(append(AppendString(nil, name), ':')),
 			codec: b.codec(f.Type),
 		})
 	}

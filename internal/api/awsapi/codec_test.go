@@ -125,7 +125,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 func TestAppendString(t *testing.T) {
 	for _, s := range []string{"", "plain", `"quoted" \ /`, "\x00\x1f\x7f\n\r\t", "<&>\u2028\u2029é😀", "\ufffd", "a\xffb\xc3", "\xed\xa0\x80"} {
-		got := appendString(nil, s)
+		got := AppendString(nil, s)
 		var back string
 		if err := json.Unmarshal(got, &back); err != nil {
 			t.Errorf("%q becomes %s: %v", s, got, err)

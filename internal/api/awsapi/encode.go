@@ -80,7 +80,7 @@ func appendMap(t reflect.Type, elem *codec) func([]byte, reflect.Value) []byte {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(appendString(dst, key.String()), ':')
+			dst = append(AppendString(dst, key.String()), ':')
 			dst = elem.append(dst, v.MapIndex(key))
 		}
 		return append(dst, '}')
@@ -108,13 +108,13 @@ func appendStringMap(dst []byte, v reflect.Value) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, p.key), ':')
-		dst = appendString(dst, p.value)
+		dst = append(AppendString(dst, p.key), ':')
+		dst = AppendString(dst, p.value)
 	}
 	return append(dst, '}')
 }
 
-func appendStringValue(dst []byte, v reflect.Value) []byte { return appendString(dst, v.String()) }
+func appendStringValue(dst []byte, v reflect.Value) []byte { return AppendString(dst, v.String()) }
 
 func appendBool(dst []byte, v reflect.Value) []byte { return strconv.AppendBool(dst, v.Bool()) }
 
@@ -177,9 +177,9 @@ var plain = func() (table [256]bool) {
 	return table
 }()
 
-// appendString writes s as a JSON string (RFC 8259, section 7). What is not UTF-8 becomes U+FFFD, since
+// AppendString appends s as a JSON string (RFC 8259, section 7). What is not UTF-8 becomes U+FFFD, since
 // JSON cannot carry it.
-func appendString(dst []byte, s string) []byte {
+func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	done := 0 // s[done:i] needs no change
 	for i := 0; i < len(s); {

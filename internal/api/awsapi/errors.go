@@ -80,9 +80,9 @@ func translate(err error, errorOf func(error) error) (wire smithy.APIError, know
 // adds (types.NamespaceAlreadyExists has a NamespaceId). The message comes in both spellings, since the
 // APIs differ and older SDKs know only one.
 func appendError(dst []byte, n Naming, err smithy.APIError) []byte {
-	dst = appendString(append(dst, `{"__type":`...), err.ErrorCode())
-	dst = appendString(append(dst, `,"Message":`...), err.ErrorMessage())
-	dst = appendString(append(dst, `,"message":`...), err.ErrorMessage())
+	dst = AppendString(append(dst, `{"__type":`...), err.ErrorCode())
+	dst = AppendString(append(dst, `,"Message":`...), err.ErrorMessage())
+	dst = AppendString(append(dst, `,"message":`...), err.ErrorMessage())
 	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct && !isProtocolError(err) {
 		body := codecOf(v.Type().Elem(), n).append(nil, v.Elem())
 		if members := body[1 : len(body)-1]; len(members) > 0 {

@@ -3,8 +3,7 @@ package cloudmap
 import (
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
@@ -34,6 +33,5 @@ func (d discovered) AppendJSON(dst []byte) []byte {
 
 func appendMember(dst []byte, name, value string) []byte {
 	dst = append(append(append(dst, '"'), name...), `":`...)
-	dst, _ = jsontext.AppendQuote(dst, value) // ids and names are UTF-8
-	return dst
+	return awsapi.AppendString(dst, value)
 }
