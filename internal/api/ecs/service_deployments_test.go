@@ -1,0 +1,238 @@
+package ecs_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// loop changes the service "web" as the rollout loop would.
+func (w *world) loop(do func(tx *store.Tx, svc *task.Service)) {
+	w.t.Helper()
+	w.write(func(tx *store.Tx) error {
+		old, _ := task.FindService(tx, w.sc, "default", "web")
+		svc := *old
+		svc.Deployments = slices.Clone(old.Deployments)
+		do(tx, &svc)
+		task.PutService(tx, svc)
+		return nil
+	})
+}
+
+// complete ends the rollout of the service "web" with success.
+func (w *world) complete() {
+	w.t.Helper()
+	w.loop(func(tx *store.Tx, svc *task.Service) {
+		task.BeginServiceDeployment(tx, svc, w.now())
+		svc.Deployments = svc.Deployments[:1]
+		svc.Primary().Rollout = task.Completed
+		settled := *svc.Primary()
+		svc.Settled = &settled
+		task.FinishServiceDeployment(tx, svc, w.now())
+	})
+}
+
+func (w *world) serviceDeployments(edit ...func(*sdk.ListServiceDeploymentsInput)) []types.ServiceDeploymentBrief {
+	w.t.Helper()
+	in := &sdk.ListServiceDeploymentsInput{Service: aws.String("web")}
+	for _, edit := range edit {
+		edit(in)
+	}
+	out, err := w.ListServiceDeployments(w.t.Context(), in)
+	return must(w.t, out, err).ServiceDeployments
+}
+
+func (w *world) serviceDeployment(arn *string) types.ServiceDeployment {
+	w.t.Helper()
+	out, err := w.DescribeServiceDeployments(w.t.Context(), &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*arn}})
+	if must(w.t, out, err); len(out.ServiceDeployments) != 1 {
+		w.t.Fatalf("service deployment %s: %v", *arn, out.Failures)
+	}
+	return out.ServiceDeployments[0]
+}
+
+// TestServiceDeployments: a deployment is found by what Terraform knows of it, and shows its course; a rollback
+// brings back the settings of the revision before, and an update that repeats those starts nothing.
+func TestServiceDeployments(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.definition("web", types.NetworkModeAwsvpc, 80)
+	w.service("default", "web", func(in *sdk.CreateServiceInput) {
+		in.TaskDefinition, in.NetworkConfiguration = aws.String("web:1"), awsvpc("subnet-1")
+		in.DeploymentConfiguration = &types.DeploymentConfiguration{DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true, Rollback: true}}
+	})
+	w.definition("web", types.NetworkModeAwsvpc, 80) // the third revision, since w.service has made one
+	created := w.described("default", "web")
+	brief := w.serviceDeployments()
+	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusPending || *brief[0].ServiceDeploymentArn != *created.CurrentServiceDeployment {
+		t.Fatalf("after the creation: %+v", brief)
+	}
+	if n := strings.TrimPrefix(*created.Deployments[0].Id, "ecs-svc/"); !strings.HasSuffix(*brief[0].TargetServiceRevisionArn, "service-revision/default/web/"+n) {
+		t.Errorf("deployment %s has the target %s", *created.Deployments[0].Id, *brief[0].TargetServiceRevisionArn)
+	}
+	stop := func(arn *string, how types.StopServiceDeploymentStopType) (*sdk.StopServiceDeploymentOutput, error) {
+		return w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: arn, StopType: how})
+	}
+	out, err := stop(brief[0].ServiceDeploymentArn, "")
+	refused(t, "InvalidParameter: The service deployment cannot be rolled back, since no earlier deployment of the service was completed.", out, err)
+	w.complete()
+	out, err = stop(brief[0].ServiceDeploymentArn, "")
+	refused(t, "Conflict: The service deployment is in the status SUCCESSFUL and cannot be stopped any more.", out, err)
+	first := w.serviceDeployment(brief[0].ServiceDeploymentArn)
+	if first.Status != types.ServiceDeploymentStatusSuccessful || first.StartedAt == nil || first.FinishedAt == nil || first.TargetServiceRevision.RequestedTaskCount != 1 ||
+		len(first.SourceServiceRevisions) != 0 || !first.DeploymentConfiguration.DeploymentCircuitBreaker.Enable {
+		t.Errorf("completed: %+v", first)
+	}
+
+	before := w.now()
+	update := func(in sdk.UpdateServiceInput) *types.Service {
+		t.Helper()
+		in.Service = aws.String("web")
+		out, err := w.UpdateService(ctx, &in)
+		return must(t, out, err).Service
+	}
+	updated := update(sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")})
+	w.loop(func(tx *store.Tx, svc *task.Service) {
+		task.BeginServiceDeployment(tx, svc, w.now())
+		svc.Primary().FailedTasks = 2
+	})
+	brief = w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) { in.CreatedAt = &types.CreatedAt{After: &before} })
+	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusInProgress || *brief[0].ServiceDeploymentArn != *updated.CurrentServiceDeployment {
+		t.Fatalf("after the update: %+v", brief)
+	}
+	second := w.serviceDeployment(brief[0].ServiceDeploymentArn)
+	if b := second.DeploymentCircuitBreaker; b.Status != types.ServiceDeploymentRollbackMonitorsStatusMonitoring || b.FailureCount != 2 || b.Threshold != 3 {
+		t.Errorf("the circuit breaker: %+v", b)
+	}
+	if len(second.SourceServiceRevisions) != 1 || *second.SourceServiceRevisions[0].Arn != *first.TargetServiceRevision.Arn {
+		t.Errorf("the sources: %+v", second.SourceServiceRevisions)
+	}
+
+	for range 2 { // a repeat is no error
+		out, err = stop(brief[0].ServiceDeploymentArn, types.StopServiceDeploymentStopTypeRollback)
+		must(t, out, err)
+	}
+	if s := w.serviceDeployment(brief[0].ServiceDeploymentArn).Status; s != types.ServiceDeploymentStatusRollbackRequested {
+		t.Errorf("status %s", s)
+	}
+	w.loop(func(tx *store.Tx, svc *task.Service) {
+		svc.Primary().Rollout = task.Failed
+		task.RollBack(tx, svc, "stopped", w.now())
+	})
+	back := w.serviceDeployment(brief[0].ServiceDeploymentArn)
+	if back.Status != types.ServiceDeploymentStatusRollbackInProgress || back.Rollback == nil || *back.Rollback.Reason != "stopped" {
+		t.Fatalf("the rollback: %+v", back)
+	}
+	w.complete()
+	now := w.described("default", "web")
+	if *now.TaskDefinition != arns+"task-definition/web:1" || now.NetworkConfiguration.AwsvpcConfiguration.Subnets[0] != "subnet-1" || len(now.Deployments) != 1 {
+		t.Errorf("after the rollback: %+v", now)
+	}
+	for _, in := range []sdk.UpdateServiceInput{{}, {TaskDefinition: aws.String("web:1"), NetworkConfiguration: awsvpc("subnet-1"), DesiredCount: aws.Int32(1)}} {
+		if got := update(in); *got.Deployments[0].Id != *now.Deployments[0].Id {
+			t.Errorf("an update that says what is there has started a deployment")
+		}
+	}
+	if got := update(sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")}); *got.Deployments[0].Id == *now.Deployments[0].Id {
+		t.Errorf("the definition that was rolled back cannot be deployed again")
+	}
+
+	revisions, err := w.DescribeServiceRevisions(ctx, &sdk.DescribeServiceRevisionsInput{
+		ServiceRevisionArns: []string{*back.Rollback.ServiceRevisionArn, *back.TargetServiceRevision.Arn, arns + "service-revision/default/web/1"},
+	})
+	if must(t, revisions, err); len(revisions.ServiceRevisions) != 2 || len(revisions.Failures) != 1 || *revisions.Failures[0].Reason != "MISSING" {
+		t.Fatalf("revisions %+v, failures %+v", revisions.ServiceRevisions, revisions.Failures)
+	}
+	for i, want := range []string{"web:1", "web:3"} {
+		r := revisions.ServiceRevisions[i]
+		if *r.TaskDefinition != arns+"task-definition/"+want || r.LaunchType != types.LaunchTypeEc2 || len(r.ContainerImages) != 1 || *r.ContainerImages[0].Image != "sample" {
+			t.Errorf("revision %+v, want one of %s", r, want)
+		}
+	}
+}
+
+// TestListServiceDeployments: pages, filters, and what is refused.
+func TestListServiceDeployments(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.service("default", "web")
+	for range 4 {
+		out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
+		must(t, out, err)
+	}
+	var got []string
+	var last *time.Time
+	for in, more := (&sdk.ListServiceDeploymentsInput{Service: aws.String(arns + "service/default/web"), MaxResults: aws.Int32(2)}), true; more; {
+		out, err := w.ListServiceDeployments(ctx, in)
+		in.NextToken, more = must(t, out, err).NextToken, out.NextToken != nil
+		for _, d := range out.ServiceDeployments {
+			if last != nil && !d.CreatedAt.Before(*last) {
+				t.Errorf("%s is not older than the one before it", *d.ServiceDeploymentArn)
+			}
+			last = d.CreatedAt
+			got = append(got, string(d.Status))
+		}
+	}
+	if want := []string{"PENDING", "STOPPED", "STOPPED", "STOPPED", "STOPPED"}; !slices.Equal(got, want) {
+		t.Errorf("statuses %v, want %v", got, want)
+	}
+	stopped := w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
+		in.Status = []types.ServiceDeploymentStatus{types.ServiceDeploymentStatusStopped, types.ServiceDeploymentStatusSuccessful}
+	})
+	if len(stopped) != 4 || !strings.HasPrefix(*stopped[0].StatusReason, "Superseded by the service deployment "+arns) {
+		t.Errorf("stopped: %+v", stopped)
+	}
+	list, err := w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("none")})
+	refused(t, "ServiceNotFound: Service not found.", list, err)
+	list, err = w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"), Status: []types.ServiceDeploymentStatus{"GONE"}})
+	refused(t, "InvalidParameter: status should be one of...", list, err)
+	describe, err := w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{}})
+	refused(t, "InvalidParameter: service deployment ARNs cannot be empty.", describe, err)
+	describe, err = w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: make([]string, 21)})
+	refused(t, "InvalidParameter: At most 20 service deployments can be described at once", describe, err)
+	describe, err = w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{arns + "service/default/web"}})
+	refused(t, "InvalidParameter: Invalid identifier: Unexpected resource type...", describe, err)
+	for _, arn := range []string{arns + "service-deployment/default/web/none", "arn:aws:ecs:us-east-1:999999999999:service-deployment/default/web/x"} {
+		stop, err := w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn})
+		refused(t, "ServiceDeploymentNotFound: Service Deployment not found.", stop, err)
+	}
+}
+
+// TestDaemonService: its count is not the client's to say, and it is deleted without force.
+func TestDaemonService(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.service("default", "replica")
+	got := w.service("default", "web", func(in *sdk.CreateServiceInput) {
+		in.SchedulingStrategy, in.DesiredCount = types.SchedulingStrategyDaemon, nil
+	})
+	if c := got.DeploymentConfiguration; got.SchedulingStrategy != types.SchedulingStrategyDaemon || got.DesiredCount != 0 ||
+		*c.MinimumHealthyPercent != 0 || *c.MaximumPercent != 100 || got.AvailabilityZoneRebalancing != types.AvailabilityZoneRebalancingDisabled {
+		t.Errorf("created: %+v", got)
+	}
+	w.loop(func(_ *store.Tx, svc *task.Service) { svc.DesiredCount = 3 })
+	update, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)})
+	refused(t, "InvalidParameter: The daemon scheduling strategy does not support a desired count for services...", update, err)
+	update, err = w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), HealthCheckGracePeriodSeconds: aws.Int32(5)})
+	if n := must(t, update, err).Service.DesiredCount; n != 3 {
+		t.Errorf("an update sets the desired count to %d", n)
+	}
+	for strategy, want := range map[types.SchedulingStrategy]string{types.SchedulingStrategyDaemon: "web", types.SchedulingStrategyReplica: "replica"} {
+		list, err := w.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy})
+		if must(t, list, err); !slices.Equal(list.ServiceArns, []string{arns + "service/default/" + want}) {
+			t.Errorf("%s services: %v", strategy, list.ServiceArns)
+		}
+	}
+	deleted, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web")})
+	if must(t, deleted, err); *deleted.Service.Status != "DRAINING" {
+		t.Errorf("status %s", *deleted.Service.Status)
+	}
+	if d := w.serviceDeployment(deleted.Service.CurrentServiceDeployment); d.Status != types.ServiceDeploymentStatusStopped || *d.StatusReason != "The service is being deleted." {
+		t.Errorf("its service deployment: %s", d.Status)
+	}
+}
