@@ -65,10 +65,15 @@ func ReapDefinitions(tx *store.Tx, limit int) (more bool) {
 		return len(doomed) > 0
 	})
 	services.Scan(tx.Snapshot(), "", "", func(_ string, s *Service) bool {
-		for _, d := range s.Deployments {
-			if s.Status != Inactive {
-				delete(doomed, definitionKey(s.Scope(), d.Family, d.Revision))
-			}
+		if s.Status == Inactive {
+			return true
+		}
+		uses := s.Deployments
+		if earlier := s.Earlier(); earlier != nil { // a rollback would bring it back
+			uses = append(slices.Clone(uses), *earlier)
+		}
+		for _, d := range uses {
+			delete(doomed, definitionKey(s.Scope(), d.Family, d.Revision))
 		}
 		return len(doomed) > 0
 	})

@@ -14,7 +14,6 @@ import (
 
 // notYet are operations that have no answer of their own.
 var notYet = []string{
-	"DescribeServiceDeployments", "DescribeServiceRevisions", "ListServiceDeployments", "StopServiceDeployment",
 	"DeleteAttributes", "DeregisterContainerInstance", "DescribeContainerInstances", "ListAttributes", "ListContainerInstances",
 	"PutAttributes", "UpdateContainerInstancesState",
 }
