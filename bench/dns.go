@@ -7,7 +7,7 @@ import (
 
 // resolver is a DNS server under load: a names role and the queries for it.
 type resolver struct {
-	*process
+	*actor
 	at      namesAt
 	queries [][]byte
 }
@@ -19,7 +19,7 @@ func (b *bench) startResolver(ctx context.Context, instances, each int) (*resolv
 	if r.queries, err = questions(names); err != nil {
 		return nil, err
 	}
-	if r.process, err = start(ctx, "names", roleArgs{Instances: instances, Each: each, Profile: b.profile}, &r.at); err != nil {
+	if r.actor, err = start(ctx, "names", roleArgs{Instances: instances, Each: each, Profile: b.profile}, &r.at); err != nil {
 		return nil, err
 	}
 	if got, err := addresses(r.at.DNS, names[0]); err != nil || len(got) != min(each, 8) {

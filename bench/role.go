@@ -43,6 +43,9 @@ var roles = map[string]role{
 	"names":   runNames,
 	"fill":    runFill,
 	"restart": runRestart,
+
+	"tasks-fake":    runFakeTasks,
+	"tasks-process": runProcessTasks,
 }
 
 // roleMain plays the role that args name, if they do. It ends when stdin does, so that no role outlives
@@ -111,15 +114,15 @@ func writeHeap(path string) error {
 	return pprof.WriteHeapProfile(f)
 }
 
-// process is a role under way.
-type process struct {
+// actor is a role under way.
+type actor struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	ended chan error
 }
 
 // start starts a role and waits until it is ready; what it says then is decoded into at.
-func start(ctx context.Context, name string, args roleArgs, at any) (*process, error) {
+func start(ctx context.Context, name string, args roleArgs, at any) (*actor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -138,7 +141,7 @@ func start(ctx context.Context, name string, args roleArgs, at any) (*process, e
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, stdin: stdin, ended: make(chan error, 1)}
+	p := &actor{cmd: cmd, stdin: stdin, ended: make(chan error, 1)}
 	said := make(chan error, 1)
 	go func() {
 		said <- json.NewDecoder(stdout).Decode(at)
@@ -159,7 +162,7 @@ func start(ctx context.Context, name string, args roleArgs, at any) (*process, e
 }
 
 // stop ends the role and waits for its end.
-func (p *process) stop() error {
+func (p *actor) stop() error {
 	p.stdin.Close()
 	select {
 	case err := <-p.ended:

@@ -107,6 +107,9 @@ func TestNoClientNotices(t *testing.T) {
 		if n%3 == 0 {
 			p.scaleAndStop()
 		}
+		if sent, _ := p.counts(); n%20 == 19 {
+			t.Logf("%d deployments, %d requests so far", n+1, sent)
+		}
 	}
 	p.end()
 	p.none("the end")

@@ -1,10 +1,12 @@
 package process
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -104,11 +106,11 @@ func (s *supervisor) endWildcardListeners(regular bool) {
 	suspects := map[uint64]socket{}
 	seen := map[uint64]int{}
 	for _, network := range []string{"tcp", "tcp6", "udp", "udp6"} {
-		text, err := os.ReadFile("/proc/net/" + network)
+		text, err := listing(network)
 		if err != nil {
 			continue // a kernel without IPv6 has no tcp6
 		}
-		for _, sock := range parseSockets(network, string(text)) {
+		for _, sock := range parseSockets(network, text) {
 			if !answersForSiblings(sock, s.listeners.ephemeral, func(uint16) bool { return true }) {
 				continue
 			}
@@ -148,6 +150,26 @@ func (s *supervisor) endWildcardListeners(regular bool) {
 			seen[inode]++
 		}
 	}
+}
+
+// listing reads the file of a network's sockets, of TCP as far as it lists those that listen: the kernel writes them
+// first (tcp_seek_last_pos in net/ipv4/tcp_ipv4.c), and on a machine with much traffic thousands of connections follow.
+func listing(network string) (string, error) {
+	f, err := os.Open("/proc/net/" + network)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var text strings.Builder
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if strings.HasPrefix(network, "tcp") && len(fields) > 3 && fields[0] != "sl" && fields[3] != tcpListen {
+			break
+		}
+		text.WriteString(lines.Text() + "\n")
+	}
+	return text.String(), lines.Err()
 }
 
 func (s *supervisor) endWildcardListener(w watchedContainer, sock socket) {

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/agenttest"
+	"github.com/bakingclouds/rollcall/internal/agent/process"
+	"github.com/bakingclouds/rollcall/internal/control/drain"
+	"github.com/bakingclouds/rollcall/internal/control/place"
+	"github.com/bakingclouds/rollcall/internal/control/publish"
+	"github.com/bakingclouds/rollcall/internal/control/register"
+	"github.com/bakingclouds/rollcall/internal/control/rollout"
+	"github.com/bakingclouds/rollcall/internal/directory"
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/etcd"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// measureTasks has a service started with many tasks at once, of a runtime that costs nothing and of processes, and
+// takes the time until DNS answers with all of them, and for each from the decision to start it. The processes'
+// baseline starts as many programs and nothing else.
+func measureTasks(ctx context.Context, b *bench) (rows []row, err error) {
+	for _, m := range []struct {
+		role, what string
+		count      int
+		bare       bool
+	}{
+		{"tasks-fake", "Tasks started and in DNS, fake runtime", b.fakes, false},
+		{"tasks-process", "Tasks started and in DNS, processes", b.processes, true},
+	} {
+		b.say("  %d tasks, %s", m.count, m.role)
+		got, err := b.startTasks(ctx, m.role, m.count)
+		if err != nil {
+			return nil, err
+		}
+		r := row{
+			what: fmt.Sprintf("%s (%s at once)", m.what, grouped(int64(m.count))), ours: number(got.PerSecond) + "/s",
+			figure: got.PerSecond, target: target{unit: "/s"}, bound: "CPU and fsync: some eight rows written for each task",
+		}
+		if m.bare {
+			bare, err := startPrograms(m.count)
+			if err != nil {
+				return nil, err
+			}
+			r.baseline, r.figure, r.target = number(bare)+"/s", got.PerSecond/bare, target{}
+			r.bound = "as above, and two processes forked for each task"
+		}
+		rows = append(rows, r, row{
+			what: "  start to in DNS, median; p99", ours: number(got.Median) + " ms; " + number(got.P99) + " ms", figure: got.Median,
+			target: target{unit: " ms"}, bound: "those before it in the queue",
+		})
+	}
+	return rows, nil
+}
+
+// startedTasks is what a role has measured.
+type startedTasks struct{ PerSecond, Median, P99 float64 } // times in milliseconds
+
+func (b *bench) startTasks(ctx context.Context, role string, count int) (got startedTasks, err error) {
+	dir, err := os.MkdirTemp("", "rollcall-bench-")
+	if err != nil {
+		return got, err
+	}
+	defer os.RemoveAll(dir)
+	p, err := start(ctx, role, roleArgs{Dir: dir, Instances: count, Profile: b.profile}, &got)
+	if err != nil {
+		return got, err
+	}
+	return got, p.stop()
+}
+
+// startPrograms starts programs, as many at once as there are tasks, and returns how many a second.
+func startPrograms(count int) (perSecond float64, err error) {
+	programs := make([]*exec.Cmd, count)
+	defer func() {
+		for _, p := range programs {
+			if p != nil && p.Process != nil {
+				p.Process.Kill()
+				p.Wait()
+			}
+		}
+	}()
+	began := time.Now()
+	for k := range programs {
+		programs[k] = exec.Command(sleeper[0], sleeper[1:]...)
+		programs[k].SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := programs[k].Start(); err != nil {
+			return 0, err
+		}
+	}
+	return float64(count) / time.Since(began).Seconds(), nil
+}
+
+// sleeper is what the tasks run.
+var sleeper = []string{"sleep", "3600"}
+
+func runFakeTasks(ctx context.Context, args roleArgs, ready func(any)) error {
+	rt := agenttest.New()
+	return runTasks(ctx, args, rt, rt.Close, ready)
+}
+
+func runProcessTasks(ctx context.Context, args roleArgs, ready func(any)) error {
+	rt, err := process.New(ctx, process.Config{Dir: args.Dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	return runTasks(ctx, args, rt, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		boxes, err := rt.Sandboxes(ctx)
+		for _, box := range boxes {
+			err = errors.Join(err, rt.Remove(ctx, box.TaskID))
+		}
+		return errors.Join(err, rt.Shutdown(ctx), rt.Close())
+	}, ready)
+}
+
+// runTasks is a node with all its loops, as package app builds it, and one service.
+func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() error, ready func(any)) (err error) {
+	defer func() { err = errors.Join(err, end()) }()
+	log := slog.New(slog.DiscardHandler)
+	engine, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(args.Dir, "etcd"), Logger: log})
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	db, err := store.Open(ctx, engine.Client, keyPrefix, log, append(registry.Schema(), task.Schema()...)...)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	dir := directory.New()
+	publish.Follow(db, dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
+	seen := watchTasks(db, args.Instances)
+
+	ids := map[string]string{}
+	if err := populate(ctx, db, ids); err != nil {
+		return err
+	}
+	loops := []interface{ Run(context.Context) error }{
+		rollout.New(db, log), place.New(db, log), register.New(db, log, "a", time.Minute), drain.New(db, dir, benchNode, log),
+		agent.New(db, rt, agent.Config{Node: benchNode, Log: log}),
+	}
+	running, stop := context.WithCancel(ctx)
+	var g errgroup.Group
+	for _, l := range loops {
+		g.Go(func() error { return l.Run(running) })
+	}
+	defer func() { stop(); g.Wait() }() // each ends with the context, by its error
+
+	leave, err := task.KeepAlive(ctx, db, benchNode)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	began := time.Now()
+	if err := createTasks(ctx, db, rt.Name(), ids[targetService], args.Instances); err != nil {
+		return err
+	}
+	select {
+	case <-seen.all:
+	case <-time.After(patience):
+		return fmt.Errorf("of %d tasks %d are in DNS after %v", args.Instances, len(seen.took), patience)
+	}
+	ready(startedTasks{
+		PerSecond: float64(args.Instances) / time.Since(began).Seconds(), Median: median(seen.took), P99: quantile(seen.took, 0.99),
+	})
+	<-ctx.Done()
+	return nil
+}
+
+const benchNode = "bench"
+
+// createTasks makes a node and a service of so many tasks on it, registered in Cloud Map.
+func createTasks(ctx context.Context, db *store.Store, runtime, registryID string, count int) error {
+	sc := task.Scope{Account: account, Region: region}
+	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
+		now := time.Now()
+		task.PutNode(tx, task.Node{Name: benchNode, Runtime: runtime, Address: "127.0.0.1", Started: now})
+		task.CreateCluster(tx, task.Cluster{Account: account, Region: region, Name: task.DefaultCluster}, now)
+		def := task.RegisterDefinition(tx, sc, task.Definition{
+			Family: "sleeper", NetworkMode: agent.NetworkAWSVPC,
+			Containers: []task.ContainerDefinition{{Name: "main", Image: "none", Essential: true, Command: sleeper}},
+		}, now)
+		svc := task.Service{
+			Account: account, Region: region, Cluster: task.DefaultCluster, Name: "sleeper", Status: task.Active, LaunchType: task.EC2,
+			DesiredCount: count, MinimumHealthy: 100, Maximum: 200, Created: now,
+		}
+		task.Deploy(tx, &svc, task.NewDeployment(def.Family, def.Revision, nil, []task.Registry{{ServiceID: registryID}}, now), nil, now)
+		task.PutService(tx, svc)
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// seenTasks is how long tasks took from the decision to start them until they were in the answers.
+type seenTasks struct {
+	mu      sync.Mutex
+	created map[string]time.Time // by id
+	took    []float64            // milliseconds; complete when all is closed
+	all     chan struct{}
+}
+
+// watchTasks follows db behind the directory, so what it sees of an instance DNS answers already.
+func watchTasks(db *store.Store, count int) *seenTasks {
+	s := &seenTasks{created: map[string]time.Time{}, all: make(chan struct{})}
+	db.Follow(func(c store.Change) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, row := range c.Rows {
+			switch v := row.New.(type) {
+			case *task.Task:
+				if _, known := s.created[v.ID]; !known {
+					s.created[v.ID] = v.Created
+				}
+			case *registry.Instance:
+				created, waiting := s.created[v.ID]
+				if !waiting || created.IsZero() || v.Health != registry.Healthy {
+					continue
+				}
+				s.created[v.ID] = time.Time{}
+				if s.took = append(s.took, float64(time.Since(created))/float64(time.Millisecond)); len(s.took) == count {
+					close(s.all)
+				}
+			}
+		}
+	})
+	return s
+}
