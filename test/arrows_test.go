@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"internal/api", "internal/control", "internal/agent/process", "internal/agent/docker", "internal/dns/server"},
 	{"internal/agent", "internal/dns/dnstest"},
 	{"internal/api/awsapi", "internal/api/paging", "internal/control/loop"},
-	{"internal/dns/answer", "internal/dns/forward"},
+	{"internal/dns/answer", "internal/dns/forward", "internal/placement"},
 	{"internal/registry", "internal/task", "internal/zone"},
 	{"internal/store"},
 	{"internal/store/etcd"},

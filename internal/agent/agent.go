@@ -232,7 +232,8 @@ func (a *Agent) write(ctx context.Context, seen *task.Task, s Step) error {
 			}
 		}
 		return struct{}{}, task.UpdateTask(tx, seen.Scope(), seen.Cluster, seen.ID, func(t *task.Task) bool {
-			if reflect.DeepEqual(t.Observed, s.Observed) {
+			// States only grow. The task was given up meanwhile if its row is further: that stands.
+			if t.Observed.State == task.Stopped || s.Observed.State < t.Observed.State || reflect.DeepEqual(t.Observed, s.Observed) {
 				return false
 			}
 			t.Observed = s.Observed

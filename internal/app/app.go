@@ -4,7 +4,7 @@
 //
 //	etcd ─ store ─ publish ─ directory ─ DNS
 //	         ├─ API (Cloud Map, ECS, Route 53, STS)
-//	         ├─ loops, while this node leads: rollout, place, register, expire, reap
+//	         ├─ loops, while this node leads: rollout, place, register, expire, lost, reap
 //	         ├─ drain, on every node
 //	         └─ agent ─ runtime
 package app
@@ -39,6 +39,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/sts"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
 	"github.com/bakingclouds/rollcall/internal/control/expire"
+	"github.com/bakingclouds/rollcall/internal/control/lost"
 	"github.com/bakingclouds/rollcall/internal/control/place"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
 	"github.com/bakingclouds/rollcall/internal/control/reap"
@@ -59,9 +60,6 @@ const keyPrefix = "/rollcall/"
 
 // zone is the letter of the one availability zone that a node is in.
 const zone = "a"
-
-// nodeAddress is where a node's tasks in bridge and host mode are reached.
-const nodeAddress = "127.0.0.1"
 
 // App is a running server.
 type App struct {
@@ -214,8 +212,9 @@ func (a *App) join(ctx context.Context) error {
 	a.cleanup(leave)
 	_, err = store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
 		if _, known := task.FindNode(tx, a.cfg.Node); !known {
-			task.PutNode(tx, task.Node{Name: a.cfg.Node, Runtime: RuntimeNone, Address: nodeAddress, Started: time.Now()})
+			task.PutNode(tx, a.node(time.Time{}))
 		}
+		task.RegisterAgain(tx, a.cfg.Node)
 		return struct{}{}, nil
 	})
 	if err != nil {
@@ -261,12 +260,12 @@ func (a *App) openRuntime(ctx context.Context) error {
 		a.runtime = rt
 		a.cleanup(func() { a.closeRuntime(rt) })
 	}
-	node := task.Node{Name: a.cfg.Node, Runtime: RuntimeNone, Address: nodeAddress, Started: time.Now()}
-	if a.runtime != nil {
-		node.Runtime = a.runtime.Name()
-	}
 	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
-		task.PutNode(tx, node)
+		var registered time.Time
+		if old, ok := task.FindNode(tx, a.cfg.Node); ok {
+			registered = old.RegisteredAt()
+		}
+		task.PutNode(tx, a.node(registered))
 		return struct{}{}, nil
 	})
 	if err != nil {
@@ -312,6 +311,9 @@ func (a *App) runLoops(ctx context.Context) error {
 				g.Go(func() error { return l.Run(ctx) })
 			}
 			g.Go(func() error { return reap.Run(ctx, a.db, a.log) })
+			g.Go(func() error {
+				return lost.Run(ctx, a.db, lost.Config{Self: a.cfg.Node, Grace: a.cfg.NodeGrace, Writable: a.engine.Health, Log: a.log})
+			})
 			g.Wait() // each ends with ctx, by its error
 		})
 	})

@@ -23,31 +23,38 @@ const (
 
 // Config is everything a server is made from. The flags of `rollcall serve` fill it in.
 type Config struct {
-	DataDir   string
-	API       string   // host:port
-	DNS       []string // host:port, at least one
-	Runtime   string
-	Etcd      []string // endpoints of an external cluster; none runs etcd in this process
-	Account   string   // 12 digits
-	Region    string   // what `env` tells clients to use
-	VPCs      []VPC
-	Node      string        // unique among the servers of one etcd; empty: what the data folder says, or the host's name
-	DrainCap  time.Duration // the longest a task waits for its answers to expire
-	Upstreams []string      // ip or ip:port; none means the host's
-	Logger    *slog.Logger
+	DataDir string
+	API     string   // host:port
+	DNS     []string // host:port, at least one
+	Runtime string
+	Etcd    []string // endpoints of an external cluster; none runs etcd in this process
+	Account string   // 12 digits
+	Region  string   // what `env` tells clients to use
+	VPCs    []VPC
+	Node    string // unique among the servers of one etcd; empty: what the data folder says, or the host's name
+	// NodeCPU (in units, 1024 a core) and NodeMemory (in MiB) are what this node's tasks may take in all; 0 is the
+	// machine's.
+	NodeCPU    int
+	NodeMemory int
+	NodeGrace  time.Duration // how long a node may be lost until its tasks are given up; 0: for ever
+	DrainCap   time.Duration // the longest a task waits for its answers to expire
+	Upstreams  []string      // ip or ip:port; none means the host's
+	Version    string        // of this server, for those who list its nodes
+	Logger     *slog.Logger
 }
 
 // Default is the configuration of `rollcall serve` without flags.
 func Default() Config {
 	return Config{
-		DataDir:  DefaultDataDir(),
-		API:      "127.0.0.1:7070",
-		DNS:      []string{"127.0.0.1:7053"},
-		Runtime:  RuntimeAuto,
-		Account:  "000000000000",
-		Region:   "us-east-1",
-		DrainCap: 5 * time.Minute,
-		Logger:   slog.Default(),
+		DataDir:   DefaultDataDir(),
+		API:       "127.0.0.1:7070",
+		DNS:       []string{"127.0.0.1:7053"},
+		Runtime:   RuntimeAuto,
+		Account:   "000000000000",
+		Region:    "us-east-1",
+		DrainCap:  5 * time.Minute,
+		NodeGrace: 2 * time.Minute,
+		Logger:    slog.Default(),
 	}
 }
 
@@ -96,6 +103,12 @@ func (c *Config) Validate() error {
 	}
 	if strings.ContainsAny(c.Node, "/\x00") {
 		bad("--node %q: a node's name has no '/'", c.Node)
+	}
+	if c.NodeCPU < 0 || c.NodeMemory < 0 {
+		bad("--node-cpu %d, --node-memory %d: they cannot be negative", c.NodeCPU, c.NodeMemory)
+	}
+	if c.NodeGrace < 0 {
+		bad("--node-grace %v: it cannot be negative", c.NodeGrace)
 	}
 	if c.DrainCap < 0 {
 		bad("--drain-cap %v: it cannot be negative", c.DrainCap)

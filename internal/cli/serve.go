@@ -36,6 +36,9 @@ func (f *serveFlags) register(cmd *cobra.Command, keepsData bool) {
 	fs.StringVar(&f.cfg.Region, "region", f.cfg.Region, "region that rollcall env gives to clients")
 	fs.StringArrayVar(&f.vpcs, "vpc", nil, "a VPC: ID=NETWORK,…,SUBNET-ID,… (repeatable; none: every VPC id means everybody)")
 	fs.StringVar(&f.cfg.Node, "node", f.cfg.Node, "name of this node, unique in an etcd cluster (default: the name that the data folder was first used under, at first the host's)")
+	fs.IntVar(&f.cfg.NodeCPU, "node-cpu", 0, "CPU units that the tasks of this node may reserve, 1024 a core (default: the machine's; at least 65536 without --etcd)")
+	fs.IntVar(&f.cfg.NodeMemory, "node-memory", 0, "memory in MiB that the tasks of this node may reserve (default: the machine's)")
+	fs.DurationVar(&f.cfg.NodeGrace, "node-grace", f.cfg.NodeGrace, "how long a node may be lost until its tasks are replaced elsewhere; 0 is for ever")
 	fs.DurationVar(&f.cfg.DrainCap, "drain-cap", f.cfg.DrainCap, "longest wait between the last answer and SIGTERM")
 	fs.StringSliceVar(&f.cfg.Upstreams, "upstream", nil, "resolvers for other names, ip or ip:port (default: the host's)")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -58,7 +61,7 @@ func (f *serveFlags) config(cmd *cobra.Command, w io.Writer) (app.Config, error)
 	if err != nil {
 		return app.Config{}, usageError{err}
 	}
-	f.cfg.Logger = log
+	f.cfg.Logger, f.cfg.Version = log, version
 	if err := f.cfg.Validate(); err != nil {
 		return app.Config{}, usageError{err}
 	}

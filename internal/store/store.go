@@ -71,6 +71,7 @@ type Store struct {
 	since     atomic.Int64 // unix nanoseconds; when the mirror was last known to be where etcd was
 
 	doubts doubts
+	lines  sync.Map // of UpdateInLine: name to a channel that holds the one whose turn it is
 
 	cancel context.CancelFunc
 	done   chan struct{}

@@ -20,6 +20,10 @@ type Definition struct {
 	Containers      []ContainerDefinition
 	// TaskRole is the role whose credentials the task is given; its name has no other effect.
 	TaskRole string `json:",omitempty"`
+	// CPU (in units) and Memory (in MiB) are what the task states for all of its containers; 0 is nothing stated.
+	CPU         int                   `json:",omitempty"`
+	Memory      int                   `json:",omitempty"`
+	Constraints []PlacementConstraint `json:",omitempty"`
 	// Unmet is what the definition asks for and no runtime can give; empty when there is nothing. A task of
 	// it fails to start with that as its reason.
 	Unmet        string `json:",omitempty"`
@@ -51,6 +55,10 @@ type ContainerDefinition struct {
 	// never the values.
 	Secrets          []Secret `json:",omitempty"`
 	EnvironmentFiles []string `json:",omitempty"` // ARNs of objects in S3
+	// CPU, Memory and MemoryReservation are what it states; 0 is nothing.
+	CPU               int `json:",omitempty"`
+	Memory            int `json:",omitempty"`
+	MemoryReservation int `json:",omitempty"`
 }
 
 // Secret is a variable whose value is kept elsewhere.

@@ -134,6 +134,7 @@ func DeleteCluster(tx *store.Tx, sc Scope, name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	instances.Scan(tx, old.key()+"/", "", func(key string, _ *ContainerInstance) bool { instances.Delete(tx, key); return true })
 	c := *old
 	c.Status = Inactive
 	clusters.Put(tx, c.key(), &c)

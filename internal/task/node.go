@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -13,8 +14,51 @@ import (
 type Node struct {
 	Name    string
 	Address string
-	Runtime string
+	Runtime string // "none" takes no tasks
 	Started time.Time
+	// Registered is when the node was first known; zero is Started.
+	Registered time.Time `json:",omitzero"`
+	// CPU (in units, 1024 a core) and Memory (in MiB) are what its tasks may take in all; 0 is as much as they like.
+	CPU    int `json:",omitempty"`
+	Memory int `json:",omitempty"`
+	// Zone is the letter that follows a region's name in that of its availability zone.
+	Zone         string `json:",omitempty"`
+	OS           string `json:",omitempty"` // linux
+	Architecture string `json:",omitempty"` // x86_64, arm64
+	Version      string `json:",omitempty"` // of its server
+}
+
+// NoRuntime is the runtime of a node that takes no tasks.
+const NoRuntime = "none"
+
+// RegisteredAt is when the node was first known.
+func (n *Node) RegisteredAt() time.Time {
+	if n.Registered.IsZero() {
+		return n.Started
+	}
+	return n.Registered
+}
+
+// Attributes are those that ECS gives to a container instance, in a region (ECS Developer Guide, "Attributes").
+func (n *Node) Attributes(region string) map[string]string {
+	a := map[string]string{
+		"ecs.availability-zone": region + n.Zone,
+		"ecs.instance-type":     "rollcall." + n.Runtime,
+		"ecs.os-type":           "linux",
+		"ecs.os-family":         "LINUX",
+		// What every runtime here can do, by the names that constraints ask for.
+		"ecs.capability.task-eni":               "",
+		"ecs.capability.container-health-check": "",
+		"ecs.capability.container-ordering":     "",
+		"ecs.capability.external":               "",
+	}
+	if n.OS != "" {
+		a["ecs.os-type"], a["ecs.os-family"] = n.OS, strings.ToUpper(n.OS)
+	}
+	if n.Architecture != "" {
+		a["ecs.cpu-architecture"] = n.Architecture
+	}
+	return a
 }
 
 // ContainerInstanceID is the id that a node has as a container instance: 32 hex digits.
@@ -26,7 +70,12 @@ func ContainerInstanceID(node string) string {
 // ContainerInstanceARN is the ARN of a node as a container instance of a cluster. Every node is one of
 // every cluster.
 func ContainerInstanceARN(sc Scope, cluster, node string) string {
-	return ecsARN(sc.Account, sc.Region, "container-instance/"+cluster+"/"+ContainerInstanceID(node))
+	return ContainerInstanceARNOf(sc, cluster, ContainerInstanceID(node))
+}
+
+// ContainerInstanceARNOf is the ARN of the container instance of an id.
+func ContainerInstanceARNOf(sc Scope, cluster, id string) string {
+	return ecsARN(sc.Account, sc.Region, "container-instance/"+cluster+"/"+id)
 }
 
 // PutNode tells placement of a node.
@@ -49,12 +98,24 @@ func KeepAlive(ctx context.Context, db *store.Store, node string) (leave func(),
 func LiveNodes(r store.Reader) []*Node {
 	var ns []*Node
 	nodes.Scan(r, "", "", func(name string, n *Node) bool {
-		if _, ok := alive.Find(r, name); ok {
+		if Live(r, name) {
 			ns = append(ns, n)
 		}
 		return true
 	})
 	return ns
+}
+
+// Live reports whether a node's server runs now.
+func Live(r store.Reader, node string) bool { _, ok := alive.Find(r, node); return ok }
+
+// LiveSince is when a live node's server last got its lease.
+func LiveSince(r store.Reader, node string) (time.Time, bool) {
+	a, ok := alive.Find(r, node)
+	if !ok {
+		return time.Time{}, false
+	}
+	return a.Since, true
 }
 
 // Nodes are all nodes that ever were, by name, those that are lost among them.

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -36,6 +37,7 @@ func (o *Overrides) Apply(d *Definition) *Definition {
 	if o.TaskRole != "" {
 		next.TaskRole = o.TaskRole
 	}
+	next.CPU, next.Memory = cmp.Or(o.CPU, d.CPU), cmp.Or(o.Memory, d.Memory)
 	next.Containers = append([]ContainerDefinition(nil), d.Containers...)
 	for i := range next.Containers {
 		c := &next.Containers[i]
@@ -49,6 +51,8 @@ func (o *Overrides) Apply(d *Definition) *Definition {
 		if over.EnvironmentFiles != nil {
 			c.EnvironmentFiles = over.EnvironmentFiles
 		}
+		c.CPU, c.Memory = cmp.Or(over.CPU, c.CPU), cmp.Or(over.Memory, c.Memory)
+		c.MemoryReservation = cmp.Or(over.MemoryReservation, c.MemoryReservation)
 		if len(over.Environment) > 0 {
 			merged := maps.Clone(over.Environment)
 			for name, value := range c.Environment {

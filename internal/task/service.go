@@ -24,6 +24,11 @@ type Service struct {
 	Maximum        int
 	// Breaker ends rollouts that fail; nil lets them try for ever.
 	Breaker *Breaker `json:",omitempty"`
+	// Constraints and Placement say where its new tasks go; none spreads them evenly.
+	Constraints []PlacementConstraint `json:",omitempty"`
+	Placement   []PlacementStrategy   `json:",omitempty"`
+	// Unplaced is there while tasks of it wait for a node: the place loop's.
+	Unplaced *Unplaced `json:",omitempty"`
 	// GracePeriod is how long after RUNNING an unhealthy task is left alone.
 	GracePeriod time.Duration
 	// PropagateTags says whose tags its tasks begin with, SERVICE or TASK_DEFINITION; ManagedTags adds those of ECS.

@@ -45,14 +45,26 @@ var (
 		}
 		return t.Region + "/" + t.Cluster + "/" + t.Service
 	})
-	tasksByNode = store.NewIndex(tasks, "node", func(_ string, t *Task) string { return t.Node })
+	tasksByNode   = store.NewIndex(tasks, "node", func(_ string, t *Task) string { return t.Node })
+	tasksUnplaced = store.NewIndex(tasks, "unplaced", func(_ string, t *Task) string {
+		if t.Node == "" && t.Observed.State < Stopped {
+			return "waits"
+		}
+		return ""
+	})
+	servicesUnplaced = store.NewIndex(services, "unplaced", func(_ string, s *Service) string {
+		if s.Unplaced != nil {
+			return "waits"
+		}
+		return ""
+	})
 )
 
 // Schema lists the tables for store.Open.
 func Schema() []store.Schema {
 	return []store.Schema{
 		clusters, definitions, families, services, serviceDeployments, serviceRevisions, tasks, events, nodes, alive, clearances,
-		providers, settings,
+		providers, settings, placements, instances,
 	}
 }
 
@@ -99,6 +111,7 @@ const (
 const (
 	TaskFailedToStart         = "TaskFailedToStart"
 	EssentialContainerExited  = "EssentialContainerExited"
+	TerminationNotice         = "TerminationNotice"
 	UserInitiated             = "UserInitiated"
 	ServiceSchedulerInitiated = "ServiceSchedulerInitiated"
 )
@@ -141,6 +154,7 @@ type Task struct {
 	OnlyNode string `json:",omitempty"`
 
 	Node         string       `json:",omitempty"` // placement's
+	Reserved     *Resources   `json:",omitempty"` // of the node, until the task has stopped: placement's
 	Registration Registration // the register loop's
 	// Answered says that service discovery answers with the task: in each of its registries its instance is
 	// there, healthy, and not draining. The register loop writes it with the instances' own rows.
@@ -273,6 +287,24 @@ func Stop(tx *store.Tx, sc Scope, cluster, id, code, reason string, now time.Tim
 	t.Version++
 	tasks.Put(tx, t.key(), &t)
 	return &t, true, nil
+}
+
+// GiveUp ends a task whose node cannot be asked any more: it is stopped, whatever its containers do. Should the node
+// come back, its agent removes what is left of the task.
+func GiveUp(tx *store.Tx, seen *Task, code, reason string, now time.Time) error {
+	if _, _, err := Stop(tx, seen.Scope(), seen.Cluster, seen.ID, code, reason, now); err != nil {
+		return err
+	}
+	return UpdateTask(tx, seen.Scope(), seen.Cluster, seen.ID, func(t *Task) bool {
+		if t.Observed.State == Stopped {
+			return false
+		}
+		t.Observed.State, t.Observed.StoppedAt, t.Observed.HealthySince = Stopped, &now, nil
+		if t.Observed.EndedAt == nil {
+			t.Observed.EndedAt = &now
+		}
+		return true
+	})
 }
 
 // UpdateTask changes a task's row; do returns false when there is nothing to change.

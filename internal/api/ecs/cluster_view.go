@@ -27,7 +27,7 @@ func clusterView(r store.Reader, c *task.Cluster, include ...types.ClusterField)
 		RunningTasksCount:                 n.sum("running"),
 		PendingTasksCount:                 n.sum("pending"),
 		ActiveServicesCount:               n.sum("active"),
-		RegisteredContainerInstancesCount: int32(len(task.Nodes(r))),
+		RegisteredContainerInstancesCount: int32(len(activeInstances(r, c.Scope(), c.Name))),
 		Statistics:                        []types.KeyValuePair{},
 		Tags:                              []types.Tag{},
 		Settings:                          []types.ClusterSetting{},

@@ -398,15 +398,3 @@ func checkLogging(in *definition) error {
 	}
 	return nil
 }
-
-func checkDefinitionPlacement(in *definition) error {
-	if len(in.PlacementConstraints) > 10 {
-		return clientError("A task definition can have at most 10 placement constraints.")
-	}
-	for _, p := range in.PlacementConstraints {
-		if err := oneOf("placement constraint type", cmp.Or(p.Type, "null"), p.Type.Values()); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -3,6 +3,7 @@ package ecs
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,11 @@ func definitionRow(in *definition) task.Definition {
 	row := task.Definition{
 		Family: aws.ToString(in.Family), NetworkMode: string(mode), TaskRole: aws.ToString(in.TaskRoleArn), Unmet: unmet(in), Sent: wire.Append(nil, in),
 	}
+	row.CPU, _ = strconv.Atoi(aws.ToString(in.Cpu)) // whole numbers: normaliseTaskSize has been here
+	row.Memory, _ = strconv.Atoi(aws.ToString(in.Memory))
+	for _, p := range in.PlacementConstraints {
+		row.Constraints = append(row.Constraints, task.PlacementConstraint{Type: string(p.Type), Expression: aws.ToString(p.Expression)})
+	}
 	for _, c := range in.ContainerDefinitions {
 		row.Containers = append(row.Containers, task.ContainerDefinition{
 			Name:             aws.ToString(c.Name),
@@ -43,6 +49,10 @@ func definitionRow(in *definition) task.Definition {
 			StopTimeout:      seconds(c.StopTimeout, defaultStopTimeout),
 			Secrets:          secrets(c.Secrets),
 			EnvironmentFiles: environmentFiles(c.EnvironmentFiles),
+
+			CPU:               int(c.Cpu),
+			Memory:            int(aws.ToInt32(c.Memory)),
+			MemoryReservation: int(aws.ToInt32(c.MemoryReservation)),
 		})
 	}
 	return row

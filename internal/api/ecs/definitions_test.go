@@ -148,7 +148,7 @@ func TestDefinitionRow(t *testing.T) {
 		t.Errorf("mode %s, unmet %q", row.NetworkMode, row.Unmet)
 	}
 	want := task.ContainerDefinition{
-		Name: "app", Image: "sample", Essential: true, StopTimeout: 30 * time.Second,
+		Name: "app", Image: "sample", Essential: true, StopTimeout: 30 * time.Second, Memory: 64,
 		Ports: []task.PortMapping{{ContainerPort: 80, Protocol: "tcp"}},
 	}
 	if d := diff(want, row.Containers[0]); d != "" {
@@ -170,6 +170,7 @@ func TestDefinitionRow(t *testing.T) {
 		StopTimeout:      15 * time.Second,
 		Secrets:          []task.Secret{{Name: "TOKEN", From: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:token"}},
 		EnvironmentFiles: []string{"arn:aws:s3:::bucket/app.env"},
+		CPU:              256, Memory: 512, MemoryReservation: 256,
 	}
 	if d := diff(want, must(t, row, err).Containers[0]); d != "" {
 		t.Errorf("the full container (-want +got):\n%s", d)

@@ -87,6 +87,14 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.getTaskProtection)
 	awsapi.Handle(s, a.updateTaskProtection)
 
+	awsapi.Handle(s, a.listContainerInstances)
+	awsapi.Handle(s, a.describeContainerInstances)
+	awsapi.Handle(s, a.updateContainerInstancesState)
+	awsapi.Handle(s, a.deregisterContainerInstance)
+	awsapi.Handle(s, a.putAttributes)
+	awsapi.Handle(s, a.deleteAttributes)
+	awsapi.Handle(s, a.listAttributes)
+
 	awsapi.Handle(s, a.tagResource)
 	awsapi.Handle(s, a.untagResource)
 	awsapi.Handle(s, a.listTagsForResource)

@@ -28,6 +28,7 @@ var wireErrors = map[failure]func(msg *string) error{
 	{fault.NotFound, "service deployment"}: func(m *string) error { return &types.ServiceDeploymentNotFoundException{Message: m} },
 	{fault.InUse, "service deployment"}:    func(m *string) error { return &types.ConflictException{Message: m} },
 	{fault.Invalid, "service deployment"}:  func(m *string) error { return &types.InvalidParameterException{Message: m} },
+	{fault.Limit, "attributes"}:            func(m *string) error { return &types.AttributeLimitExceededException{Message: m} },
 }
 
 type failure struct {

@@ -25,7 +25,7 @@ type identifier struct {
 }
 
 // identify reads an identifier of a resource of this kind ("cluster", "service", "task",
-// "task-definition").
+// "task-definition", "container-instance").
 func identify(sc task.Scope, kind, s string) (identifier, error) {
 	if !arn.Is(s) {
 		return identifier{name: s}, nil
@@ -39,7 +39,7 @@ func identify(sc task.Scope, kind, s string) (identifier, error) {
 		return identifier{}, invalid("Invalid identifier: Unexpected resource type in %s; expected %s", s, kind)
 	}
 	id := identifier{arn: s, name: tail}
-	if kind == "service" || kind == "task" {
+	if kind == "service" || kind == "task" || kind == "container-instance" {
 		if cluster, name, ok := strings.Cut(tail, "/"); ok {
 			id.cluster, id.name = cluster, name
 		}
@@ -78,7 +78,7 @@ func identifyIn(sc task.Scope, cluster, kind, s string) (identifier, error) {
 	if id.cluster != "" && id.cluster != cluster {
 		return id, invalid("Invalid identifier: Identifier is for cluster %s. Your cluster is %s", id.cluster, cluster)
 	}
-	if kind == "task" && len(id.name) == 36 {
+	if (kind == "task" || kind == "container-instance") && len(id.name) == 36 {
 		id.name = strings.ReplaceAll(id.name, "-", "") // the form of a UUID
 	}
 	return id, nil

@@ -6,15 +6,20 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 )
 
-// list gathers the ARNs or names of one page of a List operation.
-type list struct {
-	*paging.Page[string]
+// list gathers the items of one page of a List operation.
+type list[T any] struct {
+	*paging.Page[T]
 	operation string
 	after     string // the key to go on behind
 }
 
-// newList reads maxResults, usual if absent and at most most, and nextToken.
-func newList(operation string, maxResults *int32, nextToken *string, usual, most int32) (*list, error) {
+// newList makes a page of ARNs or names.
+func newList(operation string, maxResults *int32, nextToken *string, usual, most int32) (*list[string], error) {
+	return newListOf[string](operation, maxResults, nextToken, usual, most)
+}
+
+// newListOf reads maxResults, usual if absent and at most most, and nextToken.
+func newListOf[T any](operation string, maxResults *int32, nextToken *string, usual, most int32) (*list[T], error) {
 	size := usual
 	if maxResults != nil {
 		size = *maxResults
@@ -26,8 +31,8 @@ func newList(operation string, maxResults *int32, nextToken *string, usual, most
 	if !ok {
 		return nil, invalid("Invalid token: nextToken is none that %s has returned", operation)
 	}
-	return &list{paging.New[string](int(size)), operation, after}, nil
+	return &list[T]{paging.New[T](int(size)), operation, after}, nil
 }
 
 // next is the token of the page behind this one, nil at the end.
-func (l *list) next() *string { return l.Next(l.operation) }
+func (l *list[T]) next() *string { return l.Next(l.operation) }

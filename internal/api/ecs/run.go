@@ -2,14 +2,16 @@ package ecs
 
 import (
 	"context"
+	"math/rand/v2"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -39,27 +41,32 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 	request := *in
 	request.Cluster = &s.cluster
 	s.row.Request = digest(wire.Append(nil, &request))
-	result, err := update(ctx, a, func(tx *store.Tx) (started, error) {
+	result, err := placing(ctx, a, func(tx *store.Tx) (started, error) {
 		if old, err := repeated(tx, s, token); len(old.tasks) > 0 || err != nil {
 			return old, err
 		}
-		row, strategy, err := a.prepare(tx, s)
+		row, wish, strategy, err := a.prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
-		if !slices.ContainsFunc(task.Nodes(tx), func(n *task.Node) bool { return n.Runtime != "none" }) {
-			return nowhere(row.LaunchType)
-		}
 		var result started
-		have := map[string]int{}
+		fleet, have := placement.Read(tx.Snapshot()), map[string]int{}
 		for n := range count {
+			host, refusals := placement.Pick(fleet.Hosts(sc, s.cluster), wish, rand.IntN)
+			if host == nil && len(refusals) == 0 {
+				return nowhere(row.LaunchType)
+			}
+			if host == nil {
+				result.failures = failures(row.LaunchType, refusals)
+				break
+			}
 			row.CapacityProvider = task.NextProvider(strategy, have)
 			have[row.CapacityProvider]++
 			row.ID = task.NewID()
 			if token != "" {
 				row.ID = task.TokenID(sc, s.cluster, token, n)
 			}
-			result.tasks = append(result.tasks, task.CreateTask(tx, row))
+			result.tasks = append(result.tasks, place(tx, fleet, row, host, wish))
 		}
 		return result, nil
 	})
@@ -70,14 +77,39 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 	return &sdk.RunTaskOutput{Tasks: views, Failures: orEmpty(result.failures)}, err
 }
 
+// placing runs a transaction that places tasks.
+func placing[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error)) (R, error) {
+	return store.UpdateInLine(store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID), a.db, task.PlacementLine, fn)
+}
+
+// place makes a task that runs on this host.
+func place(tx *store.Tx, fleet *placement.Fleet, row task.Task, host *placement.Host, wish placement.Wish) *task.Task {
+	fleet.Place(tx, &row, host, wish.Resources)
+	return task.CreateTask(tx, row)
+}
+
+// failures are the reasons why none of the container instances takes the task. Who asks for Fargate is told of none.
+func failures(launch string, refusals []placement.Refusal) []types.Failure {
+	if launch == task.Fargate {
+		return []types.Failure{{Reason: aws.String(noCapacity)}}
+	}
+	var fs []types.Failure
+	for _, r := range refusals {
+		fs = append(fs, types.Failure{Arn: aws.String(r.Host.Instance.ARN()), Reason: &r.Reasons[0]})
+	}
+	return fs
+}
+
+// noCapacity is Fargate's answer when there is no room.
+const noCapacity = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+
 // nowhere is the answer when there is no node: an error for a cluster without instances, a failure where
 // AWS has the capacity.
 func nowhere(launch string) (started, error) {
 	if launch != task.Fargate {
 		return started{}, invalid("No Container Instances were found in your cluster.")
 	}
-	reason := "Capacity is unavailable at this time. Please try again later or in a different availability zone"
-	return started{failures: []types.Failure{{Reason: &reason}}}, nil
+	return started{failures: failures(launch, nil)}, nil
 }
 
 // repeated finds the tasks that a request with this token has started already. Their ids follow from the
@@ -125,30 +157,29 @@ func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.Start
 	if err != nil {
 		return nil, err
 	}
-	result, err := update(ctx, a, func(tx *store.Tx) (started, error) {
-		row, _, err := a.prepare(tx, s)
+	result, err := placing(ctx, a, func(tx *store.Tx) (started, error) {
+		row, wish, _, err := a.prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
-		nodes := map[string]string{} // container instance id to name
-		for _, n := range task.Nodes(tx) {
-			nodes[task.ContainerInstanceID(n.Name)] = n.Name
-		}
 		var result started
+		fleet := placement.Read(tx.Snapshot())
 		for _, instance := range in.ContainerInstances {
-			id, err := identify(sc, "container-instance", instance)
+			id, err := identifyIn(sc, s.cluster, "container-instance", instance)
 			if err != nil {
 				return started{}, err
 			}
-			node, ok := nodes[lastSegment(id.name)]
+			host, ok := fleet.Host(sc, s.cluster, id.name)
 			if !ok {
-				cluster := task.Cluster{Account: sc.Account, Region: sc.Region, Name: s.cluster}
-				arn := strings.Replace(cluster.ARN(), ":cluster/", ":container-instance/", 1) + "/" + instance
-				result.failures = append(result.failures, missing(id, arn))
+				result.failures = append(result.failures, missingInstance(sc, s.cluster, id))
 				continue
 			}
-			row.ID, row.Node = task.NewID(), node
-			result.tasks = append(result.tasks, task.CreateTask(tx, row))
+			if reason := placement.Refuse(host, wish.Resources); reason != "" {
+				result.failures = append(result.failures, types.Failure{Arn: aws.String(host.Instance.ARN()), Reason: &reason})
+				continue
+			}
+			row.ID = task.NewID()
+			result.tasks = append(result.tasks, place(tx, fleet, row, host, wish))
 		}
 		return result, nil
 	})
@@ -235,42 +266,51 @@ func readStandalone(sc task.Scope, in *sdk.RunTaskInput) (*standalone, error) {
 	)
 }
 
-// prepare finds what a standalone task needs, and returns its row but for the id, with the strategy that
-// chooses its capacity provider.
-func (a *api) prepare(tx *store.Tx, s *standalone) (task.Task, []task.StrategyItem, error) {
+// prepare finds what a standalone task needs. It returns its row but for the id and the node, what it asks of a node,
+// and the strategy that chooses its capacity provider.
+func (a *api) prepare(tx *store.Tx, s *standalone) (row task.Task, wish placement.Wish, strategy []task.StrategyItem, err error) {
 	row, how := s.row, s.settings
 	row.Created = a.now()
 	cluster, err := task.UseCluster(tx, row.Scope(), s.cluster, row.Created)
 	if err != nil {
-		return row, nil, err
+		return row, wish, nil, err
 	}
 	chooseLaunch(&how, cluster)
 	row.LaunchType = string(launchOf(&how))
 	if err := first(checkStrategy(how.CapacityProviderStrategy, cluster.Providers), checkPlatform(&how), checkPlacement(&how)); err != nil {
-		return row, nil, err
+		return row, wish, nil, err
 	}
 	def, err := runnable(tx, row.Scope(), s.definition)
 	if err != nil {
-		return row, nil, err
+		return row, wish, nil, err
 	}
 	if _, err := checkAgainst(tx, def, &how); err != nil {
-		return row, nil, err
+		return row, wish, nil, err
 	}
 	in, err := kept[definition]("task definition "+def.Family, def.Sent)
 	if err != nil {
-		return row, nil, err
+		return row, wish, nil, err
 	}
 	if row.Overrides, err = override(in, s.overrides, launchOf(&how)); err != nil {
-		return row, nil, err
+		return row, wish, nil, err
 	}
 	row.Family, row.Revision, row.Checked = def.Family, def.Revision, def.Checked()
 	if s.inherit {
 		if row.Tags, err = task.Retag(def.Tags, row.Tags, nil); err != nil {
-			return row, nil, err
+			return row, wish, nil, err
 		}
 	}
 	if s.managed {
-		row.Tags, err = task.Retag(row.Tags, task.ManagedTags(s.cluster, ""), nil)
+		if row.Tags, err = task.Retag(row.Tags, task.ManagedTags(s.cluster, ""), nil); err != nil {
+			return row, wish, nil, err
+		}
 	}
-	return row, strategyOf(how.CapacityProviderStrategy), err
+	wish = placement.Wish{
+		Group: row.Group(), Resources: row.Overrides.Apply(def).Resources(), Strategy: strategyRows(how.PlacementStrategy),
+	}
+	wish.Constraints, err = placement.ParseConstraints(def.Constraints, constraintRows(how.PlacementConstraints))
+	if err != nil {
+		return row, wish, nil, clientError("Invalid expression in placement constraint: %v", err) // of a definition that is older than the rule
+	}
+	return row, wish, strategyOf(how.CapacityProviderStrategy), nil
 }

@@ -19,12 +19,21 @@ import (
 )
 
 // node makes a node that tasks can run on.
-func (w *world) node(name string) {
+func (w *world) node(name string) { w.join(task.Node{Name: name, Runtime: "process"}) }
+
+// join makes a node a live one; leave ends that.
+func (w *world) join(n task.Node) (leave func()) {
 	w.t.Helper()
 	w.write(func(tx *store.Tx) error {
-		task.PutNode(tx, task.Node{Name: name, Runtime: "process"})
+		task.PutNode(tx, n)
 		return nil
 	})
+	leave, err := task.KeepAlive(w.t.Context(), w.db, n.Name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(leave)
+	return leave
 }
 
 // TestRunTask: standalone tasks are rows that wait for a node, with what the request says of them.

@@ -203,44 +203,6 @@ func checkPlatform(s *settings) error {
 	return nil
 }
 
-// checkPlacement looks at constraints and strategies, which are kept and read back.
-func checkPlacement(s *settings) error {
-	fargate := launchOf(s) == types.LaunchTypeFargate
-	switch {
-	case fargate && len(s.PlacementConstraints) > 0:
-		return invalid("Placement constraints are not supported with FARGATE launch type.")
-	case fargate && len(s.PlacementStrategy) > 0:
-		return invalid("Placement strategies are not supported with FARGATE launch type.")
-	case len(s.PlacementStrategy) > 5:
-		return invalid("Maximum number of strategies is 5")
-	}
-	for _, c := range s.PlacementConstraints {
-		expression := aws.ToString(c.Expression)
-		if err := oneOf("placement constraint type", cmp.Or(c.Type, "null"), c.Type.Values()); err != nil {
-			return err
-		}
-		switch {
-		case c.Type == types.PlacementConstraintTypeDistinctInstance && expression != "":
-			return invalid("distinctInstance expression should not be specified")
-		case c.Type == types.PlacementConstraintTypeMemberOf && (expression == "" || len(expression) > 2000):
-			return invalid("A memberOf constraint must have an expression of at most 2000 characters")
-		}
-	}
-	for _, p := range s.PlacementStrategy {
-		field := aws.ToString(p.Field)
-		if err := oneOf("placement strategy type", cmp.Or(p.Type, "null"), p.Type.Values()); err != nil {
-			return err
-		}
-		switch {
-		case p.Type == types.PlacementStrategyTypeRandom && field != "":
-			return invalid("The random placement strategy does not take a field")
-		case p.Type == types.PlacementStrategyTypeBinpack && !slices.Contains([]string{"cpu", "memory", "CPU", "MEMORY"}, field):
-			return invalid("The field of the binpack placement strategy should be one of [cpu,memory]")
-		}
-	}
-	return nil
-}
-
 func checkNetwork(n *types.NetworkConfiguration) error {
 	if n == nil || n.AwsvpcConfiguration == nil {
 		return nil
@@ -351,6 +313,7 @@ func keep(svc *task.Service, def *task.Definition, s settings) {
 	svc.Breaker = breaker(s.DeploymentConfiguration.DeploymentCircuitBreaker)
 	svc.MinimumHealthy = int(*s.DeploymentConfiguration.MinimumHealthyPercent)
 	svc.Maximum = int(*s.DeploymentConfiguration.MaximumPercent)
+	svc.Constraints, svc.Placement = constraintRows(s.PlacementConstraints), strategyRows(s.PlacementStrategy)
 	svc.GracePeriod = time.Duration(*s.HealthCheckGracePeriodSeconds) * time.Second
 	svc.Sent = wire.Append(nil, &s)
 }

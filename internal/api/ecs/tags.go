@@ -63,7 +63,7 @@ type tagged struct {
 	set  func(*store.Tx, map[string]string)
 }
 
-// findTagged finds a cluster, service, definition or task by its ARN; ok is false when it is not there.
+// findTagged finds a cluster, service, definition, task or container instance by its ARN; ok is false when it is not there.
 func findTagged(r store.Reader, sc task.Scope, resource *string) (t tagged, kind string, ok bool, err error) {
 	a, err := arn.Parse(aws.ToString(resource))
 	if err != nil || a.Service != "ecs" {
@@ -106,8 +106,13 @@ func findTagged(r store.Reader, sc task.Scope, resource *string) (t tagged, kind
 		if slices.Contains(predefined, tail) {
 			return t, kind, false, invalid("The capacity provider %s is predefined and cannot be tagged.", tail)
 		}
+	case "container-instance":
+		cluster, id, _ := strings.Cut(tail, "/")
+		if c, ok := findInstance(r, sc, cluster, id); ok && c.Status != task.Inactive {
+			return tagged{c.Tags, func(tx *store.Tx, tags map[string]string) { task.SetInstanceTags(tx, *c, tags) }}, kind, true, nil
+		}
 	default:
-		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services, task definitions, tasks and capacity providers have them.", kind)
+		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services, task definitions, tasks, container instances and capacity providers have them.", kind)
 	}
 	return t, kind, false, nil
 }

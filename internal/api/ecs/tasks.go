@@ -119,11 +119,11 @@ func taskFilter(r store.Reader, sc task.Scope, cluster string, in *sdk.ListTasks
 	}
 	instance := ""
 	if in.ContainerInstance != nil {
-		id, err := identify(sc, "container-instance", *in.ContainerInstance)
+		id, err := identifyIn(sc, cluster, "container-instance", *in.ContainerInstance)
 		if err != nil {
 			return nil, err
 		}
-		instance = lastSegment(id.name)
+		instance = id.name
 	}
 	desired := string(in.DesiredStatus)
 	if desired == "" {

@@ -1,0 +1,343 @@
+package ecs_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// instanceARN is the ARN of a node in the default cluster.
+func instanceARN(node string) string {
+	return arns + "container-instance/default/" + task.ContainerInstanceID(node)
+}
+
+func (w *world) instance(node string, include ...types.ContainerInstanceField) types.ContainerInstance {
+	w.t.Helper()
+	out, err := w.DescribeContainerInstances(w.t.Context(), &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{instanceARN(node)}, Include: include})
+	if must(w.t, out, err); len(out.ContainerInstances) != 1 {
+		w.t.Fatalf("describe %s: %v", node, out.Failures)
+	}
+	return out.ContainerInstances[0]
+}
+
+// listed are the nodes that ListContainerInstances gives, by name.
+func (w *world) listed(in sdk.ListContainerInstancesInput) string {
+	w.t.Helper()
+	out, err := w.ListContainerInstances(w.t.Context(), &in)
+	var names []string
+	for _, name := range []string{"n1", "n2", "n3"} {
+		for _, got := range must(w.t, out, err).ContainerInstanceArns {
+			if got == instanceARN(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// numbers are the resources of a list as text.
+func numbers(rs []types.Resource) string {
+	var s string
+	for _, r := range rs {
+		if *r.Type == "INTEGER" {
+			s += fmt.Sprintf("%s %d; ", *r.Name, r.IntegerValue)
+		} else {
+			s += fmt.Sprintf("%s %v; ", *r.Name, r.StringSetValue)
+		}
+	}
+	return s
+}
+
+func TestContainerInstances(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	n := task.Node{Name: "n1", Runtime: "process", Started: epoch, CPU: 4096, Memory: 1000, Zone: "b", OS: "linux", Architecture: "arm64", Version: "1.2.0"}
+	w.join(n)
+	n.Name, n.CPU = "n2", 2048
+	leave := w.join(n)
+	w.join(task.Node{Name: "n3", Runtime: "none"}) // runs no tasks, so it is none
+	if got := w.listed(sdk.ListContainerInstancesInput{}); got != "n1 n2" {
+		t.Errorf("listed: %s", got)
+	}
+
+	// What a task takes is seen, by whatever cluster it was placed.
+	def, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+		Family: aws.String("job"), ContainerDefinitions: []types.ContainerDefinition{{
+			Name: aws.String("app"), Image: aws.String("i"), Cpu: 100, Memory: aws.Int32(200),
+			PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)}, {ContainerPort: aws.Int32(53), HostPort: aws.Int32(53), Protocol: "udp"}},
+		}},
+	})
+	must(t, def, err)
+	started, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{task.ContainerInstanceID("n1")}})
+	if must(t, started, err); len(started.Tasks) != 1 || *started.Tasks[0].ContainerInstanceArn != instanceARN("n1") {
+		t.Fatalf("started %v, failures %v", started.Tasks, started.Failures)
+	}
+	got := w.instance("n1", types.ContainerInstanceFieldTags, types.ContainerInstanceFieldContainerInstanceHealth)
+	if s := numbers(got.RegisteredResources); s != "CPU 4096; MEMORY 1000; PORTS []; PORTS_UDP []; " {
+		t.Errorf("registered: %s", s)
+	}
+	if s := numbers(got.RemainingResources); s != "CPU 3996; MEMORY 800; PORTS [8080]; PORTS_UDP [53]; " {
+		t.Errorf("remaining: %s", s)
+	}
+	s := fmt.Sprintln(*got.Status, got.AgentConnected, got.PendingTasksCount, got.RunningTasksCount, *got.VersionInfo.AgentVersion,
+		got.RegisteredAt.Equal(epoch), strings.HasPrefix(*got.Ec2InstanceId, "mi-"), len(*got.Ec2InstanceId), got.HealthStatus.OverallStatus, got.Tags != nil)
+	if s != "ACTIVE true 1 0 1.2.0 true true 20 OK true\n" {
+		t.Errorf("described: %s", s)
+	}
+	attributes := map[string]string{}
+	for _, a := range got.Attributes {
+		attributes[*a.Name] = aws.ToString(a.Value)
+	}
+	for name, want := range map[string]string{
+		"ecs.availability-zone": region + "b", "ecs.os-type": "linux", "ecs.os-family": "LINUX", "ecs.cpu-architecture": "arm64",
+		"ecs.instance-type": "rollcall.process", "ecs.capability.task-eni": "",
+	} {
+		if got, ok := attributes[name]; !ok || got != want {
+			t.Errorf("attribute %s: %q", name, got)
+		}
+	}
+	if other := w.instance("n2"); numbers(other.RemainingResources) != numbers(other.RegisteredResources[:0])+"CPU 2048; MEMORY 1000; PORTS []; PORTS_UDP []; " || other.HealthStatus != nil {
+		t.Errorf("the other one: %s, health %v", numbers(other.RemainingResources), other.HealthStatus)
+	}
+
+	// Filters, and what cannot be read.
+	for filter, want := range map[string]string{
+		"task:group == family:job": "n1", "attribute:ecs.cpu-architecture == arm64": "n1 n2", "runningTasksCount > 0": "",
+		"ec2InstanceId == " + task.MachineID("n2"): "n2", "agentVersion >= 1.10.0": "", "registeredAt < 2026-03-02": "n1 n2",
+	} {
+		if got := w.listed(sdk.ListContainerInstancesInput{Filter: &filter}); got != want {
+			t.Errorf("filter %s: %q, want %q", filter, got, want)
+		}
+	}
+	bad, err := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Filter: aws.String("name == a")})
+	refused(t, "InvalidParameter: Invalid filter: unknown subject \"name\"...", bad, err)
+	page, err := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{MaxResults: aws.Int32(1)})
+	next, err2 := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{NextToken: must(t, page, err).NextToken})
+	if len(page.ContainerInstanceArns) != 1 || len(must(t, next, err2).ContainerInstanceArns) != 1 || next.NextToken != nil || page.ContainerInstanceArns[0] == next.ContainerInstanceArns[0] {
+		t.Errorf("pages %v, %v", page.ContainerInstanceArns, next.ContainerInstanceArns)
+	}
+	none, err := w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{"none"}})
+	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"), Reason: aws.String("MISSING")}}, must(t, none, err).Failures); d != "" {
+		t.Errorf("failures (-want +got):\n%s", d)
+	}
+	none, err = w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{}})
+	refused(t, "Client: Container Instances cannot be empty.", none, err)
+
+	// A node whose server is lost is there, and takes no tasks.
+	leave()
+	if lost := w.instance("n2", types.ContainerInstanceFieldContainerInstanceHealth); lost.AgentConnected || *lost.Status != "ACTIVE" || lost.HealthStatus.OverallStatus != "INSUFFICIENT_DATA" {
+		t.Errorf("lost: %v %s %v", lost.AgentConnected, *lost.Status, lost.HealthStatus.OverallStatus)
+	}
+	again, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n2"), instanceARN("n1")}})
+	want := []types.Failure{{Arn: aws.String(instanceARN("n2")), Reason: aws.String("AGENT")}, {Arn: aws.String(instanceARN("n1")), Reason: aws.String("RESOURCE:PORTS")}}
+	if d := diff(want, must(t, again, err).Failures); d != "" {
+		t.Errorf("failures (-want +got):\n%s", d)
+	}
+}
+
+// TestRunTaskFitsNowhere: a task that no container instance takes is not made, and the failures say why.
+func TestRunTaskFitsNowhere(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.join(task.Node{Name: "n1", Runtime: "process", CPU: 1024, Memory: 256, Architecture: "arm64"})
+	register := func(family string, edit func(*types.ContainerDefinition)) {
+		c := types.ContainerDefinition{Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64)}
+		edit(&c)
+		out, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{Family: &family, ContainerDefinitions: []types.ContainerDefinition{c}})
+		must(t, out, err)
+	}
+	register("small", func(c *types.ContainerDefinition) {})
+	register("cpu", func(c *types.ContainerDefinition) { c.Cpu = 1025 })
+	register("memory", func(c *types.ContainerDefinition) { c.MemoryReservation, c.Memory = aws.Int32(257), aws.Int32(1000) })
+	register("port", func(c *types.ContainerDefinition) {
+		c.PortMappings = []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)}}
+	})
+	constraint := func(expression string) []types.PlacementConstraint {
+		if expression == "" {
+			return []types.PlacementConstraint{{Type: types.PlacementConstraintTypeDistinctInstance}}
+		}
+		return []types.PlacementConstraint{{Type: types.PlacementConstraintTypeMemberOf, Expression: &expression}}
+	}
+	for _, tc := range []struct {
+		in     sdk.RunTaskInput
+		tasks  int
+		reason string
+	}{
+		{sdk.RunTaskInput{TaskDefinition: aws.String("cpu")}, 0, "RESOURCE:CPU"},
+		{sdk.RunTaskInput{TaskDefinition: aws.String("memory")}, 0, "RESOURCE:MEMORY"},
+		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), PlacementConstraints: constraint("attribute:ecs.cpu-architecture == x86_64")}, 0, "MemberOf placement constraint unsatisfied."},
+		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), PlacementConstraints: constraint(""), Count: aws.Int32(2)}, 1, "DistinctInstance placement constraint unsatisfied."},
+		{sdk.RunTaskInput{TaskDefinition: aws.String("port"), Count: aws.Int32(2)}, 1, "RESOURCE:PORTS"},
+		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), Count: aws.Int32(5)}, 2, "RESOURCE:MEMORY"}, // two are there
+		{sdk.RunTaskInput{TaskDefinition: aws.String("small")}, 0, "RESOURCE:MEMORY"},
+	} {
+		out, err := w.RunTask(ctx, &tc.in)
+		want := []types.Failure{{Arn: aws.String(instanceARN("n1")), Reason: &tc.reason}}
+		if d := diff(want, must(t, out, err).Failures); d != "" || len(out.Tasks) != tc.tasks {
+			t.Errorf("%s: %d tasks, want %d; failures (-want +got):\n%s", *tc.in.TaskDefinition, len(out.Tasks), tc.tasks, d)
+		}
+	}
+	rows := 0
+	task.ScanTasks(w.db.Snapshot(), w.sc, "default", "", func(*task.Task) bool { rows++; return true })
+	if rows != 4 {
+		t.Errorf("%d tasks were made, want 4", rows)
+	}
+}
+
+func TestInstanceState(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.node("n1")
+	w.node("n2")
+	w.definition("job", types.NetworkModeBridge)
+	set := func(status types.ContainerInstanceStatus, nodes ...string) (*sdk.UpdateContainerInstancesStateOutput, error) {
+		return w.UpdateContainerInstancesState(ctx, &sdk.UpdateContainerInstancesStateInput{ContainerInstances: nodes, Status: status})
+	}
+	out, err := set("INACTIVE", instanceARN("n1"))
+	refused(t, "InvalidParameter: Container instance status should be one of [ACTIVE, DRAINING]", out, err)
+	before := w.instance("n1").Version
+	out, err = set("DRAINING", instanceARN("n1"), "none")
+	if must(t, out, err); len(out.ContainerInstances) != 1 || *out.ContainerInstances[0].Status != "DRAINING" || out.ContainerInstances[0].Version != before+1 ||
+		len(out.Failures) != 1 || *out.Failures[0].Reason != "MISSING" {
+		t.Errorf("drained: %v, failures %v", out.ContainerInstances, out.Failures)
+	}
+	if got := w.listed(sdk.ListContainerInstancesInput{Status: "DRAINING"}); got != "n1" {
+		t.Errorf("draining: %s", got)
+	}
+	for range 3 { // a draining one takes no task
+		ran, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")})
+		if must(t, ran, err); len(ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
+			t.Fatalf("ran %v, failures %v", ran.Tasks, ran.Failures)
+		}
+	}
+	started, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n1")}})
+	if must(t, started, err); len(started.Failures) != 1 || *started.Failures[0].Reason != "DRAINING" {
+		t.Errorf("started there: %v", started.Failures)
+	}
+	out, err = set("ACTIVE", instanceARN("n1"))
+	if must(t, out, err); *out.ContainerInstances[0].Status != "ACTIVE" {
+		t.Errorf("back: %v", out.ContainerInstances)
+	}
+
+	// Deregistered by force, its tasks are to stop; it is none of the cluster's until its server starts again.
+	gone, err := w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2"))})
+	refused(t, "InvalidParameter: Found running tasks on the instance.", gone, err)
+	gone, err = w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2")), Force: aws.Bool(true)})
+	if *must(t, gone, err).ContainerInstance.Status != "INACTIVE" || gone.ContainerInstance.AgentConnected {
+		t.Errorf("deregistered: %s", *gone.ContainerInstance.Status)
+	}
+	for _, row := range task.TasksOn(w.db.Snapshot(), "n2") {
+		if row.Desired != task.DesiredStopped || row.StopCode != "UserInitiated" || row.StoppedReason != "Container instance deregistration forced by user" || row.Observed.State == task.Stopped {
+			t.Errorf("a task of it: %s %s %q %s", row.Desired, row.StopCode, row.StoppedReason, row.Observed.State)
+		}
+	}
+	if got := w.listed(sdk.ListContainerInstancesInput{}) + ", " + *w.instance("n2").Status; got != "n1, INACTIVE" {
+		t.Errorf("listed: %s", got)
+	}
+	out, err = set("ACTIVE", instanceARN("n2"))
+	if must(t, out, err); len(out.Failures) != 1 || *out.Failures[0].Reason != "INACTIVE" {
+		t.Errorf("an inactive one: %v, failures %v", out.ContainerInstances, out.Failures)
+	}
+	w.write(func(tx *store.Tx) error { task.RegisterAgain(tx, "n2"); return nil })
+	if got := w.listed(sdk.ListContainerInstancesInput{}); got != "n1 n2" {
+		t.Errorf("registered again, listed: %s", got)
+	}
+}
+
+// TestDeregisterLost: nobody is there to stop the tasks of a lost node, so they have stopped at once.
+func TestDeregisterLost(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	leave := w.join(task.Node{Name: "n1", Runtime: "process", Started: time.Now()})
+	w.definition("job", types.NetworkModeBridge)
+	ran, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")})
+	must(t, ran, err)
+	leave()
+	gone, err := w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n1")), Force: aws.Bool(true)})
+	must(t, gone, err)
+	out, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*ran.Tasks[0].TaskArn}})
+	if got := must(t, out, err).Tasks[0]; *got.LastStatus != "STOPPED" || *got.StoppedReason != "Container instance deregistration forced by user" {
+		t.Errorf("%s, %q", *got.LastStatus, aws.ToString(got.StoppedReason))
+	}
+}
+
+func TestAttributes(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.node("n1")
+	w.node("n2")
+	at := func(name, value, target string) types.Attribute {
+		return types.Attribute{Name: &name, Value: aws.String(value), TargetType: types.TargetTypeContainerInstance, TargetId: &target}
+	}
+	put := func(as ...types.Attribute) (*sdk.PutAttributesOutput, error) {
+		return w.PutAttributes(ctx, &sdk.PutAttributesInput{Attributes: as})
+	}
+	out, err := put(at("stack", "prod", task.ContainerInstanceID("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2")))
+	if d := diff([]types.Attribute{at("stack", "prod", instanceARN("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2"))}, must(t, out, err).Attributes); d != "" {
+		t.Errorf("put (-want +got):\n%s", d)
+	}
+	if got := w.listed(sdk.ListContainerInstancesInput{Filter: aws.String("attribute:rack == 'r 1'")}); got != "n1" {
+		t.Errorf("by attribute: %s", got)
+	}
+	list := func(name, value *string) []types.Attribute {
+		t.Helper()
+		out, err := w.ListAttributes(ctx, &sdk.ListAttributesInput{TargetType: types.TargetTypeContainerInstance, AttributeName: name, AttributeValue: value})
+		return must(t, out, err).Attributes
+	}
+	if got := list(aws.String("rack"), nil); len(got) != 2 {
+		t.Errorf("racks: %v", got)
+	}
+	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))}, list(aws.String("rack"), aws.String("r2"))); d != "" {
+		t.Errorf("by value (-want +got):\n%s", d)
+	}
+	if got := len(list(aws.String("ecs.os-type"), nil)); got != 2 {
+		t.Errorf("%d of the built-in attribute", got)
+	}
+	deleted, err := w.DeleteAttributes(ctx, &sdk.DeleteAttributesInput{Attributes: []types.Attribute{
+		{Name: aws.String("rack"), TargetId: aws.String(instanceARN("n2"))}, {Name: aws.String("none"), TargetId: aws.String(instanceARN("n2"))},
+	}})
+	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))}, must(t, deleted, err).Attributes); d != "" {
+		t.Errorf("deleted (-want +got):\n%s", d)
+	}
+	if got := list(aws.String("rack"), nil); len(got) != 1 {
+		t.Errorf("racks: %v", got)
+	}
+
+	n1 := instanceARN("n1")
+	for _, tc := range []struct {
+		in   []types.Attribute
+		want string
+	}{
+		{nil, "InvalidParameter: Between 1 and 10 attributes can be given at once"},
+		{[]types.Attribute{at("a b", "", n1)}, "InvalidParameter: Invalid attribute name \"a b\"..."},
+		{[]types.Attribute{at("a", " b", n1)}, "InvalidParameter: Invalid value of the attribute a..."},
+		{[]types.Attribute{at("ecs.os-type", "windows", n1)}, "InvalidParameter: The attribute ecs.os-type is one of Amazon ECS's own and cannot be changed"},
+		{[]types.Attribute{{Name: aws.String("a"), TargetId: aws.String("short")}}, "InvalidParameter: The attribute a has a short targetId and therefore needs a targetType"},
+		{[]types.Attribute{{Name: aws.String("a")}}, "InvalidParameter: The attribute a has no targetId"},
+		{[]types.Attribute{at("fine", "", n1), at("a", "", "none")}, "TargetNotFound: The specified target was not found: none"},
+	} {
+		if tc.in == nil {
+			tc.in = []types.Attribute{}
+		}
+		out, err := put(tc.in...)
+		refused(t, tc.want, out, err)
+	}
+	if got := list(aws.String("fine"), nil); len(got) != 0 {
+		t.Errorf("a refused call has written %v", got)
+	}
+	var many []types.Attribute
+	for i := range 9 {
+		many = append(many, at(fmt.Sprint("a", i), "", n1))
+	}
+	out, err = put(many...)
+	refused(t, "AttributeLimitExceeded: A container instance can have 10 attributes of its own; with these it would have 11.", out, err)
+
+	tags, err := w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &n1, Tags: tagged("team=a")})
+	must(t, tags, err)
+	if d := diff(tagged("team=a"), w.instance("n1", types.ContainerInstanceFieldTags).Tags); d != "" {
+		t.Errorf("tags (-want +got):\n%s", d)
+	}
+}
