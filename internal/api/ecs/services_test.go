@@ -327,7 +327,8 @@ func TestUpdateService(t *testing.T) {
 	}
 }
 
-// TestInactiveDefinition: a service on a revision that is inactive by now can still be scaled.
+// TestInactiveDefinition: a service on a revision that is inactive by now can still be scaled, and
+// deployed once more by force.
 func TestInactiveDefinition(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.service("default", "web")
@@ -335,6 +336,10 @@ func TestInactiveDefinition(t *testing.T) {
 	must(t, out, err)
 	scaled, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)})
 	must(t, scaled, err)
+	again, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
+	if d := must(t, again, err).Service.Deployments; len(d) != 2 || *d[0].TaskDefinition != arns+"task-definition/web:1" {
+		t.Errorf("deployed by force: %v", d)
+	}
 	named, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), TaskDefinition: aws.String("web:1")})
 	refused(t, "Client: TaskDefinition is inactive", named, err)
 }
