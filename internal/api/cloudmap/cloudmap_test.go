@@ -51,6 +51,10 @@ type world struct {
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// standstill is after what time a call that is not answered fails, and so is named, instead of holding up all tests until
+// their own time is over.
+const standstill = 5 * time.Minute
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, db: storetest.Open(t, registry.Schema()...), dir: directory.New(), url: "http://rollcall.test"}
@@ -67,7 +71,7 @@ func newWorld(t testing.TB) *world {
 		return (&net.Dialer{}).DialContext(ctx, network, ts.Listener.Addr().String())
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
-	w.hc = &http.Client{Transport: inMemory{transport}}
+	w.hc = &http.Client{Transport: inMemory{transport}, Timeout: standstill}
 	w.Client = w.in(region)
 	return w
 }

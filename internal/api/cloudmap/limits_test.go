@@ -284,6 +284,9 @@ func (w *world) slowly(operation, body string) *slowReply {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(standstill)); err != nil {
+		w.t.Fatal(err)
+	}
 	if err := request.Write(conn); err != nil {
 		w.t.Fatal(err)
 	}
