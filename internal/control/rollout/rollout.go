@@ -23,6 +23,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/control/loop"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -62,7 +63,7 @@ func (r *rollout) take(mark func(key string)) func(store.Change) {
 					r.fleets.change(taskChange(row))
 					mark(v.ServiceKey())
 				}
-			case *task.Node, *task.Alive:
+			case *task.Node, *task.Alive, *task.ContainerInstance:
 				nodes = true
 			}
 		}
@@ -109,7 +110,11 @@ func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, err
 			return 0, fault.New(fault.Unavailable, "rollout", "the tasks of revision %d are not known yet: %v", tx.Rev(), err)
 		}
 		now := time.Now()
-		ch := Plan(svc, r.fleets.of(key), nodesFor(tx.Snapshot(), svc), now)
+		nodes, err := nodesFor(tx.Snapshot(), svc)
+		if err != nil {
+			return 0, err
+		}
+		ch := Plan(svc, r.fleets.of(key), nodes, now)
 		if err := write(tx, svc, ch, now); err != nil {
 			return 0, err
 		}
@@ -123,23 +128,30 @@ func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, err
 	})
 }
 
-// nodesFor are the nodes that a DAEMON service is concerned with; none for another.
-func nodesFor(r store.Reader, svc *task.Service) Nodes {
+// nodesFor are the nodes that a DAEMON service is concerned with; none for another. A node that drains, or that the
+// constraints exclude, is not among them.
+func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 	if !svc.Daemon {
-		return nil
+		return nil, nil
+	}
+	wanted := svc.Constraints
+	if def, err := task.GetDefinition(s, svc.Scope(), svc.Primary().Family, svc.Primary().Revision); err == nil {
+		wanted = slices.Concat(wanted, def.Constraints)
+	}
+	constraints, err := placement.ParseConstraints(wanted)
+	if err != nil {
+		return nil, err
 	}
 	nodes := Nodes{}
-	for _, n := range task.Nodes(r) {
-		if n.Runtime != "none" {
-			nodes[n.Name] = false
+	for _, h := range placement.Read(s).Hosts(svc.Scope(), svc.Cluster) {
+		switch {
+		case h.Eligible(constraints):
+			nodes[h.Node.Name] = true
+		case h.Open() && !h.Live:
+			nodes[h.Node.Name] = false
 		}
 	}
-	for _, n := range task.LiveNodes(r) {
-		if n.Runtime != "none" {
-			nodes[n.Name] = true
-		}
-	}
-	return nodes
+	return nodes, nil
 }
 
 // write applies changes to the rows.
