@@ -180,6 +180,7 @@ func TestOverrides(t *testing.T) {
 func TestManyRunTasks(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.node("n1")
+	w.cluster("default") // or else each call loses once to the first, which makes it
 	w.definition("job", types.NetworkModeBridge)
 	patient := retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }), 100)
 	const calls = 1000
