@@ -64,12 +64,14 @@ func (f *inside) look(ctx context.Context) error {
 	if os.Getenv("AWS_DISABLE_HOST_PREFIX_INJECTION") != "" { // no name for the API: see docs/clients.md
 		cloudMap = servicediscovery.NewFromConfig(cfg, noHostPrefix)
 	}
-	out, err := cloudMap.DiscoverInstances(ctx, &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("corp"), ServiceName: aws.String("inside")})
-	if err != nil {
-		return err
-	}
-	for _, i := range out.Instances {
-		f.Instances = append(f.Instances, *i.InstanceId)
+	for len(f.Instances) == 0 { // it is registered once it has started
+		out, err := cloudMap.DiscoverInstances(ctx, &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("corp"), ServiceName: aws.String("inside")})
+		if err != nil {
+			return err
+		}
+		for _, i := range out.Instances {
+			f.Instances = append(f.Instances, *i.InstanceId)
+		}
 	}
 	_, err = cloudMap.DeregisterInstance(ctx, &servicediscovery.DeregisterInstanceInput{ServiceId: aws.String("srv-x"), InstanceId: aws.String("i")})
 	var refused smithy.APIError

@@ -36,8 +36,8 @@ type Runtime interface {
 	// that is not known, or has ended, is no error.
 	StopContainer(ctx context.Context, taskID, container string, timeout time.Duration) error
 
-	// Remove gives back everything the task held, its logs too. Containers that still run are killed. A task that is not
-	// known is no error.
+	// Remove gives back everything the task held, but for what its containers have printed. Containers that still run
+	// are killed. A task that is not known is no error.
 	Remove(ctx context.Context, taskID string) error
 
 	// Sandboxes lists what exists now, in the order of task ids, with what an earlier process left.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 // Reasons of ends that nobody saw. The exit code is then unknown.
@@ -27,9 +28,11 @@ const startFailure = "CannotStartContainerError: "
 // container is one container of a task in the supervisor. Its record is on disk before anybody is told.
 type container struct {
 	spec   agent.ContainerSpec
-	folder string // holds status.json, log and work
-	tag    string // see tagVariable
-	ended  chan struct{}
+	folder string // holds status.json and work
+	// logFolder holds what it prints, and outlives the task.
+	logFolder string
+	tag       string // see tagVariable
+	ended     chan struct{}
 
 	startMu sync.Mutex // one start at a time; never held together with supervisor.mu by a waiter
 
@@ -46,7 +49,6 @@ type record struct {
 }
 
 func (c *container) recordFile() string { return filepath.Join(c.folder, "status.json") }
-func (c *container) logFile() string    { return filepath.Join(c.folder, "log") }
 
 // changeLocked applies a change to the container's record, writes it down and tells the clients. A record that cannot be
 // written is an error for the caller, but true all the same.
@@ -94,7 +96,10 @@ func (s *supervisor) run(t *task, c *container) (<-chan syscall.WaitStatus, erro
 	if err != nil {
 		return nil, err
 	}
-	output, err := os.OpenFile(c.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err := s.logs.open(c); err != nil {
+		return nil, err
+	}
+	output, err := os.OpenFile(logbook.File(c.logFolder), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +167,9 @@ func (s *supervisor) finish(t *task, c *container, fill func(*agent.ContainerSta
 	s.mu.Unlock()
 	if id.PID != 0 {
 		s.killAll(c.tag, id)
+	}
+	if err := s.logs.close(c); err != nil {
+		s.log.Error("the end of a log cannot be kept", "task", t.sandbox.Spec.ID, "container", c.spec.Name, "err", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,6 +289,9 @@ func (s *supervisor) adopt(t *task, c *container) {
 		c.record.Status.StartedAt = now()
 	}
 	s.log.Info("a running container was adopted", "task", t.sandbox.Spec.ID, "container", c.spec.Name, "pid", id.PID)
+	if err := s.logs.open(c); err != nil {
+		s.log.Error("the log of an adopted container cannot be kept", "task", t.sandbox.Spec.ID, "container", c.spec.Name, "err", err)
+	}
 	go func() {
 		if err := awaitStranger(id); err != nil {
 			s.log.Error("an adopted container cannot be followed; it counts as ended", "task", t.sandbox.Spec.ID, "container", c.spec.Name, "err", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -13,12 +12,10 @@ import (
 // maxOutput is how much of a health check's output is kept, as in Docker.
 const maxOutput = 4096
 
-// The bounds of a container's log. A program writes straight into the file, so that no death of Rollcall's can give it a
-// broken pipe; the price is that the file is cut while the program writes, and that what it writes in the
-// moment between copy and cut is lost.
+// The bounds of the supervisor's own log.
 const (
-	maxLog      = 10 << 20 // bytes; between two looks a program can go beyond it
-	keptLogs    = 2        // older files, log.1 and log.2, each at most maxLog long
+	maxLog      = 10 << 20 // bytes; between two looks it can go beyond it
+	keptLogs    = 2        // older files, with .1 and .2, each at most maxLog long
 	logInterval = 2 * time.Second
 )
 
@@ -67,19 +64,10 @@ func copyTail(from, to string, max int64) (err error) {
 
 // rotateLogs keeps every log of this data folder within its bounds.
 func (s *supervisor) rotateLogs() {
-	paths := []string{supervisorLogFile(s.dir)}
-	s.mu.Lock()
-	for _, t := range s.tasks {
-		for _, c := range t.containers {
-			paths = append(paths, c.logFile())
-		}
+	if err := rotate(supervisorLogFile(s.dir), maxLog); err != nil {
+		s.log.Error("this log cannot be kept within its bounds", "err", err)
 	}
-	s.mu.Unlock()
-	for _, path := range paths {
-		if err := rotate(path, maxLog); err != nil {
-			s.log.Error("a log cannot be kept within its bounds", "file", filepath.Base(path), "err", err)
-		}
-	}
+	s.logs.lookAll()
 }
 
 // collector keeps the beginning of what a command prints, and reads on so that the command is never held up.

@@ -30,6 +30,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+
+	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 // Config is what a Runtime needs to know.
@@ -56,8 +58,11 @@ func lockFile(dir string) string          { return filepath.Join(dir, "superviso
 func supervisorLogFile(dir string) string { return filepath.Join(dir, "supervisor.log") }
 func tasksFolder(dir string) string       { return filepath.Join(dir, "tasks") }
 
-// LogFile is where a container's standard output and error go. Beside it lie up to [keptLogs] older files, with ".1"
-// for the newest of them.
+// LogsFolder is where the containers' standard output and error are kept, as a [logbook.Catalog] has it. They outlive
+// their tasks; whoever reads them also removes them.
+func LogsFolder(dir string) string { return filepath.Join(dir, "logs") }
+
+// LogFile is where a container's standard output and error go.
 func LogFile(dir, taskID, container string) string {
-	return filepath.Join(tasksFolder(dir), taskID, container, "log")
+	return logbook.File(logbook.Folder(LogsFolder(dir), taskID, container))
 }

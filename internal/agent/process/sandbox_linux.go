@@ -19,6 +19,7 @@ import (
 type task struct {
 	sandbox    sandbox
 	folder     string
+	logs       string // folder of the containers' logs
 	leases     []lease
 	containers []*container
 }
@@ -62,6 +63,7 @@ func (s *supervisor) newTask(args createArgs) (t *task, err error) {
 	spec := args.Spec
 	t = &task{
 		folder:  filepath.Join(tasksFolder(s.dir), spec.ID),
+		logs:    filepath.Join(LogsFolder(s.dir), spec.ID),
 		sandbox: sandbox{Spec: spec, Base: args.Base, Tag: rand.Text(), Ports: map[string][]agent.PortBinding{}},
 	}
 	defer func() {
@@ -135,10 +137,11 @@ func (t *task) sandboxFile() string { return filepath.Join(t.folder, "sandbox.js
 func (t *task) makeContainers() error {
 	for _, spec := range t.sandbox.Spec.Containers {
 		c := &container{
-			spec:   spec,
-			folder: filepath.Join(t.folder, spec.Name),
-			tag:    t.sandbox.Tag + "." + spec.Name,
-			ended:  make(chan struct{}),
+			spec:      spec,
+			folder:    filepath.Join(t.folder, spec.Name),
+			logFolder: filepath.Join(t.logs, spec.Name),
+			tag:       t.sandbox.Tag + "." + spec.Name,
+			ended:     make(chan struct{}),
 		}
 		c.record.Status = agent.ContainerStatus{Name: spec.Name, Health: agent.HealthUnknown, Ports: t.sandbox.Ports[spec.Name]}
 		if err := os.MkdirAll(c.folder, 0o700); err != nil {
@@ -270,7 +273,7 @@ func (s *supervisor) load() error {
 		return fmt.Errorf("look for earlier tasks: %w", err)
 	}
 	for _, entry := range entries {
-		t := &task{folder: filepath.Join(tasksFolder(s.dir), entry.Name())}
+		t := &task{folder: filepath.Join(tasksFolder(s.dir), entry.Name()), logs: filepath.Join(LogsFolder(s.dir), entry.Name())}
 		err := readJSON(t.sandboxFile(), &t.sandbox)
 		if errors.Is(err, os.ErrNotExist) {
 			if err := os.RemoveAll(t.folder); err != nil {

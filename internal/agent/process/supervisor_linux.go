@@ -41,6 +41,7 @@ type supervisor struct {
 	reaper    *reaper
 	leases    *leases
 	listeners *listenerWatch
+	logs      *logWatch
 	end       context.CancelFunc // ends the supervisor
 
 	createMu sync.Mutex // creates and removes tasks one at a time
@@ -138,9 +139,11 @@ func newSupervisor(dir string, end context.CancelFunc) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	return &supervisor{
 		dir:       dir,
-		log:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		log:       log,
+		logs:      newLogWatch(log),
 		bootID:    bootID,
 		reaper:    reaper,
 		leases:    leases,

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 func TestHealthCheck(t *testing.T) {
@@ -261,19 +262,32 @@ func TestRotate(t *testing.T) {
 	}
 }
 
+// TestLogStaysWithinBounds: a program that prints 60 MB leaves the newest of it, and no more than is promised.
 func TestLogStaysWithinBounds(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)
-	log := LogFile(r.config.Dir, "chatty", "main")
+	dir := filepath.Dir(LogFile(r.config.Dir, "chatty", "main"))
+	const line = "0123456789012345678901234567890123456789012345678901234567890123"
 	start(t, r, shellTask("chatty", fmt.Sprintf(
-		"head -c %d /dev/zero; while [ $(stat -c %%s %s) -gt %d ]; do sleep 0.02; done; echo last words; exec sleep 1000",
-		maxLog+maxLog/2, log, maxLog)))
-	awaitOutput(t, r, "chatty", "last words")
-	if now, err := os.Stat(log); err != nil || now.Size() > maxLog {
-		t.Errorf("the log: %v; want at most %d bytes", err, maxLog)
+		"for i in 1 2 3 4 5 6; do yes %s | head -c %d; sleep 0.1; done; echo last words", line, logbook.MaxFile)))
+	awaitEnd(t, r, "chatty")
+	var last string
+	for pos := int64(0); ; {
+		lines, next, err := logbook.Read(dir, pos)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next == pos {
+			break
+		}
+		pos, last = next, string(lines[len(lines)-1].Text)
 	}
-	if old, err := os.Stat(log + ".1"); err != nil || old.Size() != maxLog {
-		t.Errorf("the older log: %v; want %d bytes", err, maxLog)
+	if !strings.HasSuffix(last, "last words") {
+		t.Errorf("the last line is %q", last)
+	}
+	_, _, size, _, err := logbook.Span(dir)
+	if most := int64(4 * logbook.MaxFile); err != nil || size > most || size < logbook.MaxFile {
+		t.Errorf("%d bytes are kept, %v; want %d to %d", size, err, logbook.MaxFile, most)
 	}
 }
 
