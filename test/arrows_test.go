@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"internal/agent", "internal/dns/dnstest"},
 	{"internal/api/awsapi", "internal/api/paging", "internal/control/loop"},
 	{"internal/dns/answer", "internal/dns/forward", "internal/placement"},
-	{"internal/registry", "internal/task", "internal/zone"},
+	{"internal/registry", "internal/task", "internal/zone", "internal/loggroup"},
 	{"internal/store"},
 	{"internal/store/etcd"},
 	{"internal/directory"},

@@ -21,6 +21,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/control/loop"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/logbook"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -44,7 +45,9 @@ type Config struct {
 	// Hosts are names that tasks with a role can reach, where they can be given such.
 	Hosts map[string]netip.Addr
 	Vault Vault
-	Log   *slog.Logger
+	// Logs are what the node's containers have printed; nil keeps none.
+	Logs *logbook.Catalog
+	Log  *slog.Logger
 }
 
 // Listener answers DNS on addresses that come and go with tasks.
@@ -68,6 +71,8 @@ type Agent struct {
 	boxes     map[string]*Sandbox // by task id; replaced, never changed
 	changes   int                 // of boxes
 	listening map[string]netip.AddrPort
+
+	spans map[string]span // tidyLogs's own: of ended logs, by folder
 }
 
 // New makes the agent of a node. It marks the node's tasks as their rows change.
@@ -97,6 +102,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("find the tasks that run already: %w", err)
 	}
 	go a.follow(ctx)
+	go a.tidyLogs(ctx)
 	return a.loop.Run(ctx)
 }
 
@@ -249,6 +255,9 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 	case Create:
 		spec, err := a.spec(t, def)
 		if err != nil {
+			return err
+		}
+		if err := a.declareLogs(ctx, t, def); err != nil {
 			return err
 		}
 		box, err := a.rt.Create(ctx, spec)

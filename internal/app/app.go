@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
 	"github.com/bakingclouds/rollcall/internal/api/inspect"
+	"github.com/bakingclouds/rollcall/internal/api/logs"
 	"github.com/bakingclouds/rollcall/internal/api/route53"
 	"github.com/bakingclouds/rollcall/internal/api/sts"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
@@ -49,6 +51,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/dns/forward"
 	"github.com/bakingclouds/rollcall/internal/dns/server"
+	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/loggroup"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/etcd"
@@ -73,7 +77,8 @@ type App struct {
 	dnsAddrs []netip.AddrPort
 	api      net.Listener
 	runtime  agent.Runtime // nil: none
-	resolver string        // why tasks have no resolver of their own; empty when they have
+	logs     *logbook.Catalog
+	resolver string // why tasks have no resolver of their own; empty when they have
 
 	cleanups  []func() // in the order of what they undo
 	stopTasks bool
@@ -143,6 +148,9 @@ func (a *App) openData(context.Context) error {
 		return err
 	}
 	a.keys = pair
+	if a.logs, err = logbook.OpenCatalog(process.LogsFolder(a.cfg.DataDir)); err != nil {
+		return err
+	}
 	return a.nameNode()
 }
 
@@ -191,7 +199,7 @@ func (a *App) openStore(ctx context.Context) error {
 			a.log.Error("closing etcd failed", "err", err)
 		}
 	})
-	tables := append(registry.Schema(), task.Schema()...)
+	tables := slices.Concat(registry.Schema(), task.Schema(), loggroup.Schema())
 	a.db, err = store.Open(ctx, a.engine.Client, keyPrefix, a.log, tables...)
 	if err != nil {
 		return err
@@ -394,7 +402,7 @@ func (a *App) serveAPI(context.Context) error {
 	}
 	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
 		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now),
-		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir))
+		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir, a.logs), logs.New(a.db, a.logs, time.Now))
 	srv := &http.Server{
 		Handler:           a.routes(aws),
 		ReadHeaderTimeout: 10 * time.Second,

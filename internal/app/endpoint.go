@@ -44,6 +44,7 @@ func (a *App) openEndpoint(ctx context.Context, cfg *agent.Config) (*metadata.En
 	}
 	a.cleanup(endpoint.Close)
 	cfg.Environment = endpoint.Environment
+	cfg.Logs = a.logs
 	cfg.Vault = agent.Vault{Secrets: filepath.Join(a.cfg.DataDir, "secrets"), Files: filepath.Join(a.cfg.DataDir, "files")}
 	return endpoint, nil
 }

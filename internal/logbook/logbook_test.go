@@ -171,13 +171,13 @@ func TestCrashes(t *testing.T) {
 		},
 		"copied": func(b *book) {
 			os.Rename(nth(b.dir, "times", 0), filepath.Join(b.dir, moving))
-			if err := b.w.keep(0); err != nil {
+			if err := b.w.keep(0, b.now); err != nil {
 				b.t.Fatal(err)
 			}
 		},
 		"cut": func(b *book) {
 			os.Rename(nth(b.dir, "times", 0), filepath.Join(b.dir, moving))
-			if err := b.w.keep(0); err != nil {
+			if err := b.w.keep(0, b.now); err != nil {
 				b.t.Fatal(err)
 			}
 			os.Truncate(File(b.dir), 0)

@@ -27,7 +27,7 @@ type Writer struct {
 const moving = "times.moving"
 
 // Open begins or goes on with a log, after a crash too.
-func Open(dir string) (*Writer, error) { return open(dir, MaxFile, time.Now()) }
+func Open(dir string, now time.Time) (*Writer, error) { return open(dir, MaxFile, now) }
 
 func open(dir string, max int64, now time.Time) (w *Writer, err error) {
 	w = &Writer{dir: dir, max: max}
@@ -132,17 +132,25 @@ func (w *Writer) Look(now time.Time) error {
 		end = w.base + size
 	}
 	if end > w.seen {
-		w.last = max(w.last, now.UnixMilli())
-		if _, err := w.times.Write(mark{end, w.last}.bytes()); err != nil {
-			return errors.Join(err, w.times.Truncate(int64(w.marks*markSize))) // no piece of a mark
+		if err := w.mark(end, now); err != nil {
+			return err
 		}
-		w.marks++
-		w.seen = end
 	}
 	// Before it is full, so that what comes between two looks is seldom cut away unread.
 	if size > w.max*3/4 || w.marks >= maxMarks {
 		return w.cut(now)
 	}
+	return nil
+}
+
+// mark notes that the bytes before a position are seen now.
+func (w *Writer) mark(end int64, now time.Time) error {
+	w.last = max(w.last, now.UnixMilli())
+	if _, err := w.times.Write(mark{end, w.last}.bytes()); err != nil {
+		return errors.Join(err, w.times.Truncate(int64(w.marks*markSize))) // no piece of a mark
+	}
+	w.marks++
+	w.seen = end
 	return nil
 }
 
@@ -161,7 +169,7 @@ func (w *Writer) cut(now time.Time) error {
 		}
 	}
 	from := max(0, w.seen-w.base-w.max)
-	problem := w.keep(from)
+	problem := w.keep(from, now)
 	if problem != nil { // a full disk, most likely: the log is cut all the more
 		problem = errors.Join(problem, remove(nth(w.dir, "times", 1)), remove(nth(w.dir, "log", 1)))
 	}
@@ -175,8 +183,8 @@ func (w *Writer) cut(now time.Time) error {
 }
 
 // keep makes the file's bytes from an offset on, and their marks, its predecessor.
-func (w *Writer) keep(from int64) error {
-	if err := w.copy(from); err != nil {
+func (w *Writer) keep(from int64, now time.Time) error {
+	if err := w.copy(from, now); err != nil {
 		return err
 	}
 	marks, err := w.marksFrom(w.base + from)
@@ -186,15 +194,30 @@ func (w *Writer) keep(from int64) error {
 	return writeMarks(w.dir, 1, marks)
 }
 
-// copy writes the file's bytes from an offset up to what was seen to its predecessor.
-func (w *Writer) copy(from int64) (err error) {
+// rounds bounds how often copy looks whether more has come.
+const rounds = 8
+
+// copy writes the file's bytes from an offset on to its predecessor, with what comes while it does so: what comes
+// between the last look and the cut is lost. A program that is faster than the copy is not waited for.
+func (w *Writer) copy(from int64, now time.Time) (err error) {
 	to, err := os.OpenFile(nth(w.dir, "log", 1), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	_, err = io.Copy(to, io.NewSectionReader(w.log, from, w.seen-w.base-from))
-	return err
+	for n := 1; ; n++ {
+		if _, err := io.Copy(to, io.NewSectionReader(w.log, from, w.seen-w.base-from)); err != nil {
+			return err
+		}
+		from = w.seen - w.base
+		size, err := w.size()
+		if err != nil || size <= from || n == rounds {
+			return err
+		}
+		if err := w.mark(w.base+size, now); err != nil {
+			return err
+		}
+	}
 }
 
 // marksFrom are the marks of the file as one that begins at a position.

@@ -59,6 +59,24 @@ type ContainerDefinition struct {
 	CPU               int `json:",omitempty"`
 	Memory            int `json:",omitempty"`
 	MemoryReservation int `json:",omitempty"`
+	// Log is where in CloudWatch Logs the output is read, with the log driver awslogs; nil is nowhere.
+	Log *Log `json:",omitempty"`
+}
+
+// Log is the configuration of the log driver awslogs.
+type Log struct {
+	Region, Group string
+	Prefix        string `json:",omitempty"`
+	Create        bool   `json:",omitempty"` // the group, when it is not there
+}
+
+// Stream is the name of the log stream of a task's container (ECS Developer Guide, "Send Amazon ECS logs to
+// CloudWatch"). AWS calls one without a prefix by Docker's id of the container; here it has the one in its ARN.
+func (l *Log) Stream(taskID, container string) string {
+	if l.Prefix == "" {
+		return ContainerID(taskID, container)
+	}
+	return l.Prefix + "/" + container + "/" + taskID
 }
 
 // Secret is a variable whose value is kept elsewhere.

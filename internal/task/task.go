@@ -339,6 +339,11 @@ func ScanTasks(r store.Reader, sc Scope, cluster, after string, fn func(*Task) b
 	tasks.Scan(r, under, after, func(_ string, t *Task) bool { return fn(t) })
 }
 
+// ScanAllTasks calls fn with the tasks of all clusters of a region.
+func ScanAllTasks(r store.Reader, region string, fn func(*Task) bool) {
+	tasks.Scan(r, region+"/", "", func(_ string, t *Task) bool { return fn(t) })
+}
+
 // TasksOf are the tasks of a service, those that stopped not long ago among them.
 func TasksOf(r store.Reader, sc Scope, cluster, service string) []*Task {
 	var ts []*Task

@@ -53,7 +53,7 @@ func (w *logWatch) open(c *container) error {
 	if w.writers[c] != nil {
 		return nil
 	}
-	writer, err := logbook.Open(c.logFolder)
+	writer, err := logbook.Open(c.logFolder, time.Now())
 	if err != nil {
 		return err
 	}

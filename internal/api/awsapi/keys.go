@@ -40,7 +40,7 @@ func (r Role) permits(operation string) bool {
 	case Administrator:
 		return true
 	case ReadOnly:
-		for _, verb := range [...]string{"Get", "List", "Describe", "Discover", "Test"} {
+		for _, verb := range [...]string{"Get", "List", "Describe", "Discover", "Filter", "Test"} {
 			if strings.HasPrefix(operation, verb) {
 				return true
 			}

@@ -49,6 +49,7 @@ func definitionRow(in *definition) task.Definition {
 			StopTimeout:      seconds(c.StopTimeout, defaultStopTimeout),
 			Secrets:          secrets(c.Secrets),
 			EnvironmentFiles: environmentFiles(c.EnvironmentFiles),
+			Log:              logTarget(c.LogConfiguration),
 
 			CPU:               int(c.Cpu),
 			Memory:            int(aws.ToInt32(c.Memory)),
@@ -85,6 +86,17 @@ func environmentFiles(all []types.EnvironmentFile) []string {
 		files = append(files, aws.ToString(f.Value))
 	}
 	return files
+}
+
+// logTarget is what the awslogs driver is told; other drivers have no say in where the output goes.
+func logTarget(c *types.LogConfiguration) *task.Log {
+	if c == nil || c.LogDriver != types.LogDriverAwslogs {
+		return nil
+	}
+	return &task.Log{
+		Region: c.Options["awslogs-region"], Group: c.Options["awslogs-group"], Prefix: c.Options["awslogs-stream-prefix"],
+		Create: strings.EqualFold(c.Options["awslogs-create-group"], "true"),
+	}
 }
 
 // portMappings are the single ports; a range is read back but not mapped.

@@ -34,6 +34,11 @@ func (c *Client) Status(ctx context.Context, in GetStatusInput) (*GetStatusOutpu
 	return call[GetStatusInput, GetStatusOutput](ctx, c, "GetStatus", &in)
 }
 
+// Logs shows a part of what tasks have printed.
+func (c *Client) Logs(ctx context.Context, in GetLogsInput) (*GetLogsOutput, error) {
+	return call[GetLogsInput, GetLogsOutput](ctx, c, "GetLogs", &in)
+}
+
 // call signs and sends one request.
 func call[I, O any](ctx context.Context, c *Client, operation string, in *I) (*O, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -1,10 +1,11 @@
 // Package inspect is Rollcall's own small API, beside AWS's: it explains a DNS answer, instance by instance,
-// and shows at a glance what runs. `rollcall lookup` and `rollcall status` are its users ([Client]); it is
+// and shows at a glance what runs. `rollcall lookup`, `rollcall status` and `rollcall logs` are its users ([Client]); it is
 // signed and authorised like every other.
 //
 //	inspect.go   the operations and their shapes
 //	lookup.go    Lookup: what DNS answers, and why
 //	status.go    Status: clusters, services, namespaces, nodes
+//	logs.go      Logs: what tasks have printed
 //	client.go    the commands' side
 //
 // It decides nothing: answers come from dns/answer, states from the directory, times and causes from the
@@ -21,6 +22,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/logbook"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
@@ -31,16 +33,18 @@ const (
 )
 
 type api struct {
-	db  *store.Store
-	dns *answer.Authority
+	db   *store.Store
+	dns  *answer.Authority
+	logs *logbook.Catalog
 }
 
 // New makes the API.
-func New(db *store.Store, dir *directory.Directory) *awsapi.Service {
-	a := &api{db: db, dns: &answer.Authority{Directory: dir}}
+func New(db *store.Store, dir *directory.Directory, logs *logbook.Catalog) *awsapi.Service {
+	a := &api{db: db, dns: &answer.Authority{Directory: dir}, logs: logs}
 	s := &awsapi.Service{TargetPrefix: targetPrefix, SigningName: signingName, Naming: awsapi.UpperCamel, ErrorOf: wireError}
 	awsapi.Handle(s, a.getLookup)
 	awsapi.Handle(s, a.getStatus)
+	awsapi.Handle(s, a.getLogs)
 	return s
 }
 
