@@ -256,7 +256,7 @@ func TestFilterLogEvents(t *testing.T) {
 	if _, err := w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: aws.String("web"), RetentionInDays: aws.Int32(1)}); err != nil {
 		t.Fatal(err)
 	}
-	w.now = time.UnixMilli(epoch + 3000).AddDate(0, 0, 1)
+	w.now = time.UnixMilli(epoch+3000).AddDate(0, 0, 1)
 	if got := w.filter(sdk.FilterLogEventsInput{LogGroupIdentifier: aws.String("arn:aws:logs:eu-west-1:000000000000:log-group:web")}); got != "3:a:four error 4:b:five 4:b:six error 5:a:seven" {
 		t.Errorf("when the retention of some is over: %s", got)
 	}
