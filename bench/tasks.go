@@ -62,13 +62,19 @@ func measureTasks(ctx context.Context, b *bench) (rows []row, err error) {
 		rows = append(rows, r, row{
 			what: "  start to in DNS, median; p99", ours: number(got.Median) + " ms; " + number(got.P99) + " ms", figure: got.Median,
 			target: target{unit: " ms"}, bound: "those before it in the queue",
+		}, row{
+			what: "  StopTask to SIGTERM, nobody asked, median", ours: number(got.Told) + " ms", figure: got.Told,
+			target: target{atMost, 100, " ms"}, bound: "fsync: five transactions, one after the other",
 		})
 	}
 	return rows, nil
 }
 
-// startedTasks is what a role has measured.
-type startedTasks struct{ PerSecond, Median, P99 float64 } // times in milliseconds
+// startedTasks is what a role has measured, times in milliseconds.
+type startedTasks struct {
+	PerSecond, Median, P99 float64 // of starts
+	Told                   float64 // from StopTask to SIGTERM, where no answer was given with the task's address
+}
 
 func (b *bench) startTasks(ctx context.Context, role string, count int) (got startedTasks, err error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
@@ -176,9 +182,13 @@ func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() e
 	case <-time.After(patience):
 		return fmt.Errorf("of %d tasks %d are in DNS after %v", args.Instances, len(seen.took), patience)
 	}
-	ready(startedTasks{
+	got := startedTasks{
 		PerSecond: float64(args.Instances) / time.Since(began).Seconds(), Median: median(seen.took), P99: quantile(seen.took, 0.99),
-	})
+	}
+	if got.Told, err = stopTasks(ctx, db); err != nil {
+		return err
+	}
+	ready(got)
 	<-ctx.Done()
 	return nil
 }
@@ -205,6 +215,47 @@ func createTasks(ctx context.Context, db *store.Store, runtime, registryID strin
 		return struct{}{}, nil
 	})
 	return err
+}
+
+// stopped is how many tasks are stopped by hand, one after the other.
+const stopped = 5
+
+// stopTasks stops some of the service's tasks and returns the median time until each was told to stop, in
+// milliseconds. They are replaced, which makes the next wait a little longer.
+func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
+	sc := task.Scope{Account: account, Region: region}
+	stopping := make(chan string, 1000)
+	db.Follow(func(c store.Change) {
+		for _, row := range c.Rows {
+			if t, ok := row.New.(*task.Task); ok && t.Observed.State >= task.Stopping {
+				select {
+				case stopping <- t.ID:
+				default: // nobody waits any more
+				}
+			}
+		}
+	})
+	var took []float64
+	tasks := task.TasksOf(db.Snapshot(), sc, task.DefaultCluster, "sleeper")
+	for _, t := range tasks[:min(stopped, len(tasks))] {
+		began := time.Now()
+		_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
+			_, _, err := task.Stop(tx, sc, task.DefaultCluster, t.ID, task.ServiceSchedulerInitiated, "measured", time.Now())
+			return struct{}{}, err
+		})
+		if err != nil {
+			return 0, err
+		}
+		for id := ""; id != t.ID; {
+			select {
+			case id = <-stopping:
+			case <-time.After(patience):
+				return 0, fmt.Errorf("task %s was not told to stop within %v", t.ID, patience)
+			}
+		}
+		took = append(took, float64(time.Since(began))/float64(time.Millisecond))
+	}
+	return median(took), nil
 }
 
 // seenTasks is how long tasks took from the decision to start them until they were in the answers.
