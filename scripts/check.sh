@@ -55,7 +55,7 @@ tests() {
     notes+=("without the race detector, which needs a C compiler")
     race=
   fi
-  $go test ${race:+"$race"} -p 2 -timeout 15m ./... 2>&1 | tee "$tmp/tests" | grep -v --line-buffered '\[no test files\]$'
+  $go test ${race:+"$race"} -p 2 -timeout 20m ./... 2>&1 | tee "$tmp/tests" | grep -v --line-buffered '\[no test files\]$'
   return "${PIPESTATUS[0]}"
 }
 
