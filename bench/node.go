@@ -23,7 +23,6 @@ import (
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/etcd"
-	"github.com/bakingclouds/rollcall/internal/task"
 )
 
 // What the servers are made with.
@@ -62,16 +61,12 @@ type nodeAt struct {
 // can write to the same etcd in the same process. No task runs, so the loops follow and have nothing to do.
 func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 	log := slog.New(slog.DiscardHandler)
-	engine, err := etcd.Start(ctx, etcd.Config{Dir: args.Dir, Logger: log})
+	node, err := open(ctx, args.Dir, log)
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
-	db, err := store.Open(ctx, engine.Client, keyPrefix, log, append(registry.Schema(), task.Schema()...)...)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
+	defer node.close()
+	db := node.db
 	dir := directory.New()
 	publish.Follow(db, dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
 	rollout.New(db, log)
@@ -88,7 +83,7 @@ func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 	}
 	aws := http.NewServeMux() // as in package app
 	aws.Handle("/", awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys, Logger: log}, cloudmap.New(db, dir, nil, time.Now)))
-	bare, err := bareRegister(ctx, engine, at.ServiceIDs)
+	bare, err := bareRegister(ctx, node.engine, at.ServiceIDs)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/etcd"
+	"github.com/bakingclouds/rollcall/internal/task"
 )
 
 // asRole is the first argument of this program when it plays a role.
@@ -239,4 +245,28 @@ func ask(ctx context.Context, method, url string, body []byte, into any) error {
 		return nil
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// opened is etcd in a folder, and the rows in it.
+type opened struct {
+	engine *etcd.Server
+	db     *store.Store
+}
+
+// open starts etcd in this process and reads the rows.
+func open(ctx context.Context, dir string, log *slog.Logger) (*opened, error) {
+	engine, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(dir, "etcd"), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	db, err := store.Open(ctx, engine.Client, keyPrefix, log, append(registry.Schema(), task.Schema()...)...)
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	return &opened{engine, db}, nil
+}
+
+func (o *opened) close() {
+	o.db.Close()
+	o.engine.Close()
 }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +19,6 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
-	"github.com/bakingclouds/rollcall/internal/store/etcd"
-	"github.com/bakingclouds/rollcall/internal/task"
 )
 
 // measureScale fills a data folder, starts a server on it and takes the time until DNS answers, and then its
@@ -169,16 +166,12 @@ const turnover = 12_000
 // million instances is the most that is kept.
 func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	engine, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(args.Dir, "etcd"), Logger: log})
+	node, err := open(ctx, args.Dir, log)
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
-	db, err := store.Open(ctx, engine.Client, keyPrefix, log, append(registry.Schema(), task.Schema()...)...)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
+	defer node.close()
+	db := node.db
 	services, err := createServices(ctx, db, args.Instances/args.Each)
 	if err != nil {
 		return err
@@ -216,7 +209,7 @@ func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 			return err
 		}
 	}
-	client, err := engine.Client()
+	client, err := node.engine.Client()
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +25,6 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
-	"github.com/bakingclouds/rollcall/internal/store/etcd"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -139,16 +137,12 @@ func runProcessTasks(ctx context.Context, args roleArgs, ready func(any)) error 
 func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() error, ready func(any)) (err error) {
 	defer func() { err = errors.Join(err, end()) }()
 	log := slog.New(slog.DiscardHandler)
-	engine, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(args.Dir, "etcd"), Logger: log})
+	node, err := open(ctx, args.Dir, log)
 	if err != nil {
 		return err
 	}
-	defer engine.Close()
-	db, err := store.Open(ctx, engine.Client, keyPrefix, log, append(registry.Schema(), task.Schema()...)...)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
+	defer node.close()
+	db := node.db
 	dir := directory.New()
 	publish.Follow(db, dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
 	seen := watchTasks(db, args.Instances)

@@ -14,13 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/control/loop"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
-
-// tick is how often the leases are looked at. A tick that comes late, because the process did not run,
-// counts as two at the most.
-const tick = 250 * time.Millisecond
 
 // batch is how many expired instances one transaction deregisters.
 const batch = 50
@@ -136,21 +133,10 @@ func (l *Leases) pass(d time.Duration) []*registry.Instance {
 // Run expires leases until ctx ends. It begins by starting them all anew.
 func (l *Leases) Run(ctx context.Context) error {
 	l.restart()
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		now := time.Now()
-		elapsed := min(now.Sub(last), 2*tick)
-		last = now
+	return loop.Ticks(ctx, func(elapsed time.Duration) {
 		if stale, _ := l.db.Stale(); stale || l.writable() != nil {
 			l.restart() // nobody could renew
-			continue
+			return
 		}
 		for over := l.pass(elapsed); len(over) > 0; over = l.pass(0) {
 			if err := l.expire(ctx, over); err != nil {
@@ -159,7 +145,7 @@ func (l *Leases) Run(ctx context.Context) error {
 				break
 			}
 		}
-	}
+	})
 }
 
 // expire deregisters instances in one transaction; those renewed meanwhile stay.

@@ -14,13 +14,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/control/loop"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
-
-// tick is how often the nodes are looked at. A tick that comes late, because the process did not run, counts as two at
-// the most.
-const tick = 250 * time.Millisecond
 
 // batch is how many tasks one transaction gives up.
 const batch = 500
@@ -40,29 +37,18 @@ func Run(ctx context.Context, db *store.Store, cfg Config) error {
 		return ctx.Err()
 	}
 	absent := absences{}
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		now := time.Now()
-		elapsed := min(now.Sub(last), 2*tick)
-		last = now
+	return loop.Ticks(ctx, func(elapsed time.Duration) {
 		s := db.Snapshot()
 		if stale, _ := db.Stale(); stale || cfg.Writable() != nil || !task.Live(s, cfg.Self) {
 			clear(absent)
-			continue
+			return
 		}
 		for _, node := range absent.pass(elapsed, cfg.Grace, task.Nodes(s), func(name string) bool { return task.Live(s, name) }) {
 			if err := giveUp(ctx, db, node, cfg.Log); err != nil && ctx.Err() == nil {
 				cfg.Log.Warn("the tasks of a lost node could not be given up and are tried again", "node", node, "err", err)
 			}
 		}
-	}
+	})
 }
 
 // absences is how long each node has been seen lost.
