@@ -170,8 +170,8 @@ func TestServiceDeployer(t *testing.T) {
 	if svc := s.describe("app"); *svc.Status != "ACTIVE" {
 		t.Fatalf("the service is %s", *svc.Status)
 	}
-	must[*ecs.UpdateServiceOutput](t)(api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("app"), TaskDefinition: next.TaskDefinitionArn}))
-	if n := len(s.describe("app").Deployments); n != 2 {
+	updated := must[*ecs.UpdateServiceOutput](t)(api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("app"), TaskDefinition: next.TaskDefinitionArn}))
+	if n := len(updated.Service.Deployments); n != 2 {
 		t.Errorf("right after the update there are %d deployments; a waiter would take the service for stable", n)
 	}
 	if err := s.waitServicesStable("app"); err != nil {

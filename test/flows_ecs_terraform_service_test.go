@@ -24,7 +24,7 @@ func (tf *ecsTerraform) fargate(family string, command ...string) *ecs.RegisterT
 // taskDefinition is aws_ecs_task_definition. Another definition would be another resource; its tags change.
 func (tf *ecsTerraform) taskDefinition() resource {
 	const form = "family=tf-web revision=1 mode=awsvpc size=256/512 compatibilities=[FARGATE] " +
-		"container={main none [sleep 1000] cpu=0 essential=true env=A=1,B=2 ports= health=sh/30/5/3} tags=%s"
+		"container={main none [sleep 1000] cpu=0 essential=true env=A=1,B=2 health=sh/30/5/3} tags=%s"
 	return resource{
 		name: "task_definition", notFound: "gone", want: fmt.Sprintf(form, "stage=test"), changed: fmt.Sprintf(form, "team=a"),
 		create: func() (string, error) {
@@ -54,9 +54,9 @@ func (tf *ecsTerraform) taskDefinition() resource {
 			}
 			slices.Sort(env)
 			health := fmt.Sprintf("sh/%d/%d/%d", *c.HealthCheck.Interval, *c.HealthCheck.Timeout, *c.HealthCheck.Retries)
-			return fmt.Sprintf("family=%s revision=%d mode=%s size=%s/%s compatibilities=%v container={%s %s %v cpu=%d essential=%v env=%s ports=%s health=%s} tags=%s",
+			return fmt.Sprintf("family=%s revision=%d mode=%s size=%s/%s compatibilities=%v container={%s %s %v cpu=%d essential=%v env=%s health=%s} tags=%s",
 				*d.Family, d.Revision, d.NetworkMode, *d.Cpu, *d.Memory, d.RequiresCompatibilities, *c.Name, *c.Image, c.Command, c.Cpu, *c.Essential,
-				strings.Join(env, ","), "", health, ecsTagText(out.Tags)), nil
+				strings.Join(env, ","), health, ecsTagText(out.Tags)), nil
 		},
 		update: tf.retagECS,
 		destroy: func(id string) error {

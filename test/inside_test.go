@@ -65,6 +65,7 @@ func (f *inside) look(ctx context.Context) error {
 		cloudMap = servicediscovery.NewFromConfig(cfg, noHostPrefix)
 	}
 	for len(f.Instances) == 0 { // it is registered once it has started
+		time.Sleep(50 * time.Millisecond)
 		out, err := cloudMap.DiscoverInstances(ctx, &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("corp"), ServiceName: aws.String("inside")})
 		if err != nil {
 			return err

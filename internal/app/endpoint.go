@@ -30,7 +30,7 @@ func (a *App) openEndpoint(ctx context.Context, cfg *agent.Config) (*metadata.En
 	ep := metadata.Config{
 		DB: a.db, Dir: a.cfg.DataDir, Zone: zone, API: "http://" + api.String(), Log: a.log, Usage: process.Usage,
 		Issue: func(expires time.Time) metadata.Keys {
-			s := keys.Issue(awsapi.ReadOnly, expires)
+			s := keys.Issue(awsapi.Workload, expires)
 			return metadata.Keys{AccessKeyID: s.AccessKeyID, Secret: s.Secret, SessionToken: s.SessionToken, Expires: s.Expires}
 		},
 	}

@@ -38,7 +38,7 @@ func newLogs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showLogs(cmd.Context(), cmd.OutOrStdout(), c, inspect.GetLogsInput{Target: args[0], Container: container, Since: from}, follow)
+			return showLogs(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), c, inspect.GetLogsInput{Target: args[0], Container: container, Since: from}, follow)
 		},
 	}
 	dataFlag(cmd, &data)
@@ -63,16 +63,32 @@ func sinceWhen(s string, now time.Time) (int64, error) {
 	return at.UnixMilli(), nil
 }
 
-// showLogs prints lines until there are no more, or until ctx ends.
-func showLogs(ctx context.Context, w io.Writer, c *inspect.Client, in inspect.GetLogsInput, follow bool) error {
+// retryInterval is how long logs --follow waits before it asks again when the server did not answer.
+const retryInterval = time.Second
+
+// showLogs prints lines until there are no more, or until ctx ends. Who follows goes on when the server has been away.
+func showLogs(ctx context.Context, w, problems io.Writer, c *inspect.Client, in inspect.GetLogsInput, follow bool) error {
+	answered, away := false, false
 	for {
 		out, err := c.Logs(ctx, in)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
+		if err != nil && !(follow && answered) {
 			return err
 		}
+		if err != nil {
+			if !away {
+				fmt.Fprintf(problems, "rollcall: %v; asking again\n", err)
+			}
+			away = true
+			select {
+			case <-time.After(retryInterval):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		answered, away = true, false
 		for _, l := range out.Lines {
 			if _, err := fmt.Fprintf(w, "%s %.8s %s  %s\n", time.UnixMilli(l.Time).UTC().Format("2006-01-02T15:04:05.000Z"), l.Task, l.Container, printable(l.Text)); err != nil {
 				return err

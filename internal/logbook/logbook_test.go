@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -309,4 +311,74 @@ func must(c *Catalog, err error) *Catalog {
 		panic(err)
 	}
 	return c
+}
+
+// TestDamaged: what is left of a log that has ended is read, whatever a power cut or a full disk has taken, and no other
+// log that is read with it suffers.
+func TestDamaged(t *testing.T) {
+	for name, tc := range map[string]struct {
+		damage func(dir string) error
+		want   string
+	}{
+		"no marks":          {func(dir string) error { return os.Remove(filepath.Join(dir, "times")) }, ""},
+		"empty marks":       {func(dir string) error { return os.Truncate(filepath.Join(dir, "times"), 0) }, ""},
+		"a piece of a mark": {func(dir string) error { return os.Truncate(filepath.Join(dir, "times"), 2*markSize+3) }, "1:one"},
+		"fewer bytes":       {func(dir string) error { return os.Truncate(File(dir), 5) }, "1:one 2:t"},
+		"no bytes":          {func(dir string) error { return os.Remove(File(dir)) }, ""},
+		"ended amid a cut": {func(dir string) error {
+			return os.Rename(filepath.Join(dir, "times"), filepath.Join(dir, moving))
+		}, "1:one 2:two"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBook(t, 1000)
+			b.prints("one\n")
+			b.prints("two\n")
+			if err := b.w.Close(true); err != nil {
+				t.Fatal(err)
+			}
+			if err := tc.damage(b.dir); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := b.reads(0); got != tc.want {
+				t.Errorf("it reads as %q, want %q", got, tc.want)
+			}
+			good := newBook(t, 1000)
+			good.prints("good\n")
+			events, _, more, err := Merge(t.Context(), []*Source{{ID: "a", Dir: b.dir}, {ID: "b", Dir: good.dir}}, Query{Most: 10, Bytes: 1000})
+			if err != nil || more || !slices.ContainsFunc(events, func(e Event) bool { return string(e.Text) == "good" }) {
+				t.Errorf("read with another log: %d events, %v, %v", len(events), more, err)
+			}
+		})
+	}
+}
+
+// TestManySources: to read a little of many logs takes little memory.
+func TestManySources(t *testing.T) {
+	const logs = 100
+	root := t.TempDir()
+	var sources []*Source
+	for n := range logs {
+		dir := filepath.Join(root, fmt.Sprint(n), "main")
+		w, err := Open(dir, time.UnixMilli(1700000000000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(File(dir), []byte(strings.Repeat("a line\n", 3)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(true); err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, &Source{ID: fmt.Sprint(n), Dir: dir})
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	events, _, _, err := Merge(t.Context(), sources, Query{Most: 3 * logs, Bytes: 1 << 20})
+	runtime.ReadMemStats(&after)
+	if err != nil || len(events) != 3*logs {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	if each := (after.TotalAlloc - before.TotalAlloc) / logs; each > 16<<10 {
+		t.Errorf("to read three lines of a log took %d bytes", each)
+	}
 }

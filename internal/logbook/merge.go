@@ -1,9 +1,11 @@
 package logbook
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
 	"context"
+	"time"
 )
 
 // Source is a log that is read together with others.
@@ -44,12 +46,34 @@ type Query struct {
 	Bytes       int               // of their texts together; one event may be longer
 }
 
-// maxScan is how much of the logs one Merge reads to find what matches.
-const maxScan = 64 << 20
+// The bounds of one Merge, beyond which it says that there is more: how much it reads to find what matches, and for how
+// long.
+const (
+	maxScan = 64 << 20
+	budget  = 2 * time.Second
+)
+
+// maxHeld is how much of the logs' text one Merge holds at once, divided among its sources, of which each holds leastHeld
+// at least.
+const (
+	maxHeld   = 16 << 20
+	leastHeld = 1 << 10
+)
+
+// merging bounds how many Merges run at once, since each may hold megabytes.
+var merging = make(chan struct{}, 4)
 
 // Merge reads the sources' events in their order. last is the last event that was looked at, whether or not it was
 // wanted; more says that there may be others behind it.
 func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, last *Cursor, more bool, err error) {
+	select {
+	case merging <- struct{}{}:
+		defer func() { <-merging }()
+	case <-ctx.Done():
+		return nil, nil, false, ctx.Err()
+	}
+	began := time.Now()
+	held := max(leastHeld, min(chunk, maxHeld/max(len(sources), 1)))
 	var h byTime
 	for _, s := range sources {
 		ok, err := s.start(q.From)
@@ -68,7 +92,7 @@ func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, las
 		}
 		s := h[0]
 		if len(s.lines) == 0 {
-			if err := s.load(); err != nil {
+			if err := s.load(held); err != nil {
 				return nil, nil, false, err
 			}
 			if len(s.lines) == 0 {
@@ -83,10 +107,12 @@ func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, las
 			break // and so are all others
 		}
 		wanted := e.Time >= q.From && (q.After == nil || q.After.before(e)) && (q.Match == nil || q.Match(e.Text))
-		if wanted && (len(events) == q.Most || size > 0 && size+len(e.Text) > q.Bytes) || scanned > maxScan {
+		full := wanted && (len(events) == q.Most || size > 0 && size+len(e.Text) > q.Bytes)
+		if full || scanned > maxScan || last != nil && time.Since(began) > budget {
 			return events, last, true, nil
 		}
 		if wanted {
+			e.Text = bytes.Clone(e.Text) // lets go of what it was read with
 			events = append(events, e)
 			size += len(e.Text)
 		}
@@ -114,9 +140,9 @@ func (s *Source) start(from int64) (bool, error) {
 	return true, nil
 }
 
-// load reads on.
-func (s *Source) load() (err error) {
-	s.lines, s.next, err = Read(s.Dir, s.Position)
+// load reads on, about so many bytes.
+func (s *Source) load(size int) (err error) {
+	s.lines, s.next, err = read(s.Dir, s.Position, size)
 	if len(s.lines) > 0 {
 		s.key, s.Position = s.lines[0].Time, s.lines[0].Position
 	}

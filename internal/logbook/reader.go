@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sort"
 	"time"
 )
@@ -49,6 +50,11 @@ type parts []*part
 
 // look opens a log, calls read, and makes sure that it was not cut meanwhile.
 func look(dir string, read func(parts) error) error {
+	if Ended(dir) { // nobody cuts it any more, nor mends what a full disk or a power cut has left of it
+		ps := whatIsLeft(dir)
+		defer ps.close()
+		return read(ps)
+	}
 	for try := range 20 {
 		if try > 0 {
 			time.Sleep(5 * time.Millisecond) // cutting is a copy of some megabytes
@@ -75,7 +81,7 @@ func lookOnce(dir string, read func(parts) error) error {
 	var ps parts
 	defer func() { ps.close() }()
 	for n := files - 1; n >= 0; n-- {
-		p, err := openPart(dir, n)
+		p, err := openPart(dir, n, nth(dir, "times", n))
 		if errors.Is(err, fs.ErrNotExist) && n > 0 {
 			continue
 		}
@@ -89,6 +95,28 @@ func lookOnce(dir string, read func(parts) error) error {
 		return ErrBusy
 	}
 	return problem
+}
+
+// whatIsLeft opens the files of a log that has ended, without those that are damaged, and each only as far as it has both
+// bytes and marks.
+func whatIsLeft(dir string) (ps parts) {
+	for n := files - 1; n >= 0; n-- {
+		p, err := openPart(dir, n, nth(dir, "times", n))
+		if err != nil && n == 0 { // it ended while it was being cut
+			p, err = openPart(dir, n, filepath.Join(dir, moving))
+		}
+		if err != nil {
+			continue
+		}
+		info, err := p.log.Stat()
+		if err != nil || len(ps) > 0 && p.base < ps[len(ps)-1].end {
+			p.close()
+			continue
+		}
+		p.end = min(p.end, p.base+info.Size())
+		ps = append(ps, p)
+	}
+	return ps
 }
 
 // base is the first mark of the newest file, another one after each cut.
@@ -105,14 +133,15 @@ func base(dir string) (mark, error) {
 	return parseMark(b[:]), nil
 }
 
-func openPart(dir string, n int) (p *part, err error) {
+// openPart opens a log's nth file with the marks in the file times.
+func openPart(dir string, n int, times string) (p *part, err error) {
 	p = &part{}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
-	if p.times, err = os.Open(nth(dir, "times", n)); err != nil {
+	if p.times, err = os.Open(times); err != nil {
 		return p, err
 	}
 	if p.log, err = os.Open(nth(dir, "log", n)); err != nil {
@@ -206,9 +235,14 @@ const chunk = 64 << 10
 // 64 KiB hold. next is where to go on; it is pos when there is nothing more yet. A line that the container has not
 // finished is given once it has ended, or when it is longer than MaxLine.
 func Read(dir string, pos int64) (lines []Line, next int64, err error) {
+	return read(dir, pos, chunk)
+}
+
+// read is Read of about so many bytes, and no more memory than there are.
+func read(dir string, pos int64, size int) (lines []Line, next int64, err error) {
 	ended := Ended(dir)
 	err = look(dir, func(ps parts) (err error) {
-		lines, next, err = ps.lines(make([]byte, chunk), pos, ended)
+		lines, next, err = ps.lines(make([]byte, min(int64(size), ps.left(pos))), pos, ended)
 		if err == nil && len(lines) == 0 && ps.at(next) != nil {
 			lines, next, err = ps.lines(make([]byte, 2*MaxLine), pos, ended)
 		}
@@ -253,6 +287,14 @@ func (ps parts) lines(buf []byte, pos int64, ended bool) (lines []Line, next int
 		buf, next = buf[size:], next+int64(size)
 	}
 	return lines, next, nil
+}
+
+// left is how many bytes there are from a position on.
+func (ps parts) left(pos int64) (n int64) {
+	for _, p := range ps {
+		n += max(0, p.end-max(p.base, pos))
+	}
+	return n
 }
 
 // gapAt reports whether bytes are lost from a position on.

@@ -241,6 +241,10 @@ func (w *Writer) marksFrom(base int64) ([]mark, error) {
 func (w *Writer) Close(ended bool) error {
 	err := w.Look(time.Now())
 	if ended {
+		// Before it is said that nothing will come, since nobody looks after the log then.
+		for _, f := range []*os.File{w.log, w.times} {
+			err = errors.Join(err, f.Sync())
+		}
 		err = errors.Join(err, os.WriteFile(filepath.Join(w.dir, endedFile), nil, 0o600))
 	}
 	w.close()

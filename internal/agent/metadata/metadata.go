@@ -189,7 +189,7 @@ func (e *Endpoint) view(w http.ResponseWriter, id string) (*view, bool) {
 		return nil, false
 	}
 	t, box, ok := e.tasks(id)
-	if !ok {
+	if !ok || t.Observed.State == task.Stopped { // whoever kept its environment is not the task
 		answer(w, http.StatusNotFound, "unable to get task: it is not on this node any more")
 		return nil, false
 	}

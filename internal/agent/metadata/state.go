@@ -43,10 +43,10 @@ func open(dir string, log *slog.Logger) (state, net.Listener, error) {
 			return s, l, nil
 		}
 		log.Error("the endpoint of tasks moves: tasks that run already do not find it any more", "port", s.Port, "err", err)
-	} else {
-		s.Key = make(secret, 32)
-		rand.Read(s.Key) // never fails
 	}
+	// Also when it moves: whoever has the old port now is asked by the tasks for what the old key opens.
+	s.Key = make(secret, 32)
+	rand.Read(s.Key) // never fails
 	l, err := listenSomewhere()
 	if err != nil {
 		return s, nil, err

@@ -90,7 +90,6 @@ func (w *logWatch) close(c *container) error {
 		return err
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	entry := w.writers[c]
 	delete(w.writers, c)
 	if entry.watch != 0 {
@@ -99,7 +98,8 @@ func (w *logWatch) close(c *container) error {
 			_ = conn.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(entry.watch)) }) // of no use is no harm
 		}
 	}
-	return entry.Close(true)
+	w.mu.Unlock()
+	return entry.Close(true) // which waits for the disk, and nobody else shall
 }
 
 // lookAll looks at every log.

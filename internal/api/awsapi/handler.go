@@ -261,7 +261,7 @@ func (h *handler) serve(api API, r *http.Request, c *call, requestID string, buf
 	}
 	if !credential.Role.permits(operation) {
 		return nil, &Error{Code: "AccessDeniedException", Message: fmt.Sprintf(
-			"Access key %s is not authorized to perform %s:%s, because it is read-only", claim.accessKeyID, api.Scope(), operation)}
+			"Access key %s is not authorized to perform %s:%s, because its role is %s", claim.accessKeyID, api.Scope(), operation, credential.Role)}
 	}
 	c.caller = Caller{
 		Account:      h.cfg.Account,

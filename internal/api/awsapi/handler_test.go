@@ -207,8 +207,16 @@ func TestPermits(t *testing.T) {
 		if got := ReadOnly.permits(operation); got != want {
 			t.Errorf("read-only permits %q: %t, want %t", operation, got, want)
 		}
+		if got := Workload.permits(operation); got != want {
+			t.Errorf("a workload is permitted %q: %t, want %t", operation, got, want)
+		}
 		if !Administrator.permits(operation) || Role(0).permits(operation) {
 			t.Errorf("%q: an administrator may do all, the zero role nothing", operation)
+		}
+	}
+	for _, operation := range []string{"GetLogs", "GetLogEvents", "FilterLogEvents", "DescribeLogGroups", "DescribeLogStreams"} {
+		if !ReadOnly.permits(operation) || Workload.permits(operation) {
+			t.Errorf("%q is for who may read everything, and not for tasks", operation)
 		}
 	}
 }

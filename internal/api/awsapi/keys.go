@@ -20,6 +20,7 @@ type Role uint8
 const (
 	Administrator Role = iota + 1 // everything
 	ReadOnly                      // operations that only look
+	Workload                      // those of them that a task may call: it sees no logs
 )
 
 // String is the role's name in logs.
@@ -29,6 +30,8 @@ func (r Role) String() string {
 		return "administrator"
 	case ReadOnly:
 		return "read-only"
+	case Workload:
+		return "workload"
 	}
 	return "none"
 }
@@ -39,6 +42,8 @@ func (r Role) permits(operation string) bool {
 	switch r {
 	case Administrator:
 		return true
+	case Workload: // every operation on logs has the word in its name, and no other has
+		return ReadOnly.permits(operation) && !strings.Contains(operation, "Log")
 	case ReadOnly:
 		for _, verb := range [...]string{"Get", "List", "Describe", "Discover", "Filter", "Test"} {
 			if strings.HasPrefix(operation, verb) {

@@ -52,7 +52,7 @@ func (a *api) updateTaskProtection(ctx context.Context, in *sdk.UpdateTaskProtec
 	if in.ProtectionEnabled {
 		d = task.DefaultProtection
 		if in.ExpiresInMinutes != nil {
-			d = time.Duration(*in.ExpiresInMinutes) * time.Minute
+			d = time.Duration(max(-1, min(*in.ExpiresInMinutes, 1<<20))) * time.Minute // beyond, it could not be counted
 		}
 	}
 	cluster, err := clusterName(sc, in.Cluster)

@@ -85,6 +85,7 @@ func TestTaskProtection(t *testing.T) {
 		{"InvalidParameter: At most 10 tasks can be named at once", sdk.UpdateTaskProtectionInput{Tasks: make([]string, 11)}},
 		{"InvalidParameter: expiresInMinutes must be between 1 and 2880", sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(0)}},
 		{"InvalidParameter: expiresInMinutes must be between 1 and 2880", sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(2881)}},
+		{"InvalidParameter: expiresInMinutes must be between 1 and 2880", sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(307445736)}},
 		{"ClusterNotFound: Cluster not found.", sdk.UpdateTaskProtectionInput{Cluster: aws.String("none")}},
 	} {
 		if tc.in.Cluster == nil {

@@ -15,6 +15,7 @@ package inspect
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -52,6 +53,9 @@ func wireError(err error) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Kind == fault.Invalid {
 		return &awsapi.Error{Code: "InvalidInput", Message: f.Msg}
+	}
+	if errors.Is(err, logbook.ErrBusy) {
+		return &awsapi.Error{Code: "ServiceUnavailable", Message: "A log is being cut; ask again.", Status: http.StatusServiceUnavailable}
 	}
 	return nil
 }
