@@ -164,6 +164,8 @@ func checkNetworkMode(in *definition) error {
 	return nil
 }
 
+var regionPattern = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
 var portNamePattern = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
 
 // checkPorts looks at the port mappings. In bridge mode each container has ports of its own, else the task
@@ -394,6 +396,9 @@ func checkLogging(in *definition) error {
 		}
 		if log.LogDriver == types.LogDriverAwslogs && (log.Options["awslogs-region"] == "" || log.Options["awslogs-group"] == "") {
 			return clientError("Log driver awslogs requires options: awslogs-region, awslogs-group")
+		}
+		if region, ok := log.Options["awslogs-region"]; ok && !regionPattern.MatchString(region) {
+			return clientError("Log driver awslogs: %q is not a region", region)
 		}
 	}
 	return nil

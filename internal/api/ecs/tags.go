@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -28,9 +29,9 @@ func tagsOf(tags []types.Tag) (map[string]string, error) {
 	for _, tag := range tags {
 		key, value := aws.ToString(tag.Key), aws.ToString(tag.Value)
 		switch {
-		case key == "" || len(key) > 128:
+		case key == "" || utf8.RuneCountInString(key) > 128:
 			return nil, invalid("The key of a tag must have 1 to 128 characters: %q", key)
-		case len(value) > 256:
+		case utf8.RuneCountInString(value) > 256:
 			return nil, invalid("The value of the tag %s must have at most 256 characters", key)
 		case !tagPattern.MatchString(key) || !tagPattern.MatchString(value):
 			return nil, invalid("The tag %s has characters other than letters, digits, spaces and _ . : / = + - @", key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
@@ -125,7 +126,7 @@ func (a *api) deleteRetentionPolicy(ctx context.Context, in *sdk.DeleteRetention
 // checkTags holds tags against AWS's limits.
 func checkTags(tags map[string]string) error {
 	for key, value := range tags {
-		if key == "" || len(key) > 128 || len(value) > 256 {
+		if key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 {
 			return invalid("A tag's key has 1 to 128 characters, its value at most 256.")
 		}
 	}
