@@ -161,7 +161,7 @@ func TestDrainKeepsTheTargetOfSRV(t *testing.T) {
 	n.asked("udp", "cart.shop.", dns.TypeSRV)
 	n.stopTask()
 	n.draining()
-	wantLineLike(t, s.says("status"), `^us-east-1/default/cart +`+address(n.task)+` +`+taskID(n.task)+` +in [1-5] s$`)
+	wantLineLike(t, s.says("status"), `^us-east-1/default/cart +`+address(n.task)+` +`+taskID(n.task)+` +in [1-6] s$`)
 	host := taskID(n.task) + ".cart.shop."
 	reply := n.asked("udp", host, dns.TypeA)
 	if left := 4 - time.Since(asked).Seconds(); float64(reply.Answer[0].Header().Ttl) > left+1 {

@@ -88,6 +88,9 @@ func FindNode(r store.Reader, name string) (*Node, bool) { return nodes.Find(r, 
 // stops, dies, or loses etcd for longer than the lease lasts.
 type Alive struct{ Since time.Time }
 
+// AliveNode is the name of the node whose liveness the row of a key shows; false for the keys of other rows.
+func AliveNode(key string) (name string, ok bool) { return alive.ID(key) }
+
 // KeepAlive makes a node live until leave is called, or this process ends. ctx bounds the call only.
 func KeepAlive(ctx context.Context, db *store.Store, node string) (leave func(), err error) {
 	return store.Hold(ctx, db, alive, node, &Alive{Since: time.Now()})

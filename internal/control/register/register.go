@@ -77,23 +77,21 @@ type register struct {
 	zone string
 	cap  time.Duration
 
-	mu     sync.Mutex
-	drains map[string]*wait  // by task key
-	needed map[string]string // task key -> key of its service, of tasks that stay until they are replaced
-}
-
-// wait is what the loop knows of a drain, by the monotonic clock of this process. After a restart, or on
-// another leader, it begins anew: longer, never shorter.
-type wait struct {
-	since time.Time            // when the task was first seen to drain
-	lost  map[string]time.Time // node -> when it was first seen to be gone
+	mu sync.Mutex
+	// drains is when each task was first seen to drain, by its key; needed is the key of its service, of tasks that stay
+	// until they are replaced.
+	drains map[string]time.Time
+	needed map[string]string
+	// lost is when each node that is gone was first seen to be. As all times here it is by the monotonic clock of this
+	// process, so it begins anew after a restart and differs on another leader: later, never earlier.
+	lost map[string]time.Time
 }
 
 // New makes the loop and marks tasks with registries as they, their instances, their clearances or the nodes change.
 // zone is the availability zone that instances carry; drainCap bounds how long a task waits for the answers
 // that name it to expire.
 func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration) *loop.Loop {
-	r := &register{db: db, zone: zone, cap: drainCap, drains: map[string]*wait{}, needed: map[string]string{}}
+	r := &register{db: db, zone: zone, cap: drainCap, drains: map[string]time.Time{}, needed: map[string]string{}, lost: map[string]time.Time{}}
 	l := loop.New("register", 16, log, r.reconcile)
 	db.Follow(func(c store.Change) {
 		for _, row := range c.Rows {
@@ -112,12 +110,20 @@ func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration)
 			case *task.Clearance:
 				l.Mark(v.Task)
 			case *task.Alive: // a node came or went: what waits for it looks again
+				if name, ok := task.AliveNode(row.Key); ok {
+					r.sawNode(name, row.New != nil)
+				}
 				for _, key := range r.waiting() {
 					l.Mark(key)
 				}
 			}
 		}
 	})
+	for _, n := range task.Nodes(db.Snapshot()) {
+		if !task.Live(db.Snapshot(), n.Name) {
+			r.sawNode(n.Name, false)
+		}
+	}
 	return l
 }
 
@@ -143,8 +149,8 @@ func (r *register) follow(s *store.Snapshot, key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ok && t.Registration == task.Draining {
-		if r.drains[key] == nil {
-			r.drains[key] = &wait{since: time.Now(), lost: map[string]time.Time{}}
+		if r.drains[key].IsZero() {
+			r.drains[key] = time.Now()
 		}
 	} else {
 		delete(r.drains, key)
@@ -185,11 +191,11 @@ func (r *register) left(s *store.Snapshot, t *task.Task, now time.Time) time.Dur
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.drains[t.Key()]
-	if w == nil { // it began to drain since the last look, which marks it once more
+	since := r.drains[t.Key()]
+	if since.IsZero() { // it began to drain since the last look, which marks it once more
 		return r.cap
 	}
-	c := Clearing{Cap: w.since.Add(r.cap), TTL: longestTTL(s, t)}
+	c := Clearing{Cap: since.Add(r.cap), TTL: longestTTL(s, t)}
 	live := map[string]bool{}
 	for _, n := range task.LiveNodes(s) {
 		live[n.Name] = true
@@ -197,15 +203,13 @@ func (r *register) left(s *store.Snapshot, t *task.Task, now time.Time) time.Dur
 	for _, n := range task.Nodes(s) {
 		switch {
 		case task.Cleared(s, t.Key(), n.Name):
-			delete(w.lost, n.Name)
 		case live[n.Name]:
-			delete(w.lost, n.Name)
 			c.Waiting = true
 		default:
-			if w.lost[n.Name].IsZero() {
-				w.lost[n.Name] = now
+			if r.lost[n.Name].IsZero() {
+				r.lost[n.Name] = now
 			}
-			c.Lost = append(c.Lost, w.lost[n.Name])
+			c.Lost = append(c.Lost, r.lost[n.Name])
 		}
 	}
 	return c.Left(now)
@@ -220,6 +224,17 @@ func longestTTL(s *store.Snapshot, t *task.Task) time.Duration {
 		}
 	}
 	return ttl
+}
+
+// sawNode notes since when a node is gone.
+func (r *register) sawNode(name string, live bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if live {
+		delete(r.lost, name)
+	} else if r.lost[name].IsZero() {
+		r.lost[name] = time.Now()
+	}
 }
 
 // waiting are the keys of the tasks that drain.
