@@ -2,6 +2,7 @@ package loop_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,12 +14,12 @@ import (
 func TestTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var passed time.Duration
+		var passed atomic.Int64
 		calls := 0
 		ended := make(chan error)
 		go func() {
 			ended <- loop.Ticks(ctx, func(elapsed time.Duration) {
-				passed += elapsed
+				passed.Add(int64(elapsed))
 				if calls++; calls == 4 {
 					time.Sleep(time.Hour) // the machine stands still
 				}
@@ -26,13 +27,13 @@ func TestTicks(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if passed != time.Second {
-			t.Errorf("after a second %v have passed", passed)
+		if got := time.Duration(passed.Load()); got != time.Second {
+			t.Errorf("after a second %v have passed", got)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if passed < time.Second || passed > 3*time.Second {
-			t.Errorf("after a pause of an hour %v have passed", passed)
+		if got := time.Duration(passed.Load()); got < time.Second || got > 3*time.Second {
+			t.Errorf("after a pause of an hour %v have passed", got)
 		}
 		cancel()
 		if err := <-ended; err != context.Canceled {
