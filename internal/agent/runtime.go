@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"github.com/bakingclouds/rollcall/internal/dockerrun"
 )
 
 // Runtime runs the tasks placed on this node.
@@ -19,8 +21,13 @@ type Runtime interface {
 	// Name is "process" or "docker".
 	Name() string
 
+	// Prepare fetches what the containers are made of, images, for as long as that takes; fetching is called first when
+	// there is something to fetch. It reserves nothing, and Create does without it what it can. The text of its error begins
+	// with an ECS reason ("CannotPullContainerError: …").
+	Prepare(ctx context.Context, spec TaskSpec, fetching func()) error
+
 	// Create reserves what the task needs before its containers start: its folder, its address, its host ports, its
-	// resolver (docker: also its network and images). It returns the sandbox as it is now; a task that exists keeps the
+	// resolver (docker: also its network). It returns the sandbox as it is now; a task that exists keeps the
 	// spec of its first Create. fault.Invalid means that this spec can never run here, fault.InUse that a host port of
 	// it is taken; nothing stays reserved after an error.
 	Create(ctx context.Context, spec TaskSpec) (Sandbox, error)
@@ -67,8 +74,11 @@ const (
 type TaskSpec struct {
 	ID          string            // letters, digits, "-" and "_", at most 128
 	NetworkMode string            // empty is NetworkBridge
+	VPC         string            // whose network the task is in; empty is the runtime's first
 	Env         map[string]string // for every container; a container's own Env wins
+	Labels      map[string]string // of every container, where containers have labels
 	Containers  []ContainerSpec   // names are unique
+	Options     dockerrun.Task    // what only container engines do
 
 	// Rest is for how long clients may hold the task's address, or a host port, after the task: it is given to no other
 	// task meanwhile. Zero leaves it to the runtime. Tasks of one Group, unless that is empty, may follow each other on a
@@ -101,13 +111,23 @@ type Resolver struct {
 type ContainerSpec struct {
 	Name             string            // letters, digits, "-" and "_", at most 255
 	Image            string            // not used by the process runtime
-	Argv             []string          // entryPoint, then command
+	EntryPoint       []string          // nil: the image's
+	Command          []string          // nil: the image's, unless EntryPoint is given
 	Env              map[string]string // wins over the task's; ROLLCALL_… set by the runtime wins over both
 	WorkingDirectory string            // empty: the runtime's choice (process: a private empty folder)
 	User             string            // "user", "uid", "user:group", "uid:gid"; empty: as the runtime runs
 	Ports            []Port
 	Ulimits          []Ulimit
 	HealthCheck      *HealthCheck // nil: the container's health stays HealthUnknown
+	CPU              int          // units, 1024 a core: a share where the engine is busy; 0 is the least
+	Memory           int          // MiB, the most; 0 is no bound
+	Reservation      int          // MiB, what is kept free for it when memory is short
+	Options          dockerrun.Container
+}
+
+// Argv is entryPoint, then command.
+func (c *ContainerSpec) Argv() []string {
+	return append(append([]string(nil), c.EntryPoint...), c.Command...)
 }
 
 // Port is one port that a container listens on.
@@ -150,6 +170,8 @@ type Sandbox struct {
 	TaskID string
 	// Address is the task's own address in awsvpc mode, the host's in bridge and host mode, and zero in mode none.
 	Address netip.Addr
+	// Address6 is its IPv6 address, of a task whose network has both.
+	Address6 netip.Addr
 	// Resolver says that the containers have a private /etc/resolv.conf, as TaskSpec.Resolver asked.
 	Resolver   bool
 	Containers []ContainerStatus // in the order of the spec
@@ -159,6 +181,7 @@ type Sandbox struct {
 // ever moves on: running, then ended.
 type ContainerStatus struct {
 	Name       string
+	Image      string    // the digest of its image, "sha256:…"; empty where it has none
 	RuntimeID  string    // process: the pid; docker: the container id; empty before the start
 	StartedAt  time.Time // zero: its program never ran
 	FinishedAt time.Time // zero: it has not ended

@@ -58,7 +58,7 @@ func (a *Agent) environment(t *task.Task, def *task.Definition, n int) (map[stri
 
 func containerSpec(c *task.ContainerDefinition, env map[string]string) ContainerSpec {
 	spec := ContainerSpec{
-		Name: c.Name, Image: c.Image, Argv: append(append([]string(nil), c.EntryPoint...), c.Command...),
+		Name: c.Name, Image: c.Image, EntryPoint: c.EntryPoint, Command: c.Command,
 		Env: env, WorkingDirectory: c.WorkingDirectory, User: c.User,
 	}
 	for _, p := range c.Ports {

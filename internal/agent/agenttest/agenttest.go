@@ -66,6 +66,9 @@ func (r *Runtime) deliver() {
 // Name is "fake".
 func (r *Runtime) Name() string { return "fake" }
 
+// Prepare has nothing to fetch.
+func (r *Runtime) Prepare(context.Context, agent.TaskSpec, func()) error { return nil }
+
 // Create gives a task an address of its own.
 func (r *Runtime) Create(_ context.Context, spec agent.TaskSpec) (agent.Sandbox, error) {
 	r.mu.Lock()

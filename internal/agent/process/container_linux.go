@@ -104,7 +104,7 @@ func (s *supervisor) run(t *task, c *container) (<-chan syscall.WaitStatus, erro
 		return nil, err
 	}
 	defer output.Close()
-	o := t.order(c, c.spec.Argv, c.tag, home)
+	o := t.order(c, c.spec.Argv(), c.tag, home)
 	o.User = user
 	o.Ulimits = ulimits(c.spec.Ulimits)
 	if o.PrivateDir {

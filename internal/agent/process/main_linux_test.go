@@ -109,7 +109,7 @@ func shellTask(id, script string) agent.TaskSpec {
 }
 
 func commandTask(id string, argv ...string) agent.TaskSpec {
-	return agent.TaskSpec{ID: id, NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "main", Argv: argv}}}
+	return agent.TaskSpec{ID: id, NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "main", Command: argv}}}
 }
 
 // newRuntime is a runtime in a folder of its own, whose tasks and supervisor end with the test.

@@ -118,6 +118,9 @@ func (r *Runtime) Shutdown(ctx context.Context) error {
 	return errors.Join(err, r.Close())
 }
 
+// Prepare has nothing to fetch: the programs are this machine's.
+func (r *Runtime) Prepare(context.Context, agent.TaskSpec, func()) error { return nil }
+
 // Create reserves a task's folder, address and ports; see [agent.Runtime].
 func (r *Runtime) Create(ctx context.Context, spec agent.TaskSpec) (agent.Sandbox, error) {
 	var sandbox agent.Sandbox

@@ -184,11 +184,11 @@ func TestStartFailures(t *testing.T) {
 		spec agent.ContainerSpec
 		want string
 	}{
-		{"no-program", agent.ContainerSpec{Argv: []string{"no-such-program"}}, `the program "no-such-program" cannot be run: it is not in PATH (`},
-		{"no-file", agent.ContainerSpec{Argv: []string{"/no/such/program"}}, `the program "/no/such/program" cannot be run: `},
-		{"not-executable", agent.ContainerSpec{Argv: []string{noProgram}}, "permission denied"},
-		{"no-directory", agent.ContainerSpec{Argv: []string{"true"}, WorkingDirectory: "/no/such/folder"}, "the working directory /no/such/folder cannot be entered: "},
-		{"no-user", agent.ContainerSpec{Argv: []string{"true"}, User: "no-such-user"}, `no user "no-such-user" on this machine`},
+		{"no-program", agent.ContainerSpec{Command: []string{"no-such-program"}}, `the program "no-such-program" cannot be run: it is not in PATH (`},
+		{"no-file", agent.ContainerSpec{Command: []string{"/no/such/program"}}, `the program "/no/such/program" cannot be run: `},
+		{"not-executable", agent.ContainerSpec{Command: []string{noProgram}}, "permission denied"},
+		{"no-directory", agent.ContainerSpec{Command: []string{"true"}, WorkingDirectory: "/no/such/folder"}, "the working directory /no/such/folder cannot be entered: "},
+		{"no-user", agent.ContainerSpec{Command: []string{"true"}, User: "no-such-user"}, `no user "no-such-user" on this machine`},
 	} {
 		tc.spec.Name = "main"
 		if _, err := r.Create(t.Context(), agent.TaskSpec{ID: tc.name, Containers: []agent.ContainerSpec{tc.spec}}); err != nil {
@@ -267,13 +267,13 @@ func TestCreateRefuses(t *testing.T) {
 	}{
 		{agent.TaskSpec{ID: "../escape"}, fault.Invalid, "other characters"},
 		{agent.TaskSpec{ID: "empty"}, fault.Invalid, "no containers"},
-		{agent.TaskSpec{ID: "a", NetworkMode: "vlan", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}})}, fault.Invalid, "network mode"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c/d", Argv: []string{"true"}})}, fault.Invalid, "container name"},
+		{agent.TaskSpec{ID: "a", NetworkMode: "vlan", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}})}, fault.Invalid, "network mode"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c/d", Command: []string{"true"}})}, fault.Invalid, "container name"},
 		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Image: "nginx"})}, fault.Invalid, "neither entryPoint nor command"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "begins with CMD"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ulimits: []agent.Ulimit{{Name: "ink"}}})}, fault.Invalid, "ulimit"},
-		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkNone, Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ports: []agent.Port{{Container: 80}}})}, fault.Invalid, "mode none"},
-		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c", Argv: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse, fmt.Sprintf("(pid %d)", os.Getpid())},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "begins with CMD"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ulimits: []agent.Ulimit{{Name: "ink"}}})}, fault.Invalid, "ulimit"},
+		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkNone, Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ports: []agent.Port{{Container: 80}}})}, fault.Invalid, "mode none"},
+		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse, fmt.Sprintf("(pid %d)", os.Getpid())},
 	} {
 		_, err := r.Create(t.Context(), tc.spec)
 		if !fault.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.want) {

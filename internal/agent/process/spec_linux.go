@@ -37,7 +37,7 @@ func validate(spec agent.TaskSpec) error {
 			return invalid("the container name %q has other characters than letters, digits, - and _, or is not 1 to 255 long", c.Name)
 		case seen[c.Name]:
 			return invalid("two containers are named %q", c.Name)
-		case len(c.Argv) == 0 || c.Argv[0] == "":
+		case len(c.Argv()) == 0 || c.Argv()[0] == "":
 			return invalid("container %s has neither entryPoint nor command; the process runtime takes none from the image, so name the program in command", c.Name)
 		case spec.NetworkMode == agent.NetworkNone && len(c.Ports) > 0:
 			return invalid("container %s maps ports, which network mode none does not have", c.Name)
