@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/dns/wire"},
 	{"internal/dns/name", "internal/dns/dnsname"},
 	{"internal/arn", "internal/attributes"},
-	{"internal/fault", "internal/portholder", "internal/dockerrun", "internal/query", "internal/logbook", "examples"},
+	{"internal/fault", "internal/portholder", "internal/dockerrun", "internal/jsonfile", "internal/query", "internal/logbook", "examples"},
 }
 
 // bans are the arrows that point down and are still wrong.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/jsonfile"
 	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
@@ -54,7 +55,7 @@ func (c *container) recordFile() string { return filepath.Join(c.folder, "status
 // written is an error for the caller, but true all the same.
 func (s *supervisor) changeLocked(t *task, c *container, change func(*record)) error {
 	change(&c.record)
-	err := writeJSON(c.recordFile(), c.record, false)
+	err := jsonfile.Write(c.recordFile(), c.record, false)
 	s.publishLocked(t, c)
 	return err
 }
@@ -121,7 +122,7 @@ func (s *supervisor) run(t *task, c *container) (<-chan syscall.WaitStatus, erro
 		defer s.mu.Unlock()
 		c.record.Process = id
 		c.record.Status.RuntimeID = strconv.Itoa(pid)
-		return writeJSON(c.recordFile(), c.record, false)
+		return jsonfile.Write(c.recordFile(), c.record, false)
 	})
 	if err != nil {
 		return end, err

@@ -8,8 +8,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/fault"
 	"golang.org/x/sys/unix"
+
+	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
 // exec runs a command in a container, with its environment, user, folder and resolver, and kills it with all it

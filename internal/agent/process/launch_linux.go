@@ -13,8 +13,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/bakingclouds/rollcall/internal/agent"
 	"golang.org/x/sys/unix"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
 // starter forks a process and gives the channel on which its end arrives.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/lease"
 )
 
 // How often it is looked for listeners: soon after a container has started, then ever more seldom.
@@ -22,7 +23,7 @@ const (
 
 // listenerWatch ends awsvpc containers that listen on every address instead of their own.
 type listenerWatch struct {
-	ephemeral portRange
+	ephemeral lease.PortRange
 	started   chan struct{} // holds a token when a container has started since the last look
 
 	mu sync.Mutex // one look at a time
@@ -34,7 +35,7 @@ type listenerWatch struct {
 // looksToForget is how many looks make a socket a stranger's for good.
 const looksToForget = 3
 
-func newListenerWatch(ephemeral portRange) *listenerWatch {
+func newListenerWatch(ephemeral lease.PortRange) *listenerWatch {
 	return &listenerWatch{ephemeral: ephemeral, started: make(chan struct{}, 1), strangers: map[uint64]int{}}
 }
 
@@ -175,7 +176,7 @@ func listing(network string) (string, error) {
 func (s *supervisor) endWildcardListener(w watchedContainer, sock socket) {
 	declared := func(port uint16) bool {
 		return slices.ContainsFunc(w.container.spec.Ports, func(p agent.Port) bool {
-			return p.Container == port && protocolOf(p) == "udp"
+			return p.Container == port && lease.ProtocolOf(p) == "udp"
 		})
 	}
 	if !answersForSiblings(sock, s.listeners.ephemeral, declared) {

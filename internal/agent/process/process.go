@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"github.com/bakingclouds/rollcall/internal/logbook"
 )
@@ -44,6 +45,13 @@ type Config struct {
 	// Logger takes what no caller is told, such as a supervisor that had to be started again; nil is slog.Default.
 	Logger *slog.Logger
 }
+
+// quarantine is how long an address or host port stays held at least after its task is gone, so that a cached address does
+// not lead to another task; longer where answers that name it live longer ([agent.TaskSpec.Rest]).
+const quarantine = 10 * time.Minute
+
+// addressBlock is where the addresses of tasks come from: the half of 127/8 that nothing else is known to use.
+var addressBlock = netip.MustParsePrefix("127.64.0.0/10")
 
 // The roles of the binary that Main plays.
 const (

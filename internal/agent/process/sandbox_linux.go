@@ -2,7 +2,6 @@ package process
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,7 +11,9 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/lease"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/jsonfile"
 )
 
 // task is a created task in the supervisor.
@@ -20,7 +21,7 @@ type task struct {
 	sandbox    sandbox
 	folder     string
 	logs       string // folder of the containers' logs
-	leases     []lease
+	leases     []lease.Lease
 	containers []*container
 }
 
@@ -69,7 +70,7 @@ func (s *supervisor) newTask(args createArgs) (t *task, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range t.leases {
-				l.drop()
+				l.Drop()
 			}
 			err = errors.Join(err, os.RemoveAll(t.folder))
 		}
@@ -94,7 +95,7 @@ func (s *supervisor) newTask(args createArgs) (t *task, err error) {
 	if err := t.makeContainers(); err != nil {
 		return t, err
 	}
-	return t, writeJSON(t.sandboxFile(), t.sandbox, true)
+	return t, jsonfile.Write(t.sandboxFile(), t.sandbox, true)
 }
 
 // reserve takes the task's address and host ports.
@@ -104,7 +105,7 @@ func (s *supervisor) reserve(t *task, host netip.Addr) error {
 	case agent.NetworkNone:
 		return nil
 	case agent.NetworkAWSVPC:
-		address, held, err := s.leases.address()
+		address, held, err := s.leases.Address(addressBlock)
 		if err != nil {
 			return err
 		}
@@ -113,14 +114,14 @@ func (s *supervisor) reserve(t *task, host netip.Addr) error {
 		for _, c := range spec.Containers {
 			for _, p := range c.Ports {
 				t.sandbox.Ports[c.Name] = append(t.sandbox.Ports[c.Name], agent.PortBinding{
-					Container: p.Container, Host: p.Container, HostIP: address, Protocol: protocolOf(p)})
+					Container: p.Container, Host: p.Container, HostIP: address, Protocol: lease.ProtocolOf(p)})
 			}
 		}
 		return nil
 	default:
 		t.sandbox.Address = host
 		for _, c := range spec.Containers {
-			bindings, held, err := s.leases.bindPorts(host, c.Ports, spec.Group)
+			bindings, held, err := s.leases.BindPorts(host, c.Ports, spec.Group)
 			if err != nil {
 				return err
 			}
@@ -147,7 +148,7 @@ func (t *task) makeContainers() error {
 		if err := os.MkdirAll(c.folder, 0o700); err != nil {
 			return fmt.Errorf("make the folder of container %s: %w", spec.Name, err)
 		}
-		if err := readJSON(c.recordFile(), &c.record); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := jsonfile.Read(c.recordFile(), &c.record); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		t.containers = append(t.containers, c)
@@ -263,7 +264,7 @@ func (s *supervisor) remove(t *task) error {
 	delete(s.tasks, t.sandbox.Spec.ID)
 	s.idleSince = time.Now()
 	s.mu.Unlock()
-	return s.leases.giveBack(t.leases, t.sandbox.Spec.Group, t.sandbox.Spec.Rest)
+	return s.leases.GiveBack(t.leases, t.sandbox.Spec.Group, t.sandbox.Spec.Rest)
 }
 
 // load finds the tasks that an earlier supervisor left, and adopts what runs of them.
@@ -274,7 +275,7 @@ func (s *supervisor) load() error {
 	}
 	for _, entry := range entries {
 		t := &task{folder: filepath.Join(tasksFolder(s.dir), entry.Name()), logs: filepath.Join(LogsFolder(s.dir), entry.Name())}
-		err := readJSON(t.sandboxFile(), &t.sandbox)
+		err := jsonfile.Read(t.sandboxFile(), &t.sandbox)
 		if errors.Is(err, os.ErrNotExist) {
 			if err := os.RemoveAll(t.folder); err != nil {
 				s.log.Error("the folder of a removed task cannot be removed", "task", entry.Name(), "err", err)
@@ -337,7 +338,7 @@ func (s *supervisor) retake(t *task) {
 		}
 	}
 	for _, name := range names {
-		held, err := takeLease(name)
+		held, err := lease.Take(name)
 		if err != nil {
 			s.log.Error("what an adopted task uses was taken meanwhile; stop one of the two", "task", t.sandbox.Spec.ID, "err", err)
 			continue
@@ -360,35 +361,4 @@ func (s *supervisor) find(taskID, name string) (*task, *container, error) {
 		}
 	}
 	return nil, nil, fault.New(fault.NotFound, "container", "task %s has no container %q", taskID, name)
-}
-
-// writeJSON replaces a file in one step. With durable, it is on disk when writeJSON returns.
-func writeJSON(path string, value any, durable bool) (err error) {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err == nil && durable {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
-
-func readJSON(path string, value any) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, value); err != nil {
-		return fmt.Errorf("%s is damaged: %w", path, err)
-	}
-	return nil
 }

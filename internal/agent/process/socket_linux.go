@@ -13,8 +13,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent"
 	"golang.org/x/sys/unix"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
 // atSocket calls f with a path of the folder's socket that is short however deep the folder lies: a socket's path has at

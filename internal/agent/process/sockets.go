@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/bakingclouds/rollcall/internal/agent/lease"
 )
 
 // socket is one line of /proc/net/{tcp,tcp6,udp,udp6} (proc_pid_net(5)).
@@ -76,17 +78,12 @@ func parseSocketAddress(text string) (netip.AddrPort, error) {
 // answersForSiblings says that the socket takes what is sent to any address of the machine, so also to those of other
 // tasks. A UDP socket on a port that the kernel chose by itself (ephemeral) is a client waiting for replies, unless
 // the task declared that port.
-func answersForSiblings(s socket, ephemeral portRange, declared func(port uint16) bool) bool {
+func answersForSiblings(s socket, ephemeral lease.PortRange, declared func(port uint16) bool) bool {
 	if !s.listens || !s.local.Addr().Unmap().IsUnspecified() {
 		return false
 	}
-	if strings.HasPrefix(s.network, "udp") && ephemeral.has(s.local.Port()) {
+	if strings.HasPrefix(s.network, "udp") && ephemeral.Has(s.local.Port()) {
 		return declared(s.local.Port())
 	}
 	return true
 }
-
-// portRange is a range of ports, both ends in it.
-type portRange struct{ low, high uint16 }
-
-func (r portRange) has(port uint16) bool { return r.low <= port && port <= r.high }

@@ -5,10 +5,12 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/bakingclouds/rollcall/internal/agent/lease"
 )
 
 func TestAnswersForSiblings(t *testing.T) {
-	ephemeral := portRange{32768, 60999}
+	ephemeral := lease.PortRange{Low: 32768, High: 60999}
 	for _, tc := range []struct {
 		network, local string
 		listens        bool

@@ -16,9 +16,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/fault"
 	"golang.org/x/sys/unix"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
 // idleTime is how long a supervisor without tasks and without clients waits before it ends.
@@ -39,7 +41,7 @@ type supervisor struct {
 	log       *slog.Logger
 	bootID    string
 	reaper    *reaper
-	leases    *leases
+	leases    *lease.Pool
 	listeners *listenerWatch
 	logs      *logWatch
 	end       context.CancelFunc // ends the supervisor
@@ -131,7 +133,7 @@ func newSupervisor(dir string, end context.CancelFunc) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	leases, err := newLeases(addressBlock, quarantine, filepath.Join(dir, "resting.json"))
+	leases, err := lease.Open(quarantine, filepath.Join(dir, "resting.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +149,7 @@ func newSupervisor(dir string, end context.CancelFunc) (*supervisor, error) {
 		bootID:    bootID,
 		reaper:    reaper,
 		leases:    leases,
-		listeners: newListenerWatch(leases.ephemeral),
+		listeners: newListenerWatch(leases.Ephemeral),
 		end:       end,
 		mountFailure: sync.OnceValue(func() error {
 			return tryMount(context.Background(), reaper.start)

@@ -1,4 +1,4 @@
-package process
+package lease
 
 import (
 	"errors"
@@ -13,79 +13,75 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/jsonfile"
 	"github.com/bakingclouds/rollcall/internal/portholder"
-	"golang.org/x/sys/unix"
 )
 
-// quarantine is how long an address or host port stays held at least after its task is gone, so that a cached address does
-// not lead to another task; longer where answers that name it live longer ([agent.TaskSpec.Rest]).
-const quarantine = 10 * time.Minute
-
-// addressBlock is where the addresses of tasks come from: the half of 127/8 that nothing else is known to use.
-var addressBlock = netip.MustParsePrefix("127.64.0.0/10")
-
-// errTaken says that another process of this machine holds the lease.
-var errTaken = errors.New("taken by another task")
-
-// lease is the right to use one address or port, held against every Rollcall of this machine.
+// Lease is the right to use one address or port, held against every Rollcall of this machine.
 //
 // The lock is a Unix socket bound to a name in the abstract namespace (unix(7)). It needs no folder that every user can
 // write to, its scope is the network namespace, which is also that of loopback addresses, and it ends with the
 // process however that ends. It does not listen, so nobody can connect to it.
-type lease struct {
+type Lease struct {
 	name string // "address/127.64.0.1", "port/tcp/61000"
 	fd   int
 }
 
-func takeLease(name string) (lease, error) {
+// Take takes the lease of a name, or fails with [ErrTaken].
+func Take(name string) (Lease, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return lease{}, fmt.Errorf("hold %s: %w", name, err)
+		return Lease{}, fmt.Errorf("hold %s: %w", name, err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@rollcall/" + name}); err != nil {
 		unix.Close(fd)
 		if errors.Is(err, unix.EADDRINUSE) {
-			err = errTaken
+			err = ErrTaken
 		}
-		return lease{}, fmt.Errorf("hold %s: %w", name, err)
+		return Lease{}, fmt.Errorf("hold %s: %w", name, err)
 	}
-	return lease{name, fd}, nil
+	return Lease{name, fd}, nil
 }
 
-// drop gives it up at once; a lease that was not taken is no error.
-func (l lease) drop() {
+// Drop gives it up at once; a lease that was not taken is no error.
+func (l Lease) Drop() {
 	if l.name != "" {
 		unix.Close(l.fd)
 	}
 }
 
-// leases takes and gives back addresses and ports.
-type leases struct {
-	block netip.Prefix
-	keep  time.Duration // how long what is given back stays held at least
-	file  string        // what is given back and still held, for a supervisor that comes after this one
+// Pool takes and gives back addresses and host ports. Make it with [Open].
+type Pool struct {
+	// Ephemeral are the ports from which the kernel serves sockets that ask for none in particular; no port that is chosen
+	// here is among them.
+	Ephemeral PortRange
 
-	mu        sync.Mutex
-	next      uint32 // offset in block of the address to try next
-	ephemeral portRange
-	ports     []portRange         // that may be chosen
-	resting   map[string]*resting // what was given back and is still held, by name
+	keep time.Duration // how long what is given back stays held at least
+	file string        // what is given back and still held, for a pool that comes after this one
+
+	mu      sync.Mutex
+	next    uint32              // offset in a block of the address to try next
+	ports   []PortRange         // that may be chosen
+	resting map[string]*resting // what was given back and is still held, by name
 }
 
 // resting is a lease that nobody uses.
 type resting struct {
 	Until time.Time
 	Group string // whose tasks may have it all the same ([agent.TaskSpec.Group])
-	lease lease
+	lease Lease
 }
 
-// newLeases holds again what an earlier supervisor had been given back, for the rest of its time.
-func newLeases(block netip.Prefix, keep time.Duration, file string) (*leases, error) {
-	ephemeral := ephemeralPorts()
-	l := &leases{block: block, keep: keep, file: file, next: rand.Uint32(), ephemeral: ephemeral, ports: choosable(ephemeral)}
-	if err := readJSON(file, &l.resting); err != nil && !errors.Is(err, os.ErrNotExist) {
+// Open makes a pool that holds what is given back for so long at least. It holds again, for the rest of its time, what an
+// earlier pool of the file had been given back.
+func Open(keep time.Duration, file string) (*Pool, error) {
+	ephemeral := EphemeralPorts()
+	l := &Pool{Ephemeral: ephemeral, keep: keep, file: file, next: rand.Uint32(), ports: choosable(ephemeral)}
+	if err := jsonfile.Read(file, &l.resting); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("addresses that rest: %w; remove the file to forget them", err)
 	}
 	if l.resting == nil {
@@ -93,10 +89,10 @@ func newLeases(block netip.Prefix, keep time.Duration, file string) (*leases, er
 	}
 	for name, r := range l.resting {
 		left := min(time.Until(r.Until), max(keep, mostRest)) // the clock may have been set back
-		held, err := takeLease(name)
+		held, err := Take(name)
 		if left <= 0 || err != nil {
 			delete(l.resting, name) // its time is over, or somebody else has it
-			held.drop()
+			held.Drop()
 			continue
 		}
 		r.lease = held
@@ -105,26 +101,28 @@ func newLeases(block netip.Prefix, keep time.Duration, file string) (*leases, er
 	return l, nil
 }
 
-// address takes a free address, going round the block from a random start so that addresses rest as long as possible.
-func (l *leases) address() (netip.Addr, lease, error) {
+// Address takes a free address of a block, going round it from a random start so that addresses
+// rest as long as possible.
+func (l *Pool) Address(block netip.Prefix) (netip.Addr, Lease, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	size := uint32(1) << (32 - l.block.Bits())
+	size := uint32(1) << (32 - block.Bits())
 	for range min(size, 1<<16) {
 		l.next++
-		address := addressAt(l.block, l.next%size)
+		address := addressAt(block, l.next%size)
 		if last := address.As4()[3]; last == 0 || last == 255 {
 			continue
 		}
-		held, err := takeLease("address/" + address.String())
-		if errors.Is(err, errTaken) {
+		held, err := Take("address/" + address.String())
+		if errors.Is(err, ErrTaken) {
 			continue
 		}
 		return address, held, err
 	}
-	return netip.Addr{}, lease{}, fault.New(fault.Unavailable, "address", "every address of %v is in use; stop tasks, or wait %v for those that were stopped", l.block, l.keep)
+	return netip.Addr{}, Lease{}, fault.New(fault.Unavailable, "address", "every address of %v is in use; stop tasks, or wait %v for those that were stopped", block, l.keep)
 }
 
+// addressAt is the address of a block so far from its first.
 func addressAt(block netip.Prefix, offset uint32) netip.Addr {
 	first := block.Addr().As4()
 	number := uint32(first[0])<<24 | uint32(first[1])<<16 | uint32(first[2])<<8 | uint32(first[3])
@@ -132,28 +130,29 @@ func addressAt(block netip.Prefix, offset uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(number >> 24), byte(number >> 16), byte(number >> 8), byte(number)})
 }
 
-// bindPorts takes the host ports of one container and says where its ports are. One container port gets the same host
+// BindPorts takes the host ports of one container and says where its ports are. One container port gets the same host
 // port for TCP and UDP.
-func (l *leases) bindPorts(host netip.Addr, ports []agent.Port, group string) ([]agent.PortBinding, []lease, error) {
+func (l *Pool) BindPorts(host netip.Addr, ports []agent.Port, group string) ([]agent.PortBinding, []Lease, error) {
 	var bindings []agent.PortBinding
-	var held []lease
+	var held []Lease
 	for _, same := range byContainerPort(ports) {
 		number, taken, err := l.hostPort(same, group)
 		if err != nil {
 			for _, h := range held {
-				h.drop()
+				h.Drop()
 			}
 			return nil, nil, err
 		}
 		held = append(held, taken...)
 		for _, p := range same {
-			bindings = append(bindings, agent.PortBinding{Container: p.Container, Host: number, HostIP: host, Protocol: protocolOf(p)})
+			bindings = append(bindings, agent.PortBinding{Container: p.Container, Host: number, HostIP: host, Protocol: ProtocolOf(p)})
 		}
 	}
 	return bindings, held, nil
 }
 
-func protocolOf(p agent.Port) string {
+// ProtocolOf is a port's protocol; tcp unless it says otherwise.
+func ProtocolOf(p agent.Port) string {
 	if p.Protocol == "" {
 		return "tcp"
 	}
@@ -169,7 +168,7 @@ next:
 			if group[0].Container != p.Container || group[0].Host != p.Host {
 				continue
 			}
-			if !slices.ContainsFunc(group, func(q agent.Port) bool { return protocolOf(q) == protocolOf(p) }) {
+			if !slices.ContainsFunc(group, func(q agent.Port) bool { return ProtocolOf(q) == ProtocolOf(p) }) {
 				groups[i] = append(group, p)
 			}
 			continue next
@@ -184,7 +183,7 @@ next:
 // A chosen port lies outside of the range from which the kernel serves outgoing connections, and is leased for as long
 // as the task exists. So between now and the moment when the task binds it, only a program that is told
 // to use just this number could take it; holding a socket until then would leave the same gap, at its end.
-func (l *leases) hostPort(same []agent.Port, group string) (uint16, []lease, error) {
+func (l *Pool) hostPort(same []agent.Port, group string) (uint16, []Lease, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if number := same[0].Host; number != 0 {
@@ -196,7 +195,7 @@ func (l *leases) hostPort(same []agent.Port, group string) (uint16, []lease, err
 	}
 	for range 4096 {
 		r := l.ports[rand.IntN(len(l.ports))]
-		number := r.low + uint16(rand.IntN(int(r.high-r.low)+1))
+		number := r.Low + uint16(rand.IntN(int(r.High-r.Low)+1))
 		if held, err := l.leasePort(number, same, ""); err == nil {
 			return number, held, nil
 		}
@@ -205,26 +204,26 @@ func (l *leases) hostPort(same []agent.Port, group string) (uint16, []lease, err
 }
 
 // leasePort takes one host port for all these protocols, or none. l.mu is held.
-func (l *leases) leasePort(number uint16, same []agent.Port, group string) (held []lease, err error) {
+func (l *Pool) leasePort(number uint16, same []agent.Port, group string) (held []Lease, err error) {
 	defer func() {
 		if err != nil {
 			for _, h := range held {
-				h.drop()
+				h.Drop()
 			}
 		}
 	}()
 	for _, p := range same {
-		name := "port/" + protocolOf(p) + "/" + strconv.Itoa(int(number))
+		name := "port/" + ProtocolOf(p) + "/" + strconv.Itoa(int(number))
 		l.wake(name, group)
-		got, err := takeLease(name)
-		if errors.Is(err, errTaken) {
+		got, err := Take(name)
+		if errors.Is(err, ErrTaken) {
 			return held, errors.New("held by another task, or was by one of another service that clients may still look for there")
 		}
 		if err != nil {
 			return held, err
 		}
 		held = append(held, got)
-		if err := portIsFree(protocolOf(p), number); err != nil {
+		if err := portIsFree(ProtocolOf(p), number); err != nil {
 			return held, err
 		}
 	}
@@ -254,21 +253,21 @@ func portIsFree(protocol string, number uint16) error {
 // mostRest bounds what a TTL makes a lease rest: a week, beyond which no answer lives (RFC 8767, section 4).
 const mostRest = 7 * 24 * time.Hour
 
-// giveBack drops leases when they have rested for the quarantine, or for as long as is asked for if that is longer. An
+// GiveBack drops leases when they have rested for the quarantine, or for as long as is asked for if that is longer. An
 // error says that they are forgotten should this process end before.
-func (l *leases) giveBack(back []lease, group string, rest time.Duration) error {
+func (l *Pool) GiveBack(back []Lease, group string, rest time.Duration) error {
 	rest = max(l.keep, min(rest, mostRest))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, held := range back {
-		r := &resting{Until: now().Add(rest), Group: group, lease: held}
+		r := &resting{Until: time.Now().UTC().Round(0).Add(rest), Group: group, lease: held}
 		l.resting[held.name] = r
 		l.dropAfter(rest, r)
 	}
-	return writeJSON(l.file, l.resting, false)
+	return jsonfile.Write(l.file, l.resting, false)
 }
 
-func (l *leases) dropAfter(rest time.Duration, r *resting) {
+func (l *Pool) dropAfter(rest time.Duration, r *resting) {
 	time.AfterFunc(rest, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -277,52 +276,52 @@ func (l *leases) dropAfter(rest time.Duration, r *resting) {
 }
 
 // wake ends a lease's rest for a task of the group that had it. l.mu is held.
-func (l *leases) wake(name, group string) {
+func (l *Pool) wake(name, group string) {
 	if r := l.resting[name]; r != nil && group != "" && r.Group == group {
 		l.drop(r)
 	}
 }
 
 // drop ends a rest, unless that was done before. l.mu is held.
-func (l *leases) drop(r *resting) {
+func (l *Pool) drop(r *resting) {
 	if l.resting[r.lease.name] == r {
 		delete(l.resting, r.lease.name)
-		r.lease.drop()
+		r.lease.Drop()
 	}
 }
 
 // choosable are the ports that may be chosen for a task: of those that ECS chooses from (49153 to 65535), the ones
 // outside of the ephemeral range; where those are few, from 20000 on.
-func choosable(ephemeral portRange) []portRange {
+func choosable(ephemeral PortRange) []PortRange {
 	for _, low := range []uint16{49153, 20000} {
-		free := without(portRange{low, 65535}, ephemeral)
+		free := without(PortRange{low, 65535}, ephemeral)
 		count := 0
 		for _, r := range free {
-			count += int(r.high-r.low) + 1
+			count += int(r.High-r.Low) + 1
 		}
 		if count >= 1000 {
 			return free
 		}
 	}
-	return []portRange{{49153, 65535}}
+	return []PortRange{{49153, 65535}}
 }
 
 // without is what remains of a range when another is taken out, without the ports that ECS never offers (51678 to 51680,
 // those of its agent).
-func without(from, out portRange) []portRange {
-	rest := []portRange{from}
-	for _, o := range []portRange{out, {51678, 51680}} {
-		var next []portRange
+func without(from, out PortRange) []PortRange {
+	rest := []PortRange{from}
+	for _, o := range []PortRange{out, {51678, 51680}} {
+		var next []PortRange
 		for _, r := range rest {
-			if o.high < r.low || o.low > r.high {
+			if o.High < r.Low || o.Low > r.High {
 				next = append(next, r)
 				continue
 			}
-			if o.low > r.low {
-				next = append(next, portRange{r.low, o.low - 1})
+			if o.Low > r.Low {
+				next = append(next, PortRange{r.Low, o.Low - 1})
 			}
-			if o.high < r.high {
-				next = append(next, portRange{o.high + 1, r.high})
+			if o.High < r.High {
+				next = append(next, PortRange{o.High + 1, r.High})
 			}
 		}
 		rest = next
@@ -330,15 +329,15 @@ func without(from, out portRange) []portRange {
 	return rest
 }
 
-// ephemeralPorts is the range from which the kernel serves sockets that ask for no port in particular.
-func ephemeralPorts() portRange {
-	var r portRange
+// EphemeralPorts is the range from which the kernel serves sockets that ask for no port in particular.
+func EphemeralPorts() PortRange {
+	var r PortRange
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {
-		_, err = fmt.Sscan(string(text), &r.low, &r.high)
+		_, err = fmt.Sscan(string(text), &r.Low, &r.High)
 	}
 	if err != nil {
-		return portRange{32768, 60999} // the kernel's default
+		return PortRange{32768, 60999} // the kernel's default
 	}
 	return r
 }
