@@ -10,7 +10,7 @@ import (
 
 // check begins a container's health checks when it runs, and ends them when it has ended.
 func (r *Runtime) check(u update) {
-	key := mailKey{u.Event.TaskID, u.Event.Status.Name}
+	key := u.key()
 	argv, err := checkArgv(u.Check)
 	if err != nil || argv == nil {
 		return // refused by Create, or no check
@@ -28,7 +28,7 @@ func (r *Runtime) check(u update) {
 	}
 }
 
-func (r *Runtime) forgetCheck(key mailKey) {
+func (r *Runtime) forgetCheck(key containerKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if cancel, found := r.checks[key]; found {
@@ -39,7 +39,7 @@ func (r *Runtime) forgetCheck(key mailKey) {
 
 // checkUntil runs a container's health checks until ctx ends. The supervisor keeps what they say, and tells it to
 // everybody, this Runtime too.
-func (r *Runtime) checkUntil(ctx context.Context, key mailKey, status agent.ContainerStatus, argv []string, hc agent.HealthCheck) {
+func (r *Runtime) checkUntil(ctx context.Context, key containerKey, status agent.ContainerStatus, argv []string, hc agent.HealthCheck) {
 	defer r.forgetCheck(key)
 	s := resumed(status.Health, status.HealthOutput)
 	for {

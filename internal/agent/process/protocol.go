@@ -50,6 +50,11 @@ type update struct {
 	Check *agent.HealthCheck `json:"check,omitempty"`
 }
 
+// containerKey names a container of a data folder.
+type containerKey struct{ taskID, container string }
+
+func (u *update) key() containerKey { return containerKey{u.Event.TaskID, u.Event.Status.Name} }
+
 // The calls, with what each takes and gives.
 const (
 	callCreate   = "create"   // createArgs → agent.Sandbox

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/mailbox"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
@@ -24,7 +25,7 @@ type Runtime struct {
 	log    *slog.Logger
 	base   map[string]string
 	events chan agent.Event
-	inbox  *mailbox // from the connection to events, so that a slow consumer delays no reply
+	inbox  *mailbox.Mailbox[containerKey, update] // from the connection to events, so that a slow consumer delays no reply
 
 	ctx     context.Context // ends at Close
 	close   context.CancelFunc
@@ -34,7 +35,7 @@ type Runtime struct {
 	link    *link         // nil while there is no supervisor
 	changed chan struct{} // closed when link changes
 	last    bool          // no supervisor is to follow this one
-	checks  map[mailKey]context.CancelFunc
+	checks  map[containerKey]context.CancelFunc
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -61,9 +62,9 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		log:     config.Logger,
 		base:    baseEnvironment(),
 		events:  make(chan agent.Event),
-		inbox:   newMailbox(),
+		inbox:   mailbox.New[containerKey, update](),
 		changed: make(chan struct{}),
-		checks:  map[mailKey]context.CancelFunc{},
+		checks:  map[containerKey]context.CancelFunc{},
 	}
 	r.ctx, r.close = context.WithCancel(context.Background())
 	first, err := connect(ctx, dir)
@@ -215,7 +216,7 @@ func (r *Runtime) serve(l *link) {
 	defer stop()
 	l.read(func(u update) {
 		r.check(u)
-		r.inbox.put(u)
+		r.inbox.Put(u.key(), u)
 	})
 }
 
@@ -223,7 +224,7 @@ func (r *Runtime) serve(l *link) {
 func (r *Runtime) deliver() {
 	defer close(r.events)
 	for {
-		u, ok := r.inbox.take(r.ctx)
+		u, ok := r.inbox.Take(r.ctx)
 		if !ok {
 			return
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/mailbox"
 )
 
 // atSocket calls f with a path of the folder's socket that is short however deep the folder lies: a socket's path has at
@@ -56,7 +57,7 @@ func dial(ctx context.Context, dir string) (net.Conn, error) {
 // client is a server that is connected to the supervisor.
 type client struct {
 	wire    *wire
-	updates *mailbox
+	updates *mailbox.Mailbox[containerKey, update]
 }
 
 func (s *supervisor) accept(ctx context.Context, listener *net.UnixListener) {
@@ -106,7 +107,7 @@ func (s *supervisor) serveClient(ctx context.Context, conn net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	context.AfterFunc(ctx, func() { conn.Close() })
-	c := &client{wire: newWire(conn, maxRequest), updates: newMailbox()}
+	c := &client{wire: newWire(conn, maxRequest), updates: mailbox.New[containerKey, update]()}
 	if err := c.wire.send(frame{Hello: &hello{Version: protocolVersion, PID: os.Getpid()}}); err != nil {
 		return
 	}
@@ -114,7 +115,8 @@ func (s *supervisor) serveClient(ctx context.Context, conn net.Conn) {
 	s.clients[c] = true
 	for _, t := range s.tasks {
 		for _, container := range t.containers {
-			c.updates.put(t.updateLocked(container))
+			u := t.updateLocked(container)
+			c.updates.Put(u.key(), u)
 		}
 	}
 	s.mu.Unlock()
@@ -126,7 +128,7 @@ func (s *supervisor) serveClient(ctx context.Context, conn net.Conn) {
 	}()
 	go func() {
 		for {
-			u, ok := c.updates.take(ctx)
+			u, ok := c.updates.Take(ctx)
 			if !ok || c.wire.send(frame{Update: &u}) != nil {
 				return
 			}
@@ -169,7 +171,7 @@ func (s *supervisor) reply(ctx context.Context, c *client, f frame) {
 func (s *supervisor) publishLocked(t *task, c *container) {
 	u := t.updateLocked(c)
 	for client := range s.clients {
-		client.updates.put(u)
+		client.updates.Put(u.key(), u)
 	}
 }
 

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -288,28 +287,5 @@ func TestLogStaysWithinBounds(t *testing.T) {
 	_, _, size, _, err := logbook.Span(dir)
 	if most := int64(4 * logbook.MaxFile); err != nil || size > most || size < logbook.MaxFile {
 		t.Errorf("%d bytes are kept, %v; want %d to %d", size, err, logbook.MaxFile, most)
-	}
-}
-
-func TestMailboxKeepsTheNewest(t *testing.T) {
-	m := newMailbox()
-	say := func(container, reason string) {
-		m.put(update{Event: agent.Event{TaskID: "t", Status: agent.ContainerStatus{Name: container, Reason: reason}}})
-	}
-	say("a", "1")
-	say("b", "2")
-	say("a", "3")
-	var got []string
-	for range 2 {
-		u, _ := m.take(t.Context())
-		got = append(got, u.Event.Status.Name+u.Event.Status.Reason)
-	}
-	if fmt.Sprint(got) != "[a3 b2]" {
-		t.Errorf("took %v, want [a3 b2]", got)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if u, ok := m.take(ctx); ok {
-		t.Errorf("an empty mailbox gave %+v", u)
 	}
 }
