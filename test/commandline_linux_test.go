@@ -81,7 +81,7 @@ func TestCannotServe(t *testing.T) {
 // runToEnd runs a server to its end and returns its status and what it said on standard error.
 func runToEnd(t *testing.T, dir string, flags ...string) (status int, stderr string) {
 	t.Helper()
-	cmd := rollcall(t, append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test"}, flags...)...)
+	cmd := rollcall(t, append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)...)
 	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+t.TempDir())
 	var said output
 	cmd.Stderr = &said

@@ -61,7 +61,7 @@ func startDemo(t *testing.T, as user, flags ...string) *demo {
 			t.Fatal(err)
 		}
 	}
-	d.cmd = exec.Command(d.binary, append([]string{"demo"}, flags...)...)
+	d.cmd = exec.Command(d.binary, append([]string{"demo", "--runtime", "process"}, flags...)...)
 	d.cmd.Dir = dir
 	d.cmd.Env = append(userEnviron(), "TMPDIR="+d.tmp)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.errs

@@ -94,7 +94,7 @@ func (s *shell) run() {
 	s.say("trap wait EXIT\n")
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.script.String())
 	cmd.Dir = s.dir
-	cmd.Env = userEnviron("PATH="+s.aws.path, "BUILT="+built(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0",
+	cmd.Env = userEnviron("PATH="+s.aws.path, "BUILT="+built(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=process",
 		"ROLLCALL_DATA="+filepath.Join(s.dir, ".rollcall"), "XDG_RUNTIME_DIR="+s.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the server is in the shell's group
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -96,8 +96,8 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// serve starts a server on ports of its own, with a new data folder, and waits until it is ready. Its tasks
-// end with the test.
+// serve starts a server on ports of its own, with a new data folder, and waits until it is ready. Its tasks are
+// processes unless the flags say otherwise, and end with the test.
 func serve(t testing.TB, flags ...string) *server {
 	t.Helper()
 	dir := t.TempDir()
@@ -124,7 +124,7 @@ func start(t testing.TB, dir string, flags ...string) (*server, error) {
 // startBinary is start, of a given binary.
 func startBinary(t testing.TB, binary, dir string, flags ...string) (*server, error) {
 	t.Helper()
-	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test"}, flags...)
+	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)
 	s := &server{t: t, dir: dir, cmd: exec.Command(binary, args...), out: &output{}, done: make(chan struct{})}
 	s.cmd.Env = append(os.Environ(), asRollcall+"=1")
 	s.cmd.Env = append(s.cmd.Env, "XDG_RUNTIME_DIR="+dir) // its pointer is not the user's
