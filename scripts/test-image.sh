@@ -89,6 +89,7 @@ cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 printf "%s: files\n" passwd group services >"$root/etc/nsswitch.conf"; echo "hosts: files dns" >>"$root/etc/nsswitch.conf"
 ln -s /usr/lib/jvm/default-java/bin/java "$root/usr/bin/java"
 ln -sf dash "$root/usr/bin/sh"
+for program in grep ip nc nslookup ps sed wget; do [ -e "$root/usr/bin/$program" ] || ln -s /bin/busybox "$root/usr/bin/$program"; done
 
 musl-gcc -static -Os -s -o "$root/opt/lookup/musl" $programs/lookup.c
 CGO_ENABLED=0 "${GO:-go}" build -buildvcs=false -trimpath -ldflags '-s -w' -o "$root/opt/lookup/go" ./$programs/lookup

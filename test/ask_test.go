@@ -39,7 +39,7 @@ func (c inMemory) Do(r *http.Request) (*http.Response, error) {
 // configOnce is that of a client which never repeats a call, so that a test sees each answer that there is. Like all
 // of this file it may be used from any goroutine.
 func (s *server) configOnce() aws.Config {
-	cfg := s.awsConfig()
+	cfg := s.AWSConfig()
 	cfg.RetryMaxAttempts = 1
 	cfg.HTTPClient = connections
 	return cfg
@@ -54,7 +54,7 @@ func (s *server) ecsOnce() *ecs.Client { return ecs.NewFromConfig(s.configOnce()
 // ask sends one query over UDP, once.
 func (s *server) ask(name string, typ uint16) (*dns.Msg, error) {
 	client := dns.Client{Net: "udp", Timeout: 2 * time.Second}
-	reply, _, err := client.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), typ), s.info.DNS[0])
+	reply, _, err := client.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), typ), s.Info.DNS[0])
 	return reply, err
 }
 

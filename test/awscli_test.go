@@ -16,7 +16,7 @@ type terminal struct {
 }
 
 func newTerminal(t *testing.T, s *server, aws awsCLI) *terminal {
-	return &terminal{t, s, userEnviron("PATH="+aws.path, "ROLLCALL="+self(t), "ROLLCALL_DATA="+s.dir, "XDG_RUNTIME_DIR="+s.dir, asRollcall+"=1")}
+	return &terminal{t, s, userEnviron("PATH="+aws.path, "ROLLCALL="+self(t), "ROLLCALL_DATA="+s.Dir, "XDG_RUNTIME_DIR="+s.Dir, asRollcall+"=1")}
 }
 
 // types runs a command line of sh in which `aws` is `rollcall aws`.

@@ -23,11 +23,11 @@ import (
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	shop := s.namespace("shop")
-	cart := s.discovery(shop, "cart", 1)
-	must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
-	s.run("cart", s.register(program(t, "sleeper", "/bin/sleep", "1000")), 0, cart)
-	s.stable("cart") // from now on the server has nothing to write of its own
+	shop := s.Namespace("shop")
+	cart := s.Discovery(shop, "cart", 1)
+	must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
+	s.Run("cart", s.Register(program(t, "sleeper", "/bin/sleep", "1000")), 0, cart)
+	s.Stable("cart") // from now on the server has nothing to write of its own
 	before := s.contents()
 
 	label := strings.Repeat("x", 64) // one more than a label may have (RFC 1035, section 2.3.4)
@@ -73,8 +73,8 @@ func TestBadRequests(t *testing.T) {
 	}
 
 	// A namespace's name is a matter of its zone, so there it is the operation that fails.
-	made := must[*sd.CreatePrivateDnsNamespaceOutput](t)(s.cloudMap().CreatePrivateDnsNamespace(t.Context(), &sd.CreatePrivateDnsNamespaceInput{Name: aws.String(label + ".example"), Vpc: aws.String("vpc-local")}))
-	op := must[*sd.GetOperationOutput](t)(s.cloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: made.OperationId})).Operation
+	made := must[*sd.CreatePrivateDnsNamespaceOutput](t)(s.CloudMap().CreatePrivateDnsNamespace(t.Context(), &sd.CreatePrivateDnsNamespaceInput{Name: aws.String(label + ".example"), Vpc: aws.String("vpc-local")}))
+	op := must[*sd.GetOperationOutput](t)(s.CloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: made.OperationId})).Operation
 	if op.Status != sdtypes.OperationStatusFail || !strings.Contains(aws.ToString(op.ErrorMessage), label) {
 		t.Errorf("a namespace with a label of 64 characters: %s", asJSON(op))
 	}
@@ -85,10 +85,10 @@ func TestBadRequests(t *testing.T) {
 
 // stopped waits for a service's n-th stopped task, and returns all of them in the order of their creation.
 func (s *server) stopped(service string, n int, within time.Duration) []ecstypes.Task {
-	s.t.Helper()
+	s.T.Helper()
 	var tasks []ecstypes.Task
-	eventually(s.t, within, fmt.Sprintf("%d stopped tasks of %s", n, service), func() bool {
-		tasks = slices.DeleteFunc(s.tasks(service, ecstypes.DesiredStatusStopped), func(t ecstypes.Task) bool { return aws.ToString(t.LastStatus) != "STOPPED" })
+	eventually(s.T, within, fmt.Sprintf("%d stopped tasks of %s", n, service), func() bool {
+		tasks = slices.DeleteFunc(s.Tasks(service, ecstypes.DesiredStatusStopped), func(t ecstypes.Task) bool { return aws.ToString(t.LastStatus) != "STOPPED" })
 		return len(tasks) >= n
 	})
 	slices.SortFunc(tasks, func(a, b ecstypes.Task) int { return a.CreatedAt.Compare(*b.CreatedAt) })
@@ -97,13 +97,13 @@ func (s *server) stopped(service string, n int, within time.Duration) []ecstypes
 
 // said reports whether one of a service's events contains a text.
 func (s *server) said(service, text string) bool {
-	return slices.ContainsFunc(s.describe(service).Events, func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, text) })
+	return slices.ContainsFunc(s.Describe(service).Events, func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, text) })
 }
 
 // deleteService deletes a service by force and waits until nothing of it is left.
 func (s *server) deleteService(service, starts string) {
-	s.t.Helper()
-	must[*ecs.DeleteServiceOutput](s.t)(s.ecs().DeleteService(s.t.Context(), &ecs.DeleteServiceInput{Service: &service, Force: aws.Bool(true)}))
+	s.T.Helper()
+	must[*ecs.DeleteServiceOutput](s.T)(s.ECS().DeleteService(s.T.Context(), &ecs.DeleteServiceInput{Service: &service, Force: aws.Bool(true)}))
 	s.nothingIsLeft(service, starts)
 }
 
@@ -135,7 +135,7 @@ func TestTasksThatFail(t *testing.T) {
 			t.Parallel()
 			s := serve(t)
 			starts := filepath.Join(t.TempDir(), "starts")
-			s.run("cart", s.register(mark(program(t, "failing", tc.command...), starts)), 1, s.discovery(s.namespace("shop"), "cart", 1))
+			s.Run("cart", s.Register(mark(program(t, "failing", tc.command...), starts)), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
 
 			tasks := s.stopped("cart", 4, 30*time.Second)
 			for _, task := range tasks {
@@ -160,14 +160,14 @@ func TestTasksThatFail(t *testing.T) {
 			})
 			for _, part := range tc.reason {
 				if !s.said("cart", part) {
-					t.Errorf("no event says %q: %s", part, asJSON(s.describe("cart").Events))
+					t.Errorf("no event says %q: %s", part, asJSON(s.Describe("cart").Events))
 				}
 			}
 
-			good := s.register(mark(program(t, "good", "/bin/sleep", "1000"), starts))
+			good := s.Register(mark(program(t, "good", "/bin/sleep", "1000"), starts))
 			began := time.Now()
-			must[*ecs.UpdateServiceOutput](t)(s.ecs().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), TaskDefinition: &good}))
-			s.stable("cart")
+			must[*ecs.UpdateServiceOutput](t)(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), TaskDefinition: &good}))
+			s.Stable("cart")
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("a good definition had to wait %v for the failures of a bad one", took)
 			}
@@ -185,12 +185,12 @@ func TestHealthCheckThatHangs(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "starts")
 	in := mark(worker(t, "hanging", "sleep 1000 & sleep 1000; true"), starts)
 	in.ContainerDefinitions[0].StopTimeout = aws.Int32(2)
-	s.run("cart", s.register(in), 1, s.discovery(s.namespace("shop"), "cart", 1))
+	s.Run("cart", s.Register(in), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
 	eventually(t, 20*time.Second, "the task is unhealthy", func() bool {
-		if got := s.lookup("cart.shop"); len(got) != 0 {
+		if got := s.Lookup("cart.shop"); len(got) != 0 {
 			t.Fatalf("a task that was never healthy is answered: %v", got)
 		}
-		return slices.ContainsFunc(s.tasks("cart", ecstypes.DesiredStatusRunning), func(task ecstypes.Task) bool { return task.HealthStatus == ecstypes.HealthStatusUnhealthy })
+		return slices.ContainsFunc(s.Tasks("cart", ecstypes.DesiredStatusRunning), func(task ecstypes.Task) bool { return task.HealthStatus == ecstypes.HealthStatusUnhealthy })
 	})
 	tasks := s.stopped("cart", 1, 30*time.Second)
 	if got := aws.ToString(tasks[0].StoppedReason); got != "Task failed container health checks" {
@@ -208,16 +208,16 @@ func TestHealthCheckThatHangs(t *testing.T) {
 func TestListensEverywhere(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	shop := s.namespace("shop")
-	s.run("good", s.register(worker(t, "good", "")), 1, s.discovery(shop, "good", 1))
-	s.stable("good")
-	sibling := s.tasks("good", ecstypes.DesiredStatusRunning)[0]
+	shop := s.Namespace("shop")
+	s.Run("good", s.Register(worker(t, "good", "")), 1, s.Discovery(shop, "good", 1))
+	s.Stable("good")
+	sibling := s.Tasks("good", ecstypes.DesiredStatusRunning)[0]
 
 	port := closedPort() // not the siblings' own, which a listener on all addresses cannot have beside them
 	bad := worker(t, "bad", self(t)+" sample check http://$ROLLCALL_ADDRESS:"+port+"/health")
 	bad.ContainerDefinitions[0].PortMappings[0].ContainerPort = aws.Int32(int32(must[int](t)(strconv.Atoi(port))))
 	bad.ContainerDefinitions[0].Command = []string{"/bin/sh", "-c", "ROLLCALL_ADDRESS=0.0.0.0 ROLLCALL_PORT_5000=" + port + " exec " + self(t) + " sample flask-worker"}
-	entry := s.discovery(shop, "bad", 1)
+	entry := s.Discovery(shop, "bad", 1)
 	stop := s.undisturbed(
 		func() error {
 			if got, err := s.addresses("bad.shop"); err != nil || len(got) > 0 {
@@ -238,7 +238,7 @@ func TestListensEverywhere(t *testing.T) {
 			return err
 		},
 	)
-	s.run("bad", s.register(bad), 1, entry)
+	s.Run("bad", s.Register(bad), 1, entry)
 	task := s.stopped("bad", 1, 20*time.Second)[0]
 	stop()
 	reason := aws.ToString(task.StoppedReason) + " " + aws.ToString(task.Containers[0].Reason)
@@ -257,11 +257,11 @@ func TestIgnoresSIGTERM(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "starts")
 	in := mark(program(t, "stubborn", "/bin/sh", "-c", `trap 'echo told >> "$`+marker+`"' TERM; echo ready >> "$`+marker+`"; while :; do sleep 0.1; done`), starts)
 	in.ContainerDefinitions[0].StopTimeout = aws.Int32(2)
-	s.run("cart", s.register(in), 1, nil)
-	s.stable("cart")
-	victim := s.tasks("cart", ecstypes.DesiredStatusRunning)[0]
+	s.Run("cart", s.Register(in), 1, nil)
+	s.Stable("cart")
+	victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	eventually(t, 5*time.Second, "the task is ready for SIGTERM", func() bool { return slices.Contains(startsIn(t, starts), "ready") })
-	s.scale("cart", 0)
+	s.Scale("cart", 0)
 	eventually(t, 5*time.Second, "SIGTERM", func() bool { return slices.Contains(startsIn(t, starts), "told") })
 	told := time.Now()
 	eventually(t, 10*time.Second, "its processes are gone", func() bool { return len(marked(t, starts)) == 0 })

@@ -11,33 +11,11 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
-	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/bakingclouds/rollcall/test/harness"
 )
-
-// The next two functions stand in docs/clients.md, word for word.
-
-// newCloudMap is a client of the Cloud Map at AWS_ENDPOINT_URL.
-func newCloudMap(ctx context.Context) (*servicediscovery.Client, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return servicediscovery.NewFromConfig(cfg, noHostPrefix), nil
-}
-
-// noHostPrefix keeps the SDK from asking data-127.0.0.1.
-func noHostPrefix(o *servicediscovery.Options) {
-	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("NoHostPrefix",
-			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-				return next.HandleInitialize(smithyhttp.DisableEndpointHostPrefix(ctx, true), in)
-			}), middleware.Before)
-	})
-}
 
 // codeOf is the one block of a language in docs/clients.md.
 func codeOf(t *testing.T, language string) string {
@@ -54,9 +32,9 @@ func codeOf(t *testing.T, language string) string {
 func serveCart(t *testing.T) (s *server, environ []string) {
 	t.Helper()
 	s = serve(t, "--runtime", "none")
-	cart := s.service(s.namespace("shop"), "cart", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA)
+	cart := s.service(s.Namespace("shop"), "cart", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA)
 	s.instances(cart, 1, "i", func(int) map[string]string { return map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1"} })
-	cmd := exec.Command("sh", "-c", `eval "$("$0" env --data "$1")" && env`, self(t), s.dir)
+	cmd := exec.Command("sh", "-c", `eval "$("$0" env --data "$1")" && env`, self(t), s.Dir)
 	cmd.Env = userEnviron(asRollcall + "=1")
 	return s, strings.Split(strings.TrimSpace(string(must[[]byte](t)(cmd.Output()))), "\n")
 }
@@ -66,9 +44,9 @@ var findCart = &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.Strin
 // TestClientInGo uses the document's client with nothing but the environment that `rollcall env` makes. It is
 // not parallel, since that is this process's.
 func TestClientInGo(t *testing.T) {
-	source, _ := readText(t, "test/clients_test.go")
+	source, _ := readText(t, "test/harness/cloudmap.go")
 	if !strings.Contains(source, codeOf(t, "go")) {
-		t.Error("the code in docs/clients.md is not that of this file")
+		t.Error("the code in docs/clients.md is not that of test/harness")
 	}
 	_, environ := serveCart(t)
 	for _, kv := range environ {
@@ -76,7 +54,7 @@ func TestClientInGo(t *testing.T) {
 			t.Setenv(name, value)
 		}
 	}
-	client := must[*servicediscovery.Client](t)(newCloudMap(t.Context()))
+	client := must[*servicediscovery.Client](t)(harness.NewCloudMap(t.Context()))
 	found := must[*servicediscovery.DiscoverInstancesOutput](t)(client.DiscoverInstances(t.Context(), findCart))
 	if len(found.Instances) != 1 || found.Instances[0].Attributes["AWS_INSTANCE_IPV4"] != "10.0.0.1" {
 		t.Errorf("found %s", asJSON(found.Instances))
@@ -108,10 +86,10 @@ func TestHostPrefix(t *testing.T) {
 		mu.Lock()
 		asked[address] = true
 		mu.Unlock()
-		return (&net.Dialer{}).DialContext(ctx, network, strings.TrimPrefix(s.info.API, "http://"))
+		return (&net.Dialer{}).DialContext(ctx, network, strings.TrimPrefix(s.Info.API, "http://"))
 	}}
 	defer names.CloseIdleConnections()
-	cfg := s.awsConfig()
+	cfg := s.AWSConfig()
 	cfg.BaseEndpoint = aws.String("http://rollcall.example:7070")
 	cfg.HTTPClient = &http.Client{Transport: names}
 	client := servicediscovery.NewFromConfig(cfg)

@@ -21,7 +21,7 @@ import (
 func TestCannotServe(t *testing.T) {
 	t.Parallel()
 	first := serve(t, "--runtime", "none")
-	first.namespace("shop")
+	first.Namespace("shop")
 	tcp := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	t.Cleanup(func() { tcp.Close() })
 	udp := must[net.PacketConn](t)(net.ListenPacket("udp", "127.0.0.1:0"))
@@ -36,13 +36,13 @@ func TestCannotServe(t *testing.T) {
 		flags    []string
 		mentions []string
 	}{
-		{"the data folder of another server", first.dir, nil, []string{first.dir}},
+		{"the data folder of another server", first.Dir, nil, []string{first.Dir}},
 		{"a data folder that is a file", file, nil, []string{file, "--data"}},
 		{"a port in use for the API", "", []string{"--api", tcp.Addr().String()}, []string{tcp.Addr().String(), "--api"}},
-		{"the API of another server", "", []string{"--api", strings.TrimPrefix(first.info.API, "http://")}, []string{"--api"}},
+		{"the API of another server", "", []string{"--api", strings.TrimPrefix(first.Info.API, "http://")}, []string{"--api"}},
 		{"a port in use for DNS over TCP", "", []string{"--dns", tcp.Addr().String()}, []string{tcp.Addr().String(), "--dns"}},
 		{"a port in use for DNS over UDP", "", []string{"--dns", udp.LocalAddr().String()}, []string{udp.LocalAddr().String(), "--dns"}},
-		{"the DNS of another server", "", []string{"--dns", first.info.DNS[0]}, []string{"--dns"}},
+		{"the DNS of another server", "", []string{"--dns", first.Info.DNS[0]}, []string{"--dns"}},
 		{"an address of no interface", "", []string{"--api", "192.0.2.77:7070", "--runtime", "none"}, []string{"192.0.2.77:7070", "--api"}},
 		{"an etcd that is not there", "", []string{"--etcd", "127.0.0.1:" + closedPort()}, []string{"etcd", "127.0.0.1:"}},
 	} {
@@ -98,23 +98,23 @@ func TestServeEnvironment(t *testing.T) {
 	t.Parallel()
 	keys := awsapi.Pair{AccessKeyID: "AKIAENVIRONMENT00001", Secret: strings.Repeat("s3cret/+", 5)}
 	dir := filepath.Join(t.TempDir(), "data")
-	s := &server{t: t, dir: dir, keys: keys, out: &output{}, done: make(chan struct{})}
-	s.cmd = exec.Command(self(t), "serve", "--region", "eu-west-3")
-	s.cmd.Env = append(os.Environ(), asRollcall+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir, "ROLLCALL_API=127.0.0.1:0",
+	s := prepare(t, dir, exec.Command(self(t), "serve", "--region", "eu-west-3"))
+	s.Keys = keys
+	s.Cmd.Env = append(os.Environ(), asRollcall+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir, "ROLLCALL_API=127.0.0.1:0",
 		"ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=none", "ROLLCALL_ACCOUNT=123456789012", "ROLLCALL_REGION=eu-central-1",
 		"ROLLCALL_LOG_FORMAT=json", "ROLLCALL_NODE=from-environment",
 		"ROLLCALL_ACCESS_KEY_ID="+keys.AccessKeyID, "ROLLCALL_SECRET_ACCESS_KEY="+keys.Secret)
-	if err := s.launch(); err != nil {
+	if err := s.Launch(); err != nil {
 		t.Fatal(err)
 	}
-	if s.info.Account != "123456789012" || s.info.Region != "eu-west-3" {
-		t.Errorf("the server says %+v", s.info)
+	if s.Info.Account != "123456789012" || s.Info.Region != "eu-west-3" {
+		t.Errorf("the server says %+v", s.Info)
 	}
-	got := must[*ecs.CreateClusterOutput](t)(s.ecs().CreateCluster(t.Context(), &ecs.CreateClusterInput{ClusterName: aws.String("one")}))
+	got := must[*ecs.CreateClusterOutput](t)(s.ECS().CreateCluster(t.Context(), &ecs.CreateClusterInput{ClusterName: aws.String("one")}))
 	if want := "arn:aws:ecs:us-east-1:123456789012:cluster/one"; *got.Cluster.ClusterArn != want {
 		t.Errorf("ARN %s, want %s", *got.Cluster.ClusterArn, want)
 	}
-	eventually(t, 5*time.Second, "the log is JSON and names the node", func() bool { return strings.Contains(s.out.String(), `"node":"from-environment"`) })
+	eventually(t, 5*time.Second, "the log is JSON and names the node", func() bool { return strings.Contains(s.Out.String(), `"node":"from-environment"`) })
 	if _, err := os.Stat(filepath.Join(dir, "credentials")); err == nil {
 		t.Error("keys were made although the environment gives some")
 	}
@@ -141,22 +141,22 @@ func TestStop(t *testing.T) {
 			}
 			s := serve(t, flags...)
 			starts := filepath.Join(t.TempDir(), "starts")
-			s.run("cart", s.register(markedWorker(t, starts)), 2, s.discovery(s.namespace("shop"), "cart", 1))
-			s.stable("cart")
+			s.Run("cart", s.Register(markedWorker(t, starts)), 2, s.Discovery(s.Namespace("shop"), "cart", 1))
+			s.Stable("cart")
 			before := s.processes("cart")
 
-			if err := s.cmd.Process.Signal(tc.signal); err != nil {
+			if err := s.Cmd.Process.Signal(tc.signal); err != nil {
 				t.Fatal(err)
 			}
 			select {
-			case <-s.done:
+			case <-s.Done:
 			case <-time.After(10 * time.Second):
 				t.Fatal("not stopped after 10 s")
 			}
-			if status := s.cmd.ProcessState.ExitCode(); status != 0 {
+			if status := s.Cmd.ProcessState.ExitCode(); status != 0 {
 				t.Errorf("status %d", status)
 			}
-			for _, file := range must[[]string](t)(filepath.Glob(filepath.Join(s.dir, "*.json"))) {
+			for _, file := range must[[]string](t)(filepath.Glob(filepath.Join(s.Dir, "*.json"))) {
 				if base := filepath.Base(file); base == "server.json" || strings.HasPrefix(base, "rollcall-") {
 					t.Errorf("%s is left", file)
 				}
@@ -169,7 +169,7 @@ func TestStop(t *testing.T) {
 				t.Errorf("processes %v go on, want those of 2 tasks", left)
 			}
 
-			s = serveOn(t, s.dir)
+			s = serveOn(t, s.Dir)
 			s.onlyTheseRun("cart", starts, 2)
 			if now := s.processes("cart"); maps.Equal(now, before) == tc.stopTasks {
 				t.Errorf("processes %v, before the stop %v", now, before)

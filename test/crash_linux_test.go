@@ -80,9 +80,9 @@ func born(pid string) string {
 
 // processes are the running tasks of a service: the pid of each, and when that process started.
 func (s *server) processes(service string) map[string]string {
-	s.t.Helper()
+	s.T.Helper()
 	all := map[string]string{}
-	for _, task := range s.tasks(service, ecstypes.DesiredStatusRunning) {
+	for _, task := range s.Tasks(service, ecstypes.DesiredStatusRunning) {
 		if aws.ToString(task.LastStatus) == "RUNNING" {
 			pid := aws.ToString(task.Containers[0].RuntimeId)
 			all[pid] = born(pid)
@@ -109,26 +109,26 @@ func sandboxes(t testing.TB, dir string) []string {
 // onlyTheseRun holds that of a service exactly n tasks run, and that they are all: no process, no sandbox and no
 // address in DNS or DiscoverInstances beside theirs.
 func (s *server) onlyTheseRun(service, starts string, n int) {
-	s.t.Helper()
-	s.stable(service)
+	s.T.Helper()
+	s.Stable(service)
 	var said string
 	defer func() {
-		if s.t.Failed() {
-			s.t.Log(said)
+		if s.T.Failed() {
+			s.T.Log(said)
 		}
 	}()
-	eventually(s.t, 20*time.Second, fmt.Sprintf("%s is %d tasks and nothing else", service, n), func() bool {
+	eventually(s.T, 20*time.Second, fmt.Sprintf("%s is %d tasks and nothing else", service, n), func() bool {
 		var ids, pids, addresses []string
-		for _, task := range s.tasks(service, ecstypes.DesiredStatusRunning) {
+		for _, task := range s.Tasks(service, ecstypes.DesiredStatusRunning) {
 			ids, addresses = append(ids, taskID(task)), append(addresses, address(task))
 		}
 		for pid := range s.processes(service) {
 			pids = append(pids, pid)
 		}
 		slices.Sort(pids)
-		boxes, running := sandboxes(s.t, s.dir), marked(s.t, starts)
-		dns := slices.Collect(maps.Keys(s.lookup(service + ".shop")))
-		found := slices.Collect(maps.Values(s.discover("shop", service, sdtypes.HealthStatusFilterAll)))
+		boxes, running := sandboxes(s.T, s.Dir), marked(s.T, starts)
+		dns := slices.Collect(maps.Keys(s.Lookup(service + ".shop")))
+		found := slices.Collect(maps.Values(s.Discover("shop", service, sdtypes.HealthStatusFilterAll)))
 		said = fmt.Sprintf("tasks %v at %v, pids %v; sandboxes %v, processes %v, DNS %v, DiscoverInstances %v", ids, addresses, pids, boxes, running, dns, found)
 		return len(ids) == n && sameSet(boxes, ids) && slices.Equal(running, pids) && len(dns) == min(n, 8) && sameSet(found, addresses)
 	})
@@ -137,17 +137,17 @@ func (s *server) onlyTheseRun(service, starts string, n int) {
 // startedOnce holds that no task was started twice: every pid that was ever written down is that of another process,
 // and there are as many as ECS has tasks whose container was started.
 func (s *server) startedOnce(service, starts string) {
-	s.t.Helper()
+	s.T.Helper()
 	var got, expected []string
 	defer func() {
-		if s.t.Failed() {
-			s.t.Logf("the tasks that were started are %v, those that ECS knows %v", got, expected)
+		if s.T.Failed() {
+			s.T.Logf("the tasks that were started are %v, those that ECS knows %v", got, expected)
 		}
 	}()
-	eventually(s.t, 5*time.Second, "every task was started once", func() bool { // a task runs a moment before it writes its pid
-		got, expected = startsIn(s.t, starts), nil
+	eventually(s.T, 5*time.Second, "every task was started once", func() bool { // a task runs a moment before it writes its pid
+		got, expected = startsIn(s.T, starts), nil
 		for _, status := range []ecstypes.DesiredStatus{ecstypes.DesiredStatusRunning, ecstypes.DesiredStatusStopped} {
-			for _, task := range s.tasks(service, status) {
+			for _, task := range s.Tasks(service, status) {
 				if pid := aws.ToString(task.Containers[0].RuntimeId); pid != "" {
 					expected = append(expected, pid)
 				}
@@ -220,15 +220,15 @@ func TestKillUnderWrites(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	starts := filepath.Join(t.TempDir(), "starts")
-	shop := s.namespace("shop")
-	s.run("cart", s.register(markedWorker(t, starts)), 2, s.discovery(shop, "cart", 1))
-	s.stable("cart")
-	outside := s.discovery(shop, "outside", 1)
+	shop := s.Namespace("shop")
+	s.Run("cart", s.Register(markedWorker(t, starts)), 2, s.Discovery(shop, "cart", 1))
+	s.Stable("cart")
+	outside := s.Discovery(shop, "outside", 1)
 	before := s.processes("cart")
 	if len(before) != 2 {
 		t.Fatalf("running tasks: %v", before)
 	}
-	answered := s.lookup("cart.shop")
+	answered := s.Lookup("cart.shop")
 
 	book := &ledger{sent: map[string]string{}, acked: map[string]string{}, acknowledged: make(chan struct{}, 1000)}
 	for round, enough := range []int{1, 30, 150} {
@@ -244,12 +244,12 @@ func TestKillUnderWrites(t *testing.T) {
 				t.Fatal("no write was acknowledged within 20 s")
 			}
 		}
-		s.kill()
+		s.Kill()
 		cancel()
 		writers.Wait()
 
-		s = serveOn(t, s.dir)
-		if first := s.lookup("cart.shop"); !maps.Equal(first, answered) { // asked once: ready means ready
+		s = serveOn(t, s.Dir)
+		if first := s.Lookup("cart.shop"); !maps.Equal(first, answered) { // asked once: ready means ready
 			t.Errorf("the first answer after the start is %v, before the end it was %v", first, answered)
 		}
 		s.holdsAll(*outside.Id, book)
@@ -263,40 +263,40 @@ func TestKillUnderWrites(t *testing.T) {
 
 // holdsAll compares what a service has with what was sent to it.
 func (s *server) holdsAll(service string, book *ledger) {
-	s.t.Helper()
+	s.T.Helper()
 	there := map[string]string{}
-	pages := sd.NewListInstancesPaginator(s.cloudMap(), &sd.ListInstancesInput{ServiceId: &service})
+	pages := sd.NewListInstancesPaginator(s.CloudMap(), &sd.ListInstancesInput{ServiceId: &service})
 	for pages.HasMorePages() {
-		for _, i := range must[*sd.ListInstancesOutput](s.t)(pages.NextPage(s.t.Context())).Instances {
+		for _, i := range must[*sd.ListInstancesOutput](s.T)(pages.NextPage(s.T.Context())).Instances {
 			there[*i.Id] = i.Attributes["AWS_INSTANCE_IPV4"]
 		}
 	}
 	for id, ip := range book.acked {
 		if there[id] != ip {
-			s.t.Errorf("the registration of %s at %s was acknowledged, and now it is at %q", id, ip, there[id])
+			s.T.Errorf("the registration of %s at %s was acknowledged, and now it is at %q", id, ip, there[id])
 		}
 	}
 	for id, ip := range there {
 		if book.sent[id] != ip {
-			s.t.Errorf("there is %s at %q, which was sent as %q", id, ip, book.sent[id])
+			s.T.Errorf("there is %s at %q, which was sent as %q", id, ip, book.sent[id])
 		}
 	}
 	// Whole means: the instance, its operation and the service's count came in one.
 	registered := map[string]bool{}
-	operations := sd.NewListOperationsPaginator(s.cloudMap(), &sd.ListOperationsInput{MaxResults: aws.Int32(100), Filters: []sdtypes.OperationFilter{
+	operations := sd.NewListOperationsPaginator(s.CloudMap(), &sd.ListOperationsInput{MaxResults: aws.Int32(100), Filters: []sdtypes.OperationFilter{
 		{Name: sdtypes.OperationFilterNameServiceId, Values: []string{service}},
 		{Name: sdtypes.OperationFilterNameType, Values: []string{string(sdtypes.OperationTypeRegisterInstance)}},
 	}})
 	for operations.HasMorePages() {
-		for _, op := range must[*sd.ListOperationsOutput](s.t)(operations.NextPage(s.t.Context())).Operations {
+		for _, op := range must[*sd.ListOperationsOutput](s.T)(operations.NextPage(s.T.Context())).Operations {
 			registered[*op.Id] = true
 		}
 	}
-	svc := must[*sd.GetServiceOutput](s.t)(s.cloudMap().GetService(s.t.Context(), &sd.GetServiceInput{Id: &service})).Service
+	svc := must[*sd.GetServiceOutput](s.T)(s.CloudMap().GetService(s.T.Context(), &sd.GetServiceInput{Id: &service})).Service
 	if len(registered) != len(there) || int(aws.ToInt32(svc.InstanceCount)) != len(there) {
-		s.t.Errorf("%d instances, %d operations that registered them, a count of %d", len(there), len(registered), aws.ToInt32(svc.InstanceCount))
+		s.T.Errorf("%d instances, %d operations that registered them, a count of %d", len(there), len(registered), aws.ToInt32(svc.InstanceCount))
 	}
-	s.t.Logf("%d writes sent, %d acknowledged, %d there", len(book.sent), len(book.acked), len(there))
+	s.T.Logf("%d writes sent, %d acknowledged, %d there", len(book.sent), len(book.acked), len(there))
 }
 
 // TestKillAtAnyPoint kills the server, the supervisor or both in the middle of what the loops do. Afterwards there are
@@ -313,25 +313,25 @@ func TestKillAtAnyPoint(t *testing.T) {
 		keeps bool
 	}{
 		{"while ten tasks are created", 0, func(t *testing.T, s *server, starts string) int {
-			s.scale("cart", 10)
+			s.Scale("cart", 10)
 			eventually(t, 10*time.Second, "some tasks are started", func() bool { return len(startsIn(t, starts)) >= 3 })
 			return 10
 		}, false},
 		{"as soon as ten tasks are asked for", 0, func(_ *testing.T, s *server, _ string) int {
-			s.scale("cart", 10)
+			s.Scale("cart", 10)
 			return 10
 		}, false},
 		{"during a rollout", 3, func(t *testing.T, s *server, starts string) int {
-			must[*ecs.UpdateServiceOutput](t)(s.ecs().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), ForceNewDeployment: true}))
+			must[*ecs.UpdateServiceOutput](t)(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), ForceNewDeployment: true}))
 			eventually(t, 10*time.Second, "new tasks are started", func() bool { return len(startsIn(t, starts)) > 3 })
 			return 3
 		}, false},
 		{"during a drain", 2, func(t *testing.T, s *server, _ string) int {
-			s.lookup("cart.shop") // so that there is something to wait for
-			victim := s.tasks("cart", ecstypes.DesiredStatusRunning)[0]
-			must[*ecs.StopTaskOutput](t)(s.ecs().StopTask(t.Context(), &ecs.StopTaskInput{Task: victim.TaskArn}))
+			s.Lookup("cart.shop") // so that there is something to wait for
+			victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
+			must[*ecs.StopTaskOutput](t)(s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: victim.TaskArn}))
 			eventually(t, 5*time.Second, "the task is draining", func() bool {
-				for ip := range s.lookup("cart.shop") {
+				for ip := range s.Lookup("cart.shop") {
 					if ip.String() == address(victim) {
 						return false
 					}
@@ -341,7 +341,7 @@ func TestKillAtAnyPoint(t *testing.T) {
 			return 2
 		}, false},
 		{"during a deletion", 3, func(t *testing.T, s *server, _ string) int {
-			must[*ecs.DeleteServiceOutput](t)(s.ecs().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))
+			must[*ecs.DeleteServiceOutput](t)(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))
 			return -1
 		}, false},
 		{"at rest", 3, func(*testing.T, *server, string) int { return 3 }, true},
@@ -351,20 +351,20 @@ func TestKillAtAnyPoint(t *testing.T) {
 				t.Parallel()
 				s := serve(t)
 				starts := filepath.Join(t.TempDir(), "starts")
-				s.run("cart", s.register(markedWorker(t, starts)), tc.count, s.discovery(s.namespace("shop"), "cart", ttl))
-				s.stable("cart")
+				s.Run("cart", s.Register(markedWorker(t, starts)), tc.count, s.Discovery(s.Namespace("shop"), "cart", ttl))
+				s.Stable("cart")
 				before := s.processes("cart")
 				want := tc.upset(t, s, starts)
 
-				supervisor := supervisorOf(t, s.dir)
+				supervisor := supervisorOf(t, s.Dir)
 				if whom != "supervisor" {
-					s.kill()
+					s.Kill()
 				}
 				if whom != "server" {
 					kill9(t, supervisor)
 				}
 				if whom != "supervisor" {
-					s = serveOn(t, s.dir)
+					s = serveOn(t, s.Dir)
 				}
 
 				if want < 0 {
@@ -383,9 +383,9 @@ func TestKillAtAnyPoint(t *testing.T) {
 
 // nothingIsLeft holds that a service which is being deleted goes, with all that was of it.
 func (s *server) nothingIsLeft(service, starts string) {
-	s.t.Helper()
-	eventually(s.t, 30*time.Second, "the deleted service is gone", func() bool {
-		return aws.ToString(s.describe(service).Status) == "INACTIVE" && len(marked(s.t, starts)) == 0 && len(sandboxes(s.t, s.dir)) == 0 &&
-			len(s.lookup(service+".shop")) == 0 && len(s.discover("shop", service, sdtypes.HealthStatusFilterAll)) == 0
+	s.T.Helper()
+	eventually(s.T, 30*time.Second, "the deleted service is gone", func() bool {
+		return aws.ToString(s.Describe(service).Status) == "INACTIVE" && len(marked(s.T, starts)) == 0 && len(sandboxes(s.T, s.Dir)) == 0 &&
+			len(s.Lookup(service+".shop")) == 0 && len(s.Discover("shop", service, sdtypes.HealthStatusFilterAll)) == 0
 	})
 }

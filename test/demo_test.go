@@ -165,10 +165,10 @@ func TestDemo(t *testing.T) {
 			if first == nil || tip == nil {
 				t.Fatalf("the demo shows no work, or no way to go on:\n%s", said)
 			}
-			s := &server{t: t}
-			s.info.DNS = []string{net.JoinHostPort(tip[1], tip[2])}
+			s := prepare(t, "", nil)
+			s.Info.DNS = []string{net.JoinHostPort(tip[1], tip[2])}
 			var workers []string
-			for ip := range s.lookup(tip[3]) {
+			for ip := range s.Lookup(tip[3]) {
 				workers = append(workers, ip.String())
 			}
 			resp := must[*http.Response](t)(http.Get(tip[4]))

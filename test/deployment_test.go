@@ -14,12 +14,12 @@ import (
 
 // deployed is a service's newest service deployment.
 func (s *server) deployed(service string) ecstypes.ServiceDeployment {
-	s.t.Helper()
-	arn := aws.ToString(s.describe(service).CurrentServiceDeployment)
-	out := must[*ecs.DescribeServiceDeploymentsOutput](s.t)(s.ecs().DescribeServiceDeployments(s.t.Context(),
+	s.T.Helper()
+	arn := aws.ToString(s.Describe(service).CurrentServiceDeployment)
+	out := must[*ecs.DescribeServiceDeploymentsOutput](s.T)(s.ECS().DescribeServiceDeployments(s.T.Context(),
 		&ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{arn}}))
 	if len(out.ServiceDeployments) != 1 {
-		s.t.Fatalf("service deployment %s: %s", arn, asJSON(out.Failures))
+		s.T.Fatalf("service deployment %s: %s", arn, asJSON(out.Failures))
 	}
 	return out.ServiceDeployments[0]
 }
@@ -36,13 +36,13 @@ func TestRollback(t *testing.T) {
 		if definition != "" {
 			in.TaskDefinition = &definition
 		}
-		must[*ecs.UpdateServiceOutput](t)(s.ecs().UpdateService(t.Context(), in))
+		must[*ecs.UpdateServiceOutput](t)(s.ECS().UpdateService(t.Context(), in))
 	}
 	until := func(status ...ecstypes.ServiceDeploymentStatus) ecstypes.ServiceDeployment {
 		t.Helper()
 		var d ecstypes.ServiceDeployment
 		eventually(t, time.Minute, fmt.Sprintf("the service deployment is %s", status), func() bool {
-			if n := s.describe("web").RunningCount; n < 1 {
+			if n := s.Describe("web").RunningCount; n < 1 {
 				t.Fatalf("%d tasks run", n)
 			}
 			d = s.deployed("web")
@@ -50,18 +50,18 @@ func TestRollback(t *testing.T) {
 		})
 		return d
 	}
-	good := s.register(program(t, "web", "/bin/sh", "-c", "exec sleep 1000"))
-	s.run("web", good, 1, nil)
-	s.stable("web")
-	first := s.tasks("web", ecstypes.DesiredStatusRunning)
+	good := s.Register(program(t, "web", "/bin/sh", "-c", "exec sleep 1000"))
+	s.Run("web", good, 1, nil)
+	s.Stable("web")
+	first := s.Tasks("web", ecstypes.DesiredStatusRunning)
 
-	bad := s.register(program(t, "web", "/bin/sh", "-c", "exit 3"))
+	bad := s.Register(program(t, "web", "/bin/sh", "-c", "exit 3"))
 	update(bad, true)
 	d := until(ecstypes.ServiceDeploymentStatusRollbackInProgress, ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	if b := d.DeploymentCircuitBreaker; b.Status != ecstypes.ServiceDeploymentRollbackMonitorsStatusTriggered || b.FailureCount != 3 || b.Threshold != 3 {
 		t.Errorf("the circuit breaker: %s", asJSON(b))
 	}
-	svc := s.describe("web")
+	svc := s.Describe("web")
 	if *svc.TaskDefinition != good || *svc.Deployments[0].TaskDefinition != good {
 		t.Errorf("while it rolls back, the service has the definition %s", *svc.TaskDefinition)
 	}
@@ -71,25 +71,25 @@ func TestRollback(t *testing.T) {
 		}
 	}
 	// Without a health check a task proves itself by serving for ten seconds.
-	if !slices.ContainsFunc(s.tasks("web", ecstypes.DesiredStatusRunning), func(t ecstypes.Task) bool {
+	if !slices.ContainsFunc(s.Tasks("web", ecstypes.DesiredStatusRunning), func(t ecstypes.Task) bool {
 		return *t.TaskArn == *first[0].TaskArn || t.StartedAt != nil && time.Since(*t.StartedAt) >= 10*time.Second
 	}) {
 		t.Error("the task that served was replaced by none that has proven itself")
 	}
 	update("", false) // the rollback need not prove itself any more, which would take 10 s
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
-	s.stable("web")
+	s.Stable("web")
 
 	slow := program(t, "web", "/bin/sh", "-c", "exec sleep 1000") // not healthy for five minutes, nor unhealthy
 	slow.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "false"}, StartPeriod: aws.Int32(300)}
-	update(s.register(slow), true)
+	update(s.Register(slow), true)
 	d = until(ecstypes.ServiceDeploymentStatusInProgress)
-	must[*ecs.StopServiceDeploymentOutput](t)(s.ecs().StopServiceDeployment(t.Context(), &ecs.StopServiceDeploymentInput{ServiceDeploymentArn: d.ServiceDeploymentArn}))
+	must[*ecs.StopServiceDeploymentOutput](t)(s.ECS().StopServiceDeployment(t.Context(), &ecs.StopServiceDeploymentInput{ServiceDeploymentArn: d.ServiceDeploymentArn}))
 	until(ecstypes.ServiceDeploymentStatusRollbackInProgress, ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	update("", false)
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
-	s.stable("web")
-	if svc := s.describe("web"); *svc.TaskDefinition != good {
+	s.Stable("web")
+	if svc := s.Describe("web"); *svc.TaskDefinition != good {
 		t.Errorf("in the end the service has the definition %s", *svc.TaskDefinition)
 	}
 }

@@ -15,25 +15,25 @@ import (
 
 // dig asks the server as an administrator would; the words are dig's own.
 func (s *server) dig(words string) string {
-	s.t.Helper()
-	host, port, err := net.SplitHostPort(s.info.DNS[0])
+	s.T.Helper()
+	host, port, err := net.SplitHostPort(s.Info.DNS[0])
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	// +noidnin: a name is sent as it is written. -r: no ~/.digrc.
 	args := append([]string{"-r", "@" + host, "-p", port, "+tries=1", "+time=10", "+noidnin", "+noidnout"}, strings.Fields(words)...)
-	out, err := exec.CommandContext(s.t.Context(), "dig", args...).CombinedOutput()
+	out, err := exec.CommandContext(s.T.Context(), "dig", args...).CombinedOutput()
 	if err != nil {
-		s.t.Fatalf("dig %s: %v\n%s", words, err, out)
+		s.T.Fatalf("dig %s: %v\n%s", words, err, out)
 	}
 	return string(out)
 }
 
 // instances registers n instances by hand, without tasks: id-1, id-2, …
 func (s *server) instances(service *sdtypes.Service, n int, id string, attributes func(i int) map[string]string) {
-	s.t.Helper()
+	s.T.Helper()
 	for i := range n {
-		must[*servicediscovery.RegisterInstanceOutput](s.t)(s.cloudMap().RegisterInstance(s.t.Context(), &servicediscovery.RegisterInstanceInput{
+		must[*servicediscovery.RegisterInstanceOutput](s.T)(s.CloudMap().RegisterInstance(s.T.Context(), &servicediscovery.RegisterInstanceInput{
 			ServiceId: service.Id, InstanceId: aws.String(fmt.Sprintf("%s-%d", id, i+1)), Attributes: attributes(i + 1),
 		}))
 	}
@@ -41,12 +41,12 @@ func (s *server) instances(service *sdtypes.Service, n int, id string, attribute
 
 // service creates a Cloud Map service without a health check.
 func (s *server) service(namespace, name string, policy sdtypes.RoutingPolicy, types ...sdtypes.RecordType) *sdtypes.Service {
-	s.t.Helper()
+	s.T.Helper()
 	in := &servicediscovery.CreateServiceInput{Name: &name, NamespaceId: &namespace, DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: policy}}
 	for _, typ := range types {
 		in.DnsConfig.DnsRecords = append(in.DnsConfig.DnsRecords, sdtypes.DnsRecord{Type: typ, TTL: aws.Int64(10)})
 	}
-	return must[*servicediscovery.CreateServiceOutput](s.t)(s.cloudMap().CreateService(s.t.Context(), in)).Service
+	return must[*servicediscovery.CreateServiceOutput](s.T)(s.CloudMap().CreateService(s.T.Context(), in)).Service
 }
 
 // TestDig asks with dig, by all its ways of asking.
@@ -56,7 +56,7 @@ func TestDig(t *testing.T) {
 		missing(t, "dig")
 	}
 	s := serve(t, "--runtime", "none")
-	ns := s.namespace("corp")
+	ns := s.Namespace("corp")
 	v4 := func(i int) map[string]string {
 		return map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("10.0.0.%d", i)}
 	}

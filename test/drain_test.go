@@ -44,25 +44,25 @@ type noted struct {
 }
 
 func (s *server) noted(namespace, name string, ttl int64, records ...sdtypes.RecordType) *noted {
-	s.t.Helper()
-	n := &noted{server: s, name: name, dir: s.t.TempDir(), registry: s.discovery(namespace, name, ttl, records...)}
-	s.run(name, s.register(noting(s.t, name, n.dir)), 1, n.registry)
-	s.stable(name)
-	n.task = s.tasks(name, ecstypes.DesiredStatusRunning)[0]
+	s.T.Helper()
+	n := &noted{server: s, name: name, dir: s.T.TempDir(), registry: s.Discovery(namespace, name, ttl, records...)}
+	s.Run(name, s.Register(noting(s.T, name, n.dir)), 1, n.registry)
+	s.Stable(name)
+	n.task = s.Tasks(name, ecstypes.DesiredStatusRunning)[0]
 	return n
 }
 
 // stopTask stops the task by hand and returns when that was acknowledged.
 func (n *noted) stopTask() time.Time {
-	n.t.Helper()
-	must[*ecs.StopTaskOutput](n.t)(n.ecs().StopTask(n.t.Context(), &ecs.StopTaskInput{Task: n.task.TaskArn}))
+	n.T.Helper()
+	must[*ecs.StopTaskOutput](n.T)(n.ECS().StopTask(n.T.Context(), &ecs.StopTaskInput{Task: n.task.TaskArn}))
 	return time.Now()
 }
 
 // told waits for SIGTERM and returns when it came.
 func (n *noted) told(within time.Duration) (at time.Time) {
-	n.t.Helper()
-	eventually(n.t, within, "SIGTERM for the task of "+n.name, func() bool {
+	n.T.Helper()
+	eventually(n.T, within, "SIGTERM for the task of "+n.name, func() bool {
 		b, err := os.ReadFile(filepath.Join(n.dir, address(n.task)))
 		nanos, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
 		at = time.Unix(0, nanos)
@@ -73,10 +73,10 @@ func (n *noted) told(within time.Duration) (at time.Time) {
 
 // draining waits until the stop has begun and the task is out of the answers.
 func (n *noted) draining() {
-	n.t.Helper()
-	eventually(n.t, 10*time.Second, "the task drains", func() bool {
-		out := must[*ecs.DescribeTasksOutput](n.t)(n.ecs().DescribeTasks(n.t.Context(), &ecs.DescribeTasksInput{Tasks: []string{*n.task.TaskArn}}))
-		return aws.ToString(out.Tasks[0].LastStatus) == "DEACTIVATING" && !n.lookup(n.name + ".shop")[netip.MustParseAddr(address(n.task))]
+	n.T.Helper()
+	eventually(n.T, 10*time.Second, "the task drains", func() bool {
+		out := must[*ecs.DescribeTasksOutput](n.T)(n.ECS().DescribeTasks(n.T.Context(), &ecs.DescribeTasksInput{Tasks: []string{*n.task.TaskArn}}))
+		return aws.ToString(out.Tasks[0].LastStatus) == "DEACTIVATING" && !n.Lookup(n.name + ".shop")[netip.MustParseAddr(address(n.task))]
 	})
 }
 
@@ -84,7 +84,7 @@ func (n *noted) draining() {
 func TestDrainNobodyAsked(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	shop := s.namespace("shop")
+	shop := s.Namespace("shop")
 	var waits []time.Duration
 	for _, name := range []string{"a", "b", "c"} {
 		n := s.noted(shop, name, 300)
@@ -101,7 +101,7 @@ func TestDrainNobodyAsked(t *testing.T) {
 func TestDrainWaitsForTheLastAnswer(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	shop := s.namespace("shop")
+	shop := s.Namespace("shop")
 	const ttl = 3
 	for name, ask := range map[string]func(n *noted){
 		"dns":      func(n *noted) { n.asked("udp", n.name+".shop.", dns.TypeA) },
@@ -109,8 +109,8 @@ func TestDrainWaitsForTheLastAnswer(t *testing.T) {
 		"dns-srv":  func(n *noted) { n.asked("udp", n.name+".shop.", dns.TypeSRV) },
 		"dns-host": func(n *noted) { n.asked("udp", taskID(n.task)+"."+n.name+".shop.", dns.TypeA) },
 		"discover": func(n *noted) {
-			if _, there := n.discover("shop", n.name, sdtypes.HealthStatusFilterHealthy)[taskID(n.task)]; !there {
-				n.t.Error("DiscoverInstances does not answer with the task")
+			if _, there := n.Discover("shop", n.name, sdtypes.HealthStatusFilterHealthy)[taskID(n.task)]; !there {
+				n.T.Error("DiscoverInstances does not answer with the task")
 			}
 		},
 	} {
@@ -132,21 +132,21 @@ func TestDrainWaitsForTheLastAnswer(t *testing.T) {
 
 // of is the server as a subtest sees it.
 func (s *server) of(t testing.TB) *server {
-	c := *s
-	c.t = t
-	return &c
+	c := *s.Server
+	c.T = t
+	return &server{&c}
 }
 
 // asked has a question answered that names the task.
 func (n *noted) asked(network, name string, typ uint16) *dns.Msg {
-	n.t.Helper()
+	n.T.Helper()
 	q := new(dns.Msg).SetQuestion(name, typ)
-	reply, _, err := (&dns.Client{Net: network, Timeout: 10 * time.Second}).Exchange(q, n.info.DNS[0])
+	reply, _, err := (&dns.Client{Net: network, Timeout: 10 * time.Second}).Exchange(q, n.Info.DNS[0])
 	if err != nil {
-		n.t.Fatalf("ask for %s %s: %v", name, dns.TypeToString[typ], err)
+		n.T.Fatalf("ask for %s %s: %v", name, dns.TypeToString[typ], err)
 	}
 	if !strings.Contains(reply.String(), address(n.task)) {
-		n.t.Fatalf("%s %s does not name the task: %v", name, dns.TypeToString[typ], reply)
+		n.T.Fatalf("%s %s does not name the task: %v", name, dns.TypeToString[typ], reply)
 	}
 	return reply
 }
@@ -156,7 +156,7 @@ func (n *noted) asked(network, name string, typ uint16) *dns.Msg {
 func TestDrainKeepsTheTargetOfSRV(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	n := s.noted(s.namespace("shop"), "cart", 4, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv)
+	n := s.noted(s.Namespace("shop"), "cart", 4, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv)
 	asked := time.Now()
 	n.asked("udp", "cart.shop.", dns.TypeSRV)
 	n.stopTask()
@@ -173,7 +173,7 @@ func TestDrainKeepsTheTargetOfSRV(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.lookup("cart.shop")[netip.MustParseAddr(address(n.task))] {
+		if s.Lookup("cart.shop")[netip.MustParseAddr(address(n.task))] {
 			t.Fatal("the service's name is answered with a task that drains")
 		}
 		if len(reply.Answer) == 0 {
@@ -190,19 +190,19 @@ func TestDrainKeepsTheTargetOfSRV(t *testing.T) {
 func TestDrainOutlivesTheServer(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	n := s.noted(s.namespace("shop"), "cart", 5)
+	n := s.noted(s.Namespace("shop"), "cart", 5)
 	asked := time.Now()
 	n.asked("udp", "cart.shop.", dns.TypeA)
 	n.stopTask()
 	n.draining()
 	ttl := int64(0)
-	must[*sd.UpdateServiceOutput](t)(s.cloudMap().UpdateService(t.Context(), &sd.UpdateServiceInput{
+	must[*sd.UpdateServiceOutput](t)(s.CloudMap().UpdateService(t.Context(), &sd.UpdateServiceInput{
 		Id: n.registry.Id, Service: &sdtypes.ServiceChange{DnsConfig: &sdtypes.DnsConfigChange{
 			DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: &ttl}},
 		}},
 	}))
-	s.kill()
-	again := serveOn(t, s.dir)
+	s.Kill()
+	again := serveOn(t, s.Dir)
 	n.server = again
 	back := time.Now()
 	told := n.told(40 * time.Second)
@@ -210,18 +210,18 @@ func TestDrainOutlivesTheServer(t *testing.T) {
 	if wait := told.Sub(asked); wait < 5*time.Second {
 		t.Errorf("SIGTERM came %v after an answer that lives 5 s", wait)
 	}
-	again.stable("cart")
+	again.Stable("cart")
 }
 
 // TestDrainLoweredTTL: answers that were handed out before a TTL was lowered live as long as they say.
 func TestDrainLoweredTTL(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	n := s.noted(s.namespace("shop"), "cart", 4)
+	n := s.noted(s.Namespace("shop"), "cart", 4)
 	asked := time.Now()
 	n.asked("udp", "cart.shop.", dns.TypeA)
 	ttl := int64(0)
-	must[*sd.UpdateServiceOutput](t)(s.cloudMap().UpdateService(t.Context(), &sd.UpdateServiceInput{
+	must[*sd.UpdateServiceOutput](t)(s.CloudMap().UpdateService(t.Context(), &sd.UpdateServiceInput{
 		Id: n.registry.Id, Service: &sdtypes.ServiceChange{DnsConfig: &sdtypes.DnsConfigChange{
 			DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: &ttl}},
 		}},
@@ -237,10 +237,10 @@ func TestDrainLoweredTTL(t *testing.T) {
 func TestDrainMinimum(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--drain-cap", "6s")
-	shop := s.namespace("shop")
+	shop := s.Namespace("shop")
 	tag := func(n *noted, seconds string) {
-		svc := s.describe(n.name)
-		must[*ecs.TagResourceOutput](t)(s.ecs().TagResource(t.Context(), &ecs.TagResourceInput{
+		svc := s.Describe(n.name)
+		must[*ecs.TagResourceOutput](t)(s.ECS().TagResource(t.Context(), &ecs.TagResourceInput{
 			ResourceArn: svc.ServiceArn, Tags: []ecstypes.Tag{{Key: aws.String(drain.MinimumTag), Value: &seconds}},
 		}))
 	}
@@ -264,7 +264,7 @@ func TestDrainMinimum(t *testing.T) {
 func TestCrashedAddress(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	n := s.noted(s.namespace("shop"), "cart", 60)
+	n := s.noted(s.Namespace("shop"), "cart", 60)
 	n.asked("udp", "cart.shop.", dns.TypeA)
 	pid := must[int](t)(strconv.Atoi(aws.ToString(n.task.Containers[0].RuntimeId)))
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -272,10 +272,10 @@ func TestCrashedAddress(t *testing.T) {
 	}
 	old := address(n.task)
 	eventually(t, 30*time.Second, "a new task is answered in place of the one that died", func() bool {
-		got := s.lookup("cart.shop")
+		got := s.Lookup("cart.shop")
 		return len(got) == 1 && !got[netip.MustParseAddr(old)]
 	})
-	for _, task := range s.tasks("cart", ecstypes.DesiredStatusRunning) {
+	for _, task := range s.Tasks("cart", ecstypes.DesiredStatusRunning) {
 		if address(task) == old {
 			t.Errorf("the new task has the address %s of the one that died, which clients may hold for 60 s", old)
 		}

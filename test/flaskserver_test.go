@@ -50,18 +50,18 @@ func TestFlaskOnServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ns := s.namespace("corp")
+	ns := s.Namespace("corp")
 	for service, count := range map[string]int32{"worker": 2, "backend": 1} {
-		s.run(service, s.register(flaskDefinition(t, service)), count, s.discovery(ns, service, 1))
+		s.Run(service, s.Register(flaskDefinition(t, service)), count, s.Discovery(ns, service, 1))
 	}
-	s.stable("worker")
-	s.stable("backend")
+	s.Stable("worker")
+	s.Stable("backend")
 
-	backend := s.tasks("backend", ecstypes.DesiredStatusRunning)[0]
+	backend := s.Tasks("backend", ecstypes.DesiredStatusRunning)[0]
 	seen := map[netip.Addr]bool{}
 	eventually(t, 20*time.Second, "both workers have done work", func() bool {
 		from := worksFor(t, address(backend))
-		if workers := s.lookup("worker.corp"); !workers[from] {
+		if workers := s.Lookup("worker.corp"); !workers[from] {
 			t.Fatalf("the backend asked %s, which DNS does not name: %v", from, workers)
 		}
 		seen[from] = true
@@ -69,16 +69,16 @@ func TestFlaskOnServer(t *testing.T) {
 	})
 
 	// The names follow: with all workers gone none resolves, and with new ones the backend asks those.
-	old := s.lookup("worker.corp")
-	s.scale("worker", 0)
+	old := s.Lookup("worker.corp")
+	s.Scale("worker", 0)
 	eventually(t, 20*time.Second, "the backend finds no worker", func() bool {
 		status, said := get(t, address(backend))
 		return status == http.StatusBadGateway && strings.HasPrefix(said, "worker.corp does not resolve: ")
 	})
-	s.scale("worker", 1)
-	eventually(t, 20*time.Second, "the new worker is answered", func() bool { return len(s.lookup("worker.corp")) == 1 })
-	if from := worksFor(t, address(backend)); old[from] || !s.lookup("worker.corp")[from] {
-		t.Errorf("the backend asked %s; DNS named %v before and names %v now", from, old, s.lookup("worker.corp"))
+	s.Scale("worker", 1)
+	eventually(t, 20*time.Second, "the new worker is answered", func() bool { return len(s.Lookup("worker.corp")) == 1 })
+	if from := worksFor(t, address(backend)); old[from] || !s.Lookup("worker.corp")[from] {
+		t.Errorf("the backend asked %s; DNS named %v before and names %v now", from, old, s.Lookup("worker.corp"))
 	}
 }
 

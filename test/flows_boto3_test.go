@@ -14,8 +14,8 @@ func TestEveryOperationInPython(t *testing.T) {
 	}
 	s := serve(t, "--runtime", "none")
 	cmd := exec.CommandContext(t.Context(), interpreter, "testdata/every_operation.py")
-	cmd.Env = userEnviron("AWS_ENDPOINT_URL="+s.info.API, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
-		"AWS_ACCESS_KEY_ID="+s.keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.keys.Secret)
+	cmd.Env = userEnviron("AWS_ENDPOINT_URL="+s.Info.API, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID="+s.Keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.Keys.Secret)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -18,8 +18,8 @@ func TestAppMeshController(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
 	api, ctx := s.cloudMapOnce(), t.Context()
-	want := s.namespace("mesh.local")
-	s.namespace("other.local")
+	want := s.Namespace("mesh.local")
+	s.Namespace("other.local")
 	namespace := ""
 	find(t, sd.NewListNamespacesPaginator(api, &sd.ListNamespacesInput{}), func(page *sd.ListNamespacesOutput) []string {
 		for _, ns := range page.Namespaces {
@@ -81,7 +81,7 @@ func TestMultiClusterController(t *testing.T) {
 	s := serve(t, "--runtime", "none")
 	api, ctx := s.cloudMapOnce(), t.Context()
 	svc := must[*sd.CreateServiceOutput](t)(api.CreateService(ctx, &sd.CreateServiceInput{
-		Name: aws.String("web"), NamespaceId: aws.String(s.namespace("demo")),
+		Name: aws.String("web"), NamespaceId: aws.String(s.Namespace("demo")),
 		DnsConfig: &sdtypes.DnsConfig{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeSrv, TTL: aws.Int64(60)}}}})).Service
 	if svc.DnsConfig.RoutingPolicy != sdtypes.RoutingPolicyMultivalue {
 		t.Errorf("without a policy it is %q", svc.DnsConfig.RoutingPolicy)
@@ -110,7 +110,7 @@ func TestConsulAWS(t *testing.T) {
 	s := serve(t, "--runtime", "none")
 	api, ctx := s.cloudMapOnce(), t.Context()
 	made := must[*sd.CreateHttpNamespaceOutput](t)(api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: aws.String("consul")}))
-	namespace := s.operationTarget(made.OperationId)
+	namespace := s.OperationTarget(made.OperationId)
 	ns := must[*sd.GetNamespaceOutput](t)(api.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &namespace})).Namespace
 	for _, round := range []string{"first", "second"} {
 		svc := must[*sd.CreateServiceOutput](t)(api.CreateService(ctx, &sd.CreateServiceInput{
@@ -141,7 +141,7 @@ func TestPoller(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
 	api, ctx := s.cloudMapOnce(), t.Context()
-	svc := s.discovery(s.namespace("shop"), "cart", 10)
+	svc := s.Discovery(s.Namespace("shop"), "cart", 10)
 	known, asked, addresses := int64(0), 0, map[string]string{}
 	poll := func() {
 		t.Helper()
@@ -151,7 +151,7 @@ func TestPoller(t *testing.T) {
 			t.Errorf("the revision went from %d to %d", known, now)
 		}
 		if now != known {
-			known, addresses = now, s.discover("shop", "cart", "")
+			known, addresses = now, s.Discover("shop", "cart", "")
 			asked++
 		}
 	}

@@ -38,8 +38,8 @@ func (e *ecspresso) service() *ecs.UpdateServiceInput {
 
 // status is DescribeServices with the tags.
 func (e *ecspresso) status() (svc ecstypes.Service, found bool) {
-	e.t.Helper()
-	out := must[*ecs.DescribeServicesOutput](e.t)(e.api.DescribeServices(e.t.Context(), &ecs.DescribeServicesInput{
+	e.T.Helper()
+	out := must[*ecs.DescribeServicesOutput](e.T)(e.api.DescribeServices(e.T.Context(), &ecs.DescribeServicesInput{
 		Services: []string{"api"}, Include: []ecstypes.ServiceField{ecstypes.ServiceFieldTags}}))
 	if len(out.Services) == 0 || *out.Services[0].Status == "INACTIVE" {
 		return svc, false
@@ -49,11 +49,11 @@ func (e *ecspresso) status() (svc ecstypes.Service, found bool) {
 
 // wait is the waiter beside which the tool shows the service's new events; it returns those.
 func (e *ecspresso) wait(began time.Time) (events []string) {
-	e.t.Helper()
+	e.T.Helper()
 	if err := e.waitServicesStable("api"); err != nil {
-		e.t.Fatal(err)
+		e.T.Fatal(err)
 	}
-	e.stable("api") // the waiter does not look at the rollout's state, whose events come with it
+	e.Stable("api") // the waiter does not look at the rollout's state, whose events come with it
 	svc, _ := e.status()
 	for _, event := range svc.Events {
 		if event.CreatedAt.After(began) {
@@ -65,13 +65,13 @@ func (e *ecspresso) wait(began time.Time) (events []string) {
 
 // deploy creates or updates the service to the definition, and returns the primary deployment that it waited for.
 func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
-	e.t.Helper()
-	ctx, began := e.t.Context(), time.Now().Add(-time.Second)
+	e.T.Helper()
+	ctx, began := e.T.Context(), time.Now().Add(-time.Second)
 	svc, found := e.status()
-	arn := must[*ecs.RegisterTaskDefinitionOutput](e.t)(e.api.RegisterTaskDefinition(ctx, definition)).TaskDefinition.TaskDefinitionArn
+	arn := must[*ecs.RegisterTaskDefinitionOutput](e.T)(e.api.RegisterTaskDefinition(ctx, definition)).TaskDefinition.TaskDefinitionArn
 	if !found {
 		file := e.service()
-		created := must[*ecs.CreateServiceOutput](e.t)(e.api.CreateService(ctx, &ecs.CreateServiceInput{
+		created := must[*ecs.CreateServiceOutput](e.T)(e.api.CreateService(ctx, &ecs.CreateServiceInput{
 			ServiceName: file.Service, TaskDefinition: arn, DesiredCount: file.DesiredCount, DeploymentConfiguration: file.DeploymentConfiguration,
 			NetworkConfiguration: file.NetworkConfiguration, ServiceRegistries: file.ServiceRegistries, PropagateTags: file.PropagateTags,
 			SchedulingStrategy: ecstypes.SchedulingStrategyReplica, LaunchType: ecstypes.LaunchTypeFargate, PlatformVersion: aws.String("LATEST"), Tags: e.tags,
@@ -81,28 +81,28 @@ func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
 	}
 	file := e.service()
 	file.TaskDefinition = arn
-	must[*ecs.UpdateServiceOutput](e.t)(e.api.UpdateService(ctx, file))
-	must[*ecs.TagResourceOutput](e.t)(e.api.TagResource(ctx, &ecs.TagResourceInput{ResourceArn: svc.ServiceArn, Tags: e.tags}))
-	must[*ecs.UntagResourceOutput](e.t)(e.api.UntagResource(ctx, &ecs.UntagResourceInput{ResourceArn: svc.ServiceArn, TagKeys: []string{"old"}}))
+	must[*ecs.UpdateServiceOutput](e.T)(e.api.UpdateService(ctx, file))
+	must[*ecs.TagResourceOutput](e.T)(e.api.TagResource(ctx, &ecs.TagResourceInput{ResourceArn: svc.ServiceArn, Tags: e.tags}))
+	must[*ecs.UntagResourceOutput](e.T)(e.api.UntagResource(ctx, &ecs.UntagResourceInput{ResourceArn: svc.ServiceArn, TagKeys: []string{"old"}}))
 	return e.update(arn, false, began)
 }
 
 // update is the second call that each deployment makes, and the only one of `refresh` and `scale`.
 func (e *ecspresso) update(definition *string, force bool, began time.Time) string {
-	e.t.Helper()
-	updated := must[*ecs.UpdateServiceOutput](e.t)(e.api.UpdateService(e.t.Context(), &ecs.UpdateServiceInput{
+	e.T.Helper()
+	updated := must[*ecs.UpdateServiceOutput](e.T)(e.api.UpdateService(e.T.Context(), &ecs.UpdateServiceInput{
 		Service: aws.String("api"), TaskDefinition: definition, DesiredCount: &e.count, ForceNewDeployment: force})).Service
 	events := e.wait(began)
 	if len(events) == 0 || !strings.HasPrefix(events[0], "(service api) ") {
-		e.t.Errorf("there is nothing to show of the deployment: %v", events)
+		e.T.Errorf("there is nothing to show of the deployment: %v", events)
 	}
 	return *updated.Deployments[0].Id
 }
 
 // revisions are those of the service's family, newest first, by their numbers.
 func (e *ecspresso) revisions(status ecstypes.TaskDefinitionStatus) string {
-	e.t.Helper()
-	out := must[*ecs.ListTaskDefinitionsOutput](e.t)(e.api.ListTaskDefinitions(e.t.Context(), &ecs.ListTaskDefinitionsInput{
+	e.T.Helper()
+	out := must[*ecs.ListTaskDefinitionsOutput](e.T)(e.api.ListTaskDefinitions(e.T.Context(), &ecs.ListTaskDefinitionsInput{
 		FamilyPrefix: aws.String("api"), Sort: ecstypes.SortOrderDesc, Status: status}))
 	var numbers []string
 	for _, arn := range out.TaskDefinitionArns {
@@ -115,7 +115,7 @@ func (e *ecspresso) revisions(status ecstypes.TaskDefinitionStatus) string {
 func TestEcspresso(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "process")
-	registry := s.discovery(s.namespace("ecspresso.local"), "api", 1)
+	registry := s.Discovery(s.Namespace("ecspresso.local"), "api", 1)
 	e := &ecspresso{server: s, api: s.ecsOnce(), registry: *registry.Arn, count: 1, tags: ecsTags("env=test")}
 	ctx := t.Context()
 	definition := func(seconds string) *ecs.RegisterTaskDefinitionInput {
@@ -162,10 +162,10 @@ func TestEcspresso(t *testing.T) {
 	must[*ecs.DescribeClustersOutput](t)(e.api.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{*svc.ClusterArn}}))
 
 	// tasks, by service and by family; exec says why there is no session.
-	running := s.tasks("api", ecstypes.DesiredStatusRunning)
+	running := s.Tasks("api", ecstypes.DesiredStatusRunning)
 	family := must[*ecs.ListTasksOutput](t)(e.api.ListTasks(ctx, &ecs.ListTasksInput{Family: aws.String("api"), DesiredStatus: ecstypes.DesiredStatusRunning}))
-	if len(running) != 2 || len(family.TaskArns) != 2 || len(s.tasks("api", ecstypes.DesiredStatusStopped)) != 3 {
-		t.Errorf("running %d, of the family %d, stopped %d", len(running), len(family.TaskArns), len(s.tasks("api", ecstypes.DesiredStatusStopped)))
+	if len(running) != 2 || len(family.TaskArns) != 2 || len(s.Tasks("api", ecstypes.DesiredStatusStopped)) != 3 {
+		t.Errorf("running %d, of the family %d, stopped %d", len(running), len(family.TaskArns), len(s.Tasks("api", ecstypes.DesiredStatusStopped)))
 	}
 	_, err := e.api.ExecuteCommand(ctx, &ecs.ExecuteCommandInput{Task: running[0].TaskArn, Command: aws.String("sh"), Interactive: true})
 	if err == nil || !strings.Contains(err.Error(), "execute command was not enabled") {
@@ -188,7 +188,7 @@ func TestEcspresso(t *testing.T) {
 		t.Errorf("active are %s, being deleted %s", active, going)
 	}
 	definitions := []string{}
-	for _, task := range s.tasks("api", ecstypes.DesiredStatusRunning) {
+	for _, task := range s.Tasks("api", ecstypes.DesiredStatusRunning) {
 		definitions = append(definitions, (*task.TaskDefinitionArn)[strings.LastIndexByte(*task.TaskDefinitionArn, '/')+1:])
 	}
 	if !slices.Equal(definitions, []string{"api:1", "api:1"}) {

@@ -15,30 +15,30 @@ import (
 // fargateService runs a service of two Fargate tasks with a port and Docker labels, and one without tasks, in a
 // cluster that is not the default one.
 func (s *server) fargateService(cluster string) {
-	s.t.Helper()
-	api, ctx := s.ecsOnce(), s.t.Context()
-	must[*ecs.CreateClusterOutput](s.t)(api.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: &cluster, Tags: ecsTags("stage=test")}))
-	in := program(s.t, "web", "sleep", "1000")
+	s.T.Helper()
+	api, ctx := s.ecsOnce(), s.T.Context()
+	must[*ecs.CreateClusterOutput](s.T)(api.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: &cluster, Tags: ecsTags("stage=test")}))
+	in := program(s.T, "web", "sleep", "1000")
 	in.Cpu, in.Memory = aws.String("256"), aws.String("512")
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(8080)}}
 	in.ContainerDefinitions[0].DockerLabels = map[string]string{"traefik.enable": "true", "traefik.http.routers.web.rule": "Host(`web.example.com`)"}
 	in.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "true"}}
-	definition := s.register(in)
+	definition := s.Register(in)
 	for name, count := range map[string]int32{"web": 2, "idle": 0} {
-		must[*ecs.CreateServiceOutput](s.t)(api.CreateService(ctx, &ecs.CreateServiceInput{
+		must[*ecs.CreateServiceOutput](s.T)(api.CreateService(ctx, &ecs.CreateServiceInput{
 			Cluster: &cluster, ServiceName: &name, TaskDefinition: &definition, DesiredCount: aws.Int32(count), LaunchType: ecstypes.LaunchTypeFargate,
 			NetworkConfiguration: awsvpc(), Tags: ecsTags("service=" + name), PropagateTags: ecstypes.PropagateTagsService,
 		}))
 	}
 	waitHealthy := func() bool {
-		out := must[*ecs.ListTasksOutput](s.t)(api.ListTasks(ctx, &ecs.ListTasksInput{Cluster: &cluster}))
+		out := must[*ecs.ListTasksOutput](s.T)(api.ListTasks(ctx, &ecs.ListTasksInput{Cluster: &cluster}))
 		if len(out.TaskArns) != 2 {
 			return false
 		}
-		tasks := must[*ecs.DescribeTasksOutput](s.t)(api.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &cluster, Tasks: out.TaskArns})).Tasks
+		tasks := must[*ecs.DescribeTasksOutput](s.T)(api.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &cluster, Tasks: out.TaskArns})).Tasks
 		return !slices.ContainsFunc(tasks, func(t ecstypes.Task) bool { return t.HealthStatus != ecstypes.HealthStatusHealthy })
 	}
-	eventually(s.t, time.Minute, "both tasks are healthy", waitHealthy)
+	eventually(s.T, time.Minute, "both tasks are healthy", waitHealthy)
 }
 
 // TestTraefik makes the calls of Traefik's ECS provider: from the clusters it finds to the addresses and labels

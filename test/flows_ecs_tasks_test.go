@@ -18,48 +18,48 @@ func (s *server) waitTasksRunning(arns ...string) error {
 	return ecs.NewTasksRunningWaiter(s.ecsOnce(), func(o *ecs.TasksRunningWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 20*time.Millisecond, 100*time.Millisecond
 	}).
-		Wait(s.t.Context(), &ecs.DescribeTasksInput{Tasks: arns}, time.Minute)
+		Wait(s.T.Context(), &ecs.DescribeTasksInput{Tasks: arns}, time.Minute)
 }
 
 func (s *server) waitTasksStopped(arns ...string) error {
 	return ecs.NewTasksStoppedWaiter(s.ecsOnce(), func(o *ecs.TasksStoppedWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 20*time.Millisecond, 100*time.Millisecond
 	}).
-		Wait(s.t.Context(), &ecs.DescribeTasksInput{Tasks: arns}, time.Minute)
+		Wait(s.T.Context(), &ecs.DescribeTasksInput{Tasks: arns}, time.Minute)
 }
 
 func (s *server) waitServicesStable(names ...string) error {
 	return ecs.NewServicesStableWaiter(s.ecsOnce(), func(o *ecs.ServicesStableWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 20*time.Millisecond, 100*time.Millisecond
 	}).
-		Wait(s.t.Context(), &ecs.DescribeServicesInput{Services: names}, time.Minute)
+		Wait(s.T.Context(), &ecs.DescribeServicesInput{Services: names}, time.Minute)
 }
 
 func (s *server) waitServicesInactive(names ...string) error {
 	return ecs.NewServicesInactiveWaiter(s.ecsOnce(), func(o *ecs.ServicesInactiveWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 20*time.Millisecond, 100*time.Millisecond
 	}).
-		Wait(s.t.Context(), &ecs.DescribeServicesInput{Services: names}, time.Minute)
+		Wait(s.T.Context(), &ecs.DescribeServicesInput{Services: names}, time.Minute)
 }
 
 // runTask starts one task, which must be possible, and returns its ARN.
 func (s *server) runTask(in *ecs.RunTaskInput) string {
-	s.t.Helper()
+	s.T.Helper()
 	if in.NetworkConfiguration == nil {
 		in.NetworkConfiguration = awsvpc()
 	}
-	out := must[*ecs.RunTaskOutput](s.t)(s.ecsOnce().RunTask(s.t.Context(), in))
+	out := must[*ecs.RunTaskOutput](s.T)(s.ecsOnce().RunTask(s.T.Context(), in))
 	if len(out.Failures) > 0 || len(out.Tasks) != 1 {
-		s.t.Fatalf("RunTask: %s", asJSON(out))
+		s.T.Fatalf("RunTask: %s", asJSON(out))
 	}
 	return *out.Tasks[0].TaskArn
 }
 
 func (s *server) describeTask(arn string) ecstypes.Task {
-	s.t.Helper()
-	out := must[*ecs.DescribeTasksOutput](s.t)(s.ecsOnce().DescribeTasks(s.t.Context(), &ecs.DescribeTasksInput{Tasks: []string{arn}}))
+	s.T.Helper()
+	out := must[*ecs.DescribeTasksOutput](s.T)(s.ecsOnce().DescribeTasks(s.T.Context(), &ecs.DescribeTasksInput{Tasks: []string{arn}}))
 	if len(out.Tasks) != 1 {
-		s.t.Fatalf("DescribeTasks %s: %s", arn, asJSON(out.Failures))
+		s.T.Fatalf("DescribeTasks %s: %s", arn, asJSON(out.Failures))
 	}
 	return out.Tasks[0]
 }
@@ -84,7 +84,7 @@ func TestTaskRunners(t *testing.T) {
 	job.ContainerDefinitions[0].Environment = []ecstypes.KeyValuePair{
 		{Name: aws.String("GREETING"), Value: aws.String("definition")}, {Name: aws.String("KEPT"), Value: aws.String("definition")},
 	}
-	s.register(job)
+	s.Register(job)
 
 	// A batch job: what it runs, its variables and its size are overridden; its exit code tells how it went.
 	batch := s.runTask(&ecs.RunTaskInput{TaskDefinition: aws.String("job"), StartedBy: aws.String("airflow-1"), LaunchType: ecstypes.LaunchTypeExternal,
@@ -150,7 +150,7 @@ func TestServiceDeployer(t *testing.T) {
 	in := program(t, "app", "sleep", "1000")
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(8080), Name: aws.String("http")}}
 	in.ContainerDefinitions[0].DockerLabels = map[string]string{"a": "1"}
-	s.run("app", s.register(in), 1, nil)
+	s.Run("app", s.Register(in), 1, nil)
 	if err := s.waitServicesStable("app"); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestServiceDeployer(t *testing.T) {
 	if got := asJSON(next.ContainerDefinitions); got != asJSON(again.ContainerDefinitions) || next.Revision != 2 {
 		t.Errorf("registered again as revision %d: %s", next.Revision, got)
 	}
-	if svc := s.describe("app"); *svc.Status != "ACTIVE" {
+	if svc := s.Describe("app"); *svc.Status != "ACTIVE" {
 		t.Fatalf("the service is %s", *svc.Status)
 	}
 	updated := must[*ecs.UpdateServiceOutput](t)(api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("app"), TaskDefinition: next.TaskDefinitionArn}))
@@ -177,7 +177,7 @@ func TestServiceDeployer(t *testing.T) {
 	if err := s.waitServicesStable("app"); err != nil {
 		t.Fatal(err)
 	}
-	if tasks := s.tasks("app", ecstypes.DesiredStatusRunning); len(tasks) != 1 || *tasks[0].TaskDefinitionArn != *next.TaskDefinitionArn || *tasks[0].Containers[0].Image != "app:2" {
+	if tasks := s.Tasks("app", ecstypes.DesiredStatusRunning); len(tasks) != 1 || *tasks[0].TaskDefinitionArn != *next.TaskDefinitionArn || *tasks[0].Containers[0].Image != "app:2" {
 		t.Errorf("after the rollout: %s", asJSON(tasks))
 	}
 

@@ -13,7 +13,7 @@ import (
 
 // fargate is a definition of one program that Fargate could run too.
 func (tf *ecsTerraform) fargate(family string, command ...string) *ecs.RegisterTaskDefinitionInput {
-	in := program(tf.t, family, command...)
+	in := program(tf.T, family, command...)
 	in.Cpu, in.Memory = aws.String("256"), aws.String("512")
 	in.RequiresCompatibilities = []ecstypes.Compatibility{ecstypes.CompatibilityFargate}
 	in.ContainerDefinitions[0].Memory = nil
@@ -31,14 +31,14 @@ func (tf *ecsTerraform) taskDefinition() resource {
 			in := tf.fargate("tf-web", "sleep", "1000")
 			in.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "true"}}
 			in.Tags = ecsTags("stage=test")
-			out, err := tf.ecs.RegisterTaskDefinition(tf.t.Context(), in)
+			out, err := tf.ecs.RegisterTaskDefinition(tf.T.Context(), in)
 			if err != nil {
 				return "", err
 			}
 			return *out.TaskDefinition.TaskDefinitionArn, nil
 		},
 		read: func(id string) (string, error) {
-			out, err := tf.ecs.DescribeTaskDefinition(tf.t.Context(), &ecs.DescribeTaskDefinitionInput{
+			out, err := tf.ecs.DescribeTaskDefinition(tf.T.Context(), &ecs.DescribeTaskDefinitionInput{
 				TaskDefinition: &id, Include: []ecstypes.TaskDefinitionField{ecstypes.TaskDefinitionFieldTags}})
 			if err != nil {
 				return "", err
@@ -60,7 +60,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 		},
 		update: tf.retagECS,
 		destroy: func(id string) error {
-			_, err := tf.ecs.DeregisterTaskDefinition(tf.t.Context(), &ecs.DeregisterTaskDefinitionInput{TaskDefinition: &id})
+			_, err := tf.ecs.DeregisterTaskDefinition(tf.T.Context(), &ecs.DeregisterTaskDefinitionInput{TaskDefinition: &id})
 			return err
 		},
 	}
@@ -68,7 +68,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 
 // describeService is a service with its tags; one that is being deleted or was is gone.
 func (tf *ecsTerraform) describeService(arn string) (*ecstypes.Service, error) {
-	out, err := tf.ecs.DescribeServices(tf.t.Context(), &ecs.DescribeServicesInput{
+	out, err := tf.ecs.DescribeServices(tf.T.Context(), &ecs.DescribeServicesInput{
 		Cluster: aws.String("tf"), Services: []string{arn}, Include: []ecstypes.ServiceField{ecstypes.ServiceFieldTags}})
 	switch {
 	case err != nil:
@@ -94,7 +94,7 @@ func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error 
 		if *primary.Status != "PRIMARY" || primary.CreatedAt.Before(began) {
 			return false, nil
 		}
-		list, err := tf.ecs.ListServiceDeployments(tf.t.Context(), &ecs.ListServiceDeploymentsInput{
+		list, err := tf.ecs.ListServiceDeployments(tf.T.Context(), &ecs.ListServiceDeploymentsInput{
 			Cluster: svc.ClusterArn, Service: svc.ServiceName, CreatedAt: &ecstypes.CreatedAt{After: &began}})
 		if err != nil {
 			return false, err
@@ -103,7 +103,7 @@ func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error 
 			if !strings.Contains(*brief.TargetServiceRevisionArn, strings.TrimPrefix(*primary.Id, "ecs-svc/")) {
 				continue
 			}
-			out, err := tf.ecs.DescribeServiceDeployments(tf.t.Context(), &ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*brief.ServiceDeploymentArn}})
+			out, err := tf.ecs.DescribeServiceDeployments(tf.T.Context(), &ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*brief.ServiceDeploymentArn}})
 			if err != nil {
 				return false, err
 			}
@@ -129,7 +129,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 		changed: fmt.Sprintf(form, 1, "SERVICE", true, "tf-web:2", 50, "DISABLED", "team=a"),
 		create: func() (string, error) {
 			began := time.Now().Add(-time.Second)
-			out, err := tf.ecs.CreateService(tf.t.Context(), &ecs.CreateServiceInput{
+			out, err := tf.ecs.CreateService(tf.T.Context(), &ecs.CreateServiceInput{
 				Cluster: aws.String(ids["cluster"]), ServiceName: aws.String("web"), TaskDefinition: aws.String(ids["task_definition"]), DesiredCount: aws.Int32(2),
 				ClientToken: aws.String("terraform-20260101000000000000001"), SchedulingStrategy: ecstypes.SchedulingStrategyReplica,
 				EnableECSManagedTags: true, PropagateTags: ecstypes.PropagateTagsService, Tags: ecsTags("stage=test"),
@@ -173,12 +173,12 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 				svc.AvailabilityZoneRebalancing, strings.HasSuffix(aws.ToString(svc.RoleArn), "AWSServiceRoleForECS"), ecsTagText(svc.Tags)), nil
 		},
 		update: func(id string) error {
-			next, err := tf.ecs.RegisterTaskDefinition(tf.t.Context(), tf.fargate("tf-web", "sleep", "1001"))
+			next, err := tf.ecs.RegisterTaskDefinition(tf.T.Context(), tf.fargate("tf-web", "sleep", "1001"))
 			if err != nil {
 				return err
 			}
 			began := time.Now().Add(-time.Second)
-			if _, err = tf.ecs.UpdateService(tf.t.Context(), &ecs.UpdateServiceInput{
+			if _, err = tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{
 				Cluster: aws.String(ids["cluster"]), Service: &id, TaskDefinition: next.TaskDefinition.TaskDefinitionArn,
 				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled, // it is always sent
 				DeploymentConfiguration:     &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(50), MaximumPercent: aws.Int32(200)},
@@ -188,7 +188,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			if err := tf.steady(id, began, true); err != nil {
 				return err
 			}
-			if _, err = tf.ecs.UpdateService(tf.t.Context(), &ecs.UpdateServiceInput{
+			if _, err = tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{
 				Cluster: aws.String(ids["cluster"]), Service: &id, DesiredCount: aws.Int32(1), AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled,
 			}); err != nil {
 				return err
@@ -199,10 +199,10 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			return tf.retagECS(id)
 		},
 		destroy: func(id string) error {
-			if _, err := tf.ecs.UpdateService(tf.t.Context(), &ecs.UpdateServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id, DesiredCount: aws.Int32(0)}); err != nil {
+			if _, err := tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id, DesiredCount: aws.Int32(0)}); err != nil {
 				return err
 			}
-			if _, err := tf.ecs.DeleteService(tf.t.Context(), &ecs.DeleteServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id}); err != nil {
+			if _, err := tf.ecs.DeleteService(tf.T.Context(), &ecs.DeleteServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id}); err != nil {
 				return err
 			}
 			return tf.poll("the service is inactive", func() (bool, error) {
@@ -216,7 +216,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 // tag is aws_ecs_tag: one tag of a resource that is managed elsewhere, here the default cluster.
 func (tf *ecsTerraform) tag(ids map[string]string) resource {
 	put := func(arn, value string) error {
-		_, err := tf.ecs.TagResource(tf.t.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("owner=" + value)})
+		_, err := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("owner=" + value)})
 		return err
 	}
 	return resource{
@@ -227,7 +227,7 @@ func (tf *ecsTerraform) tag(ids map[string]string) resource {
 		},
 		update: func(id string) error { return put(id, "b") },
 		read: func(id string) (string, error) {
-			out, err := tf.ecs.ListTagsForResource(tf.t.Context(), &ecs.ListTagsForResourceInput{ResourceArn: &id})
+			out, err := tf.ecs.ListTagsForResource(tf.T.Context(), &ecs.ListTagsForResourceInput{ResourceArn: &id})
 			if err != nil {
 				return "", err
 			}
@@ -239,7 +239,7 @@ func (tf *ecsTerraform) tag(ids map[string]string) resource {
 			return "", errGone
 		},
 		destroy: func(id string) error {
-			_, err := tf.ecs.UntagResource(tf.t.Context(), &ecs.UntagResourceInput{ResourceArn: &id, TagKeys: []string{"owner"}})
+			_, err := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &id, TagKeys: []string{"owner"}})
 			return err
 		},
 	}
@@ -248,24 +248,24 @@ func (tf *ecsTerraform) tag(ids map[string]string) resource {
 // execution is the data source aws_ecs_task_execution, which runs a task, and what the tasks of the service
 // have of its tags.
 func (tf *ecsTerraform) execution(ids map[string]string) {
-	tf.t.Helper()
-	ctx := tf.t.Context()
-	out := must[*ecs.RunTaskOutput](tf.t)(tf.ecs.RunTask(ctx, &ecs.RunTaskInput{
+	tf.T.Helper()
+	ctx := tf.T.Context()
+	out := must[*ecs.RunTaskOutput](tf.T)(tf.ecs.RunTask(ctx, &ecs.RunTaskInput{
 		Cluster: aws.String(ids["cluster"]), TaskDefinition: aws.String("tf-web"), NetworkConfiguration: awsvpc(), Tags: ecsTags("job=once"),
 		Overrides: &ecstypes.TaskOverride{ContainerOverrides: []ecstypes.ContainerOverride{{Name: aws.String("main"), Command: []string{"true"}}}},
 	}))
 	if len(out.Tasks) != 1 || aws.ToString(out.Tasks[0].CapacityProviderName) != "FARGATE" || ecsTagText(out.Tasks[0].Tags) != "job=once" {
-		tf.t.Errorf("the task of the data source: %s", asJSON(out))
+		tf.T.Errorf("the task of the data source: %s", asJSON(out))
 	}
-	list := must[*ecs.ListTasksOutput](tf.t)(tf.ecs.ListTasks(ctx, &ecs.ListTasksInput{Cluster: aws.String("tf"), ServiceName: aws.String("web")}))
-	tasks := must[*ecs.DescribeTasksOutput](tf.t)(tf.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{
+	list := must[*ecs.ListTasksOutput](tf.T)(tf.ecs.ListTasks(ctx, &ecs.ListTasksInput{Cluster: aws.String("tf"), ServiceName: aws.String("web")}))
+	tasks := must[*ecs.DescribeTasksOutput](tf.T)(tf.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{
 		Cluster: aws.String("tf"), Tasks: list.TaskArns, Include: []ecstypes.TaskField{ecstypes.TaskFieldTags}})).Tasks
 	for _, task := range tasks {
 		if got := ecsTagText(task.Tags); got != "aws:ecs:clusterName=tf,aws:ecs:serviceName=web,stage=test" {
-			tf.t.Errorf("a task of the service has the tags %s", got)
+			tf.T.Errorf("a task of the service has the tags %s", got)
 		}
 	}
 	if len(tasks) != 1 {
-		tf.t.Errorf("the service has %d tasks", len(tasks))
+		tf.T.Errorf("the service has %d tasks", len(tasks))
 	}
 }

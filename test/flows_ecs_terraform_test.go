@@ -29,7 +29,7 @@ func TestTerraformECS(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "process")
 	tf := &ecsTerraform{&terraform{s, s.cloudMapOnce()}, s.ecsOnce()}
-	registry := s.discovery(s.namespace("tf-ecs.local"), "web", 1)
+	registry := s.Discovery(s.Namespace("tf-ecs.local"), "web", 1)
 	ids := map[string]string{"registry": *registry.Arn}
 	resources := []resource{
 		tf.accountSetting(), tf.capacityProvider(), tf.cluster(), tf.clusterProviders(ids), tf.taskDefinition(), tf.ecsService(ids), tf.tag(ids),
@@ -42,7 +42,7 @@ func TestTerraformECS(t *testing.T) {
 		ids[r.name] = id
 		tf.plan(r, id, r.want)
 	}
-	if n := len(s.discover("tf-ecs.local", "web", "ALL")); n != 2 {
+	if n := len(s.Discover("tf-ecs.local", "web", "ALL")); n != 2 {
 		t.Errorf("%d instances are registered of a service of 2", n)
 	}
 	for _, r := range resources {
@@ -65,7 +65,7 @@ func TestTerraformECS(t *testing.T) {
 // poll asks until what the provider waits for is so.
 func (tf *ecsTerraform) poll(what string, so func() (bool, error)) error {
 	var err error
-	eventually(tf.t, time.Minute, what, func() bool {
+	eventually(tf.T, time.Minute, what, func() bool {
 		ok := false
 		ok, err = so()
 		return ok || err != nil
@@ -93,15 +93,15 @@ func ecsTagText(tags []ecstypes.Tag) string {
 
 // retagECS changes the tags of what has the ARN: one goes, one comes.
 func (tf *ecsTerraform) retagECS(arn string) error {
-	_, gone := tf.ecs.UntagResource(tf.t.Context(), &ecs.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"stage"}})
-	_, come := tf.ecs.TagResource(tf.t.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("team=a")})
+	_, gone := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"stage"}})
+	_, come := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("team=a")})
 	return errors.Join(gone, come)
 }
 
 // accountSetting is aws_ecs_account_setting_default.
 func (tf *ecsTerraform) accountSetting() resource {
 	put := func(value string) error {
-		_, err := tf.ecs.PutAccountSettingDefault(tf.t.Context(), &ecs.PutAccountSettingDefaultInput{Name: "containerInsights", Value: &value})
+		_, err := tf.ecs.PutAccountSettingDefault(tf.T.Context(), &ecs.PutAccountSettingDefaultInput{Name: "containerInsights", Value: &value})
 		return err
 	}
 	return resource{
@@ -111,7 +111,7 @@ func (tf *ecsTerraform) accountSetting() resource {
 		update:   func(string) error { return put("enhanced") },
 		destroy:  func(string) error { return put("disabled") },
 		read: func(id string) (string, error) {
-			out, err := tf.ecs.ListAccountSettings(tf.t.Context(), &ecs.ListAccountSettingsInput{Name: ecstypes.SettingName(id), EffectiveSettings: true})
+			out, err := tf.ecs.ListAccountSettings(tf.T.Context(), &ecs.ListAccountSettingsInput{Name: ecstypes.SettingName(id), EffectiveSettings: true})
 			if err != nil {
 				return "", err
 			}
@@ -123,7 +123,7 @@ func (tf *ecsTerraform) accountSetting() resource {
 
 // describeProvider is a capacity provider with its tags.
 func (tf *ecsTerraform) describeProvider(arn string) (*ecstypes.CapacityProvider, error) {
-	out, err := tf.ecs.DescribeCapacityProviders(tf.t.Context(), &ecs.DescribeCapacityProvidersInput{
+	out, err := tf.ecs.DescribeCapacityProviders(tf.T.Context(), &ecs.DescribeCapacityProvidersInput{
 		CapacityProviders: []string{arn}, Include: []ecstypes.CapacityProviderField{ecstypes.CapacityProviderFieldTags}})
 	switch {
 	case err != nil:
@@ -140,7 +140,7 @@ func (tf *ecsTerraform) capacityProvider() resource {
 	return resource{
 		name: "capacity_provider", notFound: "gone", want: fmt.Sprintf(form, "ENABLED", 80, "stage=test"), changed: fmt.Sprintf(form, "DISABLED", 90, "team=a"),
 		create: func() (string, error) {
-			out, err := tf.ecs.CreateCapacityProvider(tf.t.Context(), &ecs.CreateCapacityProviderInput{
+			out, err := tf.ecs.CreateCapacityProvider(tf.T.Context(), &ecs.CreateCapacityProviderInput{
 				Name: aws.String("tf-cp"), Tags: ecsTags("stage=test"), AutoScalingGroupProvider: &ecstypes.AutoScalingGroupProvider{
 					AutoScalingGroupArn: aws.String("arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:u:autoScalingGroupName/g"),
 					ManagedScaling:      &ecstypes.ManagedScaling{Status: ecstypes.ManagedScalingStatusEnabled, TargetCapacity: aws.Int32(80)},
@@ -161,7 +161,7 @@ func (tf *ecsTerraform) capacityProvider() resource {
 				*sc.InstanceWarmupPeriod, ecsTagText(p.Tags)), nil
 		},
 		update: func(id string) error {
-			_, err := tf.ecs.UpdateCapacityProvider(tf.t.Context(), &ecs.UpdateCapacityProviderInput{
+			_, err := tf.ecs.UpdateCapacityProvider(tf.T.Context(), &ecs.UpdateCapacityProviderInput{
 				Name: aws.String("tf-cp"), AutoScalingGroupProvider: &ecstypes.AutoScalingGroupProviderUpdate{
 					ManagedScaling: &ecstypes.ManagedScaling{Status: ecstypes.ManagedScalingStatusDisabled, TargetCapacity: aws.Int32(90)}}})
 			if err != nil {
@@ -176,7 +176,7 @@ func (tf *ecsTerraform) capacityProvider() resource {
 			return tf.retagECS(id)
 		},
 		destroy: func(id string) error {
-			if _, err := tf.ecs.DeleteCapacityProvider(tf.t.Context(), &ecs.DeleteCapacityProviderInput{CapacityProvider: &id}); err != nil {
+			if _, err := tf.ecs.DeleteCapacityProvider(tf.T.Context(), &ecs.DeleteCapacityProviderInput{CapacityProvider: &id}); err != nil {
 				return err
 			}
 			return tf.poll("the capacity provider is gone", func() (bool, error) {
@@ -189,7 +189,7 @@ func (tf *ecsTerraform) capacityProvider() resource {
 
 // describeCluster is a cluster with what the provider includes.
 func (tf *ecsTerraform) describeCluster(arn string) (*ecstypes.Cluster, error) {
-	out, err := tf.ecs.DescribeClusters(tf.t.Context(), &ecs.DescribeClustersInput{Clusters: []string{arn}, Include: []ecstypes.ClusterField{
+	out, err := tf.ecs.DescribeClusters(tf.T.Context(), &ecs.DescribeClustersInput{Clusters: []string{arn}, Include: []ecstypes.ClusterField{
 		ecstypes.ClusterFieldTags, ecstypes.ClusterFieldConfigurations, ecstypes.ClusterFieldSettings}})
 	switch {
 	case err != nil:
@@ -209,7 +209,7 @@ func (tf *ecsTerraform) cluster() resource {
 	return resource{
 		name: "cluster", notFound: "gone", want: fmt.Sprintf(form, "disabled", "stage=test"), changed: fmt.Sprintf(form, "enabled", "team=a"),
 		create: func() (string, error) {
-			out, err := tf.ecs.CreateCluster(tf.t.Context(), &ecs.CreateClusterInput{
+			out, err := tf.ecs.CreateCluster(tf.T.Context(), &ecs.CreateClusterInput{
 				ClusterName: aws.String("tf"), Tags: ecsTags("stage=test"), Settings: settings("disabled"),
 				Configuration: &ecstypes.ClusterConfiguration{ExecuteCommandConfiguration: &ecstypes.ExecuteCommandConfiguration{Logging: ecstypes.ExecuteCommandLoggingNone}},
 			})
@@ -230,14 +230,14 @@ func (tf *ecsTerraform) cluster() resource {
 				c.Settings[0].Name, *c.Settings[0].Value, ecsTagText(c.Tags)), nil
 		},
 		update: func(id string) error {
-			if _, err := tf.ecs.UpdateCluster(tf.t.Context(), &ecs.UpdateClusterInput{Cluster: &id, Settings: settings("enabled")}); err != nil {
+			if _, err := tf.ecs.UpdateCluster(tf.T.Context(), &ecs.UpdateClusterInput{Cluster: &id, Settings: settings("enabled")}); err != nil {
 				return err
 			}
 			return tf.retagECS(id)
 		},
 		destroy: func(id string) error { // a service that has just been deleted may still drain
 			if err := tf.poll("the cluster can be deleted", func() (bool, error) {
-				_, err := tf.ecs.DeleteCluster(tf.t.Context(), &ecs.DeleteClusterInput{Cluster: &id})
+				_, err := tf.ecs.DeleteCluster(tf.T.Context(), &ecs.DeleteClusterInput{Cluster: &id})
 				switch errorCode(err) {
 				case "ClusterContainsContainerInstancesException", "ClusterContainsServicesException", "ClusterContainsTasksException", "UpdateInProgressException":
 					return false, nil
@@ -264,7 +264,7 @@ func (tf *ecsTerraform) clusterProviders(ids map[string]string) resource {
 			items = []ecstypes.CapacityProviderStrategyItem{}
 		}
 		if err := tf.poll("the capacity providers can be set", func() (bool, error) { // the last tasks of one may still drain
-			_, err := tf.ecs.PutClusterCapacityProviders(tf.t.Context(), &ecs.PutClusterCapacityProvidersInput{
+			_, err := tf.ecs.PutClusterCapacityProviders(tf.T.Context(), &ecs.PutClusterCapacityProvidersInput{
 				Cluster: aws.String("tf"), CapacityProviders: providers, DefaultCapacityProviderStrategy: items})
 			switch errorCode(err) {
 			case "ResourceInUseException", "UpdateInProgressException":

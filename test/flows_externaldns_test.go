@@ -62,7 +62,7 @@ func TestExternalDNS(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
 	x := &externalDNS{s, s.cloudMapOnce()}
-	s.namespace("k8s.local")
+	s.Namespace("k8s.local")
 	long := strings.Repeat("long-name.", 8) + "example.com"
 	first := []endpoint{
 		{"web", "A", 300, []string{"10.0.0.1", "10.0.0.2"}},
@@ -90,7 +90,7 @@ func TestExternalDNS(t *testing.T) {
 	x.dnsIs("six.k8s.local", dns.TypeAAAA)
 
 	// Somebody else's service stays, whatever is deleted around it.
-	s.discovery(x.zone(), "foreign", 10)
+	s.Discovery(x.zone(), "foreign", 10)
 	x.sync(nil)
 	x.holds(nil)
 	x.dnsIs("web.k8s.local", dns.TypeA)
@@ -105,7 +105,7 @@ func TestExternalDNSLoadBalancer(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
 	x := &externalDNS{s, s.cloudMapOnce()}
-	s.namespace("k8s.local")
+	s.Namespace("k8s.local")
 	const lb = "my-lb-123.eu-west-1.elb.amazonaws.com"
 	out := must[*sd.CreateServiceOutput](t)(x.api.CreateService(t.Context(), &sd.CreateServiceInput{
 		Name: aws.String("lb"), NamespaceId: aws.String(x.zone()), Description: aws.String(owner), Tags: []sdtypes.Tag{},
@@ -119,10 +119,10 @@ func TestExternalDNSLoadBalancer(t *testing.T) {
 
 // zone finds the one private namespace, first among all, then by type without a condition.
 func (x *externalDNS) zone() string {
-	x.t.Helper()
+	x.T.Helper()
 	var ids []string
 	for _, filters := range [][]sdtypes.NamespaceFilter{{}, {{Name: sdtypes.NamespaceFilterNameType, Values: []string{string(sdtypes.NamespaceTypeDnsPrivate)}}}} {
-		ids = append(ids, find(x.t, sd.NewListNamespacesPaginator(x.api, &sd.ListNamespacesInput{Filters: filters}), func(page *sd.ListNamespacesOutput) (ids []string) {
+		ids = append(ids, find(x.T, sd.NewListNamespacesPaginator(x.api, &sd.ListNamespacesInput{Filters: filters}), func(page *sd.ListNamespacesOutput) (ids []string) {
 			for _, ns := range page.Namespaces {
 				ids = append(ids, *ns.Id)
 			}
@@ -130,16 +130,16 @@ func (x *externalDNS) zone() string {
 		})...)
 	}
 	if len(ids) != 2 || ids[0] != ids[1] {
-		x.t.Fatalf("the namespaces found are %v", ids)
+		x.T.Fatalf("the namespaces found are %v", ids)
 	}
 	return ids[0]
 }
 
 // services are those of the zone, by name.
 func (x *externalDNS) services() map[string]sdtypes.ServiceSummary {
-	x.t.Helper()
+	x.T.Helper()
 	all := map[string]sdtypes.ServiceSummary{}
-	find(x.t, sd.NewListServicesPaginator(x.api, &sd.ListServicesInput{MaxResults: aws.Int32(100),
+	find(x.T, sd.NewListServicesPaginator(x.api, &sd.ListServicesInput{MaxResults: aws.Int32(100),
 		Filters: []sdtypes.ServiceFilter{{Name: sdtypes.ServiceFilterNameNamespaceId, Values: []string{x.zone()}}}}),
 		func(page *sd.ListServicesOutput) []string {
 			for _, svc := range page.Services {
@@ -152,12 +152,12 @@ func (x *externalDNS) services() map[string]sdtypes.ServiceSummary {
 
 // records is what the provider thinks there is: every service that is its own, with an instance.
 func (x *externalDNS) records() (all []endpoint) {
-	x.t.Helper()
+	x.T.Helper()
 	for name, svc := range x.services() {
 		if aws.ToString(svc.Description) != owner {
 			continue
 		}
-		found := must[*sd.DiscoverInstancesOutput](x.t)(x.api.DiscoverInstances(x.t.Context(),
+		found := must[*sd.DiscoverInstancesOutput](x.T)(x.api.DiscoverInstances(x.T.Context(),
 			&sd.DiscoverInstancesInput{NamespaceName: aws.String("k8s.local"), ServiceName: &name}))
 		// The provider takes the first record of the summary without looking whether there is one.
 		e := endpoint{name: name, ttl: *svc.DnsConfig.DnsRecords[0].TTL, kind: string(svc.DnsConfig.DnsRecords[0].Type)}
@@ -177,7 +177,7 @@ func (x *externalDNS) records() (all []endpoint) {
 
 // holds compares the provider's view with what was asked for: what differs it would change for ever.
 func (x *externalDNS) holds(want []endpoint) {
-	x.t.Helper()
+	x.T.Helper()
 	text := func(all []endpoint) string {
 		var lines []string
 		for _, e := range all {
@@ -187,13 +187,13 @@ func (x *externalDNS) holds(want []endpoint) {
 		return strings.Join(lines, "\n")
 	}
 	if got := text(x.records()); got != text(want) {
-		x.t.Fatalf("the records are\n%s\nwant\n%s", got, text(want))
+		x.T.Fatalf("the records are\n%s\nwant\n%s", got, text(want))
 	}
 }
 
 // sync makes what is there what is wanted.
 func (x *externalDNS) sync(want []endpoint) {
-	x.t.Helper()
+	x.T.Helper()
 	have := map[string]endpoint{}
 	for _, e := range x.records() {
 		have[e.name] = e
@@ -214,17 +214,17 @@ func (x *externalDNS) sync(want []endpoint) {
 		for _, target := range e.targets {
 			x.deregister(*svc.Id, target)
 		}
-		must[*sd.DeleteServiceOutput](x.t)(x.api.DeleteService(x.t.Context(), &sd.DeleteServiceInput{Id: svc.Id}))
+		must[*sd.DeleteServiceOutput](x.T)(x.api.DeleteService(x.T.Context(), &sd.DeleteServiceInput{Id: svc.Id}))
 	}
 }
 
 func (x *externalDNS) create(e endpoint) {
-	x.t.Helper()
+	x.T.Helper()
 	policy := sdtypes.RoutingPolicyMultivalue
 	if e.kind == "CNAME" {
 		policy = sdtypes.RoutingPolicyWeighted
 	}
-	made := must[*sd.CreateServiceOutput](x.t)(x.api.CreateService(x.t.Context(), &sd.CreateServiceInput{
+	made := must[*sd.CreateServiceOutput](x.T)(x.api.CreateService(x.T.Context(), &sd.CreateServiceInput{
 		Name: &e.name, NamespaceId: aws.String(x.zone()), Description: aws.String(owner), Tags: []sdtypes.Tag{},
 		DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: policy, DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordType(e.kind), TTL: &e.ttl}}}}))
 	for _, target := range e.targets {
@@ -234,10 +234,10 @@ func (x *externalDNS) create(e endpoint) {
 
 // update registers all targets again, whether they are new or not, and then takes away those that are gone.
 func (x *externalDNS) update(old, e endpoint) {
-	x.t.Helper()
+	x.T.Helper()
 	id := *x.services()[e.name].Id
 	if old.ttl != e.ttl {
-		must[*sd.UpdateServiceOutput](x.t)(x.api.UpdateService(x.t.Context(), &sd.UpdateServiceInput{Id: &id, Service: &sdtypes.ServiceChange{
+		must[*sd.UpdateServiceOutput](x.T)(x.api.UpdateService(x.T.Context(), &sd.UpdateServiceInput{Id: &id, Service: &sdtypes.ServiceChange{
 			Description: aws.String(owner), DnsConfig: &sdtypes.DnsConfigChange{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordType(e.kind), TTL: &e.ttl}}}}}))
 	}
 	for _, target := range e.targets {
@@ -251,21 +251,21 @@ func (x *externalDNS) update(old, e endpoint) {
 }
 
 func (x *externalDNS) register(service string, e endpoint, target string) {
-	x.t.Helper()
-	must[*sd.RegisterInstanceOutput](x.t)(x.api.RegisterInstance(x.t.Context(), &sd.RegisterInstanceInput{
+	x.T.Helper()
+	must[*sd.RegisterInstanceOutput](x.T)(x.api.RegisterInstance(x.T.Context(), &sd.RegisterInstanceInput{
 		ServiceId: &service, InstanceId: aws.String(instanceID(target)), Attributes: attributesOf(e, target)}))
 }
 
 func (x *externalDNS) deregister(service, target string) {
-	x.t.Helper()
-	must[*sd.DeregisterInstanceOutput](x.t)(x.api.DeregisterInstance(x.t.Context(), &sd.DeregisterInstanceInput{
+	x.T.Helper()
+	must[*sd.DeregisterInstanceOutput](x.T)(x.api.DeregisterInstance(x.T.Context(), &sd.DeregisterInstanceInput{
 		ServiceId: &service, InstanceId: aws.String(instanceID(target))}))
 }
 
 // dnsIs compares the records of a name: TTL and data, sorted.
 func (x *externalDNS) dnsIs(name string, typ uint16, want ...string) {
-	x.t.Helper()
-	reply := must[*dns.Msg](x.t)(x.ask(name, typ))
+	x.T.Helper()
+	reply := must[*dns.Msg](x.T)(x.ask(name, typ))
 	var got []string
 	for _, rr := range reply.Answer {
 		if rr.Header().Rrtype == typ {
@@ -274,6 +274,6 @@ func (x *externalDNS) dnsIs(name string, typ uint16, want ...string) {
 	}
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
-		x.t.Errorf("%s %s: %v, want %v", name, dns.TypeToString[typ], got, want)
+		x.T.Errorf("%s %s: %v, want %v", name, dns.TypeToString[typ], got, want)
 	}
 }

@@ -17,8 +17,8 @@ import (
 func TestOperationsOverRestart(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	shop := s.namespace("shop")
-	cart := s.discovery(shop, "cart", 1)
+	shop := s.Namespace("shop")
+	cart := s.Discovery(shop, "cart", 1)
 	type acknowledged struct{ instance, operation string }
 	acks := make(chan acknowledged)
 	var writers errgroup.Group
@@ -43,13 +43,13 @@ func TestOperationsOverRestart(t *testing.T) {
 	for ack := range acks {
 		if all = append(all, ack); len(all) == 100 {
 			before = s.instancesOf("shop", "cart").revision
-			s.cmd.Process.Kill() // the writers go on until they notice
+			s.Cmd.Process.Kill() // the writers go on until they notice
 		}
 	}
-	s.kill()
+	s.Kill()
 
-	again := serveOn(t, s.dir, "--runtime", "none")
-	s.info, s.keys = again.info, again.keys
+	again := serveOn(t, s.Dir, "--runtime", "none")
+	s.Info, s.Keys = again.Info, again.Keys
 	api, ctx := s.cloudMapOnce(), t.Context()
 	for _, ack := range all {
 		op := must[*sd.GetOperationOutput](t)(api.GetOperation(ctx, &sd.GetOperationInput{OperationId: &ack.operation})).Operation
@@ -82,7 +82,7 @@ func TestOperationsOverRestart(t *testing.T) {
 	}
 	emptied := s.instancesOf("shop", "cart").revision
 	must[*sd.DeleteServiceOutput](t)(api.DeleteService(ctx, &sd.DeleteServiceInput{Id: cart.Id}))
-	s.discovery(shop, "cart", 1)
+	s.Discovery(shop, "cart", 1)
 	if anew := s.instancesOf("shop", "cart").revision; anew <= emptied || emptied <= after {
 		t.Errorf("the revision went from %d over %d, when the last instance had gone, to %d of a service made anew", after, emptied, anew)
 	}

@@ -76,11 +76,11 @@ func TestTerraform(t *testing.T) {
 // plan reads a resource twice: a state that is not what the user wrote, or that changes by itself, is a
 // difference that Terraform shows for ever.
 func (tf *terraform) plan(r resource, id, want string) {
-	tf.t.Helper()
+	tf.T.Helper()
 	for range 2 {
 		state, err := r.read(id)
 		if err != nil || state != want {
-			tf.t.Fatalf("read %s: %v\n%s\nwant\n%s", r.name, err, state, want)
+			tf.T.Fatalf("read %s: %v\n%s\nwant\n%s", r.name, err, state, want)
 		}
 	}
 }
@@ -88,7 +88,7 @@ func (tf *terraform) plan(r resource, id, want string) {
 // wait polls an operation as the provider does: any status but these four is an error to it.
 func (tf *terraform) wait(operation *string) (*sdtypes.Operation, error) {
 	for range 100 {
-		out, err := tf.api.GetOperation(tf.t.Context(), &sd.GetOperationInput{OperationId: operation})
+		out, err := tf.api.GetOperation(tf.T.Context(), &sd.GetOperationInput{OperationId: operation})
 		if err != nil {
 			return nil, err
 		}
@@ -130,13 +130,13 @@ func tags(pairs ...string) (list []sdtypes.Tag) {
 
 // retag changes the tags of what has the ARN: one goes, one comes.
 func (tf *terraform) retag(arn *string) error {
-	_, gone := tf.api.UntagResource(tf.t.Context(), &sd.UntagResourceInput{ResourceARN: arn, TagKeys: []string{"stage"}})
-	_, come := tf.api.TagResource(tf.t.Context(), &sd.TagResourceInput{ResourceARN: arn, Tags: tags("team=a")})
+	_, gone := tf.api.UntagResource(tf.T.Context(), &sd.UntagResourceInput{ResourceARN: arn, TagKeys: []string{"stage"}})
+	_, come := tf.api.TagResource(tf.T.Context(), &sd.TagResourceInput{ResourceARN: arn, Tags: tags("team=a")})
 	return errors.Join(gone, come)
 }
 
 func (tf *terraform) tagsOf(arn *string) (string, error) {
-	out, err := tf.api.ListTagsForResource(tf.t.Context(), &sd.ListTagsForResourceInput{ResourceARN: arn})
+	out, err := tf.api.ListTagsForResource(tf.T.Context(), &sd.ListTagsForResourceInput{ResourceARN: arn})
 	if err != nil {
 		return "", err
 	}
@@ -149,7 +149,7 @@ func (tf *terraform) tagsOf(arn *string) (string, error) {
 
 // readNamespace is what the three resources read: name and description as they were written, computed members.
 func (tf *terraform) readNamespace(id string) (string, error) {
-	out, err := tf.api.GetNamespace(tf.t.Context(), &sd.GetNamespaceInput{Id: &id})
+	out, err := tf.api.GetNamespace(tf.T.Context(), &sd.GetNamespaceInput{Id: &id})
 	if err != nil {
 		return "", err
 	}
@@ -164,7 +164,7 @@ func (tf *terraform) readNamespace(id string) (string, error) {
 }
 
 func (tf *terraform) namespaceARN(id string) (*string, error) {
-	out, err := tf.api.GetNamespace(tf.t.Context(), &sd.GetNamespaceInput{Id: &id})
+	out, err := tf.api.GetNamespace(tf.T.Context(), &sd.GetNamespaceInput{Id: &id})
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (tf *terraform) namespaceARN(id string) (*string, error) {
 }
 
 func (tf *terraform) destroyNamespace(id string) error {
-	out, err := tf.api.DeleteNamespace(tf.t.Context(), &sd.DeleteNamespaceInput{Id: &id})
+	out, err := tf.api.DeleteNamespace(tf.T.Context(), &sd.DeleteNamespaceInput{Id: &id})
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (tf *terraform) httpNamespace() resource {
 		want:    "name=tf-http description=d http_name=tf-http zone=false tags=stage=test",
 		changed: "name=tf-http description=d http_name=tf-http zone=false tags=team=a",
 		create: func() (string, error) {
-			out, err := tf.api.CreateHttpNamespace(tf.t.Context(), &sd.CreateHttpNamespaceInput{
+			out, err := tf.api.CreateHttpNamespace(tf.T.Context(), &sd.CreateHttpNamespaceInput{
 				Name: aws.String("tf-http"), Description: aws.String("d"), CreatorRequestId: terraformToken(), Tags: tags("stage=test")})
 			if err != nil {
 				return "", err
@@ -209,7 +209,7 @@ func (tf *terraform) privateNamespace() resource {
 		want:    "name=tf.local description=d http_name=tf.local zone=true tags=",
 		changed: "name=tf.local description= http_name=tf.local zone=true tags=",
 		create: func() (string, error) {
-			out, err := tf.api.CreatePrivateDnsNamespace(tf.t.Context(), &sd.CreatePrivateDnsNamespaceInput{
+			out, err := tf.api.CreatePrivateDnsNamespace(tf.T.Context(), &sd.CreatePrivateDnsNamespaceInput{
 				Name: aws.String("tf.local"), Vpc: aws.String("vpc-1"), Description: aws.String("d"), CreatorRequestId: terraformToken(), Tags: tags()})
 			if err != nil {
 				return "", err
@@ -217,7 +217,7 @@ func (tf *terraform) privateNamespace() resource {
 			return tf.created(out.OperationId)
 		},
 		update: func(id string) error {
-			out, err := tf.api.UpdatePrivateDnsNamespace(tf.t.Context(), &sd.UpdatePrivateDnsNamespaceInput{
+			out, err := tf.api.UpdatePrivateDnsNamespace(tf.T.Context(), &sd.UpdatePrivateDnsNamespaceInput{
 				Id: &id, UpdaterRequestId: terraformToken(), Namespace: &sdtypes.PrivateDnsNamespaceChange{Description: aws.String("")}})
 			if err != nil {
 				return err
@@ -234,7 +234,7 @@ func (tf *terraform) publicNamespace() resource {
 		want:    "name=tf.example description= http_name=tf.example zone=true tags=",
 		changed: "name=tf.example description=changed http_name=tf.example zone=true tags=",
 		create: func() (string, error) {
-			out, err := tf.api.CreatePublicDnsNamespace(tf.t.Context(), &sd.CreatePublicDnsNamespaceInput{
+			out, err := tf.api.CreatePublicDnsNamespace(tf.T.Context(), &sd.CreatePublicDnsNamespaceInput{
 				Name: aws.String("tf.example"), CreatorRequestId: terraformToken(), Tags: tags()})
 			if err != nil {
 				return "", err
@@ -242,7 +242,7 @@ func (tf *terraform) publicNamespace() resource {
 			return tf.created(out.OperationId)
 		},
 		update: func(id string) error {
-			out, err := tf.api.UpdatePublicDnsNamespace(tf.t.Context(), &sd.UpdatePublicDnsNamespaceInput{
+			out, err := tf.api.UpdatePublicDnsNamespace(tf.T.Context(), &sd.UpdatePublicDnsNamespaceInput{
 				Id: &id, UpdaterRequestId: terraformToken(), Namespace: &sdtypes.PublicDnsNamespaceChange{Description: aws.String("changed")}})
 			if err != nil {
 				return err
@@ -263,7 +263,7 @@ func (tf *terraform) service(ids map[string]string) resource {
 	return resource{
 		name: "service", notFound: "ServiceNotFound", want: fmt.Sprintf(form, "", 60, 10), changed: fmt.Sprintf(form, "changed", 30, 5),
 		create: func() (string, error) {
-			out, err := tf.api.CreateService(tf.t.Context(), &sd.CreateServiceInput{
+			out, err := tf.api.CreateService(tf.T.Context(), &sd.CreateServiceInput{
 				Name: aws.String("web"), CreatorRequestId: terraformToken(), Tags: tags("stage=test"),
 				DnsConfig: &sdtypes.DnsConfig{NamespaceId: aws.String(ids["private_dns_namespace"]),
 					RoutingPolicy: sdtypes.RoutingPolicyMultivalue, DnsRecords: ttls(60, 10)},
@@ -275,7 +275,7 @@ func (tf *terraform) service(ids map[string]string) resource {
 			return *out.Service.Id, nil
 		},
 		update: func(id string) error {
-			out, err := tf.api.UpdateService(tf.t.Context(), &sd.UpdateServiceInput{Id: &id, Service: &sdtypes.ServiceChange{
+			out, err := tf.api.UpdateService(tf.T.Context(), &sd.UpdateServiceInput{Id: &id, Service: &sdtypes.ServiceChange{
 				Description: aws.String("changed"), DnsConfig: &sdtypes.DnsConfigChange{DnsRecords: ttls(30, 5)}}})
 			if err != nil {
 				return err
@@ -290,7 +290,7 @@ func (tf *terraform) service(ids map[string]string) resource {
 			return err
 		},
 		read: func(id string) (string, error) {
-			out, err := tf.api.GetService(tf.t.Context(), &sd.GetServiceInput{Id: &id})
+			out, err := tf.api.GetService(tf.T.Context(), &sd.GetServiceInput{Id: &id})
 			if err != nil {
 				return "", err
 			}
@@ -307,7 +307,7 @@ func (tf *terraform) service(ids map[string]string) resource {
 		destroy: func(id string) error {
 			pages := sd.NewListInstancesPaginator(tf.api, &sd.ListInstancesInput{ServiceId: &id})
 			for pages.HasMorePages() {
-				page, err := pages.NextPage(tf.t.Context())
+				page, err := pages.NextPage(tf.T.Context())
 				if err != nil {
 					return err
 				}
@@ -317,14 +317,14 @@ func (tf *terraform) service(ids map[string]string) resource {
 					}
 				}
 			}
-			_, err := tf.api.DeleteService(tf.t.Context(), &sd.DeleteServiceInput{Id: &id})
+			_, err := tf.api.DeleteService(tf.T.Context(), &sd.DeleteServiceInput{Id: &id})
 			return err
 		},
 	}
 }
 
 func (tf *terraform) deregister(service, id string) error {
-	out, err := tf.api.DeregisterInstance(tf.t.Context(), &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: &id})
+	out, err := tf.api.DeregisterInstance(tf.T.Context(), &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: &id})
 	if err != nil {
 		return err
 	}
@@ -334,7 +334,7 @@ func (tf *terraform) deregister(service, id string) error {
 
 func (tf *terraform) instance(ids map[string]string) resource {
 	register := func(custom string) error {
-		out, err := tf.api.RegisterInstance(tf.t.Context(), &sd.RegisterInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: aws.String("web-1"),
+		out, err := tf.api.RegisterInstance(tf.T.Context(), &sd.RegisterInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: aws.String("web-1"),
 			CreatorRequestId: terraformToken(), Attributes: map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": "80", "custom": custom}})
 		if err != nil {
 			return err
@@ -349,7 +349,7 @@ func (tf *terraform) instance(ids map[string]string) resource {
 		create:  func() (string, error) { return "web-1", register("a") },
 		update:  func(string) error { return register("b") },
 		read: func(id string) (string, error) {
-			out, err := tf.api.GetInstance(tf.t.Context(), &sd.GetInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: &id})
+			out, err := tf.api.GetInstance(tf.T.Context(), &sd.GetInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: &id})
 			if err != nil {
 				return "", err
 			}
@@ -361,11 +361,11 @@ func (tf *terraform) instance(ids map[string]string) resource {
 
 // dataSources finds namespaces and services by their names, as the provider's data sources do.
 func (tf *terraform) dataSources(ids map[string]string) {
-	tf.t.Helper()
+	tf.T.Helper()
 	for kind, want := range map[sdtypes.NamespaceType]string{
 		sdtypes.NamespaceTypeHttp: "tf-http", sdtypes.NamespaceTypeDnsPrivate: "tf.local", sdtypes.NamespaceTypeDnsPublic: "tf.example",
 	} {
-		found := find(tf.t, sd.NewListNamespacesPaginator(tf.api, &sd.ListNamespacesInput{Filters: []sdtypes.NamespaceFilter{
+		found := find(tf.T, sd.NewListNamespacesPaginator(tf.api, &sd.ListNamespacesInput{Filters: []sdtypes.NamespaceFilter{
 			{Name: sdtypes.NamespaceFilterNameType, Condition: sdtypes.FilterConditionEq, Values: []string{string(kind)}}}}),
 			func(page *sd.ListNamespacesOutput) (names []string) {
 				for _, ns := range page.Namespaces {
@@ -374,10 +374,10 @@ func (tf *terraform) dataSources(ids map[string]string) {
 				return names
 			})
 		if !slices.Equal(found, []string{want}) {
-			tf.t.Errorf("%s namespaces: %v, want %s", kind, found, want)
+			tf.T.Errorf("%s namespaces: %v, want %s", kind, found, want)
 		}
 	}
-	found := find(tf.t, sd.NewListServicesPaginator(tf.api, &sd.ListServicesInput{Filters: []sdtypes.ServiceFilter{
+	found := find(tf.T, sd.NewListServicesPaginator(tf.api, &sd.ListServicesInput{Filters: []sdtypes.ServiceFilter{
 		{Name: sdtypes.ServiceFilterNameNamespaceId, Condition: sdtypes.FilterConditionEq, Values: []string{ids["private_dns_namespace"]}}}}),
 		func(page *sd.ListServicesOutput) (names []string) {
 			for _, svc := range page.Services {
@@ -386,7 +386,7 @@ func (tf *terraform) dataSources(ids map[string]string) {
 			return names
 		})
 	if !slices.Equal(found, []string{"web"}) {
-		tf.t.Errorf("services: %v", found)
+		tf.T.Errorf("services: %v", found)
 	}
 }
 

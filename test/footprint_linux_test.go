@@ -17,26 +17,26 @@ type footprint struct {
 
 // memory reads the server's footprint (proc_pid_status(5)).
 func (s *server) memory() footprint {
-	s.t.Helper()
-	pid := s.cmd.Process.Pid
-	b := must[[]byte](s.t)(os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)))
+	s.T.Helper()
+	pid := s.Cmd.Process.Pid
+	b := must[[]byte](s.T)(os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)))
 	var f footprint
 	for line := range strings.Lines(string(b)) {
 		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kilobytes := must[int64](s.t)(strconv.ParseInt(strings.Fields(value)[0], 10, 64))
+			kilobytes := must[int64](s.T)(strconv.ParseInt(strings.Fields(value)[0], 10, 64))
 			f.resident = kilobytes << 10
 		}
 	}
-	open := must[[]string](s.t)(filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)))
+	open := must[[]string](s.T)(filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)))
 	f.files = len(open)
 	return f
 }
 
 // grewAtMost holds that the server has grown by no more than so many bytes, and has closed what it had opened.
 func (s *server) grewAtMost(before footprint, bytes int64) {
-	s.t.Helper()
+	s.T.Helper()
 	if now := s.memory(); now.resident-before.resident > bytes {
-		s.t.Errorf("the server grew from %d MiB to %d MiB", before.resident>>20, now.resident>>20)
+		s.T.Errorf("the server grew from %d MiB to %d MiB", before.resident>>20, now.resident>>20)
 	}
-	eventually(s.t, 20*time.Second, "the server has closed its connections", func() bool { return s.memory().files <= before.files+20 })
+	eventually(s.T, 20*time.Second, "the server has closed its connections", func() bool { return s.memory().files <= before.files+20 })
 }

@@ -23,21 +23,21 @@ import (
 func TestHostileDNS(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none", "--upstream", "127.0.0.1:"+closedPort())
-	cart := s.discovery(s.namespace("shop"), "cart", 1)
-	must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
+	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
 	before := s.memory()
 	stop := s.undisturbed(
 		func() error { return s.seesOnly("cart.shop", "10.0.0.1") },
 		func() error { // over TCP, a connection each
 			client := dns.Client{Net: "tcp", Timeout: 2 * time.Second}
-			reply, _, err := client.Exchange(new(dns.Msg).SetQuestion("cart.shop.", dns.TypeA), s.info.DNS[0])
+			reply, _, err := client.Exchange(new(dns.Msg).SetQuestion("cart.shop.", dns.TypeA), s.Info.DNS[0])
 			if err == nil && len(reply.Answer) != 1 {
 				err = fmt.Errorf("answer %v", reply)
 			}
 			return err
 		},
 	)
-	at := must[netip.AddrPort](t)(netip.ParseAddrPort(s.info.DNS[0]))
+	at := must[netip.AddrPort](t)(netip.ParseAddrPort(s.Info.DNS[0]))
 	for batch := range slices.Chunk(hostileMessages(rand.New(rand.NewPCG(1, 2))), 50) {
 		s.shout(at, batch)
 	}
@@ -103,16 +103,16 @@ func hostileMessages(rnd *rand.Rand) [][]byte {
 func (s *server) shout(at netip.AddrPort, messages [][]byte) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(at))
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer conn.Close()
 	for _, msg := range messages {
 		if _, err := conn.Write(msg); err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 	}
 	if err := s.seesOnly("cart.shop", "10.0.0.1"); err != nil {
-		s.t.Errorf("after %x: %v", messages, err)
+		s.T.Errorf("after %x: %v", messages, err)
 	}
 }
 
@@ -120,10 +120,10 @@ func (s *server) shout(at netip.AddrPort, messages [][]byte) {
 var stranger = netip.MustParseAddr("127.0.0.9")
 
 func (s *server) connect(at netip.AddrPort) *net.TCPConn {
-	s.t.Helper()
+	s.T.Helper()
 	conn, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(stranger, 0)), net.TCPAddrFromAddrPort(at))
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return conn
 }
@@ -141,7 +141,7 @@ func (s *server) garbageOverTCP(at netip.AddrPort) {
 		conn.CloseWrite()
 		conn.SetReadDeadline(time.Now().Add(15 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
-			s.t.Errorf("a connection with %d bytes of noise is still open after 15 s", len(msg))
+			s.T.Errorf("a connection with %d bytes of noise is still open after 15 s", len(msg))
 		}
 		conn.Close()
 	}
@@ -159,7 +159,7 @@ func (s *server) slowOverTCP(at netip.AddrPort) {
 			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 			_, err := conn.Read(make([]byte, 1))
 			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-				s.t.Errorf("half a question is answered with %v, want the end of the connection", err)
+				s.T.Errorf("half a question is answered with %v, want the end of the connection", err)
 			}
 		})
 	}

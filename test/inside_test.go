@@ -85,9 +85,9 @@ func (f *inside) look(ctx context.Context) error {
 
 // output is what a task's container has printed so far.
 func (s *server) output(taskID, container string) string {
-	text, err := os.ReadFile(process.LogFile(s.dir, taskID, container))
+	text, err := os.ReadFile(process.LogFile(s.Dir, taskID, container))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return string(text)
 }
@@ -107,20 +107,20 @@ func fetch(t *testing.T, url, token string) (int, string) {
 func TestInsideATask(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	registry := s.discovery(s.namespace("corp"), "inside", 5)
+	registry := s.Discovery(s.Namespace("corp"), "inside", 5)
 	in := program(t, "inside", self(t), insideRole)
 	in.TaskRoleArn = aws.String("arn:aws:iam::000000000000:role/reader")
 	in.ContainerDefinitions[0].Secrets = []ecstypes.Secret{{Name: aws.String("TOKEN"), ValueFrom: aws.String("/prod/token")}}
 	in.ContainerDefinitions[0].EnvironmentFiles = []ecstypes.EnvironmentFile{{Type: ecstypes.EnvironmentFileTypeS3, Value: aws.String("arn:aws:s3:::conf/app.env")}}
 	for path, text := range map[string]string{"secrets/prod/token": "hunter2\n", "files/conf/app.env": "GREETING=hello\n"} {
-		path = filepath.Join(s.dir, path)
+		path = filepath.Join(s.Dir, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.run("inside", s.register(in), 1, registry)
-	s.stable("inside")
-	running := s.tasks("inside", ecstypes.DesiredStatusRunning)[0]
+	s.Run("inside", s.Register(in), 1, registry)
+	s.Stable("inside")
+	running := s.Tasks("inside", ecstypes.DesiredStatusRunning)[0]
 	id := taskID(running)
 	eventually(t, time.Minute, "the task looks around", func() bool { return strings.HasSuffix(s.output(id, "main"), "\n") })
 	var found inside
@@ -140,11 +140,11 @@ func TestInsideATask(t *testing.T) {
 	}
 	s.seen(t, env, *running.TaskArn)
 
-	s.kill()
-	s = serveOn(t, s.dir)
+	s.Kill()
+	s = serveOn(t, s.Dir)
 	s.seen(t, env, *running.TaskArn)
-	for name, text := range map[string]string{"the server's log": s.out.String(), "DescribeTasks": asJSON(s.tasks("inside", ecstypes.DesiredStatusRunning)),
-		"DescribeTaskDefinition": asJSON(must[*ecs.DescribeTaskDefinitionOutput](t)(s.ecs().DescribeTaskDefinition(t.Context(), &ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("inside")})))} {
+	for name, text := range map[string]string{"the server's log": s.Out.String(), "DescribeTasks": asJSON(s.Tasks("inside", ecstypes.DesiredStatusRunning)),
+		"DescribeTaskDefinition": asJSON(must[*ecs.DescribeTaskDefinitionOutput](t)(s.ECS().DescribeTaskDefinition(t.Context(), &ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("inside")})))} {
 		if strings.Contains(text, "hunter2") || strings.Contains(text, env["AWS_CONTAINER_AUTHORIZATION_TOKEN"]) {
 			t.Errorf("%s shows a secret:\n%s", name, text)
 		}
@@ -191,11 +191,11 @@ func TestMissingSecret(t *testing.T) {
 	in.ContainerDefinitions[0].Secrets = []ecstypes.Secret{{
 		Name: aws.String("TOKEN"), ValueFrom: aws.String("arn:aws:secretsmanager:us-east-1:000000000000:secret:prod/token-AbCdEf"),
 	}}
-	s.register(in)
-	out := must[*ecs.RunTaskOutput](t)(s.ecs().RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: in.Family, NetworkConfiguration: awsvpc()}))
+	s.Register(in)
+	out := must[*ecs.RunTaskOutput](t)(s.ECS().RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: in.Family, NetworkConfiguration: awsvpc()}))
 	var stopped ecstypes.Task
 	eventually(t, 30*time.Second, "the task has stopped", func() bool {
-		tasks := must[*ecs.DescribeTasksOutput](t)(s.ecs().DescribeTasks(t.Context(), &ecs.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}})).Tasks
+		tasks := must[*ecs.DescribeTasksOutput](t)(s.ECS().DescribeTasks(t.Context(), &ecs.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}})).Tasks
 		stopped = tasks[0]
 		return *stopped.LastStatus == "STOPPED"
 	})

@@ -15,13 +15,13 @@ import (
 
 // says runs a command against the server and returns what it prints.
 func (s *server) says(args ...string) string {
-	s.t.Helper()
-	cmd := rollcall(s.t, append(args, "--data", s.dir)...)
+	s.T.Helper()
+	cmd := rollcall(s.T, append(args, "--data", s.Dir)...)
 	out, err := cmd.Output()
 	if exit, failed := err.(*exec.ExitError); failed {
-		s.t.Fatalf("rollcall %v: %v: %s", args, err, exit.Stderr)
+		s.T.Fatalf("rollcall %v: %v: %s", args, err, exit.Stderr)
 	} else if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return string(out)
 }
@@ -38,8 +38,8 @@ func wantLineLike(t *testing.T, text, pattern string) {
 func TestLookupExplains(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	ns := s.namespace("shop")
-	cart := s.discovery(ns, "cart", 7)
+	ns := s.Namespace("shop")
+	cart := s.Discovery(ns, "cart", 7)
 	for i, init := range []string{"HEALTHY", "HEALTHY", "UNHEALTHY"} {
 		s.registerInstance(*cart.Id, fmt.Sprintf("i-%d", i+1), map[string]string{
 			"AWS_INSTANCE_IPV4": fmt.Sprintf("192.0.2.%d", i+1), "AWS_INIT_HEALTH_STATUS": init,
@@ -47,7 +47,7 @@ func TestLookupExplains(t *testing.T) {
 	}
 	health := func(id string, h sdtypes.CustomHealthStatus) {
 		t.Helper()
-		must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+		must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
 			&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &id, Status: h}))
 	}
 	health("i-2", sdtypes.CustomHealthStatusUnhealthy)
@@ -65,7 +65,7 @@ func TestLookupExplains(t *testing.T) {
 	wantLineLike(t, out, `^ +in +i-1 .*so are all, and then all are answered`)
 	wantLineLike(t, out, `^ +out +i-3 .*never healthy yet`)
 
-	many := s.discovery(ns, "many", 5)
+	many := s.Discovery(ns, "many", 5)
 	for i := range 10 {
 		s.registerInstance(*many.Id, fmt.Sprintf("m-%d", i), map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("198.51.100.%d", i)})
 	}
@@ -75,7 +75,7 @@ func TestLookupExplains(t *testing.T) {
 	}
 	wantLineLike(t, s.says("lookup", "nobody.shop"), `NXDOMAIN`)
 	wantLineLike(t, s.says("lookup", "elsewhere.example"), `FORWARDED`)
-	if out, err := rollcall(t, "lookup", "cart.shop", "TXT", "--data", s.dir).CombinedOutput(); err == nil || !strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
+	if out, err := rollcall(t, "lookup", "cart.shop", "TXT", "--data", s.Dir).CombinedOutput(); err == nil || !strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
 		t.Errorf("lookup of a TXT record: %v, %s", err, out)
 	}
 }
@@ -84,8 +84,8 @@ func TestLookupExplains(t *testing.T) {
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.run("cart", s.register(worker(t, "flask-worker", "")), 2, s.discovery(s.namespace("shop"), "cart", 1))
-	s.stable("cart")
+	s.Run("cart", s.Register(worker(t, "flask-worker", "")), 2, s.Discovery(s.Namespace("shop"), "cart", 1))
+	s.Stable("cart")
 	out := s.says("status")
 	wantLineLike(t, out, `^test +process +2$`)
 	wantLineLike(t, out, `^us-east-1/default/cart +2 +2 +2 +0 +flask-worker:1 +COMPLETED$`)
@@ -93,11 +93,11 @@ func TestStatus(t *testing.T) {
 	wantLineLike(t, out, `^  cart +2 +2 +0 +0 +0 +srv-`)
 
 	// A namespace of the same name for the same clients: the older answers, and status says so.
-	made := must[*servicediscovery.CreatePrivateDnsNamespaceOutput](t)(s.cloudMap().CreatePrivateDnsNamespace(t.Context(),
+	made := must[*servicediscovery.CreatePrivateDnsNamespaceOutput](t)(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-other")}))
-	second := s.operationTarget(made.OperationId)
+	second := s.OperationTarget(made.OperationId)
 	wantLineLike(t, s.says("status"), `^warning: namespace shop \(`+second+`\) has the name and the clients of the older ns-`)
-	if tasks := s.tasks("cart", ecstypes.DesiredStatusRunning); len(tasks) != 2 {
+	if tasks := s.Tasks("cart", ecstypes.DesiredStatusRunning); len(tasks) != 2 {
 		t.Errorf("%d tasks", len(tasks))
 	}
 }
@@ -106,18 +106,18 @@ func TestStatus(t *testing.T) {
 func TestStatusOfNamespaces(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	ns := s.namespace("shop")
-	cart := s.discovery(ns, "cart", 1)
+	ns := s.Namespace("shop")
+	cart := s.Discovery(ns, "cart", 1)
 	for i, init := range []string{"HEALTHY", "HEALTHY", "HEALTHY", "UNHEALTHY"} {
 		s.registerInstance(*cart.Id, fmt.Sprintf("i-%d", i), map[string]string{
 			"AWS_INSTANCE_IPV4": fmt.Sprintf("192.0.2.%d", i+1), "AWS_INIT_HEALTH_STATUS": init,
 		})
 	}
-	must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+	must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
 		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String("i-0"), Status: sdtypes.CustomHealthStatusUnhealthy}))
 	const many = 30
 	for i := range many {
-		s.discovery(ns, fmt.Sprintf("a-%02d", i), 1)
+		s.Discovery(ns, fmt.Sprintf("a-%02d", i), 1)
 	}
 	out := s.says("status")
 	wantLineLike(t, out, `^us-east-1/shop +DNS_PRIVATE +31 +4 +2 +1 +1 +0 +`+ns+`$`)

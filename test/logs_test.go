@@ -19,7 +19,7 @@ import (
 )
 
 func (s *server) cloudWatchLogs() *cloudwatchlogs.Client {
-	return cloudwatchlogs.NewFromConfig(s.awsConfig())
+	return cloudwatchlogs.NewFromConfig(s.AWSConfig())
 }
 
 // printer is a definition of a task that prints two lines and, when a file appears, a third, into a log group.
@@ -36,8 +36,8 @@ func printer(t *testing.T, family, goOn string, options map[string]string) *ecs.
 
 // awaitStopped waits until a task has stopped.
 func (s *server) awaitStopped(id string) (t ecstypes.Task) {
-	s.t.Helper()
-	eventually(s.t, time.Minute, "task "+id+" has stopped", func() bool {
+	s.T.Helper()
+	eventually(s.T, time.Minute, "task "+id+" has stopped", func() bool {
 		t = s.describeTask(id)
 		return *t.LastStatus == "STOPPED"
 	})
@@ -68,8 +68,8 @@ func following(t *testing.T, cmd *exec.Cmd) *output {
 
 // events are the messages of a log group.
 func (s *server) events(group string) string {
-	s.t.Helper()
-	out := must[*cloudwatchlogs.FilterLogEventsOutput](s.t)(s.cloudWatchLogs().FilterLogEvents(s.t.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group}))
+	s.T.Helper()
+	out := must[*cloudwatchlogs.FilterLogEventsOutput](s.T)(s.cloudWatchLogs().FilterLogEvents(s.T.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group}))
 	var all []string
 	for _, e := range out.Events {
 		all = append(all, *e.LogStreamName+": "+*e.Message)
@@ -83,10 +83,10 @@ func TestLogs(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	goOn := filepath.Join(t.TempDir(), "go-on")
-	s.register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
-	s.run("web", "web", 1, nil)
-	s.stable("web")
-	id := taskID(s.tasks("web", ecstypes.DesiredStatusRunning)[0])
+	s.Register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	s.Run("web", "web", 1, nil)
+	s.Stable("web")
+	id := taskID(s.Tasks("web", ecstypes.DesiredStatusRunning)[0])
 	stream := "p/main/" + id + ": "
 	first := stream + "hello\n" + stream + "hello again"
 	eventually(t, 30*time.Second, "the first lines are read", func() bool { return s.events("/ecs/web") == first })
@@ -100,7 +100,7 @@ func TestLogs(t *testing.T) {
 		t.Errorf("the logs of another container: %q", out)
 	}
 	cmd := rollcall(t, "logs", "web", "--follow")
-	cmd.Env = append(cmd.Env, "ROLLCALL_DATA="+s.dir)
+	cmd.Env = append(cmd.Env, "ROLLCALL_DATA="+s.Dir)
 	follow := following(t, cmd)
 	eventually(t, 30*time.Second, "the lines so far are followed", func() bool { return strings.Contains(follow.String(), "hello again\n") })
 	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
@@ -111,11 +111,11 @@ func TestLogs(t *testing.T) {
 		t.Errorf("%d lines are followed:\n%s", n, follow)
 	}
 
-	s.kill()
-	s = serveOn(t, s.dir)
+	s.Kill()
+	s = serveOn(t, s.Dir)
 	all := first + "\n" + stream + "goodbye"
 	eventually(t, 30*time.Second, "the server knows the service again", func() bool { return s.events("/ecs/web") == all })
-	s.scale("web", 0)
+	s.Scale("web", 0)
 	s.awaitStopped(id)
 	if got := s.events("/ecs/web"); got != all {
 		t.Errorf("after the end of the task:\n%s", got)
@@ -129,7 +129,7 @@ func TestLogs(t *testing.T) {
 func TestLogGroupMissing(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.register(printer(t, "web", "/nowhere", nil))
+	s.Register(printer(t, "web", "/nowhere", nil))
 	task := s.awaitStopped(s.runTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")}))
 	if task.StopCode != ecstypes.TaskStopCodeTaskFailedToStart || !strings.HasPrefix(*task.StoppedReason, "ResourceInitializationError: failed to validate logger args: ") ||
 		!strings.Contains(*task.StoppedReason, "The specified log group does not exist") {
@@ -145,7 +145,7 @@ func TestLogsWithCLI(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	goOn := filepath.Join(t.TempDir(), "go-on")
-	s.register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	s.Register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
 	arn := s.runTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
 	id := arn[strings.LastIndexByte(arn, '/')+1:]
 	eventually(t, 30*time.Second, "the task prints", func() bool {
@@ -193,7 +193,7 @@ func TestReadOnlyReadsLogs(t *testing.T) {
 	s := serve(t)
 	admin := s.cloudWatchLogs()
 	must[*cloudwatchlogs.CreateLogGroupOutput](t)(admin.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("g")}))
-	s.keys = must[awsapi.Pair](t)(awsapi.ReadOnlyOf(s.keys))
+	s.Keys = must[awsapi.Pair](t)(awsapi.ReadOnlyOf(s.Keys))
 	reader := s.cloudWatchLogs()
 	if _, err := reader.FilterLogEvents(t.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String("g")}); err != nil {
 		t.Errorf("reading events: %v", err)

@@ -20,7 +20,7 @@ func nodes(t *testing.T) (first, second *server) {
 
 // answers waits until a node answers with the task of n.
 func (n *noted) answeredBy(other *server) *noted {
-	n.t.Helper()
+	n.T.Helper()
 	there := *n
 	there.server = other
 	return &there
@@ -30,7 +30,7 @@ func (n *noted) answeredBy(other *server) *noted {
 func TestDrainOnEveryNode(t *testing.T) {
 	t.Parallel()
 	first, second := nodes(t)
-	n := first.noted(first.namespace("shop"), "cart", 4)
+	n := first.noted(first.Namespace("shop"), "cart", 4)
 	asked := time.Now()
 	n.answeredBy(second).asked("udp", "cart.shop.", dns.TypeA)
 	n.stopTask()
@@ -46,10 +46,10 @@ func TestDrainOnEveryNode(t *testing.T) {
 func TestDrainOfALostNode(t *testing.T) {
 	t.Parallel()
 	first, second := nodes(t)
-	n := first.noted(first.namespace("shop"), "cart", 6)
+	n := first.noted(first.Namespace("shop"), "cart", 6)
 	asked := time.Now()
 	n.answeredBy(second).asked("udp", "cart.shop.", dns.TypeA)
-	second.kill()
+	second.Kill()
 	n.stopTask()
 	wait := n.told(90 * time.Second).Sub(asked)
 	t.Logf("SIGTERM came %v after the lost node's answer", wait)

@@ -39,10 +39,10 @@ func errorCode(err error) string {
 func TestAcknowledgedIsVisible(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	shop := s.namespace("shop")
-	cart := s.discovery(shop, "cart", 1)
+	shop := s.Namespace("shop")
+	cart := s.Discovery(shop, "cart", 1)
 	// One instance stays healthy, since with none the unhealthy ones would be answered.
-	must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "anchor", "10.0.0.1")))
+	must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "anchor", "10.0.0.1")))
 
 	const rounds = 15
 	var writers errgroup.Group
@@ -73,7 +73,7 @@ func TestAcknowledgedIsVisible(t *testing.T) {
 
 // instanceIsVisible leads one instance of cart.shop through its life and looks once after each step.
 func (s *server) instanceIsVisible(service string, n, round int) error {
-	ctx := s.t.Context()
+	ctx := s.T.Context()
 	api := s.cloudMapOnce()
 	id, ip := fmt.Sprintf("writer-%d", n), fmt.Sprintf("10.1.%d.%d", n, round+1)
 
@@ -116,7 +116,7 @@ func (s *server) seesInstance(service, id, ip string, want bool) error {
 	if slices.Contains(answered, ip) != want {
 		return fmt.Errorf("DNS answers %v; %s in it: want %v", answered, ip, want)
 	}
-	out, err := s.cloudMapOnce().DiscoverInstances(s.t.Context(), &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart"), HealthStatus: sdtypes.HealthStatusFilterHealthy})
+	out, err := s.cloudMapOnce().DiscoverInstances(s.T.Context(), &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart"), HealthStatus: sdtypes.HealthStatusFilterHealthy})
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (s *server) seesInstance(service, id, ip string, want bool) error {
 // serviceIsVisible creates a service with an instance and deletes both. Before and after it there is no such name; a
 // service without instances has a name and no address.
 func (s *server) serviceIsVisible(namespace, name string) error {
-	ctx := s.t.Context()
+	ctx := s.T.Context()
 	api := s.cloudMapOnce()
 	rcode := func(when string, want int) error {
 		reply, err := s.ask(name+".shop", dns.TypeA)
@@ -184,7 +184,7 @@ func (s *server) serviceIsVisible(namespace, name string) error {
 func TestOneTruth(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	cart := s.discovery(s.namespace("shop"), "cart", 1)
+	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	var churn errgroup.Group
 	defer func() {
@@ -240,8 +240,8 @@ type discovered struct {
 }
 
 func (s *server) instancesOf(namespace, service string) discovered {
-	s.t.Helper()
-	out := must[*sd.DiscoverInstancesOutput](s.t)(s.cloudMapOnce().DiscoverInstances(s.t.Context(),
+	s.T.Helper()
+	out := must[*sd.DiscoverInstancesOutput](s.T)(s.cloudMapOnce().DiscoverInstances(s.T.Context(),
 		&sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service}))
 	d := discovered{revision: aws.ToInt64(out.InstancesRevision)}
 	for _, i := range out.Instances {
@@ -282,7 +282,7 @@ func inParallel(t *testing.T, rounds int, round func(n int) error) {
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	shop := s.namespace("shop")
+	shop := s.Namespace("shop")
 	ctx := t.Context()
 	api := s.cloudMapOnce()
 	newService := func(namespace, name string) (*sd.CreateServiceOutput, error) {
@@ -351,7 +351,7 @@ func TestConflicts(t *testing.T) {
 	})
 
 	t.Run("two creates of one name", func(t *testing.T) {
-		s.register(program(t, "sleeper", "/bin/sleep", "1000"))
+		s.Register(program(t, "sleeper", "/bin/sleep", "1000"))
 		for _, tc := range []struct {
 			what, code string
 			create     func(name, token string) error

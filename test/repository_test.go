@@ -21,15 +21,6 @@ const module = "github.com/bakingclouds/rollcall/"
 // root is the repository, seen from this package's folder, in which go runs its tests.
 const root = ".."
 
-// missing ends a test that needs something which is not installed. Where CI=true everything must be there.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing; scripts/setup-test.sh installs it", what)
-	}
-	t.Skipf("%s is missing; scripts/setup-test.sh installs it", what)
-}
-
 // repositoryFiles lists the files that belong to the project, by their path from its root: what git tracks,
 // or all files where the source came without git.
 //

@@ -14,25 +14,25 @@ import (
 func TestCustomStatusStands(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	cart := s.discovery(s.namespace("shop"), "cart", 1)
-	s.run("cart", s.register(worker(t, "flask-worker", "")), 2, cart)
-	s.stable("cart")
+	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	s.Run("cart", s.Register(worker(t, "flask-worker", "")), 2, cart)
+	s.Stable("cart")
 	s.answersAre("cart", 2)
-	victim := taskID(s.tasks("cart", ecstypes.DesiredStatusRunning)[0])
-	must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+	victim := taskID(s.Tasks("cart", ecstypes.DesiredStatusRunning)[0])
+	must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
 		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &victim, Status: "UNHEALTHY"}))
-	if got := s.lookup("cart.shop"); len(got) != 1 {
+	if got := s.Lookup("cart.shop"); len(got) != 1 {
 		t.Fatalf("an instance that a user calls unhealthy is answered: %v", got)
 	}
-	s.kill()
-	again := serveOn(t, s.dir)
-	s.info, s.keys = again.info, again.keys
-	s.stable("cart")
+	s.Kill()
+	again := serveOn(t, s.Dir)
+	s.Info, s.Keys = again.Info, again.Keys
+	s.Stable("cart")
 	s.says("status") // a round through the loops' state
-	if got := s.lookup("cart.shop"); len(got) != 1 {
+	if got := s.Lookup("cart.shop"); len(got) != 1 {
 		t.Errorf("a restart forgot that an instance is unhealthy: %v", got)
 	}
-	must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+	must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
 		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String(victim), Status: "HEALTHY"}))
 	s.answersAre("cart", 2)
 }
@@ -42,7 +42,7 @@ func TestCustomStatusStands(t *testing.T) {
 func TestNodeName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	serveOn(t, dir, "--runtime", "none").stop()
+	serveOn(t, dir, "--runtime", "none").Stop()
 	if _, err := start(t, dir, "--runtime", "none", "--node", "other"); err == nil || !strings.Contains(err.Error(), "belongs to node test") {
 		t.Errorf("another node's name on this folder: %v, want a refusal that names the folder's node", err)
 	}

@@ -23,18 +23,18 @@ import (
 func TestHostedZone(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	ns := s.namespace("corp")
-	registry := s.discovery(ns, "worker", 7, types.RecordTypeA, types.RecordTypeSrv)
-	s.run("worker", s.register(worker(t, "worker", "")), 2, registry)
-	s.stable("worker")
+	ns := s.Namespace("corp")
+	registry := s.Discovery(ns, "worker", 7, types.RecordTypeA, types.RecordTypeSrv)
+	s.Run("worker", s.Register(worker(t, "worker", "")), 2, registry)
+	s.Stable("worker")
 
-	client := route53.NewFromConfig(s.awsConfig())
+	client := route53.NewFromConfig(s.AWSConfig())
 	zones := must[*route53.ListHostedZonesOutput](t)(client.ListHostedZones(t.Context(), nil)).HostedZones
 	if len(zones) != 1 || *zones[0].Name != "corp." {
 		t.Fatalf("the zones: %s", asJSON(zones))
 	}
 	listed := s.recordSets(client, *zones[0].Id)
-	tasks := s.tasks("worker", ecstypes.DesiredStatusRunning)
+	tasks := s.Tasks("worker", ecstypes.DesiredStatusRunning)
 	if len(tasks) != 2 {
 		t.Fatalf("the tasks: %s", asJSON(tasks))
 	}
@@ -75,28 +75,28 @@ func TestHostedZone(t *testing.T) {
 
 // whole asks for a zone by its id as it was given out, with the type in front, which SDKs cut off.
 func (s *server) whole(id string) {
-	s.t.Helper()
+	s.T.Helper()
 	for _, path := range []string{"/2013-04-01/hostedzone/" + id, "/2013-04-01/hostedzone/" + url.PathEscape(id)} {
-		req := must[*http.Request](s.t)(http.NewRequestWithContext(s.t.Context(), "GET", s.info.API+path, nil))
+		req := must[*http.Request](s.T)(http.NewRequestWithContext(s.T.Context(), "GET", s.Info.API+path, nil))
 		const nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of no body
-		credentials := must[aws.Credentials](s.t)(s.awsConfig().Credentials.Retrieve(s.t.Context()))
-		if err := v4.NewSigner().SignHTTP(s.t.Context(), credentials, req, nothing, "route53", "us-east-1", time.Now()); err != nil {
-			s.t.Fatal(err)
+		credentials := must[aws.Credentials](s.T)(s.AWSConfig().Credentials.Retrieve(s.T.Context()))
+		if err := v4.NewSigner().SignHTTP(s.T.Context(), credentials, req, nothing, "route53", "us-east-1", time.Now()); err != nil {
+			s.T.Fatal(err)
 		}
-		resp := must[*http.Response](s.t)(http.DefaultClient.Do(req))
-		body := must[[]byte](s.t)(io.ReadAll(resp.Body))
+		resp := must[*http.Response](s.T)(http.DefaultClient.Do(req))
+		body := must[[]byte](s.T)(io.ReadAll(resp.Body))
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "<Id>"+id+"</Id>") {
-			s.t.Errorf("GET %s: %s %s", path, resp.Status, body)
+			s.T.Errorf("GET %s: %s %s", path, resp.Status, body)
 		}
 	}
 }
 
 // recordSets lists a zone's records in lines: name, TTL, type, value.
 func (s *server) recordSets(client *route53.Client, zone string) (listed []string) {
-	s.t.Helper()
+	s.T.Helper()
 	for pages := route53.NewListResourceRecordSetsPaginator(client, &route53.ListResourceRecordSetsInput{HostedZoneId: &zone}); pages.HasMorePages(); {
-		for _, set := range must[*route53.ListResourceRecordSetsOutput](s.t)(pages.NextPage(s.t.Context())).ResourceRecordSets {
+		for _, set := range must[*route53.ListResourceRecordSetsOutput](s.T)(pages.NextPage(s.T.Context())).ResourceRecordSets {
 			for _, r := range set.ResourceRecords {
 				listed = append(listed, fmt.Sprint(*set.Name, " ", *set.TTL, " ", set.Type, " ", *r.Value))
 			}
@@ -108,10 +108,10 @@ func (s *server) recordSets(client *route53.Client, zone string) (listed []strin
 
 // answered is what DNS says to the names and types of the lines, in such lines.
 func (s *server) answered(lines []string) (answered []string) {
-	s.t.Helper()
+	s.T.Helper()
 	for _, line := range lines {
 		words := strings.Fields(line)
-		reply := must[*dns.Msg](s.t)(s.ask(words[0], dns.StringToType[words[2]]))
+		reply := must[*dns.Msg](s.T)(s.ask(words[0], dns.StringToType[words[2]]))
 		for _, rr := range reply.Answer {
 			answered = append(answered, strings.Replace(strings.ReplaceAll(rr.String(), "\t", " "), " IN ", " ", 1))
 		}

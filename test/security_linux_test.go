@@ -50,12 +50,12 @@ func (s *server) send(c call) (reply, error) {
 		service = c.service
 	}
 	if c.key.AccessKeyID == "" {
-		c.key = aws.Credentials{AccessKeyID: s.keys.AccessKeyID, SecretAccessKey: s.keys.Secret}
+		c.key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret}
 	}
 	if c.at.IsZero() {
 		c.at = time.Now()
 	}
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.info.API+"/", strings.NewReader(c.body))
+	req, err := http.NewRequestWithContext(s.T.Context(), http.MethodPost, s.Info.API+"/", strings.NewReader(c.body))
 	if err != nil {
 		return reply{}, err
 	}
@@ -63,7 +63,7 @@ func (s *server) send(c call) (reply, error) {
 	req.Header.Set("X-Amz-Target", target)
 	if !c.unsigned {
 		sum := sha256.Sum256([]byte(c.body))
-		if err := v4.NewSigner().SignHTTP(s.t.Context(), c.key, req, hex.EncodeToString(sum[:]), service, "us-east-1", c.at); err != nil {
+		if err := v4.NewSigner().SignHTTP(s.T.Context(), c.key, req, hex.EncodeToString(sum[:]), service, "us-east-1", c.at); err != nil {
 			return reply{}, err
 		}
 	}
@@ -99,15 +99,15 @@ func replaceBody(body string) func(*http.Request) {
 
 // contents lists all that there is, as a text.
 func (s *server) contents() string {
-	s.t.Helper()
-	ctx := s.t.Context()
+	s.T.Helper()
+	ctx := s.T.Context()
 	api, ecsAPI := s.cloudMapOnce(), s.ecsOnce()
 	return asJSON([]any{
-		must[*sd.ListNamespacesOutput](s.t)(api.ListNamespaces(ctx, &sd.ListNamespacesInput{})).Namespaces,
-		must[*sd.ListServicesOutput](s.t)(api.ListServices(ctx, &sd.ListServicesInput{})).Services,
-		must[*sd.ListOperationsOutput](s.t)(api.ListOperations(ctx, &sd.ListOperationsInput{})).Operations,
-		must[*ecs.ListClustersOutput](s.t)(ecsAPI.ListClusters(ctx, &ecs.ListClustersInput{})).ClusterArns,
-		must[*ecs.ListTaskDefinitionsOutput](s.t)(ecsAPI.ListTaskDefinitions(ctx, &ecs.ListTaskDefinitionsInput{})).TaskDefinitionArns,
+		must[*sd.ListNamespacesOutput](s.T)(api.ListNamespaces(ctx, &sd.ListNamespacesInput{})).Namespaces,
+		must[*sd.ListServicesOutput](s.T)(api.ListServices(ctx, &sd.ListServicesInput{})).Services,
+		must[*sd.ListOperationsOutput](s.T)(api.ListOperations(ctx, &sd.ListOperationsInput{})).Operations,
+		must[*ecs.ListClustersOutput](s.T)(ecsAPI.ListClusters(ctx, &ecs.ListClustersInput{})).ClusterArns,
+		must[*ecs.ListTaskDefinitionsOutput](s.T)(ecsAPI.ListTaskDefinitions(ctx, &ecs.ListTaskDefinitionsInput{})).TaskDefinitionArns,
 		s.metric("rollcall_store_revision"),
 	})
 }
@@ -117,8 +117,8 @@ func (s *server) contents() string {
 func TestOnlySignedCalls(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	cart := s.discovery(s.namespace("shop"), "cart", 1)
-	must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
+	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
 
 	writes := []call{
 		{operation: "CreateHttpNamespace", body: `{"Name":"stolen"}`},
@@ -133,13 +133,13 @@ func TestOnlySignedCalls(t *testing.T) {
 	}{
 		{"unsigned", "MissingAuthenticationTokenException", func(c *call) { c.unsigned = true }},
 		{"an unknown key", "UnrecognizedClientException", func(c *call) {
-			c.key = aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: s.keys.Secret}
+			c.key = aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: s.Keys.Secret}
 		}},
 		{"a wrong secret", "InvalidSignatureException", func(c *call) {
-			c.key = aws.Credentials{AccessKeyID: s.keys.AccessKeyID, SecretAccessKey: s.keys.Secret + "x"}
+			c.key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret + "x"}
 		}},
 		{"an invented session token", "UnrecognizedClientException", func(c *call) {
-			c.key = aws.Credentials{AccessKeyID: s.keys.AccessKeyID, SecretAccessKey: s.keys.Secret, SessionToken: "invented"}
+			c.key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret, SessionToken: "invented"}
 		}},
 		{"expired", "InvalidSignatureException", func(c *call) { c.at = time.Now().Add(-6 * time.Minute) }},
 		{"from the future", "InvalidSignatureException", func(c *call) { c.at = time.Now().Add(6 * time.Minute) }},
@@ -184,7 +184,7 @@ func TestOnlySignedCalls(t *testing.T) {
 // undisturbed lets a well-behaved client ask DNS over UDP and the API all the time, until what it returns is called.
 // Each answer must be right and come within a second.
 func (s *server) undisturbed(ask ...func() error) (stop func()) {
-	ctx, cancel := context.WithCancel(s.t.Context())
+	ctx, cancel := context.WithCancel(s.T.Context())
 	var clients sync.WaitGroup
 	for n, ask := range ask {
 		clients.Go(func() {
@@ -196,12 +196,12 @@ func (s *server) undisturbed(ask ...func() error) (stop func()) {
 					err = fmt.Errorf("it took %v", took)
 				}
 				if err != nil {
-					s.t.Errorf("the well-behaved client %d, question %d: %v", n+1, asked+1, err)
+					s.T.Errorf("the well-behaved client %d, question %d: %v", n+1, asked+1, err)
 					return
 				}
 			}
 			if asked < 10 {
-				s.t.Errorf("the well-behaved client %d asked only %d times", n+1, asked)
+				s.T.Errorf("the well-behaved client %d asked only %d times", n+1, asked)
 			}
 		})
 	}
@@ -215,8 +215,8 @@ func (s *server) undisturbed(ask ...func() error) (stop func()) {
 func TestHostileHTTP(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	cart := s.discovery(s.namespace("shop"), "cart", 1)
-	must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
+	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.0.0.1")))
 	before := s.memory()
 	stop := s.undisturbed(func() error {
 		_, err := s.cloudMapOnce().GetInstance(context.Background(), &sd.GetInstanceInput{ServiceId: cart.Id, InstanceId: aws.String("one")})
@@ -264,8 +264,8 @@ func TestHostileHTTP(t *testing.T) {
 // largeHeaders sends 1 MiB of headers, which is refused before they are read to the end. The answer is no API's, hence
 // not read by send.
 func (s *server) largeHeaders() {
-	s.t.Helper()
-	req := must[*http.Request](s.t)(http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.info.API, nil))
+	s.T.Helper()
+	req := must[*http.Request](s.T)(http.NewRequestWithContext(s.T.Context(), http.MethodPost, s.Info.API, nil))
 	req.Header.Set("X-Large", strings.Repeat("x", 1<<20))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -273,15 +273,15 @@ func (s *server) largeHeaders() {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		s.t.Errorf("1 MiB of headers: %s", resp.Status)
+		s.T.Errorf("1 MiB of headers: %s", resp.Status)
 	}
 }
 
 // slowHeaders sends the headers of a request one byte at a time, until the server has had enough.
 func (s *server) slowHeaders() {
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.info.API, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.Info.API, "http://"))
 	if err != nil {
-		s.t.Error(err)
+		s.T.Error(err)
 		return
 	}
 	defer conn.Close()
@@ -302,7 +302,7 @@ func (s *server) slowHeaders() {
 			io.WriteString(conn, "x")
 		}
 		if time.Since(began) > 20*time.Second {
-			s.t.Error("a client that never finishes its headers has been borne for 20 s")
+			s.T.Error("a client that never finishes its headers has been borne for 20 s")
 			return
 		}
 	}
@@ -313,12 +313,12 @@ func (s *server) slowHeaders() {
 func TestManyConnections(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none")
-	s.namespace("shop")
+	s.Namespace("shop")
 	const most = 4096 // of package app
 	before := s.memory()
 	var conns []net.Conn
 	for range most + 500 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(s.info.API, "http://"))
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.Info.API, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -342,6 +342,6 @@ func TestManyConnections(t *testing.T) {
 
 // askedOnce is the code that one query is answered with.
 func (s *server) askedOnce(name string) int {
-	s.t.Helper()
-	return must[*dns.Msg](s.t)(s.ask(name, dns.TypeA)).Rcode
+	s.T.Helper()
+	return must[*dns.Msg](s.T)(s.ask(name, dns.TypeA)).Rcode
 }

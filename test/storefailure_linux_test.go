@@ -49,18 +49,18 @@ func TestStopWithoutStore(t *testing.T) {
 	t.Parallel()
 	e := startCluster(t)
 	s := serve(t, "--etcd", e.endpoint())
-	s.namespace("shop")
+	s.Namespace("shop")
 	e.stop()
 	began := time.Now()
-	s.stop()
-	if took := time.Since(began); took > 15*time.Second || s.cmd.ProcessState.ExitCode() != 0 {
-		t.Errorf("%v, after %v", s.cmd.ProcessState, took)
+	s.Stop()
+	if took := time.Since(began); took > 15*time.Second || s.Cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("%v, after %v", s.Cmd.ProcessState, took)
 	}
-	if _, err := start(t, s.dir, "--etcd", e.endpoint()); err == nil || !strings.Contains(err.Error(), e.endpoint()) {
+	if _, err := start(t, s.Dir, "--etcd", e.endpoint()); err == nil || !strings.Contains(err.Error(), e.endpoint()) {
 		t.Errorf("a start without etcd gives %v, want an error that names %s", err, e.endpoint())
 	}
 	e.start()
-	s = serveOn(t, s.dir, "--etcd", e.endpoint())
+	s = serveOn(t, s.Dir, "--etcd", e.endpoint())
 	if reply, err := s.ask("shop", dns.TypeSOA); err != nil || len(reply.Answer) != 1 {
 		t.Errorf("the namespace is gone: %v, %v", reply, err)
 	}
@@ -99,14 +99,14 @@ const (
 // outage runs tasks and a service from outside, loses the store, and has it back.
 func outage(t *testing.T, s *server, lose, back func(), tells staleness) {
 	t.Helper()
-	shop := s.namespace("shop")
-	s.run("cart", s.register(program(t, "sleeper", "/bin/sleep", "1000")), 2, s.discovery(shop, "cart", 1))
-	outside := s.discovery(shop, "outside", 1)
+	shop := s.Namespace("shop")
+	s.Run("cart", s.Register(program(t, "sleeper", "/bin/sleep", "1000")), 2, s.Discovery(shop, "cart", 1))
+	outside := s.Discovery(shop, "outside", 1)
 	for n := range 3 {
-		must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*outside.Id, strconv.Itoa(n), fmt.Sprintf("10.0.0.%d", n+1))))
+		must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*outside.Id, strconv.Itoa(n), fmt.Sprintf("10.0.0.%d", n+1))))
 	}
-	s.stable("cart")
-	tasks, answered := s.processes("cart"), s.lookup("cart.shop")
+	s.Stable("cart")
+	tasks, answered := s.processes("cart"), s.Lookup("cart.shop")
 	stopWatching := s.watchAnswers("cart", "outside")
 
 	lose()
@@ -115,7 +115,7 @@ func outage(t *testing.T, s *server, lose, back func(), tells staleness) {
 	if now := s.processes("cart"); !maps.Equal(now, tasks) {
 		t.Errorf("processes of the tasks: %v, before: %v", now, tasks)
 	}
-	if now := s.lookup("cart.shop"); !maps.Equal(now, answered) {
+	if now := s.Lookup("cart.shop"); !maps.Equal(now, answered) {
 		t.Errorf("DNS answers %v, before: %v", now, answered)
 	}
 	victim, survivor := twoOf(tasks)
@@ -136,7 +136,7 @@ func outage(t *testing.T, s *server, lose, back func(), tells staleness) {
 		now := s.processes("cart")
 		return len(now) == 2 && now[victim] != tasks[victim] && now[survivor] == tasks[survivor]
 	})
-	s.stable("cart")
+	s.Stable("cart")
 	s.answersAre("cart", 2)
 	eventually(t, 5*time.Second, "/healthz says ok and the lag is 0", func() bool {
 		status, _ := s.get("/healthz")
@@ -164,7 +164,7 @@ func (s *server) seesOnly(name string, want ...string) error {
 // watchAnswers asks DNS and DiscoverInstances for services of shop again and again, until what it returns is called.
 // Each answer must come and hold an address.
 func (s *server) watchAnswers(services ...string) (stop func()) {
-	ctx, cancel := context.WithCancel(s.t.Context())
+	ctx, cancel := context.WithCancel(s.T.Context())
 	var watchers sync.WaitGroup
 	for _, name := range services {
 		watch := func(by string, ask func() (int, error)) {
@@ -172,12 +172,12 @@ func (s *server) watchAnswers(services ...string) (stop func()) {
 				asked := 0
 				for ; ctx.Err() == nil; asked++ {
 					if n, err := ask(); (n == 0 || err != nil) && ctx.Err() == nil {
-						s.t.Errorf("%s named %d addresses of %s in answer %d: %v", by, n, name, asked+1, err)
+						s.T.Errorf("%s named %d addresses of %s in answer %d: %v", by, n, name, asked+1, err)
 						return
 					}
 				}
 				if asked < 10 {
-					s.t.Errorf("%s was only asked %d times for %s", by, asked, name)
+					s.T.Errorf("%s was only asked %d times for %s", by, asked, name)
 				}
 			})
 		}
@@ -201,8 +201,8 @@ func (s *server) watchAnswers(services ...string) (stop func()) {
 
 // writesFail holds that writes of each kind fail within 3 s with an error that SDKs repeat, and change nothing.
 func (s *server) writesFail(namespace, service string) {
-	s.t.Helper()
-	ctx := s.t.Context()
+	s.T.Helper()
+	ctx := s.T.Context()
 	api, ecsAPI := s.cloudMapOnce(), s.ecsOnce()
 	var calls sync.WaitGroup
 	for what, write := range map[string]func() error{
@@ -223,7 +223,7 @@ func (s *server) writesFail(namespace, service string) {
 			return err
 		},
 		"RegisterTaskDefinition": func() error {
-			_, err := ecsAPI.RegisterTaskDefinition(ctx, program(s.t, "late", "/bin/true"))
+			_, err := ecsAPI.RegisterTaskDefinition(ctx, program(s.T, "late", "/bin/true"))
 			return err
 		},
 	} {
@@ -233,10 +233,10 @@ func (s *server) writesFail(namespace, service string) {
 			took := time.Since(began)
 			var response *smithyhttp.ResponseError
 			if !errors.As(err, &response) || response.HTTPStatusCode() != http.StatusServiceUnavailable || errorCode(err) != "ServiceUnavailable" {
-				s.t.Errorf("%s without a store gives %v, want ServiceUnavailable with the status 503", what, err)
+				s.T.Errorf("%s without a store gives %v, want ServiceUnavailable with the status 503", what, err)
 			}
 			if took > 3*time.Second {
-				s.t.Errorf("%s without a store fails only after %v", what, took)
+				s.T.Errorf("%s without a store fails only after %v", what, took)
 			}
 		})
 	}
@@ -245,45 +245,45 @@ func (s *server) writesFail(namespace, service string) {
 
 // tellsOfOutage holds that the operator can see it.
 func (s *server) tellsOfOutage(tells staleness) {
-	s.t.Helper()
+	s.T.Helper()
 	within := 5 * time.Second
 	if tells == staleInTime {
 		within = 25 * time.Second
 	}
 	var body string
-	eventually(s.t, within, "/healthz tells of the outage", func() bool {
+	eventually(s.T, within, "/healthz tells of the outage", func() bool {
 		var status int
 		status, body = s.get("/healthz")
 		return status == http.StatusServiceUnavailable
 	})
 	if len(body) == 0 || strings.Count(body, "\n") > 1 {
-		s.t.Errorf("/healthz says %q, want one line", body)
+		s.T.Errorf("/healthz says %q, want one line", body)
 	}
 	if tells == writesOnly {
 		return
 	}
 	first := s.metric("rollcall_store_lag_seconds")
-	eventually(s.t, 5*time.Second, "rollcall_store_lag_seconds grows", func() bool { return s.metric("rollcall_store_lag_seconds") > first })
+	eventually(s.T, 5*time.Second, "rollcall_store_lag_seconds grows", func() bool { return s.metric("rollcall_store_lag_seconds") > first })
 }
 
 // get reads a page of the API's server.
 func (s *server) get(path string) (status int, body string) {
-	s.t.Helper()
-	resp := must[*http.Response](s.t)(http.Get(s.info.API + path))
+	s.T.Helper()
+	resp := must[*http.Response](s.T)(http.Get(s.Info.API + path))
 	defer resp.Body.Close()
-	return resp.StatusCode, string(must[[]byte](s.t)(io.ReadAll(resp.Body)))
+	return resp.StatusCode, string(must[[]byte](s.T)(io.ReadAll(resp.Body)))
 }
 
 // metric reads one gauge or counter.
 func (s *server) metric(name string) float64 {
-	s.t.Helper()
+	s.T.Helper()
 	_, body := s.get("/metrics")
 	for line := range strings.Lines(body) {
 		if value, found := strings.CutPrefix(line, name+" "); found {
-			return must[float64](s.t)(strconv.ParseFloat(strings.TrimSpace(value), 64))
+			return must[float64](s.T)(strconv.ParseFloat(strings.TrimSpace(value), 64))
 		}
 	}
-	s.t.Fatalf("there is no metric %s", name)
+	s.T.Fatalf("there is no metric %s", name)
 	return 0
 }
 

@@ -24,49 +24,49 @@ import (
 func TestStory(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	ns := s.namespace("shop")
-	cart := s.discovery(ns, "cart", 1)
-	s.run("cart", s.register(worker(t, "flask-worker", "")), 2, cart)
-	s.stable("cart")
+	ns := s.Namespace("shop")
+	cart := s.Discovery(ns, "cart", 1)
+	s.Run("cart", s.Register(worker(t, "flask-worker", "")), 2, cart)
+	s.Stable("cart")
 	s.answersAre("cart", 2)
 
 	scale := func(n int32) {
 		t.Helper()
-		must[*ecs.UpdateServiceOutput](t)(s.ecs().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), DesiredCount: &n}))
-		s.stable("cart")
+		must[*ecs.UpdateServiceOutput](t)(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), DesiredCount: &n}))
+		s.Stable("cart")
 		s.answersAre("cart", int(n))
 	}
 	scale(5)
 	scale(1)
 
-	before := s.tasks("cart", ecstypes.DesiredStatusRunning)
-	must[*ecs.UpdateServiceOutput](t)(s.ecs().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), ForceNewDeployment: true}))
-	s.neverEmpty("cart.shop", func() { s.stable("cart") })
+	before := s.Tasks("cart", ecstypes.DesiredStatusRunning)
+	must[*ecs.UpdateServiceOutput](t)(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), ForceNewDeployment: true}))
+	s.neverEmpty("cart.shop", func() { s.Stable("cart") })
 	s.answersAre("cart", 1)
-	if after := s.tasks("cart", ecstypes.DesiredStatusRunning); taskID(after[0]) == taskID(before[0]) {
+	if after := s.Tasks("cart", ecstypes.DesiredStatusRunning); taskID(after[0]) == taskID(before[0]) {
 		t.Error("a forced deployment kept the old task")
 	}
 
-	must[*ecs.DeleteServiceOutput](t)(s.ecs().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))
-	eventually(t, 20*time.Second, "the deleted service is inactive", func() bool { return aws.ToString(s.describe("cart").Status) == "INACTIVE" })
-	if got := s.lookup("cart.shop"); len(got) != 0 {
+	must[*ecs.DeleteServiceOutput](t)(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))
+	eventually(t, 20*time.Second, "the deleted service is inactive", func() bool { return aws.ToString(s.Describe("cart").Status) == "INACTIVE" })
+	if got := s.Lookup("cart.shop"); len(got) != 0 {
 		t.Errorf("a deleted service answers %v", got)
 	}
 }
 
 // answersAre holds that DNS, DiscoverInstances and ECS name the same n tasks.
 func (s *server) answersAre(service string, n int) {
-	s.t.Helper()
+	s.T.Helper()
 	var dns, disc, ecs []string
-	eventually(s.t, 20*time.Second, fmt.Sprintf("%d tasks of %s in every answer", n, service), func() bool {
+	eventually(s.T, 20*time.Second, fmt.Sprintf("%d tasks of %s in every answer", n, service), func() bool {
 		dns, disc, ecs = nil, nil, nil
-		for ip := range s.lookup(service + ".shop") {
+		for ip := range s.Lookup(service + ".shop") {
 			dns = append(dns, ip.String())
 		}
-		for _, ip := range s.discover("shop", service, sdtypes.HealthStatusFilterHealthy) {
+		for _, ip := range s.Discover("shop", service, sdtypes.HealthStatusFilterHealthy) {
 			disc = append(disc, ip)
 		}
-		for _, t := range s.tasks(service, ecstypes.DesiredStatusRunning) {
+		for _, t := range s.Tasks(service, ecstypes.DesiredStatusRunning) {
 			ecs = append(ecs, address(t))
 		}
 		return len(dns) == n && sameSet(dns, disc) && sameSet(dns, ecs)
@@ -88,7 +88,7 @@ func sameSet(a, b []string) bool {
 
 // neverEmpty holds that a name has an address at every moment while something goes on.
 func (s *server) neverEmpty(name string, while func()) {
-	s.t.Helper()
+	s.T.Helper()
 	stop, done := make(chan struct{}), make(chan int)
 	go func() {
 		empty := 0
@@ -98,7 +98,7 @@ func (s *server) neverEmpty(name string, while func()) {
 				done <- empty
 				return
 			default:
-				if len(s.lookup(name)) == 0 {
+				if len(s.Lookup(name)) == 0 {
 					empty++
 				}
 			}
@@ -107,7 +107,7 @@ func (s *server) neverEmpty(name string, while func()) {
 	while()
 	close(stop)
 	if empty := <-done; empty > 0 {
-		s.t.Errorf("%s had no address %d times", name, empty)
+		s.T.Errorf("%s had no address %d times", name, empty)
 	}
 }
 
@@ -115,10 +115,10 @@ func (s *server) neverEmpty(name string, while func()) {
 func TestInstanceOfTask(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.run("cart", s.register(worker(t, "flask-worker", "")), 1, s.discovery(s.namespace("shop"), "cart", 1, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
-	s.stable("cart")
-	task := s.tasks("cart", ecstypes.DesiredStatusRunning)[0]
-	out := must[map[string]string](t)(s.attributes("shop", "cart", taskID(task)))
+	s.Run("cart", s.Register(worker(t, "flask-worker", "")), 1, s.Discovery(s.Namespace("shop"), "cart", 1, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
+	s.Stable("cart")
+	task := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
+	out := must[map[string]string](t)(s.Attributes("shop", "cart", taskID(task)))
 	for key, want := range map[string]string{
 		"AWS_INSTANCE_IPV4": address(task), "AWS_INSTANCE_PORT": "5000", "AVAILABILITY_ZONE": "us-east-1a", "REGION": "us-east-1",
 		"ECS_CLUSTER_NAME": "default", "ECS_SERVICE_NAME": "cart", "ECS_TASK_DEFINITION_FAMILY": "flask-worker",
@@ -127,11 +127,11 @@ func TestInstanceOfTask(t *testing.T) {
 			t.Errorf("attribute %s is %q, want %q", key, out[key], want)
 		}
 	}
-	_, srvs, err := s.resolver().LookupSRV(short(t), "", "", "cart.shop.")
+	_, srvs, err := s.Resolver().LookupSRV(short(t), "", "", "cart.shop.")
 	if err != nil || len(srvs) != 1 || srvs[0].Port != 5000 || srvs[0].Target != taskID(task)+".cart.shop." {
 		t.Errorf("SRV: %s, %v", asJSON(srvs), err)
 	}
-	if ips := s.lookup(strings.TrimSuffix(srvs[0].Target, ".")); len(ips) != 1 {
+	if ips := s.Lookup(strings.TrimSuffix(srvs[0].Target, ".")); len(ips) != 1 {
 		t.Errorf("the SRV record's target has the addresses %v", ips)
 	}
 }
@@ -142,18 +142,18 @@ func TestHealthDecides(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	flag := filepath.Join(t.TempDir(), "healthy")
-	s.run("cart", s.register(worker(t, "flask-worker", "test -e "+flag)), 1, s.discovery(s.namespace("shop"), "cart", 1))
+	s.Run("cart", s.Register(worker(t, "flask-worker", "test -e "+flag)), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
 	eventually(t, 20*time.Second, "the task is registered", func() bool {
-		return len(s.discover("shop", "cart", sdtypes.HealthStatusFilterAll)) == 1
+		return len(s.Discover("shop", "cart", sdtypes.HealthStatusFilterAll)) == 1
 	})
-	if got := s.lookup("cart.shop"); len(got) != 0 {
+	if got := s.Lookup("cart.shop"); len(got) != 0 {
 		t.Errorf("a task that was never healthy is answered: %v", got)
 	}
 	if err := os.WriteFile(flag, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.stable("cart")
-	first := s.tasks("cart", ecstypes.DesiredStatusRunning)[0]
+	s.Stable("cart")
+	first := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	if first.HealthStatus != ecstypes.HealthStatusHealthy {
 		t.Errorf("health is %s", first.HealthStatus)
 	}
@@ -162,7 +162,7 @@ func TestHealthDecides(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "the unhealthy task is being replaced", func() bool {
-		for _, task := range s.tasks("cart", ecstypes.DesiredStatusRunning) {
+		for _, task := range s.Tasks("cart", ecstypes.DesiredStatusRunning) {
 			if taskID(task) != taskID(first) {
 				return true
 			}
@@ -172,7 +172,7 @@ func TestHealthDecides(t *testing.T) {
 	if err := os.WriteFile(flag, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.stable("cart")
+	s.Stable("cart")
 	s.answersAre("cart", 1)
 }
 
@@ -180,9 +180,9 @@ func TestHealthDecides(t *testing.T) {
 func TestTaskThatDies(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.run("cart", s.register(worker(t, "flask-worker", "")), 2, s.discovery(s.namespace("shop"), "cart", 1))
-	s.stable("cart")
-	victim := s.tasks("cart", ecstypes.DesiredStatusRunning)[0]
+	s.Run("cart", s.Register(worker(t, "flask-worker", "")), 2, s.Discovery(s.Namespace("shop"), "cart", 1))
+	s.Stable("cart")
+	victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	pid, err := strconv.Atoi(aws.ToString(victim.Containers[0].RuntimeId))
 	if err != nil {
 		t.Fatalf("runtime id %q is no pid", aws.ToString(victim.Containers[0].RuntimeId))
@@ -191,16 +191,16 @@ func TestTaskThatDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 5*time.Second, "the dead task is out of the answers", func() bool {
-		for ip := range s.lookup("cart.shop") {
+		for ip := range s.Lookup("cart.shop") {
 			if ip.String() == address(victim) {
 				return false
 			}
 		}
 		return true
 	})
-	s.stable("cart")
+	s.Stable("cart")
 	s.answersAre("cart", 2)
-	for _, stopped := range s.tasks("cart", ecstypes.DesiredStatusStopped) {
+	for _, stopped := range s.Tasks("cart", ecstypes.DesiredStatusStopped) {
 		if taskID(stopped) != taskID(victim) {
 			continue
 		}
@@ -214,15 +214,15 @@ func TestTaskThatDies(t *testing.T) {
 func TestSamplesFindEachOther(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	corp := s.namespace("corp")
-	s.run("worker", s.register(worker(t, "flask-worker", "")), 2, s.discovery(corp, "worker", 1))
+	corp := s.Namespace("corp")
+	s.Run("worker", s.Register(worker(t, "flask-worker", "")), 2, s.Discovery(corp, "worker", 1))
 	backend := worker(t, "flask-backend", "")
 	backend.ContainerDefinitions[0].Command = []string{self(t), "sample", "flask-backend"}
-	s.run("backend", s.register(backend), 1, s.discovery(corp, "backend", 1))
-	s.stable("worker")
-	s.stable("backend")
-	workers := s.lookup("worker.corp")
-	task := s.tasks("backend", ecstypes.DesiredStatusRunning)[0]
+	s.Run("backend", s.Register(backend), 1, s.Discovery(corp, "backend", 1))
+	s.Stable("worker")
+	s.Stable("backend")
+	workers := s.Lookup("worker.corp")
+	task := s.Tasks("backend", ecstypes.DesiredStatusRunning)[0]
 	seen := map[string]bool{}
 	eventually(t, 10*time.Second, "both workers have answered", func() bool {
 		resp, err := http.Get("http://" + address(task) + ":5000/")
@@ -250,7 +250,7 @@ func TestSamplesFindEachOther(t *testing.T) {
 func TestCallerIdentity(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--runtime", "none", "--account", "123456789012")
-	who := must[*sts.GetCallerIdentityOutput](t)(s.sts().GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}))
+	who := must[*sts.GetCallerIdentityOutput](t)(s.STS().GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}))
 	if aws.ToString(who.Account) != "123456789012" || aws.ToString(who.Arn) != "arn:aws:iam::123456789012:root" {
 		t.Errorf("the caller is %s", asJSON(who))
 	}

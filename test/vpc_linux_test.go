@@ -30,20 +30,20 @@ func TestPrivateNamespaces(t *testing.T) {
 	elsewhere := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeNameError)) // the host's resolver knows none of them
 	s := serve(t, "--runtime", "none", "--dns", "0.0.0.0:0", "--upstream", elsewhere.Addr.String(),
 		"--vpc", "vpc-a=10.1.0.0/16,subnet-a", "--vpc", "vpc-b=10.2.0.0/16,subnet-b")
-	s.info.DNS = s.info.DNS[len(s.info.DNS)-1:] // of the two --dns the second
+	s.Info.DNS = s.Info.DNS[len(s.Info.DNS)-1:] // of the two --dns the second
 	for name, address := range map[string]string{"vpc-a": "10.1.9.9", "vpc-b": "10.2.9.9"} {
-		cart := s.discovery(s.namespaceIn("shop", name), "cart", 1)
-		must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", address)))
+		cart := s.Discovery(s.NamespaceIn("shop", name), "cart", 1)
+		must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", address)))
 	}
-	lost := must[*sd.CreatePrivateDnsNamespaceOutput](t)(s.cloudMap().CreatePrivateDnsNamespace(t.Context(),
+	lost := must[*sd.CreatePrivateDnsNamespaceOutput](t)(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&sd.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-c")}))
-	op := must[*sd.GetOperationOutput](t)(s.cloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: lost.OperationId})).Operation
+	op := must[*sd.GetOperationOutput](t)(s.CloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: lost.OperationId})).Operation
 	if aws.ToString(op.ErrorCode) != "CANNOT_CREATE_HOSTED_ZONE" || !strings.Contains(aws.ToString(op.ErrorMessage), "InvalidVPCId") {
 		t.Errorf("a namespace in a VPC that is not declared: %s", asJSON(op))
 	}
-	public := must[*sd.CreatePublicDnsNamespaceOutput](t)(s.cloudMap().CreatePublicDnsNamespace(t.Context(), &sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))
-	cart := s.discovery(s.operationTarget(public.OperationId), "cart", 1)
-	must[*sd.RegisterInstanceOutput](t)(s.cloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.4.9.9")))
+	public := must[*sd.CreatePublicDnsNamespaceOutput](t)(s.CloudMap().CreatePublicDnsNamespace(t.Context(), &sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))
+	cart := s.Discovery(s.OperationTarget(public.OperationId), "cart", 1)
+	must[*sd.RegisterInstanceOutput](t)(s.CloudMap().RegisterInstance(t.Context(), registration(*cart.Id, "one", "10.4.9.9")))
 
 	for _, tc := range []struct {
 		client, to, name string
@@ -106,7 +106,7 @@ func bringUp(t *testing.T, name, address string) {
 
 // askFrom sends one question from one address to another and returns the answer's code and address.
 func (s *server) askFrom(network, from, to, name string) string {
-	port := must[netip.AddrPort](s.t)(netip.ParseAddrPort(s.info.DNS[0])).Port()
+	port := must[netip.AddrPort](s.T)(netip.ParseAddrPort(s.Info.DNS[0])).Port()
 	dialer := &net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
 	if network == "tcp" {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}

@@ -31,14 +31,14 @@ func TestWatchExamples(t *testing.T) {
 				needsBoto3(t, python)
 			}
 			s := serve(t, "--runtime", "none")
-			srv := s.discovery(s.namespace("shop"), "cart", 5)
+			srv := s.Discovery(s.Namespace("shop"), "cart", 5)
 			lines := s.follow(command)
 			wantLine(t, lines, "0")
 			s.registerInstance(*srv.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.1"})
 			wantLine(t, lines, "1 192.0.2.1")
 			s.registerInstance(*srv.Id, "b", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.2"})
 			wantLine(t, lines, "2 192.0.2.1 192.0.2.2")
-			must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+			must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
 				&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("a"), Status: "UNHEALTHY"}))
 			wantLine(t, lines, "1 192.0.2.2")
 		})
@@ -57,18 +57,18 @@ func needsBoto3(t *testing.T, python string) {
 
 // follow runs a program with the environment of `rollcall env` and delivers its lines.
 func (s *server) follow(command []string) <-chan string {
-	s.t.Helper()
+	s.T.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
-	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+s.info.API, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
-		"AWS_ACCESS_KEY_ID="+s.keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.keys.Secret)
+	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+s.Info.API, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID="+s.Keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.Keys.Secret)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	cmd.Stderr = s.out
+	cmd.Stderr = s.Out
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	lines := make(chan string, 100)
 	done := make(chan struct{})
@@ -79,7 +79,7 @@ func (s *server) follow(command []string) <-chan string {
 		}
 		close(lines)
 	}()
-	s.t.Cleanup(func() {
+	s.T.Cleanup(func() {
 		cmd.Process.Kill()
 		<-done
 		cmd.Wait()
@@ -105,7 +105,7 @@ func TestLease(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := serveOn(t, dir, "--runtime", "none")
-	srv := s.discovery(s.namespace("shop"), "cart", 5)
+	srv := s.Discovery(s.Namespace("shop"), "cart", 5)
 	for i, seconds := range map[string]string{"1": "2", "2": "600"} {
 		s.registerInstance(*srv.Id, "lease-"+i, map[string]string{
 			"AWS_INSTANCE_IPV4": "192.0.2." + i, "ROLLCALL_LEASE_SECONDS": seconds,
@@ -115,23 +115,23 @@ func TestLease(t *testing.T) {
 	for range 4 { // a heartbeat keeps it for longer than its lease
 		eventually(t, 5*time.Second, "a second has passed", func() bool { return time.Since(began) > time.Second })
 		began = time.Now()
-		must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.cloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+		must[*servicediscovery.UpdateInstanceCustomHealthStatusOutput](t)(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
 			&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1"), Status: "HEALTHY"}))
-		if got := s.lookup("cart.shop"); len(got) != 2 {
+		if got := s.Lookup("cart.shop"); len(got) != 2 {
 			t.Fatalf("a renewed lease left the answers: %v", got)
 		}
 	}
-	s.kill()
+	s.Kill()
 	s = serveOn(t, dir, "--runtime", "none")
-	if got := s.lookup("cart.shop"); len(got) != 2 {
+	if got := s.Lookup("cart.shop"); len(got) != 2 {
 		t.Fatalf("a restart expired leases: %v", got)
 	}
-	eventually(t, 20*time.Second, "the lease that nobody renews has ended", func() bool { return len(s.lookup("cart.shop")) == 1 })
-	_, err := s.cloudMap().GetInstance(t.Context(), &servicediscovery.GetInstanceInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1")})
+	eventually(t, 20*time.Second, "the lease that nobody renews has ended", func() bool { return len(s.Lookup("cart.shop")) == 1 })
+	_, err := s.CloudMap().GetInstance(t.Context(), &servicediscovery.GetInstanceInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1")})
 	if err == nil || !strings.Contains(err.Error(), "InstanceNotFound") {
 		t.Errorf("the expired instance: %v, want InstanceNotFound", err)
 	}
-	if _, err := s.cloudMap().RegisterInstance(t.Context(), &servicediscovery.RegisterInstanceInput{
+	if _, err := s.CloudMap().RegisterInstance(t.Context(), &servicediscovery.RegisterInstanceInput{
 		ServiceId: srv.Id, InstanceId: aws.String("x"), Attributes: map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.3", "ROLLCALL_LEASE_SECONDS": "soon"},
 	}); err == nil || !strings.Contains(err.Error(), "InvalidInput") {
 		t.Errorf("a lease of no number: %v, want InvalidInput", err)
@@ -140,8 +140,8 @@ func TestLease(t *testing.T) {
 
 // registerInstance registers an instance, as a program that is no task does.
 func (s *server) registerInstance(service, id string, attributes map[string]string) {
-	s.t.Helper()
-	must[*servicediscovery.RegisterInstanceOutput](s.t)(s.cloudMap().RegisterInstance(s.t.Context(), &servicediscovery.RegisterInstanceInput{
+	s.T.Helper()
+	must[*servicediscovery.RegisterInstanceOutput](s.T)(s.CloudMap().RegisterInstance(s.T.Context(), &servicediscovery.RegisterInstanceInput{
 		ServiceId: &service, InstanceId: &id, Attributes: attributes,
 	}))
 }

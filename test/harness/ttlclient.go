@@ -1,4 +1,4 @@
-package test
+package harness
 
 import (
 	"context"
@@ -19,10 +19,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// ttlClient sends requests to a service all the time, each over a connection of its own, to one of the addresses that
+// TTLClient sends requests to a service all the time, each over a connection of its own, to one of the addresses that
 // it was last told, which it keeps for their TTL and no longer. So it notices every address that it should not have
 // been given, and every one that was taken away too early.
-type ttlClient struct {
+type TTLClient struct {
 	name string
 	// resolve asks for the addresses of the service and for how long they hold.
 	resolve func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error)
@@ -32,17 +32,18 @@ type ttlClient struct {
 	sent       atomic.Int64
 	unanswered atomic.Int64 // times when nobody could be asked: the server was down
 	mu         sync.Mutex
-	troubles   []trouble
+	troubles   []Trouble
 }
 
-// trouble is a request that failed, or an answer that was empty.
-type trouble struct {
-	at    time.Time
-	empty bool
-	what  string
+// Trouble is a request that failed, or an answer that was empty.
+type Trouble struct {
+	At    time.Time
+	Empty bool
+	What  string
 }
 
-func (t trouble) String() string { return t.at.Format("15:04:05.000 ") + t.what }
+// String is one line for readers.
+func (t Trouble) String() string { return t.At.Format("15:04:05.000 ") + t.What }
 
 // work is a page of the worker's that costs it little.
 const work = "/work?n=10"
@@ -51,7 +52,7 @@ const work = "/work?n=10"
 const pace = 20 * time.Millisecond
 
 // run sends requests until ctx ends.
-func (c *ttlClient) run(ctx context.Context) {
+func (c *TTLClient) run(ctx context.Context) {
 	var addrs []netip.AddrPort
 	var until time.Time
 	tick := time.NewTicker(pace)
@@ -84,10 +85,10 @@ func (c *ttlClient) run(ctx context.Context) {
 	}
 }
 
-func (c *ttlClient) note(empty bool, what string) {
+func (c *TTLClient) note(empty bool, what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.troubles = append(c.troubles, trouble{time.Now(), empty, c.name + ": " + what})
+	c.troubles = append(c.troubles, Trouble{time.Now(), empty, c.name + ": " + what})
 }
 
 // newConnections makes each request over a connection of its own.
@@ -111,12 +112,12 @@ func visit(ctx context.Context, url string) error {
 	return err
 }
 
-// current is the server that clients ask: the one that runs now.
-type current struct{ atomic.Pointer[server] }
+// Current is the server that clients ask: the one that runs now.
+type Current struct{ atomic.Pointer[Server] }
 
-// byA asks DNS for addresses.
-func byA(s *current, name string) *ttlClient {
-	c := &ttlClient{name: "A " + name, path: work}
+// ByA asks DNS for addresses.
+func ByA(s *Current, name string) *TTLClient {
+	c := &TTLClient{name: "A " + name, path: work}
 	c.resolve = func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error) {
 		reply, err := exchange(ctx, s, name, dns.TypeA)
 		if err != nil {
@@ -134,10 +135,10 @@ func byA(s *current, name string) *ttlClient {
 	return c
 }
 
-// bySRV asks DNS for hosts and ports, and then for the addresses of one of the hosts, as clients do that do not read
+// BySRV asks DNS for hosts and ports, and then for the addresses of one of the hosts, as clients do that do not read
 // the additional section.
-func bySRV(s *current, name string) *ttlClient {
-	c := &ttlClient{name: "SRV " + name, path: work}
+func BySRV(s *Current, name string) *TTLClient {
+	c := &TTLClient{name: "SRV " + name, path: work}
 	c.resolve = func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error) {
 		reply, err := exchange(ctx, s, name, dns.TypeSRV)
 		if err != nil || len(reply.Answer) == 0 {
@@ -160,20 +161,20 @@ func bySRV(s *current, name string) *ttlClient {
 	return c
 }
 
-func exchange(ctx context.Context, s *current, name string, typ uint16) (*dns.Msg, error) {
+func exchange(ctx context.Context, s *Current, name string, typ uint16) (*dns.Msg, error) {
 	client := dns.Client{Timeout: 2 * time.Second}
-	reply, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(name), typ), s.Load().info.DNS[0])
+	reply, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(name), typ), s.Load().Info.DNS[0])
 	if err == nil && reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError {
 		err = errors.New(dns.RcodeToString[reply.Rcode])
 	}
 	return reply, err
 }
 
-// byDiscovery asks DiscoverInstances, and keeps what it says for a second.
-func byDiscovery(s *current, namespace, service string) *ttlClient {
-	c := &ttlClient{name: "DiscoverInstances " + service, path: work}
+// ByDiscovery asks DiscoverInstances, and keeps what it says for a second.
+func ByDiscovery(s *Current, namespace, service string) *TTLClient {
+	c := &TTLClient{name: "DiscoverInstances " + service, path: work}
 	c.resolve = func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error) {
-		out, err := s.Load().cloudMap().DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service},
+		out, err := s.Load().CloudMap().DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service},
 			func(o *sd.Options) { o.RetryMaxAttempts = 1 })
 		if err != nil {
 			return nil, 0, err
@@ -187,10 +188,10 @@ func byDiscovery(s *current, namespace, service string) *ttlClient {
 	return c
 }
 
-// bySystem has a task ask, the sample backend, which looks the worker up for each request by the resolv.conf of its
+// BySystem has a task ask, the sample backend, which looks the worker up for each request by the resolv.conf of its
 // system. A lookup that nobody answers is no trouble; an empty answer, or a worker that is not there, is.
-func bySystem(backend netip.AddrPort) *ttlClient {
-	c := &ttlClient{name: "the backend at " + backend.String(), path: "/health"}
+func BySystem(backend netip.AddrPort) *TTLClient {
+	c := &TTLClient{name: "the backend at " + backend.String(), path: "/health"}
 	c.resolve = func(ctx context.Context) ([]netip.AddrPort, time.Duration, error) {
 		switch err := visit(ctx, "http://"+backend.String()+"/"); {
 		case err == nil, ctx.Err() != nil:
@@ -206,32 +207,34 @@ func bySystem(backend netip.AddrPort) *ttlClient {
 	return c
 }
 
-// watchers run clients until their end is called.
-type watchers struct {
+// Watchers run clients until their end is called.
+type Watchers struct {
 	t       testing.TB
-	clients []*ttlClient
+	clients []*TTLClient
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
-func startWatchers(t testing.TB, clients ...*ttlClient) *watchers {
-	w := &watchers{t: t, clients: clients}
+// StartWatchers starts clients.
+func StartWatchers(t testing.TB, clients ...*TTLClient) *Watchers {
+	w := &Watchers{t: t, clients: clients}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(t.Context())
 	for _, c := range clients {
 		w.running.Go(func() { c.run(ctx) })
 	}
-	t.Cleanup(w.end)
+	t.Cleanup(w.End)
 	return w
 }
 
-func (w *watchers) end() {
+// End ends them; it can be called again.
+func (w *Watchers) End() {
 	w.cancel()
 	w.running.Wait()
 }
 
-// counts sums up what the clients have seen so far.
-func (w *watchers) counts() (sent, unanswered int64) {
+// Counts sums up what the clients have seen so far.
+func (w *Watchers) Counts() (sent, unanswered int64) {
 	for _, c := range w.clients {
 		sent += c.sent.Load()
 		unanswered += c.unanswered.Load()
@@ -239,8 +242,8 @@ func (w *watchers) counts() (sent, unanswered int64) {
 	return sent, unanswered
 }
 
-// troubles takes what went wrong since the last call.
-func (w *watchers) troubles() (all []trouble) {
+// Troubles takes what went wrong since the last call.
+func (w *Watchers) Troubles() (all []Trouble) {
 	for _, c := range w.clients {
 		c.mu.Lock()
 		all = append(all, c.troubles...)
@@ -250,10 +253,10 @@ func (w *watchers) troubles() (all []trouble) {
 	return all
 }
 
-// none holds that nothing went wrong since the last look.
-func (w *watchers) none(during string) {
+// None holds that nothing went wrong since the last look.
+func (w *Watchers) None(during string) {
 	w.t.Helper()
-	all := w.troubles()
+	all := w.Troubles()
 	for _, t := range all[:min(len(all), 10)] {
 		w.t.Errorf("%s: %v", during, t)
 	}
