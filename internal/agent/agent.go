@@ -35,9 +35,12 @@ const parallel = 256
 // Config is what an agent needs beside the store and the runtime.
 type Config struct {
 	Node string
-	// DNS is where tasks that have no resolver of their own find the namespaces.
-	DNS netip.AddrPort
-	// Listener opens a DNS server on a task's own address; nil where port 53 cannot be had there.
+	// VPC is the VPC that an awsvpc configuration's subnets are in; nil is a runtime with one network.
+	VPC func(subnets []string) string
+	// Names is how tasks of a network mode and VPC find names: the resolver that they are given, nil where they have none,
+	// and the DNS server that they are told of; nil tells nothing.
+	Names func(mode, vpc string) (*Resolver, netip.AddrPort)
+	// Listener opens a DNS server on the address of a task whose resolver is there; nil where none is.
 	Listener Listener
 	// Environment is what the nth container of a task is told of ECS; its definition's own variables win. Nil tells
 	// nothing.
@@ -56,8 +59,8 @@ type Listener interface {
 	Close(addr netip.AddrPort) error
 }
 
-// resolverPort is where the C library asks (resolv.conf has no ports).
-const resolverPort = 53
+// ResolverPort is where the C library asks (resolv.conf has no ports).
+const ResolverPort = 53
 
 // Agent is the node's. Make it with New, then Run it.
 type Agent struct {
@@ -71,13 +74,14 @@ type Agent struct {
 	boxes     map[string]*Sandbox // by task id; replaced, never changed
 	changes   int                 // of boxes
 	listening map[string]netip.AddrPort
+	preparing map[string]*preparation // by task id
 
 	spans map[string]span // tidyLogs's own: of ended logs, by folder
 }
 
 // New makes the agent of a node. It marks the node's tasks as their rows change.
 func New(db *store.Store, rt Runtime, cfg Config) *Agent {
-	a := &Agent{Config: cfg, db: db, rt: rt, keys: map[string]string{}, boxes: map[string]*Sandbox{}, listening: map[string]netip.AddrPort{}}
+	a := &Agent{Config: cfg, db: db, rt: rt, keys: map[string]string{}, boxes: map[string]*Sandbox{}, listening: map[string]netip.AddrPort{}, preparing: map[string]*preparation{}}
 	a.loop = loop.New("agent", parallel, cfg.Log, a.pass)
 	db.Follow(func(c store.Change) {
 		for _, r := range c.Rows {
@@ -210,6 +214,9 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 		return 0, fmt.Errorf("definition of task %s: %w", t.ID, err)
 	}
 	def = t.Overrides.Apply(def)
+	if t.Desired == task.DesiredStopped {
+		a.forgetPreparation(t.ID)
+	}
 	s := Next(t, def, a.box(t.ID), time.Now())
 	if err := a.write(ctx, t, s); err != nil {
 		return 0, err
@@ -220,7 +227,7 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 	if err := a.do(ctx, t, def, s); err != nil {
 		return 0, a.failed(ctx, t, s, err)
 	}
-	if s.Do == Create || s.Do == Remove {
+	if s.Do == Create && a.box(t.ID) != nil || s.Do == Remove {
 		a.loop.Mark(key) // of containers that start and stop, events tell
 	}
 	return 0, nil
@@ -258,6 +265,9 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 			return err
 		}
 		if err := a.declareLogs(ctx, t, def); err != nil {
+			return err
+		}
+		if done, err := a.prepare(ctx, t, spec); !done || err != nil {
 			return err
 		}
 		box, err := a.rt.Create(ctx, spec)
@@ -351,7 +361,7 @@ func (a *Agent) listen(box *Sandbox) error {
 	if a.Listener == nil || !box.Resolver || !box.Address.IsValid() {
 		return nil
 	}
-	at := netip.AddrPortFrom(box.Address, resolverPort)
+	at := netip.AddrPortFrom(box.Address, ResolverPort)
 	a.mu.Lock()
 	_, have := a.listening[box.TaskID]
 	a.listening[box.TaskID] = at

@@ -123,7 +123,11 @@ type ContainerSpec struct {
 	Memory           int          // MiB, the most; 0 is no bound
 	Reservation      int          // MiB, what is kept free for it when memory is short
 	Options          dockerrun.Container
+	Login            *Login `json:"-"` // of its image's registry, for Prepare alone; nil is the engine's own
 }
+
+// Login is what a registry asks for.
+type Login struct{ Username, Password string }
 
 // Argv is entryPoint, then command.
 func (c *ContainerSpec) Argv() []string {

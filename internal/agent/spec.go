@@ -11,11 +11,15 @@ import (
 // spec is what the runtime needs to know of a task. fault.Invalid says that it cannot be what it was asked to be.
 func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 	spec := TaskSpec{
-		ID: t.ID, NetworkMode: def.NetworkMode, DNS: a.DNS.String(),
+		ID: t.ID, NetworkMode: def.NetworkMode,
 		Group: t.Region + "/" + t.Cluster + "/" + t.Group(), Rest: a.rest(t),
 	}
-	if a.Listener != nil && def.NetworkMode == NetworkAWSVPC {
-		spec.Resolver = &Resolver{}
+	if a.VPC != nil && t.Network != nil {
+		spec.VPC = a.VPC(t.Network.Subnets)
+	}
+	if a.Names != nil {
+		resolver, dns := a.Names(def.NetworkMode, spec.VPC)
+		spec.Resolver, spec.DNS = resolver, dns.String()
 	}
 	if def.TaskRole != "" {
 		spec.Hosts = a.Hosts

@@ -217,7 +217,7 @@ func observe(t *task.Task, def *task.Definition, box *Sandbox) task.Observed {
 	o := t.Observed
 	o.Containers = nil
 	if box != nil {
-		o.Address = box.Address
+		o.Address, o.Address6 = box.Address, box.Address6
 	}
 	for i, d := range def.Containers {
 		seen := task.Container{ID: task.ContainerID(t.ID, d.Name), Name: d.Name, Status: "PENDING", Health: task.HealthUnknown}
@@ -243,7 +243,7 @@ func fill(seen *task.Container, c ContainerStatus) {
 	case c.Running():
 		seen.Status = "RUNNING"
 	}
-	seen.RuntimeID, seen.ExitCode, seen.Reason = c.RuntimeID, c.ExitCode, c.Reason
+	seen.RuntimeID, seen.Image, seen.ExitCode, seen.Reason = c.RuntimeID, c.Image, c.ExitCode, c.Reason
 	if c.Health != "" {
 		seen.Health = task.Health(c.Health)
 	}

@@ -20,18 +20,18 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/process"
+	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
@@ -76,9 +76,14 @@ type App struct {
 	dns      *server.Server
 	dnsAddrs []netip.AddrPort
 	api      net.Listener
-	runtime  agent.Runtime // nil: none
+	moreAPI  []net.Listener // where the API answers too
+	runtime  nodeRuntime    // nil: none
 	logs     *logbook.Catalog
-	resolver string // why tasks have no resolver of their own; empty when they have
+	networks []docker.Network // of the Docker runtime
+	resolver string           // why tasks have no resolver of their own; empty when they have
+	notes    notes
+
+	recursers atomic.Pointer[[]docker.Network] // networks, for those who have no order with the start
 
 	cleanups  []func() // in the order of what they undo
 	stopTasks bool
@@ -148,7 +153,7 @@ func (a *App) openData(context.Context) error {
 		return err
 	}
 	a.keys = pair
-	if a.logs, err = logbook.OpenCatalog(process.LogsFolder(a.cfg.DataDir)); err != nil {
+	if a.logs, err = logbook.OpenCatalog(logbook.Root(a.cfg.DataDir)); err != nil {
 		return err
 	}
 	return a.nameNode()
@@ -238,10 +243,11 @@ func (a *App) serveDNS(context.Context) error {
 		return err
 	}
 	a.dns = server.New(server.Config{
-		Authority: &answer.Authority{Directory: a.dir},
-		Forward:   &forward.Config{Upstreams: upstreams},
-		Stale:     func() bool { stale, _ := a.db.Stale(); return stale },
-		Log:       a.log,
+		Authority:  &answer.Authority{Directory: a.dir},
+		Forward:    &forward.Config{Upstreams: upstreams},
+		MayRecurse: a.mayRecurse,
+		Stale:      func() bool { stale, _ := a.db.Stale(); return stale },
+		Log:        a.log,
 	})
 	a.cleanup(a.dns.Shutdown)
 	for _, addr := range a.cfg.DNS {
@@ -252,49 +258,6 @@ func (a *App) serveDNS(context.Context) error {
 		a.dnsAddrs = append(a.dnsAddrs, at)
 	}
 	return nil
-}
-
-// openRuntime finds the runtime and tells placement what this node runs.
-func (a *App) openRuntime(ctx context.Context) error {
-	if a.cfg.Runtime == RuntimeAuto && runtime.GOOS != "linux" {
-		a.log.Warn("tasks run on Linux only; this node takes none", "os", runtime.GOOS)
-		a.cfg.Runtime = RuntimeNone
-	}
-	if a.cfg.Runtime != RuntimeNone {
-		rt, err := process.New(ctx, process.Config{Dir: a.cfg.DataDir, Logger: a.log})
-		if err != nil {
-			return err
-		}
-		a.runtime = rt
-		a.cleanup(func() { a.closeRuntime(rt) })
-	}
-	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
-		var registered time.Time
-		if old, ok := task.FindNode(tx, a.cfg.Node); ok {
-			registered = old.RegisteredAt()
-		}
-		task.PutNode(tx, a.node(registered))
-		return struct{}{}, nil
-	})
-	if err != nil {
-		return fmt.Errorf("say what node %s runs: %w", a.cfg.Node, err)
-	}
-	return nil
-}
-
-// closeRuntime lets go of the tasks, or ends them and their supervisor.
-func (a *App) closeRuntime(rt *process.Runtime) {
-	if !a.stopTasks {
-		if err := rt.Close(); err != nil {
-			a.log.Error("letting go of the tasks failed", "err", err)
-		}
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	defer cancel()
-	if err := errors.Join(endTasks(ctx, rt), rt.Shutdown(ctx)); err != nil {
-		a.log.Error("stopping the tasks failed; some may still run", "err", err)
-	}
 }
 
 // runLoops starts the control loops, which work while this node leads, and the agent.
@@ -329,12 +292,11 @@ func (a *App) runLoops(ctx context.Context) error {
 	if a.runtime == nil {
 		return nil
 	}
-	cfg := agent.Config{Node: a.cfg.Node, DNS: a.dnsForTasks(), Log: a.log}
-	if err := a.taskResolvers(ctx); err != nil {
-		a.resolver = err.Error()
-		a.log.Info("tasks have no resolver of their own and find names at $ROLLCALL_DNS", "dns", cfg.DNS, "why", err)
+	cfg := agent.Config{Node: a.cfg.Node, VPC: a.cfg.vpcOf, Log: a.log}
+	if a.cfg.Runtime == RuntimeDocker {
+		a.namesForContainers(&cfg)
 	} else {
-		cfg.Listener = taskListener{a.dns}
+		a.namesForProcesses(ctx, &cfg)
 	}
 	endpoint, err := a.openEndpoint(ctx, &cfg)
 	if err != nil {
@@ -346,47 +308,14 @@ func (a *App) runLoops(ctx context.Context) error {
 			a.fail(err)
 		}
 	})
+	if rt, ok := a.runtime.(*docker.Runtime); ok && a.resolver == "" {
+		running.Go(func() { a.testResolvers(run, rt) })
+	}
 	running.Go(func() {
 		if err := ag.Run(run); err != nil && run.Err() == nil {
 			a.fail(fmt.Errorf("the agent of node %s: %w", a.cfg.Node, err))
 		}
 	})
-	return nil
-}
-
-// dnsForTasks is where this machine's tasks reach DNS.
-func (a *App) dnsForTasks() netip.AddrPort {
-	at := a.dnsAddrs[0]
-	if at.Addr().IsUnspecified() {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port())
-	}
-	return at
-}
-
-// taskResolvers says why tasks cannot have a resolver of their own: it takes a private /etc/resolv.conf,
-// and port 53 on their addresses.
-func (a *App) taskResolvers(ctx context.Context) error {
-	at, err := a.dns.Listen("127.127.255.53:53") // no task has an address that ends so high
-	if errors.Is(err, os.ErrPermission) {
-		return errors.New("to answer on port 53 of a task's address takes root or CAP_NET_BIND_SERVICE")
-	}
-	if err != nil {
-		return err
-	}
-	a.dns.Close(at)
-	return process.CanMountResolver(ctx)
-}
-
-// taskListener opens DNS on the addresses of tasks.
-type taskListener struct{ dns *server.Server }
-
-func (l taskListener) Listen(at netip.AddrPort) error {
-	_, err := l.dns.Listen(at.String())
-	return err
-}
-
-func (l taskListener) Close(at netip.AddrPort) error {
-	l.dns.Close(at)
 	return nil
 }
 
@@ -402,7 +331,7 @@ func (a *App) serveAPI(context.Context) error {
 	}
 	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
 		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now),
-		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir, a.logs), logs.New(a.db, a.logs, time.Now))
+		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir, a.logs, a.currentNotes), logs.New(a.db, a.logs, time.Now))
 	srv := &http.Server{
 		Handler:           a.routes(aws),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -412,11 +341,13 @@ func (a *App) serveAPI(context.Context) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	go func() {
-		if err := srv.Serve(netutil.LimitListener(a.api, maxConns)); !errors.Is(err, http.ErrServerClosed) {
-			a.fail(fmt.Errorf("the API on %s: %w", a.api.Addr(), err))
-		}
-	}()
+	for _, l := range append(a.moreAPI, a.api) {
+		go func() {
+			if err := srv.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+				a.fail(fmt.Errorf("the API on %s: %w", l.Addr(), err))
+			}
+		}()
+	}
 	a.cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
@@ -425,24 +356,4 @@ func (a *App) serveAPI(context.Context) error {
 		}
 	})
 	return nil
-}
-
-// endTasks ends every task of this node.
-func endTasks(ctx context.Context, rt agent.Runtime) error {
-	boxes, err := rt.Sandboxes(ctx)
-	if err != nil {
-		return err
-	}
-	var g errgroup.Group
-	for _, box := range boxes {
-		g.Go(func() error {
-			for _, c := range box.Containers {
-				if err := rt.StopContainer(ctx, box.TaskID, c.Name, 5*time.Second); err != nil {
-					return err
-				}
-			}
-			return rt.Remove(ctx, box.TaskID)
-		})
-	}
-	return g.Wait()
 }

@@ -12,11 +12,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent/docker"
 )
 
 // The runtimes that --runtime names.
 const (
 	RuntimeAuto    = "auto"
+	RuntimeDocker  = "docker"
 	RuntimeProcess = "process"
 	RuntimeNone    = "none"
 )
@@ -36,11 +39,13 @@ type Config struct {
 	// machine's.
 	NodeCPU    int
 	NodeMemory int
-	NodeGrace  time.Duration // how long a node may be lost until its tasks are given up; 0: for ever
-	DrainCap   time.Duration // the longest a task waits for its answers to expire
-	Upstreams  []string      // ip or ip:port; none means the host's
-	Version    string        // of this server, for those who list its nodes
-	Logger     *slog.Logger
+	// NodeAddress is where tasks in bridge and host mode are reached; invalid is the runtime's choice.
+	NodeAddress netip.Addr
+	NodeGrace   time.Duration // how long a node may be lost until its tasks are given up; 0: for ever
+	DrainCap    time.Duration // the longest a task waits for its answers to expire
+	Upstreams   []string      // ip or ip:port; none means the host's
+	Version     string        // of this server, for those who list its nodes
+	Logger      *slog.Logger
 }
 
 // Default is the configuration of `rollcall serve` without flags.
@@ -126,11 +131,17 @@ func (c *Config) Validate() error {
 		}
 	}
 	switch c.Runtime {
-	case RuntimeAuto, RuntimeProcess, RuntimeNone:
-	case "docker":
-		bad("--runtime docker: this version runs tasks as processes only; use --runtime process")
+	case RuntimeAuto, RuntimeDocker, RuntimeProcess, RuntimeNone:
 	default:
-		bad("--runtime %q: choose auto, process or none", c.Runtime)
+		bad("--runtime %q: choose auto, docker, process or none", c.Runtime)
+	}
+	if c.Runtime == RuntimeDocker && len(c.taskNetworks()) == 0 {
+		bad("--vpc: containers need a VPC with an IPv4 network, such as --vpc %s=10.77.0.0/16", c.VPCs[0].ID)
+	}
+	for _, n := range c.taskNetworks() {
+		if n.Prefix6.IsValid() && 128-n.Prefix6.Bits() < 32-n.Prefix.Bits() {
+			bad("--vpc %s: its IPv6 network %v has fewer addresses than its IPv4 network %v", n.VPC, n.Prefix6, n.Prefix)
+		}
 	}
 	if _, err := c.upstreams(); err != nil {
 		errs = append(errs, err)
@@ -138,8 +149,8 @@ func (c *Config) Validate() error {
 	if host, _, err := net.SplitHostPort(c.API); err != nil {
 		bad("--api %q: give host:port, such as 127.0.0.1:7070", c.API)
 	} else if c.Runtime == RuntimeAuto && !isLoopback(host) {
-		bad("--api %s is reachable from other machines, and whoever holds a key can run commands on this host through the "+
-			"process runtime: say --runtime process if that is meant, or --runtime none", c.API)
+		bad("--api %s is reachable from other machines, and whoever holds a key can run commands on this host through its "+
+			"runtime: say --runtime docker or --runtime process if that is meant, or --runtime none", c.API)
 	}
 	return errors.Join(errs...)
 }
@@ -236,4 +247,41 @@ func (c *Config) networks(_, vpc string) (in, except []netip.Prefix) {
 // knowsVPC reports whether a namespace can be made for a VPC.
 func (c *Config) knowsVPC(vpc string) bool {
 	return len(c.VPCs) == 0 || slices.ContainsFunc(c.VPCs, func(v VPC) bool { return v.ID == vpc })
+}
+
+// vpcOf is the VPC that subnets stand for: the first that names one of them, else the first there is.
+func (c *Config) vpcOf(subnets []string) string {
+	for _, v := range c.VPCs {
+		if slices.ContainsFunc(v.Subnets, func(s string) bool { return slices.Contains(subnets, s) }) {
+			return v.ID
+		}
+	}
+	if len(c.VPCs) > 0 {
+		return c.VPCs[0].ID
+	}
+	return ""
+}
+
+// taskNetworks are the VPCs' networks that containers get addresses of: the first of each kind. Where no VPC is declared,
+// they are in one of our choice.
+func (c *Config) taskNetworks() []docker.Network {
+	if len(c.VPCs) == 0 {
+		return []docker.Network{{Prefix: docker.DefaultRange}}
+	}
+	var all []docker.Network
+	for _, v := range c.VPCs {
+		n := docker.Network{VPC: v.ID}
+		for _, p := range v.Networks {
+			switch {
+			case p.Addr().Is4() && !n.Prefix.IsValid():
+				n.Prefix = p
+			case p.Addr().Is6() && !n.Prefix6.IsValid():
+				n.Prefix6 = p
+			}
+		}
+		if n.Prefix.IsValid() {
+			all = append(all, n)
+		}
+	}
+	return all
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/agent/metadata"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
@@ -28,13 +29,18 @@ func (a *App) openEndpoint(ctx context.Context, cfg *agent.Config) (*metadata.En
 		return nil, fmt.Errorf("where tasks reach the API: %w", err)
 	}
 	ep := metadata.Config{
-		DB: a.db, Dir: a.cfg.DataDir, Zone: zone, API: "http://" + api.String(), Log: a.log, Usage: process.Usage,
+		DB: a.db, Dir: a.cfg.DataDir, Zone: zone, Log: a.log, Usage: a.runtime.Usage,
 		Issue: func(expires time.Time) metadata.Keys {
 			s := keys.Issue(awsapi.Workload, expires)
 			return metadata.Keys{AccessKeyID: s.AccessKeyID, Secret: s.Secret, SessionToken: s.SessionToken, Expires: s.Expires}
 		},
 	}
-	if process.CanMountResolver(ctx) == nil {
+	if rt, ok := a.runtime.(*docker.Runtime); ok {
+		ep.Links = a.openLinks(rt)
+		api = a.apiForContainers(api)
+	}
+	ep.API = "http://" + api.String()
+	if a.cfg.Runtime == RuntimeDocker || process.CanMountResolver(ctx) == nil {
 		cfg.Hosts = map[string]netip.Addr{alias: api.Addr(), "data-" + alias: api.Addr()}
 		ep.Alias = fmt.Sprintf("http://%s:%d", alias, api.Port())
 	}

@@ -124,7 +124,7 @@ func TestExitStatuses(t *testing.T) {
 		{"serve --nonsense", 2, "rollcall serve --help lists the flags"},
 		{"serve --account 12", 2, "--account"},
 		{"serve --region US", 2, "--region"},
-		{"serve --runtime docker", 2, "--runtime process"},
+		{"serve --runtime rkt", 2, "choose auto, docker, process or none"},
 		{"serve --vpc nonsense", 2, "vpc-a=10.1.0.0/16,subnet-1"},
 		{"serve --log-level loud", 2, "choose debug, info, warn or error"},
 		{"serve --log-format xml", 2, "choose text or json"},

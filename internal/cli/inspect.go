@@ -137,6 +137,9 @@ func watchStatus(ctx context.Context, w io.Writer, c *inspect.Client, in inspect
 }
 
 func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
+	for _, n := range out.Notes {
+		fmt.Fprintf(w, "note: %s\n", n)
+	}
 	if out.Stale != nil {
 		fmt.Fprintf(w, "STALE since %s: etcd is out of reach; DNS and reads go on from the last known state\n\n", out.Stale.UTC().Format(time.RFC3339))
 	}

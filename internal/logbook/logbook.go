@@ -32,6 +32,9 @@ const (
 	maxMarks = 1 << 16 // of one file: a megabyte
 )
 
+// Root is where the logs of a data folder's tasks lie. They outlive their tasks; whoever reads them also removes them.
+func Root(dataDir string) string { return filepath.Join(dataDir, "logs") }
+
 // Folder is where a container's log lies.
 func Folder(root, taskID, container string) string { return filepath.Join(root, taskID, container) }
 

@@ -118,6 +118,29 @@ func writeMarks(dir string, n int, marks []mark) error {
 	return os.Rename(tmp, nth(dir, "times", n))
 }
 
+// Append writes for a container that does not write into the file itself.
+func (w *Writer) Append(text []byte) error {
+	if _, err := w.log.Write(text); err != nil {
+		return fmt.Errorf("write to a log: %w", err)
+	}
+	return nil
+}
+
+// End is the position at which the next byte will be.
+func (w *Writer) End() (int64, error) {
+	size, err := w.size()
+	return w.base + size, err
+}
+
+// Rewind takes back what was appended behind a position and not looked at.
+func (w *Writer) Rewind(position int64) error {
+	end, err := w.End()
+	if err != nil || end <= position || position < max(w.base, w.seen) {
+		return err
+	}
+	return w.log.Truncate(position - w.base)
+}
+
 // Look takes in what the container has printed since the last look.
 func (w *Writer) Look(now time.Time) error {
 	size, err := w.size()

@@ -6,7 +6,7 @@
 //
 //	rollcall sample flask-worker    counts primes; answers JSON
 //	rollcall sample flask-backend   looks up worker.$NAMESPACE and asks one of its addresses
-//	rollcall sample check URL       one GET, for a container's health check
+//	rollcall sample check URL       one GET, for a container's health check; $NAMEs in it are variables
 //
 // They learn everything from the environment that every task has (ROLLCALL_ADDRESS, ROLLCALL_PORT_5000,
 // ROLLCALL_DNS) and know nothing else of Rollcall: the same programs in Python stand in examples/flask.
@@ -54,7 +54,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, out io.
 		}
 		return serve(ctx, args[0], getenv, out, backend)
 	case len(args) == 2 && args[0] == "check":
-		return Check(ctx, args[1])
+		return Check(ctx, os.Expand(args[1], getenv)) // an image may have no shell to do it
 	case len(args) == 0:
 		return ErrUsage
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -26,6 +27,15 @@ type Node struct {
 	OS           string `json:",omitempty"` // linux
 	Architecture string `json:",omitempty"` // x86_64, arm64
 	Version      string `json:",omitempty"` // of its server
+	// Slices are the parts of VPCs that its containers have addresses of.
+	Slices []Slice `json:",omitempty"`
+}
+
+// Slice is a node's part of a VPC's networks.
+type Slice struct {
+	VPC     string       `json:",omitempty"`
+	Prefix  netip.Prefix `json:",omitzero"`
+	Prefix6 netip.Prefix `json:",omitzero"`
 }
 
 // NoRuntime is the runtime of a node that takes no tasks.

@@ -183,10 +183,14 @@ type Observed struct {
 	State      State
 	Containers []Container `json:",omitempty"`
 	Address    netip.Addr  `json:",omitzero"` // its own (awsvpc), or the host's
+	Address6   netip.Addr  `json:",omitzero"` // its own IPv6 one, beside an IPv4 one
 	Health     Health
 	StartedAt  *time.Time `json:",omitempty"` // entered RUNNING
 	EndedAt    *time.Time `json:",omitempty"` // all containers down
 	StoppedAt  *time.Time `json:",omitempty"`
+	// PullStartedAt and PullStoppedAt are when its images began and ended to be pulled; nil when nothing was to be.
+	PullStartedAt *time.Time `json:",omitempty"`
+	PullStoppedAt *time.Time `json:",omitempty"`
 	// HealthySince is when the task last turned healthy (or RUNNING, without a health check).
 	HealthySince *time.Time `json:",omitempty"`
 }
@@ -197,6 +201,7 @@ type Container struct {
 	Name      string
 	Status    string // PENDING, RUNNING, STOPPED
 	RuntimeID string `json:",omitempty"`
+	Image     string `json:",omitempty"` // its image's digest
 	ExitCode  *int   `json:",omitempty"`
 	Reason    string `json:",omitempty"`
 	Health    Health

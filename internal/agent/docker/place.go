@@ -15,14 +15,16 @@ type place struct {
 	// Share is the container whose network this one uses; it has none of its own then. Else Network is the engine's name of
 	// its network: a VPC's, "host" or "none".
 	Share   string
+	Pause   string // the task's pause container; empty where it has none
+	CPUs    int    // of the machine
 	Network string
 	Aliases []string // names by which others on the network find it
 	// Address and Address6 are its own on Network; invalid: none.
 	Address, Address6 netip.Addr
 	Ports             []agent.PortBinding // of the host, published
 
-	// ResolvConf and Hosts are files to mount over those in /etc; empty leaves the engine's.
-	ResolvConf, Hosts string
+	// ResolvConf is a file to mount over the one in /etc; empty leaves the engine's.
+	ResolvConf string
 
 	// Siblings are the engine's names of the task's containers, by the name in the definition.
 	Siblings map[string]string

@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -45,10 +46,13 @@ type Config struct {
 	// Alias is the same under a name that also stands behind "data-", which some SDKs put before the host of
 	// DiscoverInstances; empty where tasks cannot be given such a name.
 	Alias string
+	// Links, if any, are where containers reach the endpoint: all at one address, which tasks are told in place of
+	// loopback's.
+	Links []net.Listener
 	// Issue makes the keys of a task role.
 	Issue func(expires time.Time) Keys
-	// Usage measures the containers with these main processes; nil measures none.
-	Usage func(pids []int) map[int]agent.Usage
+	// Usage measures the running ones of containers, by their runtime ids; nil measures none.
+	Usage func(runtimeIDs []string) map[string]agent.Usage
 	Log   *slog.Logger
 }
 
@@ -87,6 +91,9 @@ func Open(cfg Config) (*Endpoint, error) {
 		return nil, fmt.Errorf("the endpoint of tasks: %w", err)
 	}
 	e := &Endpoint{Config: cfg, listener: l, base: fmt.Sprintf("http://127.0.0.1:%d", kept.Port), secret: kept.Key}
+	if len(cfg.Links) > 0 {
+		e.base = "http://" + strings.TrimSuffix(cfg.Links[0].Addr().String(), ":80")
+	}
 	e.server = &http.Server{
 		Handler:           e.routes(),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -102,6 +109,9 @@ func Open(cfg Config) (*Endpoint, error) {
 // Serve answers for these tasks until Close; its error says that it has ended otherwise.
 func (e *Endpoint) Serve(tasks Tasks) error {
 	e.tasks = tasks
+	for _, l := range e.Links {
+		go e.server.Serve(netutil.LimitListener(l, maxConns)) // ends with Close, as the one below
+	}
 	if err := e.server.Serve(netutil.LimitListener(e.listener, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("the endpoint of tasks on %s: %w", e.base, err)
 	}
@@ -116,6 +126,9 @@ func (e *Endpoint) Close() {
 		e.server.Close()
 	}
 	e.listener.Close() // also when Serve was never called
+	for _, l := range e.Links {
+		l.Close()
+	}
 }
 
 // routes are the paths. Whatever is not one of them, or has no good name in it, is the same to a stranger.

@@ -65,10 +65,10 @@ func newNode(t *testing.T, role string) *node {
 	n.Endpoint, err = Open(Config{
 		DB: db, Dir: t.TempDir(), Zone: "a", API: "http://127.0.0.1:7070", Log: slog.New(slog.DiscardHandler),
 		Issue: func(expires time.Time) Keys { return Keys{"ASIA1", "s", "t", expires} },
-		Usage: func(pids []int) map[int]agent.Usage {
-			all := map[int]agent.Usage{}
-			for _, pid := range pids {
-				all[pid] = agent.Usage{Processes: 3, User: 2 * time.Second, Kernel: time.Second, Memory: 1 << 20, Machine: time.Hour}
+		Usage: func(ids []string) map[string]agent.Usage {
+			all := map[string]agent.Usage{}
+			for _, id := range ids {
+				all[id] = agent.Usage{Processes: 3, User: 2 * time.Second, Kernel: time.Second, Memory: 1 << 20, Machine: time.Hour}
 			}
 			return all
 		},

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -75,11 +74,10 @@ func (v *view) statsOf(s sent, containers []agent.ContainerStatus) map[string]*s
 	all := map[string]*statsView{}
 	for _, c := range containers {
 		all[c.RuntimeID] = nil
-		pid, err := strconv.Atoi(c.RuntimeID)
-		if err != nil || c.Ended() || v.Usage == nil {
+		if c.RuntimeID == "" || c.Ended() || v.Usage == nil {
 			continue
 		}
-		now, before, ok := v.meter.read(pid, v.Usage)
+		now, before, ok := v.meter.read(c.RuntimeID, v.Usage)
 		if !ok {
 			continue
 		}
@@ -115,9 +113,9 @@ const fresh = time.Second
 
 // meter keeps the last two measurements of the containers that were asked about lately.
 type meter struct {
-	mu   sync.Mutex
-	pids map[int]*samples
-	at   time.Time
+	mu         sync.Mutex
+	containers map[string]*samples // by runtime id
+	at         time.Time
 }
 
 type samples struct {
@@ -126,33 +124,33 @@ type samples struct {
 }
 
 // read gives a container's last two samples, fresh ones if there are none of this moment.
-func (m *meter) read(pid int, measure func([]int) map[int]agent.Usage) (now, before sample, ok bool) {
+func (m *meter) read(id string, measure func([]string) map[string]agent.Usage) (now, before sample, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := time.Now()
-	if m.pids == nil {
-		m.pids = map[int]*samples{}
+	if m.containers == nil {
+		m.containers = map[string]*samples{}
 	}
-	known := m.pids[pid]
+	known := m.containers[id]
 	if known == nil {
 		known = &samples{}
-		m.pids[pid] = known
+		m.containers[id] = known
 	}
 	known.asked = at
 	if known.now.at.IsZero() || at.Sub(m.at) >= fresh {
-		maps.DeleteFunc(m.pids, func(_ int, s *samples) bool { return at.Sub(s.asked) > time.Minute })
-		usage := measure(slices.Collect(maps.Keys(m.pids)))
+		maps.DeleteFunc(m.containers, func(_ string, s *samples) bool { return at.Sub(s.asked) > time.Minute })
+		usage := measure(slices.Collect(maps.Keys(m.containers)))
 		m.at = at
-		for pid, s := range m.pids {
-			u, running := usage[pid]
+		for id, s := range m.containers {
+			u, running := usage[id]
 			if !running {
-				delete(m.pids, pid)
+				delete(m.containers, id)
 				continue
 			}
 			s.before, s.now = s.now, sample{u, at.UTC()}
 		}
 	}
-	s := m.pids[pid]
+	s := m.containers[id]
 	if s == nil {
 		return sample{}, sample{}, false
 	}

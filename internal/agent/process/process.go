@@ -66,11 +66,7 @@ func lockFile(dir string) string          { return filepath.Join(dir, "superviso
 func supervisorLogFile(dir string) string { return filepath.Join(dir, "supervisor.log") }
 func tasksFolder(dir string) string       { return filepath.Join(dir, "tasks") }
 
-// LogsFolder is where the containers' standard output and error are kept, as a [logbook.Catalog] has it. They outlive
-// their tasks; whoever reads them also removes them.
-func LogsFolder(dir string) string { return filepath.Join(dir, "logs") }
-
 // LogFile is where a container's standard output and error go.
 func LogFile(dir, taskID, container string) string {
-	return logbook.File(logbook.Folder(LogsFolder(dir), taskID, container))
+	return logbook.File(logbook.Folder(logbook.Root(dir), taskID, container))
 }

@@ -30,4 +30,4 @@ func Supervise(string) error { return errNotLinux }
 func Main([]string) (status int, ok bool) { return 0, false }
 
 // Usage measures nothing here.
-func Usage([]int) map[int]agent.Usage { return nil }
+func (*Runtime) Usage([]string) map[string]agent.Usage { return nil }

@@ -14,6 +14,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/lease"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/jsonfile"
+	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 // task is a created task in the supervisor.
@@ -64,7 +65,7 @@ func (s *supervisor) newTask(args createArgs) (t *task, err error) {
 	spec := args.Spec
 	t = &task{
 		folder:  filepath.Join(tasksFolder(s.dir), spec.ID),
-		logs:    filepath.Join(LogsFolder(s.dir), spec.ID),
+		logs:    filepath.Join(logbook.Root(s.dir), spec.ID),
 		sandbox: sandbox{Spec: spec, Base: args.Base, Tag: rand.Text(), Ports: map[string][]agent.PortBinding{}},
 	}
 	defer func() {
@@ -274,7 +275,7 @@ func (s *supervisor) load() error {
 		return fmt.Errorf("look for earlier tasks: %w", err)
 	}
 	for _, entry := range entries {
-		t := &task{folder: filepath.Join(tasksFolder(s.dir), entry.Name()), logs: filepath.Join(LogsFolder(s.dir), entry.Name())}
+		t := &task{folder: filepath.Join(tasksFolder(s.dir), entry.Name()), logs: filepath.Join(logbook.Root(s.dir), entry.Name())}
 		err := jsonfile.Read(t.sandboxFile(), &t.sandbox)
 		if errors.Is(err, os.ErrNotExist) {
 			if err := os.RemoveAll(t.folder); err != nil {

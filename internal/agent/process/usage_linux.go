@@ -13,16 +13,29 @@ import (
 // clockTick is the unit of times in /proc: USER_HZ, which is 100 on every architecture that Go runs on.
 const clockTick = time.Second / 100
 
-// Usage measures the containers whose main processes have these pids, each as the sum over its session
+// Usage measures the containers with these runtime ids, the pids of their main processes, each as the sum over its session
 // (container-init makes one for each container). It reads every process of the machine once.
-func Usage(pids []int) map[int]agent.Usage {
-	all := make(map[int]agent.Usage, len(pids))
+func (r *Runtime) Usage(pids []string) map[string]agent.Usage {
+	sessions := make(map[int]agent.Usage, len(pids))
 	for _, pid := range pids {
-		all[pid] = agent.Usage{}
+		if n, err := strconv.Atoi(pid); err == nil {
+			sessions[n] = agent.Usage{}
+		}
 	}
+	measure(sessions)
+	all := make(map[string]agent.Usage, len(sessions))
+	for pid, u := range sessions {
+		all[strconv.Itoa(pid)] = u
+	}
+	return all
+}
+
+// measure fills in what each session has used, and drops those that have ended.
+func measure(all map[int]agent.Usage) {
 	names, err := procNames()
 	if err != nil {
-		return nil
+		clear(all)
+		return
 	}
 	for _, name := range names {
 		if _, err := strconv.Atoi(name); err != nil {
@@ -60,7 +73,6 @@ func Usage(pids []int) map[int]agent.Usage {
 		u.Machine = machine
 		all[pid] = u
 	}
-	return all
 }
 
 func ticks(fields [][]byte, n int) time.Duration {

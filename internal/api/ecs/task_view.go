@@ -114,6 +114,8 @@ func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 		StoppingAt:         t.StoppingAt,
 		ExecutionStoppedAt: o.EndedAt,
 		StoppedAt:          o.StoppedAt,
+		PullStartedAt:      o.PullStartedAt,
+		PullStoppedAt:      o.PullStoppedAt,
 		StopCode:           types.TaskStopCode(t.StopCode),
 		Attributes:         []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(architecture())}},
 		Attachments:        []types.Attachment{},
@@ -146,7 +148,7 @@ func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 	if awsvpc {
 		attachment := attachmentView(t)
 		view.Attachments = append(view.Attachments, attachment)
-		interfaces = interfacesView(attachment.Id, o.Address)
+		interfaces = interfacesView(attachment.Id, o.Address, o.Address6)
 	}
 	for _, c := range def.ContainerDefinitions {
 		container := runningContainer(t, c)
@@ -185,15 +187,18 @@ func attachmentView(t *task.Task) types.Attachment {
 		detail("subnetId", t.Network.Subnets[0])
 	}
 	status := "PRECREATED"
-	switch a, state := t.Observed.Address, t.Observed.State; {
-	case a.Is4():
-		detail("privateIPv4Address", a.String())
-	case a.Is6():
-		detail("privateIPv6Address", a.String())
-	case state == task.Pending:
+	if t.Observed.State == task.Pending {
 		status = "ATTACHING"
 	}
-	if t.Observed.Address.IsValid() {
+	for _, a := range []netip.Addr{t.Observed.Address, t.Observed.Address6} {
+		switch {
+		case a.Is4():
+			detail("privateIPv4Address", a.String())
+		case a.Is6():
+			detail("privateIPv6Address", a.String())
+		default:
+			continue
+		}
 		status = "ATTACHED"
 	}
 	switch t.Observed.State {
@@ -210,14 +215,21 @@ func attachmentView(t *task.Task) types.Attachment {
 	}
 }
 
-func interfacesView(attachment *string, a netip.Addr) []types.NetworkInterface {
-	switch {
-	case a.Is4():
-		return []types.NetworkInterface{{AttachmentId: attachment, PrivateIpv4Address: aws.String(a.String())}}
-	case a.Is6():
-		return []types.NetworkInterface{{AttachmentId: attachment, Ipv6Address: aws.String(a.String())}}
+// interfacesView is the network interface that a task's containers share, with its addresses.
+func interfacesView(attachment *string, addresses ...netip.Addr) []types.NetworkInterface {
+	i := types.NetworkInterface{AttachmentId: attachment}
+	for _, a := range addresses {
+		switch {
+		case a.Is4():
+			i.PrivateIpv4Address = aws.String(a.String())
+		case a.Is6():
+			i.Ipv6Address = aws.String(a.String())
+		}
 	}
-	return []types.NetworkInterface{}
+	if i.PrivateIpv4Address == nil && i.Ipv6Address == nil {
+		return []types.NetworkInterface{}
+	}
+	return []types.NetworkInterface{i}
 }
 
 // runningContainer is a container of a task: as its node sees it, or PENDING while no node does.
@@ -239,6 +251,7 @@ func runningContainer(t *task.Task, c types.ContainerDefinition) types.Container
 		Image:             c.Image,
 		LastStatus:        &seen.Status,
 		RuntimeId:         given(seen.RuntimeID),
+		ImageDigest:       given(seen.Image),
 		Reason:            given(seen.Reason),
 		HealthStatus:      healthView(seen.Health),
 		NetworkBindings:   []types.NetworkBinding{},

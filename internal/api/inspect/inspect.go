@@ -34,14 +34,15 @@ const (
 )
 
 type api struct {
-	db   *store.Store
-	dns  *answer.Authority
-	logs *logbook.Catalog
+	db    *store.Store
+	dns   *answer.Authority
+	logs  *logbook.Catalog
+	notes func() []string
 }
 
-// New makes the API.
-func New(db *store.Store, dir *directory.Directory, logs *logbook.Catalog) *awsapi.Service {
-	a := &api{db: db, dns: &answer.Authority{Directory: dir}, logs: logs}
+// New makes the API. notes are what this node has to say of itself.
+func New(db *store.Store, dir *directory.Directory, logs *logbook.Catalog, notes func() []string) *awsapi.Service {
+	a := &api{db: db, dns: &answer.Authority{Directory: dir}, logs: logs, notes: notes}
 	s := &awsapi.Service{TargetPrefix: targetPrefix, SigningName: signingName, Naming: awsapi.UpperCamel, ErrorOf: wireError}
 	awsapi.Handle(s, a.getLookup)
 	awsapi.Handle(s, a.getStatus)
@@ -105,6 +106,7 @@ type GetStatusInput struct {
 type GetStatusOutput struct {
 	Revision   int64
 	Stale      *time.Time // since when the state has been without etcd
+	Notes      []string   // of the node that was asked: what does not work there, or is under way
 	Nodes      []Node
 	Services   []ServiceStatus
 	Namespaces []NamespaceStatus

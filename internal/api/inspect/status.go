@@ -19,7 +19,7 @@ const mostListed = 20
 
 func (a *api) getStatus(_ context.Context, in *GetStatusInput) (*GetStatusOutput, error) {
 	s := a.db.Snapshot()
-	out := &GetStatusOutput{Revision: s.Rev(), Nodes: []Node{}, Services: []ServiceStatus{}, Namespaces: []NamespaceStatus{}}
+	out := &GetStatusOutput{Revision: s.Rev(), Notes: a.notes(), Nodes: []Node{}, Services: []ServiceStatus{}, Namespaces: []NamespaceStatus{}}
 	if stale, since := a.db.Stale(); stale {
 		out.Stale = &since
 	}

@@ -338,6 +338,9 @@ func (r *register) attributes(t *task.Task, reg task.Registry) map[string]string
 	} else if ip.Is6() {
 		a[registry.AttrIPv6] = ip.String()
 	}
+	if ip := t.Observed.Address6; ip.IsValid() {
+		a[registry.AttrIPv6] = ip.String()
+	}
 	if port := port(t, reg); port != 0 {
 		a[registry.AttrPort] = strconv.Itoa(port)
 	}

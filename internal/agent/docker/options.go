@@ -1,0 +1,274 @@
+package docker
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+)
+
+// The engine's log where a definition does not say otherwise: what is shown of it lies in Rollcall's own files, so little
+// is kept twice.
+const (
+	defaultLogDriver = "json-file"
+	defaultLogSize   = "10m"
+	defaultLogFiles  = "2"
+)
+
+const mib = 1 << 20
+
+// createOptions is a container of a definition in the engine's words: what the ECS API Reference ("ContainerDefinition")
+// says of each member, where it names the option of docker run.
+func createOptions(spec *agent.TaskSpec, c *agent.ContainerSpec, at place) client.ContainerCreateOptions {
+	o := c.Options
+	config := &container.Config{
+		Image: at.Image, Entrypoint: c.EntryPoint, Cmd: c.Command, Env: environment(spec.Env, c.Env, at.Env),
+		User: c.User, WorkingDir: c.WorkingDirectory, Tty: o.TTY, OpenStdin: o.Interactive, NetworkDisabled: o.DisableNetworking,
+		Labels: labelsOf(o.Labels, spec.Labels, map[string]string{"com.amazonaws.ecs.container-name": c.Name}, at.Labels),
+		// Only the checks of the definition count, never those of the image (ECS Developer Guide, "Container health checks").
+		Healthcheck: healthConfig(c.HealthCheck),
+	}
+	host := &container.HostConfig{
+		Resources: resources(spec, c, at), LogConfig: logConfig(c), Mounts: mounts(c, at),
+		ReadonlyRootfs: o.ReadonlyRoot, Privileged: o.Privileged, SecurityOpt: o.SecurityOpt, CapAdd: o.CapAdd, CapDrop: o.CapDrop,
+		Tmpfs: o.Tmpfs, ShmSize: int64(o.ShmMiB) * mib, PidMode: container.PidMode(namespace(spec.Options.PID, at)),
+		IpcMode: container.IpcMode(namespace(spec.Options.IPC, at)),
+	}
+	if o.Init {
+		host.Init = &o.Init
+	}
+	for _, v := range o.VolumesFrom {
+		from := at.Siblings[v.Container]
+		if v.ReadOnly {
+			from += ":ro"
+		}
+		host.VolumesFrom = append(host.VolumesFrom, from)
+	}
+	all := client.ContainerCreateOptions{Name: at.Name, Config: config, HostConfig: host}
+	connect(&all, spec, at)
+	if at.Share == "" {
+		host.Sysctls = o.Sysctls
+		config.Hostname = o.Hostname
+		host.ExtraHosts = append(host.ExtraHosts, o.ExtraHosts...)
+		for _, link := range o.Links {
+			linkTo(&all, link, at)
+		}
+	} else {
+		host.Sysctls = withoutNetwork(o.Sysctls) // the network is the pause container's
+	}
+	if len(o.DNS)+len(o.DNSSearch) == 0 {
+		return all
+	}
+	// The definition's own resolver, in place of ours.
+	host.Mounts = slices.DeleteFunc(host.Mounts, func(m mount.Mount) bool { return m.Target == resolvConf })
+	host.DNSSearch = o.DNSSearch
+	for _, server := range o.DNS {
+		if a, err := netip.ParseAddr(server); err == nil { // validate has been here
+			host.DNS = append(host.DNS, a)
+		}
+	}
+	if len(host.DNS) == 0 && spec.Resolver != nil {
+		host.DNS = []netip.Addr{spec.Resolver.Nameserver}
+	}
+	return all
+}
+
+// pauseOptions is the container that holds a task's network: it does nothing else, so nothing in it is the task's.
+func pauseOptions(spec *agent.TaskSpec, at place) client.ContainerCreateOptions {
+	all := client.ContainerCreateOptions{
+		Name: at.Name,
+		Config: &container.Config{
+			Image: at.Image, Cmd: []string{"rollcall", pauseRole}, Labels: labelsOf(spec.Labels, at.Labels),
+			Healthcheck: healthConfig(nil),
+		},
+		HostConfig: &container.HostConfig{
+			LogConfig: container.LogConfig{Type: "none"}, ReadonlyRootfs: true, CapDrop: []string{"ALL"}, Mounts: resolverMount(at),
+		},
+	}
+	if spec.Options.IPC == "task" {
+		all.HostConfig.IpcMode = container.IPCModeShareable
+	}
+	sysctls := map[string]string{}
+	for _, c := range spec.Containers {
+		for name, value := range c.Options.Sysctls {
+			if isNetwork(name) {
+				sysctls[name] = value
+			}
+		}
+	}
+	if at.Network != agent.NetworkNone {
+		all.HostConfig.Sysctls = sysctls
+	}
+	connect(&all, spec, at)
+	return all
+}
+
+// connect puts a container on its network.
+func connect(all *client.ContainerCreateOptions, spec *agent.TaskSpec, at place) {
+	if at.Share != "" {
+		all.HostConfig.NetworkMode = container.NetworkMode("container:" + at.Share)
+		return
+	}
+	all.HostConfig.NetworkMode = container.NetworkMode(at.Network)
+	for _, name := range slices.Sorted(maps.Keys(spec.Hosts)) {
+		all.HostConfig.ExtraHosts = append(all.HostConfig.ExtraHosts, name+":"+spec.Hosts[name].String())
+	}
+	if !at.Address.IsValid() {
+		return
+	}
+	all.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
+		at.Network: {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: at.Address, IPv6Address: at.Address6}, Aliases: at.Aliases},
+	}}
+	for _, p := range at.Ports {
+		if all.HostConfig.PortBindings == nil {
+			all.HostConfig.PortBindings, all.Config.ExposedPorts = network.PortMap{}, network.PortSet{}
+		}
+		port := network.MustParsePort(fmt.Sprintf("%d/%s", p.Container, p.Protocol)) // validate has been here
+		all.Config.ExposedPorts[port] = struct{}{}
+		all.HostConfig.PortBindings[port] = append(all.HostConfig.PortBindings[port],
+			network.PortBinding{HostIP: netip.IPv4Unspecified(), HostPort: strconv.Itoa(int(p.Host))})
+	}
+}
+
+// linkTo makes another container of the task known by an alias: "container:alias".
+func linkTo(all *client.ContainerCreateOptions, link string, at place) {
+	to, alias, ok := strings.Cut(link, ":")
+	if !ok {
+		alias = to
+	}
+	if e := all.NetworkingConfig; e != nil && e.EndpointsConfig[at.Network] != nil {
+		e.EndpointsConfig[at.Network].Links = append(e.EndpointsConfig[at.Network].Links, at.Siblings[to]+":"+alias)
+	}
+}
+
+// environment is what a container finds, later layers winning over earlier ones, in the order of the names.
+func environment(layers ...map[string]string) []string {
+	merged := map[string]string{}
+	for _, layer := range layers {
+		maps.Copy(merged, layer)
+	}
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(merged)) {
+		env = append(env, name+"="+merged[name])
+	}
+	return env
+}
+
+func labelsOf(layers ...map[string]string) map[string]string {
+	merged := map[string]string{}
+	for _, layer := range layers {
+		maps.Copy(merged, layer)
+	}
+	return merged
+}
+
+func healthConfig(h *agent.HealthCheck) *container.HealthConfig {
+	if h == nil {
+		return &container.HealthConfig{Test: []string{"NONE"}}
+	}
+	return &container.HealthConfig{Test: h.Command, Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod}
+}
+
+// resources bounds a container: by its own members, else by the task's. What a task states for all of its containers bounds
+// each of them, and not their sum.
+func resources(spec *agent.TaskSpec, c *agent.ContainerSpec, at place) container.Resources {
+	o, task := c.Options, spec.Options
+	r := container.Resources{
+		CPUShares: int64(max(2, c.CPU)), // as ECS's agent: Linux takes no less
+		Memory:    int64(c.Memory) * mib, MemoryReservation: int64(c.Reservation) * mib,
+	}
+	if c.Memory == 0 && task.Memory > 0 {
+		r.Memory = int64(task.Memory) * mib
+	}
+	if task.CPU > 0 && task.CPU < at.CPUs*1024 { // more than there is would be refused
+		r.NanoCPUs = int64(task.CPU) * 1e9 / 1024
+	}
+	if o.MaxSwapMiB != nil && r.Memory > 0 {
+		r.MemorySwap = r.Memory + int64(*o.MaxSwapMiB)*mib
+	}
+	if o.Swappiness != nil {
+		swappiness := int64(*o.Swappiness)
+		r.MemorySwappiness = &swappiness
+	}
+	for _, u := range c.Ulimits {
+		r.Ulimits = append(r.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
+	for _, d := range o.Devices {
+		m := container.DeviceMapping{PathOnHost: d.Host, PathInContainer: d.Container, CgroupPermissions: d.Permissions}
+		if m.PathInContainer == "" {
+			m.PathInContainer = d.Host
+		}
+		if m.CgroupPermissions == "" {
+			m.CgroupPermissions = "rwm"
+		}
+		r.Devices = append(r.Devices, m)
+	}
+	return r
+}
+
+func logConfig(c *agent.ContainerSpec) container.LogConfig {
+	if c.Options.LogDriver == "" {
+		return container.LogConfig{Type: defaultLogDriver, Config: map[string]string{"max-size": defaultLogSize, "max-file": defaultLogFiles}}
+	}
+	return container.LogConfig{Type: c.Options.LogDriver, Config: c.Options.LogOptions}
+}
+
+const resolvConf = "/etc/resolv.conf"
+
+func mounts(c *agent.ContainerSpec, at place) []mount.Mount {
+	all := resolverMount(at)
+	for _, m := range c.Options.Mounts {
+		source := at.Volumes[m.Volume]
+		kind := mount.TypeVolume
+		var bind *mount.BindOptions
+		if strings.HasPrefix(source, "/") {
+			kind = mount.TypeBind
+			bind = &mount.BindOptions{CreateMountpoint: true}
+		}
+		all = append(all, mount.Mount{Type: kind, Source: source, Target: m.Path, ReadOnly: m.ReadOnly, BindOptions: bind})
+	}
+	return all
+}
+
+func resolverMount(at place) []mount.Mount {
+	if at.ResolvConf == "" {
+		return nil
+	}
+	return []mount.Mount{{Type: mount.TypeBind, Source: at.ResolvConf, Target: resolvConf, ReadOnly: true}}
+}
+
+// namespace is the mode of the pid or IPC namespace.
+func namespace(mode string, at place) string {
+	if mode != "task" {
+		return mode
+	}
+	if at.Pause == "" {
+		return "" // the one container's own
+	}
+	return "container:" + at.Pause
+}
+
+func isNetwork(sysctl string) bool { return strings.HasPrefix(sysctl, "net.") }
+
+func withoutNetwork(sysctls map[string]string) map[string]string {
+	var rest map[string]string
+	for name, value := range sysctls {
+		if isNetwork(name) {
+			continue
+		}
+		if rest == nil {
+			rest = map[string]string{}
+		}
+		rest[name] = value
+	}
+	return rest
+}

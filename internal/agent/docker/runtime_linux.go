@@ -1,0 +1,562 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/mailbox"
+	"github.com/bakingclouds/rollcall/internal/fault"
+)
+
+// Runtime runs tasks as containers of an engine. It is an [agent.Runtime].
+type Runtime struct {
+	config    Config
+	log       *slog.Logger
+	engine    *client.Client
+	owner     string // the data folder's id
+	cpus      int    // of the engine's machine
+	leases    *lease.Pool
+	images    *images
+	followers *followers
+	pids      *pidWatch
+	events    chan agent.Event
+	inbox     *mailbox.Mailbox[containerKey, agent.Event] // so that a slow consumer delays nothing
+
+	ctx     context.Context // ends at Close
+	close   context.CancelFunc
+	running sync.WaitGroup
+
+	mu        sync.Mutex
+	tasks     map[string]*sandbox
+	byEngine  map[string]containerKey // by the engine's id
+	strangers map[string]bool         // tasks of ours in the engine that have no record
+	trouble   error                   // why the engine does not answer; nil while it does
+}
+
+var _ agent.Runtime = (*Runtime)(nil)
+
+// containerKey names a container of a data folder.
+type containerKey struct{ taskID, container string }
+
+// New takes over the tasks of the data folder, and follows the engine. It fails when no engine answers, or a VPC's network
+// cannot be made; the error says what to do.
+func New(ctx context.Context, config Config) (*Runtime, error) {
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("docker runtime: %w", err)
+	}
+	config.Dir = dir
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	if len(config.Networks) == 0 {
+		return nil, errors.New("docker runtime: there is no network for tasks")
+	}
+	if config.Binary == "" {
+		if config.Binary, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("docker runtime: find this binary: %w", err)
+		}
+	}
+	if err := os.MkdirAll(tasksFolder(dir), 0o700); err != nil {
+		return nil, fmt.Errorf("docker runtime: %w", err)
+	}
+	r := &Runtime{
+		config: config, log: config.Logger, events: make(chan agent.Event), inbox: mailbox.New[containerKey, agent.Event](),
+		tasks: map[string]*sandbox{}, byEngine: map[string]containerKey{}, strangers: map[string]bool{},
+	}
+	if r.owner, err = ownerOf(dir); err != nil {
+		return nil, fmt.Errorf("docker runtime: %w", err)
+	}
+	if r.leases, err = lease.Open(quarantine, restFile(dir)); err != nil {
+		return nil, fmt.Errorf("docker runtime: %w", err)
+	}
+	if r.engine, err = dial(ctx, config.Host); err != nil {
+		return nil, err
+	}
+	r.ctx, r.close = context.WithCancel(context.Background())
+	if err := r.open(ctx); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// open brings the networks and what is known of the containers up to date, and follows from there.
+func (r *Runtime) open(ctx context.Context) error {
+	info, err := r.engine.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return fmt.Errorf("docker: ask the engine about itself: %w", err)
+	}
+	r.cpus = info.Info.NCPU
+	for _, n := range r.config.Networks {
+		if err := ensureNetwork(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC)); err != nil {
+			return err
+		}
+		// The gateway is the machine's; a task must not be given it.
+		if _, err := lease.Take("address/" + n.Gateway().String()); err != nil {
+			return fmt.Errorf("docker: the address %v of network %s: %w", n.Gateway(), r.networkName(n), err)
+		}
+	}
+	if r.pids, err = newPIDWatch(); err != nil {
+		return fmt.Errorf("docker runtime: %w", err)
+	}
+	r.images = newImages(r.engine, r.config.Binary, r.log)
+	r.followers = newFollowers(r.engine, r.log)
+	if err := r.loadSandboxes(); err != nil {
+		return err
+	}
+	r.running.Go(r.deliver)
+	r.running.Go(func() { r.pids.run(r.ctx) })
+	listed := make(chan error, 1)
+	r.running.Go(func() { r.follow(listed) })
+	select {
+	case err := <-listed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("docker: list the containers: %w", ctx.Err())
+	}
+}
+
+// Name is "docker".
+func (r *Runtime) Name() string { return "docker" }
+
+// Events delivers what happens to containers; see [agent.Runtime].
+func (r *Runtime) Events() <-chan agent.Event { return r.events }
+
+// Notes says what does not work now, and which images are being pulled.
+func (r *Runtime) Notes() []string {
+	notes := r.images.progress()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.trouble != nil {
+		notes = append(notes, "the Docker Engine does not answer, so that no task starts or stops: "+r.trouble.Error())
+	}
+	return notes
+}
+
+// Close lets go of the containers and leaves them running.
+func (r *Runtime) Close() error {
+	r.close()
+	r.running.Wait()
+	if r.followers != nil {
+		r.followers.close()
+	}
+	if r.pids != nil {
+		r.pids.close()
+	}
+	return r.engine.Close()
+}
+
+// deliver passes events to whoever reads Events.
+func (r *Runtime) deliver() {
+	defer close(r.events)
+	for {
+		e, ok := r.inbox.Take(r.ctx)
+		if !ok {
+			return
+		}
+		select {
+		case r.events <- e:
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+// labels are those of what belongs to a task; an empty id is what belongs to all.
+func (r *Runtime) labels(taskID, container, vpc string) map[string]string {
+	labels := map[string]string{labelOwner: r.owner, labelData: r.config.Dir}
+	if taskID != "" {
+		labels[labelTask], labels[labelContainer] = taskID, container
+	}
+	if vpc != "" {
+		labels[labelVPC] = vpc
+	}
+	return labels
+}
+
+func (r *Runtime) networkName(n Network) string { return networkName(r.owner, n) }
+
+func (r *Runtime) find(taskID string) *sandbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tasks[taskID]
+}
+
+// findContainer names a container of a task; fault.NotFound otherwise.
+func (r *Runtime) findContainer(taskID, name string) (*sandbox, error) {
+	b := r.find(taskID)
+	if b == nil {
+		return nil, fault.New(fault.NotFound, "task", "%s was not created here, or is removed", taskID)
+	}
+	if b.work[name] == nil || name == pauseName {
+		return nil, fault.New(fault.NotFound, "container", "task %s has no container %q", taskID, name)
+	}
+	return b, nil
+}
+
+// Prepare pulls the images that are to be pulled; see [agent.Runtime].
+func (r *Runtime) Prepare(ctx context.Context, spec agent.TaskSpec, fetching func()) error {
+	var all errgroup.Group
+	once := sync.OnceFunc(fetching)
+	for _, c := range spec.Containers {
+		all.Go(func() error { return r.images.prepare(ctx, c.Image, c.Login, once) })
+	}
+	return all.Wait()
+}
+
+// Create reserves a task's addresses and ports, and makes its volumes and its pause container; see [agent.Runtime].
+func (r *Runtime) Create(ctx context.Context, spec agent.TaskSpec) (agent.Sandbox, error) {
+	if err := validate(&spec); err != nil {
+		return agent.Sandbox{}, err
+	}
+	b := r.find(spec.ID)
+	if b == nil {
+		var err error
+		if b, err = r.newTask(spec); err != nil {
+			return agent.Sandbox{}, err
+		}
+	}
+	if err := r.complete(ctx, b); err != nil {
+		if !fault.Is(err, fault.Unavailable) { // else it is tried again, with what is reserved
+			err = errors.Join(err, r.Remove(context.WithoutCancel(ctx), spec.ID))
+		}
+		return agent.Sandbox{}, err
+	}
+	return b.view(), nil
+}
+
+// newTask reserves what a task needs and keeps its record.
+func (r *Runtime) newTask(spec agent.TaskSpec) (*sandbox, error) {
+	b, err := r.reserve(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.keep(); err != nil {
+		for _, l := range b.leases {
+			l.Drop()
+		}
+		return nil, errors.Join(err, b.forget())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tasks[spec.ID] = b
+	return b, nil
+}
+
+// complete makes what a task has beside its containers. It may have been made before.
+func (r *Runtime) complete(ctx context.Context, b *sandbox) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := r.makeVolumes(ctx, &b.record.Spec); err != nil {
+		return err
+	}
+	if b.record.Pause == nil {
+		return nil
+	}
+	if s := b.statusOf(pauseName); s.Running() {
+		return nil
+	}
+	image, err := r.images.own(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.note(pauseName, func(c *containerRecord) { c.Image = image }); err != nil {
+		return err
+	}
+	return r.run(ctx, b, pauseName, pauseOptions(&b.record.Spec, r.put(b, pauseName)))
+}
+
+// StartContainer makes and starts a container, once; see [agent.Runtime].
+func (r *Runtime) StartContainer(ctx context.Context, taskID, name string) error {
+	b, err := r.findContainer(taskID, name)
+	if err != nil {
+		return err
+	}
+	work := b.work[name]
+	work.Lock()
+	defer work.Unlock()
+	switch s := b.statusOf(name); {
+	case s.Running():
+		return nil
+	case s.Ended() && s.StartedAt.IsZero() && s.Reason != "":
+		return fault.New(fault.Invalid, "container", "%s", s.Reason)
+	case s.Ended():
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err = r.startContainer(ctx, b, name)
+	var told *fault.Error
+	if err == nil || fault.Is(err, fault.Unavailable) || !errors.As(err, &told) {
+		return err
+	}
+	if changed, keepErr := b.end(name, told.Msg); changed {
+		r.tell(b, name)
+		err = errors.Join(err, keepErr)
+	}
+	return err
+}
+
+func (r *Runtime) startContainer(ctx context.Context, b *sandbox, name string) error {
+	b.mu.Lock()
+	spec := &b.record.Spec
+	i := slices.IndexFunc(spec.Containers, func(c agent.ContainerSpec) bool { return c.Name == name })
+	have := b.record.Containers[i].Image
+	b.mu.Unlock()
+	c := &spec.Containers[i]
+	if have == "" {
+		image, digest, err := r.images.local(ctx, c.Image)
+		if err != nil {
+			return err
+		}
+		if err := b.note(name, func(rec *containerRecord) { rec.Image, rec.Digest = image, digest }); err != nil {
+			return err
+		}
+	}
+	if err := r.run(ctx, b, name, createOptions(spec, c, r.put(b, name))); err != nil {
+		return err
+	}
+	r.followLog(b, name)
+	return nil
+}
+
+// run makes a container, unless it is made, and starts it.
+func (r *Runtime) run(ctx context.Context, b *sandbox, name string, options client.ContainerCreateOptions) error {
+	id := b.engineID(name)
+	if id == "" {
+		var err error
+		if id, err = r.make(ctx, b, name, options); err != nil {
+			return err
+		}
+	}
+	if _, err := r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
+		return startError("CannotStartContainerError", err)
+	}
+	return r.refresh(ctx, b, name)
+}
+
+// make makes a container, or finds the one that was made before a crash.
+func (r *Runtime) make(ctx context.Context, b *sandbox, name string, options client.ContainerCreateOptions) (string, error) {
+	made, err := r.engine.ContainerCreate(ctx, options)
+	id := made.ID
+	if errdefs.IsConflict(err) {
+		have, lookErr := r.engine.ContainerInspect(ctx, options.Name, client.ContainerInspectOptions{})
+		if lookErr != nil {
+			return "", startError("CannotCreateContainerError", errors.Join(err, lookErr))
+		}
+		if l := have.Container.Config.Labels; l[labelOwner] != r.owner || l[labelTask] != b.record.Spec.ID || l[labelContainer] != name {
+			return "", fault.New(fault.Invalid, "container", "CannotCreateContainerError: the name %s is taken by a container that is not Rollcall's; "+
+				"remove or rename it (docker rename %s OTHER)", options.Name, options.Name)
+		}
+		id, err = have.Container.ID, nil
+	}
+	if err != nil {
+		return "", startError("CannotCreateContainerError", err)
+	}
+	r.mu.Lock()
+	r.byEngine[id] = containerKey{b.record.Spec.ID, name}
+	r.mu.Unlock()
+	return id, b.note(name, func(c *containerRecord) { c.Engine = id })
+}
+
+// engineID is the engine's id of a container; empty while it is not made.
+func (b *sandbox) engineID(name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.find(name).Engine
+}
+
+// StopContainer ends a container; see [agent.Runtime].
+func (r *Runtime) StopContainer(ctx context.Context, taskID, name string, timeout time.Duration) error {
+	b, err := r.findContainer(taskID, name)
+	if err != nil {
+		return nil
+	}
+	b.mu.Lock()
+	b.stopping[name] = true
+	b.mu.Unlock()
+	work := b.work[name]
+	work.Lock() // a start under way ends first
+	s := b.statusOf(name)
+	if s.Ended() || s.StartedAt.IsZero() {
+		changed, err := b.end(name, "")
+		work.Unlock()
+		if changed {
+			r.tell(b, name)
+		}
+		return err
+	}
+	work.Unlock()
+	stopped := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout+callTimeout)
+		defer cancel()
+		seconds := int((timeout + time.Second - 1) / time.Second)
+		_, err := r.engine.ContainerStop(ctx, b.engineID(name), client.ContainerStopOptions{Timeout: &seconds})
+		if err != nil && !errdefs.IsNotFound(err) {
+			stopped <- engineError(err)
+			return
+		}
+		stopped <- r.refresh(ctx, b, name)
+	}()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// logsWithin is how long the last lines of a removed task's containers may take to be read.
+const logsWithin = 10 * time.Second
+
+// Remove gives back what a task held; see [agent.Runtime].
+func (r *Runtime) Remove(ctx context.Context, taskID string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
+	defer cancel()
+	b := r.find(taskID)
+	ids, err := r.containersOf(ctx, taskID)
+	if err != nil {
+		return err
+	}
+	if b != nil {
+		b.mu.Lock()
+		for name := range b.work {
+			b.stopping[name] = true
+		}
+		b.mu.Unlock()
+	}
+	if err := r.removeContainers(ctx, taskID, ids); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.strangers, taskID)
+	for id := range ids {
+		delete(r.byEngine, id)
+	}
+	r.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	if err := r.removeVolumes(ctx, &b.record.Spec); err != nil {
+		return err
+	}
+	if err := b.forget(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.tasks, taskID)
+	r.mu.Unlock()
+	return r.leases.GiveBack(b.leases, b.record.Spec.Group, b.record.Spec.Rest)
+}
+
+// containersOf are what the engine has of a task: the containers' names by the engine's ids.
+func (r *Runtime) containersOf(ctx context.Context, taskID string) (map[string]string, error) {
+	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", labelOwner+"="+r.owner, labelTask+"="+taskID),
+	})
+	if err != nil {
+		return nil, engineError(err)
+	}
+	ids := map[string]string{}
+	for _, c := range list.Items {
+		ids[c.ID] = c.Labels[labelContainer]
+	}
+	return ids, nil
+}
+
+// removeContainers kills and removes containers, the pause container last: it holds the others' network.
+func (r *Runtime) removeContainers(ctx context.Context, taskID string, ids map[string]string) error {
+	remove := func(id, name string) error {
+		if name != pauseName {
+			// First it ends, then its last lines are read, then it goes.
+			zero := 0
+			if _, err := r.engine.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &zero}); err != nil && !errdefs.IsNotFound(err) {
+				r.log.Debug("a container that is removed does not stop by itself", "container", id, "err", err)
+			}
+			r.followers.wait(taskID, name, logsWithin)
+		}
+		return r.removeContainer(ctx, id)
+	}
+	var all errgroup.Group
+	var pause []string
+	for id, name := range ids {
+		if name == pauseName {
+			pause = append(pause, id)
+			continue
+		}
+		all.Go(func() error { return remove(id, name) })
+	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	for _, id := range pause {
+		if err := remove(id, pauseName); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeContainer removes one container, whatever it does; somebody else may be at it.
+func (r *Runtime) removeContainer(ctx context.Context, id string) error {
+	_, err := r.engine.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if errdefs.IsConflict(err) { // "removal of container … is already in progress"
+		gone := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
+		select {
+		case <-gone.Result:
+			err = nil
+		case err = <-gone.Error:
+		}
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return engineError(err)
+	}
+	return nil
+}
+
+// Shutdown removes the networks, when the last task is gone, and closes the runtime.
+func (r *Runtime) Shutdown(ctx context.Context) error {
+	var problems []error
+	for _, n := range r.config.Networks {
+		if _, err := r.engine.NetworkRemove(ctx, r.networkName(n), client.NetworkRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+			problems = append(problems, engineError(err))
+		}
+	}
+	return errors.Join(append(problems, r.Close())...)
+}
+
+// Sandboxes lists the tasks of this data folder; see [agent.Runtime]. What is known of them is kept up to date by the
+// engine's events, so the engine need not answer.
+func (r *Runtime) Sandboxes(context.Context) ([]agent.Sandbox, error) {
+	r.mu.Lock()
+	tasks := maps.Clone(r.tasks)
+	strangers := maps.Clone(r.strangers)
+	r.mu.Unlock()
+	var all []agent.Sandbox
+	for _, id := range slices.Sorted(maps.Keys(tasks)) {
+		all = append(all, tasks[id].view())
+	}
+	for id := range strangers {
+		if tasks[id] == nil {
+			all = append(all, agent.Sandbox{TaskID: id})
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,366 @@
+package docker
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/jsonfile"
+)
+
+// sandbox is a task of this data folder.
+type sandbox struct {
+	dir  string                 // the data folder
+	work map[string]*sync.Mutex // by container: held while the engine is asked to make, start or remove it
+
+	mu     sync.Mutex // of all below
+	record record
+	status map[string]agent.ContainerStatus // by container; "" is the pause container
+	leases []lease.Lease
+	// stopping are the containers that shall end: their ends are no reason to restart them.
+	stopping map[string]bool
+}
+
+// pauseName is the pause container's name among a task's containers, which have others.
+const pauseName = ""
+
+// newSandbox makes what goes with a record.
+func newSandbox(dir string, r record) *sandbox {
+	b := &sandbox{dir: dir, record: r, work: map[string]*sync.Mutex{pauseName: {}}, status: map[string]agent.ContainerStatus{}, stopping: map[string]bool{}}
+	for i, c := range r.Containers {
+		name := r.Spec.Containers[i].Name
+		b.work[name] = &sync.Mutex{}
+		b.status[name] = agent.ContainerStatus{Name: name, Health: agent.HealthUnknown, Ports: c.Ports, Image: c.Digest}
+		if c.End != nil {
+			s := b.status[name]
+			s.FinishedAt, s.Reason = c.End.At, c.End.Reason
+			b.status[name] = s
+		}
+	}
+	return b
+}
+
+// find is a container's record; nil when the task has none of the name. b.mu is held.
+func (b *sandbox) find(name string) *containerRecord {
+	if name == pauseName {
+		return b.record.Pause
+	}
+	for i := range b.record.Spec.Containers {
+		if b.record.Spec.Containers[i].Name == name {
+			return b.record.Containers[i]
+		}
+	}
+	return nil
+}
+
+// note changes a container's record and keeps it.
+func (b *sandbox) note(name string, change func(*containerRecord)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(b.find(name))
+	return b.saveLocked()
+}
+
+// saveLocked writes the record. A container is looked for by its name when its id was not kept, so that no crash of the
+// machine loses more than time: nothing waits for the disk.
+func (b *sandbox) saveLocked() error {
+	if err := jsonfile.Write(recordFile(b.dir, b.record.Spec.ID), b.record, false); err != nil {
+		return fmt.Errorf("keep the record of task %s: %w", b.record.Spec.ID, err)
+	}
+	return nil
+}
+
+// seen takes in a container's status and says whether it is news. An end stands.
+func (b *sandbox) seen(s agent.ContainerStatus) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.status[s.Name]
+	if old.Ended() || equal(old, s) {
+		return false
+	}
+	b.status[s.Name] = s
+	return true
+}
+
+func equal(a, b agent.ContainerStatus) bool {
+	return a.RuntimeID == b.RuntimeID && a.StartedAt.Equal(b.StartedAt) && a.FinishedAt.Equal(b.FinishedAt) && a.Reason == b.Reason &&
+		a.Health == b.Health && a.HealthOutput == b.HealthOutput && a.Image == b.Image && (a.ExitCode == nil) == (b.ExitCode == nil)
+}
+
+func (b *sandbox) statusOf(name string) agent.ContainerStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.status[name]
+}
+
+// view is the task as the agent sees it.
+func (b *sandbox) view() agent.Sandbox {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := agent.Sandbox{TaskID: b.record.Spec.ID, Address: b.record.Address, Address6: b.record.Address6, Resolver: b.record.Spec.Resolver != nil}
+	for _, c := range b.record.Spec.Containers {
+		v.Containers = append(v.Containers, b.status[c.Name])
+	}
+	return v
+}
+
+// reserve takes the addresses and host ports of a new task. Its leases are dropped by whoever gets an error.
+func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
+	network, err := r.networkOf(spec.VPC)
+	if err != nil {
+		return nil, err
+	}
+	rec := record{Spec: spec, Network: network}
+	if paused(&spec) {
+		rec.Pause = &containerRecord{}
+	}
+	var held []lease.Lease
+	own := func() (netip.Addr, netip.Addr, error) {
+		a, l, err := r.leases.Address(network.Prefix)
+		if err != nil {
+			return a, a, err
+		}
+		held = append(held, l)
+		return a, network.address6(a), nil
+	}
+	build := func() error {
+		for _, c := range spec.Containers {
+			rec.Containers = append(rec.Containers, &containerRecord{})
+			cr := rec.Containers[len(rec.Containers)-1]
+			switch spec.NetworkMode {
+			case agent.NetworkNone:
+			case agent.NetworkAWSVPC:
+			default:
+				bindings, leases, err := r.leases.BindPorts(netip.IPv4Unspecified(), hostPorts(spec.NetworkMode, c.Ports), spec.Group)
+				if err != nil {
+					return err
+				}
+				held = append(held, leases...)
+				cr.Ports = bindings
+				if spec.NetworkMode == agent.NetworkHost {
+					continue
+				}
+				if cr.Address, cr.Address6, err = own(); err != nil {
+					return err
+				}
+			}
+		}
+		switch spec.NetworkMode {
+		case agent.NetworkNone:
+		case agent.NetworkAWSVPC:
+			owner := rec.Containers[0]
+			if rec.Pause != nil {
+				owner = rec.Pause
+			}
+			if owner.Address, owner.Address6, err = own(); err != nil {
+				return err
+			}
+			rec.Address, rec.Address6 = owner.Address, owner.Address6
+			for i, c := range spec.Containers {
+				for _, p := range c.Ports {
+					rec.Containers[i].Ports = append(rec.Containers[i].Ports, agent.PortBinding{
+						Container: p.Container, Host: p.Container, HostIP: rec.Address, Protocol: lease.ProtocolOf(p)})
+				}
+			}
+		default:
+			rec.Address = r.config.HostAddress
+		}
+		return nil
+	}
+	if err := build(); err != nil {
+		for _, l := range held {
+			l.Drop()
+		}
+		return nil, err
+	}
+	b := newSandbox(r.config.Dir, rec)
+	b.leases = held
+	return b, nil
+}
+
+// hostPorts are the host's ports that a container asks for: in host mode its own.
+func hostPorts(mode string, ports []agent.Port) []agent.Port {
+	if mode != agent.NetworkHost {
+		return ports
+	}
+	own := slices.Clone(ports)
+	for i := range own {
+		own[i].Host = own[i].Container
+	}
+	return own
+}
+
+// put is where a container goes.
+func (r *Runtime) put(b *sandbox, name string) place {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rec, spec := b.find(name), &b.record.Spec
+	at := place{
+		Name: containerName(spec, name), Image: rec.Image,
+		Labels:   r.labels(spec.ID, name, b.record.Network.VPC),
+		Address:  rec.Address,
+		Address6: rec.Address6,
+		Siblings: map[string]string{},
+		Volumes:  map[string]string{},
+		Env:      told(&b.record, rec),
+		CPUs:     r.cpus,
+	}
+	if b.record.Pause != nil {
+		at.Pause = b.record.Pause.Engine
+	}
+	for _, c := range spec.Containers {
+		at.Siblings[c.Name] = containerName(spec, c.Name)
+	}
+	for _, v := range spec.Options.Volumes {
+		at.Volumes[v.Name] = volumeSource(spec, &v)
+	}
+	switch spec.NetworkMode {
+	case agent.NetworkHost, agent.NetworkNone:
+		at.Network = spec.NetworkMode
+	case agent.NetworkAWSVPC:
+		if name != pauseName && b.record.Pause != nil {
+			at.Share = b.record.Pause.Engine
+			break
+		}
+		at.Network = r.networkName(b.record.Network)
+	default:
+		if name == pauseName { // it holds other namespaces than the network
+			at.Network = agent.NetworkNone
+			break
+		}
+		at.Network = r.networkName(b.record.Network)
+		at.Aliases = []string{name}
+		at.Ports = rec.Ports
+	}
+	if spec.Resolver != nil && spec.NetworkMode != agent.NetworkNone {
+		at.ResolvConf = resolvConfFile(b.dir, spec.ID)
+	}
+	return at
+}
+
+// told is what a container finds in its environment of where it is.
+func told(rec *record, c *containerRecord) map[string]string {
+	env := map[string]string{}
+	address := rec.Address
+	if rec.Spec.NetworkMode == agent.NetworkBridge || rec.Spec.NetworkMode == "" {
+		address = c.Address
+	}
+	if address.IsValid() {
+		env["ROLLCALL_ADDRESS"] = address.String()
+	}
+	if rec.Spec.DNS != "" {
+		env["ROLLCALL_DNS"] = rec.Spec.DNS
+	}
+	for _, p := range c.Ports { // in every mode it listens on its own port: the host's is mapped to it
+		env["ROLLCALL_PORT_"+strconv.Itoa(int(p.Container))] = strconv.Itoa(int(p.Container))
+	}
+	return env
+}
+
+// keep writes what a new task has on disk: its record last, which makes it a task.
+func (b *sandbox) keep() error {
+	spec := &b.record.Spec
+	if err := os.MkdirAll(taskFolder(b.dir, spec.ID), 0o700); err != nil {
+		return fmt.Errorf("make the folder of task %s: %w", spec.ID, err)
+	}
+	if spec.Resolver != nil {
+		if err := os.WriteFile(resolvConfFile(b.dir, spec.ID), []byte(resolvConfText(spec.Resolver)), 0o644); err != nil {
+			return fmt.Errorf("write the resolver file of task %s: %w", spec.ID, err)
+		}
+	}
+	if err := jsonfile.Write(recordFile(b.dir, spec.ID), b.record, true); err != nil {
+		return fmt.Errorf("keep the record of task %s: %w", spec.ID, err)
+	}
+	return nil
+}
+
+// forget removes what keep wrote, first what makes it a task.
+func (b *sandbox) forget() error {
+	id := b.record.Spec.ID
+	if err := os.Remove(recordFile(b.dir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forget task %s: %w", id, err)
+	}
+	if err := os.RemoveAll(taskFolder(b.dir, id)); err != nil {
+		return fmt.Errorf("forget task %s: %w", id, err)
+	}
+	return nil
+}
+
+func resolvConfFile(dir, taskID string) string { return taskFolder(dir, taskID) + "/resolv.conf" }
+
+// resolvConfText is a resolv.conf (resolv.conf(5)) that names one server. ndots is 1, as ever, so that "worker.corp" is
+// asked for as it is.
+func resolvConfText(r *agent.Resolver) string {
+	text := "# Written by Rollcall for this task.\nnameserver " + r.Nameserver.String() + "\n"
+	if len(r.Search) > 0 {
+		text += "search " + strings.Join(r.Search, " ") + "\n"
+	}
+	return text
+}
+
+// end decides that a container shall never run (again), if it does not run now.
+func (b *sandbox) end(name, reason string) (changed bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.status[name]
+	if s.Ended() {
+		return false, nil
+	}
+	at := time.Now()
+	b.find(name).End = &ending{at, reason}
+	s.FinishedAt, s.Reason = at, reason
+	b.status[name] = s
+	return true, b.saveLocked()
+}
+
+// loadSandboxes finds the tasks that an earlier server left.
+func (r *Runtime) loadSandboxes() error {
+	entries, err := os.ReadDir(tasksFolder(r.config.Dir))
+	if err != nil {
+		return fmt.Errorf("look for earlier tasks: %w", err)
+	}
+	for _, entry := range entries {
+		var rec record
+		err := jsonfile.Read(recordFile(r.config.Dir, entry.Name()), &rec)
+		if errors.Is(err, os.ErrNotExist) { // a crash amid Create or Remove; what the engine has of it is removed by the agent
+			err = os.RemoveAll(taskFolder(r.config.Dir, entry.Name()))
+			if err != nil {
+				r.log.Error("the folder of a removed task cannot be removed", "task", entry.Name(), "err", err)
+			}
+			continue
+		}
+		if err != nil {
+			r.log.Error("an earlier task cannot be read and is left alone", "task", entry.Name(), "err", err)
+			continue
+		}
+		b := newSandbox(r.config.Dir, rec)
+		for _, name := range rec.leaseNames() {
+			held, err := lease.Take(name)
+			if err != nil {
+				r.log.Error("what a task uses was taken meanwhile; stop one of the two", "task", rec.Spec.ID, "err", err)
+				continue
+			}
+			b.leases = append(b.leases, held)
+		}
+		r.tasks[rec.Spec.ID] = b
+	}
+	return nil
+}
+
+func (r *Runtime) networkOf(vpc string) (Network, error) {
+	for _, n := range r.config.Networks {
+		if n.VPC == vpc || vpc == "" {
+			return n, nil
+		}
+	}
+	return Network{}, fault.New(fault.Invalid, "vpc", "%s has no network on this node", vpc)
+}

@@ -1,0 +1,75 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/fault"
+)
+
+// volumeSource is what the engine mounts for a volume: a folder of the host, or a volume of its own. One of a task is
+// called after it.
+func volumeSource(spec *agent.TaskSpec, v *dockerrun.Volume) string {
+	switch {
+	case v.HostPath != "":
+		return v.HostPath
+	case v.Shared:
+		return v.Name
+	}
+	return fmt.Sprintf("ecs-%.60s-%.20s", v.Name, spec.ID)
+}
+
+// makeVolumes makes the volumes of a task. A shared one that is there is used as it is.
+func (r *Runtime) makeVolumes(ctx context.Context, spec *agent.TaskSpec) error {
+	for i := range spec.Options.Volumes {
+		v := &spec.Options.Volumes[i]
+		if v.HostPath != "" {
+			continue
+		}
+		name := volumeSource(spec, v)
+		if v.Shared {
+			_, err := r.engine.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+			if err == nil {
+				continue
+			}
+			if !errdefs.IsNotFound(err) {
+				return engineError(err)
+			}
+			if !v.Create {
+				return fault.New(fault.Invalid, "volume", "ResourceInitializationError: there is no Docker volume %s on this node; make it, or set autoprovision", name)
+			}
+		}
+		labels := map[string]string{}
+		for k, value := range v.Labels {
+			labels[k] = value
+		}
+		if !v.Shared { // a shared one outlives us: it is the user's
+			for k, value := range r.labels(spec.ID, "", "") {
+				labels[k] = value
+			}
+		}
+		if _, err := r.engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: v.Driver, DriverOpts: v.DriverOpts, Labels: labels}); err != nil {
+			return startError("ResourceInitializationError: failed to create volume "+v.Name, err)
+		}
+	}
+	return nil
+}
+
+// removeVolumes removes those that were the task's alone.
+func (r *Runtime) removeVolumes(ctx context.Context, spec *agent.TaskSpec) error {
+	for i := range spec.Options.Volumes {
+		v := &spec.Options.Volumes[i]
+		if v.HostPath != "" || v.Shared {
+			continue
+		}
+		if _, err := r.engine.VolumeRemove(ctx, volumeSource(spec, v), client.VolumeRemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+			return engineError(err)
+		}
+	}
+	return nil
+}
