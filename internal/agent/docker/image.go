@@ -27,11 +27,10 @@ import (
 // on this machine comes from no registry, so none is asked; and a registry that has just failed is left alone for
 // [registryRest] as far as the images are here.
 type images struct {
-	engine *client.Client
-	binary string
-	log    *slog.Logger
-	sum    func() (string, error) // of the binary
-	calls  singleflight.Group
+	engine  *client.Client
+	program func() (*ownBinary, error) // this one, of which own makes an image
+	log     *slog.Logger
+	calls   singleflight.Group
 
 	mu      sync.Mutex
 	failed  map[string]time.Time // registries, and when they failed
@@ -48,7 +47,7 @@ const registryRest = time.Minute
 
 func newImages(engine *client.Client, binary string, log *slog.Logger) *images {
 	return &images{
-		engine: engine, binary: binary, log: log, sum: sync.OnceValues(func() (string, error) { return binarySum(binary) }),
+		engine: engine, log: log, program: sync.OnceValues(func() (*ownBinary, error) { return openOwn(binary) }),
 		failed: map[string]time.Time{}, pulling: map[string]*pull{},
 	}
 }
@@ -56,6 +55,10 @@ func newImages(engine *client.Client, binary string, log *slog.Logger) *images {
 // local is the id of an image that is here, and its digest: as its registry knows it, else its id. The text of an error
 // begins with CannotPullContainerError.
 func (i *images) local(ctx context.Context, name string) (id, digest string, err error) {
+	if ref, err := reference.ParseNormalizedNamed(name); err == nil && isOwn(reference.TagNameOnly(ref)) {
+		id, err := i.own(ctx)
+		return id, id, err
+	}
 	have, err := i.engine.ImageInspect(ctx, name)
 	if errdefs.IsNotFound(err) {
 		return "", "", fault.New(fault.Invalid, "image", "CannotPullContainerError: the image %s is not on this machine", name)

@@ -3,6 +3,7 @@ package docker
 import (
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
@@ -27,6 +28,7 @@ func Main(args []string) (status int, ok bool) {
 func pause() {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
+	debug.FreeOSMemory() // what starting took
 	for s := range signals {
 		if s != syscall.SIGCHLD {
 			return
