@@ -88,18 +88,17 @@ type Taken struct {
 	By     string // "interface eth0", "Docker network x", "node b"
 }
 
-// Choose picks the first slice that overlaps nothing that is taken. The error names what is in the way.
-func Choose(slicesOfVPC []Network, taken []Taken) (Network, error) {
-	var inTheWay string
+// choose picks the first slice that overlaps nothing that is taken and that hold gets; the error names what is in the way.
+func choose(slicesOfVPC []Network, taken []Taken, hold func(Network) bool) (Network, error) {
+	inTheWay := "another Rollcall that is starting"
 	for _, n := range slicesOfVPC {
 		i := slices.IndexFunc(taken, func(t Taken) bool {
 			return t.Prefix.Overlaps(n.Prefix) || n.Prefix6.IsValid() && t.Prefix.Overlaps(n.Prefix6)
 		})
-		if i < 0 {
-			return n, nil
-		}
-		if inTheWay == "" {
+		if i >= 0 {
 			inTheWay = fmt.Sprintf("%v of %s", taken[i].Prefix, taken[i].By)
+		} else if hold(n) {
+			return n, nil
 		}
 	}
 	if len(slicesOfVPC) == 0 {

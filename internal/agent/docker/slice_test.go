@@ -66,12 +66,13 @@ func TestSlicesAreApart(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	vpc := Slices("", netip.MustParsePrefix("10.0.0.0/16"), netip.Prefix{})
+	all := func(Network) bool { return true }
 	lan := Taken{netip.MustParsePrefix("10.0.0.0/24"), "interface eth0"}
 	other := Taken{netip.MustParsePrefix("10.0.4.0/22"), "node b"}
-	if n, err := Choose(vpc, []Taken{lan, other}); err != nil || n.Prefix.String() != "10.0.8.0/22" {
+	if n, err := choose(vpc, []Taken{lan, other}, all); err != nil || n.Prefix.String() != "10.0.8.0/22" {
 		t.Errorf("beside %v and %v: %v, %v; want 10.0.8.0/22", lan, other, n.Prefix, err)
 	}
-	_, err := Choose(vpc, []Taken{{netip.MustParsePrefix("10.0.0.0/8"), "interface wg0"}})
+	_, err := choose(vpc, []Taken{{netip.MustParsePrefix("10.0.0.0/8"), "interface wg0"}}, all)
 	if err == nil || !strings.Contains(err.Error(), "10.0.0.0/8 of interface wg0") {
 		t.Errorf("a VPC that is taken: %v; want it to say by what", err)
 	}
