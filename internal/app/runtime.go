@@ -110,9 +110,9 @@ func (a *App) claimNetworks(tx *store.Tx, taken []docker.Taken) ([]docker.Networ
 	var slices []task.Slice
 	for _, v := range a.cfg.taskNetworks() {
 		all := docker.Slices(v.VPC, v.Prefix, v.Prefix6)
-		n, err := docker.Claim(had(node.Slices, all), taken)
+		n, err := docker.Claim(a.cfg.DataDir, had(node.Slices, all), taken)
 		if err != nil {
-			n, err = docker.Claim(all, taken)
+			n, err = docker.Claim(a.cfg.DataDir, all, taken)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("the network %v of %s: %w", v.Prefix, vpcFlag(v.VPC), err)

@@ -14,7 +14,7 @@ import (
 var errNotLinux = errors.New("the Docker runtime needs Linux: elsewhere containers have no addresses that this machine reaches; run this node with --runtime none")
 
 // Claim says that this system has no Docker runtime.
-func Claim([]Network, []Taken) (Network, error) { return Network{}, errNotLinux }
+func Claim(string, []Network, []Taken) (Network, error) { return Network{}, errNotLinux }
 
 // Runtime cannot be had on this system.
 type Runtime struct{ agent.Runtime }

@@ -31,6 +31,7 @@ type Runtime struct {
 	owner     string // the data folder's id
 	cpus      int    // of the engine's machine
 	leases    *lease.Pool
+	gateways  []lease.Lease
 	images    *images
 	followers *followers
 	pids      *pidWatch
@@ -108,9 +109,11 @@ func (r *Runtime) open(ctx context.Context) error {
 			return err
 		}
 		// The gateway is the machine's; a task must not be given it.
-		if _, err := lease.Take("address/" + n.Gateway().String()); err != nil {
+		held, err := lease.Take("address/" + n.Gateway().String())
+		if err != nil {
 			return fmt.Errorf("docker: the address %v of network %s: %w", n.Gateway(), r.networkName(n), err)
 		}
+		r.gateways = append(r.gateways, held)
 	}
 	if r.pids, err = newPIDWatch(); err != nil {
 		return fmt.Errorf("docker runtime: %w", err)
@@ -159,6 +162,13 @@ func (r *Runtime) Close() error {
 	if r.pids != nil {
 		r.pids.close()
 	}
+	for _, b := range r.tasks {
+		r.gateways = append(r.gateways, b.leases...)
+	}
+	for _, l := range r.gateways {
+		l.Drop() // what runs is held by the engine now, and by the next runtime
+	}
+	r.leases.Close()
 	return r.engine.Close()
 }
 

@@ -267,6 +267,15 @@ func (l *Pool) GiveBack(back []Lease, group string, rest time.Duration) error {
 	return jsonfile.Write(l.file, l.resting, false)
 }
 
+// Close lets go of what rests. A pool that is opened of the same file holds it again.
+func (l *Pool) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.resting {
+		l.drop(r)
+	}
+}
+
 func (l *Pool) dropAfter(rest time.Duration, r *resting) {
 	time.AfterFunc(rest, func() {
 		l.mu.Lock()
