@@ -19,7 +19,9 @@ func TestValidate(t *testing.T) {
 		{"node", func(c *Config) { c.Node = "a/b" }, "--node"},
 		{"no DNS", func(c *Config) { c.DNS = nil }, "--dns"},
 		{"runtime", func(c *Config) { c.Runtime = "podman" }, "--runtime"},
-		{"a VPC without addresses for containers", func(c *Config) { c.Runtime, c.VPCs = RuntimeDocker, []VPC{{ID: "vpc-a", Subnets: []string{"subnet-1"}}} }, "--vpc vpc-a="},
+		{"a VPC without addresses for containers", func(c *Config) {
+			c.Runtime, c.VPCs = RuntimeDocker, []VPC{{ID: "vpc-a", Subnets: []string{"subnet-1"}}}
+		}, "--vpc vpc-a="},
 		{"upstream", func(c *Config) { c.Upstreams = []string{"192.0.2.1", "resolver"} }, "--upstream"},
 		{"API without a port", func(c *Config) { c.API = "127.0.0.1" }, "--api"},
 		{"API for others, runtime unsaid", func(c *Config) { c.API = "0.0.0.0:7070" }, "--runtime process"},

@@ -1,7 +1,9 @@
 package docker
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -55,13 +57,8 @@ func playContainer(args []string) int {
 		status, _ := strconv.Atoi(args[1])
 		return status
 	case "eat": // memory, until there is none
-		var all [][]byte
-		for {
-			b := make([]byte, 1<<20)
-			for i := range b {
-				b[i] = 1
-			}
-			all = append(all, b)
+		for held := [][]byte{}; ; fmt.Fprint(io.Discard, len(held)) {
+			held = append(held, bytes.Repeat([]byte{1}, 1<<20))
 		}
 	case "count": // TO, a line each; then it waits
 		to, _ := strconv.Atoi(args[1])
