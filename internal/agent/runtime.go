@@ -123,11 +123,19 @@ type ContainerSpec struct {
 	Memory           int          // MiB, the most; 0 is no bound
 	Reservation      int          // MiB, what is kept free for it when memory is short
 	Options          dockerrun.Container
-	Login            *Login `json:"-"` // of its image's registry, for Prepare alone; nil is the engine's own
+	// Login is for the registry of the image; nil is what the runtime has of its own. It is for Prepare: no runtime keeps
+	// it, in the sandbox or elsewhere.
+	Login *Login `json:"-"`
 }
 
-// Login is what a registry asks for.
+// Login is a user's at a registry of images.
 type Login struct{ Username, Password string }
+
+// String hides the password from logs and errors.
+func (l Login) String() string { return l.Username + ":…" }
+
+// GoString is String, for %#v.
+func (l Login) GoString() string { return l.String() }
 
 // Argv is entryPoint, then command.
 func (c *ContainerSpec) Argv() []string {

@@ -14,13 +14,16 @@ type Task struct {
 	Volumes     []Volume `json:",omitempty"`
 }
 
+// Shared says that several containers of a task share the namespace of a mode, PID or IPC.
+const Shared = "task"
+
 // Volume is storage that containers mount by its name.
 type Volume struct {
 	Name       string
 	HostPath   string            `json:",omitempty"` // a folder of the host; the engine makes it when missing
 	Shared     bool              `json:",omitempty"` // outlives the task
 	Create     bool              `json:",omitempty"` // a shared one that is not there (autoprovision)
-	Driver     string            `json:",omitempty"`
+	Driver     string            `json:",omitempty"` // empty is the engine's own, local
 	DriverOpts map[string]string `json:",omitempty"`
 	Labels     map[string]string `json:",omitempty"`
 }
@@ -59,6 +62,7 @@ type Container struct {
 	// the output is the same with all of them.
 	LogDriver  string            `json:",omitempty"`
 	LogOptions map[string]string `json:",omitempty"`
+	LogSecrets map[string]string `json:",omitempty"` // options whose values are secrets: the secrets' names
 
 	// Login names the secret with the user name and password of the image's registry; empty is the engine's own login.
 	Login string `json:",omitempty"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/dockerrun"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -26,7 +27,8 @@ type Definition struct {
 	Constraints []PlacementConstraint `json:",omitempty"`
 	// Unmet is what the definition asks for and no runtime can give; empty when there is nothing. A task of
 	// it fails to start with that as its reason.
-	Unmet        string `json:",omitempty"`
+	Unmet        string         `json:",omitempty"`
+	Options      dockerrun.Task `json:",omitzero"` // what only container engines do; its CPU and Memory are those above
 	Sent         json.RawMessage
 	Tags         map[string]string `json:",omitempty"`
 	Registered   time.Time
@@ -60,7 +62,15 @@ type ContainerDefinition struct {
 	Memory            int `json:",omitempty"`
 	MemoryReservation int `json:",omitempty"`
 	// Log is where in CloudWatch Logs the output is read, with the log driver awslogs; nil is nowhere.
-	Log *Log `json:",omitempty"`
+	Log     *Log                `json:",omitempty"`
+	Ulimits []Ulimit            `json:",omitempty"`
+	Options dockerrun.Container `json:",omitzero"` // what only container engines do
+}
+
+// Ulimit is one resource limit, by ECS's name; -1 is no limit.
+type Ulimit struct {
+	Name       string
+	Soft, Hard int64
 }
 
 // Log is the configuration of the log driver awslogs.

@@ -109,6 +109,8 @@ func checkFargateContainer(in *definition, c types.ContainerDefinition) error {
 		return clientError("Fargate requires that the 'privileged' setting be 'false'")
 	case len(c.DockerSecurityOptions) > 0:
 		return clientError("Fargate compatible task definitions do not support dockerSecurityOptions")
+	case c.StartTimeout != nil && *c.StartTimeout > 120:
+		return clientError("Tasks using the Fargate launch type must have a container start timeout of less than 120 seconds.")
 	case c.StopTimeout != nil && *c.StopTimeout > 120:
 		return clientError("Tasks using the Fargate launch type must have a container stop timeout of less than 120 seconds.")
 	}

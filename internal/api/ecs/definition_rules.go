@@ -16,13 +16,12 @@ import (
 type definition = sdk.RegisterTaskDefinitionInput
 
 // checkDefinition applies the rules of RegisterTaskDefinition; the first broken one answers. It brings the
-// texts of cpu and memory into the form that AWS gives them back in. What a runtime cannot do is no matter
-// of registration.
+// texts of cpu and memory into the form that AWS gives them back in.
 func checkDefinition(in *definition) error {
 	for _, check := range []func(*definition) error{
 		checkFamily, normaliseTaskSize, checkContainers, checkContainerMemory, checkNetworkMode, checkPorts,
 		checkVolumes, checkEnvironment, checkDependencies, checkHealthChecks, checkTimeouts, checkLogging, checkDefinitionPlacement,
-		checkRequiredCompatibilities,
+		checkRequiredCompatibilities, checkPortRanges, checkVolumeKinds, checkLinks, checkContainerSettings, checkRuntimes,
 	} {
 		if err := check(in); err != nil {
 			return err
@@ -327,20 +326,15 @@ func checkDependencies(in *definition) error {
 			}
 		}
 	}
-	// Take away, again and again, the containers that wait for none of those that are left.
-	for len(byName) > 0 {
-		before := len(byName)
-		for name, c := range byName {
-			if !slices.ContainsFunc(c.DependsOn, func(dep types.ContainerDependency) bool {
-				_, left := byName[aws.ToString(dep.ContainerName)]
-				return left
-			}) {
-				delete(byName, name)
-			}
+	waits := map[string][]string{}
+	for name, c := range byName {
+		waits[name] = nil
+		for _, dep := range c.DependsOn {
+			waits[name] = append(waits[name], aws.ToString(dep.ContainerName))
 		}
-		if len(byName) == before {
-			return clientError("Container dependsOn contains a cycle")
-		}
+	}
+	if cyclic(waits) {
+		return clientError("Container dependsOn contains a cycle")
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -26,7 +25,8 @@ const (
 func definitionRow(in *definition) task.Definition {
 	mode := modeOf(in)
 	row := task.Definition{
-		Family: aws.ToString(in.Family), NetworkMode: string(mode), TaskRole: aws.ToString(in.TaskRoleArn), Unmet: unmet(in), Sent: wire.Append(nil, in),
+		Family: aws.ToString(in.Family), NetworkMode: string(mode), TaskRole: aws.ToString(in.TaskRoleArn), Unmet: unmet(in),
+		Options: taskOptions(in), Sent: wire.Append(nil, in),
 	}
 	row.CPU, _ = strconv.Atoi(aws.ToString(in.Cpu)) // whole numbers: normaliseTaskSize has been here
 	row.Memory, _ = strconv.Atoi(aws.ToString(in.Memory))
@@ -45,7 +45,7 @@ func definitionRow(in *definition) task.Definition {
 			User:             aws.ToString(c.User),
 			Ports:            portMappings(mode, c.PortMappings),
 			HealthCheck:      healthCheck(c.HealthCheck),
-			DependsOn:        dependencies(c.DependsOn),
+			DependsOn:        dependencies(c),
 			StopTimeout:      seconds(c.StopTimeout, defaultStopTimeout),
 			Secrets:          secrets(c.Secrets),
 			EnvironmentFiles: environmentFiles(c.EnvironmentFiles),
@@ -54,6 +54,8 @@ func definitionRow(in *definition) task.Definition {
 			CPU:               int(c.Cpu),
 			Memory:            int(aws.ToInt32(c.Memory)),
 			MemoryReservation: int(aws.ToInt32(c.MemoryReservation)),
+			Ulimits:           ulimits(c.Ulimits),
+			Options:           containerOptions(c),
 		})
 	}
 	return row
@@ -99,32 +101,6 @@ func logTarget(c *types.LogConfiguration) *task.Log {
 	}
 }
 
-// portMappings are the single ports; a range is read back but not mapped.
-func portMappings(mode types.NetworkMode, mappings []types.PortMapping) []task.PortMapping {
-	var ports []task.PortMapping
-	for _, p := range mappings {
-		if p.ContainerPort == nil {
-			continue
-		}
-		ports = append(ports, task.PortMapping{
-			Name:          aws.ToString(p.Name),
-			ContainerPort: int(*p.ContainerPort),
-			HostPort:      int(*hostPort(mode, p)),
-			Protocol:      string(cmp.Or(p.Protocol, types.TransportProtocolTcp)),
-		})
-	}
-	return ports
-}
-
-// hostPort is the host's port of a mapping: as given, else the container's own where the task has an address
-// or the host's, and 0 (chosen at each start) in bridge mode.
-func hostPort(mode types.NetworkMode, p types.PortMapping) *int32 {
-	if mode != types.NetworkModeBridge && aws.ToInt32(p.HostPort) == 0 {
-		return p.ContainerPort
-	}
-	return aws.Int32(aws.ToInt32(p.HostPort))
-}
-
 // healthCheck has ECS's defaults; nil where there is none or the command is NONE.
 func healthCheck(h *types.HealthCheck) *task.HealthCheck {
 	if h == nil || h.Command[0] == "NONE" {
@@ -145,21 +121,6 @@ func healthCheck(h *types.HealthCheck) *task.HealthCheck {
 		Retries:     retries,
 		StartPeriod: seconds(h.StartPeriod, 0),
 	}
-}
-
-func seconds(n *int32, otherwise int32) time.Duration {
-	if n != nil {
-		otherwise = *n
-	}
-	return time.Duration(otherwise) * time.Second
-}
-
-func dependencies(deps []types.ContainerDependency) []task.Dependency {
-	var ds []task.Dependency
-	for _, d := range deps {
-		ds = append(ds, task.Dependency{Container: aws.ToString(d.ContainerName), Condition: string(d.Condition)})
-	}
-	return ds
 }
 
 // unmet says what a definition needs of services that Rollcall has not: file systems of AWS's. A task without

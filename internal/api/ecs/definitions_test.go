@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +14,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/dockerrun"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// full is a definition with every member that there is, and with everything that AWS would fill in.
+// absent are the members of a container that no runtime here has.
+var absent = []string{"ResourceRequirements", "FirelensConfiguration", "CredentialSpecs"}
+
+// full is a definition with every other member that there is, and with everything that AWS would fill in.
 func full(t *testing.T) *sdk.RegisterTaskDefinitionInput {
 	t.Helper()
 	body, err := os.ReadFile("testdata/full.json")
@@ -29,8 +34,8 @@ func full(t *testing.T) *sdk.RegisterTaskDefinitionInput {
 	}
 	c := reflect.ValueOf(in.ContainerDefinitions[0])
 	for i := range c.NumField() {
-		if f := c.Type().Field(i); f.IsExported() && c.Field(i).IsZero() {
-			t.Errorf("testdata/full.json lacks %s of a container", f.Name)
+		if f := c.Type().Field(i); f.IsExported() && c.Field(i).IsZero() != slices.Contains(absent, f.Name) {
+			t.Errorf("testdata/full.json: %s of a container is absent: %v", f.Name, c.Field(i).IsZero())
 		}
 	}
 	return in
@@ -161,6 +166,7 @@ func TestDefinitionRow(t *testing.T) {
 		Environment: map[string]string{"A": "1", "B": "3"}, WorkingDirectory: "/srv", User: "1000:1000",
 		Ports: []task.PortMapping{
 			{Name: "http", ContainerPort: 80, HostPort: 8080, Protocol: "tcp"}, {ContainerPort: 53, Protocol: "udp"},
+			{ContainerPort: 9000, Protocol: "tcp"}, {ContainerPort: 9001, Protocol: "tcp"},
 		},
 		HealthCheck: &task.HealthCheck{
 			Command:  []string{"CMD-SHELL", "curl -f http://localhost/ || exit 1"},
@@ -171,12 +177,76 @@ func TestDefinitionRow(t *testing.T) {
 		Secrets:          []task.Secret{{Name: "TOKEN", From: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:token"}},
 		EnvironmentFiles: []string{"arn:aws:s3:::bucket/app.env"},
 		CPU:              256, Memory: 512, MemoryReservation: 256,
+		Ulimits: []task.Ulimit{{Name: "nofile", Soft: 1024, Hard: 4096}},
+		Options: dockerrun.Container{
+			Mounts:       []dockerrun.Mount{{Volume: "host", Path: "/srv", ReadOnly: true}},
+			VolumesFrom:  []dockerrun.VolumesFrom{{Container: "log"}},
+			ReadonlyRoot: true, Interactive: true, TTY: true, Hostname: "app-1",
+			DNS: []string{"10.0.0.2"}, DNSSearch: []string{"corp"}, ExtraHosts: []string{"db:10.0.0.9"}, Links: []string{"log:syslog"},
+			Labels: map[string]string{"traefik.enable": "true"}, SecurityOpt: []string{"no-new-privileges"},
+			Sysctls: map[string]string{"net.core.somaxconn": "1024"}, CapAdd: []string{"NET_ADMIN"}, CapDrop: []string{"ALL"},
+			Devices: []dockerrun.Device{{Host: "/dev/fuse", Container: "/dev/fuse", Permissions: "rw"}},
+			Init:    true, ShmMiB: 64, Tmpfs: map[string]string{"/tmp": "size=16m,noexec"}, MaxSwapMiB: aws.Int(128), Swappiness: aws.Int(10),
+			LogDriver: "splunk", LogOptions: map[string]string{"splunk-url": "https://logs.example"},
+			LogSecrets:   map[string]string{"splunk-token": "splunk"},
+			Login:        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:registry",
+			StartTimeout: time.Minute, Restart: &dockerrun.RestartPolicy{Ignored: []int{0}, Period: 3 * time.Minute},
+		},
 	}
 	if d := diff(want, must(t, row, err).Containers[0]); d != "" {
 		t.Errorf("the full container (-want +got):\n%s", d)
 	}
+	options := dockerrun.Task{PID: "task", IPC: "none", Volumes: []dockerrun.Volume{
+		{Name: "host", HostPath: "/srv"}, {Name: "anonymous"},
+		{Name: "docker", Shared: true, Create: true, Driver: "local", DriverOpts: map[string]string{"type": "tmpfs"}, Labels: map[string]string{"a": "b"}},
+		{Name: "efs"},
+	}}
+	if d := diff(options, row.Options); d != "" {
+		t.Errorf("the task's options (-want +got):\n%s", d)
+	}
 	if !strings.HasPrefix(row.Unmet, "ResourceInitializationError: this server has no EFS for the volume efs") {
 		t.Errorf("unmet: %q", row.Unmet)
+	}
+}
+
+// TestDefinitionRowOf looks at what one member makes of a container's row.
+func TestDefinitionRowOf(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	for _, tc := range []struct {
+		name, mode string
+		c          types.ContainerDefinition
+		got        func(task.ContainerDefinition) any
+		want       any
+	}{
+		{"awslogs is no engine's driver", "", types.ContainerDefinition{LogConfiguration: &types.LogConfiguration{
+			LogDriver: "awslogs", Options: map[string]string{"awslogs-region": "r", "awslogs-group": "g"}}},
+			func(c task.ContainerDefinition) any { return c.Options }, dockerrun.Container{}},
+		{"a policy that is not enabled", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{Enabled: aws.Bool(false)}},
+			func(c task.ContainerDefinition) any { return c.Options.Restart }, (*dockerrun.RestartPolicy)(nil)},
+		{"a policy's period", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{Enabled: aws.Bool(true)}},
+			func(c task.ContainerDefinition) any { return c.Options.Restart.Period }, 5 * time.Minute},
+		{"links and volumes need the other container", "", types.ContainerDefinition{Links: []string{"b:x"}, VolumesFrom: []types.VolumeFrom{{SourceContainer: aws.String("b")}}},
+			func(c task.ContainerDefinition) any { return c.DependsOn }, []task.Dependency{{Container: "b", Condition: "START"}}},
+		{"a range in host mode", "host", types.ContainerDefinition{PortMappings: []types.PortMapping{{ContainerPortRange: aws.String("80-81"), Protocol: "udp"}}},
+			func(c task.ContainerDefinition) any { return c.Ports },
+			[]task.PortMapping{{ContainerPort: 80, HostPort: 80, Protocol: "udp"}, {ContainerPort: 81, HostPort: 81, Protocol: "udp"}}},
+		{"a range in awsvpc mode", "awsvpc", types.ContainerDefinition{PortMappings: []types.PortMapping{{ContainerPortRange: aws.String("1-65535")}}},
+			func(c task.ContainerDefinition) any { return c.Ports }, []task.PortMapping(nil)},
+		{"a device with all rights", "", types.ContainerDefinition{LinuxParameters: &types.LinuxParameters{Devices: []types.Device{{HostPath: aws.String("/dev/fuse")}}}},
+			func(c task.ContainerDefinition) any { return c.Options.Devices }, []dockerrun.Device{{Host: "/dev/fuse"}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.c.Name, tc.c.Image = aws.String("a"), aws.String("i")
+			out, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+				Family: aws.String("one"), Memory: aws.String("64"), NetworkMode: types.NetworkMode(tc.mode),
+				ContainerDefinitions: []types.ContainerDefinition{tc.c, {Name: aws.String("b"), Image: aws.String("i")}},
+			})
+			must(t, out, err)
+			row, err := task.GetDefinition(w.db.Snapshot(), w.sc, "one", 0)
+			if d := diff(tc.want, tc.got(must(t, row, err).Containers[0])); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
 	}
 }
 
