@@ -1,21 +1,20 @@
 package docker
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 // testRole is the role of this binary that asks a DNS server from inside a container: "resolve-test ADDRESS:PORT".
 const testRole = "resolve-test"
 
-// testWait is how long one question of the self-test waits for its answer, and testTries how often it is asked.
-const (
-	testWait  = time.Second
-	testTries = 3
-)
+// testWait is how long the self-test waits for an answer over each of UDP and TCP; the resolver asks more than once
+// meanwhile.
+const testWait = 6 * time.Second
 
 // resolveTest asks a server over UDP and TCP, and says on out what does not come through. Any answer will do.
 func resolveTest(server string, out io.Writer) (status int) {
@@ -28,13 +27,22 @@ func resolveTest(server string, out io.Writer) (status int) {
 	return status
 }
 
-func ask(network, server string) (err error) {
-	question := new(dns.Msg).SetQuestion("rollcall.internal.", dns.TypeSOA)
-	client := dns.Client{Net: network, Timeout: testWait}
-	for range testTries {
-		if _, _, err = client.Exchange(question, server); err == nil {
-			return nil
-		}
+func ask(network, server string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), testWait)
+	defer cancel()
+	var failed error // to reach the server
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, server)
+		failed = err
+		return c, err
+	}}
+	_, err := r.LookupHost(ctx, "rollcall.internal.")
+	var answer *net.DNSError
+	if failed == nil && errors.As(err, &answer) && !answer.IsTimeout && (answer.IsNotFound || answer.Err == "server misbehaving") {
+		return nil
+	}
+	if failed != nil {
+		return failed
 	}
 	return err
 }
