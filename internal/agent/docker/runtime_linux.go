@@ -269,17 +269,21 @@ func (r *Runtime) newTask(spec agent.TaskSpec) (*sandbox, error) {
 	return b, nil
 }
 
-// complete makes what a task has beside its containers. It may have been made before.
-func (r *Runtime) complete(ctx context.Context, b *sandbox) error {
+// complete makes what a task has beside its containers, once. Some of it may have been made before a crash.
+func (r *Runtime) complete(ctx context.Context, b *sandbox) (err error) {
+	work := b.work[pauseName]
+	work.Lock()
+	defer work.Unlock()
+	if b.complete {
+		return nil
+	}
+	defer func() { b.complete = err == nil }()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := r.makeVolumes(ctx, &b.record.Spec); err != nil {
 		return err
 	}
-	if b.record.Pause == nil {
-		return nil
-	}
-	if s := b.statusOf(pauseName); s.Running() {
+	if b.record.Pause == nil || b.statusOf(pauseName).Running() {
 		return nil
 	}
 	image, err := r.images.own(ctx)
@@ -311,7 +315,9 @@ func (r *Runtime) StartContainer(ctx context.Context, taskID, name string) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	err = r.startContainer(ctx, b, name)
+	if err = r.complete(ctx, b); err == nil { // Create may have been interrupted
+		err = r.startContainer(ctx, b, name)
+	}
 	var told *fault.Error
 	if err == nil || fault.Is(err, fault.Unavailable) || !errors.As(err, &told) {
 		return err

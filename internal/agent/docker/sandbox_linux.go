@@ -22,6 +22,8 @@ type sandbox struct {
 	dir  string                 // the data folder
 	work map[string]*sync.Mutex // by container: held while the engine is asked to make, start or remove it
 
+	complete bool // what it has beside its containers is made; work[pauseName] guards it
+
 	mu     sync.Mutex // of all below
 	record record
 	status map[string]agent.ContainerStatus // by container; "" is the pause container

@@ -12,9 +12,8 @@ import (
 // testRole is the role of this binary that asks a DNS server from inside a container: "resolve-test ADDRESS:PORT".
 const testRole = "resolve-test"
 
-// testWait is how long the self-test waits for an answer over each of UDP and TCP; the resolver asks more than once
-// meanwhile.
-const testWait = 6 * time.Second
+// testWait is how long the self-test waits for an answer over each of UDP and TCP.
+const testWait = 3 * time.Second
 
 // resolveTest asks a server over UDP and TCP, and says on out what does not come through. Any answer will do.
 func resolveTest(server string, out io.Writer) (status int) {
