@@ -77,7 +77,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; %s --help lists the flags", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newServe(), newDemo(), newEnv(), newAWS(), newLookup(), newStatus(), newLogs(), newVersion(), newSample())
+	root.AddCommand(newServe(), newDemo(), newEnv(), newAWS(), newLookup(), newStatus(), newLogs(), newLeftovers(), newVersion(), newSample())
 	return root
 }
 

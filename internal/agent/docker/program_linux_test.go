@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/moby/moby/client"
 )
 
 // roleVariable makes this test's program play a container: the program of the tests' image is a static build of this very
@@ -27,9 +30,38 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Getenv(roleVariable) != "" {
 		os.Exit(playContainer(os.Args[1:]))
 	}
+	sweep()
 	status := m.Run()
+	sweep()
 	os.RemoveAll(binaryDir)
 	os.Exit(status)
+}
+
+// sweep removes what tests have left in the engine, those of an earlier run that was killed too.
+func sweep() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	found, err := Leftovers(ctx, "", "")
+	if err != nil {
+		return // no engine
+	}
+	if _, err := RemoveLeftovers(ctx, "", found); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	own, err := openOwn(filepath.Join(binaryDir, "docker.test"))
+	if err != nil {
+		return // no test needed one
+	}
+	engine, err := dial(ctx, "")
+	if err != nil {
+		return
+	}
+	defer engine.Close()
+	if image, err := engine.ImageInspect(ctx, own.tag()); err == nil {
+		if _, err := engine.ImageRemove(ctx, image.ID, client.ImageRemoveOptions{Force: true}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
 }
 
 // The tests' image is made of this.
