@@ -97,7 +97,7 @@ func playContainer(args []string) int {
 		for n := range to {
 			fmt.Println("line", n)
 		}
-		select {}
+		time.Sleep(time.Hour)
 	case "slowly": // a line each 2 ms, for ever
 		for n := 0; ; n++ {
 			fmt.Println("line", n)
