@@ -67,21 +67,22 @@ const zone = "a"
 
 // App is a running server.
 type App struct {
-	cfg      Config
-	log      *slog.Logger
-	keys     awsapi.Pair
-	engine   *etcd.Server
-	db       *store.Store
-	dir      *directory.Directory
-	dns      *server.Server
-	dnsAddrs []netip.AddrPort
-	api      net.Listener
-	moreAPI  []net.Listener // where the API answers too
-	runtime  nodeRuntime    // nil: none
-	logs     *logbook.Catalog
-	networks []docker.Network // of the Docker runtime
-	resolver string           // why tasks have no resolver of their own; empty when they have
-	notes    notes
+	cfg        Config
+	log        *slog.Logger
+	keys       awsapi.Pair
+	engine     *etcd.Server
+	db         *store.Store
+	dir        *directory.Directory
+	dns        *server.Server
+	dnsAddrs   []netip.AddrPort
+	api        net.Listener
+	moreAPI    []net.Listener // where the API answers too
+	runtime    nodeRuntime    // nil: none
+	logs       *logbook.Catalog
+	runtimeWhy string           // it is this one
+	networks   []docker.Network // of the Docker runtime
+	resolver   string           // why tasks have no resolver of their own; empty when they have
+	notes      notes
 
 	recursers atomic.Pointer[[]docker.Network] // networks, for those who have no order with the start
 

@@ -24,6 +24,8 @@ type Info struct {
 	DNS     []string
 	Region  string
 	Account string
+	Runtime string // what tasks run as
+	Why     string // that they run as this
 	// Resolver says why tasks have no resolver of their own; empty when they have.
 	Resolver string `json:",omitempty"`
 }
@@ -32,7 +34,7 @@ type Info struct {
 func (a *App) Info() Info {
 	info := Info{
 		DataDir: a.cfg.DataDir, PID: os.Getpid(), API: "http://" + reachable(a.api.Addr()),
-		Region: a.cfg.Region, Account: a.cfg.Account, Resolver: a.resolver,
+		Region: a.cfg.Region, Account: a.cfg.Account, Runtime: a.cfg.Runtime, Why: a.runtimeWhy, Resolver: a.resolver,
 	}
 	for _, at := range a.dnsAddrs {
 		info.DNS = append(info.DNS, at.String())

@@ -40,11 +40,10 @@ func chooseRuntime(ctx context.Context) (kind, why string) {
 
 // openRuntime finds the runtime and tells placement what this node runs.
 func (a *App) openRuntime(ctx context.Context) error {
-	why := "--runtime says so"
+	a.runtimeWhy = "as --runtime says"
 	if a.cfg.Runtime == RuntimeAuto {
-		a.cfg.Runtime, why = chooseRuntime(ctx)
+		a.cfg.Runtime, a.runtimeWhy = chooseRuntime(ctx)
 	}
-	a.log.Info("what tasks of this node run as", "runtime", a.cfg.Runtime, "why", why)
 	var rt nodeRuntime
 	var err error
 	switch a.cfg.Runtime {

@@ -143,6 +143,7 @@ func printAddresses(out io.Writer, info app.Info) {
 		fmt.Fprintf(out, "DNS   %s (UDP and TCP)\n", dns)
 	}
 	fmt.Fprintf(out, "data  %s\n", info.DataDir)
+	fmt.Fprintf(out, "tasks %s (%s)\n", info.Runtime, info.Why)
 	if info.Resolver != "" {
 		fmt.Fprintf(out, "note  tasks find names at $ROLLCALL_DNS only, not through the C library: %s\n", info.Resolver)
 	}
