@@ -1,0 +1,170 @@
+package docker
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/dockerrun"
+)
+
+// onWire is what the engine is sent.
+func onWire(t *testing.T, o client.ContainerCreateOptions) string {
+	t.Helper()
+	text, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func bridgePlace() place {
+	return place{
+		Name: "ecs-f-1-web-1", Image: "sha256:1", Network: "rollcall-x", Aliases: []string{"web"}, CPUs: 4, Pause: "pause1",
+		Labels:  map[string]string{labelOwner: "x"},
+		Address: netip.MustParseAddr("10.1.0.9"), Address6: netip.MustParseAddr("fd00::9"),
+		Ports:      []agent.PortBinding{{Container: 80, Host: 61001, Protocol: "tcp"}, {Container: 80, Host: 61001, Protocol: "udp"}},
+		ResolvConf: "/data/resolv.conf",
+		Siblings:   map[string]string{"web": "ecs-f-1-web-1", "db": "ecs-f-1-db-1"},
+		Volumes:    map[string]string{"logs": "ecs-logs-1", "host": "/srv"},
+		Env:        map[string]string{"ROLLCALL_ADDRESS": "10.1.0.9"},
+	}
+}
+
+// TestEveryOptionArrives: whatever a definition asks for changes what the engine is asked for, but for what is not the
+// engine's to do.
+func TestEveryOptionArrives(t *testing.T) {
+	one, some := 1, []string{"db:x"}
+	asked := dockerrun.Container{
+		Mounts: []dockerrun.Mount{{Volume: "logs", Path: "/l"}}, VolumesFrom: []dockerrun.VolumesFrom{{Container: "db"}},
+		ReadonlyRoot: true, Privileged: true, DisableNetworking: true, Interactive: true, TTY: true,
+		Hostname: "h", DNS: []string{"192.0.2.1"}, DNSSearch: []string{"example.com"}, ExtraHosts: []string{"a:192.0.2.2"}, Links: some,
+		Labels: map[string]string{"a": "b"}, SecurityOpt: []string{"no-new-privileges"}, Sysctls: map[string]string{"net.core.somaxconn": "9"},
+		CapAdd: []string{"SYS_PTRACE"}, CapDrop: []string{"MKNOD"}, Devices: []dockerrun.Device{{Host: "/dev/fuse"}}, Init: true, ShmMiB: 8,
+		Tmpfs: map[string]string{"/t": "size=1m"}, MaxSwapMiB: &one, Swappiness: &one,
+		LogDriver: "journald", LogOptions: map[string]string{"tag": "t"},
+		Login: "arn", StartTimeout: time.Second, Restart: &dockerrun.RestartPolicy{}, LogSecrets: map[string]string{"a": "b"},
+	}
+	elsewhere := []string{
+		"Login", "LogSecrets", // the agent has looked them up
+		"StartTimeout", // the agent's
+		"Restart",      // restarts'
+		"LogOptions",   // go with a driver
+	}
+	create := func(o dockerrun.Container) string {
+		c := agent.ContainerSpec{Name: "web", Memory: 64, Options: o}
+		return onWire(t, createOptions(&agent.TaskSpec{}, &c, bridgePlace()))
+	}
+	plain := create(dockerrun.Container{})
+	all := reflect.ValueOf(asked)
+	for i := range all.NumField() {
+		name := all.Type().Field(i).Name
+		if all.Field(i).IsZero() {
+			t.Errorf("this test asks for no %s", name)
+		}
+		var o dockerrun.Container
+		reflect.ValueOf(&o).Elem().Field(i).Set(all.Field(i))
+		if changed := create(o) != plain; changed == slices.Contains(elsewhere, name) {
+			t.Errorf("%s: the engine is asked for something else: %v", name, changed)
+		}
+	}
+}
+
+// TestWholeContainer holds a definition with about everything against what the engine is asked for.
+func TestWholeContainer(t *testing.T) {
+	swap := 10
+	spec := agent.TaskSpec{
+		ID: "1", Env: map[string]string{"A": "task", "B": "task"}, Labels: map[string]string{labelFamily: "f"},
+		Hosts:   map[string]netip.Addr{"rollcall.internal": netip.MustParseAddr("10.1.0.1")},
+		Options: dockerrun.Task{CPU: 512, Memory: 512, PID: "task", IPC: "host"},
+	}
+	c := agent.ContainerSpec{
+		Name: "web", EntryPoint: []string{"/e"}, Command: []string{"c"}, Env: map[string]string{"B": "own", "ROLLCALL_ADDRESS": "no"},
+		User: "u:g", WorkingDirectory: "/w", CPU: 100, Memory: 64, Reservation: 32,
+		Ulimits:     []agent.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}},
+		HealthCheck: &agent.HealthCheck{Command: []string{"CMD", "x"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3, StartPeriod: 4 * time.Second},
+		Options: dockerrun.Container{
+			Mounts:      []dockerrun.Mount{{Volume: "logs", Path: "/logs", ReadOnly: true}, {Volume: "host", Path: "/srv"}},
+			VolumesFrom: []dockerrun.VolumesFrom{{Container: "db", ReadOnly: true}},
+			Labels:      map[string]string{labelOwner: "somebody", "mine": "1"},
+			MaxSwapMiB:  &swap, Links: []string{"db:database"}, ExtraHosts: []string{"a:192.0.2.2"},
+		},
+	}
+	got := createOptions(&spec, &c, bridgePlace())
+	for _, tc := range []struct {
+		what      string
+		got, want any
+	}{
+		{"image, program", []any{got.Name, got.Config.Image, got.Config.Entrypoint, got.Config.Cmd, got.Config.User, got.Config.WorkingDir},
+			[]any{"ecs-f-1-web-1", "sha256:1", []string{"/e"}, []string{"c"}, "u:g", "/w"}},
+		{"environment", got.Config.Env, []string{"A=task", "B=own", "ROLLCALL_ADDRESS=10.1.0.9"}},
+		{"labels", got.Config.Labels, map[string]string{labelOwner: "x", "mine": "1", labelFamily: "f", "com.amazonaws.ecs.container-name": "web"}},
+		{"check", []any{got.Config.Healthcheck.Test, got.Config.Healthcheck.Interval, got.Config.Healthcheck.Retries}, []any{[]string{"CMD", "x"}, time.Second, 3}},
+		{"cpu and memory", []int64{got.HostConfig.CPUShares, got.HostConfig.NanoCPUs, got.HostConfig.Memory, got.HostConfig.MemoryReservation, got.HostConfig.MemorySwap},
+			[]int64{100, 5e8, 64 * mib, 32 * mib, 74 * mib}},
+		{"namespaces", []string{string(got.HostConfig.PidMode), string(got.HostConfig.IpcMode), string(got.HostConfig.NetworkMode)}, []string{"container:pause1", "host", "rollcall-x"}},
+		{"volumes from", got.HostConfig.VolumesFrom, []string{"ecs-f-1-db-1:ro"}},
+		{"hosts", got.HostConfig.ExtraHosts, []string{"rollcall.internal:10.1.0.1", "a:192.0.2.2"}},
+		{"mounts", len(got.HostConfig.Mounts), 3},
+		{"network", got.NetworkingConfig.EndpointsConfig["rollcall-x"].Links, []string{"ecs-f-1-db-1:database"}},
+		{"ports", len(got.HostConfig.PortBindings), 2},
+		{"log", got.HostConfig.LogConfig.Type, "json-file"},
+	} {
+		if diff := cmp.Diff(tc.want, tc.got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.what, diff)
+		}
+	}
+}
+
+// TestSharedNetwork: a container that shares the pause container's network says nothing of a network of its own, which the
+// engine would refuse; the pause container says it.
+func TestSharedNetwork(t *testing.T) {
+	at := bridgePlace()
+	at.Share, at.Network, at.Address, at.Address6, at.Ports, at.Aliases = "pause1", "", netip.Addr{}, netip.Addr{}, nil, nil
+	spec := agent.TaskSpec{
+		NetworkMode: agent.NetworkAWSVPC, Hosts: map[string]netip.Addr{"x": netip.MustParseAddr("10.1.0.1")},
+		Containers: []agent.ContainerSpec{{Name: "web", Options: dockerrun.Container{Sysctls: map[string]string{"net.core.somaxconn": "9", "kernel.msgmax": "1"}}}},
+	}
+	got := createOptions(&spec, &spec.Containers[0], at)
+	if h := got.HostConfig; h.NetworkMode != "container:pause1" || len(h.ExtraHosts) > 0 || got.NetworkingConfig != nil || got.Config.Hostname != "" {
+		t.Errorf("it asks for a network: %s", onWire(t, got))
+	}
+	if diff := cmp.Diff(map[string]string{"kernel.msgmax": "1"}, got.HostConfig.Sysctls); diff != "" {
+		t.Errorf("its sysctls (-want +got):\n%s", diff)
+	}
+	pause := pauseOptions(&spec, bridgePlace())
+	if diff := cmp.Diff(map[string]string{"net.core.somaxconn": "9"}, pause.HostConfig.Sysctls); diff != "" {
+		t.Errorf("the pause container's sysctls (-want +got):\n%s", diff)
+	}
+	if !slices.Equal(pause.HostConfig.ExtraHosts, []string{"x:10.1.0.1"}) || pause.NetworkingConfig == nil {
+		t.Errorf("the pause container: %s", onWire(t, pause))
+	}
+}
+
+func TestRestarts(t *testing.T) {
+	at := time.Unix(1000, 0)
+	p := &dockerrun.RestartPolicy{Ignored: []int{0, 7}, Period: time.Minute}
+	for _, tc := range []struct {
+		policy *dockerrun.RestartPolicy
+		code   int
+		ran    time.Duration
+		want   bool
+	}{
+		{nil, 1, time.Hour, false},
+		{p, 1, time.Minute, true},
+		{p, 1, time.Minute - 1, false},
+		{p, 7, time.Hour, false},
+		{p, 137, time.Hour, true},
+	} {
+		if got := restarts(tc.policy, tc.code, at, at.Add(tc.ran)); got != tc.want {
+			t.Errorf("%+v after %v with %d: %v", tc.policy, tc.ran, tc.code, got)
+		}
+	}
+}
