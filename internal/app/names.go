@@ -2,10 +2,12 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/agent/docker"
@@ -73,28 +75,46 @@ func (a *App) namesForContainers(cfg *agent.Config) {
 		resolver *agent.Resolver
 		dns      netip.AddrPort
 	}
-	byVPC := map[string]names{}
-	for _, n := range a.networks {
-		at := netip.AddrPortFrom(n.Gateway(), agent.ResolverPort)
+	listen := func(addr netip.Addr, otherwise func() netip.AddrPort) names {
+		at := netip.AddrPortFrom(addr, agent.ResolverPort)
 		_, err := a.dns.Listen(at.String())
 		if err == nil {
-			byVPC[n.VPC] = names{&agent.Resolver{Nameserver: at.Addr()}, at}
-			continue
+			return names{&agent.Resolver{Nameserver: addr}, at}
 		}
 		if errors.Is(err, os.ErrPermission) {
 			err = errors.New("port 53 takes root or CAP_NET_BIND_SERVICE: setcap cap_net_bind_service+ep " + binary())
 		}
 		a.resolver = fmt.Sprintf("containers cannot ask %v: %v", at, err)
 		a.log.Warn("containers have no resolver of their own and find names at $ROLLCALL_DNS", "why", a.resolver)
-		byVPC[n.VPC] = names{nil, a.otherPort(n)}
+		return names{nil, otherwise()}
 	}
-	cfg.Names = func(_, vpc string) (*agent.Resolver, netip.AddrPort) {
+	byVPC := map[string]names{}
+	for _, n := range a.networks {
+		byVPC[n.VPC] = listen(n.Gateway(), func() netip.AddrPort { return a.otherPort(n) })
+	}
+	host := listen(a.hostResolver(), a.dnsForTasks)
+	cfg.Names = func(mode, vpc string) (*agent.Resolver, netip.AddrPort) {
+		if mode == agent.NetworkHost {
+			return host.resolver, host.dns
+		}
 		found, ok := byVPC[vpc]
 		if !ok {
 			found = byVPC[a.networks[0].VPC]
 		}
 		return found.resolver, found.dns
 	}
+}
+
+// hostResolver is where containers on the machine's own network ask: an address on loopback, since what the machine sends to
+// its end of a container network comes from elsewhere (Docker masquerades it). It stays the same for a data folder, as
+// containers have it in their resolv.conf.
+func (a *App) hostResolver() netip.Addr {
+	dir, err := filepath.Abs(a.cfg.DataDir)
+	if err != nil {
+		dir = a.cfg.DataDir
+	}
+	sum := sha256.Sum256([]byte(dir))
+	return netip.AddrFrom4([4]byte{127, 53, sum[0], 1 + sum[1]%254})
 }
 
 // otherPort is where containers of a network ask when port 53 is not to be had: the port of --dns.
