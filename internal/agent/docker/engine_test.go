@@ -112,3 +112,15 @@ func run(t *testing.T, engine *client.Client, image string, command ...string) s
 	}
 	return strings.TrimSpace(text.String())
 }
+
+// eventually waits for what comes by itself.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came true: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

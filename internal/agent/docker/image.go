@@ -2,10 +2,9 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/singleflight"
 
@@ -30,16 +30,11 @@ type images struct {
 	engine  *client.Client
 	program func() (*ownBinary, error) // this one, of which own makes an image
 	log     *slog.Logger
-	calls   singleflight.Group
+	calls   singleflight.Group // own's
 
 	mu      sync.Mutex
-	failed  map[string]time.Time // registries, and when they failed
-	pulling map[string]*pull     // by reference
-}
-
-// pull is one that is under way.
-type pull struct {
-	layers map[string][2]int64 // bytes that are here, and all
+	failed  map[string]time.Time // registries and references, and when they failed
+	pulling map[string]*pull     // by pullKey
 }
 
 // registryRest is how long a registry is left alone that has failed.
@@ -52,65 +47,85 @@ func newImages(engine *client.Client, binary string, log *slog.Logger) *images {
 	}
 }
 
+// inspect is what the engine has of an image; nil when it has none.
+func (i *images) inspect(ctx context.Context, name string) (*image.InspectResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	have, err := i.engine.ImageInspect(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, startError("CannotPullContainerError: "+name, err)
+	}
+	return &have.InspectResponse, nil
+}
+
 // local is the id of an image that is here, and its digest: as its registry knows it, else its id. The text of an error
 // begins with CannotPullContainerError.
 func (i *images) local(ctx context.Context, name string) (id, digest string, err error) {
-	if ref, err := reference.ParseNormalizedNamed(name); err == nil && isOwn(reference.TagNameOnly(ref)) {
+	ref, err := parse(name)
+	if err != nil {
+		return "", "", err
+	}
+	if isOwn(ref) {
 		id, err := i.own(ctx)
 		return id, id, err
 	}
-	have, err := i.engine.ImageInspect(ctx, name)
-	if errdefs.IsNotFound(err) {
-		return "", "", fault.New(fault.Invalid, "image", "CannotPullContainerError: the image %s is not on this machine", name)
-	}
+	have, err := i.inspect(ctx, name)
 	if err != nil {
-		return "", "", startError("CannotPullContainerError: "+name, err)
+		return "", "", err
 	}
-	for _, d := range have.RepoDigests {
-		if _, digest, ok := strings.Cut(d, "@"); ok {
-			return have.ID, digest, nil
-		}
+	if have == nil {
+		return "", "", fault.New(fault.Invalid, "image", "CannotPullContainerError: %s is not on this machine any more; somebody has removed it", name)
+	}
+	if have.Architecture != "" && have.Architecture != runtime.GOARCH {
+		i.log.Warn("an image is built for another platform: its programs run only where the machine emulates that (binfmt_misc), else they end with "+
+			"\"exec format error\"", "image", name, "built for", have.Architecture, "this machine", runtime.GOARCH)
+	}
+	if digest := registryDigest(ref, have); digest != "" {
+		return have.ID, digest, nil
 	}
 	return have.ID, have.ID, nil
 }
 
 // prepare makes an image be here, and as new as its registry has it. fetching is called before anything is pulled.
 func (i *images) prepare(ctx context.Context, name string, login *agent.Login, fetching func()) error {
-	ref, err := reference.ParseNormalizedNamed(name)
+	ref, err := parse(name)
 	if err != nil {
-		return fault.New(fault.Invalid, "image", "CannotPullContainerError: the image %q: %v", name, err)
+		return err
 	}
-	ref = reference.TagNameOnly(ref)
-	have, err := i.engine.ImageInspect(ctx, name)
-	switch {
-	case err != nil && !errdefs.IsNotFound(err):
-		return startError("CannotPullContainerError: "+name, err)
-	case isOwn(ref):
+	if isOwn(ref) {
 		_, err := i.own(ctx)
 		return err
-	case err == nil && (len(have.RepoDigests) == 0 || pinned(ref)):
-		return nil
-	case err == nil && i.rests(reference.Domain(ref)):
+	}
+	have, err := i.inspect(ctx, name)
+	if err != nil {
+		return err
+	}
+	if have != nil && (pinned(ref) || registryDigest(ref, have) == "" || i.rests(ref, login)) {
 		return nil
 	}
-	here := err == nil
 	fetching()
 	err = i.pull(ctx, ref, login)
-	if err != nil && here && ctx.Err() == nil {
-		i.log.Warn("an image could not be pulled; the one that is on this machine is used", "image", name, "err", err)
-		return nil
+	if err == nil || have == nil || fault.Is(err, fault.Unavailable) {
+		return err
 	}
-	return err
+	i.log.Warn("an image could not be pulled; the one that is on this machine is used", "image", name, "err", err)
+	return nil
+}
+
+// parse reads the name of an image, as docker run does: "redis" is docker.io/library/redis:latest.
+func parse(name string) (reference.Named, error) {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "image", "CannotPullContainerError: the image %q: %v", name, err)
+	}
+	return reference.TagNameOnly(ref), nil
 }
 
 // isOwn says that a reference is to the image of this binary.
-func isOwn(ref reference.Named) bool {
-	tag := ""
-	if t, ok := ref.(reference.Tagged); ok {
-		tag = t.Tag()
-	}
-	return reference.FamiliarName(ref) == SampleImage && tag == "latest"
-}
+func isOwn(ref reference.Named) bool { return ref.String() == "docker.io/"+SampleImage+":latest" }
 
 // pinned says that a reference has a digest: there is only one such image.
 func pinned(ref reference.Named) bool {
@@ -118,101 +133,88 @@ func pinned(ref reference.Named) bool {
 	return ok
 }
 
-func (i *images) rests(registry string) bool {
+// registryDigest is the digest by which a reference's registry knows an image; empty for one that was built or loaded here.
+func registryDigest(ref reference.Named, have *image.InspectResponse) string {
+	if have.Identity != nil && len(have.Identity.Pull) == 0 {
+		return "" // an engine with containerd's image store gives digests to what was built here, too, but tells the two apart
+	}
+	for _, d := range have.RepoDigests {
+		repository, digest, _ := strings.Cut(d, "@")
+		if known, err := reference.ParseNormalizedNamed(repository); err == nil && known.Name() == ref.Name() {
+			return digest
+		}
+	}
+	return ""
+}
+
+// rests says that what a reference leads to has just failed.
+func (i *images) rests(ref reference.Named, login *agent.Login) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return time.Since(i.failed[registry]) < registryRest
-}
-
-// pull pulls an image; who asks for one that is being pulled waits for that. Nobody's giving up ends it for others.
-func (i *images) pull(ctx context.Context, ref reference.Named, login *agent.Login) error {
-	key := ref.String()
-	if login != nil {
-		key += " " + login.Username + " " + login.Password
-	}
-	done := i.calls.DoChan("pull "+key, func() (any, error) {
-		return nil, i.pullOnce(context.WithoutCancel(ctx), ref, login)
-	})
-	select {
-	case r := <-done:
-		return r.Err
-	case <-ctx.Done():
-		return engineError(ctx.Err())
-	}
-}
-
-// pullWithin is how long a pull may take (ECS's agent: ECS_IMAGE_PULL_TIMEOUT).
-const pullWithin = 2 * time.Hour
-
-func (i *images) pullOnce(ctx context.Context, ref reference.Named, login *agent.Login) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, pullWithin)
-	defer cancel()
-	name := reference.FamiliarString(ref)
-	auth, err := registryAuth(ref, login)
-	if err != nil {
-		i.log.Warn("the login of a registry cannot be read; it is asked without", "registry", reference.Domain(ref), "err", err)
-	}
-	p := &pull{layers: map[string][2]int64{}}
-	i.mu.Lock()
-	i.pulling[name] = p
-	i.mu.Unlock()
-	defer func() {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		delete(i.pulling, name)
-		if err == nil {
-			delete(i.failed, reference.Domain(ref))
-		} else {
-			i.failed[reference.Domain(ref)] = time.Now()
-		}
-	}()
-	stream, err := i.engine.ImagePull(ctx, ref.String(), client.ImagePullOptions{RegistryAuth: auth})
-	if err != nil {
-		return pullError(name, err)
-	}
-	defer stream.Close()
-	for message, err := range stream.JSONMessages(ctx) {
-		switch {
-		case err != nil:
-			return pullError(name, err)
-		case message.Error != nil:
-			return pullError(name, message.Error)
-		case message.Progress != nil && message.Progress.Total > 0 && message.Status == "Downloading":
-			i.mu.Lock()
-			p.layers[message.ID] = [2]int64{message.Progress.Current, message.Progress.Total}
-			i.mu.Unlock()
+	for key, at := range i.failed {
+		if time.Since(at) >= registryRest {
+			delete(i.failed, key)
 		}
 	}
-	return nil
+	_, registry := i.failed[reference.Domain(ref)]
+	_, image := i.failed[pullKey(ref, login)]
+	return registry || image
 }
 
-// pullError says why an image could not be had, in ECS's words, and what to do.
-func pullError(name string, err error) error {
-	if client.IsErrConnectionFailed(err) {
+// noteLocked notes how a pull ended. A registry that says no to one image may have the others.
+func (i *images) noteLocked(ref reference.Named, login *agent.Login, err error) {
+	switch {
+	case err == nil:
+		delete(i.failed, reference.Domain(ref))
+		delete(i.failed, pullKey(ref, login))
+	case unreachable(err): // the engine; the registry was not asked
+	case errdefs.IsNotFound(err), errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), refused(engineMessage(err)):
+		i.failed[pullKey(ref, login)] = time.Now()
+	default:
+		i.failed[reference.Domain(ref)] = time.Now()
+	}
+}
+
+// refused says that a registry has answered, and will not give an image. The engine tells it by its words alone.
+func refused(told string) bool {
+	return says(told, notThere) || says(told, notAllowed) || says(told, notForThis)
+}
+
+// What the engine's reasons for no image have in them.
+var (
+	notThere   = []string{"manifest unknown", "not found"}
+	notAllowed = []string{"access denied", "unauthorized", "no basic auth credentials", "denied:", "authentication required", "HTTP 403", "HTTP 401"}
+	notForThis = []string{"no matching manifest"}
+	damaged    = []string{"verification failed", "unexpected EOF", "digest"}
+)
+
+func says(told string, words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(told, w) })
+}
+
+// pullError says why an image could not be had, in ECS's words (Amazon ECS Developer Guide, "CannotPullContainer task
+// errors"), and what to do.
+func pullError(ref reference.Named, err error) error {
+	told := engineMessage(err)
+	if unreachable(err) {
 		return engineError(err)
 	}
-	told := engineMessage(err)
-	if errors.Is(err, context.DeadlineExceeded) {
-		told = fmt.Sprintf("it took longer than %v", pullWithin)
-	}
-	return fault.New(fault.Invalid, "image", "CannotPullContainerError: %s: %s (is it there, and does this machine's Docker reach it? docker pull %s)", name, told, name)
+	name := reference.FamiliarString(ref)
+	return fault.New(fault.Invalid, "image", "CannotPullContainerError: %s: %s; %s", name, strings.TrimSuffix(told, "."), advice(told, ref))
 }
 
-// progress says what is being pulled, and how far it is.
-func (i *images) progress() []string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(i.pulling)) {
-		var here, size int64
-		for _, l := range i.pulling[name].layers {
-			here, size = here+l[0], size+l[1]
-		}
-		text := "pulling the image " + name
-		if size > 0 {
-			text += fmt.Sprintf(": %d of %d MB", here/1e6, (size+999999)/1e6)
-		}
-		all = append(all, text)
+// advice is what to do about a pull's failure.
+func advice(told string, ref reference.Named) string {
+	registry, name := reference.Domain(ref), reference.FamiliarString(ref)
+	switch {
+	case says(told, notForThis):
+		return "the image is not built for this machine's platform: build it for that (docker build --platform), or run the task on another node"
+	case says(told, notAllowed):
+		return fmt.Sprintf("is the name right? If so, log in as the user that Rollcall runs as (docker login %s), or give the container repositoryCredentials", registry)
+	case says(told, notThere):
+		return "is the name right? An image without a registry is built or loaded on this machine (docker build -t, docker load)"
+	case says(told, damaged):
+		return "what came was damaged: docker pull " + name + " shows whether it always is"
 	}
-	return all
+	return fmt.Sprintf("does this machine reach %s (docker pull %s)? Where there is no registry, load the image (docker save, docker load)", registry, name)
 }
