@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bakingclouds/rollcall/test/harness"
 )
 
 // demo is a `rollcall demo` with a binary and a folder for temporary files of its own, by which all that it
@@ -28,18 +30,21 @@ type demo struct {
 	done      chan struct{} // closed when the process has ended
 }
 
-// user is whom a demo runs as.
-type user struct{ name, uid string }
+// user is whom a demo runs as, and how.
+type user struct{ name, uid, runtime string }
 
 // nobody is an ordinary user without a home.
-var nobody = user{"ordinary user", "65534"}
+var nobody = user{"ordinary user", "65534", "process"}
+
+// containers is root with a Docker Engine.
+var containers = user{"root with Docker", "", "docker"}
 
 // users are those that this test may be: itself, and for root also an ordinary user.
 func users() []user {
 	if os.Getuid() != 0 {
-		return []user{{"ordinary user", ""}}
+		return []user{{"ordinary user", "", "process"}, containers}
 	}
-	return []user{{"root", ""}, nobody}
+	return []user{{"root", "", "process"}, nobody, containers}
 }
 
 // startDemo starts a demo as a user.
@@ -61,7 +66,7 @@ func startDemo(t *testing.T, as user, flags ...string) *demo {
 			t.Fatal(err)
 		}
 	}
-	d.cmd = exec.Command(d.binary, append([]string{"demo", "--runtime", "process"}, flags...)...)
+	d.cmd = exec.Command(d.binary, append([]string{"demo"}, flags...)...)
 	d.cmd.Dir = dir
 	d.cmd.Env = append(userEnviron(), "TMPDIR="+d.tmp)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.errs
@@ -96,6 +101,11 @@ func (d *demo) end() {
 	for _, pid := range d.processes() {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
+	for _, data := range d.dataFolders() {
+		if err := (&harness.Engine{}).Remove(data); err != nil {
+			d.t.Error(err)
+		}
+	}
 	if d.t.Failed() {
 		d.t.Logf("stdout:\n%s\nstderr:\n%s", d.out, d.errs)
 	}
@@ -114,6 +124,19 @@ func (d *demo) processes() (pids []int) {
 		}
 	}
 	return pids
+}
+
+// dataFolders are those of which a container engine has something.
+func (d *demo) dataFolders() (dirs []string) {
+	for _, list := range [][]string{{"ps", "-a"}, {"network", "ls"}} {
+		all, _ := (&harness.Engine{}).Try(append(list, "--filter", "label="+harness.LabelData, "--format", `{{.Label "`+harness.LabelData+`"}}`)...)
+		for dir := range strings.FieldsSeq(all) {
+			if strings.HasPrefix(dir, d.tmp+"/") {
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	return dirs
 }
 
 // waitFor waits until the demo has printed something.
@@ -148,6 +171,9 @@ func (d *demo) leavesNothing() {
 	if left, err := os.ReadDir(d.tmp); err != nil || len(left) > 0 {
 		d.t.Errorf("files are left: %v, %v", left, err)
 	}
+	if left := d.dataFolders(); len(left) > 0 {
+		d.t.Errorf("the engine has something left of %v", left)
+	}
 }
 
 // TestDemo runs the demo to its prompt, tries what it says, and presses Ctrl-C.
@@ -156,10 +182,13 @@ func TestDemo(t *testing.T) {
 	for _, as := range users() {
 		t.Run(as.name, func(t *testing.T) {
 			t.Parallel()
-			d := startDemo(t, as, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
+			if as == containers {
+				harness.NeedEngine(t)
+			}
+			d := startDemo(t, as, "--runtime", as.runtime, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
 			d.waitFor("ready: press Ctrl-C")
 			said := d.out.String()
-			work := regexp.MustCompile(`Worker Message: 1229 primes below 10000 From: (127\.[0-9.]+)\n`)
+			work := regexp.MustCompile(`Worker Message: 1229 primes below 10000 From: ((?:127|10)\.[0-9.]+)\n`)
 			first := work.FindStringSubmatch(said)
 			tip := regexp.MustCompile(`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(said)
 			if first == nil || tip == nil {
@@ -201,7 +230,7 @@ func TestDemo(t *testing.T) {
 func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"starting the server", "namespace corp", "worker: 2 pending"} {
-		d := startDemo(t, user{}, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
+		d := startDemo(t, user{}, "--runtime", "process", "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
 		d.waitFor(at)
 		d.interrupt()
 		if status := d.cmd.ProcessState.ExitCode(); status != 0 || d.errs.String() != "" {
@@ -222,8 +251,8 @@ func TestDemoPortTaken(t *testing.T) {
 		flags []string
 		says  string
 	}{
-		{[]string{"--api", api.Addr().String(), "--dns", "127.0.0.1:0"}, "--api 127.0.0.1:0"},
-		{[]string{"--api", "127.0.0.1:0", "--dns", dns.LocalAddr().String()}, "--dns"},
+		{[]string{"--runtime", "process", "--api", api.Addr().String(), "--dns", "127.0.0.1:0"}, "--api 127.0.0.1:0"},
+		{[]string{"--runtime", "process", "--api", "127.0.0.1:0", "--dns", dns.LocalAddr().String()}, "--dns"},
 	} {
 		d := startDemo(t, user{}, tc.flags...)
 		select {

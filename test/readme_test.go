@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bakingclouds/rollcall/test/harness"
 )
 
 var (
@@ -24,12 +26,13 @@ var (
 // shell is a user who follows documents: all their sh blocks, in order, in one bash that ends at the first
 // failure, in a folder with the examples and no binary yet.
 type shell struct {
-	t      *testing.T
-	dir    string
-	aws    awsCLI
-	script strings.Builder
-	blocks []string
-	output []string // of each block
+	t       *testing.T
+	dir     string
+	aws     awsCLI
+	runtime string
+	script  strings.Builder
+	blocks  []string
+	output  []string // of each block
 }
 
 const (
@@ -50,14 +53,14 @@ dig() {
 )
 
 // newShell starts nothing yet.
-func newShell(t *testing.T, aws awsCLI) *shell {
+func newShell(t *testing.T, aws awsCLI, runtime string) *shell {
 	t.Helper()
 	for _, tool := range []string{"bash", "dig", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing(t, tool)
 		}
 	}
-	s := &shell{t: t, dir: t.TempDir(), aws: aws}
+	s := &shell{t: t, dir: t.TempDir(), aws: aws, runtime: runtime}
 	examples, err := filepath.Abs(filepath.Join(root, "examples"))
 	if err != nil {
 		t.Fatal(err)
@@ -92,14 +95,23 @@ func (s *shell) run() {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	s.say("trap wait EXIT\n")
+	data := filepath.Join(s.dir, ".rollcall")
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.script.String())
 	cmd.Dir = s.dir
-	cmd.Env = userEnviron("PATH="+s.aws.path, "BUILT="+built(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=process",
-		"ROLLCALL_DATA="+filepath.Join(s.dir, ".rollcall"), "XDG_RUNTIME_DIR="+s.dir)
+	cmd.Env = userEnviron("PATH="+s.aws.path, "BUILT="+built(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME="+s.runtime,
+		"ROLLCALL_DATA="+data, "XDG_RUNTIME_DIR="+s.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the server is in the shell's group
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 10 * time.Second
-	s.t.Cleanup(func() { endTasks(s.t, filepath.Join(s.dir, ".rollcall")) })
+	s.t.Cleanup(func() {
+		if s.runtime == "docker" {
+			if err := (&harness.Engine{}).Remove(data); err != nil {
+				s.t.Error(err)
+			}
+			return
+		}
+		endTasks(s.t, data)
+	})
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -140,41 +152,49 @@ func eachCLI(t *testing.T, test func(t *testing.T, aws awsCLI)) {
 	}
 }
 
-// TestReadme follows the tour of README.md to its end.
+// TestReadme follows the tour of README.md to its end, with processes and with containers.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	eachCLI(t, func(t *testing.T, aws awsCLI) {
-		s := newShell(t, aws)
-		s.follow("README.md")
-		s.run()
-		if said := s.said("get-caller-identity"); !strings.Contains(said, `"Account": "000000000000"`) {
-			t.Errorf("the account is not shown: %s", said)
-		}
-		two := s.said("+noall +answer")
-		if got := regexp.MustCompile(`(?m)^cart\.shop\.\s+10\s+IN\s+A\s+127\.[0-9.]+$`).FindAllString(two, -1); len(got) != 2 || got[0] == got[1] {
-			t.Errorf("want two addresses with a TTL of 10:\n%s", two)
-		}
-		five := s.said("--desired-count 5")
-		got := regexp.MustCompile(`(?m)^127\.[0-9.]+$`).FindAllString(five, -1)
-		slices.Sort(got)
-		if got = slices.Compact(got); len(got) != 5 {
-			t.Errorf("want five addresses:\n%s", five)
-		}
-		for _, address := range got {
-			if !strings.Contains(five, fmt.Sprintf(`"AWS_INSTANCE_IPV4": "%s"`, address)) {
-				t.Errorf("discover-instances does not show %s:\n%s", address, five)
-			}
-		}
-		if said := s.said("delete-namespace"); !strings.Contains(said, `"status": "DRAINING"`) && !strings.Contains(said, `"status": "INACTIVE"`) || !strings.Contains(said, "OperationId") {
-			t.Errorf("want the service on its way out, and the operation that deletes the namespace:\n%s", said)
-		}
+	eachCLI(t, func(t *testing.T, aws awsCLI) { followReadme(t, aws, "process", `127\.[0-9.]+`) })
+	t.Run("docker", func(t *testing.T) {
+		t.Parallel()
+		harness.NeedEngine(t)
+		followReadme(t, awsCLIs(t)[0], "docker", `10\.[0-9.]+`)
 	})
+}
+
+// followReadme follows it with tasks that have addresses as the pattern says.
+func followReadme(t *testing.T, aws awsCLI, runtime, address string) {
+	s := newShell(t, aws, runtime)
+	s.follow("README.md")
+	s.run()
+	if said := s.said("get-caller-identity"); !strings.Contains(said, `"Account": "000000000000"`) {
+		t.Errorf("the account is not shown: %s", said)
+	}
+	two := s.said("+noall +answer")
+	if got := regexp.MustCompile(`(?m)^cart\.shop\.\s+10\s+IN\s+A\s+`+address+`$`).FindAllString(two, -1); len(got) != 2 || got[0] == got[1] {
+		t.Errorf("want two addresses with a TTL of 10:\n%s", two)
+	}
+	five := s.said("--desired-count 5")
+	got := regexp.MustCompile(`(?m)^`+address+`$`).FindAllString(five, -1)
+	slices.Sort(got)
+	if got = slices.Compact(got); len(got) != 5 {
+		t.Errorf("want five addresses:\n%s", five)
+	}
+	for _, address := range got {
+		if !strings.Contains(five, fmt.Sprintf(`"AWS_INSTANCE_IPV4": "%s"`, address)) {
+			t.Errorf("discover-instances does not show %s:\n%s", address, five)
+		}
+	}
+	if said := s.said("delete-namespace"); !strings.Contains(said, `"status": "DRAINING"`) && !strings.Contains(said, `"status": "INACTIVE"`) || !strings.Contains(said, "OperationId") {
+		t.Errorf("want the service on its way out, and the operation that deletes the namespace:\n%s", said)
+	}
 }
 
 // TestExamples follows the examples: first with the built-in samples, then rolled to Python.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	s := newShell(t, awsCLIs(t)[0])
+	s := newShell(t, awsCLIs(t)[0], "process")
 	s.say("make build\nbin/rollcall serve &\nbin/rollcall env --wait 30s >/dev/null\n")
 	s.follow("examples/README.md")
 	inPython := haveFlask() && noResolver(t) == nil // TestFlaskOnServer says what is missing
