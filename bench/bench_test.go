@@ -28,7 +28,7 @@ func TestMeasurements(t *testing.T) {
 			b := &bench{progress: iotest.NewWriteLogger("", new(bytes.Buffer)), sizes: sizes{
 				turns: 2, registerAlone: 3, registerMany: 20, clients: 4, discover: 10, queries: 100, visible: 3,
 				large: 200, small: 20, all: 400, few: 40, each: 20, changes: 10, answer: 10, scale: 1200,
-				fleet: 200, passes: 5, fakes: 5, processes: 2,
+				fleet: 200, passes: 5, fakes: 5, processes: 2, containers: 3, containerTurns: 1,
 			}}
 			var out bytes.Buffer
 			if err := b.run(t.Context(), regexp.MustCompile("^"+m.name+"$"), &out); err != nil {

@@ -45,7 +45,8 @@ type sizes struct {
 	each            int // instances of one service of these
 	changes, answer int // calls a turn
 
-	fakes, processes int // tasks that are started at once
+	fakes, processes, containers int // tasks that are started at once
+	containerTurns               int
 
 	scale int // instances that a restart finds
 
@@ -58,13 +59,13 @@ var (
 		turns:         9,
 		registerAlone: 500, registerMany: 4000, clients: 128, discover: 8000, queries: 100_000, visible: 2000,
 		large: 100_000, small: 100, all: 1_000_000, few: 1000, each: 100, changes: 20_000, answer: 200_000,
-		fakes: 1000, processes: 200, scale: 100_000, fleet: 10_000, passes: 20_000,
+		fakes: 1000, processes: 200, containers: 50, containerTurns: 5, scale: 100_000, fleet: 10_000, passes: 20_000,
 	}
 	shortSizes = sizes{
 		turns:         3,
 		registerAlone: 200, registerMany: 2000, clients: 128, discover: 3000, queries: 40_000, visible: 500,
 		large: 100_000, small: 100, all: 1_000_000, few: 1000, each: 100, changes: 10_000, answer: 100_000,
-		fakes: 200, processes: 30, scale: 20_000, fleet: 10_000, passes: 5000,
+		fakes: 200, processes: 30, containers: 50, containerTurns: 3, scale: 20_000, fleet: 10_000, passes: 5000,
 	}
 )
 
@@ -90,6 +91,7 @@ var measurements = []struct {
 	{"planner", measurePlanner},
 	{"visible", measureVisible},
 	{"tasks", measureTasks},
+	{"containers", measureContainers},
 	{"scale", measureScale},
 }
 
@@ -100,7 +102,7 @@ func main() {
 	if status, ok := roleMain(os.Args[1:]); ok {
 		os.Exit(status)
 	}
-	only := flag.String("run", "", "measure only what this `regexp` matches: register, discover, dns, growth, directory, planner, visible, tasks, scale")
+	only := flag.String("run", "", "measure only what this `regexp` matches: register, discover, dns, growth, directory, planner, visible, tasks, containers, scale")
 	short := flag.Bool("short", false, "measure less, in less time")
 	scale := flag.Int("scale", 0, "how many `instances` a restart finds (default 100,000; the targets are about 1,000,000)")
 	profile := flag.String("profile", "", "write profiles of the measured processes into this `folder`, by role")

@@ -42,6 +42,7 @@ type roleArgs struct {
 	Dir             string // data folder
 	Instances, Each int    // how many, and how many of them are of one service
 	Profile         string // folder for profiles of its process; empty: none
+	Binary          string // a static build of rollcall
 }
 
 var roles = map[string]role{
@@ -52,6 +53,7 @@ var roles = map[string]role{
 
 	"tasks-fake":    runFakeTasks,
 	"tasks-process": runProcessTasks,
+	"tasks-docker":  runDockerTasks,
 }
 
 // roleMain plays the role that args name, if they do. It ends when stdin does, so that no role outlives
@@ -66,6 +68,7 @@ func roleMain(args []string) (status int, ok bool) {
 	flags.IntVar(&ra.Instances, "instances", 0, "")
 	flags.IntVar(&ra.Each, "each", 0, "")
 	flags.StringVar(&ra.Profile, "profile", "", "")
+	flags.StringVar(&ra.Binary, "binary", "", "")
 	flags.Parse(args[2:])
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -134,7 +137,7 @@ func start(ctx context.Context, name string, args roleArgs, at any) (*actor, err
 		return nil, err
 	}
 	cmd := exec.Command(self, asRole, name, "-dir", args.Dir,
-		"-instances", strconv.Itoa(args.Instances), "-each", strconv.Itoa(args.Each), "-profile", args.Profile)
+		"-instances", strconv.Itoa(args.Instances), "-each", strconv.Itoa(args.Each), "-profile", args.Profile, "-binary", args.Binary)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/agent/agenttest"
+	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
 	"github.com/bakingclouds/rollcall/internal/control/place"
@@ -192,13 +193,17 @@ const benchNode = "bench"
 // createTasks makes a node and a service of so many tasks on it, registered in Cloud Map.
 func createTasks(ctx context.Context, db *store.Store, runtime, registryID string, count int) error {
 	sc := task.Scope{Account: account, Region: region}
+	main := task.ContainerDefinition{Name: "main", Image: "none", Essential: true, Command: sleeper}
+	if runtime == "docker" { // what it has itself, and does nothing
+		main.Image, main.Command = docker.SampleImage, []string{"rollcall", "pause"}
+	}
 	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
 		now := time.Now()
 		task.PutNode(tx, task.Node{Name: benchNode, Runtime: runtime, Address: "127.0.0.1", Started: now})
 		task.CreateCluster(tx, task.Cluster{Account: account, Region: region, Name: task.DefaultCluster}, now)
 		def := task.RegisterDefinition(tx, sc, task.Definition{
 			Family: "sleeper", NetworkMode: agent.NetworkAWSVPC,
-			Containers: []task.ContainerDefinition{{Name: "main", Image: "none", Essential: true, Command: sleeper}},
+			Containers: []task.ContainerDefinition{main},
 		}, now)
 		svc := task.Service{
 			Account: account, Region: region, Cluster: task.DefaultCluster, Name: "sleeper", Status: task.Active, LaunchType: task.EC2,

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bakingclouds/rollcall/internal/agent/docker"
+)
+
+// labelData is on all that Rollcall has an engine make: whose it is.
+const labelData = "com.bakingclouds.rollcall.data"
+
+// measureContainers has a service started whose tasks are containers, all at once, and takes the time from the decision to
+// start each until DNS answers it. The baseline has the engine create and start as many of the very same containers (image,
+// limits, mounts, an address of its own on a network of the same kind), all at once, and nothing else.
+func measureContainers(ctx context.Context, b *bench) ([]row, error) {
+	engine, err := client.New(client.FromEnv)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+	if _, err := engine.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		b.say("  no container engine answers, so nothing is measured: %v", err)
+		return []row{{what: "Containers: not measured, no engine answers", ours: "–", bound: "no engine answers"}}, nil
+	}
+	binary, err := buildStatic(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(filepath.Dir(binary))
+	m := &containers{bench: b, engine: engine, binary: binary}
+
+	// First a few, so that the image is there for both sides, and to see how Rollcall has containers made.
+	b.say("  a few containers first")
+	if _, err := m.tasks(ctx, 2); err != nil {
+		return nil, err
+	}
+	b.say("  %d containers at once, %d turns", b.containers, b.containerTurns)
+	var ours, bare []startedTasks
+	got, err := compare(b.containerTurns,
+		func() (float64, error) {
+			one, err := m.tasks(ctx, b.containers)
+			ours = append(ours, one)
+			return one.Median, err
+		},
+		func() (float64, error) {
+			one, err := m.alone(ctx, b.containers)
+			bare = append(bare, one)
+			return one.Median, err
+		})
+	if err != nil {
+		return nil, err
+	}
+	var p99, p99Bare, ratios, told []float64
+	for turn := range ours {
+		p99, p99Bare = append(p99, ours[turn].P99), append(p99Bare, bare[turn].P99)
+		ratios = append(ratios, ours[turn].P99/bare[turn].P99)
+		told = append(told, ours[turn].Told)
+	}
+	const share = 1.1 // our own share is at most a tenth
+	return []row{{
+		what: fmt.Sprintf("Containers (%d at once): start to in DNS, against docker run alone, median", b.containers),
+		ours: number(got.ours) + " ms", baseline: number(got.baseline) + " ms", figure: got.ratio, target: target{atMost, share, ""},
+		bound: "the engine: it makes a few at a time, on all cores",
+	}, {
+		what: "  99th percentile", ours: number(median(p99)) + " ms", baseline: number(median(p99Bare)) + " ms", figure: median(ratios),
+		target: target{atMost, share, ""}, bound: "as above: the last that it makes",
+	}, {
+		what: "  StopTask to SIGTERM, nobody asked, median", ours: number(median(told)) + " ms", figure: median(told),
+		target: target{atMost, 100, " ms"}, bound: "fsync: five transactions, one after the other",
+	}}, nil
+}
+
+// containers is what the turns have in common.
+type containers struct {
+	*bench
+	engine *client.Client
+	binary string
+	like   *container.InspectResponse // one that Rollcall has had made
+}
+
+// buildStatic builds the program that containers of the runtime's own image run, in a folder of its own.
+func buildStatic(ctx context.Context) (binary string, err error) {
+	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "rollcall-bench-")
+	if err != nil {
+		return "", err
+	}
+	binary = filepath.Join(dir, "rollcall")
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/rollcall")
+	build.Dir = filepath.Dir(strings.TrimSpace(string(mod)))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("build rollcall: %w: %s", err, out)
+	}
+	return binary, nil
+}
+
+// tasks is a turn of Rollcall's.
+func (m *containers) tasks(ctx context.Context, count int) (got startedTasks, err error) {
+	dir, err := os.MkdirTemp("", "rollcall-bench-")
+	if err != nil {
+		return got, err
+	}
+	defer os.RemoveAll(dir)
+	p, err := start(ctx, "tasks-docker", roleArgs{Dir: dir, Instances: count, Profile: m.profile, Binary: m.binary}, &got)
+	if err != nil {
+		return got, errors.Join(err, m.sweep(dir))
+	}
+	if m.like == nil {
+		m.like, err = m.one(ctx, dir)
+	}
+	return got, errors.Join(err, p.stop(), m.sweep(dir))
+}
+
+// one is how the engine shows a container of a data folder.
+func (m *containers) one(ctx context.Context, dir string) (*container.InspectResponse, error) {
+	list, err := m.engine.ContainerList(ctx, client.ContainerListOptions{Filters: make(client.Filters).Add("label", labelData+"="+dir)})
+	if err != nil {
+		return nil, err
+	}
+	if len(list.Items) == 0 {
+		return nil, errors.New("the engine shows no container of the tasks")
+	}
+	one, err := m.engine.ContainerInspect(ctx, list.Items[0].ID, client.ContainerInspectOptions{})
+	return &one.Container, err
+}
+
+// sweep removes what a turn may have left: its network, its images.
+func (m *containers) sweep(dir string) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	mine := make(client.Filters).Add("label", labelData+"="+dir)
+	left, listErr := m.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: mine})
+	err = errors.Join(err, listErr)
+	for _, c := range left.Items {
+		_, e := m.engine.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		err = errors.Join(err, e)
+	}
+	networks, listErr := m.engine.NetworkList(ctx, client.NetworkListOptions{Filters: mine})
+	err = errors.Join(err, listErr)
+	for _, n := range networks.Items {
+		_, e := m.engine.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// alone is a turn of the baseline.
+func (m *containers) alone(ctx context.Context, count int) (got startedTasks, err error) {
+	dir, err := os.MkdirTemp("", "rollcall-bench-")
+	if err != nil {
+		return got, err
+	}
+	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, m.sweep(dir)) }()
+	net, err := freeNetwork(ctx, dir)
+	if err != nil {
+		return got, err
+	}
+	labels := map[string]string{labelData: dir}
+	made, err := m.engine.NetworkCreate(ctx, filepath.Base(dir), client.NetworkCreateOptions{
+		Driver: "bridge", Labels: labels,
+		IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: net.Prefix, Gateway: net.Gateway()}}},
+	})
+	if err != nil {
+		return got, err
+	}
+	options, err := m.same(dir, labels)
+	if err != nil {
+		return got, err
+	}
+	var mu sync.Mutex
+	var took []float64
+	var all errgroup.Group
+	address := net.Gateway()
+	began := time.Now()
+	for n := range count {
+		address = address.Next()
+		at := address
+		all.Go(func() error {
+			one := options
+			one.Name = fmt.Sprintf("%s-%d", filepath.Base(dir), n)
+			one.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
+				filepath.Base(dir): {NetworkID: made.ID, IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: at}},
+			}}
+			c, err := m.engine.ContainerCreate(ctx, one)
+			if err != nil {
+				return err
+			}
+			if _, err := m.engine.ContainerStart(ctx, c.ID, client.ContainerStartOptions{}); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			took = append(took, float64(time.Since(began))/float64(time.Millisecond))
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return got, err
+	}
+	return startedTasks{PerSecond: float64(count) / time.Since(began).Seconds(), Median: median(took), P99: quantile(took, 0.99)}, nil
+}
+
+// same are the options of the container that Rollcall had made, with a resolv.conf of its own.
+func (m *containers) same(dir string, labels map[string]string) (client.ContainerCreateOptions, error) {
+	config, host := *m.like.Config, *m.like.HostConfig
+	config.Labels, config.Hostname = labels, ""
+	host.NetworkMode = container.NetworkMode(filepath.Base(dir))
+	host.Mounts = append(host.Mounts[:0:0], host.Mounts...)
+	for i, at := range host.Mounts {
+		if filepath.Base(at.Source) == "resolv.conf" { // its task has gone
+			host.Mounts[i].Source = filepath.Join(dir, "resolv.conf")
+			if err := os.WriteFile(host.Mounts[i].Source, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
+				return client.ContainerCreateOptions{}, err
+			}
+		}
+	}
+	return client.ContainerCreateOptions{Config: &config, HostConfig: &host}, nil
+}
+
+// freeNetwork is one that nobody on this machine has.
+func freeNetwork(ctx context.Context, dir string) (docker.Network, error) {
+	taken, err := docker.TakenHere(ctx, dir, "")
+	if err != nil {
+		return docker.Network{}, err
+	}
+	return docker.Claim(dir, docker.Slices("", docker.DefaultRange, netip.Prefix{}), taken)
+}
+
+func runDockerTasks(ctx context.Context, args roleArgs, ready func(any)) error {
+	net, err := freeNetwork(ctx, args.Dir)
+	if err != nil {
+		return err
+	}
+	rt, err := docker.New(ctx, docker.Config{
+		Dir: args.Dir, Binary: args.Binary, Networks: []docker.Network{net}, HostAddress: net.Gateway(), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	return runTasks(ctx, args, rt, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		boxes, err := rt.Sandboxes(ctx)
+		var all errgroup.Group
+		for _, box := range boxes {
+			all.Go(func() error { return rt.Remove(ctx, box.TaskID) })
+		}
+		return errors.Join(err, all.Wait(), rt.Shutdown(ctx))
+	}, ready)
+}
