@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -23,6 +24,9 @@ func (a *App) node(registered time.Time) task.Node {
 	}
 	if a.runtime != nil {
 		n.Runtime = a.runtime.Name()
+		if rt, ok := a.runtime.(*docker.Runtime); ok {
+			n.Engine = rt.Version()
+		}
 	}
 	if n.CPU == 0 {
 		n.CPU = runtime.NumCPU() * 1024

@@ -27,6 +27,7 @@ type Node struct {
 	OS           string `json:",omitempty"` // linux
 	Architecture string `json:",omitempty"` // x86_64, arm64
 	Version      string `json:",omitempty"` // of its server
+	Engine       string `json:",omitempty"` // the version of its container engine
 	// Slices are the parts of VPCs that its containers have addresses of.
 	Slices []Slice `json:",omitempty"`
 }

@@ -28,6 +28,9 @@ func (*Runtime) Shutdown(context.Context) error { return errNotLinux }
 // Usage is never reached, since New gives no Runtime.
 func (*Runtime) Usage([]string) map[string]agent.Usage { return nil }
 
+// Version is never reached, since New gives no Runtime.
+func (*Runtime) Version() string { return "" }
+
 // Notes is never reached, since New gives no Runtime.
 func (*Runtime) Notes() []string { return nil }
 

@@ -30,6 +30,7 @@ type Runtime struct {
 	engine    *client.Client
 	owner     string // the data folder's id
 	cpus      int    // of the engine's machine
+	version   string // of the engine, when it was first asked
 	leases    *lease.Pool
 	gateways  []lease.Lease
 	images    *images
@@ -103,7 +104,7 @@ func (r *Runtime) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("docker: ask the engine about itself: %w", err)
 	}
-	r.cpus = info.Info.NCPU
+	r.cpus, r.version = info.Info.NCPU, info.Info.ServerVersion
 	for _, n := range r.config.Networks {
 		if err := ensureNetwork(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC)); err != nil {
 			return err
@@ -137,6 +138,9 @@ func (r *Runtime) open(ctx context.Context) error {
 
 // Name is "docker".
 func (r *Runtime) Name() string { return "docker" }
+
+// Version is the engine's.
+func (r *Runtime) Version() string { return r.version }
 
 // Events delivers what happens to containers; see [agent.Runtime].
 func (r *Runtime) Events() <-chan agent.Event { return r.events }

@@ -32,6 +32,9 @@ func instanceView(r store.Reader, h *placement.Host, include ...types.ContainerI
 		RegisteredResources:  resourcesView(bounded(h.Node.CPU), bounded(h.Node.Memory), nil),
 		RemainingResources:   resourcesView(bounded(h.FreeCPU()), bounded(h.FreeMemory()), h.UsedPorts()),
 	}
+	if h.Node.Engine != "" {
+		view.VersionInfo.DockerVersion = aws.String("DockerVersion: " + h.Node.Engine) // as ECS's agent says it
+	}
 	attributes := h.Attributes()
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		view.Attributes = append(view.Attributes, types.Attribute{Name: aws.String(name), Value: given(attributes[name])})
