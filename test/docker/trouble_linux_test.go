@@ -17,7 +17,7 @@ import (
 // answers and is replaced.
 func TestTroubleByHand(t *testing.T) {
 	t.Parallel()
-	harness.NeedEngine(t)
+	image := clients(t)
 	s := serve(t)
 	corp := s.Namespace("corp")
 	s.Run("worker", s.Register(unchecked("worker")), 3, s.Discovery(corp, "worker", 1))
@@ -44,6 +44,23 @@ func TestTroubleByHand(t *testing.T) {
 		if ended.StopCode != ecstypes.TaskStopCodeEssentialContainerExited || !strings.Contains(why, tc.reason) {
 			t.Errorf("a container %s: the task ended as %s: %s", tc.name, ended.StopCode, why)
 		}
+	}
+
+	// The whole network: its tasks are cut off, and the next have it again.
+	old := s.running("worker")
+	for _, victim := range old {
+		shared.Docker(t, "network", "disconnect", "-f", network, id(victim, "main"))
+	}
+	shared.Try("network", "rm", network) // a new task may have been faster, which is as well
+	for _, victim := range old {
+		s.without("worker.corp", address(victim), 20*time.Second)
+	}
+	for _, victim := range old {
+		s.replaced("worker", "worker.corp", 3, victim)
+	}
+	asker := s.start(task("asker", container("main", image, "sleep", "100000")))
+	if found, took := s.lookup(id(asker, "main"), "musl", "worker.corp"); len(found) != 3 || took > quickly {
+		t.Errorf("on the network that was made anew worker.corp is %q, within %v", found, took)
 	}
 }
 

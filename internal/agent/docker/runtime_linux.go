@@ -43,6 +43,8 @@ type Runtime struct {
 	close   context.CancelFunc
 	running sync.WaitGroup
 
+	making sync.Mutex // of networks
+
 	mu        sync.Mutex
 	tasks     map[string]*sandbox
 	byEngine  map[string]containerKey // by the engine's id
@@ -106,7 +108,7 @@ func (r *Runtime) open(ctx context.Context) error {
 	}
 	r.cpus, r.version = info.Info.NCPU, info.Info.ServerVersion
 	for _, n := range r.config.Networks {
-		if err := ensureNetwork(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC)); err != nil {
+		if err := r.ensureNetwork(ctx, n); err != nil {
 			return err
 		}
 		// The gateway is the machine's; a task must not be given it.
@@ -365,10 +367,23 @@ func (r *Runtime) run(ctx context.Context, b *sandbox, name string, options clie
 			return err
 		}
 	}
-	if _, err := r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
+	_, err := r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	if errdefs.IsNotFound(err) { // its network, perhaps, which somebody else has removed
+		if err = r.ensureNetwork(ctx, b.record.Network); err == nil {
+			_, err = r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{})
+		}
+	}
+	if err != nil {
 		return startError("CannotStartContainerError", err)
 	}
 	return r.refresh(ctx, b, name)
+}
+
+// ensureNetwork makes a VPC's network where it is not there.
+func (r *Runtime) ensureNetwork(ctx context.Context, n Network) error {
+	r.making.Lock() // or the second of two finds its addresses taken
+	defer r.making.Unlock()
+	return ensureNetwork(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC))
 }
 
 // make makes a container, or finds the one that was made before a crash.
