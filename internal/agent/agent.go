@@ -222,7 +222,7 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 		return 0, err
 	}
 	if s.StopCode != "" || s.Do == Nothing {
-		return 0, nil // a changed row marks the task again
+		return s.Again, nil // a changed row marks the task again
 	}
 	if err := a.do(ctx, t, def, s); err != nil {
 		return 0, a.failed(ctx, t, s, err)
@@ -230,7 +230,7 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 	if s.Do == Create && a.box(t.ID) != nil || s.Do == Remove {
 		a.loop.Mark(key) // of containers that start and stop, events tell
 	}
-	return 0, nil
+	return s.Again, nil
 }
 
 // write brings the row up to what the step says.

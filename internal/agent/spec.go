@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -13,7 +14,9 @@ func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 	spec := TaskSpec{
 		ID: t.ID, NetworkMode: def.NetworkMode,
 		Group: t.Region + "/" + t.Cluster + "/" + t.Group(), Rest: a.rest(t),
+		Labels: labels(t), Options: def.Options,
 	}
+	spec.Options.CPU, spec.Options.Memory = def.CPU, def.Memory
 	if a.VPC != nil && t.Network != nil {
 		spec.VPC = a.VPC(t.Network.Subnets)
 	}
@@ -37,9 +40,46 @@ func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 		if size > maxEnvironment {
 			return spec, initializationError("the environment of the task has more than %d bytes", maxEnvironment)
 		}
-		spec.Containers = append(spec.Containers, containerSpec(c, env))
+		container := containerSpec(c, env)
+		if err := a.unlock(&container); err != nil {
+			return spec, err
+		}
+		spec.Containers = append(spec.Containers, container)
 	}
 	return spec, nil
+}
+
+// labels are those that ECS's agent gives to each container of a task; the container's name is the runtime's to add.
+func labels(t *task.Task) map[string]string {
+	const prefix = "com.amazonaws.ecs."
+	return map[string]string{
+		prefix + "cluster": t.Cluster, prefix + "task-arn": t.ARN(),
+		prefix + "task-definition-family": t.Family, prefix + "task-definition-version": strconv.Itoa(t.Revision),
+	}
+}
+
+// unlock looks up the secrets that a container engine is told: the login of the image's registry, and options of the log
+// driver. Processes have neither an image nor a driver, so theirs need not be there.
+func (a *Agent) unlock(c *ContainerSpec) error {
+	o := &c.Options
+	if o.Login == "" && len(o.LogSecrets) == 0 || a.rt.Name() == "process" {
+		return nil
+	}
+	var err error
+	if o.Login != "" {
+		if c.Login, err = a.Vault.login(o.Login); err != nil {
+			return err
+		}
+	}
+	options, err := a.Vault.named(o.LogSecrets)
+	if err != nil {
+		return err
+	}
+	if len(options) > 0 {
+		maps.Copy(options, o.LogOptions)
+		o.LogOptions, o.LogSecrets = options, nil
+	}
+	return nil
 }
 
 // environment is the nth container's: what it is told of ECS, over that its environment files, then its own variables
@@ -64,6 +104,10 @@ func containerSpec(c *task.ContainerDefinition, env map[string]string) Container
 	spec := ContainerSpec{
 		Name: c.Name, Image: c.Image, EntryPoint: c.EntryPoint, Command: c.Command,
 		Env: env, WorkingDirectory: c.WorkingDirectory, User: c.User,
+		CPU: c.CPU, Memory: c.Memory, Reservation: c.MemoryReservation, Options: c.Options,
+	}
+	for _, u := range c.Ulimits {
+		spec.Ulimits = append(spec.Ulimits, Ulimit(u))
 	}
 	for _, p := range c.Ports {
 		spec.Ports = append(spec.Ports, Port{Container: uint16(p.ContainerPort), Host: uint16(p.HostPort), Protocol: p.Protocol})

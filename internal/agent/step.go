@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type Step struct {
 	Observed   task.Observed // what the row shall say, before the action
 	Do         Action
 	Containers []string // of StartContainers and StopContainers
+	// Again is when to look again though nothing happens; 0 is not at all.
+	Again time.Duration
 	// StopCode and StopReason decide that the task shall stop; empty leaves what is wanted as it is.
 	StopCode, StopReason string
 }
@@ -70,15 +73,18 @@ func (s *Step) run(t *task.Task, def *task.Definition, box *Sandbox, now time.Ti
 		if !c.StartedAt.IsZero() || c.Ended() {
 			continue
 		}
-		switch ready, reason := dependenciesMet(d, box); {
-		case reason != "":
-			s.fail(task.TaskFailedToStart, reason)
+		switch w := waitsFor(d, def, box, now); {
+		case w.never != "":
+			s.fail(task.TaskFailedToStart, w.never)
 			return
-		case ready:
+		case w.ready:
 			s.Do = StartContainers
 			s.Containers = append(s.Containers, d.Name)
 		default:
 			waiting = true
+			if w.again > 0 && (s.Again == 0 || w.again < s.Again) {
+				s.Again = w.again
+			}
 		}
 	}
 	switch {
@@ -146,29 +152,60 @@ func ending(c ContainerStatus) (code, reason string) {
 	return task.EssentialContainerExited, "Essential container in task exited"
 }
 
-// dependenciesMet reports whether a container may start, or why it never can (ECS Developer Guide,
-// "Container dependency").
-func dependenciesMet(d task.ContainerDefinition, box *Sandbox) (ready bool, never string) {
+// wait is how a container stands with those that it depends on.
+type wait struct {
+	ready bool
+	never string        // why it never can start
+	again time.Duration // until one of them is late; 0 is never
+}
+
+// waitsFor reports whether a container may start, or why it never can (ECS Developer Guide, "Container dependency"). Only
+// a startTimeout ends a wait ("ContainerDefinition": without one ECS's agent waits as long as it takes); it counts from the
+// start of the container that has it.
+func waitsFor(d task.ContainerDefinition, def *task.Definition, box *Sandbox, now time.Time) wait {
+	w := wait{ready: true}
 	for _, dep := range d.DependsOn {
 		c := container(box, dep.Container)
+		never := func(format string, args ...any) wait {
+			return wait{never: "TaskDependencyError: container " + d.Name + " depends on " + fmt.Sprintf(format, args...)}
+		}
+		ready, ended := false, c.Ended()
 		switch dep.Condition {
 		case "COMPLETE":
-			ready = c.Ended()
+			ready = ended
 		case "SUCCESS":
-			ready = c.Ended()
-			if ready && (c.ExitCode == nil || *c.ExitCode != 0) {
-				return false, "TaskDependencyError: container " + d.Name + " depends on the success of " + dep.Container + ", which failed"
+			ready = ended
+			if ended && (c.ExitCode == nil || *c.ExitCode != 0) {
+				return never("the success of %s, which failed", dep.Container)
 			}
 		case "HEALTHY":
 			ready = c.Health == HealthHealthy
+			if !ready && ended {
+				return never("the health of %s, which has ended", dep.Container)
+			}
 		default: // START
 			ready = !c.StartedAt.IsZero()
+			if !ready && ended {
+				return never("%s, which could not be started", dep.Container)
+			}
 		}
-		if !ready {
-			return false, ""
+		if ready {
+			continue
+		}
+		w.ready = false
+		on, known := def.Container(dep.Container)
+		if !known || on.Options.StartTimeout == 0 || c.StartedAt.IsZero() {
+			continue
+		}
+		left := c.StartedAt.Add(on.Options.StartTimeout).Sub(now)
+		if left <= 0 {
+			return never("%s, which was not %s within its startTimeout of %v", dep.Container, dep.Condition, on.Options.StartTimeout)
+		}
+		if w.again == 0 || left < w.again {
+			w.again = left
 		}
 	}
-	return true, ""
+	return w
 }
 
 // stoppable are the running containers that no other running one depends on: those stop first.

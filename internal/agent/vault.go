@@ -57,6 +57,34 @@ func (v Vault) environment(c *task.ContainerDefinition) (files, secrets map[stri
 	return files, secrets, nil
 }
 
+// login reads the user name and password of a registry out of a secret ("Using non-AWS container images in Amazon ECS":
+// {"username": "…", "password": "…"}).
+func (v Vault) login(from string) (*Login, error) {
+	const trouble = "unable to pull secrets or registry auth: "
+	text, err := v.secret(from)
+	if err != nil {
+		return nil, initializationError(trouble+"%v", err)
+	}
+	var login Login // encoding/json takes members in any case
+	if json.Unmarshal([]byte(text), &login) != nil || login.Username == "" || login.Password == "" {
+		return nil, initializationError(trouble+`secret %s is no JSON object with the strings "username" and "password"`, from)
+	}
+	return &login, nil
+}
+
+// named reads secrets by what they are for.
+func (v Vault) named(secrets map[string]string) (map[string]string, error) {
+	var values map[string]string
+	for name, from := range secrets {
+		value, err := v.secret(from)
+		if err != nil {
+			return nil, initializationError("unable to pull secrets or registry auth: %v", err)
+		}
+		values = put(values, name, value)
+	}
+	return values, nil
+}
+
 func put(m map[string]string, name, value string) map[string]string {
 	if m == nil {
 		m = map[string]string{}

@@ -75,6 +75,21 @@ func containerInit() int {
 	return 0
 }
 
+// limit sets a resource limit, or as much of it as this process may: without privileges, no limit can be raised beyond what
+// the server was started with. By way of package syscall, which restores the soft limit on open files at exec unless it was
+// set here.
+func limit(u ulimit) error {
+	err := syscall.Setrlimit(u.Number, &syscall.Rlimit{Cur: u.Soft, Max: u.Hard})
+	if !errors.Is(err, syscall.EPERM) {
+		return err
+	}
+	var have syscall.Rlimit
+	if err := syscall.Getrlimit(u.Number, &have); err != nil {
+		return err
+	}
+	return syscall.Setrlimit(u.Number, &syscall.Rlimit{Cur: min(u.Soft, have.Max), Max: min(u.Hard, have.Max)})
+}
+
 func carryOut(o order) error {
 	syscall.Umask(containerUmask)
 	for _, m := range o.Mounts {
@@ -83,8 +98,7 @@ func carryOut(o order) error {
 		}
 	}
 	for _, u := range o.Ulimits {
-		// By way of package syscall, which restores the soft limit on open files at exec unless it was set here.
-		if err := syscall.Setrlimit(u.Number, &syscall.Rlimit{Cur: u.Soft, Max: u.Hard}); err != nil {
+		if err := limit(u); err != nil {
 			return fmt.Errorf("set the ulimit %s to %d:%d: %w", u.Name, int64(u.Soft), int64(u.Hard), err)
 		}
 	}

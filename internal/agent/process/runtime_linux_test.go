@@ -251,6 +251,23 @@ func TestUlimit(t *testing.T) {
 	}
 }
 
+// TestUlimitBeyond: a limit that this process may not set, as no process may, becomes what it may.
+func TestUlimitBeyond(t *testing.T) {
+	t.Parallel()
+	r := newRuntime(t)
+	spec := shellTask("limitless", "ulimit -Sn; ulimit -Hn")
+	spec.Containers[0].Ulimits = []agent.Ulimit{{Name: "nofile", Soft: 100, Hard: 1 << 40}}
+	start(t, r, spec)
+	awaitEnd(t, r, "limitless")
+	var have syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &have); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := output(t, r, "limitless"), fmt.Sprintf("100\n%d\n", have.Max); got != want {
+		t.Errorf("limits %q, want %q", got, want)
+	}
+}
+
 func TestCreateRefuses(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)

@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/task"
+)
+
+// named is a runtime of which only the name is asked.
+type named struct {
+	Runtime
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
+// TestSpec: what a definition asks for reaches the runtime, and a container engine the secrets that only it is told.
+func TestSpec(t *testing.T) {
+	secrets := filepath.Join(t.TempDir(), "secrets")
+	write(t, 0o600, `{"username":"ada","password":"hunter2"}`, secrets, "registry")
+	write(t, 0o600, "t0ken", secrets, "splunk")
+	def := &task.Definition{
+		NetworkMode: "bridge", CPU: 512, Memory: 1024,
+		Options: dockerrun.Task{PID: "host", Volumes: []dockerrun.Volume{{Name: "v"}}},
+		Containers: []task.ContainerDefinition{{
+			Name: "app", Image: "i", CPU: 256, Memory: 512, MemoryReservation: 128,
+			Ulimits: []task.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}},
+			Options: dockerrun.Container{
+				Hostname: "h", Login: "registry", LogDriver: "splunk",
+				LogOptions: map[string]string{"splunk-url": "u"}, LogSecrets: map[string]string{"splunk-token": "splunk"},
+			},
+		}},
+	}
+	row := &task.Task{ID: "t", Account: "000000000000", Region: "eu-west-1", Cluster: "default", Family: "web", Revision: 3}
+	for _, runtime := range []string{"process", "docker"} {
+		t.Run(runtime, func(t *testing.T) {
+			a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: named{name: runtime}}
+			spec, err := a.spec(row, def)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := TaskSpec{
+				ID: "t", NetworkMode: "bridge", Group: "eu-west-1/default/" + row.Group(),
+				Labels: map[string]string{
+					"com.amazonaws.ecs.cluster": "default", "com.amazonaws.ecs.task-arn": row.ARN(),
+					"com.amazonaws.ecs.task-definition-family": "web", "com.amazonaws.ecs.task-definition-version": "3",
+				},
+				Options: dockerrun.Task{CPU: 512, Memory: 1024, PID: "host", Volumes: def.Options.Volumes},
+				Containers: []ContainerSpec{{
+					Name: "app", Image: "i", Env: map[string]string{}, CPU: 256, Memory: 512, Reservation: 128,
+					Ulimits: []Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, Options: def.Containers[0].Options,
+				}},
+			}
+			if c := &want.Containers[0]; runtime == "docker" {
+				c.Login = &Login{Username: "ada", Password: "hunter2"}
+				c.Options.LogOptions, c.Options.LogSecrets = map[string]string{"splunk-url": "u", "splunk-token": "t0ken"}, nil
+			}
+			if !reflect.DeepEqual(spec, want) {
+				t.Errorf("spec %+v\nwant %+v", spec, want)
+			}
+			if len(def.Containers[0].Options.LogOptions) != 1 {
+				t.Error("the definition was changed")
+			}
+			kept, err := json.Marshal(spec)
+			if err != nil || strings.Contains(string(kept)+fmt.Sprintf("%+v %#v", spec.Containers[0].Login, spec.Containers[0].Login), "hunter2") {
+				t.Errorf("the registry's password shows: %s, %v", kept, err)
+			}
+		})
+	}
+}
+
+// TestLogin: a login that is not there, or is none, fails the task of an engine, and not one of processes.
+func TestLogin(t *testing.T) {
+	secrets := t.TempDir()
+	for name, text := range map[string]string{"text": "hunter2", "half": `{"username":"ada"}`, "numbers": `{"username":"ada","password":7}`} {
+		write(t, 0o600, text, secrets, name)
+	}
+	for from, wrong := range map[string]string{
+		"none": "ResourceNotFoundException", "text": "no JSON object", "half": "no JSON object", "numbers": "no JSON object",
+	} {
+		def := &task.Definition{Containers: []task.ContainerDefinition{{Name: "app", Options: dockerrun.Container{Login: from}}}}
+		a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: named{name: "docker"}}
+		_, err := a.spec(&task.Task{ID: "t"}, def)
+		if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: unable to pull secrets or registry auth: ") ||
+			!strings.Contains(err.Error(), wrong) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want %q", from, err, wrong)
+		}
+		a.rt = named{name: "process"}
+		if _, err := a.spec(&task.Task{ID: "t"}, def); err != nil {
+			t.Errorf("%s, processes: %v", from, err)
+		}
+	}
+}
+
+// TestWaitsFor holds each condition against what a dependency may have come to. The dependency started at noon, with a
+// startTimeout of a minute or without one.
+func TestWaitsFor(t *testing.T) {
+	for _, tc := range []struct {
+		condition string
+		box       string // of db, in the notation of sandbox
+		timeout   time.Duration
+		after     time.Duration
+		want      string
+	}{
+		{"START", "-", time.Minute, time.Hour, "waits"},
+		{"START", "r", 0, 0, "ready"},
+		{"START", "0", 0, 0, "ready"},
+		{"START", "!", 0, 0, "never: db, which could not be started"},
+		{"COMPLETE", "r", 0, time.Hour, "waits"},
+		{"COMPLETE", "e", 0, 0, "ready"},
+		{"COMPLETE", "r", time.Minute, 20 * time.Second, "waits, 40s"},
+		{"COMPLETE", "r", time.Minute, time.Minute, "never: db, which was not COMPLETE within its startTimeout of 1m0s"},
+		{"COMPLETE", "e", time.Minute, time.Hour, "ready"},
+		{"SUCCESS", "0", 0, 0, "ready"},
+		{"SUCCESS", "e", 0, 0, "never: the success of db, which failed"},
+		{"SUCCESS", "r", time.Minute, 2 * time.Minute, "never: db, which was not SUCCESS within its startTimeout of 1m0s"},
+		{"HEALTHY", "-", time.Minute, time.Hour, "waits"},
+		{"HEALTHY", "r", time.Minute, 59 * time.Second, "waits, 1s"},
+		{"HEALTHY", "h", time.Minute, time.Hour, "ready"},
+		{"HEALTHY", "u", 0, time.Hour, "waits"},
+		{"HEALTHY", "u", time.Minute, time.Hour, "never: db, which was not HEALTHY within its startTimeout of 1m0s"},
+		{"HEALTHY", "0", 0, 0, "never: the health of db, which has ended"},
+	} {
+		def := definition()
+		def.Containers[0].Options.StartTimeout = tc.timeout
+		def.Containers[1].DependsOn[0].Condition = tc.condition
+		w := waitsFor(def.Containers[1], def, sandbox(tc.box), noon.Add(tc.after))
+		got := "waits"
+		switch {
+		case w.never != "":
+			got = "never: " + strings.TrimPrefix(w.never, "TaskDependencyError: container app depends on ")
+		case w.ready:
+			got = "ready"
+		case w.again > 0:
+			got = "waits, " + w.again.String()
+		}
+		if got != tc.want {
+			t.Errorf("%s of %q after %v: %s, want %s", tc.condition, tc.box, tc.after, got, tc.want)
+		}
+	}
+}
+
+// TestLateDependency: the task of a dependency that is late looks again just when it will be, and fails then.
+func TestLateDependency(t *testing.T) {
+	def := definition()
+	def.Containers[0].Options.StartTimeout = time.Minute
+	row := &task.Task{ID: "t", Desired: task.DesiredRunning, Observed: task.Observed{State: task.Pending}}
+	s := Next(row, def, sandbox("r-r"), noon.Add(10*time.Second))
+	if s.Again != 50*time.Second || s.StopCode != "" {
+		t.Errorf("again in %v, %q; want 50s", s.Again, s.StopCode)
+	}
+	s = Next(row, def, sandbox("r-r"), noon.Add(10*time.Second+s.Again))
+	if want := "TaskDependencyError: container app depends on db, which was not HEALTHY within its startTimeout of 1m0s"; s.StopCode != task.TaskFailedToStart || s.StopReason != want {
+		t.Errorf("%s: %s, want %s", s.StopCode, s.StopReason, want)
+	}
+	if s = Next(row, def, sandbox("hrr"), noon.Add(time.Hour)); s.StopCode != "" || s.Again != 0 {
+		t.Errorf("an hour after it all runs: %s, again in %v", s.StopCode, s.Again)
+	}
+}
