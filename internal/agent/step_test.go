@@ -148,3 +148,30 @@ func TestHealthySince(t *testing.T) {
 		t.Errorf("unhealthy: HealthySince = %v, want none", row.Observed.HealthySince)
 	}
 }
+
+// TestStartTimeout: who depends on a container that is not ready within its startTimeout never starts, and until then it is
+// known when to look again (ECS API Reference, "ContainerDefinition").
+func TestStartTimeout(t *testing.T) {
+	def := definition()
+	def.Containers[0].Options.StartTimeout = 30 * time.Second
+	row := &task.Task{ID: "t", Desired: task.DesiredRunning, Observed: task.Observed{State: task.Pending}}
+	for _, tc := range []struct {
+		box   string
+		after time.Duration
+		again time.Duration
+		fails string
+	}{
+		{"rr-", 10 * time.Second, 20 * time.Second, ""},
+		{"ur-", 29 * time.Second, time.Second, ""},
+		{"hr-", time.Hour, 0, ""},
+		{"r--", 30 * time.Second, 0, "TaskDependencyError: container app depends on db, which was not HEALTHY within its startTimeout of 30s"},
+		{"---", time.Hour, 0, ""}, // it counts from the start
+	} {
+		box := sandbox(tc.box)
+		box.Containers[1] = ContainerStatus{Name: "app", Health: HealthUnknown}
+		s := Next(row, def, box, noon.Add(tc.after))
+		if s.Again != tc.again || s.StopReason != tc.fails {
+			t.Errorf("%s after %v: again in %v, %q; want %v, %q", tc.box, tc.after, s.Again, s.StopReason, tc.again, tc.fails)
+		}
+	}
+}
