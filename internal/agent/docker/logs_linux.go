@@ -9,21 +9,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
-	"github.com/bakingclouds/rollcall/internal/jsonfile"
 	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
-// followers copy what containers print from the engine's logs into ours, each exactly once as long as the engine has it: how
-// far a copy went is noted beside it, and what was not noted is taken back after a crash. A container that prints faster
-// than it is copied is not held up; the engine keeps so much of it (defaultLogSize) and forgets the oldest.
+// followers copy what containers print from the engine's logs into ours, each entry exactly once as long as the engine has
+// it: how far a copy went is noted beside it, and what was not noted is taken back after a crash. A container that prints
+// faster than it is copied is not held up; the engine keeps so much of it (defaultLogSize) and forgets the oldest.
 type followers struct {
 	engine *client.Client
 	log    *slog.Logger
@@ -39,6 +36,8 @@ type followers struct {
 type follower struct {
 	engineID, folder string
 	tty              bool
+	ctx              context.Context
+	cancel           context.CancelFunc
 	again            chan struct{} // holds a token when the container was started again
 	final            chan struct{} // closed when it will not be
 	done             chan struct{} // closed when all is copied
@@ -68,10 +67,12 @@ func (f *followers) start(taskID, name, engineID, folder string, tty bool) {
 		return
 	}
 	l := &follower{engineID: engineID, folder: folder, tty: tty, again: make(chan struct{}, 1), final: make(chan struct{}), done: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancel(f.ctx)
 	f.byKey[key] = l
 	f.all.Go(func() {
+		defer l.cancel()
 		defer close(l.done)
-		if err := f.follow(l); err != nil && f.ctx.Err() == nil {
+		if err := f.follow(l); err != nil {
 			f.log.Error("a container's log cannot be kept as it should be", "task", taskID, "container", name, "err", err)
 		}
 	})
@@ -100,6 +101,8 @@ func (f *followers) wait(taskID, name string, timeout time.Duration) {
 	select {
 	case <-l.done:
 	case <-time.After(timeout):
+		l.cancel()
+		<-l.done
 	}
 	f.mu.Lock()
 	delete(f.byKey, key)
@@ -112,25 +115,16 @@ func (f *followers) close() {
 	f.all.Wait()
 }
 
-// progress is how far a log was copied.
-type progress struct {
-	Position int64     // in the logbook
-	Time     time.Time // of the last entry, as the engine has it
-}
+// unreadable is the log of a container whose log driver gives nothing back.
+const unreadable = "rollcall: what this container prints goes where its log driver takes it, and cannot be shown here\n"
 
 // follow copies until all is copied that will come.
 func (f *followers) follow(l *follower) error {
-	w, err := logbook.Open(l.folder, time.Now())
+	c, err := openCopier(l.folder)
 	if err != nil {
 		return err
 	}
-	c := &copier{writer: w, file: filepath.Join(l.folder, "copied")}
-	if err := jsonfile.Read(c.file, &c.progress); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return errors.Join(err, w.Close(false))
-	}
-	if err := w.Rewind(c.progress.Position); err != nil {
-		return errors.Join(err, w.Close(false))
-	}
+	troubled := false
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, reconnectMaxWait) {
 		ended := false
 		select {
@@ -141,9 +135,23 @@ func (f *followers) follow(l *follower) error {
 		err := f.copy(l, c)
 		switch {
 		case f.ctx.Err() != nil:
-			return w.Close(false)
+			return c.close(false)
+		case l.ctx.Err() != nil: // who waited for it waits no more
+			return errors.Join(errors.New("docker: the engine did not give the last of it in time"), c.close(true))
+		case errdefs.IsNotImplemented(err):
+			if err := c.say(unreadable); err != nil {
+				return errors.Join(err, c.close(false))
+			}
+			select {
+			case <-l.final:
+				return c.close(true)
+			case <-f.ctx.Done():
+				return c.close(false)
+			case <-l.ctx.Done():
+				return c.close(true)
+			}
 		case ended && (err == nil || errdefs.IsNotFound(err)):
-			return errors.Join(w.Close(true), os.RemoveAll(c.file))
+			return c.close(true)
 		case err == nil:
 			wait = 10 * time.Millisecond
 			select { // the container has ended; for good?
@@ -151,28 +159,34 @@ func (f *followers) follow(l *follower) error {
 				continue
 			case <-l.again:
 				continue
-			case <-f.ctx.Done():
-				return w.Close(false)
+			case <-l.ctx.Done():
+				continue
 			}
-		case errdefs.IsNotImplemented(err) || errdefs.IsInvalidArgument(err): // a driver that the engine cannot read from
-			f.log.Info("what a container prints goes where its log driver takes it, and is not shown here", "container", l.engineID, "err", err)
-			<-l.final
-			return w.Close(true)
+		case !troubled && !unreachable(err) && !errdefs.IsNotFound(err):
+			troubled = true
+			f.log.Warn("a container's log cannot be read; it is tried again", "container", l.engineID, "err", err)
 		}
 		select {
 		case <-time.After(wait):
-		case <-f.ctx.Done():
+		case <-l.ctx.Done():
 		}
 	}
 }
 
 // copy copies what there is, and what comes until the container ends.
-func (f *followers) copy(l *follower, c *copier) error {
+func (f *followers) copy(l *follower, c *copier) (err error) {
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	defer cancel(nil)
 	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: true}
-	if !c.progress.Time.IsZero() {
-		options.Since = c.progress.Time.Format(time.RFC3339Nano)
+	if since := c.begin(cancel); !since.IsZero() {
+		options.Since = since.Format(time.RFC3339Nano)
 	}
-	logs, err := f.engine.ContainerLogs(f.ctx, l.engineID, options)
+	defer func() {
+		if noted := c.end(); noted != nil {
+			err = noted
+		}
+	}()
+	logs, err := f.engine.ContainerLogs(ctx, l.engineID, options)
 	if err != nil {
 		return err
 	}
@@ -189,12 +203,7 @@ func (f *followers) copy(l *follower, c *copier) error {
 				return err
 			}
 		}
-		if r.Buffered() == 0 || err != nil {
-			if err := c.note(); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // within an entry it is io.ErrUnexpectedEOF: the engine is being stopped, and the entry comes again
 			return nil
 		}
 		if err != nil {
@@ -207,11 +216,11 @@ func (f *followers) copy(l *follower, c *copier) error {
 const maxFrame = 1 << 20
 
 // frame reads an entry of a container without a terminal: a header of 8 bytes, of which the last 4 are the length (Docker
-// Engine API, "Attach to a container").
+// Engine API, "Attach to a container"). With an error there is no entry.
 func frame(r *bufio.Reader) ([]byte, error) {
 	var header [8]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
-		return nil, errors.Join(err, eofOf(err))
+		return nil, err
 	}
 	size := binary.BigEndian.Uint32(header[4:])
 	if size > maxFrame {
@@ -219,67 +228,57 @@ func frame(r *bufio.Reader) ([]byte, error) {
 	}
 	entry := make([]byte, size)
 	if _, err := io.ReadFull(r, entry); err != nil {
-		return nil, errors.Join(err, eofOf(err))
+		return nil, err
 	}
 	return entry, nil
 }
 
-// eofOf is io.EOF for a stream that ends within an entry: the engine is being stopped, and what was cut comes again.
-func eofOf(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return io.EOF
+const (
+	// stampLen is the length of an entry's time, which the engine writes with all nine digits of the fraction, and the space
+	// behind it.
+	stampLen = len("2006-01-02T15:04:05.000000000Z ")
+	// pieceLen is where the engine cuts lines.
+	pieceLen = 16 << 10
+)
+
+// line reads an entry of a container with a terminal. Nothing but their length divides the pieces of a line that the engine
+// has cut, each of which begins with its time.
+func line(r *bufio.Reader) ([]byte, error) {
+	entry := make([]byte, stampLen, 256)
+	if _, err := io.ReadFull(r, entry); err != nil {
+		return nil, err
 	}
-	return nil
+	for len(entry) < maxFrame {
+		if text := len(entry) - stampLen; text > 0 && text%pieceLen == 0 {
+			if next, _ := r.Peek(stampLen); isStamp(next) {
+				return entry, nil
+			}
+		}
+		b, err := r.ReadByte()
+		if err == io.EOF {
+			return entry, err // what a program prints last may have no end
+		}
+		if err != nil {
+			return nil, err
+		}
+		if entry = append(entry, b); b == '\n' {
+			break
+		}
+	}
+	return entry, nil
 }
 
-// line reads an entry of a container with a terminal.
-func line(r *bufio.Reader) ([]byte, error) { return r.ReadBytes('\n') }
-
-// copier writes entries into a log.
-type copier struct {
-	writer   *logbook.Writer
-	file     string
-	progress progress
-	text     []byte // not written yet
-	last     time.Time
+func isStamp(b []byte) bool {
+	_, _, ok := cutStamp(b)
+	return ok
 }
 
-// maxCopied is how much is written at once at most.
-const maxCopied = 256 << 10
-
-// take takes in an entry: its time, a space, its text.
-func (c *copier) take(entry []byte) error {
+// cutStamp divides an entry into its time and its text.
+func cutStamp(entry []byte) (at time.Time, text []byte, ok bool) {
 	stamp, text, ok := bytes.Cut(entry, []byte(" "))
+	if !ok || len(stamp) > stampLen+len("+00:00") {
+		return at, nil, false
+	}
 	at, err := time.Parse(time.RFC3339Nano, string(stamp))
-	if !ok || err != nil {
-		return fmt.Errorf("docker: an entry of a log begins with %.40q and not with its time", entry)
-	}
-	if !at.After(c.progress.Time) {
-		return nil // copied before: the engine gives what is of the last time again
-	}
-	c.text, c.last = append(c.text, text...), at
-	if len(c.text) < maxCopied {
-		return nil
-	}
-	return c.note()
-}
-
-// note writes what was taken in, notes that it is written, and only then counts it.
-func (c *copier) note() error {
-	if len(c.text) == 0 {
-		return nil
-	}
-	if err := c.writer.Append(c.text); err != nil {
-		return err
-	}
-	c.text = c.text[:0]
-	end, err := c.writer.End()
-	if err != nil {
-		return err
-	}
-	c.progress = progress{end, c.last}
-	if err := jsonfile.Write(c.file, c.progress, false); err != nil {
-		return err
-	}
-	return c.writer.Look(c.last)
+	return at, text, err == nil
 }

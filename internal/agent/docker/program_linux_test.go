@@ -113,6 +113,8 @@ func playContainer(args []string) int {
 		if err == nil {
 			return 0
 		}
+	case "follow": // ENGINE-ID FOLDER: not in a container, to be killed
+		return followUntilKilled(args[1], args[2])
 	case "lookup": // NAME
 		fmt.Println(net.LookupHost(args[1]))
 		return 0
