@@ -132,6 +132,7 @@ func RemoveLeftovers(ctx context.Context, host string, all []Leftover) (removed 
 		case "container":
 			_, err = engine.ContainerRemove(ctx, l.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		case "network":
+			cutOff(ctx, engine, l.ID)
 			_, err = engine.NetworkRemove(ctx, l.ID, client.NetworkRemoveOptions{})
 		case "volume":
 			_, err = engine.VolumeRemove(ctx, l.ID, client.VolumeRemoveOptions{Force: true})
@@ -145,6 +146,20 @@ func RemoveLeftovers(ctx context.Context, host string, all []Leftover) (removed 
 		removed = append(removed, l)
 	}
 	return removed, errors.Join(problems...)
+}
+
+// cutOff takes off a network what the engine has left on it of containers that are gone.
+func cutOff(ctx context.Context, engine *client.Client, id string) {
+	n, err := engine.NetworkInspect(ctx, id, client.NetworkInspectOptions{})
+	if err != nil {
+		return // removing it says why
+	}
+	for c := range n.Network.Containers {
+		if _, err := engine.ContainerInspect(ctx, c, client.ContainerInspectOptions{}); !errdefs.IsNotFound(err) {
+			continue
+		}
+		_, _ = engine.NetworkDisconnect(ctx, id, client.NetworkDisconnectOptions{Container: c, Force: true}) // likewise
+	}
 }
 
 // thisBuild is the SHA-256 of this program, as its image has it; empty where it has none.
