@@ -21,7 +21,11 @@ const sampleImage = "rollcall/sample"
 
 // container is one of an image, which runs a command.
 func container(name, image string, command ...string) ecstypes.ContainerDefinition {
-	return ecstypes.ContainerDefinition{Name: &name, Image: &image, Command: command, Memory: aws.Int32(128)}
+	c := ecstypes.ContainerDefinition{Name: &name, Image: &image, Command: command, Memory: aws.Int32(128)}
+	if image != sampleImage { // what is the first process of its container does not mind SIGTERM
+		c.StopTimeout = aws.Int32(2)
+	}
+	return c
 }
 
 // task is a definition of containers that share an address.
