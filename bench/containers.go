@@ -144,24 +144,44 @@ func (m *containers) one(ctx context.Context, dir string) (*container.InspectRes
 	return &one.Container, err
 }
 
-// sweep removes what a turn may have left: its network, its images.
+// sweep removes what a turn has left: its network, and containers that the engine was still making when the turn ended,
+// which may show only now.
 func (m *containers) sweep(dir string) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	mine := make(client.Filters).Add("label", labelData+"="+dir)
-	left, listErr := m.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: mine})
-	err = errors.Join(err, listErr)
+	for {
+		if err = m.sweepOnce(ctx, mine); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (m *containers) sweepOnce(ctx context.Context, mine client.Filters) error {
+	left, err := m.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: mine})
+	if err != nil {
+		return err
+	}
 	for _, c := range left.Items {
-		_, e := m.engine.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		err = errors.Join(err, e)
+		if _, err := m.engine.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+			return err
+		}
 	}
-	networks, listErr := m.engine.NetworkList(ctx, client.NetworkListOptions{Filters: mine})
-	err = errors.Join(err, listErr)
+	networks, err := m.engine.NetworkList(ctx, client.NetworkListOptions{Filters: mine})
+	if err != nil {
+		return err
+	}
 	for _, n := range networks.Items {
-		_, e := m.engine.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
-		err = errors.Join(err, e)
+		if _, err := m.engine.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{}); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // alone is a turn of the baseline.
@@ -266,6 +286,6 @@ func runDockerTasks(ctx context.Context, args roleArgs, ready func(any)) error {
 		for _, box := range boxes {
 			all.Go(func() error { return rt.Remove(ctx, box.TaskID) })
 		}
-		return errors.Join(err, all.Wait(), rt.Shutdown(ctx))
+		return errors.Join(err, all.Wait(), rt.Close()) // what is left is swept
 	}, ready)
 }
