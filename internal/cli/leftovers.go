@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -37,8 +38,12 @@ func leftovers(ctx context.Context, out io.Writer, data string, remove bool) err
 		if data, err = filepath.Abs(data); err != nil {
 			return err
 		}
-		if info, err := app.Find(data); err == nil {
+		info, err := app.Find(data)
+		if err == nil {
 			return fmt.Errorf("a server runs on %s (process %d): stop it first; rollcall serve --stop-tasks takes its tasks along", data, info.PID)
+		}
+		if !errors.Is(err, app.ErrNoServer) {
+			return fmt.Errorf("whether a server runs on %s is not known: %w", data, err)
 		}
 	}
 	found, err := docker.Leftovers(ctx, "", data)
