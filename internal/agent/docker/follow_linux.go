@@ -87,6 +87,7 @@ func (r *Runtime) followOnce(listed func()) error {
 	}
 	listed()
 	r.setTrouble(nil)
+	r.renewLinks() // an engine that was restarted may have made its interfaces anew
 	lost := make(chan error, 1)
 	go func() { lost <- r.takePulse(ctx) }()
 	for {

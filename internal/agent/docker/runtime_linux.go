@@ -50,6 +50,7 @@ type Runtime struct {
 	byEngine  map[string]containerKey // by the engine's id
 	strangers map[string]bool         // tasks of ours in the engine that have no record
 	trouble   error                   // why the engine does not answer; nil while it does
+	links     []*link
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -319,7 +320,8 @@ func (r *Runtime) StartContainer(ctx context.Context, taskID, name string) error
 	case s.Ended():
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	// The engine is not interrupted: what it was making when it is, it may leave behind.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
 	if err = r.complete(ctx, b); err == nil { // Create may have been interrupted
 		err = r.startContainer(ctx, b, name)
@@ -383,7 +385,11 @@ func (r *Runtime) run(ctx context.Context, b *sandbox, name string, options clie
 func (r *Runtime) ensureNetwork(ctx context.Context, n Network) error {
 	r.making.Lock() // or the second of two finds its addresses taken
 	defer r.making.Unlock()
-	return ensureNetwork(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC))
+	if err := ensureNetwork(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC)); err != nil {
+		return err
+	}
+	r.renewLinks()
+	return nil
 }
 
 // make makes a container, or finds the one that was made before a crash.

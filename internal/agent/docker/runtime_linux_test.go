@@ -540,3 +540,33 @@ func freePort(t *testing.T) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// TestLinkGoesAlong: where containers ask for metadata is there again when somebody has removed their network and a task
+// has it made anew.
+func TestLinkGoesAlong(t *testing.T) {
+	t.Parallel()
+	r, _, networks := fresh(t)
+	l, err := r.Link(networks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go http.Serve(l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) // ends with l
+	ask := func() int {
+		spec := task(agent.NetworkAWSVPC, one("ask", "get", "http://169.254.170.2/"))
+		launch(t, r, spec)
+		defer r.Remove(t.Context(), spec.ID)
+		return *await(t, r, spec.ID, "ask", "ended", ended).ExitCode
+	}
+	if status := ask(); status != 0 {
+		t.Fatalf("at first a container gets %d", status)
+	}
+	eventually(t, "nothing is on the network", func() bool {
+		_, err := r.engine.NetworkRemove(t.Context(), r.networkName(networks[0]), client.NetworkRemoveOptions{})
+		return err == nil
+	})
+	if status := ask(); status != 0 {
+		t.Errorf("on the network that was made anew a container gets %d", status)
+	}
+	letGo(t, r)
+}
