@@ -100,7 +100,7 @@ func TestFields(t *testing.T) {
 	}
 	s.stop(many)
 	s.stopped(many)
-	harness.Eventually(t, 30*time.Second, "containers and volume of a task that has stopped are gone", func() bool {
+	harness.Eventually(t, time.Minute, "containers and volume of a task that has stopped are gone", func() bool {
 		return shared.Docker(t, "volume", "ls", "-q", "--filter", volumes)+shared.Docker(t, "ps", "-aq", "--filter", volumes) == ""
 	})
 }

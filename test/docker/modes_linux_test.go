@@ -97,7 +97,7 @@ func (s *server) found(name string, ports map[uint16]bool, path string) {
 				s.T.Errorf("%s is %v, not an address of this machine for others", srv.Target, host)
 			}
 			url := fmt.Sprintf("http://%v%s", netip.AddrPortFrom(host, srv.Port), path)
-			harness.Eventually(s.T, 20*time.Second, "the worker answers at "+url, func() bool {
+			harness.Eventually(s.T, time.Minute, "the worker answers at "+url, func() bool {
 				resp, err := http.Get(url)
 				if err != nil {
 					return false

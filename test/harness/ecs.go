@@ -132,7 +132,7 @@ func (s *Server) Describe(name string) ecstypes.Service {
 // Stable waits until a service's rollout is done and its count reached.
 func (s *Server) Stable(name string) {
 	s.T.Helper()
-	Eventually(s.T, 30*time.Second, "service "+name+" is stable", func() bool {
+	Eventually(s.T, 2*time.Minute, "service "+name+" is stable", func() bool {
 		svc := s.Describe(name)
 		return len(svc.Deployments) == 1 && svc.RunningCount == svc.DesiredCount &&
 			svc.Deployments[0].RolloutState == ecstypes.DeploymentRolloutStateCompleted

@@ -34,7 +34,7 @@ func NewProof(t *testing.T, s *Server, worker func(family string) *ecs.RegisterT
 		p.Stable(name)
 	}
 	at := netip.AddrPortFrom(netip.MustParseAddr(Address(s.Tasks("backend", ecstypes.DesiredStatusRunning)[0])), 5000)
-	Eventually(t, 30*time.Second, "the backend answers", func() bool { return visit(t.Context(), "http://"+at.String()+"/") == nil })
+	Eventually(t, time.Minute, "the backend answers", func() bool { return visit(t.Context(), "http://"+at.String()+"/") == nil })
 	p.Watchers = StartWatchers(t, BySystem(at),
 		ByA(p.S, "worker.corp"), BySRV(p.S, "worker.corp"), ByDiscovery(p.S, "corp", "worker"),
 		ByA(p.S, "team.corp"), BySRV(p.S, "team.corp"), ByDiscovery(p.S, "corp", "team"))
