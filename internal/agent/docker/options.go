@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -33,12 +34,12 @@ func createOptions(spec *agent.TaskSpec, c *agent.ContainerSpec, at place) clien
 	config := &container.Config{
 		Image: at.Image, Entrypoint: c.EntryPoint, Cmd: c.Command, Env: environment(spec.Env, c.Env, at.Env),
 		User: c.User, WorkingDir: c.WorkingDirectory, Tty: o.TTY, OpenStdin: o.Interactive, NetworkDisabled: o.DisableNetworking,
-		Labels: labelsOf(o.Labels, spec.Labels, map[string]string{"com.amazonaws.ecs.container-name": c.Name}, at.Labels),
+		Labels: merge(o.Labels, spec.Labels, map[string]string{"com.amazonaws.ecs.container-name": c.Name}, at.Labels),
 		// Only the checks of the definition count, never those of the image (ECS Developer Guide, "Container health checks").
 		Healthcheck: healthConfig(c.HealthCheck),
 	}
 	host := &container.HostConfig{
-		Resources: resources(spec, c, at), LogConfig: logConfig(c), Mounts: mounts(c, at),
+		Resources: resources(spec, c, at), LogConfig: logConfig(c), Mounts: resolverMount(at), Binds: binds(c, at),
 		ReadonlyRootfs: o.ReadonlyRoot, Privileged: o.Privileged, SecurityOpt: o.SecurityOpt, CapAdd: o.CapAdd, CapDrop: o.CapDrop,
 		Tmpfs: o.Tmpfs, ShmSize: int64(o.ShmMiB) * mib, PidMode: container.PidMode(namespace(spec.Options.PID, at)),
 		IpcMode: container.IpcMode(namespace(spec.Options.IPC, at)),
@@ -54,13 +55,17 @@ func createOptions(spec *agent.TaskSpec, c *agent.ContainerSpec, at place) clien
 		host.VolumesFrom = append(host.VolumesFrom, from)
 	}
 	all := client.ContainerCreateOptions{Name: at.Name, Config: config, HostConfig: host}
+	if o.DisableNetworking {
+		host.NetworkMode, host.Mounts, host.Sysctls = network.NetworkNone, nil, o.Sysctls
+		return all
+	}
 	connect(&all, spec, at)
 	if at.Share == "" {
 		host.Sysctls = o.Sysctls
 		config.Hostname = o.Hostname
 		host.ExtraHosts = append(host.ExtraHosts, o.ExtraHosts...)
 		for _, link := range o.Links {
-			linkTo(&all, link, at)
+			host.ExtraHosts = append(host.ExtraHosts, linked(link, at)...)
 		}
 	} else {
 		host.Sysctls = withoutNetwork(o.Sysctls) // the network is the pause container's
@@ -87,7 +92,7 @@ func pauseOptions(spec *agent.TaskSpec, at place) client.ContainerCreateOptions 
 	all := client.ContainerCreateOptions{
 		Name: at.Name,
 		Config: &container.Config{
-			Image: at.Image, Cmd: []string{"rollcall", pauseRole}, Labels: labelsOf(spec.Labels, at.Labels),
+			Image: at.Image, Cmd: []string{"rollcall", pauseRole}, Labels: merge(spec.Labels, at.Labels),
 			Healthcheck: healthConfig(nil),
 		},
 		HostConfig: &container.HostConfig{
@@ -96,6 +101,9 @@ func pauseOptions(spec *agent.TaskSpec, at place) client.ContainerCreateOptions 
 	}
 	if spec.Options.IPC == "task" {
 		all.HostConfig.IpcMode = container.IPCModeShareable
+		for _, c := range spec.Containers { // what they share has one size
+			all.HostConfig.ShmSize = max(all.HostConfig.ShmSize, int64(c.Options.ShmMiB)*mib)
+		}
 	}
 	sysctls := map[string]string{}
 	for _, c := range spec.Containers {
@@ -139,23 +147,23 @@ func connect(all *client.ContainerCreateOptions, spec *agent.TaskSpec, at place)
 	}
 }
 
-// linkTo makes another container of the task known by an alias: "container:alias".
-func linkTo(all *client.ContainerCreateOptions, link string, at place) {
-	to, alias, ok := strings.Cut(link, ":")
-	if !ok {
-		alias = to
+// linked is what /etc/hosts says of another container of the task, "container" or "container:alias". The engine's own links
+// work by its DNS server, which containers with our resolver do not ask.
+func linked(link string, at place) []string {
+	to, alias, _ := strings.Cut(link, ":")
+	var hosts []string
+	for _, a := range at.Addresses[to] {
+		if alias != "" && alias != to {
+			hosts = append(hosts, alias+":"+a.String())
+		}
+		hosts = append(hosts, to+":"+a.String())
 	}
-	if e := all.NetworkingConfig; e != nil && e.EndpointsConfig[at.Network] != nil {
-		e.EndpointsConfig[at.Network].Links = append(e.EndpointsConfig[at.Network].Links, at.Siblings[to]+":"+alias)
-	}
+	return hosts
 }
 
 // environment is what a container finds, later layers winning over earlier ones, in the order of the names.
 func environment(layers ...map[string]string) []string {
-	merged := map[string]string{}
-	for _, layer := range layers {
-		maps.Copy(merged, layer)
-	}
+	merged := merge(layers...)
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(merged)) {
 		env = append(env, name+"="+merged[name])
@@ -163,7 +171,8 @@ func environment(layers ...map[string]string) []string {
 	return env
 }
 
-func labelsOf(layers ...map[string]string) map[string]string {
+// merge lays maps over each other, later layers winning.
+func merge(layers ...map[string]string) map[string]string {
 	merged := map[string]string{}
 	for _, layer := range layers {
 		maps.Copy(merged, layer)
@@ -183,7 +192,7 @@ func healthConfig(h *agent.HealthCheck) *container.HealthConfig {
 func resources(spec *agent.TaskSpec, c *agent.ContainerSpec, at place) container.Resources {
 	o, task := c.Options, spec.Options
 	r := container.Resources{
-		CPUShares: int64(max(2, c.CPU)), // as ECS's agent: Linux takes no less
+		CPUShares: cpuShares(spec, c),
 		Memory:    int64(c.Memory) * mib, MemoryReservation: int64(c.Reservation) * mib,
 	}
 	if c.Memory == 0 && task.Memory > 0 {
@@ -192,12 +201,15 @@ func resources(spec *agent.TaskSpec, c *agent.ContainerSpec, at place) container
 	if task.CPU > 0 && task.CPU < at.CPUs*1024 { // more than there is would be refused
 		r.NanoCPUs = int64(task.CPU) * 1e9 / 1024
 	}
+	if r.Memory > 0 { // the engine refuses a reservation beyond the bound
+		r.MemoryReservation = min(r.MemoryReservation, r.Memory)
+	}
 	if o.MaxSwapMiB != nil && r.Memory > 0 {
 		r.MemorySwap = r.Memory + int64(*o.MaxSwapMiB)*mib
-	}
-	if o.Swappiness != nil {
-		swappiness := int64(*o.Swappiness)
-		r.MemorySwappiness = &swappiness
+		if o.Swappiness != nil { // "If a value is not specified for maxSwap then this parameter is ignored"
+			swappiness := int64(*o.Swappiness)
+			r.MemorySwappiness = &swappiness
+		}
 	}
 	for _, u := range c.Ulimits {
 		r.Ulimits = append(r.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
@@ -215,26 +227,44 @@ func resources(spec *agent.TaskSpec, c *agent.ContainerSpec, at place) container
 	return r
 }
 
-func logConfig(c *agent.ContainerSpec) container.LogConfig {
-	if c.Options.LogDriver == "" {
-		return container.LogConfig{Type: defaultLogDriver, Config: map[string]string{"max-size": defaultLogSize, "max-file": defaultLogFiles}}
+// cpuShares are a container's own, or its part of what the task has left: at ECS a task's containers compete with each other
+// within the task's share, so that one which states nothing is not the last on the machine. Linux takes from 2 to 262144.
+func cpuShares(spec *agent.TaskSpec, c *agent.ContainerSpec) int64 {
+	cpu := c.CPU
+	if cpu == 0 && spec.Options.CPU > 0 {
+		left, others := spec.Options.CPU, 0
+		for _, each := range spec.Containers {
+			left -= each.CPU
+			if each.CPU == 0 {
+				others++
+			}
+		}
+		cpu = left / max(1, others)
 	}
-	return container.LogConfig{Type: c.Options.LogDriver, Config: c.Options.LogOptions}
+	return int64(min(max(cpu, 2), 262144))
+}
+
+// logConfig bounds the files that the engine writes by itself, unless the definition does.
+func logConfig(c *agent.ContainerSpec) container.LogConfig {
+	driver, options := cmp.Or(c.Options.LogDriver, defaultLogDriver), c.Options.LogOptions
+	if _, bounded := options["max-size"]; driver == defaultLogDriver && !bounded {
+		options = merge(map[string]string{"max-size": defaultLogSize, "max-file": defaultLogFiles}, options)
+	}
+	return container.LogConfig{Type: driver, Config: options}
 }
 
 const resolvConf = "/etc/resolv.conf"
 
-func mounts(c *agent.ContainerSpec, at place) []mount.Mount {
-	all := resolverMount(at)
+// binds are in the engine's old form, in which it makes a folder of the host that is not there; of mounts it does that from
+// API 1.42 on.
+func binds(c *agent.ContainerSpec, at place) []string {
+	var all []string
 	for _, m := range c.Options.Mounts {
-		source := at.Volumes[m.Volume]
-		kind := mount.TypeVolume
-		var bind *mount.BindOptions
-		if strings.HasPrefix(source, "/") {
-			kind = mount.TypeBind
-			bind = &mount.BindOptions{CreateMountpoint: true}
+		bind := at.Volumes[m.Volume] + ":" + m.Path
+		if m.ReadOnly {
+			bind += ":ro"
 		}
-		all = append(all, mount.Mount{Type: kind, Source: source, Target: m.Path, ReadOnly: m.ReadOnly, BindOptions: bind})
+		all = append(all, bind)
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
@@ -33,6 +34,7 @@ func bridgePlace() place {
 		Ports:      []agent.PortBinding{{Container: 80, Host: 61001, Protocol: "tcp"}, {Container: 80, Host: 61001, Protocol: "udp"}},
 		ResolvConf: "/data/resolv.conf",
 		Siblings:   map[string]string{"web": "ecs-f-1-web-1", "db": "ecs-f-1-db-1"},
+		Addresses:  map[string][]netip.Addr{"db": {netip.MustParseAddr("10.1.0.8"), netip.MustParseAddr("fd00::8")}},
 		Volumes:    map[string]string{"logs": "ecs-logs-1", "host": "/srv"},
 		Env:        map[string]string{"ROLLCALL_ADDRESS": "10.1.0.9"},
 	}
@@ -56,7 +58,7 @@ func TestEveryOptionArrives(t *testing.T) {
 		"Login", "LogSecrets", // the agent has looked them up
 		"StartTimeout", // the agent's
 		"Restart",      // restarts'
-		"LogOptions",   // go with a driver
+		"Swappiness",   // goes with MaxSwapMiB
 	}
 	create := func(o dockerrun.Container) string {
 		c := agent.ContainerSpec{Name: "web", Memory: 64, Options: o}
@@ -111,9 +113,9 @@ func TestWholeContainer(t *testing.T) {
 			[]int64{100, 5e8, 64 * mib, 32 * mib, 74 * mib}},
 		{"namespaces", []string{string(got.HostConfig.PidMode), string(got.HostConfig.IpcMode), string(got.HostConfig.NetworkMode)}, []string{"container:pause1", "host", "rollcall-x"}},
 		{"volumes from", got.HostConfig.VolumesFrom, []string{"ecs-f-1-db-1:ro"}},
-		{"hosts", got.HostConfig.ExtraHosts, []string{"rollcall.internal:10.1.0.1", "a:192.0.2.2"}},
-		{"mounts", len(got.HostConfig.Mounts), 3},
-		{"network", got.NetworkingConfig.EndpointsConfig["rollcall-x"].Links, []string{"ecs-f-1-db-1:database"}},
+		{"hosts, links among them", got.HostConfig.ExtraHosts, []string{"rollcall.internal:10.1.0.1", "a:192.0.2.2", "database:10.1.0.8", "db:10.1.0.8", "database:fd00::8", "db:fd00::8"}},
+		{"mounts", []any{len(got.HostConfig.Mounts), got.HostConfig.Mounts[0].Target}, []any{1, "/etc/resolv.conf"}},
+		{"volumes", got.HostConfig.Binds, []string{"ecs-logs-1:/logs:ro", "/srv:/srv"}},
 		{"ports", len(got.HostConfig.PortBindings), 2},
 		{"log", got.HostConfig.LogConfig.Type, "json-file"},
 	} {
@@ -166,5 +168,69 @@ func TestRestarts(t *testing.T) {
 		if got := restarts(tc.policy, tc.code, at, at.Add(tc.ran)); got != tc.want {
 			t.Errorf("%+v after %v with %d: %v", tc.policy, tc.ran, tc.code, got)
 		}
+	}
+}
+
+// TestResources: what the engine bounds a container by, and its share.
+func TestResources(t *testing.T) {
+	swap, ready := 0, 10
+	for _, tc := range []struct {
+		name string
+		task dockerrun.Task
+		c    agent.ContainerSpec
+		more []agent.ContainerSpec
+		want container.Resources
+	}{
+		{name: "nothing stated", want: container.Resources{CPUShares: 2}},
+		{name: "the task's", task: dockerrun.Task{CPU: 256, Memory: 512}, want: container.Resources{CPUShares: 256, NanoCPUs: 25e7, Memory: 512 * mib}},
+		{name: "all that the machine has", task: dockerrun.Task{CPU: 4096}, want: container.Resources{CPUShares: 4096}},
+		{name: "its part of what is left", task: dockerrun.Task{CPU: 1024}, more: []agent.ContainerSpec{{CPU: 512}, {}},
+			want: container.Resources{CPUShares: 256, NanoCPUs: 1e9}},
+		{name: "nothing is left", task: dockerrun.Task{CPU: 1024}, more: []agent.ContainerSpec{{CPU: 2048}}, want: container.Resources{CPUShares: 2, NanoCPUs: 1e9}},
+		{name: "more than Linux counts", c: agent.ContainerSpec{CPU: 1 << 20}, want: container.Resources{CPUShares: 262144}},
+		{name: "a reservation beyond the task's memory", task: dockerrun.Task{Memory: 64}, c: agent.ContainerSpec{Reservation: 128},
+			want: container.Resources{CPUShares: 2, Memory: 64 * mib, MemoryReservation: 64 * mib}},
+		{name: "a reservation alone", c: agent.ContainerSpec{Reservation: 128}, want: container.Resources{CPUShares: 2, MemoryReservation: 128 * mib}},
+		{name: "no swap", c: agent.ContainerSpec{Memory: 64, Options: dockerrun.Container{MaxSwapMiB: &swap, Swappiness: &ready}},
+			want: container.Resources{CPUShares: 2, Memory: 64 * mib, MemorySwap: 64 * mib, MemorySwappiness: func() *int64 { n := int64(10); return &n }()}},
+		{name: "swappiness without maxSwap", c: agent.ContainerSpec{Memory: 64, Options: dockerrun.Container{Swappiness: &ready}},
+			want: container.Resources{CPUShares: 2, Memory: 64 * mib}},
+	} {
+		spec := agent.TaskSpec{Options: tc.task, Containers: append([]agent.ContainerSpec{tc.c}, tc.more...)}
+		if diff := cmp.Diff(tc.want, resources(&spec, &tc.c, place{CPUs: 4})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+	}
+}
+
+// TestLogConfig: the engine's own files are bounded, unless the definition bounds them.
+func TestLogConfig(t *testing.T) {
+	for _, tc := range []struct {
+		driver        string
+		options, want map[string]string
+	}{
+		{"", nil, map[string]string{"max-size": "10m", "max-file": "2"}},
+		{"json-file", map[string]string{"labels": "a", "max-file": "5"}, map[string]string{"labels": "a", "max-size": "10m", "max-file": "5"}},
+		{"json-file", map[string]string{"max-size": "1g"}, map[string]string{"max-size": "1g"}},
+		{"journald", map[string]string{"tag": "a"}, map[string]string{"tag": "a"}},
+	} {
+		c := agent.ContainerSpec{Options: dockerrun.Container{LogDriver: tc.driver, LogOptions: tc.options}}
+		if diff := cmp.Diff(tc.want, logConfig(&c).Config); diff != "" {
+			t.Errorf("%s %v (-want +got):\n%s", tc.driver, tc.options, diff)
+		}
+	}
+}
+
+// TestDisabledNetwork: a container without a network has none, whatever the task has, and asks the engine for nothing of one.
+func TestDisabledNetwork(t *testing.T) {
+	spec := agent.TaskSpec{NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "web", Options: dockerrun.Container{DisableNetworking: true}}}}
+	if !paused(&spec) {
+		t.Error("nobody holds the task's address")
+	}
+	at := bridgePlace()
+	at.Share = "pause1"
+	got := createOptions(&spec, &spec.Containers[0], at)
+	if h := got.HostConfig; h.NetworkMode != "none" || !got.Config.NetworkDisabled || len(h.Mounts)+len(h.ExtraHosts)+len(h.PortBindings) > 0 || got.NetworkingConfig != nil {
+		t.Errorf("it asks for a network: %s", onWire(t, got))
 	}
 }

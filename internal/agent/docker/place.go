@@ -26,8 +26,10 @@ type place struct {
 	// ResolvConf is a file to mount over the one in /etc; empty leaves the engine's.
 	ResolvConf string
 
-	// Siblings are the engine's names of the task's containers, by the name in the definition.
-	Siblings map[string]string
-	Volumes  map[string]string // a volume's name in the definition: what the engine mounts, its name or the host's path
-	Env      map[string]string // wins over the container's
+	// Siblings are the engine's names of the task's containers, by the name in the definition, and Addresses their own
+	// addresses on Network, for those who link to them.
+	Siblings  map[string]string
+	Addresses map[string][]netip.Addr
+	Volumes   map[string]string // a volume's name in the definition: what the engine mounts, its name or the host's path
+	Env       map[string]string // wins over the container's
 }

@@ -48,7 +48,8 @@ func recordFile(dir, taskID string) string {
 // paused says that a container of its own holds the task's namespaces: where several containers share one.
 func paused(spec *agent.TaskSpec) bool {
 	shared := spec.NetworkMode == agent.NetworkAWSVPC || spec.Options.PID == "task" || spec.Options.IPC == "task"
-	return shared && len(spec.Containers) > 1
+	// An address must be somewhere, also when the only container has no network.
+	return shared && (len(spec.Containers) > 1 || spec.NetworkMode == agent.NetworkAWSVPC && spec.Containers[0].Options.DisableNetworking)
 }
 
 // containerName is the engine's name of a task's container, as ECS's agent makes them, but always the same of one task

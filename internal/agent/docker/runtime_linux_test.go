@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -567,6 +568,39 @@ func TestLinkGoesAlong(t *testing.T) {
 	})
 	if status := ask(); status != 0 {
 		t.Errorf("on the network that was made anew a container gets %d", status)
+	}
+	letGo(t, r)
+}
+
+// TestLinksAndFolders: a link works with Rollcall's resolver too, a folder of the host that is not there is made, and a
+// container without a network runs and has none.
+func TestLinksAndFolders(t *testing.T) {
+	t.Parallel()
+	r, _, _ := fresh(t)
+	missing := filepath.Join(t.TempDir(), "not", "there")
+	bridge := task(agent.NetworkBridge, one("web", "serve", ":8080"), one("ask", "lookup", "database"), one("write", "write", "/data/x", "kept"))
+	bridge.Resolver = &agent.Resolver{Nameserver: netip.MustParseAddr("127.0.0.9")} // answers nobody
+	bridge.Options.Volumes = []dockerrun.Volume{{Name: "data", HostPath: missing}}
+	bridge.Containers[1].Options.Links = []string{"web:database"}
+	bridge.Containers[2].Options.Mounts = []dockerrun.Mount{{Volume: "data", Path: "/data"}}
+	launch(t, r, bridge)
+	for _, name := range []string{"ask", "write"} {
+		if s := await(t, r, bridge.ID, name, "ended", ended); *s.ExitCode != 0 {
+			t.Errorf("%s ended with %d: %s", name, *s.ExitCode, printed(r, bridge.ID, name))
+		}
+	}
+	web := r.find(bridge.ID).record.Containers[0].Address.String()
+	eventually(t, "the link leads to the container", func() bool { return strings.Contains(printed(r, bridge.ID, "ask"), web) })
+	if text, err := os.ReadFile(filepath.Join(missing, "x")); string(text) != "kept" {
+		t.Errorf("the folder of the host has %q, %v", text, err)
+	}
+	for _, mode := range []string{agent.NetworkAWSVPC, agent.NetworkBridge} {
+		spec := task(mode, one("web", "serve", "127.0.0.1:8080"))
+		spec.Containers[0].Options.DisableNetworking = true
+		launch(t, r, spec)
+		if s := await(t, r, spec.ID, "web", "told of", func(s agent.ContainerStatus) bool { return !s.StartedAt.IsZero() }); !s.Running() {
+			t.Errorf("%s: %+v", mode, s)
+		}
 	}
 	letGo(t, r)
 }

@@ -148,7 +148,7 @@ func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 				}
 				held = append(held, leases...)
 				cr.Ports = bindings
-				if spec.NetworkMode == agent.NetworkHost {
+				if spec.NetworkMode == agent.NetworkHost || c.Options.DisableNetworking {
 					continue
 				}
 				if cr.Address, cr.Address6, err = own(); err != nil {
@@ -208,19 +208,25 @@ func (r *Runtime) put(b *sandbox, name string) place {
 	rec, spec := b.find(name), &b.record.Spec
 	at := place{
 		Name: containerName(spec, name), Image: rec.Image,
-		Labels:   r.labels(spec.ID, name, b.record.Network.VPC),
-		Address:  rec.Address,
-		Address6: rec.Address6,
-		Siblings: map[string]string{},
-		Volumes:  map[string]string{},
-		Env:      told(&b.record, rec),
-		CPUs:     r.cpus,
+		Labels:    r.labels(spec.ID, name, b.record.Network.VPC),
+		Address:   rec.Address,
+		Address6:  rec.Address6,
+		Siblings:  map[string]string{},
+		Addresses: map[string][]netip.Addr{},
+		Volumes:   map[string]string{},
+		Env:       told(&b.record, rec),
+		CPUs:      r.cpus,
 	}
 	if b.record.Pause != nil {
 		at.Pause = b.record.Pause.Engine
 	}
-	for _, c := range spec.Containers {
+	for i, c := range spec.Containers {
 		at.Siblings[c.Name] = containerName(spec, c.Name)
+		for _, a := range []netip.Addr{b.record.Containers[i].Address, b.record.Containers[i].Address6} {
+			if a.IsValid() {
+				at.Addresses[c.Name] = append(at.Addresses[c.Name], a)
+			}
+		}
 	}
 	for _, v := range spec.Options.Volumes {
 		at.Volumes[v.Name] = volumeSource(spec, &v)
