@@ -24,9 +24,33 @@ const (
 
 // progress is how far a log was copied.
 type progress struct {
-	Position int64     // in the logbook
-	Time     time.Time // of the last entry, as the engine has it
-	Same     int       // entries at the end that have this time, which the pieces of a long line share
+	Position int64                    // in the logbook
+	Streams  [lastStream + 1]streamed // the engine stamps each by itself, so that times rise in each but not from one to another
+}
+
+// The engine's streams: a terminal's, standard output, standard error.
+const lastStream = 2
+
+// streamed is how far a stream was copied.
+type streamed struct {
+	Time time.Time // of the last entry, as the engine has it
+	Same int       // entries at the end that have this time, which the pieces of a long line share
+
+	resuming bool // what was taken in comes again
+	skip     int  // entries of Time that are still to come again
+}
+
+// streamSkew is how far the time of one stream's entry may lie behind that of another's which the engine has taken in earlier.
+const streamSkew = time.Second
+
+// last is the time of the newest entry.
+func (p *progress) last() (last time.Time) {
+	for _, s := range p.Streams {
+		if s.Time.After(last) {
+			last = s.Time
+		}
+	}
+	return last
 }
 
 // copier writes entries of the engine's into a log.
@@ -38,9 +62,8 @@ type copier struct {
 	progress progress
 	text     []byte    // not written yet
 	first    time.Time // of text
+	latest   time.Time // of text
 	last     progress  // with text
-	resuming bool      // what was taken in comes again
-	skip     int       // entries of last.Time that are still to come again
 	timer    *time.Timer
 	failed   error
 	fail     context.CancelCauseFunc
@@ -66,11 +89,19 @@ func openCopier(folder string) (*copier, error) {
 func (c *copier) begin(fail context.CancelCauseFunc) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last, c.resuming, c.skip, c.fail = c.progress, !c.progress.Time.IsZero(), c.progress.Same, fail
-	if now := time.Now(); c.last.Time.After(now) {
+	c.last, c.fail = c.progress, fail
+	for n := range c.last.Streams {
+		s := &c.last.Streams[n]
+		s.resuming, s.skip = !s.Time.IsZero(), s.Same
+	}
+	last := c.last.last()
+	switch now := time.Now(); {
+	case last.IsZero():
+		return last
+	case last.After(now):
 		return now // the clock was set back
 	}
-	return c.last.Time
+	return last.Add(-streamSkew)
 }
 
 // end ends a copy: all that was taken in is written. The error is the first of writing.
@@ -83,15 +114,19 @@ func (c *copier) end() error {
 	return failed
 }
 
-// take takes in an entry: its time, a space, its text.
-func (c *copier) take(entry []byte) error {
+// take takes in an entry of a stream: its time, a space, its text.
+func (c *copier) take(stream byte, entry []byte) error {
+	if stream > lastStream {
+		return fmt.Errorf("docker: an entry of a log's stream %d", stream)
+	}
 	at, text, ok := cutStamp(entry)
 	if !ok {
 		return fmt.Errorf("docker: an entry of a log begins with %.40q and not with its time", entry)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.again(at) {
+	s := &c.last.Streams[stream]
+	if s.again(at) {
 		return c.failed
 	}
 	switch {
@@ -101,10 +136,11 @@ func (c *copier) take(entry []byte) error {
 		c.noteLocked()
 		c.first = at
 	}
-	if !at.Equal(c.last.Time) {
-		c.last.Time, c.last.Same = at, 0
+	if !at.Equal(s.Time) {
+		s.Time, s.Same = at, 0
 	}
-	c.last.Same++
+	s.Same++
+	c.latest = at
 	c.text = append(c.text, text...)
 	switch {
 	case len(c.text) >= maxCopied:
@@ -119,25 +155,25 @@ func (c *copier) take(entry []byte) error {
 	return c.failed
 }
 
-// again says that an entry of a time was taken in before. The engine gives all that is of the last time when a copy begins,
-// and sometimes much of what it has given when it rotates its files. Only when the last time is in the future, so that the
-// clock was set back, is an earlier one new.
-func (c *copier) again(at time.Time) bool {
-	if at.Before(c.last.Time) {
-		if c.last.Time.After(time.Now()) {
-			c.resuming = false
+// again says that an entry of a time was taken in before. The engine gives what is of the last time when a copy begins, and
+// sometimes much of what it has given when it rotates its files. Only when the last time is in the future, so that the clock was
+// set back, is an earlier one new.
+func (s *streamed) again(at time.Time) bool {
+	if at.Before(s.Time) {
+		if s.Time.After(time.Now()) {
+			s.resuming = false
 			return false
 		}
-		if !c.resuming {
-			c.resuming, c.skip = true, c.last.Same
+		if !s.resuming {
+			s.resuming, s.skip = true, s.Same
 		}
 		return true
 	}
-	if c.resuming && at.Equal(c.last.Time) && c.skip > 0 {
-		c.skip--
+	if s.resuming && at.Equal(s.Time) && s.skip > 0 {
+		s.skip--
 		return true
 	}
-	c.resuming = false
+	s.resuming = false
 	return false
 }
 
@@ -169,7 +205,7 @@ func (c *copier) note() error {
 		return errors.Join(err, c.writer.Rewind(c.progress.Position))
 	}
 	c.progress = c.last
-	return c.writer.Look(c.last.Time)
+	return c.writer.Look(c.latest)
 }
 
 // say writes a line of our own at the beginning of a log that has nothing else.

@@ -293,6 +293,12 @@ func TestCopier(t *testing.T) {
 		year := map[bool]int{false: 2026, true: 2200}[e[0] == '8']
 		return fmt.Appendf(nil, "%d-01-31T12:00:0%s.000000000Z %s", year, e[:1], e[1:])
 	}
+	streamOf := func(e string) byte { // of stderr are those in capitals
+		if e[1:] == strings.ToUpper(e[1:]) {
+			return 2
+		}
+		return 1
+	}
 	var c *copier
 	open := func() {
 		t.Helper()
@@ -305,7 +311,7 @@ func TestCopier(t *testing.T) {
 		t.Helper()
 		c.begin(func(error) {})
 		for _, e := range entries {
-			if err := c.take(entry(e)); err != nil {
+			if err := c.take(streamOf(e), entry(e)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -321,14 +327,16 @@ func TestCopier(t *testing.T) {
 	}
 	open()                                                                         // the first one is killed here
 	copies("2b", "2c", "2d\n", "3e\n", "1a\n", "2b", "2c", "2d\n", "3e\n", "3f\n") // the engine has rotated
-	copies("3e\n", "3f\n", "4g\n", "8in the future\n", "5clock set back\n")
-	if err := c.take([]byte("no time")); err == nil {
+	copies("3e\n", "3f\n", "4g\n", "3X\n", "4Y\n", "4h\n")                         // stderr is stamped before stdout, and comes behind it
+	open()
+	copies("3e\n", "3f\n", "4g\n", "3X\n", "4Y\n", "4h\n", "4i\n", "4Z\n", "8in the future\n", "5clock set back\n")
+	if err := c.take(1, []byte("no time")); err == nil {
 		t.Error("an entry without time is taken")
 	}
 	if err := c.close(true); err != nil {
 		t.Fatal(err)
 	}
-	sameLog(t, book(t, folder), "a\nbcd\ne\nf\ng\nin the future\nclock set back\n")
+	sameLog(t, book(t, folder), "a\nbcd\ne\nf\ng\nX\nY\nh\ni\nZ\nin the future\nclock set back\n")
 }
 
 // TestLine: pieces of a line that the engine has cut are found, and text that looks like a time stays text.

@@ -191,15 +191,18 @@ func (f *followers) copy(l *follower, c *copier) (err error) {
 		return err
 	}
 	defer logs.Close()
-	read := frame
-	if l.tty {
-		read = line
-	}
 	r := bufio.NewReaderSize(logs, 64<<10)
 	for {
-		entry, err := read(r)
+		var stream byte
+		var entry []byte
+		var err error
+		if l.tty {
+			entry, err = line(r)
+		} else {
+			stream, entry, err = frame(r)
+		}
 		if len(entry) > 0 {
-			if err := c.take(entry); err != nil {
+			if err := c.take(stream, entry); err != nil {
 				return err
 			}
 		}
@@ -215,22 +218,22 @@ func (f *followers) copy(l *follower, c *copier) (err error) {
 // maxFrame bounds one entry: the engine cuts lines at 16 KiB.
 const maxFrame = 1 << 20
 
-// frame reads an entry of a container without a terminal: a header of 8 bytes, of which the last 4 are the length (Docker
-// Engine API, "Attach to a container"). With an error there is no entry.
-func frame(r *bufio.Reader) ([]byte, error) {
+// frame reads an entry of a container without a terminal: a header of 8 bytes, of which the first is the stream
+// and the last 4 are the length (Docker Engine API, "Attach to a container"). With an error there is no entry.
+func frame(r *bufio.Reader) (stream byte, entry []byte, err error) {
 	var header [8]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	size := binary.BigEndian.Uint32(header[4:])
 	if size > maxFrame {
-		return nil, fmt.Errorf("docker: an entry of a log with %d bytes", size)
+		return 0, nil, fmt.Errorf("docker: an entry of a log with %d bytes", size)
 	}
-	entry := make([]byte, size)
+	entry = make([]byte, size)
 	if _, err := io.ReadFull(r, entry); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	return entry, nil
+	return header[0], entry, nil
 }
 
 const (
