@@ -47,7 +47,8 @@ staticcheck() { $go tool staticcheck ./...; }
 
 darwin() { GOOS=darwin CGO_ENABLED=0 $go build -buildvcs=false ./...; }
 
-# At most two packages at once: whole servers run in these tests, and some measure time.
+# At most two packages at once: whole servers run in these tests, and some measure time. First those that take the longest,
+# most of it waiting: the others run beside them.
 tests() {
   local race=-race
   if ! command -v "$($go env CC)" >/dev/null; then
@@ -55,7 +56,7 @@ tests() {
     notes+=("without the race detector, which needs a C compiler")
     race=
   fi
-  $go test ${race:+"$race"} -p 2 -timeout 20m ./... 2>&1 | tee "$tmp/tests" | grep -v --line-buffered '\[no test files\]$'
+  $go test ${race:+"$race"} -p 2 -timeout 20m ./test/... ./... 2>&1 | tee "$tmp/tests" | grep -v --line-buffered '\[no test files\]$'
   return "${PIPESTATUS[0]}"
 }
 

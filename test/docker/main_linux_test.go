@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	flag.Set("test.parallel", "6") // most of the time they wait: for containers, for time-outs, for TTLs
+	flag.Set("test.parallel", "3") // most of the time they wait: for containers, for time-outs, for TTLs
 	shared.sweep()
 	status := m.Run()
 	shared.sweep()

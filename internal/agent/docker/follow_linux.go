@@ -23,6 +23,7 @@ const (
 	reconnectMaxWait = 2 * time.Second
 	pulse            = 10 * time.Second // how often the engine is asked whether it is there, which its events do not tell
 	pulseTimeout     = 5 * time.Second
+	slowWait         = time.Minute     // how long it has where it is only slow
 	unseenWait       = 3 * time.Second // how long the engine has to tell of an end that the kernel has told
 )
 
@@ -243,10 +244,18 @@ func (r *Runtime) watch(b *sandbox, name string, pid int) {
 	})
 }
 
+// pings reports whether the engine answers at all.
+func (r *Runtime) pings() bool {
+	ctx, cancel := context.WithTimeout(r.ctx, unseenWait)
+	defer cancel()
+	_, err := r.engine.Ping(ctx, client.PingOptions{})
+	return err == nil
+}
+
 // endSeen asks the engine about a container whose main process has ended until it has seen that, or restarted it, and
 // gives up when it does not answer.
 func (r *Runtime) endSeen(b *sandbox, name string, pid int) bool {
-	answered := time.Now()
+	began, answered := time.Now(), time.Now()
 	for wait := 5 * time.Millisecond; time.Since(answered) < unseenWait; wait = min(2*wait, unseenWait/4) {
 		ctx, cancel := context.WithTimeout(r.ctx, unseenWait)
 		seen, err := r.engine.ContainerInspect(ctx, b.engineID(name), client.ContainerInspectOptions{})
@@ -259,6 +268,8 @@ func (r *Runtime) endSeen(b *sandbox, name string, pid int) bool {
 		case err == nil || errdefs.IsNotFound(err):
 			r.look(b, name)
 			return true
+		case time.Since(began) < slowWait && r.pings():
+			answered = time.Now() // it is busy with just this end
 		}
 		select {
 		case <-r.ctx.Done():
