@@ -291,28 +291,36 @@ func (r *Runtime) restart(b *sandbox, name string, spec *agent.TaskSpec, s agent
 			work := b.work[name]
 			work.Lock()
 			defer work.Unlock()
-			b.mu.Lock()
-			stopping := b.stopping[name]
-			b.mu.Unlock()
-			if stopping {
-				r.look(b, name)
-				return
-			}
-			ctx, cancel := context.WithTimeout(r.ctx, startTimeout)
-			defer cancel()
-			if err := b.note(name, func(c *containerRecord) { c.Restarts++ }); err != nil {
-				r.log.Error("a restart cannot be noted", "task", spec.ID, "container", name, "err", err)
-			}
-			if _, err := r.engine.ContainerStart(ctx, b.engineID(name), client.ContainerStartOptions{}); err != nil && r.ctx.Err() == nil {
-				r.gone(b, name, "CannotStartContainerError: it ended and cannot be restarted: "+engineMessage(err))
-				return
-			}
-			r.followLog(b, name)
-			r.look(b, name)
+			r.startAgain(b, name, s.StartedAt)
 		}()
 		return true
 	}
 	return false
+}
+
+// startAgain starts a container that has ended by itself, unless it shall stop meanwhile, or was started since: an end is told
+// more than once. Its work is held.
+func (r *Runtime) startAgain(b *sandbox, name string, started time.Time) {
+	ctx, cancel := context.WithTimeout(r.ctx, startTimeout)
+	defer cancel()
+	id := b.engineID(name)
+	b.mu.Lock()
+	stopping := b.stopping[name]
+	b.mu.Unlock()
+	seen, err := r.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if stopping || err != nil || !engineTime(seen.Container.State.StartedAt).Equal(started) {
+		r.look(b, name)
+		return
+	}
+	_, err = r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	switch {
+	case err == nil:
+		r.followLog(b, name)
+		r.look(b, name)
+	case unreachable(err): // the next listing finds it as it is, and decides anew
+	default:
+		r.gone(b, name, "CannotStartContainerError: it ended and cannot be restarted: "+engineMessage(err))
+	}
 }
 
 // list compares the engine's containers with the records.

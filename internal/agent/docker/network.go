@@ -23,7 +23,7 @@ func networkName(owner string, n Network) string {
 	return name
 }
 
-// BridgeName is the network interface of this machine on a network, which a firewall may have to be told of. Linux takes
+// bridgeName is the network interface of this machine on a network, which a firewall may have to be told of. Linux takes
 // 15 characters.
 func bridgeName(owner string, n Network) string {
 	sum := sha256.Sum256([]byte(networkName(owner, n)))

@@ -134,7 +134,7 @@ func connect(all *client.ContainerCreateOptions, spec *agent.TaskSpec, at place)
 		return
 	}
 	all.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
-		at.Network: {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: at.Address, IPv6Address: at.Address6}, Aliases: at.Aliases},
+		at.Network: {IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: at.Address, IPv6Address: at.Address6}},
 	}}
 	for _, p := range at.Ports {
 		if all.HostConfig.PortBindings == nil {

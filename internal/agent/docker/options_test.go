@@ -28,7 +28,7 @@ func onWire(t *testing.T, o client.ContainerCreateOptions) string {
 
 func bridgePlace() place {
 	return place{
-		Name: "ecs-f-1-web-1", Image: "sha256:1", Network: "rollcall-x", Aliases: []string{"web"}, CPUs: 4, Pause: "pause1",
+		Name: "ecs-f-1-web-1", Image: "sha256:1", Network: "rollcall-x", CPUs: 4, Pause: "pause1",
 		Labels:  map[string]string{labelOwner: "x"},
 		Address: netip.MustParseAddr("10.1.0.9"), Address6: netip.MustParseAddr("fd00::9"),
 		Ports:      []agent.PortBinding{{Container: 80, Host: 61001, Protocol: "tcp"}, {Container: 80, Host: 61001, Protocol: "udp"}},
@@ -129,7 +129,7 @@ func TestWholeContainer(t *testing.T) {
 // engine would refuse; the pause container says it.
 func TestSharedNetwork(t *testing.T) {
 	at := bridgePlace()
-	at.Share, at.Network, at.Address, at.Address6, at.Ports, at.Aliases = "pause1", "", netip.Addr{}, netip.Addr{}, nil, nil
+	at.Share, at.Network, at.Address, at.Address6, at.Ports = "pause1", "", netip.Addr{}, netip.Addr{}, nil
 	spec := agent.TaskSpec{
 		NetworkMode: agent.NetworkAWSVPC, Hosts: map[string]netip.Addr{"x": netip.MustParseAddr("10.1.0.1")},
 		Containers: []agent.ContainerSpec{{Name: "web", Options: dockerrun.Container{Sysctls: map[string]string{"net.core.somaxconn": "9", "kernel.msgmax": "1"}}}},

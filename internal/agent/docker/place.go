@@ -18,7 +18,6 @@ type place struct {
 	Pause   string // the task's pause container; empty where it has none
 	CPUs    int    // of the machine
 	Network string
-	Aliases []string // names by which others on the network find it
 	// Address and Address6 are its own on Network; invalid: none.
 	Address, Address6 netip.Addr
 	Ports             []agent.PortBinding // of the host, published

@@ -31,7 +31,6 @@ type containerRecord struct {
 	Image    string              `json:",omitempty"` // what it is made from
 	Digest   string              `json:",omitempty"` // of its image
 	End      *ending             `json:",omitempty"` // that it shall never run (again): decided here
-	Restarts int                 `json:",omitempty"`
 }
 
 // ending is an end that was decided here.

@@ -285,7 +285,7 @@ func (r *Runtime) complete(ctx context.Context, b *sandbox) (err error) {
 		return nil
 	}
 	defer func() { b.complete = err == nil }()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout) // as in StartContainer
 	defer cancel()
 	if err := r.makeVolumes(ctx, &b.record.Spec); err != nil {
 		return err

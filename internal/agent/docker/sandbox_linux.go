@@ -246,7 +246,6 @@ func (r *Runtime) put(b *sandbox, name string) place {
 			break
 		}
 		at.Network = r.networkName(b.record.Network)
-		at.Aliases = []string{name}
 		at.Ports = rec.Ports
 	}
 	if spec.Resolver != nil && spec.NetworkMode != agent.NetworkNone {
@@ -315,7 +314,7 @@ func resolvConfText(r *agent.Resolver) string {
 	return text
 }
 
-// end decides that a container shall never run (again), if it does not run now.
+// end decides that a container has ended, whatever the engine shows of it, and shall never run again.
 func (b *sandbox) end(name, reason string) (changed bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
