@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/dockerrun"
@@ -105,6 +106,15 @@ type Resolver struct {
 	// the caller then listens: it should have tried that such a port can be had at all.
 	Nameserver netip.Addr
 	Search     []string // domains tried for short names; nil is none
+}
+
+// Conf is the resolv.conf (resolv.conf(5)).
+func (r Resolver) Conf() string {
+	text := "# Written by Rollcall for this task.\nnameserver " + r.Nameserver.String() + "\n"
+	if len(r.Search) > 0 {
+		text += "search " + strings.Join(r.Search, " ") + "\n"
+	}
+	return text
 }
 
 // ContainerSpec is one container of a task.

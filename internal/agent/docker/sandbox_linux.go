@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -280,7 +279,7 @@ func (b *sandbox) keep() error {
 		return fmt.Errorf("make the folder of task %s: %w", spec.ID, err)
 	}
 	if spec.Resolver != nil {
-		if err := os.WriteFile(resolvConfFile(b.dir, spec.ID), []byte(resolvConfText(spec.Resolver)), 0o644); err != nil {
+		if err := os.WriteFile(resolvConfFile(b.dir, spec.ID), []byte(spec.Resolver.Conf()), 0o644); err != nil {
 			return fmt.Errorf("write the resolver file of task %s: %w", spec.ID, err)
 		}
 	}
@@ -303,16 +302,6 @@ func (b *sandbox) forget() error {
 }
 
 func resolvConfFile(dir, taskID string) string { return taskFolder(dir, taskID) + "/resolv.conf" }
-
-// resolvConfText is a resolv.conf (resolv.conf(5)) that names one server. ndots is 1, as ever, so that "worker.corp" is
-// asked for as it is.
-func resolvConfText(r *agent.Resolver) string {
-	text := "# Written by Rollcall for this task.\nnameserver " + r.Nameserver.String() + "\n"
-	if len(r.Search) > 0 {
-		text += "search " + strings.Join(r.Search, " ") + "\n"
-	}
-	return text
-}
 
 // end decides that a container has ended, whatever the engine shows of it, and shall never run again.
 func (b *sandbox) end(name, reason string) (changed bool, err error) {

@@ -58,9 +58,9 @@ func taskTrouble(spec *agent.TaskSpec) string {
 		return "it has no containers"
 	case spec.Resolver != nil && !spec.Resolver.Nameserver.IsValid():
 		return "its resolver has no address"
-	case !slices.Contains([]string{"", "host", "task"}, spec.Options.PID):
+	case !slices.Contains([]string{"", "host", dockerrun.Shared}, spec.Options.PID):
 		return fmt.Sprintf("pidMode: %q is neither host nor task", spec.Options.PID)
-	case !slices.Contains([]string{"", "host", "none", "task"}, spec.Options.IPC):
+	case !slices.Contains([]string{"", "host", "none", dockerrun.Shared}, spec.Options.IPC):
 		return fmt.Sprintf("ipcMode: %q is none of host, task, none", spec.Options.IPC)
 	}
 	for _, v := range spec.Options.Volumes {

@@ -15,15 +15,6 @@ const (
 	hostsConf    = "/etc/hosts"
 )
 
-// resolvConfText is a resolv.conf (resolv.conf(5)) that names one server.
-func resolvConfText(nameserver netip.Addr, search []string) string {
-	text := "# Written by Rollcall for this task.\nnameserver " + nameserver.String() + "\n"
-	if len(search) > 0 {
-		text += "search " + strings.Join(search, " ") + "\n"
-	}
-	return text
-}
-
 // nsswitchText is the machine's nsswitch.conf (nsswitch.conf(5)) for a task whose resolv.conf is private. The C library
 // asks sources such as resolve (systemd-resolved) over a socket and never reads resolv.conf for them, so only those
 // that work from files and resolv.conf stay on the hosts line. changed is false when it need not change.

@@ -3,15 +3,17 @@ package process
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
 func TestResolvConfText(t *testing.T) {
 	const head = "# Written by Rollcall for this task.\nnameserver 127.64.1.2\n"
 	address := netip.MustParseAddr("127.64.1.2")
-	if got := resolvConfText(address, nil); got != head {
+	if got := (agent.Resolver{Nameserver: address}).Conf(); got != head {
 		t.Errorf("without search: %q, want %q", got, head)
 	}
-	if got, want := resolvConfText(address, []string{"corp", "example.org"}), head+"search corp example.org\n"; got != want {
+	if got, want := (agent.Resolver{Nameserver: address, Search: []string{"corp", "example.org"}}).Conf(), head+"search corp example.org\n"; got != want {
 		t.Errorf("with search: %q, want %q", got, want)
 	}
 }

@@ -185,7 +185,7 @@ func (t *task) nsswitchFile() string   { return filepath.Join(t.folder, "nsswitc
 
 // writeResolver writes what is mounted into the containers. Every user of them must be able to read it.
 func (t *task) writeResolver() error {
-	text := resolvConfText(t.nameserver(), t.sandbox.Spec.Resolver.Search)
+	text := agent.Resolver{Nameserver: t.nameserver(), Search: t.sandbox.Spec.Resolver.Search}.Conf()
 	if err := writePublic(t.resolvConfFile(), text); err != nil {
 		return err
 	}
