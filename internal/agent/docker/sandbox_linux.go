@@ -114,78 +114,93 @@ func (b *sandbox) view() agent.Sandbox {
 	return v
 }
 
-// reserve takes the addresses and host ports of a new task. Its leases are dropped by whoever gets an error.
+// reserve takes the addresses and host ports of a new task. Nothing stays taken after an error.
 func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 	network, err := r.networkOf(spec.VPC)
 	if err != nil {
 		return nil, err
 	}
-	rec := record{Spec: spec, Network: network}
+	v := &reservation{runtime: r, record: record{Spec: spec, Network: network}}
 	if paused(&spec) {
-		rec.Pause = &containerRecord{}
+		v.record.Pause = &containerRecord{}
 	}
-	var held []lease.Lease
-	own := func() (netip.Addr, netip.Addr, error) {
-		a, l, err := r.leases.Address(network.Prefix)
-		if err != nil {
-			return a, a, err
-		}
-		held = append(held, l)
-		return a, network.address6(a), nil
+	for range spec.Containers {
+		v.record.Containers = append(v.record.Containers, &containerRecord{})
 	}
-	build := func() error {
-		for _, c := range spec.Containers {
-			rec.Containers = append(rec.Containers, &containerRecord{})
-			cr := rec.Containers[len(rec.Containers)-1]
-			switch spec.NetworkMode {
-			case agent.NetworkNone:
-			case agent.NetworkAWSVPC:
-			default:
-				bindings, leases, err := r.leases.BindPorts(netip.IPv4Unspecified(), hostPorts(spec.NetworkMode, c.Ports), spec.Group)
-				if err != nil {
-					return err
-				}
-				held = append(held, leases...)
-				cr.Ports = bindings
-				if spec.NetworkMode == agent.NetworkHost || c.Options.DisableNetworking {
-					continue
-				}
-				if cr.Address, cr.Address6, err = own(); err != nil {
-					return err
-				}
-			}
-		}
-		switch spec.NetworkMode {
-		case agent.NetworkNone:
-		case agent.NetworkAWSVPC:
-			owner := rec.Containers[0]
-			if rec.Pause != nil {
-				owner = rec.Pause
-			}
-			if owner.Address, owner.Address6, err = own(); err != nil {
-				return err
-			}
-			rec.Address, rec.Address6 = owner.Address, owner.Address6
-			for i, c := range spec.Containers {
-				for _, p := range c.Ports {
-					rec.Containers[i].Ports = append(rec.Containers[i].Ports, agent.PortBinding{
-						Container: p.Container, Host: p.Container, HostIP: rec.Address, Protocol: lease.ProtocolOf(p)})
-				}
-			}
-		default:
-			rec.Address = r.config.HostAddress
-		}
-		return nil
+	switch spec.NetworkMode {
+	case agent.NetworkNone:
+	case agent.NetworkAWSVPC:
+		err = v.ownAddress()
+	default:
+		err = v.hostsAddress()
 	}
-	if err := build(); err != nil {
-		for _, l := range held {
+	if err != nil {
+		for _, l := range v.leases {
 			l.Drop()
 		}
 		return nil, err
 	}
-	b := newSandbox(r.config.Dir, rec)
-	b.leases = held
+	b := newSandbox(r.config.Dir, v.record)
+	b.leases = v.leases
 	return b, nil
+}
+
+// reservation is what a new task has got so far.
+type reservation struct {
+	runtime *Runtime
+	record  record
+	leases  []lease.Lease
+}
+
+// address gives a container an address on the task's network.
+func (v *reservation) address(c *containerRecord) error {
+	a, held, err := v.runtime.leases.Address(v.record.Network.Prefix)
+	if err != nil {
+		return err
+	}
+	v.leases = append(v.leases, held)
+	c.Address, c.Address6 = a, v.record.Network.address6(a)
+	return nil
+}
+
+// ownAddress gives the task an address of its own: that of the pause container, or of the only one.
+func (v *reservation) ownAddress() error {
+	owner := v.record.Pause
+	if owner == nil {
+		owner = v.record.Containers[0]
+	}
+	if err := v.address(owner); err != nil {
+		return err
+	}
+	v.record.Address, v.record.Address6 = owner.Address, owner.Address6
+	for i, c := range v.record.Spec.Containers {
+		for _, p := range c.Ports {
+			v.record.Containers[i].Ports = append(v.record.Containers[i].Ports, agent.PortBinding{
+				Container: p.Container, Host: p.Container, HostIP: owner.Address, Protocol: lease.ProtocolOf(p)})
+		}
+	}
+	return nil
+}
+
+// hostsAddress gives the containers ports of the host, and in bridge mode an address each, behind them.
+func (v *reservation) hostsAddress() error {
+	spec := &v.record.Spec
+	v.record.Address = v.runtime.config.HostAddress
+	for i, c := range spec.Containers {
+		bindings, held, err := v.runtime.leases.BindPorts(netip.IPv4Unspecified(), hostPorts(spec.NetworkMode, c.Ports), spec.Group)
+		if err != nil {
+			return err
+		}
+		v.leases = append(v.leases, held...)
+		v.record.Containers[i].Ports = bindings
+		if spec.NetworkMode == agent.NetworkHost || c.Options.DisableNetworking {
+			continue
+		}
+		if err := v.address(v.record.Containers[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hostPorts are the host's ports that a container asks for: in host mode its own.
