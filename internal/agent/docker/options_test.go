@@ -164,6 +164,7 @@ func TestRestarts(t *testing.T) {
 		{p, 1, time.Minute - 1, false},
 		{p, 7, time.Hour, false},
 		{p, 137, time.Hour, true},
+		{&dockerrun.RestartPolicy{}, 1, -time.Millisecond, true},
 	} {
 		if got := restarts(tc.policy, tc.code, at, at.Add(tc.ran)); got != tc.want {
 			t.Errorf("%+v after %v with %d: %v", tc.policy, tc.ran, tc.code, got)

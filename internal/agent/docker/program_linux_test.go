@@ -75,10 +75,14 @@ var (
 func playContainer(args []string) int {
 	switch args[0] {
 	case "serve": // ADDRESS: HTTP, and the environment at /
-		fmt.Println("serving")
+		l, err := net.Listen("tcp", args[1])
+		fmt.Println("serving", err)
+		if err != nil {
+			return 1
+		}
 		http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, strings.Join(os.Environ(), "\n")) })
 		http.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
-		fmt.Println(http.ListenAndServe(args[1], nil))
+		fmt.Println(http.Serve(l, nil))
 	case "get": // URL
 		res, err := http.Get(args[1])
 		if err == nil && res.StatusCode == http.StatusOK {

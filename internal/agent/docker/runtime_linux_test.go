@@ -252,7 +252,6 @@ func TestContainersShareANetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the server prints that it serves", func() bool { return strings.Contains(printed(r, spec.ID, "web"), "serving") })
-	time.Sleep(50 * time.Millisecond) // it says so before it listens
 	if err := r.StartContainer(t.Context(), spec.ID, "ask"); err != nil {
 		t.Fatal(err)
 	}
