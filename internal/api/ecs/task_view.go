@@ -77,23 +77,27 @@ func desiredStatus(t *task.Task) string {
 // startedBy is the deployment of a service's task, and what RunTask was given for another.
 func startedBy(t *task.Task) string { return cmp.Or(t.Deployment, t.StartedBy) }
 
-// view is a task as it is now; its tags are shown if they are asked for.
-func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
+// overridden is what a task runs: its definition with what its overrides say, and these.
+func (v *taskViews) overridden(t *task.Task) (*definition, *types.TaskOverride, error) {
 	def, err := v.definition(t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sent, err := sentOverrides(t)
+	if err != nil || t.Overrides == nil {
+		return def, sent, err
+	}
+	if def, err = overridden(def, sent); err != nil {
+		return nil, nil, err
+	}
+	return def, sent, normaliseTaskSize(def)
+}
+
+// view is a task as it is now; its tags are shown if they are asked for.
+func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
+	def, sent, err := v.overridden(t)
 	if err != nil {
 		return nil, err
-	}
-	if t.Overrides != nil {
-		if def, err = overridden(def, sent); err != nil {
-			return nil, err
-		}
-		if err := normaliseTaskSize(def); err != nil {
-			return nil, err
-		}
 	}
 	launch, o := v.launches.of(t), &t.Observed
 	view := &types.Task{
