@@ -13,10 +13,10 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
-	"github.com/bakingclouds/rollcall/internal/control/place"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
-	"github.com/bakingclouds/rollcall/internal/control/register"
+	"github.com/bakingclouds/rollcall/internal/control/registrar"
 	"github.com/bakingclouds/rollcall/internal/control/rollout"
+	"github.com/bakingclouds/rollcall/internal/control/scheduler"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/dns/server"
@@ -70,8 +70,8 @@ func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 	dir := directory.New()
 	publish.Follow(db, dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
 	rollout.New(db, log)
-	place.New(db, log)
-	register.New(db, log, "a", time.Minute)
+	scheduler.New(db, log)
+	registrar.New(db, log, "a", time.Minute)
 
 	at := nodeAt{ServiceIDs: map[string]string{}}
 	if err := populate(ctx, db, at.ServiceIDs); err != nil {

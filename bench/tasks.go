@@ -19,10 +19,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
-	"github.com/bakingclouds/rollcall/internal/control/place"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
-	"github.com/bakingclouds/rollcall/internal/control/register"
+	"github.com/bakingclouds/rollcall/internal/control/registrar"
 	"github.com/bakingclouds/rollcall/internal/control/rollout"
+	"github.com/bakingclouds/rollcall/internal/control/scheduler"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -153,7 +153,7 @@ func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() e
 		return err
 	}
 	loops := []interface{ Run(context.Context) error }{
-		rollout.New(db, log), place.New(db, log), register.New(db, log, "a", time.Minute), drain.New(db, dir, benchNode, log),
+		rollout.New(db, log), scheduler.New(db, log), registrar.New(db, log, "a", time.Minute), drain.New(db, dir, benchNode, log),
 		agent.New(db, rt, agent.Config{Node: benchNode, Log: log}),
 	}
 	running, stop := context.WithCancel(ctx)

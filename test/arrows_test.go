@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/dns/wire"},
 	{"internal/dns/name", "internal/dns/dnsname"},
 	{"internal/arn", "internal/attributes"},
-	{"internal/fault", "internal/portholder", "internal/dockerrun", "internal/jsonfile", "internal/query", "internal/logbook", "examples"},
+	{"internal/fault", "internal/portowner", "internal/engineopts", "internal/atomicfile", "internal/clusterquery", "internal/containerlog", "examples"},
 }
 
 // bans are the arrows that point down and are still wrong.
@@ -182,10 +182,10 @@ func TestObjection(t *testing.T) {
 		{"internal/directory", "internal/store", "stands above"},
 		{"internal/fault", "internal/arn", "stands above"},
 		{"internal/api/ecs", "internal/app", "stands above"},
-		{"internal/control/rollout", "internal/control/place", "siblings"},
+		{"internal/control/rollout", "internal/control/scheduler", "siblings"},
 		{"internal/registry", "internal/zone", "siblings"},
 		{"internal/api/ecs", "internal/api/cloudmap", "siblings"},
-		{"internal/control/place", "internal/api/awsapi", "meet in rows"},
+		{"internal/control/scheduler", "internal/api/awsapi", "meet in rows"},
 		{"internal/dns/server", "internal/store", "never from a round trip"},
 		{"internal/dns/answer", "internal/store/etcd", "never from a round trip"},
 		{"internal/control/loop", "internal/task", "not what they mean"},

@@ -19,9 +19,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/control/loop"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -49,7 +49,7 @@ type Config struct {
 	Hosts map[string]netip.Addr
 	Vault Vault
 	// Logs are what the node's containers have printed; nil keeps none.
-	Logs *logbook.Catalog
+	Logs *containerlog.Catalog
 	Log  *slog.Logger
 }
 

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 	"github.com/bakingclouds/rollcall/internal/loggroup"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -26,12 +26,12 @@ func (a *Agent) declareLogs(ctx context.Context, t *task.Task, def *task.Definit
 		return nil
 	}
 	for _, c := range def.Containers {
-		var stream *logbook.Stream
+		var stream *containerlog.Stream
 		if c.Log != nil {
 			if err := a.needGroup(ctx, t, c.Log); err != nil {
 				return err
 			}
-			stream = &logbook.Stream{Region: c.Log.Region, Group: c.Log.Group, Name: c.Log.Stream(t.ID, c.Name), Created: time.Now().UnixMilli()}
+			stream = &containerlog.Stream{Region: c.Log.Region, Group: c.Log.Group, Name: c.Log.Stream(t.ID, c.Name), Created: time.Now().UnixMilli()}
 		}
 		if err := a.Logs.Declare(t.ID, c.Name, stream); err != nil {
 			return err
@@ -70,7 +70,7 @@ type span struct {
 
 // keptLog is a log with what decides whether it is kept.
 type keptLog struct {
-	*logbook.Entry
+	*containerlog.Entry
 	span
 	known bool            // its task is still described
 	ended bool            // nothing more comes
@@ -105,14 +105,14 @@ func (a *Agent) keepLogs(now time.Time) {
 	var all []keptLog
 	spans := map[string]span{} // of ended logs, which change no more
 	for _, e := range entries {
-		k := keptLog{Entry: e, known: known[e.TaskID], ended: logbook.Ended(e.Dir)}
+		k := keptLog{Entry: e, known: known[e.TaskID], ended: containerlog.Ended(e.Dir)}
 		if s := e.Stream; s != nil {
 			k.group, _ = loggroup.Get(snapshot, loggroup.Scope{Region: s.Region}, s.Group) // not found is nil
 		}
 		if k.ended {
 			var measured bool
 			if k.span, measured = a.spans[e.Dir]; !measured {
-				_, last, size, ok, err := logbook.Span(e.Dir)
+				_, last, size, ok, err := containerlog.Span(e.Dir)
 				if err != nil {
 					a.Log.Error("a log cannot be read", "task", e.TaskID, "container", e.Container, "err", err)
 				}
@@ -130,7 +130,7 @@ func (a *Agent) keepLogs(now time.Time) {
 
 // surplus are the logs that are not kept: those of a task that is forgotten, unless a log group has them for as long as it
 // retains events; and, of those that have ended, the oldest beyond so many and so many bytes.
-func surplus(all []keptLog, now time.Time, most int, bytes int64) (gone []*logbook.Entry) {
+func surplus(all []keptLog, now time.Time, most int, bytes int64) (gone []*containerlog.Entry) {
 	var ended []keptLog
 	for _, k := range all {
 		switch {

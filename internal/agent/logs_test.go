@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/loggroup"
 )
 
@@ -15,7 +15,7 @@ func TestSurplus(t *testing.T) {
 	day := func(n int) int64 { return now.AddDate(0, 0, -n).UnixMilli() }
 	group := &loggroup.Group{Created: now.AddDate(0, 0, -20), Retention: 7}
 	log := func(name string, known, ended bool, g *loggroup.Group, last int64) keptLog {
-		return keptLog{Entry: &logbook.Entry{TaskID: name, Dir: name}, known: known, ended: ended, group: g, span: span{last: last, size: 10}}
+		return keptLog{Entry: &containerlog.Entry{TaskID: name, Dir: name}, known: known, ended: ended, group: g, span: span{last: last, size: 10}}
 	}
 	empty := log("empty", false, true, group, day(1))
 	empty.empty = true

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 )
 
 // Runtime runs the tasks placed on this node.
@@ -79,7 +79,7 @@ type TaskSpec struct {
 	Env         map[string]string // for every container; a container's own Env wins
 	Labels      map[string]string // of every container, where containers have labels
 	Containers  []ContainerSpec   // names are unique
-	Options     dockerrun.Task    // what only container engines do
+	Options     engineopts.Task   // what only container engines do
 
 	// Rest is for how long clients may hold the task's address, or a host port, after the task: it is given to no other
 	// task meanwhile. Zero leaves it to the runtime. Tasks of one Group, unless that is empty, may follow each other on a
@@ -132,7 +132,7 @@ type ContainerSpec struct {
 	CPU              int          // units, 1024 a core: a share where the engine is busy; 0 is the least
 	Memory           int          // MiB, the most; 0 is no bound
 	Reservation      int          // MiB, what is kept free for it when memory is short
-	Options          dockerrun.Container
+	Options          engineopts.Container
 	// Login is for the registry of the image; nil is what the runtime has of its own. It is for Prepare: no runtime keeps
 	// it, in the sandbox or elsewhere.
 	Login *Login `json:"-"`

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -28,11 +28,11 @@ func TestSpec(t *testing.T) {
 	write(t, 0o600, "t0ken", secrets, "splunk")
 	def := &task.Definition{
 		NetworkMode: "bridge", CPU: 512, Memory: 1024,
-		Options: dockerrun.Task{PID: "host", Volumes: []dockerrun.Volume{{Name: "v"}}},
+		Options: engineopts.Task{PID: "host", Volumes: []engineopts.Volume{{Name: "v"}}},
 		Containers: []task.ContainerDefinition{{
 			Name: "app", Image: "i", CPU: 256, Memory: 512, MemoryReservation: 128,
 			Ulimits: []task.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}},
-			Options: dockerrun.Container{
+			Options: engineopts.Container{
 				Hostname: "h", Login: "registry", LogDriver: "splunk",
 				LogOptions: map[string]string{"splunk-url": "u"}, LogSecrets: map[string]string{"splunk-token": "splunk"},
 			},
@@ -52,7 +52,7 @@ func TestSpec(t *testing.T) {
 					"com.amazonaws.ecs.cluster": "default", "com.amazonaws.ecs.task-arn": row.ARN(),
 					"com.amazonaws.ecs.task-definition-family": "web", "com.amazonaws.ecs.task-definition-version": "3",
 				},
-				Options: dockerrun.Task{CPU: 512, Memory: 1024, PID: "host", Volumes: def.Options.Volumes},
+				Options: engineopts.Task{CPU: 512, Memory: 1024, PID: "host", Volumes: def.Options.Volumes},
 				Containers: []ContainerSpec{{
 					Name: "app", Image: "i", Env: map[string]string{}, CPU: 256, Memory: 512, Reservation: 128,
 					Ulimits: []Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, Options: def.Containers[0].Options,
@@ -85,7 +85,7 @@ func TestLogin(t *testing.T) {
 	for from, wrong := range map[string]string{
 		"none": "ResourceNotFoundException", "text": "no JSON object", "half": "no JSON object", "numbers": "no JSON object",
 	} {
-		def := &task.Definition{Containers: []task.ContainerDefinition{{Name: "app", Options: dockerrun.Container{Login: from}}}}
+		def := &task.Definition{Containers: []task.ContainerDefinition{{Name: "app", Options: engineopts.Container{Login: from}}}}
 		a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: named{name: "docker"}}
 		_, err := a.spec(&task.Task{ID: "t"}, def)
 		if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: unable to pull secrets or registry auth: ") ||

@@ -34,24 +34,24 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
+	"github.com/bakingclouds/rollcall/internal/api/cloudwatchlogs"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
 	"github.com/bakingclouds/rollcall/internal/api/inspect"
-	"github.com/bakingclouds/rollcall/internal/api/logs"
 	"github.com/bakingclouds/rollcall/internal/api/route53"
 	"github.com/bakingclouds/rollcall/internal/api/sts"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
 	"github.com/bakingclouds/rollcall/internal/control/expire"
-	"github.com/bakingclouds/rollcall/internal/control/lost"
-	"github.com/bakingclouds/rollcall/internal/control/place"
+	"github.com/bakingclouds/rollcall/internal/control/nodefailure"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
 	"github.com/bakingclouds/rollcall/internal/control/reap"
-	"github.com/bakingclouds/rollcall/internal/control/register"
+	"github.com/bakingclouds/rollcall/internal/control/registrar"
 	"github.com/bakingclouds/rollcall/internal/control/rollout"
+	"github.com/bakingclouds/rollcall/internal/control/scheduler"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/dns/forward"
 	"github.com/bakingclouds/rollcall/internal/dns/server"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 	"github.com/bakingclouds/rollcall/internal/loggroup"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -78,7 +78,7 @@ type App struct {
 	api        net.Listener
 	moreAPI    []net.Listener // where the API answers too
 	runtime    nodeRuntime    // nil: none
-	logs       *logbook.Catalog
+	logs       *containerlog.Catalog
 	runtimeWhy string           // it is this one
 	networks   []docker.Network // of the Docker runtime
 	resolver   string           // why tasks have no resolver of their own; empty when they have
@@ -154,7 +154,7 @@ func (a *App) openData(context.Context) error {
 		return err
 	}
 	a.keys = pair
-	if a.logs, err = logbook.OpenCatalog(logbook.Root(a.cfg.DataDir)); err != nil {
+	if a.logs, err = containerlog.OpenCatalog(containerlog.Root(a.cfg.DataDir)); err != nil {
 		return err
 	}
 	return a.nameNode()
@@ -265,8 +265,8 @@ func (a *App) serveDNS(context.Context) error {
 func (a *App) runLoops(ctx context.Context) error {
 	loops := []interface{ Run(context.Context) error }{
 		rollout.New(a.db, a.log),
-		place.New(a.db, a.log),
-		register.New(a.db, a.log, zone, a.cfg.DrainCap),
+		scheduler.New(a.db, a.log),
+		registrar.New(a.db, a.log, zone, a.cfg.DrainCap),
 		expire.New(a.db, a.engine.Health, a.log),
 	}
 	run, cancel := context.WithCancel(context.Background())
@@ -284,7 +284,7 @@ func (a *App) runLoops(ctx context.Context) error {
 			}
 			g.Go(func() error { return reap.Run(ctx, a.db, a.log) })
 			g.Go(func() error {
-				return lost.Run(ctx, a.db, lost.Config{Self: a.cfg.Node, Grace: a.cfg.NodeGrace, Writable: a.engine.Health, Log: a.log})
+				return nodefailure.Run(ctx, a.db, nodefailure.Config{Self: a.cfg.Node, Grace: a.cfg.NodeGrace, Writable: a.engine.Health, Log: a.log})
 			})
 			g.Wait() // each ends with ctx, by its error
 		})
@@ -332,7 +332,7 @@ func (a *App) serveAPI(context.Context) error {
 	}
 	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
 		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now),
-		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir, a.logs, a.currentNotes), logs.New(a.db, a.logs, time.Now))
+		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir, a.logs, a.currentNotes), cloudwatchlogs.New(a.db, a.logs, time.Now))
 	srv := &http.Server{
 		Handler:           a.routes(aws),
 		ReadHeaderTimeout: 10 * time.Second,

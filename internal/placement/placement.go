@@ -15,7 +15,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/bakingclouds/rollcall/internal/query"
+	"github.com/bakingclouds/rollcall/internal/clusterquery"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -111,8 +111,8 @@ func (h *Host) Attributes() map[string]string {
 }
 
 // Facts are what the cluster query language asks about.
-func (h *Host) Facts() query.Instance {
-	in := query.Instance{
+func (h *Host) Facts() clusterquery.Instance {
+	in := clusterquery.Instance{
 		Attributes: h.Attributes(), EC2InstanceID: h.Instance.EC2InstanceID(), AgentConnected: h.Live,
 		AgentVersion: h.Node.Version, RegisteredAt: h.Node.RegisteredAt(), RunningTasks: h.Count().Running,
 	}
@@ -134,7 +134,7 @@ func (h *Host) Open() bool {
 // Constraints are placement constraints, ready to be asked.
 type Constraints struct {
 	Distinct bool
-	Members  []*query.Expression
+	Members  []*clusterquery.Expression
 }
 
 // ParseConstraints reads the constraints of a definition and of what runs it.
@@ -145,7 +145,7 @@ func ParseConstraints(lists ...[]task.PlacementConstraint) (Constraints, error) 
 			cs.Distinct = true
 			continue
 		}
-		e, err := query.Parse(c.Expression)
+		e, err := clusterquery.Parse(c.Expression)
 		if err != nil {
 			return cs, err
 		}
@@ -160,7 +160,7 @@ func (cs Constraints) allow(h *Host) bool {
 		return true
 	}
 	facts := h.Facts()
-	return !slices.ContainsFunc(cs.Members, func(e *query.Expression) bool { return !e.Match(facts) })
+	return !slices.ContainsFunc(cs.Members, func(e *clusterquery.Expression) bool { return !e.Match(facts) })
 }
 
 // Eligible reports whether a task with these constraints may be on the host, whatever room is left there: what a

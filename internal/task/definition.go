@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -27,8 +27,8 @@ type Definition struct {
 	Constraints []PlacementConstraint `json:",omitempty"`
 	// Unmet is what the definition asks for and no runtime can give; empty when there is nothing. A task of
 	// it fails to start with that as its reason.
-	Unmet        string         `json:",omitempty"`
-	Options      dockerrun.Task `json:",omitzero"` // what only container engines do; its CPU and Memory are those above
+	Unmet        string          `json:",omitempty"`
+	Options      engineopts.Task `json:",omitzero"` // what only container engines do; its CPU and Memory are those above
 	Sent         json.RawMessage
 	Tags         map[string]string `json:",omitempty"`
 	Registered   time.Time
@@ -62,9 +62,9 @@ type ContainerDefinition struct {
 	Memory            int `json:",omitempty"`
 	MemoryReservation int `json:",omitempty"`
 	// Log is where in CloudWatch Logs the output is read, with the log driver awslogs; nil is nowhere.
-	Log     *Log                `json:",omitempty"`
-	Ulimits []Ulimit            `json:",omitempty"`
-	Options dockerrun.Container `json:",omitzero"` // what only container engines do
+	Log     *Log                 `json:",omitempty"`
+	Ulimits []Ulimit             `json:",omitempty"`
+	Options engineopts.Container `json:",omitzero"` // what only container engines do
 }
 
 // Ulimit is one resource limit, by ECS's name; -1 is no limit.

@@ -3,7 +3,7 @@ package docker
 import (
 	"sync"
 
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 )
 
 // claims are the slices that this process has, by the data folders that they are for. No other Rollcall of this machine may
@@ -23,7 +23,7 @@ func Claim(dir string, slicesOfVPC []Network, taken []Taken) (Network, error) {
 		if by, held := claims.held[name]; held {
 			return by == dir
 		}
-		if _, err := lease.Take(name); err != nil {
+		if _, err := addrlease.Take(name); err != nil {
 			return false
 		}
 		claims.held[name] = dir

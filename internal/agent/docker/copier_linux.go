@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/jsonfile"
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/atomicfile"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 const (
@@ -56,7 +56,7 @@ func (p *progress) last() (last time.Time) {
 // copier writes entries of the engine's into a log.
 type copier struct {
 	file   string
-	writer *logbook.Writer
+	writer *containerlog.Writer
 
 	mu       sync.Mutex
 	progress progress
@@ -71,12 +71,12 @@ type copier struct {
 
 // openCopier goes on with a log, and takes back what was written and not noted.
 func openCopier(folder string) (*copier, error) {
-	w, err := logbook.Open(folder, time.Now())
+	w, err := containerlog.Open(folder, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	c := &copier{writer: w, file: filepath.Join(folder, "copied")}
-	if err := jsonfile.Read(c.file, &c.progress); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := atomicfile.Read(c.file, &c.progress); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(err, w.Close(false))
 	}
 	if err := w.Rewind(c.progress.Position); err != nil {
@@ -201,7 +201,7 @@ func (c *copier) note() error {
 		return err
 	}
 	c.last.Position = end
-	if err := jsonfile.Write(c.file, c.last, false); err != nil {
+	if err := atomicfile.Write(c.file, c.last, false); err != nil {
 		return errors.Join(err, c.writer.Rewind(c.progress.Position))
 	}
 	c.progress = c.last

@@ -17,7 +17,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 // talker is the program of the containers whose logs are followed.
@@ -75,7 +75,7 @@ func book(t *testing.T, folder string) string {
 	t.Helper()
 	var text strings.Builder
 	for pos := int64(0); ; {
-		lines, next, err := logbook.Read(folder, pos)
+		lines, next, err := containerlog.Read(folder, pos)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestFollow(t *testing.T) {
 				return text
 			}
 			sameLog(t, got(), tc.want)
-			if !logbook.Ended(folder) {
+			if !containerlog.Ended(folder) {
 				t.Error("the log has not ended")
 			}
 			if left, err := filepath.Glob(filepath.Join(folder, "copied*")); err != nil || len(left) > 0 {
@@ -172,8 +172,8 @@ func TestFollowLetsGo(t *testing.T) {
 	}
 	f.close()
 	for name, folder := range folders {
-		if logbook.Ended(folder) != strings.HasSuffix(name, "waited") {
-			t.Errorf("%s: ended %v", name, logbook.Ended(folder))
+		if containerlog.Ended(folder) != strings.HasSuffix(name, "waited") {
+			t.Errorf("%s: ended %v", name, containerlog.Ended(folder))
 		}
 	}
 }
@@ -191,7 +191,7 @@ func TestFollowRestarts(t *testing.T) {
 		awaitEnd(t, engine, id)
 		want += strings.TrimSuffix(talk(3), "\n") // that of the last words is not printed
 		eventually(t, "all of a run is in the log", func() bool { return strings.Count(book(t, folder), "<") == strings.Count(want, "<") })
-		if logbook.Ended(folder) {
+		if containerlog.Ended(folder) {
 			t.Fatal("the log has ended")
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 // The pace of following the engine.
@@ -398,7 +398,7 @@ func (r *Runtime) followLog(b *sandbox, name string) {
 		tty = tty || c.Name == name && c.Options.TTY
 	}
 	taskID := b.record.Spec.ID
-	r.followers.start(taskID, name, id, logbook.Folder(logbook.Root(r.config.Dir), taskID, name), tty)
+	r.followers.start(taskID, name, id, containerlog.Folder(containerlog.Root(r.config.Dir), taskID, name), tty)
 	if b.statusOf(name).Ended() {
 		r.followers.end(taskID, name)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 // followers copy what containers print from the engine's logs into ours, each entry exactly once as long as the engine has
@@ -63,7 +63,7 @@ func (f *followers) start(taskID, name, engineID, folder string, tty bool) {
 		}
 		return
 	}
-	if logbook.Ended(folder) || f.ctx.Err() != nil {
+	if containerlog.Ended(folder) || f.ctx.Err() != nil {
 		return
 	}
 	l := &follower{engineID: engineID, folder: folder, tty: tty, again: make(chan struct{}, 1), final: make(chan struct{}), done: make(chan struct{})}

@@ -10,7 +10,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 // TestLogGoesOn: every line is there once and in its order, also when the runtime is replaced while the container prints.
@@ -33,8 +33,8 @@ func TestLogGoesOn(t *testing.T) {
 		if err := r.StopContainer(t.Context(), spec.ID, "main", 0); err != nil {
 			t.Fatal(err)
 		}
-		folder := logbook.Folder(logbook.Root(dir), spec.ID, "main")
-		eventually(t, "it is known that nothing more comes", func() bool { return logbook.Ended(folder) })
+		folder := containerlog.Folder(containerlog.Root(dir), spec.ID, "main")
+		eventually(t, "it is known that nothing more comes", func() bool { return containerlog.Ended(folder) })
 		all := strings.Split(strings.TrimSpace(strings.ReplaceAll(printed(r, spec.ID, "main"), "\r", "")), "\n")
 		for n, line := range all {
 			if want := fmt.Sprint("line ", n); line != want && n < len(all)-1 { // the last may be cut
@@ -57,9 +57,9 @@ func TestLogFlood(t *testing.T) {
 	if err := r.Remove(t.Context(), spec.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, _, size, _, err := logbook.Span(logbook.Folder(logbook.Root(dir), spec.ID, "main"))
-	if err != nil || size > 4*logbook.MaxFile {
-		t.Errorf("%d bytes are kept, %v; want at most %d", size, err, 4*logbook.MaxFile)
+	_, _, size, _, err := containerlog.Span(containerlog.Folder(containerlog.Root(dir), spec.ID, "main"))
+	if err != nil || size > 4*containerlog.MaxFile {
+		t.Errorf("%d bytes are kept, %v; want at most %d", size, err, 4*containerlog.MaxFile)
 	}
 	letGo(t, r)
 }
@@ -78,7 +78,7 @@ func TestUnreadableLog(t *testing.T) {
 	if took := time.Since(began); took >= logsWithin {
 		t.Errorf("removing it took %v", took)
 	}
-	if !logbook.Ended(logbook.Folder(logbook.Root(dir), spec.ID, "main")) {
+	if !containerlog.Ended(containerlog.Folder(containerlog.Root(dir), spec.ID, "main")) {
 		t.Error("its log is not known to have ended")
 	}
 	letGo(t, r)
@@ -96,7 +96,7 @@ func TestLogAfterRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, r, spec.ID, "main", "ended", ended)
-	folder := logbook.Folder(logbook.Root(dir), spec.ID, "main")
-	eventually(t, "it is known that nothing more comes", func() bool { return logbook.Ended(folder) })
+	folder := containerlog.Folder(containerlog.Root(dir), spec.ID, "main")
+	eventually(t, "it is known that nothing more comes", func() bool { return containerlog.Ended(folder) })
 	letGo(t, r)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 // TestLogStreams: of two streams that are written at once no line is lost, none comes twice, and each keeps its order, also
@@ -60,7 +60,7 @@ func main() {
 	start(t, engine, id)
 	folder := t.TempDir()
 	size := func() int64 {
-		_, _, n, _, err := logbook.Span(folder)
+		_, _, n, _, err := containerlog.Span(folder)
 		if err != nil {
 			return 0 // it is just being written
 		}
@@ -79,12 +79,12 @@ func main() {
 	}
 	f.wait("t", "c", time.Minute)
 	f.close()
-	if !logbook.Ended(folder) {
+	if !containerlog.Ended(folder) {
 		t.Fatal("the log has not ended")
 	}
 	next := map[string]int{"out": 0, "err": 0}
 	for pos := int64(0); ; {
-		got, more, err := logbook.Read(folder, pos)
+		got, more, err := containerlog.Read(folder, pos)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 )
 
 // The engine's log where a definition does not say otherwise: what is shown of it lies in Rollcall's own files, so little
@@ -100,7 +100,7 @@ func pauseOptions(spec *agent.TaskSpec, at place) client.ContainerCreateOptions 
 			LogConfig: container.LogConfig{Type: "none"}, ReadonlyRootfs: true, CapDrop: []string{"ALL"}, Mounts: resolverMount(at),
 		},
 	}
-	if spec.Options.IPC == dockerrun.Shared {
+	if spec.Options.IPC == engineopts.Shared {
 		all.HostConfig.IpcMode = container.IPCModeShareable
 		for _, c := range spec.Containers { // what they share has one size
 			all.HostConfig.ShmSize = max(all.HostConfig.ShmSize, int64(c.Options.ShmMiB)*mib)
@@ -279,7 +279,7 @@ func resolverMount(at place) []mount.Mount {
 
 // namespace is the mode of the pid or IPC namespace.
 func namespace(mode string, at place) string {
-	if mode != dockerrun.Shared {
+	if mode != engineopts.Shared {
 		return mode
 	}
 	if at.Pause == "" {

@@ -13,7 +13,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 )
 
 // onWire is what the engine is sent.
@@ -44,15 +44,15 @@ func bridgePlace() place {
 // engine's to do.
 func TestEveryOptionArrives(t *testing.T) {
 	one, some := 1, []string{"db:x"}
-	asked := dockerrun.Container{
-		Mounts: []dockerrun.Mount{{Volume: "logs", Path: "/l"}}, VolumesFrom: []dockerrun.VolumesFrom{{Container: "db"}},
+	asked := engineopts.Container{
+		Mounts: []engineopts.Mount{{Volume: "logs", Path: "/l"}}, VolumesFrom: []engineopts.VolumesFrom{{Container: "db"}},
 		ReadonlyRoot: true, Privileged: true, DisableNetworking: true, Interactive: true, TTY: true,
 		Hostname: "h", DNS: []string{"192.0.2.1"}, DNSSearch: []string{"example.com"}, ExtraHosts: []string{"a:192.0.2.2"}, Links: some,
 		Labels: map[string]string{"a": "b"}, SecurityOpt: []string{"no-new-privileges"}, Sysctls: map[string]string{"net.core.somaxconn": "9"},
-		CapAdd: []string{"SYS_PTRACE"}, CapDrop: []string{"MKNOD"}, Devices: []dockerrun.Device{{Host: "/dev/fuse"}}, Init: true, ShmMiB: 8,
+		CapAdd: []string{"SYS_PTRACE"}, CapDrop: []string{"MKNOD"}, Devices: []engineopts.Device{{Host: "/dev/fuse"}}, Init: true, ShmMiB: 8,
 		Tmpfs: map[string]string{"/t": "size=1m"}, MaxSwapMiB: &one, Swappiness: &one,
 		LogDriver: "journald", LogOptions: map[string]string{"tag": "t"},
-		Login: "arn", StartTimeout: time.Second, Restart: &dockerrun.RestartPolicy{}, LogSecrets: map[string]string{"a": "b"},
+		Login: "arn", StartTimeout: time.Second, Restart: &engineopts.RestartPolicy{}, LogSecrets: map[string]string{"a": "b"},
 	}
 	elsewhere := []string{
 		"Login", "LogSecrets", // the agent has looked them up
@@ -60,18 +60,18 @@ func TestEveryOptionArrives(t *testing.T) {
 		"Restart",      // restarts'
 		"Swappiness",   // goes with MaxSwapMiB
 	}
-	create := func(o dockerrun.Container) string {
+	create := func(o engineopts.Container) string {
 		c := agent.ContainerSpec{Name: "web", Memory: 64, Options: o}
 		return onWire(t, createOptions(&agent.TaskSpec{}, &c, bridgePlace()))
 	}
-	plain := create(dockerrun.Container{})
+	plain := create(engineopts.Container{})
 	all := reflect.ValueOf(asked)
 	for i := range all.NumField() {
 		name := all.Type().Field(i).Name
 		if all.Field(i).IsZero() {
 			t.Errorf("this test asks for no %s", name)
 		}
-		var o dockerrun.Container
+		var o engineopts.Container
 		reflect.ValueOf(&o).Elem().Field(i).Set(all.Field(i))
 		if changed := create(o) != plain; changed == slices.Contains(elsewhere, name) {
 			t.Errorf("%s: the engine is asked for something else: %v", name, changed)
@@ -85,16 +85,16 @@ func TestWholeContainer(t *testing.T) {
 	spec := agent.TaskSpec{
 		ID: "1", Env: map[string]string{"A": "task", "B": "task"}, Labels: map[string]string{labelFamily: "f"},
 		Hosts:   map[string]netip.Addr{"rollcall.internal": netip.MustParseAddr("10.1.0.1")},
-		Options: dockerrun.Task{CPU: 512, Memory: 512, PID: "task", IPC: "host"},
+		Options: engineopts.Task{CPU: 512, Memory: 512, PID: "task", IPC: "host"},
 	}
 	c := agent.ContainerSpec{
 		Name: "web", EntryPoint: []string{"/e"}, Command: []string{"c"}, Env: map[string]string{"B": "own", "ROLLCALL_ADDRESS": "no"},
 		User: "u:g", WorkingDirectory: "/w", CPU: 100, Memory: 64, Reservation: 32,
 		Ulimits:     []agent.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}},
 		HealthCheck: &agent.HealthCheck{Command: []string{"CMD", "x"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3, StartPeriod: 4 * time.Second},
-		Options: dockerrun.Container{
-			Mounts:      []dockerrun.Mount{{Volume: "logs", Path: "/logs", ReadOnly: true}, {Volume: "host", Path: "/srv"}},
-			VolumesFrom: []dockerrun.VolumesFrom{{Container: "db", ReadOnly: true}},
+		Options: engineopts.Container{
+			Mounts:      []engineopts.Mount{{Volume: "logs", Path: "/logs", ReadOnly: true}, {Volume: "host", Path: "/srv"}},
+			VolumesFrom: []engineopts.VolumesFrom{{Container: "db", ReadOnly: true}},
 			Labels:      map[string]string{labelOwner: "somebody", "mine": "1"},
 			MaxSwapMiB:  &swap, Links: []string{"db:database"}, ExtraHosts: []string{"a:192.0.2.2"},
 		},
@@ -132,7 +132,7 @@ func TestSharedNetwork(t *testing.T) {
 	at.Share, at.Network, at.Address, at.Address6, at.Ports = "pause1", "", netip.Addr{}, netip.Addr{}, nil
 	spec := agent.TaskSpec{
 		NetworkMode: agent.NetworkAWSVPC, Hosts: map[string]netip.Addr{"x": netip.MustParseAddr("10.1.0.1")},
-		Containers: []agent.ContainerSpec{{Name: "web", Options: dockerrun.Container{Sysctls: map[string]string{"net.core.somaxconn": "9", "kernel.msgmax": "1"}}}},
+		Containers: []agent.ContainerSpec{{Name: "web", Options: engineopts.Container{Sysctls: map[string]string{"net.core.somaxconn": "9", "kernel.msgmax": "1"}}}},
 	}
 	got := createOptions(&spec, &spec.Containers[0], at)
 	if h := got.HostConfig; h.NetworkMode != "container:pause1" || len(h.ExtraHosts) > 0 || got.NetworkingConfig != nil || got.Config.Hostname != "" {
@@ -152,9 +152,9 @@ func TestSharedNetwork(t *testing.T) {
 
 func TestRestarts(t *testing.T) {
 	at := time.Unix(1000, 0)
-	p := &dockerrun.RestartPolicy{Ignored: []int{0, 7}, Period: time.Minute}
+	p := &engineopts.RestartPolicy{Ignored: []int{0, 7}, Period: time.Minute}
 	for _, tc := range []struct {
-		policy *dockerrun.RestartPolicy
+		policy *engineopts.RestartPolicy
 		code   int
 		ran    time.Duration
 		want   bool
@@ -164,7 +164,7 @@ func TestRestarts(t *testing.T) {
 		{p, 1, time.Minute - 1, false},
 		{p, 7, time.Hour, false},
 		{p, 137, time.Hour, true},
-		{&dockerrun.RestartPolicy{}, 1, -time.Millisecond, true},
+		{&engineopts.RestartPolicy{}, 1, -time.Millisecond, true},
 	} {
 		if got := restarts(tc.policy, tc.code, at, at.Add(tc.ran)); got != tc.want {
 			t.Errorf("%+v after %v with %d: %v", tc.policy, tc.ran, tc.code, got)
@@ -177,24 +177,24 @@ func TestResources(t *testing.T) {
 	swap, ready := 0, 10
 	for _, tc := range []struct {
 		name string
-		task dockerrun.Task
+		task engineopts.Task
 		c    agent.ContainerSpec
 		more []agent.ContainerSpec
 		want container.Resources
 	}{
 		{name: "nothing stated", want: container.Resources{CPUShares: 2}},
-		{name: "the task's", task: dockerrun.Task{CPU: 256, Memory: 512}, want: container.Resources{CPUShares: 256, NanoCPUs: 25e7, Memory: 512 * mib}},
-		{name: "all that the machine has", task: dockerrun.Task{CPU: 4096}, want: container.Resources{CPUShares: 4096}},
-		{name: "its part of what is left", task: dockerrun.Task{CPU: 1024}, more: []agent.ContainerSpec{{CPU: 512}, {}},
+		{name: "the task's", task: engineopts.Task{CPU: 256, Memory: 512}, want: container.Resources{CPUShares: 256, NanoCPUs: 25e7, Memory: 512 * mib}},
+		{name: "all that the machine has", task: engineopts.Task{CPU: 4096}, want: container.Resources{CPUShares: 4096}},
+		{name: "its part of what is left", task: engineopts.Task{CPU: 1024}, more: []agent.ContainerSpec{{CPU: 512}, {}},
 			want: container.Resources{CPUShares: 256, NanoCPUs: 1e9}},
-		{name: "nothing is left", task: dockerrun.Task{CPU: 1024}, more: []agent.ContainerSpec{{CPU: 2048}}, want: container.Resources{CPUShares: 2, NanoCPUs: 1e9}},
+		{name: "nothing is left", task: engineopts.Task{CPU: 1024}, more: []agent.ContainerSpec{{CPU: 2048}}, want: container.Resources{CPUShares: 2, NanoCPUs: 1e9}},
 		{name: "more than Linux counts", c: agent.ContainerSpec{CPU: 1 << 20}, want: container.Resources{CPUShares: 262144}},
-		{name: "a reservation beyond the task's memory", task: dockerrun.Task{Memory: 64}, c: agent.ContainerSpec{Reservation: 128},
+		{name: "a reservation beyond the task's memory", task: engineopts.Task{Memory: 64}, c: agent.ContainerSpec{Reservation: 128},
 			want: container.Resources{CPUShares: 2, Memory: 64 * mib, MemoryReservation: 64 * mib}},
 		{name: "a reservation alone", c: agent.ContainerSpec{Reservation: 128}, want: container.Resources{CPUShares: 2, MemoryReservation: 128 * mib}},
-		{name: "no swap", c: agent.ContainerSpec{Memory: 64, Options: dockerrun.Container{MaxSwapMiB: &swap, Swappiness: &ready}},
+		{name: "no swap", c: agent.ContainerSpec{Memory: 64, Options: engineopts.Container{MaxSwapMiB: &swap, Swappiness: &ready}},
 			want: container.Resources{CPUShares: 2, Memory: 64 * mib, MemorySwap: 64 * mib, MemorySwappiness: func() *int64 { n := int64(10); return &n }()}},
-		{name: "swappiness without maxSwap", c: agent.ContainerSpec{Memory: 64, Options: dockerrun.Container{Swappiness: &ready}},
+		{name: "swappiness without maxSwap", c: agent.ContainerSpec{Memory: 64, Options: engineopts.Container{Swappiness: &ready}},
 			want: container.Resources{CPUShares: 2, Memory: 64 * mib}},
 	} {
 		spec := agent.TaskSpec{Options: tc.task, Containers: append([]agent.ContainerSpec{tc.c}, tc.more...)}
@@ -215,7 +215,7 @@ func TestLogConfig(t *testing.T) {
 		{"json-file", map[string]string{"max-size": "1g"}, map[string]string{"max-size": "1g"}},
 		{"journald", map[string]string{"tag": "a"}, map[string]string{"tag": "a"}},
 	} {
-		c := agent.ContainerSpec{Options: dockerrun.Container{LogDriver: tc.driver, LogOptions: tc.options}}
+		c := agent.ContainerSpec{Options: engineopts.Container{LogDriver: tc.driver, LogOptions: tc.options}}
 		if diff := cmp.Diff(tc.want, logConfig(&c).Config); diff != "" {
 			t.Errorf("%s %v (-want +got):\n%s", tc.driver, tc.options, diff)
 		}
@@ -224,7 +224,7 @@ func TestLogConfig(t *testing.T) {
 
 // TestDisabledNetwork: a container without a network has none, whatever the task has, and asks the engine for nothing of one.
 func TestDisabledNetwork(t *testing.T) {
-	spec := agent.TaskSpec{NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "web", Options: dockerrun.Container{DisableNetworking: true}}}}
+	spec := agent.TaskSpec{NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "web", Options: engineopts.Container{DisableNetworking: true}}}}
 	if !paused(&spec) {
 		t.Error("nobody holds the task's address")
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 )
 
 // record is what is kept of a task on disk. It is written before the engine is asked for anything, so that whatever the
@@ -47,7 +47,7 @@ func recordFile(dir, taskID string) string {
 
 // paused says that a container of its own holds the task's namespaces: where several containers share one.
 func paused(spec *agent.TaskSpec) bool {
-	shared := spec.NetworkMode == agent.NetworkAWSVPC || spec.Options.PID == dockerrun.Shared || spec.Options.IPC == dockerrun.Shared
+	shared := spec.NetworkMode == agent.NetworkAWSVPC || spec.Options.PID == engineopts.Shared || spec.Options.IPC == engineopts.Shared
 	// An address must be somewhere, also when the only container has no network.
 	return shared && (len(spec.Containers) > 1 || spec.NetworkMode == agent.NetworkAWSVPC && spec.Containers[0].Options.DisableNetworking)
 }

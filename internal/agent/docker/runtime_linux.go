@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 	"github.com/bakingclouds/rollcall/internal/agent/mailbox"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
@@ -29,8 +29,8 @@ type Runtime struct {
 	owner     string // the data folder's id
 	cpus      int    // of the engine's machine
 	version   string // of the engine, when it was first asked
-	leases    *lease.Pool
-	gateways  []lease.Lease
+	leases    *addrlease.Pool
+	gateways  []addrlease.Lease
 	images    *images
 	followers *followers
 	pids      *pidWatch
@@ -85,7 +85,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	if r.owner, err = ownerOf(dir); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w", err)
 	}
-	if r.leases, err = lease.Open(quarantine, restFile(dir)); err != nil {
+	if r.leases, err = addrlease.Open(quarantine, restFile(dir)); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w", err)
 	}
 	if r.engine, err = dial(ctx, config.Host); err != nil {
@@ -111,7 +111,7 @@ func (r *Runtime) open(ctx context.Context) error {
 			return err
 		}
 		// The gateway is the machine's; a task must not be given it.
-		held, err := lease.Take("address/" + n.Gateway().String())
+		held, err := addrlease.Take("address/" + n.Gateway().String())
 		if err != nil {
 			return fmt.Errorf("docker: the address %v of network %s: %w", n.Gateway(), r.networkName(n), err)
 		}

@@ -20,9 +20,9 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 // open makes a runtime of a data folder, on networks of its own.
@@ -456,7 +456,7 @@ func TestHealthAndRestarts(t *testing.T) {
 	spec.Containers[0].HealthCheck = &agent.HealthCheck{
 		Command: []string{"CMD", "rollcall", "get", "http://127.0.0.1:8080/"}, Interval: time.Second, Timeout: 10 * time.Second, Retries: 1,
 	}
-	spec.Containers[1].Options.Restart = &dockerrun.RestartPolicy{} // whenever it ends
+	spec.Containers[1].Options.Restart = &engineopts.RestartPolicy{} // whenever it ends
 	launch(t, r, spec)
 	await(t, r, spec.ID, "web", "healthy", func(s agent.ContainerStatus) bool { return s.Health == agent.HealthHealthy })
 	starts := map[string]bool{}
@@ -479,9 +479,9 @@ func TestVolumes(t *testing.T) {
 	t.Parallel()
 	r, _, _ := fresh(t)
 	spec := task(agent.NetworkNone, one("write", "write", "/data/file", "kept"), one("read", "cat", "/mine/file"))
-	spec.Options.Volumes = []dockerrun.Volume{{Name: "data"}}
-	spec.Containers[0].Options.Mounts = []dockerrun.Mount{{Volume: "data", Path: "/data"}}
-	spec.Containers[1].Options.Mounts = []dockerrun.Mount{{Volume: "data", Path: "/mine", ReadOnly: true}}
+	spec.Options.Volumes = []engineopts.Volume{{Name: "data"}}
+	spec.Containers[0].Options.Mounts = []engineopts.Mount{{Volume: "data", Path: "/data"}}
+	spec.Containers[1].Options.Mounts = []engineopts.Mount{{Volume: "data", Path: "/mine", ReadOnly: true}}
 	if _, err := r.Create(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
@@ -501,7 +501,7 @@ func TestVolumes(t *testing.T) {
 		t.Error("the task's volume is still there")
 	}
 	absent := task(agent.NetworkNone, one("main", "exit", "0"))
-	absent.Options.Volumes = []dockerrun.Volume{{Name: "rollcall-test-no-such-volume", Shared: true}}
+	absent.Options.Volumes = []engineopts.Volume{{Name: "rollcall-test-no-such-volume", Shared: true}}
 	if _, err := r.Create(t.Context(), absent); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "autoprovision") {
 		t.Errorf("a shared volume that is not there: %v", err)
 	}
@@ -523,7 +523,7 @@ func TestResolverFromInside(t *testing.T) {
 func printed(r *Runtime, taskID, name string) string {
 	var text strings.Builder
 	for pos := int64(0); ; {
-		lines, next, err := logbook.Read(logbook.Folder(logbook.Root(r.config.Dir), taskID, name), pos)
+		lines, next, err := containerlog.Read(containerlog.Folder(containerlog.Root(r.config.Dir), taskID, name), pos)
 		if err != nil || next == pos {
 			return text.String() // nothing there yet is no error here: who waits asks again
 		}
@@ -582,9 +582,9 @@ func TestLinksAndFolders(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "not", "there")
 	bridge := task(agent.NetworkBridge, one("web", "serve", ":8080"), one("ask", "lookup", "database"), one("write", "write", "/data/x", "kept"))
 	bridge.Resolver = &agent.Resolver{Nameserver: netip.MustParseAddr("127.0.0.9")} // answers nobody
-	bridge.Options.Volumes = []dockerrun.Volume{{Name: "data", HostPath: missing}}
+	bridge.Options.Volumes = []engineopts.Volume{{Name: "data", HostPath: missing}}
 	bridge.Containers[1].Options.Links = []string{"web:database"}
-	bridge.Containers[2].Options.Mounts = []dockerrun.Mount{{Volume: "data", Path: "/data"}}
+	bridge.Containers[2].Options.Mounts = []engineopts.Mount{{Volume: "data", Path: "/data"}}
 	launch(t, r, bridge)
 	for _, name := range []string{"ask", "write"} {
 		if s := await(t, r, bridge.ID, name, "ended", ended); *s.ExitCode != 0 {

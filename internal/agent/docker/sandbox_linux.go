@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
+	"github.com/bakingclouds/rollcall/internal/atomicfile"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/jsonfile"
 )
 
 // sandbox is a task of this data folder.
@@ -26,7 +26,7 @@ type sandbox struct {
 	mu     sync.Mutex // of all below
 	record record
 	status map[string]agent.ContainerStatus // by container; "" is the pause container
-	leases []lease.Lease
+	leases []addrlease.Lease
 	// stopping are the containers that shall end: their ends are no reason to restart them.
 	stopping map[string]bool
 }
@@ -74,7 +74,7 @@ func (b *sandbox) note(name string, change func(*containerRecord)) error {
 // saveLocked writes the record. A container is looked for by its name when its id was not kept, so that no crash of the
 // machine loses more than time: nothing waits for the disk.
 func (b *sandbox) saveLocked() error {
-	if err := jsonfile.Write(recordFile(b.dir, b.record.Spec.ID), b.record, false); err != nil {
+	if err := atomicfile.Write(recordFile(b.dir, b.record.Spec.ID), b.record, false); err != nil {
 		return fmt.Errorf("keep the record of task %s: %w", b.record.Spec.ID, err)
 	}
 	return nil
@@ -149,7 +149,7 @@ func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 type reservation struct {
 	runtime *Runtime
 	record  record
-	leases  []lease.Lease
+	leases  []addrlease.Lease
 }
 
 // address gives a container an address on the task's network.
@@ -176,7 +176,7 @@ func (v *reservation) ownAddress() error {
 	for i, c := range v.record.Spec.Containers {
 		for _, p := range c.Ports {
 			v.record.Containers[i].Ports = append(v.record.Containers[i].Ports, agent.PortBinding{
-				Container: p.Container, Host: p.Container, HostIP: owner.Address, Protocol: lease.ProtocolOf(p)})
+				Container: p.Container, Host: p.Container, HostIP: owner.Address, Protocol: addrlease.ProtocolOf(p)})
 		}
 	}
 	return nil
@@ -298,7 +298,7 @@ func (b *sandbox) keep() error {
 			return fmt.Errorf("write the resolver file of task %s: %w", spec.ID, err)
 		}
 	}
-	if err := jsonfile.Write(recordFile(b.dir, spec.ID), b.record, true); err != nil {
+	if err := atomicfile.Write(recordFile(b.dir, spec.ID), b.record, true); err != nil {
 		return fmt.Errorf("keep the record of task %s: %w", spec.ID, err)
 	}
 	return nil
@@ -341,7 +341,7 @@ func (r *Runtime) loadSandboxes() error {
 	}
 	for _, entry := range entries {
 		var rec record
-		err := jsonfile.Read(recordFile(r.config.Dir, entry.Name()), &rec)
+		err := atomicfile.Read(recordFile(r.config.Dir, entry.Name()), &rec)
 		if errors.Is(err, os.ErrNotExist) { // a crash amid Create or Remove; what the engine has of it is removed by the agent
 			err = os.RemoveAll(taskFolder(r.config.Dir, entry.Name()))
 			if err != nil {
@@ -355,7 +355,7 @@ func (r *Runtime) loadSandboxes() error {
 		}
 		b := newSandbox(r.config.Dir, rec)
 		for _, name := range rec.leaseNames() {
-			held, err := lease.Take(name)
+			held, err := addrlease.Take(name)
 			if err != nil {
 				r.log.Error("what a task uses was taken meanwhile; stop one of the two", "task", rec.Spec.ID, "err", err)
 				continue

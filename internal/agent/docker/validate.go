@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
@@ -58,9 +58,9 @@ func taskTrouble(spec *agent.TaskSpec) string {
 		return "it has no containers"
 	case spec.Resolver != nil && !spec.Resolver.Nameserver.IsValid():
 		return "its resolver has no address"
-	case !slices.Contains([]string{"", "host", dockerrun.Shared}, spec.Options.PID):
+	case !slices.Contains([]string{"", "host", engineopts.Shared}, spec.Options.PID):
 		return fmt.Sprintf("pidMode: %q is neither host nor task", spec.Options.PID)
-	case !slices.Contains([]string{"", "host", "none", dockerrun.Shared}, spec.Options.IPC):
+	case !slices.Contains([]string{"", "host", "none", engineopts.Shared}, spec.Options.IPC):
 		return fmt.Sprintf("ipcMode: %q is none of host, task, none", spec.Options.IPC)
 	}
 	for _, v := range spec.Options.Volumes {
@@ -116,7 +116,7 @@ func storageTrouble(spec *agent.TaskSpec, c *agent.ContainerSpec) string {
 	whole := func(p string) bool { return path.IsAbs(p) && !strings.Contains(p, ":") }
 	for _, m := range c.Options.Mounts {
 		switch {
-		case !slices.ContainsFunc(spec.Options.Volumes, func(v dockerrun.Volume) bool { return v.Name == m.Volume }):
+		case !slices.ContainsFunc(spec.Options.Volumes, func(v engineopts.Volume) bool { return v.Name == m.Volume }):
 			return fmt.Sprintf("mountPoints: the task has no volume %q", m.Volume)
 		case !whole(m.Path):
 			return fmt.Sprintf("mountPoints: containerPath %q is not a whole path without a colon", m.Path)

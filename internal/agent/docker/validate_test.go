@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 )
 
 // TestValidate changes one thing of a task that can run; the error names the member, "" is none.
@@ -42,23 +42,23 @@ func TestValidate(t *testing.T) {
 			c.HealthCheck = &agent.HealthCheck{Command: []string{"CMD"}}
 		}},
 		{"mountPoints", func(_ *agent.TaskSpec, c *agent.ContainerSpec) {
-			c.Options.Mounts = []dockerrun.Mount{{Volume: "x", Path: "/x"}}
+			c.Options.Mounts = []engineopts.Mount{{Volume: "x", Path: "/x"}}
 		}},
 		{"mountPoints", func(_ *agent.TaskSpec, c *agent.ContainerSpec) {
-			c.Options.Mounts = []dockerrun.Mount{{Volume: "v", Path: "x"}}
+			c.Options.Mounts = []engineopts.Mount{{Volume: "v", Path: "x"}}
 		}},
 		{"", func(_ *agent.TaskSpec, c *agent.ContainerSpec) {
-			c.Options.Mounts = []dockerrun.Mount{{Volume: "v", Path: "/x"}}
+			c.Options.Mounts = []engineopts.Mount{{Volume: "v", Path: "/x"}}
 		}},
 		{"volumesFrom", func(_ *agent.TaskSpec, c *agent.ContainerSpec) {
-			c.Options.VolumesFrom = []dockerrun.VolumesFrom{{Container: "x"}}
+			c.Options.VolumesFrom = []engineopts.VolumesFrom{{Container: "x"}}
 		}},
 		{"volumesFrom", func(_ *agent.TaskSpec, c *agent.ContainerSpec) {
-			c.Options.VolumesFrom = []dockerrun.VolumesFrom{{Container: "a"}}
+			c.Options.VolumesFrom = []engineopts.VolumesFrom{{Container: "a"}}
 		}},
 		{"tmpfs", func(_ *agent.TaskSpec, c *agent.ContainerSpec) { c.Options.Tmpfs = map[string]string{"tmp": ""} }},
 		{"devices", func(_ *agent.TaskSpec, c *agent.ContainerSpec) {
-			c.Options.Devices = []dockerrun.Device{{Host: "fuse"}}
+			c.Options.Devices = []engineopts.Device{{Host: "fuse"}}
 		}},
 		{"hostname", func(s *agent.TaskSpec, c *agent.ContainerSpec) { s.NetworkMode, c.Options.Hostname = "awsvpc", "h" }},
 		{"dnsServers", func(s *agent.TaskSpec, c *agent.ContainerSpec) {
@@ -83,7 +83,7 @@ func TestValidate(t *testing.T) {
 		{"swappiness", func(_ *agent.TaskSpec, c *agent.ContainerSpec) { c.Options.Swappiness = ptr(101) }},
 	} {
 		spec := &agent.TaskSpec{
-			ID: "t", Options: dockerrun.Task{Volumes: []dockerrun.Volume{{Name: "v"}}},
+			ID: "t", Options: engineopts.Task{Volumes: []engineopts.Volume{{Name: "v"}}},
 			Containers: []agent.ContainerSpec{{Name: "b", Image: "i"}, {Name: "a", Image: "i"}},
 		}
 		tc.change(spec, &spec.Containers[1])

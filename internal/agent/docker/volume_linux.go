@@ -8,13 +8,13 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
 // volumeSource is what the engine mounts for a volume: a folder of the host, or a volume of its own. One of a task is
 // called after it.
-func volumeSource(spec *agent.TaskSpec, v *dockerrun.Volume) string {
+func volumeSource(spec *agent.TaskSpec, v *engineopts.Volume) string {
 	switch {
 	case v.HostPath != "":
 		return v.HostPath

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/atomicfile"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/jsonfile"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 // Reasons of ends that nobody saw. The exit code is then unknown.
@@ -55,7 +55,7 @@ func (c *container) recordFile() string { return filepath.Join(c.folder, "status
 // written is an error for the caller, but true all the same.
 func (s *supervisor) changeLocked(t *task, c *container, change func(*record)) error {
 	change(&c.record)
-	err := jsonfile.Write(c.recordFile(), c.record, false)
+	err := atomicfile.Write(c.recordFile(), c.record, false)
 	s.publishLocked(t, c)
 	return err
 }
@@ -100,7 +100,7 @@ func (s *supervisor) run(t *task, c *container) (<-chan syscall.WaitStatus, erro
 	if err := s.logs.open(c); err != nil {
 		return nil, err
 	}
-	output, err := os.OpenFile(logbook.File(c.logFolder), os.O_WRONLY|os.O_APPEND, 0)
+	output, err := os.OpenFile(containerlog.File(c.logFolder), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *supervisor) run(t *task, c *container) (<-chan syscall.WaitStatus, erro
 		defer s.mu.Unlock()
 		c.record.Process = id
 		c.record.Status.RuntimeID = strconv.Itoa(pid)
-		return jsonfile.Write(c.recordFile(), c.record, false)
+		return atomicfile.Write(c.recordFile(), c.record, false)
 	})
 	if err != nil {
 		return end, err

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 )
 
 // How often it is looked for listeners: soon after a container has started, then ever more seldom.
@@ -23,7 +23,7 @@ const (
 
 // listenerWatch ends awsvpc containers that listen on every address instead of their own.
 type listenerWatch struct {
-	ephemeral lease.PortRange
+	ephemeral addrlease.PortRange
 	started   chan struct{} // holds a token when a container has started since the last look
 
 	mu sync.Mutex // one look at a time
@@ -35,7 +35,7 @@ type listenerWatch struct {
 // looksToForget is how many looks make a socket a stranger's for good.
 const looksToForget = 3
 
-func newListenerWatch(ephemeral lease.PortRange) *listenerWatch {
+func newListenerWatch(ephemeral addrlease.PortRange) *listenerWatch {
 	return &listenerWatch{ephemeral: ephemeral, started: make(chan struct{}, 1), strangers: map[uint64]int{}}
 }
 
@@ -176,7 +176,7 @@ func listing(network string) (string, error) {
 func (s *supervisor) endWildcardListener(w watchedContainer, sock socket) {
 	declared := func(port uint16) bool {
 		return slices.ContainsFunc(w.container.spec.Ports, func(p agent.Port) bool {
-			return p.Container == port && lease.ProtocolOf(p) == "udp"
+			return p.Container == port && addrlease.ProtocolOf(p) == "udp"
 		})
 	}
 	if !answersForSiblings(sock, s.listeners.ephemeral, declared) {

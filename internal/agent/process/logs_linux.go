@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 // logSettle is how long the watch waits after it has looked, so that a program that prints without end is looked at
@@ -30,7 +30,7 @@ type logWatch struct {
 }
 
 type watched struct {
-	*logbook.Writer
+	*containerlog.Writer
 	watch int32 // 0: none
 }
 
@@ -53,7 +53,7 @@ func (w *logWatch) open(c *container) error {
 	if w.writers[c] != nil {
 		return nil
 	}
-	writer, err := logbook.Open(c.logFolder, time.Now())
+	writer, err := containerlog.Open(c.logFolder, time.Now())
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (w *logWatch) watch(c *container) (wd int32, err error) {
 	}
 	problem := conn.Control(func(fd uintptr) {
 		var n int
-		n, err = unix.InotifyAddWatch(int(fd), logbook.File(c.logFolder), unix.IN_MODIFY)
+		n, err = unix.InotifyAddWatch(int(fd), containerlog.File(c.logFolder), unix.IN_MODIFY)
 		wd = int32(n)
 	})
 	return wd, errors.Join(err, problem)

@@ -32,7 +32,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 // Config is what a Runtime needs to know.
@@ -68,5 +68,5 @@ func tasksFolder(dir string) string       { return filepath.Join(dir, "tasks") }
 
 // LogFile is where a container's standard output and error go.
 func LogFile(dir, taskID, container string) string {
-	return logbook.File(logbook.Folder(logbook.Root(dir), taskID, container))
+	return containerlog.File(containerlog.Folder(containerlog.Root(dir), taskID, container))
 }

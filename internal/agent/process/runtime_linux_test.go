@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
@@ -406,7 +406,7 @@ func TestSupervisorKilled(t *testing.T) {
 	if after = statusOf(t, r, "stays"); after.RuntimeID != before.RuntimeID || !after.Running() {
 		t.Errorf("adopted as %+v; want it as before, %+v", after, before)
 	}
-	if _, err := lease.Take("address/" + sandbox.Address.String()); err == nil {
+	if _, err := addrlease.Take("address/" + sandbox.Address.String()); err == nil {
 		t.Errorf("the address %v of an adopted task can be taken by others", sandbox.Address)
 	}
 	if err := os.WriteFile(goOn, nil, 0o600); err != nil {

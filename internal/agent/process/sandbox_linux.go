@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
+	"github.com/bakingclouds/rollcall/internal/atomicfile"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/jsonfile"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 )
 
 // task is a created task in the supervisor.
@@ -22,7 +22,7 @@ type task struct {
 	sandbox    sandbox
 	folder     string
 	logs       string // folder of the containers' logs
-	leases     []lease.Lease
+	leases     []addrlease.Lease
 	containers []*container
 }
 
@@ -65,7 +65,7 @@ func (s *supervisor) newTask(args createArgs) (t *task, err error) {
 	spec := args.Spec
 	t = &task{
 		folder:  filepath.Join(tasksFolder(s.dir), spec.ID),
-		logs:    filepath.Join(logbook.Root(s.dir), spec.ID),
+		logs:    filepath.Join(containerlog.Root(s.dir), spec.ID),
 		sandbox: sandbox{Spec: spec, Base: args.Base, Tag: rand.Text(), Ports: map[string][]agent.PortBinding{}},
 	}
 	defer func() {
@@ -96,7 +96,7 @@ func (s *supervisor) newTask(args createArgs) (t *task, err error) {
 	if err := t.makeContainers(); err != nil {
 		return t, err
 	}
-	return t, jsonfile.Write(t.sandboxFile(), t.sandbox, true)
+	return t, atomicfile.Write(t.sandboxFile(), t.sandbox, true)
 }
 
 // reserve takes the task's address and host ports.
@@ -115,7 +115,7 @@ func (s *supervisor) reserve(t *task, host netip.Addr) error {
 		for _, c := range spec.Containers {
 			for _, p := range c.Ports {
 				t.sandbox.Ports[c.Name] = append(t.sandbox.Ports[c.Name], agent.PortBinding{
-					Container: p.Container, Host: p.Container, HostIP: address, Protocol: lease.ProtocolOf(p)})
+					Container: p.Container, Host: p.Container, HostIP: address, Protocol: addrlease.ProtocolOf(p)})
 			}
 		}
 		return nil
@@ -149,7 +149,7 @@ func (t *task) makeContainers() error {
 		if err := os.MkdirAll(c.folder, 0o700); err != nil {
 			return fmt.Errorf("make the folder of container %s: %w", spec.Name, err)
 		}
-		if err := jsonfile.Read(c.recordFile(), &c.record); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := atomicfile.Read(c.recordFile(), &c.record); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		t.containers = append(t.containers, c)
@@ -275,8 +275,8 @@ func (s *supervisor) load() error {
 		return fmt.Errorf("look for earlier tasks: %w", err)
 	}
 	for _, entry := range entries {
-		t := &task{folder: filepath.Join(tasksFolder(s.dir), entry.Name()), logs: filepath.Join(logbook.Root(s.dir), entry.Name())}
-		err := jsonfile.Read(t.sandboxFile(), &t.sandbox)
+		t := &task{folder: filepath.Join(tasksFolder(s.dir), entry.Name()), logs: filepath.Join(containerlog.Root(s.dir), entry.Name())}
+		err := atomicfile.Read(t.sandboxFile(), &t.sandbox)
 		if errors.Is(err, os.ErrNotExist) {
 			if err := os.RemoveAll(t.folder); err != nil {
 				s.log.Error("the folder of a removed task cannot be removed", "task", entry.Name(), "err", err)
@@ -339,7 +339,7 @@ func (s *supervisor) retake(t *task) {
 		}
 	}
 	for _, name := range names {
-		held, err := lease.Take(name)
+		held, err := addrlease.Take(name)
 		if err != nil {
 			s.log.Error("what an adopted task uses was taken meanwhile; stop one of the two", "task", t.sandbox.Spec.ID, "err", err)
 			continue

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 )
 
 // socket is one line of /proc/net/{tcp,tcp6,udp,udp6} (proc_pid_net(5)).
@@ -78,7 +78,7 @@ func parseSocketAddress(text string) (netip.AddrPort, error) {
 // answersForSiblings says that the socket takes what is sent to any address of the machine, so also to those of other
 // tasks. A UDP socket on a port that the kernel chose by itself (ephemeral) is a client waiting for replies, unless
 // the task declared that port.
-func answersForSiblings(s socket, ephemeral lease.PortRange, declared func(port uint16) bool) bool {
+func answersForSiblings(s socket, ephemeral addrlease.PortRange, declared func(port uint16) bool) bool {
 	if !s.listens || !s.local.Addr().Unmap().IsUnspecified() {
 		return false
 	}

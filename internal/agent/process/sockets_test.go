@@ -6,11 +6,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 )
 
 func TestAnswersForSiblings(t *testing.T) {
-	ephemeral := lease.PortRange{Low: 32768, High: 60999}
+	ephemeral := addrlease.PortRange{Low: 32768, High: 60999}
 	for _, tc := range []struct {
 		network, local string
 		listens        bool

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/lease"
+	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
@@ -41,7 +41,7 @@ type supervisor struct {
 	log       *slog.Logger
 	bootID    string
 	reaper    *reaper
-	leases    *lease.Pool
+	leases    *addrlease.Pool
 	listeners *listenerWatch
 	logs      *logWatch
 	end       context.CancelFunc // ends the supervisor
@@ -133,7 +133,7 @@ func newSupervisor(dir string, end context.CancelFunc) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	leases, err := lease.Open(quarantine, filepath.Join(dir, "resting.json"))
+	leases, err := addrlease.Open(quarantine, filepath.Join(dir, "resting.json"))
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/logbook"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
 func TestHealthCheck(t *testing.T) {
@@ -268,11 +268,11 @@ func TestLogStaysWithinBounds(t *testing.T) {
 	dir := filepath.Dir(LogFile(r.config.Dir, "chatty", "main"))
 	const line = "0123456789012345678901234567890123456789012345678901234567890123"
 	start(t, r, shellTask("chatty", fmt.Sprintf(
-		"for i in 1 2 3 4 5 6; do yes %s | head -c %d; sleep 0.1; done; echo last words", line, logbook.MaxFile)))
+		"for i in 1 2 3 4 5 6; do yes %s | head -c %d; sleep 0.1; done; echo last words", line, containerlog.MaxFile)))
 	awaitEnd(t, r, "chatty")
 	var last string
 	for pos := int64(0); ; {
-		lines, next, err := logbook.Read(dir, pos)
+		lines, next, err := containerlog.Read(dir, pos)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,8 +284,8 @@ func TestLogStaysWithinBounds(t *testing.T) {
 	if !strings.HasSuffix(last, "last words") {
 		t.Errorf("the last line is %q", last)
 	}
-	_, _, size, _, err := logbook.Span(dir)
-	if most := int64(4 * logbook.MaxFile); err != nil || size > most || size < logbook.MaxFile {
-		t.Errorf("%d bytes are kept, %v; want %d to %d", size, err, logbook.MaxFile, most)
+	_, _, size, _, err := containerlog.Span(dir)
+	if most := int64(4 * containerlog.MaxFile); err != nil || size > most || size < containerlog.MaxFile {
+		t.Errorf("%d bytes are kept, %v; want %d to %d", size, err, containerlog.MaxFile, most)
 	}
 }

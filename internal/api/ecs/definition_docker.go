@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -18,10 +18,10 @@ import (
 const defaultRestartPeriod = 300
 
 // taskOptions is what a definition asks of a container engine for the whole task.
-func taskOptions(in *definition) dockerrun.Task {
-	options := dockerrun.Task{PID: string(in.PidMode), IPC: string(in.IpcMode)}
+func taskOptions(in *definition) engineopts.Task {
+	options := engineopts.Task{PID: string(in.PidMode), IPC: string(in.IpcMode)}
 	for _, v := range in.Volumes {
-		volume := dockerrun.Volume{Name: aws.ToString(v.Name)}
+		volume := engineopts.Volume{Name: aws.ToString(v.Name)}
 		if v.Host != nil {
 			volume.HostPath = aws.ToString(v.Host.SourcePath)
 		}
@@ -35,8 +35,8 @@ func taskOptions(in *definition) dockerrun.Task {
 }
 
 // containerOptions is what a definition asks of a container engine for one container.
-func containerOptions(c types.ContainerDefinition) dockerrun.Container {
-	options := dockerrun.Container{
+func containerOptions(c types.ContainerDefinition) engineopts.Container {
+	options := engineopts.Container{
 		ReadonlyRoot:      aws.ToBool(c.ReadonlyRootFilesystem),
 		Privileged:        aws.ToBool(c.Privileged),
 		DisableNetworking: aws.ToBool(c.DisableNetworking),
@@ -52,12 +52,12 @@ func containerOptions(c types.ContainerDefinition) dockerrun.Container {
 		Restart:           restartPolicy(c.RestartPolicy),
 	}
 	for _, m := range c.MountPoints {
-		options.Mounts = append(options.Mounts, dockerrun.Mount{
+		options.Mounts = append(options.Mounts, engineopts.Mount{
 			Volume: aws.ToString(m.SourceVolume), Path: aws.ToString(m.ContainerPath), ReadOnly: aws.ToBool(m.ReadOnly),
 		})
 	}
 	for _, v := range c.VolumesFrom {
-		options.VolumesFrom = append(options.VolumesFrom, dockerrun.VolumesFrom{Container: aws.ToString(v.SourceContainer), ReadOnly: aws.ToBool(v.ReadOnly)})
+		options.VolumesFrom = append(options.VolumesFrom, engineopts.VolumesFrom{Container: aws.ToString(v.SourceContainer), ReadOnly: aws.ToBool(v.ReadOnly)})
 	}
 	for _, h := range c.ExtraHosts {
 		options.ExtraHosts = append(options.ExtraHosts, aws.ToString(h.Hostname)+":"+aws.ToString(h.IpAddress))
@@ -82,7 +82,7 @@ func put(m map[string]string, name, value string) map[string]string {
 }
 
 // logOptions has no awslogs: that is what Rollcall itself does with the output.
-func logOptions(options *dockerrun.Container, l *types.LogConfiguration) {
+func logOptions(options *engineopts.Container, l *types.LogConfiguration) {
 	if l == nil || l.LogDriver == types.LogDriverAwslogs {
 		return
 	}
@@ -92,7 +92,7 @@ func logOptions(options *dockerrun.Container, l *types.LogConfiguration) {
 	}
 }
 
-func linuxOptions(options *dockerrun.Container, l *types.LinuxParameters) {
+func linuxOptions(options *engineopts.Container, l *types.LinuxParameters) {
 	if l == nil {
 		return
 	}
@@ -106,7 +106,7 @@ func linuxOptions(options *dockerrun.Container, l *types.LinuxParameters) {
 				types.DeviceCgroupPermissionRead: "r", types.DeviceCgroupPermissionWrite: "w", types.DeviceCgroupPermissionMknod: "m",
 			}[p]
 		}
-		options.Devices = append(options.Devices, dockerrun.Device{Host: aws.ToString(d.HostPath), Container: aws.ToString(d.ContainerPath), Permissions: letters})
+		options.Devices = append(options.Devices, engineopts.Device{Host: aws.ToString(d.HostPath), Container: aws.ToString(d.ContainerPath), Permissions: letters})
 	}
 	for _, t := range l.Tmpfs {
 		options.Tmpfs = put(options.Tmpfs, aws.ToString(t.ContainerPath), strings.Join(append([]string{fmt.Sprintf("size=%dm", t.Size)}, t.MountOptions...), ","))
@@ -123,11 +123,11 @@ func whole(n *int32) *int {
 	return aws.Int(int(*n))
 }
 
-func restartPolicy(p *types.ContainerRestartPolicy) *dockerrun.RestartPolicy {
+func restartPolicy(p *types.ContainerRestartPolicy) *engineopts.RestartPolicy {
 	if p == nil || !aws.ToBool(p.Enabled) {
 		return nil
 	}
-	policy := &dockerrun.RestartPolicy{Period: seconds(p.RestartAttemptPeriod, defaultRestartPeriod)}
+	policy := &engineopts.RestartPolicy{Period: seconds(p.RestartAttemptPeriod, defaultRestartPeriod)}
 	for _, code := range p.IgnoredExitCodes {
 		policy.Ignored = append(policy.Ignored, int(code))
 	}

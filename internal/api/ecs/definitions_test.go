@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
-	"github.com/bakingclouds/rollcall/internal/dockerrun"
+	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -178,25 +178,25 @@ func TestDefinitionRow(t *testing.T) {
 		EnvironmentFiles: []string{"arn:aws:s3:::bucket/app.env"},
 		CPU:              256, Memory: 512, MemoryReservation: 256,
 		Ulimits: []task.Ulimit{{Name: "nofile", Soft: 1024, Hard: 4096}},
-		Options: dockerrun.Container{
-			Mounts:       []dockerrun.Mount{{Volume: "host", Path: "/srv", ReadOnly: true}},
-			VolumesFrom:  []dockerrun.VolumesFrom{{Container: "log"}},
+		Options: engineopts.Container{
+			Mounts:       []engineopts.Mount{{Volume: "host", Path: "/srv", ReadOnly: true}},
+			VolumesFrom:  []engineopts.VolumesFrom{{Container: "log"}},
 			ReadonlyRoot: true, Interactive: true, TTY: true, Hostname: "app-1",
 			DNS: []string{"10.0.0.2"}, DNSSearch: []string{"corp"}, ExtraHosts: []string{"db:10.0.0.9"}, Links: []string{"log:syslog"},
 			Labels: map[string]string{"traefik.enable": "true"}, SecurityOpt: []string{"no-new-privileges"},
 			Sysctls: map[string]string{"net.core.somaxconn": "1024"}, CapAdd: []string{"NET_ADMIN"}, CapDrop: []string{"ALL"},
-			Devices: []dockerrun.Device{{Host: "/dev/fuse", Container: "/dev/fuse", Permissions: "rw"}},
+			Devices: []engineopts.Device{{Host: "/dev/fuse", Container: "/dev/fuse", Permissions: "rw"}},
 			Init:    true, ShmMiB: 64, Tmpfs: map[string]string{"/tmp": "size=16m,noexec"}, MaxSwapMiB: aws.Int(128), Swappiness: aws.Int(10),
 			LogDriver: "splunk", LogOptions: map[string]string{"splunk-url": "https://logs.example"},
 			LogSecrets:   map[string]string{"splunk-token": "splunk"},
 			Login:        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:registry",
-			StartTimeout: time.Minute, Restart: &dockerrun.RestartPolicy{Ignored: []int{0}, Period: 3 * time.Minute},
+			StartTimeout: time.Minute, Restart: &engineopts.RestartPolicy{Ignored: []int{0}, Period: 3 * time.Minute},
 		},
 	}
 	if d := diff(want, must(t, row, err).Containers[0]); d != "" {
 		t.Errorf("the full container (-want +got):\n%s", d)
 	}
-	options := dockerrun.Task{PID: "task", IPC: "none", Volumes: []dockerrun.Volume{
+	options := engineopts.Task{PID: "task", IPC: "none", Volumes: []engineopts.Volume{
 		{Name: "host", HostPath: "/srv"}, {Name: "anonymous"},
 		{Name: "docker", Shared: true, Create: true, Driver: "local", DriverOpts: map[string]string{"type": "tmpfs"}, Labels: map[string]string{"a": "b"}},
 		{Name: "efs"},
@@ -220,9 +220,9 @@ func TestDefinitionRowOf(t *testing.T) {
 	}{
 		{"awslogs is no engine's driver", "", types.ContainerDefinition{LogConfiguration: &types.LogConfiguration{
 			LogDriver: "awslogs", Options: map[string]string{"awslogs-region": "r", "awslogs-group": "g"}}},
-			func(c task.ContainerDefinition) any { return c.Options }, dockerrun.Container{}},
+			func(c task.ContainerDefinition) any { return c.Options }, engineopts.Container{}},
 		{"a policy that is not enabled", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{Enabled: aws.Bool(false)}},
-			func(c task.ContainerDefinition) any { return c.Options.Restart }, (*dockerrun.RestartPolicy)(nil)},
+			func(c task.ContainerDefinition) any { return c.Options.Restart }, (*engineopts.RestartPolicy)(nil)},
 		{"a policy's period", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{Enabled: aws.Bool(true)}},
 			func(c task.ContainerDefinition) any { return c.Options.Restart.Period }, 5 * time.Minute},
 		{"links and volumes need the other container", "", types.ContainerDefinition{Links: []string{"b:x"}, VolumesFrom: []types.VolumeFrom{{SourceContainer: aws.String("b")}}},
@@ -233,7 +233,7 @@ func TestDefinitionRowOf(t *testing.T) {
 		{"a range in awsvpc mode", "awsvpc", types.ContainerDefinition{PortMappings: []types.PortMapping{{ContainerPortRange: aws.String("1-65535")}}},
 			func(c task.ContainerDefinition) any { return c.Ports }, []task.PortMapping(nil)},
 		{"a device with all rights", "", types.ContainerDefinition{LinuxParameters: &types.LinuxParameters{Devices: []types.Device{{HostPath: aws.String("/dev/fuse")}}}},
-			func(c task.ContainerDefinition) any { return c.Options.Devices }, []dockerrun.Device{{Host: "/dev/fuse"}}},
+			func(c task.ContainerDefinition) any { return c.Options.Devices }, []engineopts.Device{{Host: "/dev/fuse"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.c.Name, tc.c.Image = aws.String("a"), aws.String("i")

@@ -9,8 +9,8 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/clusterquery"
 	"github.com/bakingclouds/rollcall/internal/placement"
-	"github.com/bakingclouds/rollcall/internal/query"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -63,7 +63,7 @@ func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerI
 	}
 	match := func(*placement.Host) bool { return true }
 	if filter := aws.ToString(in.Filter); filter != "" {
-		e, err := query.Parse(filter)
+		e, err := clusterquery.Parse(filter)
 		if err != nil {
 			return nil, invalid("Invalid filter: %v", err)
 		}

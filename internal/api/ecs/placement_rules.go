@@ -7,7 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
-	"github.com/bakingclouds/rollcall/internal/query"
+	"github.com/bakingclouds/rollcall/internal/clusterquery"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -74,7 +74,7 @@ func expressionProblem(expression string) string {
 	if expression == "" {
 		return "A memberOf constraint must have an expression of at most 2000 characters"
 	}
-	if _, err := query.Parse(expression); err != nil {
+	if _, err := clusterquery.Parse(expression); err != nil {
 		return "Invalid expression in placement constraint: " + err.Error()
 	}
 	return ""

@@ -20,10 +20,10 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
@@ -36,12 +36,12 @@ const (
 type api struct {
 	db    *store.Store
 	dns   *answer.Authority
-	logs  *logbook.Catalog
+	logs  *containerlog.Catalog
 	notes func() []string
 }
 
 // New makes the API. notes are what this node has to say of itself.
-func New(db *store.Store, dir *directory.Directory, logs *logbook.Catalog, notes func() []string) *awsapi.Service {
+func New(db *store.Store, dir *directory.Directory, logs *containerlog.Catalog, notes func() []string) *awsapi.Service {
 	a := &api{db: db, dns: &answer.Authority{Directory: dir}, logs: logs, notes: notes}
 	s := &awsapi.Service{TargetPrefix: targetPrefix, SigningName: signingName, Naming: awsapi.UpperCamel, ErrorOf: wireError}
 	awsapi.Handle(s, a.getLookup)
@@ -55,7 +55,7 @@ func wireError(err error) error {
 	if errors.As(err, &f) && f.Kind == fault.Invalid {
 		return &awsapi.Error{Code: "InvalidInput", Message: f.Msg}
 	}
-	if errors.Is(err, logbook.ErrBusy) {
+	if errors.Is(err, containerlog.ErrBusy) {
 		return &awsapi.Error{Code: "ServiceUnavailable", Message: "A log is being cut; ask again.", Status: http.StatusServiceUnavailable}
 	}
 	return nil

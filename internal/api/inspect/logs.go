@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/logbook"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -48,8 +48,8 @@ func (a *api) getLogs(ctx context.Context, in *GetLogsInput) (*GetLogsOutput, er
 		return nil, err
 	}
 	out := &GetLogsOutput{Lines: []LogLine{}, Positions: map[string]int64{}, Ended: !service}
-	var sources []*logbook.Source
-	entries := map[string]*logbook.Entry{}
+	var sources []*containerlog.Source
+	entries := map[string]*containerlog.Entry{}
 	for _, t := range tasks {
 		out.Ended = out.Ended && t.Observed.State == task.Stopped
 		for _, e := range a.logs.Task(t.ID) {
@@ -57,7 +57,7 @@ func (a *api) getLogs(ctx context.Context, in *GetLogsInput) (*GetLogsOutput, er
 				continue
 			}
 			id := e.TaskID + "/" + e.Container
-			s := &logbook.Source{ID: id, Dir: e.Dir, Position: -1}
+			s := &containerlog.Source{ID: id, Dir: e.Dir, Position: -1}
 			if pos, ok := in.Positions[id]; ok {
 				s.Position = pos
 			}
@@ -65,7 +65,7 @@ func (a *api) getLogs(ctx context.Context, in *GetLogsInput) (*GetLogsOutput, er
 			sources = append(sources, s)
 		}
 	}
-	events, _, more, err := logbook.Merge(ctx, sources, logbook.Query{From: in.Since, Most: maxLines, Bytes: maxBytes})
+	events, _, more, err := containerlog.Merge(ctx, sources, containerlog.Query{From: in.Since, Most: maxLines, Bytes: maxBytes})
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"github.com/bakingclouds/rollcall/internal/fault"
-	"github.com/bakingclouds/rollcall/internal/portholder"
+	"github.com/bakingclouds/rollcall/internal/portowner"
 )
 
 // bindTries is how often a port that is free over UDP but taken over TCP is exchanged for another one, when
@@ -100,7 +100,7 @@ func explain(addr string, ip netip.Addr, port uint16, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		f = fault.New(fault.InUse, "DNS address", "%s is taken by %s; choose another with --dns, such as --dns %s for any free port",
-			addr, portholder.Of(ip, port), anyPort(ip))
+			addr, portowner.Of(ip, port), anyPort(ip))
 	case errors.Is(err, fs.ErrPermission):
 		f = fault.New(fault.Denied, "DNS address", "%s needs root or CAP_NET_BIND_SERVICE, its port being below 1024; choose a higher one, such as --dns %s",
 			addr, higher(ip))

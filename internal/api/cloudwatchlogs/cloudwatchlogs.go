@@ -1,0 +1,143 @@
+// Package cloudwatchlogs is the API of Amazon CloudWatch Logs (version 2014-03-28) as far as clients need it who read what their
+// tasks print: "aws logs tail", the SDKs' readers, Terraform's aws_cloudwatch_log_group.
+//
+//	logs.go     the API, its errors, names and ARNs
+//	groups.go   log groups, retention, tags: rows of package loggroup
+//	streams.go  log streams: logs of package logbook that a task's awslogs driver has put into a group
+//	events.go   FilterLogEvents and GetLogEvents
+//	pattern.go  filter patterns
+//
+// Events are what containers have printed, with the time at which the node saw them; nobody writes them by this API.
+// Where it differs from AWS, docs/compat/logs.md says so.
+package cloudwatchlogs
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/arn"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/loggroup"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
+
+type api struct {
+	db   *store.Store
+	logs *containerlog.Catalog
+	now  func() time.Time
+}
+
+// New makes the API over this node's logs.
+func New(db *store.Store, logs *containerlog.Catalog, now func() time.Time) *awsapi.Service {
+	a := &api{db, logs, now}
+	s := &awsapi.Service{TargetPrefix: "Logs_20140328", SigningName: "logs", Naming: awsapi.LowerCamel, ErrorOf: wireError}
+	awsapi.Handle(s, a.createLogGroup)
+	awsapi.Handle(s, a.deleteLogGroup)
+	awsapi.Handle(s, a.describeLogGroups)
+	awsapi.Handle(s, a.putRetentionPolicy)
+	awsapi.Handle(s, a.deleteRetentionPolicy)
+	awsapi.Handle(s, a.listTagsForResource)
+	awsapi.Handle(s, a.tagResource)
+	awsapi.Handle(s, a.untagResource)
+	awsapi.Handle(s, a.listTagsLogGroup)
+	awsapi.Handle(s, a.tagLogGroup)
+	awsapi.Handle(s, a.untagLogGroup)
+	awsapi.Handle(s, a.describeLogStreams)
+	awsapi.Handle(s, a.filterLogEvents)
+	awsapi.Handle(s, a.getLogEvents)
+	awsapi.Handle(s, func(context.Context, *sdk.StartLiveTailInput) (*sdk.StartLiveTailOutput, error) {
+		return nil, &types.InvalidOperationException{Message: aws.String("This server has no live tail; aws logs tail --follow shows the same.")}
+	})
+	return s
+}
+
+// wireError translates an error of the domain.
+func wireError(err error) error {
+	var f *fault.Error
+	switch {
+	case errors.Is(err, containerlog.ErrBusy):
+		return &types.ServiceUnavailableException{Message: aws.String("The log is being cut just now; try again.")}
+	case !errors.As(err, &f):
+		return nil
+	case f.Kind == fault.NotFound:
+		return &types.ResourceNotFoundException{Message: &f.Msg}
+	case f.Kind == fault.Exists:
+		return &types.ResourceAlreadyExistsException{Message: &f.Msg}
+	case f.Kind == fault.Limit && f.What == "tags":
+		return &types.TooManyTagsException{Message: &f.Msg}
+	case f.Kind == fault.Invalid:
+		return &types.InvalidParameterException{Message: &f.Msg}
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error {
+	return fault.New(fault.Invalid, "parameter", format, args...)
+}
+
+func scope(ctx context.Context) loggroup.Scope {
+	c := awsapi.CallerFrom(ctx)
+	return loggroup.Scope{Account: c.Account, Region: c.Region}
+}
+
+// update runs one transaction of a call.
+func (a *api) update(ctx context.Context, fn func(tx *store.Tx) error) error {
+	ctx = store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID)
+	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) { return struct{}{}, fn(tx) })
+	return err
+}
+
+// groupName checks a name that a call must give.
+func groupName(name *string) (string, error) {
+	switch s := aws.ToString(name); {
+	case s == "":
+		return "", invalid("1 validation error detected: Value null at 'logGroupName' failed to satisfy constraint: Member must not be null")
+	case !loggroup.ValidName(s):
+		return "", invalid("1 validation error detected: Value at 'logGroupName' failed to satisfy constraint: " +
+			"Member must have 1 to 512 of the characters a-z, A-Z, 0-9, '_', '-', '/', '.' and '#'")
+	default:
+		return s, nil
+	}
+}
+
+// nameInARN takes a group's name out of its ARN, with or without ":*" behind it.
+func nameInARN(sc loggroup.Scope, s string) (string, error) {
+	a, err := arn.Parse(s)
+	name, ok := strings.CutPrefix(a.Resource, "log-group:")
+	name = strings.TrimSuffix(name, ":*")
+	switch {
+	case err != nil || a.Service != "logs" || !ok || !loggroup.ValidName(name):
+		return "", invalid("The ARN %.600q is not that of a log group.", s)
+	case a.Region != sc.Region || a.Account != sc.Account:
+		return "", fault.New(fault.NotFound, "log group", "The specified log group does not exist.")
+	}
+	return name, nil
+}
+
+// group finds the group that a call names by its name or by an identifier, a name or an ARN.
+func (a *api) group(sc loggroup.Scope, name, identifier *string) (*loggroup.Group, error) {
+	var err error
+	n := aws.ToString(name)
+	switch id := aws.ToString(identifier); {
+	case n != "" && id != "":
+		return nil, invalid("Exactly one of logGroupName and logGroupIdentifier must be specified.")
+	case arn.Is(id):
+		if n, err = nameInARN(sc, id); err != nil {
+			return nil, err
+		}
+	case id != "":
+		n = id
+	}
+	if n, err = groupName(&n); err != nil {
+		return nil, err
+	}
+	return loggroup.Get(a.db.Snapshot(), sc, n)
+}

@@ -1,0 +1,105 @@
+package cloudwatchlogs
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+)
+
+// maxPattern is the length of the longest filter pattern.
+const maxPattern = 1024
+
+// term is a part of a pattern that a message has or has not.
+type term func([]byte) bool
+
+// parsePattern reads a filter pattern for unstructured log events ("Filter pattern syntax" in the CloudWatch Logs User
+// Guide): terms that must all be there, -terms that must not, and where there are only ?terms, any of them. A term with
+// other characters than letters, digits and underscores stands in double quotes; %…% is a regular expression. Nil is
+// no pattern.
+func parsePattern(pattern string) (func([]byte) bool, error) {
+	rest := strings.TrimSpace(pattern)
+	switch {
+	case rest == "":
+		return nil, nil
+	case len(rest) > maxPattern:
+		return nil, invalid("A filter pattern has at most %d characters.", maxPattern)
+	case rest[0] == '{' || rest[0] == '[':
+		return nil, invalid("Invalid filter pattern: patterns for JSON and for space-delimited events are not supported by this server; use terms.")
+	}
+	var all, none, any []term
+	for rest != "" {
+		list := &all
+		switch {
+		case rest[0] == '-':
+			list, rest = &none, rest[1:]
+		case rest[0] == '?':
+			list, rest = &any, rest[1:]
+		}
+		t, behind, err := parseTerm(rest)
+		if err != nil {
+			return nil, err
+		}
+		*list = append(*list, t)
+		rest = strings.TrimSpace(behind)
+	}
+	if len(all)+len(none) > 0 {
+		any = nil // AWS ignores ?terms beside others
+	}
+	return func(text []byte) bool {
+		for _, has := range all {
+			if !has(text) {
+				return false
+			}
+		}
+		for _, has := range none {
+			if has(text) {
+				return false
+			}
+		}
+		for _, has := range any {
+			if has(text) {
+				return true
+			}
+		}
+		return len(any) == 0
+	}, nil
+}
+
+// parseTerm takes one term off a pattern.
+func parseTerm(s string) (t term, rest string, err error) {
+	bad := func() (term, string, error) { return nil, "", invalid("Invalid filter pattern") }
+	switch {
+	case s == "":
+		return bad()
+	case s[0] == '%':
+		end := strings.IndexByte(s[1:], '%')
+		if end < 0 {
+			return bad()
+		}
+		re, err := regexp.Compile(s[1 : end+1])
+		if err != nil {
+			return bad()
+		}
+		return re.Match, s[end+2:], nil
+	case s[0] == '"':
+		var word []byte
+		for i := 1; i < len(s); i++ {
+			switch {
+			case s[i] == '\\' && i+1 < len(s):
+				i++
+				word = append(word, s[i])
+			case s[i] == '"':
+				return contains(word), s[i+1:], nil
+			default:
+				word = append(word, s[i])
+			}
+		}
+		return bad()
+	}
+	word, rest, _ := strings.Cut(s, " ")
+	return contains([]byte(word)), rest, nil
+}
+
+func contains(word []byte) term {
+	return func(text []byte) bool { return bytes.Contains(text, word) }
+}

@@ -1,0 +1,124 @@
+package cloudwatchlogs
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
+	"github.com/bakingclouds/rollcall/internal/fault"
+	"github.com/bakingclouds/rollcall/internal/loggroup"
+)
+
+// streams are those of a group that have an event to show, or may yet get one.
+func (a *api) streams(g *loggroup.Group) ([]*containerlog.Entry, error) {
+	from := g.VisibleFrom(a.now())
+	var kept []*containerlog.Entry
+	for _, e := range a.logs.Group(g.Region, g.Name) {
+		if containerlog.Ended(e.Dir) {
+			_, last, _, ok, err := containerlog.Span(e.Dir)
+			if err != nil {
+				return nil, err
+			}
+			if ok && last < from || !ok && e.Stream.Created < from {
+				continue
+			}
+		}
+		kept = append(kept, e)
+	}
+	return kept, nil
+}
+
+func (a *api) describeLogStreams(ctx context.Context, in *sdk.DescribeLogStreamsInput) (*sdk.DescribeLogStreamsOutput, error) {
+	const operation = "DescribeLogStreams"
+	g, err := a.group(scope(ctx), in.LogGroupName, in.LogGroupIdentifier)
+	if err != nil {
+		return nil, err
+	}
+	max, err := pageSize(in.Limit, 50)
+	if err != nil {
+		return nil, err
+	}
+	prefix := aws.ToString(in.LogStreamNamePrefix)
+	byTime := in.OrderBy == types.OrderByLastEventTime
+	after, ok := paging.After(operation, aws.ToString(in.NextToken))
+	switch {
+	case !ok:
+		return nil, badToken()
+	case in.OrderBy != "" && !slices.Contains(in.OrderBy.Values(), in.OrderBy):
+		return nil, invalid("1 validation error detected: Value '%.64s' at 'orderBy' failed to satisfy constraint: Member must satisfy enum value set: [LogStreamName, LastEventTime]", in.OrderBy)
+	case byTime && prefix != "":
+		return nil, invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
+	}
+	entries, err := a.streams(g)
+	if err != nil {
+		return nil, err
+	}
+	type ordered struct {
+		key  string
+		view types.LogStream
+	}
+	var all []ordered
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Stream.Name, prefix) {
+			continue
+		}
+		view, err := streamView(g, e)
+		if err != nil {
+			return nil, err
+		}
+		key := e.Stream.Name
+		if byTime {
+			key = fmt.Sprintf("%013d %s", aws.ToInt64(view.LastEventTimestamp), key)
+		}
+		all = append(all, ordered{key, view})
+	}
+	order := 1
+	if aws.ToBool(in.Descending) {
+		order = -1
+	}
+	slices.SortFunc(all, func(a, b ordered) int { return order * cmp.Compare(a.key, b.key) })
+	page := paging.New[types.LogStream](max)
+	for _, s := range all {
+		if after != "" && order*cmp.Compare(s.key, after) <= 0 {
+			continue
+		}
+		if !page.Add(s.key, s.view) {
+			break
+		}
+	}
+	return &sdk.DescribeLogStreamsOutput{LogStreams: page.Items, NextToken: page.Next(operation)}, nil
+}
+
+func streamView(g *loggroup.Group, e *containerlog.Entry) (types.LogStream, error) {
+	view := types.LogStream{
+		LogStreamName: &e.Stream.Name, CreationTime: &e.Stream.Created,
+		Arn: aws.String(g.ARN() + ":log-stream:" + e.Stream.Name),
+	}
+	first, last, _, ok, err := containerlog.Span(e.Dir)
+	if ok {
+		view.FirstEventTimestamp, view.LastEventTimestamp, view.LastIngestionTime = &first, &last, &last
+	}
+	return view, err
+}
+
+// stream finds a group's stream by its name.
+func (a *api) stream(g *loggroup.Group, name string) (*containerlog.Entry, error) {
+	entries, err := a.streams(g)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Stream.Name == name {
+			return e, nil
+		}
+	}
+	return nil, fault.New(fault.NotFound, "log stream", "The specified log stream does not exist.")
+}

@@ -1,0 +1,147 @@
+package containerlog
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// Stream is the CloudWatch Logs stream that a container's log is read as.
+type Stream struct {
+	Region, Group, Name string
+	Created             int64 // Unix, in milliseconds
+}
+
+// Entry is one container's log in the catalog.
+type Entry struct {
+	TaskID, Container string
+	Dir               string
+	Stream            *Stream // nil: none
+}
+
+// Catalog knows the logs below a folder. It may be used by many goroutines.
+type Catalog struct {
+	root string
+
+	mu     sync.RWMutex
+	byTask map[string][]*Entry
+}
+
+const streamFile = "stream"
+
+// OpenCatalog finds the logs that there are.
+func OpenCatalog(root string) (*Catalog, error) {
+	c := &Catalog{root: root, byTask: map[string][]*Entry{}}
+	tasks, err := os.ReadDir(root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("find the logs: %w", err)
+	}
+	for _, t := range tasks {
+		containers, err := os.ReadDir(filepath.Join(root, t.Name()))
+		if err != nil {
+			continue // not a task's: whoever put it there knows why
+		}
+		for _, name := range containers {
+			e := &Entry{TaskID: t.Name(), Container: name.Name(), Dir: Folder(root, t.Name(), name.Name())}
+			text, err := os.ReadFile(filepath.Join(e.Dir, streamFile))
+			if err == nil && json.Unmarshal(text, &e.Stream) != nil {
+				e.Stream = nil // not written in full: the task never started
+			}
+			c.byTask[t.Name()] = append(c.byTask[t.Name()], e)
+		}
+	}
+	return c, nil
+}
+
+// Declare makes the log of a container that is about to start, and says what stream it is. One that is there already
+// stays as it is.
+func (c *Catalog) Declare(taskID, container string, stream *Stream) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.ContainsFunc(c.byTask[taskID], func(e *Entry) bool { return e.Container == container }) {
+		return nil
+	}
+	e := &Entry{TaskID: taskID, Container: container, Dir: Folder(c.root, taskID, container), Stream: stream}
+	if err := e.write(); err != nil {
+		return fmt.Errorf("make the log of container %s: %w", container, err)
+	}
+	c.byTask[taskID] = append(c.byTask[taskID], e)
+	return nil
+}
+
+func (e *Entry) write() error {
+	if err := os.MkdirAll(e.Dir, 0o700); err != nil {
+		return err
+	}
+	if e.Stream == nil {
+		return nil
+	}
+	text, err := json.Marshal(e.Stream)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(e.Dir, streamFile)
+	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// Task is the logs of a task's containers, by name.
+func (c *Catalog) Task(id string) []*Entry {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return sorted(c.byTask[id], func(e *Entry) string { return e.Container })
+}
+
+// Group is the logs that are streams of a group, by the stream's name.
+func (c *Catalog) Group(region, group string) []*Entry {
+	var found []*Entry
+	for _, e := range c.All() {
+		if s := e.Stream; s != nil && s.Region == region && s.Group == group {
+			found = append(found, e)
+		}
+	}
+	return sorted(found, func(e *Entry) string { return e.Stream.Name })
+}
+
+func sorted(entries []*Entry, by func(*Entry) string) []*Entry {
+	return slices.SortedFunc(slices.Values(entries), func(a, b *Entry) int { return cmp.Compare(by(a), by(b)) })
+}
+
+// All is every log there is.
+func (c *Catalog) All() []*Entry {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var all []*Entry
+	for _, entries := range c.byTask {
+		all = append(all, entries...)
+	}
+	return all
+}
+
+// Remove deletes logs.
+func (c *Catalog) Remove(entries []*Entry) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, gone := range entries {
+		if err := os.RemoveAll(gone.Dir); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		left := slices.DeleteFunc(slices.Clone(c.byTask[gone.TaskID]), func(e *Entry) bool { return e.Container == gone.Container })
+		c.byTask[gone.TaskID] = left
+		if len(left) == 0 {
+			delete(c.byTask, gone.TaskID)
+			errs = append(errs, remove(filepath.Dir(gone.Dir)))
+		}
+	}
+	return errors.Join(errs...)
+}
