@@ -13,6 +13,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
 	"github.com/bakingclouds/rollcall/internal/control/registrar"
 	"github.com/bakingclouds/rollcall/internal/control/rollout"
@@ -33,7 +34,7 @@ const (
 	namespaceName = "bench.internal"
 )
 
-var scope = registry.Scope{Account: account, Region: region}
+var scope = arn.Scope{Account: account, Region: region}
 
 // pair is no secret: the node listens on loopback, and only while it is measured.
 var pair = awsapi.Pair{AccessKeyID: "AKIABENCH", Secret: "bench", Role: awsapi.Administrator}

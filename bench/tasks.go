@@ -18,6 +18,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/agenttest"
 	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
 	"github.com/bakingclouds/rollcall/internal/control/registrar"
@@ -192,7 +193,7 @@ const benchNode = "bench"
 
 // createTasks makes a node and a service of so many tasks on it, registered in Cloud Map.
 func createTasks(ctx context.Context, db *store.Store, runtime, registryID string, count int) error {
-	sc := task.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: account, Region: region}
 	main := task.ContainerDefinition{Name: "main", Image: "none", Essential: true, Command: sleeper}
 	if runtime == "docker" { // what it has itself, and does nothing
 		main.Image, main.Command = docker.SampleImage, []string{"rollcall", "pause"}
@@ -222,7 +223,7 @@ const stopped = 5
 // stopTasks stops some of the service's tasks and returns the median time until each was told to stop, in
 // milliseconds. They are replaced, which makes the next wait a little longer.
 func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
-	sc := task.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: account, Region: region}
 	stopping := make(chan string, 1000)
 	db.Follow(func(c store.Change) {
 		for _, row := range c.Rows {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/loggroup"
@@ -42,7 +43,7 @@ func (a *Agent) declareLogs(ctx context.Context, t *task.Task, def *task.Definit
 
 // needGroup makes sure that a log group is there.
 func (a *Agent) needGroup(ctx context.Context, t *task.Task, log *task.Log) error {
-	sc := loggroup.Scope{Account: t.Account, Region: log.Region}
+	sc := arn.Scope{Account: t.Account, Region: log.Region}
 	_, err := loggroup.Get(a.db.Snapshot(), sc, log.Group)
 	if err == nil {
 		return nil
@@ -107,7 +108,7 @@ func (a *Agent) keepLogs(now time.Time) {
 	for _, e := range entries {
 		k := keptLog{Entry: e, known: known[e.TaskID], ended: containerlog.Ended(e.Dir)}
 		if s := e.Stream; s != nil {
-			k.group, _ = loggroup.Get(snapshot, loggroup.Scope{Region: s.Region}, s.Group) // not found is nil
+			k.group, _ = loggroup.Get(snapshot, arn.Scope{Region: s.Region}, s.Group) // not found is nil
 		}
 		if k.ended {
 			var measured bool

@@ -122,7 +122,7 @@ func containerSpec(c *task.ContainerDefinition, env map[string]string) Container
 func (a *Agent) rest(t *task.Task) time.Duration {
 	var ttl time.Duration
 	for _, reg := range t.Registries {
-		if svc, err := registry.GetService(a.db.Snapshot(), registry.Scope(t.Scope()), reg.ServiceID); err == nil {
+		if svc, err := registry.GetService(a.db.Snapshot(), t.Scope(), reg.ServiceID); err == nil {
 			ttl = max(ttl, svc.LongestTTL())
 		}
 	}

@@ -12,6 +12,13 @@ type ARN struct {
 	Partition, Service, Region, Account, Resource string
 }
 
+// Scope is the account and the region that a call works in. Each region is a partition of the stored rows: the same
+// name can be used once in each.
+type Scope struct {
+	Account string
+	Region  string
+}
+
 // errMalformed is the one way in which a name can fail to be an ARN.
 var errMalformed = errors.New("an ARN has the form arn:partition:service:region:account:resource")
 

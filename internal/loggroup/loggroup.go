@@ -15,12 +15,6 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Scope is the account and region whose partition a call works in.
-type Scope struct {
-	Account string
-	Region  string
-}
-
 // Group is a log group.
 type Group struct {
 	Account, Region string
@@ -61,7 +55,7 @@ func notFound() error {
 }
 
 // Get finds a group.
-func Get(r store.Reader, sc Scope, name string) (*Group, error) {
+func Get(r store.Reader, sc arn.Scope, name string) (*Group, error) {
 	if g, ok := groups.Find(r, sc.Region+"/"+name); ok {
 		return g, nil
 	}
@@ -69,7 +63,7 @@ func Get(r store.Reader, sc Scope, name string) (*Group, error) {
 }
 
 // Create makes a group that is not there yet.
-func Create(tx *store.Tx, sc Scope, g Group, now time.Time) error {
+func Create(tx *store.Tx, sc arn.Scope, g Group, now time.Time) error {
 	if _, err := Get(tx, sc, g.Name); err == nil {
 		return fault.New(fault.Exists, "log group", "The specified log group already exists")
 	}
@@ -82,7 +76,7 @@ func Create(tx *store.Tx, sc Scope, g Group, now time.Time) error {
 }
 
 // Delete removes a group; its events go with it.
-func Delete(tx *store.Tx, sc Scope, name string) error {
+func Delete(tx *store.Tx, sc arn.Scope, name string) error {
 	g, err := Get(tx, sc, name)
 	if err == nil {
 		groups.Delete(tx, g.key())
@@ -91,7 +85,7 @@ func Delete(tx *store.Tx, sc Scope, name string) error {
 }
 
 // Retain sets for how many days a group keeps events, 0 for as long as it can.
-func Retain(tx *store.Tx, sc Scope, name string, days int) error {
+func Retain(tx *store.Tx, sc arn.Scope, name string, days int) error {
 	old, err := Get(tx, sc, name)
 	if err != nil {
 		return err
@@ -103,7 +97,7 @@ func Retain(tx *store.Tx, sc Scope, name string, days int) error {
 }
 
 // Tag adds or replaces tags of a group, then removes some.
-func Tag(tx *store.Tx, sc Scope, name string, add map[string]string, remove []string) error {
+func Tag(tx *store.Tx, sc arn.Scope, name string, add map[string]string, remove []string) error {
 	old, err := Get(tx, sc, name)
 	if err != nil {
 		return err
@@ -129,7 +123,7 @@ func tooManyTags() error {
 }
 
 // Scan calls fn with a region's groups whose names begin with prefix, behind the name after, by name.
-func Scan(r store.Reader, sc Scope, prefix, after string, fn func(*Group) bool) {
+func Scan(r store.Reader, sc arn.Scope, prefix, after string, fn func(*Group) bool) {
 	if after != "" {
 		after = sc.Region + "/" + after
 	}

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -27,7 +28,7 @@ func Read(s *store.Snapshot) *Fleet {
 }
 
 // Hosts are the container instances of a cluster, by the names of their nodes.
-func (f *Fleet) Hosts(sc task.Scope, cluster string) []*Host {
+func (f *Fleet) Hosts(sc arn.Scope, cluster string) []*Host {
 	key := clusterKey(sc, cluster)
 	hosts, ok := f.clusters[key]
 	if !ok {
@@ -42,7 +43,7 @@ func (f *Fleet) Hosts(sc task.Scope, cluster string) []*Host {
 }
 
 // Host finds a container instance of a cluster by its id.
-func (f *Fleet) Host(sc task.Scope, cluster, id string) (*Host, bool) {
+func (f *Fleet) Host(sc arn.Scope, cluster, id string) (*Host, bool) {
 	for _, h := range f.Hosts(sc, cluster) {
 		if h.Instance.ID() == id {
 			return h, true

@@ -15,6 +15,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/clusterquery"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -50,7 +51,7 @@ type load struct {
 type Count struct{ Running, Pending int }
 
 // clusterKey tells the groups of two clusters apart.
-func clusterKey(sc task.Scope, cluster string) string { return sc.Region + "/" + cluster }
+func clusterKey(sc arn.Scope, cluster string) string { return sc.Region + "/" + cluster }
 
 func (l *load) add(t *task.Task) {
 	if t.Observed.State == task.Stopped {

@@ -3,6 +3,7 @@ package registry
 import (
 	"strings"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
@@ -12,7 +13,7 @@ import (
 
 // nameFault says why an instance cannot be answered in DNS, "" when it can: Route 53 would refuse its
 // records. AWS reports this as a failed operation.
-func nameFault(r store.Reader, sc Scope, ns *Namespace, svc *Service, id string) string {
+func nameFault(r store.Reader, sc arn.Scope, ns *Namespace, svc *Service, id string) string {
 	if len(svc.Records) == 0 {
 		return ""
 	}
@@ -56,7 +57,7 @@ func hostName(svc *Service, id string) string {
 
 // instanceNamed finds the instance that has a host name, which is folded and within the namespace. Ids and
 // service names both may hold dots, so each dot may be the one between them.
-func instanceNamed(r store.Reader, sc Scope, ns *Namespace, name string) (*Instance, bool) {
+func instanceNamed(r store.Reader, sc arn.Scope, ns *Namespace, name string) (*Instance, bool) {
 	if ns.Kind == HTTP {
 		return nil, false
 	}
@@ -90,17 +91,17 @@ func instanceNamed(r store.Reader, sc Scope, ns *Namespace, name string) (*Insta
 
 // hostClaim is the claim by which an instance is found whose id is not its own fold. Others, nearly all,
 // are found by their own row.
-func hostClaim(sc Scope, svc *Service, folded string) string {
+func hostClaim(sc arn.Scope, svc *Service, folded string) string {
 	return sc.Region + "/host/" + svc.ID + "/" + escape(folded)
 }
 
-func claimHost(tx *store.Tx, sc Scope, svc *Service, id string) {
+func claimHost(tx *store.Tx, sc arn.Scope, svc *Service, id string) {
 	if folded := fold(id); svc.Has(SRV) && folded != id {
 		claims.Put(tx, hostClaim(sc, svc, folded), &Claim{id})
 	}
 }
 
-func releaseHost(tx *store.Tx, sc Scope, svc *Service, id string) {
+func releaseHost(tx *store.Tx, sc arn.Scope, svc *Service, id string) {
 	if folded := fold(id); svc.Has(SRV) && folded != id {
 		claims.Delete(tx, hostClaim(sc, svc, folded))
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -77,7 +78,7 @@ type InstanceSpec struct {
 	Unready bool
 }
 
-func instanceKey(sc Scope, service, id string) string {
+func instanceKey(sc arn.Scope, service, id string) string {
 	return sc.Region + "/" + service + "/" + escape(id)
 }
 
@@ -91,7 +92,7 @@ func escape(id string) string {
 
 // RegisterInstance adds an instance or replaces the one of its id, whole, and returns the operation that
 // did. A repeat (same creator token and attributes) changes nothing and returns the first operation.
-func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) (*Operation, error) {
+func RegisterInstance(tx *store.Tx, sc arn.Scope, spec InstanceSpec, now time.Time) (*Operation, error) {
 	svc, err := GetService(tx, sc, spec.ServiceID)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func RegisterInstance(tx *store.Tx, sc Scope, spec InstanceSpec, now time.Time) 
 }
 
 // DeregisterInstance removes an instance and returns the operation that did.
-func DeregisterInstance(tx *store.Tx, sc Scope, service, id string, now time.Time) (*Operation, error) {
+func DeregisterInstance(tx *store.Tx, sc arn.Scope, service, id string, now time.Time) (*Operation, error) {
 	svc, err := GetService(tx, sc, service)
 	if err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func instanceNotFound(id string) error {
 }
 
 // GetInstance finds an instance.
-func GetInstance(r store.Reader, sc Scope, service, id string) (*Instance, error) {
+func GetInstance(r store.Reader, sc arn.Scope, service, id string) (*Instance, error) {
 	if _, err := GetService(r, sc, service); err != nil {
 		return nil, err
 	}
@@ -170,7 +171,7 @@ func GetInstance(r store.Reader, sc Scope, service, id string) (*Instance, error
 }
 
 // ScanInstances calls fn with a service's instances behind the id after, in the order of their keys.
-func ScanInstances(r store.Reader, sc Scope, service, after string, fn func(*Instance) bool) {
+func ScanInstances(r store.Reader, sc arn.Scope, service, after string, fn func(*Instance) bool) {
 	if after != "" {
 		after = instanceKey(sc, service, after)
 	}
@@ -179,7 +180,7 @@ func ScanInstances(r store.Reader, sc Scope, service, after string, fn func(*Ins
 
 // SetCustomHealth is UpdateInstanceCustomHealthStatus: it needs a service with custom health. It renews the
 // instance's lease, whatever the status says.
-func SetCustomHealth(tx *store.Tx, sc Scope, service, id string, h Health, now time.Time) error {
+func SetCustomHealth(tx *store.Tx, sc arn.Scope, service, id string, h Health, now time.Time) error {
 	svc, err := GetService(tx, sc, service)
 	if err != nil {
 		return err
@@ -195,7 +196,7 @@ func SetCustomHealth(tx *store.Tx, sc Scope, service, id string, h Health, now t
 
 // SetTaskHealth records what ECS knows of the task behind an instance, whether or not the service has
 // custom health: a task that fails its health check is in no answer in either case.
-func SetTaskHealth(tx *store.Tx, sc Scope, service, id string, h Health, now time.Time) error {
+func SetTaskHealth(tx *store.Tx, sc arn.Scope, service, id string, h Health, now time.Time) error {
 	return change(tx, sc, service, id, func(i *Instance) {
 		if i.TaskHealth != h {
 			i.TaskHealth = h
@@ -206,13 +207,13 @@ func SetTaskHealth(tx *store.Tx, sc Scope, service, id string, h Health, now tim
 
 // Answered reports whether the service's answers may name an instance: it is registered, healthy, and does
 // not drain.
-func Answered(r store.Reader, sc Scope, service, id string) bool {
+func Answered(r store.Reader, sc arn.Scope, service, id string) bool {
 	i, ok := instances.Find(r, instanceKey(sc, service, id))
 	return ok && i.Health == Healthy && !i.Draining
 }
 
 // Drain takes an instance out of the answers while its row remains.
-func Drain(tx *store.Tx, sc Scope, service, id string, now time.Time) error {
+func Drain(tx *store.Tx, sc arn.Scope, service, id string, now time.Time) error {
 	return change(tx, sc, service, id, func(i *Instance) {
 		if !i.Draining {
 			i.Draining, i.Changed, i.By = true, now, ByScheduler
@@ -236,7 +237,7 @@ func (i *Instance) renew(now time.Time) {
 }
 
 // change writes an instance's row if do changes anything that can change.
-func change(tx *store.Tx, sc Scope, service, id string, do func(*Instance)) error {
+func change(tx *store.Tx, sc arn.Scope, service, id string, do func(*Instance)) error {
 	key := instanceKey(sc, service, id)
 	old, ok := instances.Find(tx, key)
 	if !ok {
@@ -253,7 +254,7 @@ func change(tx *store.Tx, sc Scope, service, id string, do func(*Instance)) erro
 // Expire deregisters an instance whose lease ran out, unless it has been renewed, or registered anew, since
 // it was seen.
 func Expire(tx *store.Tx, seen *Instance, now time.Time) error {
-	sc := Scope{seen.Account, seen.Region}
+	sc := arn.Scope{Account: seen.Account, Region: seen.Region}
 	i, ok := instances.Find(tx, instanceKey(sc, seen.ServiceID, seen.ID))
 	if !ok || !i.Renewed.Equal(seen.Renewed) || i.Operation != seen.Operation {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -62,7 +63,7 @@ const maxHTTPName = 1024
 // CreateNamespace makes a namespace and returns the operation that did. A repeat of an earlier request
 // (same creator token, same content) returns that request's operation; a name that no zone can have ends
 // in a failed operation, as at AWS.
-func CreateNamespace(tx *store.Tx, sc Scope, spec NamespaceSpec, now time.Time) (*Operation, error) {
+func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, now time.Time) (*Operation, error) {
 	request, _ := json.Marshal(spec) // a struct of strings
 	token := sc.Region + "/namespace/" + spec.Creator
 	if spec.Creator != "" {
@@ -157,7 +158,7 @@ func zoneNameFault(spec NamespaceSpec) string {
 }
 
 // DeleteNamespace removes an empty namespace and returns the operation that did.
-func DeleteNamespace(tx *store.Tx, sc Scope, id string, now time.Time) (*Operation, error) {
+func DeleteNamespace(tx *store.Tx, sc arn.Scope, id string, now time.Time) (*Operation, error) {
 	ns, err := GetNamespace(tx, sc, id)
 	if err != nil {
 		return nil, err
@@ -183,7 +184,7 @@ type NamespaceChange struct {
 }
 
 // UpdateNamespace changes a namespace of the kind and returns the operation that did.
-func UpdateNamespace(tx *store.Tx, sc Scope, id string, kind Kind, change NamespaceChange, now time.Time) (*Operation, error) {
+func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change NamespaceChange, now time.Time) (*Operation, error) {
 	old, err := GetNamespace(tx, sc, id)
 	if err != nil {
 		return nil, err
@@ -206,7 +207,7 @@ func UpdateNamespace(tx *store.Tx, sc Scope, id string, kind Kind, change Namesp
 
 // NamespaceNamed finds the one namespace that has this name, without case where it is a DNS name; none
 // when several have it. Clients that take Name for HttpName mean that one.
-func NamespaceNamed(r store.Reader, sc Scope, name string) (*Namespace, bool) {
+func NamespaceNamed(r store.Reader, sc arn.Scope, name string) (*Namespace, bool) {
 	var found []*Namespace
 	namespacesByName.Scan(r, sc.Region+"/"+fold(name), func(_ string, ns *Namespace) bool {
 		if ns.Kind != HTTP || ns.Name == name {
@@ -221,7 +222,7 @@ func NamespaceNamed(r store.Reader, sc Scope, name string) (*Namespace, bool) {
 }
 
 // GetNamespace finds a namespace by its id.
-func GetNamespace(r store.Reader, sc Scope, id string) (*Namespace, error) {
+func GetNamespace(r store.Reader, sc arn.Scope, id string) (*Namespace, error) {
 	ns, ok := namespaces.Find(r, sc.Region+"/"+id)
 	if !ok {
 		return nil, fault.New(fault.NotFound, "namespace", "Failed to find namespace: %s", id)
@@ -230,7 +231,7 @@ func GetNamespace(r store.Reader, sc Scope, id string) (*Namespace, error) {
 }
 
 // ScanNamespaces calls fn with the region's namespaces behind the id after, in the order of their ids.
-func ScanNamespaces(r store.Reader, sc Scope, after string, fn func(*Namespace) bool) {
+func ScanNamespaces(r store.Reader, sc arn.Scope, after string, fn func(*Namespace) bool) {
 	if after != "" {
 		after = sc.Region + "/" + after
 	}
@@ -243,6 +244,6 @@ func ScanAllNamespaces(r store.Reader, fn func(*Namespace) bool) {
 }
 
 // ServiceCount is the number of services in a namespace.
-func ServiceCount(r store.Reader, sc Scope, namespace string) int {
+func ServiceCount(r store.Reader, sc arn.Scope, namespace string) int {
 	return claims.Count(r, strings.TrimSuffix(serviceClaims(sc, namespace), "/"))
 }

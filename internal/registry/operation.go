@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -42,7 +43,7 @@ type Operation struct {
 	Targets         Targets
 }
 
-func newOperation(sc Scope, t OperationType, namespace string, targets Targets, now time.Time) *Operation {
+func newOperation(sc arn.Scope, t OperationType, namespace string, targets Targets, now time.Time) *Operation {
 	return &Operation{
 		Account: sc.Account, Region: sc.Region, ID: newOperationID(now), Type: t, Created: now,
 		NamespaceID: namespace, Targets: targets,
@@ -52,7 +53,7 @@ func newOperation(sc Scope, t OperationType, namespace string, targets Targets, 
 func (o *Operation) fail(code, message string) { o.ErrorCode, o.ErrorMessage = code, message }
 
 // operationKey orders the operations of a region by age; the age is in the id.
-func operationKey(sc Scope, id string) (string, bool) {
+func operationKey(sc arn.Scope, id string) (string, bool) {
 	_, suffix, ok := strings.Cut(id, "-")
 	ms, err := strconv.ParseInt(suffix, 36, 64)
 	if !ok || err != nil || ms < 0 {
@@ -62,11 +63,11 @@ func operationKey(sc Scope, id string) (string, bool) {
 }
 
 func putOperation(tx *store.Tx, op *Operation) {
-	key, _ := operationKey(Scope{op.Account, op.Region}, op.ID)
+	key, _ := operationKey(arn.Scope{Account: op.Account, Region: op.Region}, op.ID)
 	operations.Put(tx, key, op)
 }
 
-func findOperation(r store.Reader, sc Scope, id string) (*Operation, bool) {
+func findOperation(r store.Reader, sc arn.Scope, id string) (*Operation, bool) {
 	key, ok := operationKey(sc, id)
 	if !ok {
 		return nil, false
@@ -75,7 +76,7 @@ func findOperation(r store.Reader, sc Scope, id string) (*Operation, bool) {
 }
 
 // GetOperation finds an operation by its id.
-func GetOperation(r store.Reader, sc Scope, id string) (*Operation, error) {
+func GetOperation(r store.Reader, sc arn.Scope, id string) (*Operation, error) {
 	op, ok := findOperation(r, sc, id)
 	if !ok {
 		return nil, fault.New(fault.NotFound, "operation", "Failed to find operation: %s", id)
@@ -86,7 +87,7 @@ func GetOperation(r store.Reader, sc Scope, id string) (*Operation, error) {
 // ScanOperations calls fn with the region's operations that are older than the one of the id before, all
 // when it is empty, newest first. The operations of a namespace that is gone are passed over, as at AWS;
 // GetOperation still finds them.
-func ScanOperations(s *store.Snapshot, sc Scope, before string, fn func(*Operation) bool) {
+func ScanOperations(s *store.Snapshot, sc arn.Scope, before string, fn func(*Operation) bool) {
 	if before != "" {
 		key, ok := operationKey(sc, before)
 		if !ok {

@@ -21,12 +21,6 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Scope is the account and region whose partition of the registry a call works in.
-type Scope struct {
-	Account string
-	Region  string
-}
-
 // The tables. Ids begin with the region, so that a region is one range of keys.
 var (
 	namespaces = store.NewTable[Namespace]("namespace", "registry/namespace/") // region/id

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -18,7 +19,7 @@ import (
 
 var (
 	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	sc   = registry.Scope{Account: "123456789012", Region: "eu-west-1"}
+	sc   = arn.Scope{Account: "123456789012", Region: "eu-west-1"}
 )
 
 // reg is a registry that a test writes to, one transaction a call.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -102,7 +103,7 @@ type ServiceSpec struct {
 }
 
 // CreateService makes a service. A repeat with the same creator token and content returns what is there.
-func CreateService(tx *store.Tx, sc Scope, spec ServiceSpec, now time.Time) (*Service, error) {
+func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, now time.Time) (*Service, error) {
 	ns, err := GetNamespace(tx, sc, spec.NamespaceID)
 	if err != nil {
 		return nil, err
@@ -229,7 +230,7 @@ type ServiceChange struct {
 }
 
 // UpdateService changes a service and returns the operation that did.
-func UpdateService(tx *store.Tx, sc Scope, id string, change ServiceChange, now time.Time) (*Operation, error) {
+func UpdateService(tx *store.Tx, sc arn.Scope, id string, change ServiceChange, now time.Time) (*Operation, error) {
 	old, err := GetService(tx, sc, id)
 	if err != nil {
 		return nil, err
@@ -290,12 +291,12 @@ func sameTypes(have, want []Record) error {
 const MaxServiceAttributes = 30
 
 // PutServiceAttributes adds attributes to a service, or replaces those of the same keys.
-func PutServiceAttributes(tx *store.Tx, sc Scope, id string, attributes map[string]string) error {
+func PutServiceAttributes(tx *store.Tx, sc arn.Scope, id string, attributes map[string]string) error {
 	return changeAttributes(tx, sc, id, func(all map[string]string) { maps.Copy(all, attributes) })
 }
 
 // DeleteServiceAttributes removes attributes of a service; keys that are not there are ignored.
-func DeleteServiceAttributes(tx *store.Tx, sc Scope, id string, keys []string) error {
+func DeleteServiceAttributes(tx *store.Tx, sc arn.Scope, id string, keys []string) error {
 	return changeAttributes(tx, sc, id, func(all map[string]string) {
 		for _, k := range keys {
 			delete(all, k)
@@ -303,7 +304,7 @@ func DeleteServiceAttributes(tx *store.Tx, sc Scope, id string, keys []string) e
 	})
 }
 
-func changeAttributes(tx *store.Tx, sc Scope, id string, do func(map[string]string)) error {
+func changeAttributes(tx *store.Tx, sc arn.Scope, id string, do func(map[string]string)) error {
 	old, err := GetService(tx, sc, id)
 	if err != nil {
 		return err
@@ -321,7 +322,7 @@ func changeAttributes(tx *store.Tx, sc Scope, id string, do func(map[string]stri
 }
 
 // DeleteService removes a service that no instance is registered in.
-func DeleteService(tx *store.Tx, sc Scope, id string) error {
+func DeleteService(tx *store.Tx, sc arn.Scope, id string) error {
 	svc, err := GetService(tx, sc, id)
 	if err != nil {
 		return err
@@ -340,7 +341,7 @@ func DeleteService(tx *store.Tx, sc Scope, id string) error {
 }
 
 // GetService finds a service by its id.
-func GetService(r store.Reader, sc Scope, id string) (*Service, error) {
+func GetService(r store.Reader, sc arn.Scope, id string) (*Service, error) {
 	svc, ok := services.Find(r, sc.Region+"/"+id)
 	if !ok {
 		return nil, fault.New(fault.NotFound, "service", "Failed to find service: %s", id)
@@ -350,7 +351,7 @@ func GetService(r store.Reader, sc Scope, id string) (*Service, error) {
 
 // ScanServices calls fn with the region's services behind the id after, in the order of their ids; only
 // those of a namespace unless namespace is empty.
-func ScanServices(r store.Reader, sc Scope, namespace, after string, fn func(*Service) bool) {
+func ScanServices(r store.Reader, sc arn.Scope, namespace, after string, fn func(*Service) bool) {
 	if namespace != "" {
 		servicesByNamespace.Scan(r, sc.Region+"/"+namespace, func(_ string, s *Service) bool {
 			return s.ID <= after || fn(s)
@@ -364,17 +365,17 @@ func ScanServices(r store.Reader, sc Scope, namespace, after string, fn func(*Se
 }
 
 // InstancesRevision is the number that grows with every registration and deregistration.
-func InstancesRevision(r store.Reader, sc Scope, service string) int64 {
+func InstancesRevision(r store.Reader, sc arn.Scope, service string) int64 {
 	return revisions.Revision(r, sc.Region+"/"+service)
 }
 
 // InstanceCount is the number of instances registered in a service.
-func InstanceCount(r store.Reader, sc Scope, service string) int {
+func InstanceCount(r store.Reader, sc arn.Scope, service string) int {
 	return instances.Count(r, sc.Region+"/"+service)
 }
 
 // serviceClaims is the range of the names taken in a namespace.
-func serviceClaims(sc Scope, namespace string) string {
+func serviceClaims(sc arn.Scope, namespace string) string {
 	return sc.Region + "/service/" + namespace + "/"
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"maps"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -21,7 +22,7 @@ func (res Resource) notFound() error {
 }
 
 // Tags returns the tags of a resource. The map is the row's own.
-func Tags(r store.Reader, sc Scope, res Resource) (map[string]string, error) {
+func Tags(r store.Reader, sc arn.Scope, res Resource) (map[string]string, error) {
 	if res.Namespace {
 		if ns, ok := namespaces.Find(r, sc.Region+"/"+res.ID); ok {
 			return ns.Tags, nil
@@ -33,12 +34,12 @@ func Tags(r store.Reader, sc Scope, res Resource) (map[string]string, error) {
 }
 
 // PutTags adds tags to a resource, or replaces those of the same keys.
-func PutTags(tx *store.Tx, sc Scope, res Resource, tags map[string]string) error {
+func PutTags(tx *store.Tx, sc arn.Scope, res Resource, tags map[string]string) error {
 	return changeTags(tx, sc, res, func(all map[string]string) { maps.Copy(all, tags) })
 }
 
 // DeleteTags removes tags of a resource; keys that are not there are ignored.
-func DeleteTags(tx *store.Tx, sc Scope, res Resource, keys []string) error {
+func DeleteTags(tx *store.Tx, sc arn.Scope, res Resource, keys []string) error {
 	return changeTags(tx, sc, res, func(all map[string]string) {
 		for _, k := range keys {
 			delete(all, k)
@@ -46,7 +47,7 @@ func DeleteTags(tx *store.Tx, sc Scope, res Resource, keys []string) error {
 	})
 }
 
-func changeTags(tx *store.Tx, sc Scope, res Resource, do func(map[string]string)) error {
+func changeTags(tx *store.Tx, sc arn.Scope, res Resource, do func(map[string]string)) error {
 	old, err := Tags(tx, sc, res)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -30,15 +31,17 @@ type CapacityProvider struct {
 }
 
 // ARN is the capacity provider's ARN.
-func (p *CapacityProvider) ARN() string { return ProviderARN(Scope{p.Account, p.Region}, p.Name) }
+func (p *CapacityProvider) ARN() string {
+	return ProviderARN(arn.Scope{Account: p.Account, Region: p.Region}, p.Name)
+}
 
 // ProviderARN is the ARN of a capacity provider.
-func ProviderARN(sc Scope, name string) string {
+func ProviderARN(sc arn.Scope, name string) string {
 	return ecsARN(sc.Account, sc.Region, "capacity-provider/"+name)
 }
 
 // FindProvider finds a capacity provider that a client has made.
-func FindProvider(r store.Reader, sc Scope, name string) (*CapacityProvider, bool) {
+func FindProvider(r store.Reader, sc arn.Scope, name string) (*CapacityProvider, bool) {
 	return providers.Find(r, sc.Region+"/"+name)
 }
 
@@ -47,7 +50,7 @@ func PutProvider(tx *store.Tx, p CapacityProvider) { providers.Put(tx, p.Region+
 
 // ScanProviders calls fn with the capacity providers that clients have made in a region, behind the name
 // after, by name.
-func ScanProviders(r store.Reader, sc Scope, after string, fn func(*CapacityProvider) bool) {
+func ScanProviders(r store.Reader, sc arn.Scope, after string, fn func(*CapacityProvider) bool) {
 	under := sc.Region + "/"
 	if after != "" {
 		after = under + after
@@ -56,7 +59,7 @@ func ScanProviders(r store.Reader, sc Scope, after string, fn func(*CapacityProv
 }
 
 // DeleteProvider removes a capacity provider that no cluster names.
-func DeleteProvider(tx *store.Tx, sc Scope, name string) error {
+func DeleteProvider(tx *store.Tx, sc arn.Scope, name string) error {
 	var err error
 	ScanClusters(tx, sc, "", func(c *Cluster) bool {
 		for _, p := range c.Providers {

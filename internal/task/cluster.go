@@ -38,7 +38,7 @@ type Cluster struct {
 }
 
 // Scope is the partition the cluster lives in.
-func (c *Cluster) Scope() Scope { return Scope{c.Account, c.Region} }
+func (c *Cluster) Scope() arn.Scope { return arn.Scope{Account: c.Account, Region: c.Region} }
 
 func (c *Cluster) key() string { return c.Region + "/" + c.Name }
 
@@ -64,7 +64,7 @@ func PutCluster(tx *store.Tx, c Cluster) { clusters.Put(tx, c.key(), &c) }
 
 // UseCluster finds the cluster that a writing call works in. The default cluster is made when it is first
 // used; AWS leaves that to its console, so that a first `aws ecs create-service` fails there.
-func UseCluster(tx *store.Tx, sc Scope, name string, now time.Time) (*Cluster, error) {
+func UseCluster(tx *store.Tx, sc arn.Scope, name string, now time.Time) (*Cluster, error) {
 	if name == DefaultCluster {
 		return CreateCluster(tx, Cluster{Account: sc.Account, Region: sc.Region, Name: name}, now), nil
 	}
@@ -72,7 +72,7 @@ func UseCluster(tx *store.Tx, sc Scope, name string, now time.Time) (*Cluster, e
 }
 
 // GetCluster finds an active cluster.
-func GetCluster(r store.Reader, sc Scope, name string) (*Cluster, error) {
+func GetCluster(r store.Reader, sc arn.Scope, name string) (*Cluster, error) {
 	c, ok := FindCluster(r, sc, name)
 	switch {
 	case !ok:
@@ -85,7 +85,7 @@ func GetCluster(r store.Reader, sc Scope, name string) (*Cluster, error) {
 
 // FindCluster finds a cluster, also an inactive one. The default cluster is there, empty, before its first
 // use has written its row.
-func FindCluster(r store.Reader, sc Scope, name string) (*Cluster, bool) {
+func FindCluster(r store.Reader, sc arn.Scope, name string) (*Cluster, bool) {
 	c, ok := clusters.Find(r, sc.Region+"/"+name)
 	if !ok && name == DefaultCluster {
 		return unusedDefault(sc), true
@@ -93,13 +93,13 @@ func FindCluster(r store.Reader, sc Scope, name string) (*Cluster, bool) {
 	return c, ok
 }
 
-func unusedDefault(sc Scope) *Cluster {
+func unusedDefault(sc arn.Scope) *Cluster {
 	return &Cluster{Account: sc.Account, Region: sc.Region, Name: DefaultCluster, Status: Active}
 }
 
 // ScanClusters calls fn with the region's clusters behind the name after, by name; the default one is among
 // them also before its first use.
-func ScanClusters(r store.Reader, sc Scope, after string, fn func(*Cluster) bool) {
+func ScanClusters(r store.Reader, sc arn.Scope, after string, fn func(*Cluster) bool) {
 	_, used := clusters.Find(r, sc.Region+"/"+DefaultCluster)
 	unused, more := !used && after < DefaultCluster, true
 	if after != "" {

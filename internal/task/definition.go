@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -120,11 +121,11 @@ type Dependency struct {
 
 // ARN is the definition's ARN.
 func (d *Definition) ARN() string {
-	return DefinitionARN(Scope{d.Account, d.Region}, d.Family, d.Revision)
+	return DefinitionARN(arn.Scope{Account: d.Account, Region: d.Region}, d.Family, d.Revision)
 }
 
 // DefinitionARN is the ARN of a family's revision.
-func DefinitionARN(sc Scope, family string, revision int) string {
+func DefinitionARN(sc arn.Scope, family string, revision int) string {
 	return ecsARN(sc.Account, sc.Region, fmt.Sprintf("task-definition/%s:%d", family, revision))
 }
 
@@ -149,12 +150,12 @@ func (d *Definition) Checked() bool {
 	return false
 }
 
-func definitionKey(sc Scope, family string, revision int) string {
+func definitionKey(sc arn.Scope, family string, revision int) string {
 	return fmt.Sprintf("%s/%s/%09d", sc.Region, family, revision)
 }
 
 // RegisterDefinition writes the family's next revision; it fills in its number, status and time.
-func RegisterDefinition(tx *store.Tx, sc Scope, d Definition, now time.Time) *Definition {
+func RegisterDefinition(tx *store.Tx, sc arn.Scope, d Definition, now time.Time) *Definition {
 	key := sc.Region + "/" + d.Family
 	last := 0
 	if f, ok := families.Find(tx, key); ok {
@@ -167,7 +168,7 @@ func RegisterDefinition(tx *store.Tx, sc Scope, d Definition, now time.Time) *De
 }
 
 // GetDefinition finds a revision of a family; revision 0 is the latest active one.
-func GetDefinition(r store.Reader, sc Scope, family string, revision int) (*Definition, error) {
+func GetDefinition(r store.Reader, sc arn.Scope, family string, revision int) (*Definition, error) {
 	if revision > 0 {
 		if d, ok := definitions.Find(r, definitionKey(sc, family, revision)); ok {
 			return d, nil
@@ -192,7 +193,7 @@ func definitionNotFound() error {
 
 // ScanDefinitions calls fn with the region's definitions by family and revision; only those of a family
 // unless family is empty.
-func ScanDefinitions(r store.Reader, sc Scope, family string, fn func(*Definition) bool) {
+func ScanDefinitions(r store.Reader, sc arn.Scope, family string, fn func(*Definition) bool) {
 	under := sc.Region + "/"
 	if family != "" {
 		under += family + "/"

@@ -3,6 +3,7 @@ package task
 import (
 	"maps"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -28,7 +29,7 @@ func (c *ContainerInstance) ID() string { return ContainerInstanceID(c.Node) }
 
 // ARN is its ARN.
 func (c *ContainerInstance) ARN() string {
-	return ContainerInstanceARN(Scope{c.Account, c.Region}, c.Cluster, c.Node)
+	return ContainerInstanceARN(arn.Scope{Account: c.Account, Region: c.Region}, c.Cluster, c.Node)
 }
 
 // EC2InstanceID is its id as a machine. Those of hosts outside EC2 begin with mi-, so that no client asks EC2 about
@@ -39,7 +40,7 @@ func (c *ContainerInstance) EC2InstanceID() string { return MachineID(c.Node) }
 func MachineID(node string) string { return "mi-" + ContainerInstanceID(node)[:17] }
 
 // FindInstance is a node as a container instance of a cluster; whether there is such a node, the caller knows.
-func FindInstance(r store.Reader, sc Scope, cluster, node string) *ContainerInstance {
+func FindInstance(r store.Reader, sc arn.Scope, cluster, node string) *ContainerInstance {
 	c := &ContainerInstance{Account: sc.Account, Region: sc.Region, Cluster: cluster, Node: node, Status: Active, Version: 1}
 	if row, ok := instances.Find(r, c.key()); ok {
 		return row

@@ -11,13 +11,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
 // DeregisterDefinition makes a revision inactive: what runs of it goes on, nothing new may name it. An
 // inactive one is returned as it is.
-func DeregisterDefinition(tx *store.Tx, sc Scope, family string, revision int, now time.Time) (*Definition, error) {
+func DeregisterDefinition(tx *store.Tx, sc arn.Scope, family string, revision int, now time.Time) (*Definition, error) {
 	old, err := GetDefinition(tx, sc, family, revision)
 	if err != nil || old.Status != Active {
 		return old, err
@@ -30,7 +31,7 @@ func DeregisterDefinition(tx *store.Tx, sc Scope, family string, revision int, n
 
 // DeleteDefinition lets a revision that is inactive disappear once nothing uses it (see ReapDefinitions). A
 // repeat returns it as it is. The texts are those of a failure of DeleteTaskDefinitions.
-func DeleteDefinition(tx *store.Tx, sc Scope, family string, revision int, now time.Time) (*Definition, error) {
+func DeleteDefinition(tx *store.Tx, sc arn.Scope, family string, revision int, now time.Time) (*Definition, error) {
 	old, ok := definitions.Find(tx, definitionKey(sc, family, revision))
 	switch {
 	case !ok:
@@ -87,7 +88,7 @@ func ReapDefinitions(tx *store.Tx, limit int) (more bool) {
 }
 
 // HasRevisions reports whether a family has any, and any that is active.
-func HasRevisions(r store.Reader, sc Scope, family string) (have, active bool) {
+func HasRevisions(r store.Reader, sc arn.Scope, family string) (have, active bool) {
 	if _, err := GetDefinition(r, sc, family, 0); err == nil {
 		return true, true
 	}
@@ -96,7 +97,7 @@ func HasRevisions(r store.Reader, sc Scope, family string) (have, active bool) {
 
 // ScanFamilies calls fn with the names of the region's families that begin with prefix, behind the name
 // after, by name.
-func ScanFamilies(r store.Reader, sc Scope, prefix, after string, fn func(name string) bool) {
+func ScanFamilies(r store.Reader, sc arn.Scope, prefix, after string, fn func(name string) bool) {
 	under := sc.Region + "/"
 	if after != "" {
 		after = under + after
@@ -106,7 +107,7 @@ func ScanFamilies(r store.Reader, sc Scope, prefix, after string, fn func(name s
 
 // DeleteCluster makes a cluster inactive that holds no services and no tasks. Nodes do not count: they are
 // this server's own, in every cluster. An inactive cluster is returned as it is.
-func DeleteCluster(tx *store.Tx, sc Scope, name string) (*Cluster, error) {
+func DeleteCluster(tx *store.Tx, sc arn.Scope, name string) (*Cluster, error) {
 	old, ok := FindCluster(tx, sc, name)
 	switch {
 	case !ok:
@@ -143,7 +144,7 @@ func DeleteCluster(tx *store.Tx, sc Scope, name string) (*Cluster, error) {
 
 // DeleteService begins the end of a service: nothing is wanted of it any more, and when its tasks have
 // ended it is inactive. Unless by force, it must have been scaled to 0. A repeat returns it as it is.
-func DeleteService(tx *store.Tx, sc Scope, cluster, name string, force bool, now time.Time) (*Service, error) {
+func DeleteService(tx *store.Tx, sc arn.Scope, cluster, name string, force bool, now time.Time) (*Service, error) {
 	old, ok := FindService(tx, sc, cluster, name)
 	switch {
 	case !ok:
@@ -168,7 +169,7 @@ func ContainerID(taskID, name string) string {
 
 // TokenID is the id of the nth task that a RunTask request with a client token starts: the same for each
 // repeat of the request, so that two of them at once never both start tasks.
-func TokenID(sc Scope, cluster, token string, n int) string {
+func TokenID(sc arn.Scope, cluster, token string, n int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d", sc.Account, sc.Region, cluster, token, n))
 	return hex.EncodeToString(sum[:16])
 }
@@ -218,7 +219,7 @@ func SetProviderTags(tx *store.Tx, p CapacityProvider, tags map[string]string) {
 // SetDefinitionTags replaces the tags of a definition.
 func SetDefinitionTags(tx *store.Tx, d Definition, tags map[string]string) {
 	d.Tags = tags
-	definitions.Put(tx, definitionKey(Scope{d.Account, d.Region}, d.Family, d.Revision), &d)
+	definitions.Put(tx, definitionKey(arn.Scope{Account: d.Account, Region: d.Region}, d.Family, d.Revision), &d)
 }
 
 // SetTaskTags replaces the tags of a task.
@@ -236,7 +237,7 @@ func SetServiceTags(tx *store.Tx, s Service, tags map[string]string) {
 
 // ClaimService looks whether a service of this name can be made. The service that the same request has made
 // already is returned; nil says that the name is free. An inactive predecessor's history is forgotten.
-func ClaimService(tx *store.Tx, sc Scope, cluster, name, request string) (*Service, error) {
+func ClaimService(tx *store.Tx, sc arn.Scope, cluster, name, request string) (*Service, error) {
 	old, ok := FindService(tx, sc, cluster, name)
 	switch {
 	case !ok:

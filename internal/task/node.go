@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
@@ -80,12 +81,12 @@ func ContainerInstanceID(node string) string {
 
 // ContainerInstanceARN is the ARN of a node as a container instance of a cluster. Every node is one of
 // every cluster.
-func ContainerInstanceARN(sc Scope, cluster, node string) string {
+func ContainerInstanceARN(sc arn.Scope, cluster, node string) string {
 	return ContainerInstanceARNOf(sc, cluster, ContainerInstanceID(node))
 }
 
 // ContainerInstanceARNOf is the ARN of the container instance of an id.
-func ContainerInstanceARNOf(sc Scope, cluster, id string) string {
+func ContainerInstanceARNOf(sc arn.Scope, cluster, id string) string {
 	return ecsARN(sc.Account, sc.Region, "container-instance/"+cluster+"/"+id)
 }
 

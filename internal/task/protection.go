@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -23,7 +24,7 @@ func (t *Task) Protected(now time.Time) bool {
 
 // Protect protects a service's task for a time that begins now, whatever was set before; 0 ends the
 // protection. What it refuses, ProtectionFailure puts into ECS's words.
-func Protect(tx *store.Tx, sc Scope, cluster, id string, d time.Duration, now time.Time) (*Task, error) {
+func Protect(tx *store.Tx, sc arn.Scope, cluster, id string, d time.Duration, now time.Time) (*Task, error) {
 	t, err := Protectable(tx, sc, cluster, id)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func crowded(tx *store.Tx, svc *Service, t *Task, now time.Time) bool {
 }
 
 // Protectable finds a task that can be protected: one of a service, not yet told to stop.
-func Protectable(r store.Reader, sc Scope, cluster, id string) (*Task, error) {
+func Protectable(r store.Reader, sc arn.Scope, cluster, id string) (*Task, error) {
 	t, err := GetTask(r, sc, cluster, id)
 	switch {
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -89,7 +90,7 @@ func ManagedTags(cluster, service string) map[string]string {
 }
 
 // Scope is the partition the service lives in.
-func (s *Service) Scope() Scope { return Scope{s.Account, s.Region} }
+func (s *Service) Scope() arn.Scope { return arn.Scope{Account: s.Account, Region: s.Region} }
 
 // Key is the key loops mark the service by.
 func (s *Service) Key() string { return s.key() }
@@ -103,12 +104,12 @@ func (t *Task) ServiceKey() string { return t.Region + "/" + t.Cluster + "/" + t
 func FindServiceByKey(r store.Reader, key string) (*Service, bool) { return services.Find(r, key) }
 
 // FindService finds a service, also one that is being deleted or was.
-func FindService(r store.Reader, sc Scope, cluster, name string) (*Service, bool) {
+func FindService(r store.Reader, sc arn.Scope, cluster, name string) (*Service, bool) {
 	return services.Find(r, sc.Region+"/"+cluster+"/"+name)
 }
 
 // GetService finds a service that can be written to.
-func GetService(r store.Reader, sc Scope, cluster, name string) (*Service, error) {
+func GetService(r store.Reader, sc arn.Scope, cluster, name string) (*Service, error) {
 	svc, ok := FindService(r, sc, cluster, name)
 	switch {
 	case !ok:
@@ -123,7 +124,7 @@ func GetService(r store.Reader, sc Scope, cluster, name string) (*Service, error
 func PutService(tx *store.Tx, svc Service) { services.Put(tx, svc.key(), &svc) }
 
 // ScanServices calls fn with a cluster's services behind the name after, by name.
-func ScanServices(r store.Reader, sc Scope, cluster, after string, fn func(*Service) bool) {
+func ScanServices(r store.Reader, sc arn.Scope, cluster, after string, fn func(*Service) bool) {
 	under := sc.Region + "/" + cluster + "/"
 	if after != "" {
 		after = under + after

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -95,12 +96,12 @@ const (
 )
 
 // ServiceDeploymentARN and ServiceRevisionARN are the ARNs by the last part.
-func ServiceDeploymentARN(sc Scope, cluster, service, id string) string {
+func ServiceDeploymentARN(sc arn.Scope, cluster, service, id string) string {
 	return ecsARN(sc.Account, sc.Region, "service-deployment/"+cluster+"/"+service+"/"+id)
 }
 
 // ServiceRevisionARN is the ARN of a service revision.
-func ServiceRevisionARN(sc Scope, cluster, service, number string) string {
+func ServiceRevisionARN(sc arn.Scope, cluster, service, number string) string {
 	return ecsARN(sc.Account, sc.Region, "service-revision/"+cluster+"/"+service+"/"+number)
 }
 
@@ -110,7 +111,7 @@ func (d *ServiceDeployment) ARN() string {
 }
 
 // Scope is the partition the service deployment lives in.
-func (d *ServiceDeployment) Scope() Scope { return Scope{d.Account, d.Region} }
+func (d *ServiceDeployment) Scope() arn.Scope { return arn.Scope{Account: d.Account, Region: d.Region} }
 
 // ServiceKey is the key of the service, as loops mark it.
 func (d *ServiceDeployment) ServiceKey() string { return serviceKey(d.Region, d.Cluster, d.Service) }
@@ -133,17 +134,17 @@ func newServiceDeploymentID() string {
 }
 
 // FindServiceDeployment finds a service deployment of a service.
-func FindServiceDeployment(r store.Reader, sc Scope, cluster, service, id string) (*ServiceDeployment, bool) {
+func FindServiceDeployment(r store.Reader, sc arn.Scope, cluster, service, id string) (*ServiceDeployment, bool) {
 	return serviceDeployments.Find(r, serviceKey(sc.Region, cluster, service)+"/"+id)
 }
 
 // FindServiceRevision finds a revision of a service.
-func FindServiceRevision(r store.Reader, sc Scope, cluster, service, number string) (*ServiceRevision, bool) {
+func FindServiceRevision(r store.Reader, sc arn.Scope, cluster, service, number string) (*ServiceRevision, bool) {
 	return serviceRevisions.Find(r, serviceKey(sc.Region, cluster, service)+"/"+number)
 }
 
 // ServiceDeployments are those of a service that are kept, newest first.
-func ServiceDeployments(r store.Reader, sc Scope, cluster, service string) []*ServiceDeployment {
+func ServiceDeployments(r store.Reader, sc arn.Scope, cluster, service string) []*ServiceDeployment {
 	var ds []*ServiceDeployment
 	serviceDeployments.Scan(r, serviceKey(sc.Region, cluster, service)+"/", "", func(_ string, d *ServiceDeployment) bool {
 		ds = append(ds, d)
@@ -214,7 +215,7 @@ func endServiceDeployment(tx *store.Tx, s *Service, reason string, now time.Time
 
 // StopServiceDeployment asks for the end of a service deployment that is under way; how is one of the two
 // ways. A rollback that is under way already is not asked for again.
-func StopServiceDeployment(tx *store.Tx, sc Scope, cluster, service, id, how string, now time.Time) error {
+func StopServiceDeployment(tx *store.Tx, sc arn.Scope, cluster, service, id, how string, now time.Time) error {
 	d, ok := FindServiceDeployment(tx, sc, cluster, service, id)
 	svc, active := FindService(tx, sc, cluster, service)
 	switch {

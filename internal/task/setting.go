@@ -1,6 +1,9 @@
 package task
 
-import "github.com/bakingclouds/rollcall/internal/store"
+import (
+	"github.com/bakingclouds/rollcall/internal/arn"
+	"github.com/bakingclouds/rollcall/internal/store"
+)
 
 var settings = store.NewTable[Setting]("account setting", "task/setting/") // region/name/principal
 
@@ -13,21 +16,21 @@ type Setting struct {
 	Value           string
 }
 
-func settingKey(sc Scope, name, principal string) string {
+func settingKey(sc arn.Scope, name, principal string) string {
 	return sc.Region + "/" + name + "/" + principal
 }
 
 // PutSetting writes an account setting.
 func PutSetting(tx *store.Tx, s Setting) {
-	settings.Put(tx, settingKey(Scope{s.Account, s.Region}, s.Name, s.Principal), &s)
+	settings.Put(tx, settingKey(arn.Scope{Account: s.Account, Region: s.Region}, s.Name, s.Principal), &s)
 }
 
 // FindSetting finds what was set for a principal.
-func FindSetting(r store.Reader, sc Scope, name, principal string) (*Setting, bool) {
+func FindSetting(r store.Reader, sc arn.Scope, name, principal string) (*Setting, bool) {
 	return settings.Find(r, settingKey(sc, name, principal))
 }
 
 // DeleteSetting forgets what was set for a principal.
-func DeleteSetting(tx *store.Tx, sc Scope, name, principal string) {
+func DeleteSetting(tx *store.Tx, sc arn.Scope, name, principal string) {
 	settings.Delete(tx, settingKey(sc, name, principal))
 }

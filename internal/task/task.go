@@ -15,15 +15,10 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
-
-// Scope is the account and region whose partition a call works in.
-type Scope struct {
-	Account string
-	Region  string
-}
 
 // The tables. Ids begin with the region, so that a region is one range of keys.
 var (
@@ -279,7 +274,7 @@ func CreateTask(tx *store.Tx, t Task) *Task {
 }
 
 // Stop decides that a task shall end. Only the first decision counts; false says that there was one.
-func Stop(tx *store.Tx, sc Scope, cluster, id, code, reason string, now time.Time) (*Task, bool, error) {
+func Stop(tx *store.Tx, sc arn.Scope, cluster, id, code, reason string, now time.Time) (*Task, bool, error) {
 	old, err := GetTask(tx, sc, cluster, id)
 	if err != nil {
 		return nil, false, err
@@ -313,7 +308,7 @@ func GiveUp(tx *store.Tx, seen *Task, code, reason string, now time.Time) error 
 }
 
 // UpdateTask changes a task's row; do returns false when there is nothing to change.
-func UpdateTask(tx *store.Tx, sc Scope, cluster, id string, do func(*Task) bool) error {
+func UpdateTask(tx *store.Tx, sc arn.Scope, cluster, id string, do func(*Task) bool) error {
 	old, err := GetTask(tx, sc, cluster, id)
 	if err != nil {
 		return err
@@ -327,7 +322,7 @@ func UpdateTask(tx *store.Tx, sc Scope, cluster, id string, do func(*Task) bool)
 }
 
 // GetTask finds a task by its id.
-func GetTask(r store.Reader, sc Scope, cluster, id string) (*Task, error) {
+func GetTask(r store.Reader, sc arn.Scope, cluster, id string) (*Task, error) {
 	t, ok := tasks.Find(r, sc.Region+"/"+cluster+"/"+id)
 	if !ok {
 		return nil, fault.New(fault.NotFound, "task", "The referenced task was not found.")
@@ -336,7 +331,7 @@ func GetTask(r store.Reader, sc Scope, cluster, id string) (*Task, error) {
 }
 
 // ScanTasks calls fn with a cluster's tasks behind the id after, in the order of their ids.
-func ScanTasks(r store.Reader, sc Scope, cluster, after string, fn func(*Task) bool) {
+func ScanTasks(r store.Reader, sc arn.Scope, cluster, after string, fn func(*Task) bool) {
 	under := sc.Region + "/" + cluster + "/"
 	if after != "" {
 		after = under + after
@@ -350,7 +345,7 @@ func ScanAllTasks(r store.Reader, region string, fn func(*Task) bool) {
 }
 
 // TasksOf are the tasks of a service, those that stopped not long ago among them.
-func TasksOf(r store.Reader, sc Scope, cluster, service string) []*Task {
+func TasksOf(r store.Reader, sc arn.Scope, cluster, service string) []*Task {
 	var ts []*Task
 	tasksByService.Scan(r, sc.Region+"/"+cluster+"/"+service, func(_ string, t *Task) bool {
 		ts = append(ts, t)
@@ -373,7 +368,7 @@ func FindByKey(r store.Reader, key string) (*Task, bool) { return tasks.Find(r, 
 func (t *Task) Key() string { return t.key() }
 
 // Scope is the partition the task lives in.
-func (t *Task) Scope() Scope { return Scope{t.Account, t.Region} }
+func (t *Task) Scope() arn.Scope { return arn.Scope{Account: t.Account, Region: t.Region} }
 
 // StoppedRetention is how long a stopped task can still be described.
 const StoppedRetention = time.Hour

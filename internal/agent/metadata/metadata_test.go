@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -30,7 +31,7 @@ type node struct {
 
 func newNode(t *testing.T, role string) *node {
 	db := storetest.Open(t, task.Schema()...)
-	sc := task.Scope{Account: "000000000000", Region: "eu-west-1"}
+	sc := arn.Scope{Account: "000000000000", Region: "eu-west-1"}
 	def := task.Definition{
 		Family: "web", NetworkMode: agent.NetworkAWSVPC, TaskRole: role,
 		Containers: []task.ContainerDefinition{

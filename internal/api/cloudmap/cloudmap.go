@@ -83,9 +83,9 @@ func New(db *store.Store, dir *directory.Directory, knowsVPC func(id string) boo
 }
 
 // scope is the partition of the registry that a request works in.
-func scope(ctx context.Context) registry.Scope {
+func scope(ctx context.Context) arn.Scope {
 	c := awsapi.CallerFrom(ctx)
-	return registry.Scope{Account: c.Account, Region: c.Region}
+	return arn.Scope{Account: c.Account, Region: c.Region}
 }
 
 // rows is the state that reads are answered from. The directory has it too, so that who has read something
@@ -97,7 +97,7 @@ func (a *api) rows(ctx context.Context) *store.Snapshot {
 }
 
 // update runs fn in a transaction of the caller's scope.
-func update[R any](ctx context.Context, a *api, fn func(*store.Tx, registry.Scope) (R, error)) (R, error) {
+func update[R any](ctx context.Context, a *api, fn func(*store.Tx, arn.Scope) (R, error)) (R, error) {
 	if c := awsapi.CallerFrom(ctx); c.InvocationID != "" {
 		ctx = store.WithInvocation(ctx, c.AccessKeyID+"/"+c.InvocationID)
 	}
@@ -105,7 +105,7 @@ func update[R any](ctx context.Context, a *api, fn func(*store.Tx, registry.Scop
 }
 
 // operate is update for what ends in an operation.
-func (a *api) operate(ctx context.Context, fn func(*store.Tx, registry.Scope) (*registry.Operation, error)) (*string, error) {
+func (a *api) operate(ctx context.Context, fn func(*store.Tx, arn.Scope) (*registry.Operation, error)) (*string, error) {
 	op, err := update(ctx, a, fn)
 	if err != nil {
 		return nil, err
@@ -119,13 +119,13 @@ const (
 	serviceResource   = "service"
 )
 
-func resourceARN(sc registry.Scope, kind, id string) string {
+func resourceARN(sc arn.Scope, kind, id string) string {
 	return arn.New("servicediscovery", sc.Region, sc.Account, kind+"/"+id).String()
 }
 
 // plainID is the id of a thing that a request names by id or ARN. An ARN that names another type of thing,
 // or something in another region or account, stays as it is: no id is an ARN, so the thing is not found.
-func plainID(sc registry.Scope, kind, idOrARN string) string {
+func plainID(sc arn.Scope, kind, idOrARN string) string {
 	if name, err := arn.Parse(idOrARN); err == nil {
 		if _, id := name.Split(); resourceARN(sc, kind, id) == idOrARN {
 			return id

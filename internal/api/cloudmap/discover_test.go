@@ -8,6 +8,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -17,7 +18,7 @@ import (
 func TestDiscover(t *testing.T) {
 	w := newWorld(t)
 	ns := w.privateNamespace("shop.local", "vpc-1")
-	sc := registry.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: account, Region: region}
 	services := map[string]string{}
 	fill := func(config, instances string) string {
 		name := fmt.Sprintf("s%d", len(services))
@@ -108,7 +109,7 @@ func TestDiscover(t *testing.T) {
 func TestDiscoverCut(t *testing.T) {
 	w := newWorld(t)
 	svc := w.service(w.httpNamespace("shop"), "cart", "")
-	sc := registry.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: account, Region: region}
 	_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 		for i := range 150 {
 			spec := registry.InstanceSpec{ServiceID: svc, ID: fmt.Sprintf("i%d", i), Attributes: map[string]string{"k": "v"}}

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -24,7 +25,7 @@ func (a *api) registerInstance(ctx context.Context, in *sd.RegisterInstanceInput
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
 		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{
 			ServiceID: plainID(sc, serviceResource, *in.ServiceId), ID: *in.InstanceId,
 			Attributes: in.Attributes, Creator: value(in.CreatorRequestId),
@@ -37,7 +38,7 @@ func (a *api) deregisterInstance(ctx context.Context, in *sd.DeregisterInstanceI
 	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
 		return registry.DeregisterInstance(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, a.now())
 	})
 	return &sd.DeregisterInstanceOutput{OperationId: id}, err
@@ -90,7 +91,7 @@ func (a *api) updateInstanceCustomHealthStatus(ctx context.Context, in *sd.Updat
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
+	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
 		return nil, registry.SetCustomHealth(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, registry.Health(in.Status), a.now())
 	})
 }

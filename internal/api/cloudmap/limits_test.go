@@ -15,6 +15,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -233,7 +234,7 @@ func TestSlowClient(t *testing.T) {
 // It returns that service.
 func (w *world) fill(ns string, services, instances int) (first string) {
 	w.t.Helper()
-	sc := registry.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: account, Region: region}
 	batch := func(n int, one func(tx *store.Tx, k int) error) {
 		w.t.Helper()
 		const size = 100 // some 400 KB: a transaction of etcd's has its bound

@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -75,7 +76,7 @@ func (a *api) createNamespace(ctx context.Context, c *constraints, spec registry
 		return nil, err
 	}
 	spec.Name, spec.Creator, spec.Description = *name, value(token), value(about)
-	return a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+	return a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
 		return registry.CreateNamespace(tx, sc, spec, a.now())
 	})
 }
@@ -134,7 +135,7 @@ func (a *api) updateNamespace(ctx context.Context, c *constraints, kind registry
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+	return a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
 		return registry.UpdateNamespace(tx, sc, plainID(sc, namespaceResource, *id), kind, change, a.now())
 	})
 }
@@ -145,7 +146,7 @@ func (a *api) deleteNamespace(ctx context.Context, in *sd.DeleteNamespaceInput) 
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
 		return registry.DeleteNamespace(tx, sc, plainID(sc, namespaceResource, *in.Id), a.now())
 	})
 	return &sd.DeleteNamespaceOutput{OperationId: id}, err
@@ -171,7 +172,7 @@ func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.G
 }
 
 // namespaceSummary is a namespace as ListNamespaces shows it.
-func namespaceSummary(r store.Reader, sc registry.Scope, ns *registry.Namespace) types.NamespaceSummary {
+func namespaceSummary(r store.Reader, sc arn.Scope, ns *registry.Namespace) types.NamespaceSummary {
 	arn := resourceARN(sc, namespaceResource, ns.ID)
 	services := int32(registry.ServiceCount(r, sc, ns.ID))
 	dns := &types.DnsProperties{HostedZoneId: given(ns.ZoneID)}

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
@@ -94,7 +95,7 @@ func (a *api) listOperations(ctx context.Context, in *sd.ListOperationsInput) (*
 
 // plain turns the ARNs that filters name into ids, and SUCCEED, as AWS's documentation calls the status
 // too, into SUCCESS.
-func (fs filters) plain(sc registry.Scope) {
+func (fs filters) plain(sc arn.Scope) {
 	for _, f := range fs {
 		for i, v := range f.values {
 			switch {

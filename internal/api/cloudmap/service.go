@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -21,7 +22,7 @@ func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd
 	if err != nil {
 		return nil, err
 	}
-	svc, err := update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*registry.Service, error) {
+	svc, err := update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*registry.Service, error) {
 		return registry.CreateService(tx, sc, spec, a.now())
 	})
 	if err != nil {
@@ -31,7 +32,7 @@ func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd
 }
 
 // withServiceARN adds the ARN of the service that exists already: the domain knows its id only.
-func withServiceARN(sc registry.Scope, err error) error {
+func withServiceARN(sc arn.Scope, err error) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Fields["ServiceId"] != "" {
 		f.With("ServiceArn", resourceARN(sc, serviceResource, f.Fields["ServiceId"]))
@@ -40,7 +41,7 @@ func withServiceARN(sc registry.Scope, err error) error {
 }
 
 // serviceSpec checks the members of CreateService and takes them over.
-func serviceSpec(sc registry.Scope, in *sd.CreateServiceInput) (registry.ServiceSpec, error) {
+func serviceSpec(sc arn.Scope, in *sd.CreateServiceInput) (registry.ServiceSpec, error) {
 	spec := registry.ServiceSpec{APIOnly: in.Type != "", HasDNS: in.DnsConfig != nil, CustomHealth: in.HealthCheckCustomConfig != nil}
 	var c constraints
 	c.name(in.Name, "name", serviceName)
@@ -125,7 +126,7 @@ func (a *api) updateService(ctx context.Context, in *sd.UpdateServiceInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc registry.Scope) (*registry.Operation, error) {
+	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
 		return registry.UpdateService(tx, sc, plainID(sc, serviceResource, *in.Id), change, a.now())
 	})
 	return &sd.UpdateServiceOutput{OperationId: id}, err
@@ -137,7 +138,7 @@ func (a *api) deleteService(ctx context.Context, in *sd.DeleteServiceInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.DeleteServiceOutput, error) {
+	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.DeleteServiceOutput, error) {
 		return &sd.DeleteServiceOutput{}, registry.DeleteService(tx, sc, plainID(sc, serviceResource, *in.Id))
 	})
 }
@@ -157,7 +158,7 @@ func (a *api) getService(ctx context.Context, in *sd.GetServiceInput) (*sd.GetSe
 }
 
 // serviceShape is a service as GetService shows it.
-func serviceShape(r store.Reader, sc registry.Scope, svc *registry.Service) *types.Service {
+func serviceShape(r store.Reader, sc arn.Scope, svc *registry.Service) *types.Service {
 	s := serviceSummary(r, sc, svc)
 	if len(svc.Records) > 0 {
 		s.DnsConfig.NamespaceId = &svc.NamespaceID // Terraform reads it there
@@ -171,7 +172,7 @@ func serviceShape(r store.Reader, sc registry.Scope, svc *registry.Service) *typ
 }
 
 // serviceSummary is a service as ListServices shows it.
-func serviceSummary(r store.Reader, sc registry.Scope, svc *registry.Service) types.ServiceSummary {
+func serviceSummary(r store.Reader, sc arn.Scope, svc *registry.Service) types.ServiceSummary {
 	arn := resourceARN(sc, serviceResource, svc.ID)
 	count := int32(registry.InstanceCount(r, sc, svc.ID))
 	s := types.ServiceSummary{
@@ -269,7 +270,7 @@ func (a *api) updateServiceAttributes(ctx context.Context, in *sd.UpdateServiceA
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.UpdateServiceAttributesOutput, error) {
+	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.UpdateServiceAttributesOutput, error) {
 		return nil, registry.PutServiceAttributes(tx, sc, plainID(sc, serviceResource, *in.ServiceId), in.Attributes)
 	})
 }
@@ -286,7 +287,7 @@ func (a *api) deleteServiceAttributes(ctx context.Context, in *sd.DeleteServiceA
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.DeleteServiceAttributesOutput, error) {
+	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.DeleteServiceAttributesOutput, error) {
 		return nil, registry.DeleteServiceAttributes(tx, sc, plainID(sc, serviceResource, *in.ServiceId), in.Attributes)
 	})
 }

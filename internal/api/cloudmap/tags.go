@@ -64,7 +64,7 @@ func (a *api) tagResource(ctx context.Context, in *sd.TagResourceInput) (*sd.Tag
 	if err != nil {
 		return nil, withResource(err, *in.ResourceARN)
 	}
-	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.TagResourceOutput, error) {
+	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.TagResourceOutput, error) {
 		return nil, withResource(registry.PutTags(tx, sc, res, tags), *in.ResourceARN)
 	})
 }
@@ -90,7 +90,7 @@ func (a *api) untagResource(ctx context.Context, in *sd.UntagResourceInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc registry.Scope) (*sd.UntagResourceOutput, error) {
+	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.UntagResourceOutput, error) {
 		return nil, registry.DeleteTags(tx, sc, res, in.TagKeys)
 	})
 }
@@ -114,7 +114,7 @@ func (a *api) listTagsForResource(ctx context.Context, in *sd.ListTagsForResourc
 }
 
 // resource checks the ARN of something that can be tagged. One that names nothing of ours is found nowhere.
-func (c *constraints) resource(sc registry.Scope, name *string) registry.Resource {
+func (c *constraints) resource(sc arn.Scope, name *string) registry.Resource {
 	c.name(name, "resourceARN", resourceName)
 	if name == nil {
 		return registry.Resource{}

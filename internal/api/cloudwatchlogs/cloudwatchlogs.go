@@ -83,9 +83,9 @@ func invalid(format string, args ...any) error {
 	return fault.New(fault.Invalid, "parameter", format, args...)
 }
 
-func scope(ctx context.Context) loggroup.Scope {
+func scope(ctx context.Context) arn.Scope {
 	c := awsapi.CallerFrom(ctx)
-	return loggroup.Scope{Account: c.Account, Region: c.Region}
+	return arn.Scope{Account: c.Account, Region: c.Region}
 }
 
 // update runs one transaction of a call.
@@ -109,7 +109,7 @@ func groupName(name *string) (string, error) {
 }
 
 // nameInARN takes a group's name out of its ARN, with or without ":*" behind it.
-func nameInARN(sc loggroup.Scope, s string) (string, error) {
+func nameInARN(sc arn.Scope, s string) (string, error) {
 	a, err := arn.Parse(s)
 	name, ok := strings.CutPrefix(a.Resource, "log-group:")
 	name = strings.TrimSuffix(name, ":*")
@@ -123,7 +123,7 @@ func nameInARN(sc loggroup.Scope, s string) (string, error) {
 }
 
 // group finds the group that a call names by its name or by an identifier, a name or an ARN.
-func (a *api) group(sc loggroup.Scope, name, identifier *string) (*loggroup.Group, error) {
+func (a *api) group(sc arn.Scope, name, identifier *string) (*loggroup.Group, error) {
 	var err error
 	n := aws.ToString(name)
 	switch id := aws.ToString(identifier); {

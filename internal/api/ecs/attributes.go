@@ -11,6 +11,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -49,7 +50,7 @@ func checkAttributes(attributes []types.Attribute) error {
 }
 
 // target finds the container instance that an attribute is of.
-func target(r store.Reader, sc task.Scope, cluster string, at types.Attribute) (*task.ContainerInstance, error) {
+func target(r store.Reader, sc arn.Scope, cluster string, at types.Attribute) (*task.ContainerInstance, error) {
 	id, err := identifyIn(sc, cluster, "container-instance", aws.ToString(at.TargetId))
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -17,7 +18,7 @@ import (
 var predefined = []string{task.FargateProvider, task.FargateSpotProvider}
 
 // associated reads the capacity providers that a cluster is to have: names or ARNs of ones that there are.
-func associated(r store.Reader, sc task.Scope, given []string) ([]string, error) {
+func associated(r store.Reader, sc arn.Scope, given []string) ([]string, error) {
 	names := []string{}
 	for _, s := range given {
 		id, err := identify(sc, "capacity-provider", s)
@@ -140,7 +141,7 @@ func checkProvider(p *types.AutoScalingGroupProvider) error {
 }
 
 // ownProvider finds a capacity provider that a client has made and may change.
-func ownProvider(r store.Reader, sc task.Scope, s *string) (*task.CapacityProvider, error) {
+func ownProvider(r store.Reader, sc arn.Scope, s *string) (*task.CapacityProvider, error) {
 	id, err := identify(sc, "capacity-provider", aws.ToString(s))
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -158,7 +159,7 @@ func definitionView(d *task.Definition) (*types.TaskDefinition, error) {
 		Revision:                int32(d.Revision),
 		Status:                  types.TaskDefinitionStatus(d.Status),
 		RegisteredAt:            &d.Registered,
-		RegisteredBy:            aws.String(rootARN(task.Scope{Account: d.Account, Region: d.Region})),
+		RegisteredBy:            aws.String(rootARN(arn.Scope{Account: d.Account, Region: d.Region})),
 		DeregisteredAt:          d.Deregistered,
 		DeleteRequestedAt:       d.DeleteAsked,
 		ContainerDefinitions:    make([]types.ContainerDefinition, len(in.ContainerDefinitions)),

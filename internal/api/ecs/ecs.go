@@ -26,8 +26,8 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
-	"github.com/bakingclouds/rollcall/internal/task"
 )
 
 // api answers the operations of ECS.
@@ -111,9 +111,9 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 const wire = awsapi.LowerCamel
 
 // scope is the partition that a call works in.
-func scope(ctx context.Context) task.Scope {
+func scope(ctx context.Context) arn.Scope {
 	c := awsapi.CallerFrom(ctx)
-	return task.Scope{Account: c.Account, Region: c.Region}
+	return arn.Scope{Account: c.Account, Region: c.Region}
 }
 
 // update runs one transaction of a call. fn may run again after a conflict and touches only tx.

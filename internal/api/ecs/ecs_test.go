@@ -18,6 +18,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
@@ -40,14 +41,14 @@ type world struct {
 	*sdk.Client
 	t   testing.TB
 	db  *store.Store
-	sc  task.Scope
+	sc  arn.Scope
 	url string
 	sec atomic.Int64 // the clock: one second later each time it is read
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, sc: task.Scope{Account: account, Region: region}}
+	w := &world{t: t, sc: arn.Scope{Account: account, Region: region}}
 	w.db = storetest.Open(t, append(task.Schema(), registry.Schema()...)...)
 	keys, err := awsapi.NewKeys(key)
 	if err != nil {
@@ -126,7 +127,7 @@ func (w *world) described(cluster, name string) types.Service {
 // discovery makes a Cloud Map service with these records and returns its ARN.
 func (w *world) discovery(name string, records ...registry.RecordType) string {
 	w.t.Helper()
-	sc := registry.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: account, Region: region}
 	arn := ""
 	w.write(func(tx *store.Tx) error {
 		kind := registry.Private

@@ -26,7 +26,7 @@ type identifier struct {
 
 // identify reads an identifier of a resource of this kind ("cluster", "service", "task",
 // "task-definition", "container-instance").
-func identify(sc task.Scope, kind, s string) (identifier, error) {
+func identify(sc arn.Scope, kind, s string) (identifier, error) {
 	if !arn.Is(s) {
 		return identifier{name: s}, nil
 	}
@@ -51,7 +51,7 @@ func identify(sc task.Scope, kind, s string) (identifier, error) {
 }
 
 // clusterName is the name of the cluster that a call works in.
-func clusterName(sc task.Scope, s *string) (string, error) {
+func clusterName(sc arn.Scope, s *string) (string, error) {
 	if aws.ToString(s) == "" {
 		return task.DefaultCluster, nil
 	}
@@ -60,7 +60,7 @@ func clusterName(sc task.Scope, s *string) (string, error) {
 }
 
 // activeCluster is the cluster that a reading call works in.
-func activeCluster(r store.Reader, sc task.Scope, s *string) (string, error) {
+func activeCluster(r store.Reader, sc arn.Scope, s *string) (string, error) {
 	name, err := clusterName(sc, s)
 	if err != nil {
 		return "", err
@@ -70,7 +70,7 @@ func activeCluster(r store.Reader, sc task.Scope, s *string) (string, error) {
 }
 
 // identifyIn reads an identifier of a resource that must be in a cluster.
-func identifyIn(sc task.Scope, cluster, kind, s string) (identifier, error) {
+func identifyIn(sc arn.Scope, cluster, kind, s string) (identifier, error) {
 	id, err := identify(sc, kind, s)
 	if err != nil {
 		return id, err
@@ -91,7 +91,7 @@ type definitionRef struct {
 }
 
 // definitionOf reads family, family:revision or an ARN with or without the revision.
-func definitionOf(sc task.Scope, s string) (definitionRef, error) {
+func definitionOf(sc arn.Scope, s string) (definitionRef, error) {
 	id, err := identify(sc, "task-definition", s)
 	if err != nil {
 		return definitionRef{}, err
@@ -108,7 +108,7 @@ func definitionOf(sc task.Scope, s string) (definitionRef, error) {
 }
 
 // runnable finds the definition that new tasks are to run: it must be active.
-func runnable(r store.Reader, sc task.Scope, s string) (*task.Definition, error) {
+func runnable(r store.Reader, sc arn.Scope, s string) (*task.Definition, error) {
 	ref, err := definitionOf(sc, s)
 	if err != nil {
 		return nil, err
@@ -129,6 +129,6 @@ func runnable(r store.Reader, sc task.Scope, s string) (*task.Definition, error)
 func (d definitionRef) String() string { return d.family + ":" + strconv.Itoa(d.revision) }
 
 // rootARN is who made things: every caller is the account.
-func rootARN(sc task.Scope) string {
+func rootARN(sc arn.Scope) string {
 	return "arn:" + arn.Partition(sc.Region) + ":iam::" + sc.Account + ":root"
 }

@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/clusterquery"
 	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -17,7 +18,7 @@ import (
 
 // clusterInstances are the container instances of a cluster: the nodes that run tasks, those that are deregistered
 // among them, in the order of their ids.
-func clusterInstances(r store.Reader, sc task.Scope, cluster string) []*task.ContainerInstance {
+func clusterInstances(r store.Reader, sc arn.Scope, cluster string) []*task.ContainerInstance {
 	var cs []*task.ContainerInstance
 	for _, n := range task.Nodes(r) {
 		if n.Runtime != task.NoRuntime {
@@ -29,12 +30,12 @@ func clusterInstances(r store.Reader, sc task.Scope, cluster string) []*task.Con
 }
 
 // activeInstances are those that are not deregistered.
-func activeInstances(r store.Reader, sc task.Scope, cluster string) []*task.ContainerInstance {
+func activeInstances(r store.Reader, sc arn.Scope, cluster string) []*task.ContainerInstance {
 	return slices.DeleteFunc(clusterInstances(r, sc, cluster), func(c *task.ContainerInstance) bool { return c.Status == task.Inactive })
 }
 
 // findInstance finds a container instance by its id.
-func findInstance(r store.Reader, sc task.Scope, cluster, id string) (*task.ContainerInstance, bool) {
+func findInstance(r store.Reader, sc arn.Scope, cluster, id string) (*task.ContainerInstance, bool) {
 	cs := clusterInstances(r, sc, cluster)
 	i := slices.IndexFunc(cs, func(c *task.ContainerInstance) bool { return c.ID() == id })
 	if i < 0 {
@@ -44,7 +45,7 @@ func findInstance(r store.Reader, sc task.Scope, cluster, id string) (*task.Cont
 }
 
 // missingInstance is the failure for a container instance that is not there.
-func missingInstance(sc task.Scope, cluster string, id identifier) types.Failure {
+func missingInstance(sc arn.Scope, cluster string, id identifier) types.Failure {
 	return missing(id, task.ContainerInstanceARNOf(sc, cluster, id.name))
 }
 

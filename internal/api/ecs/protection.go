@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -82,7 +83,7 @@ func (a *api) updateTaskProtection(ctx context.Context, in *sdk.UpdateTaskProtec
 }
 
 // protection asks of each task and keeps apart those that cannot be protected.
-func protection(sc task.Scope, cluster string, ids []string, now time.Time, ask func(id string) (*task.Task, error)) (protected, error) {
+func protection(sc arn.Scope, cluster string, ids []string, now time.Time, ask func(id string) (*task.Task, error)) (protected, error) {
 	p := protected{tasks: []types.ProtectedTask{}, failures: []types.Failure{}}
 	for _, s := range ids {
 		id, err := identifyIn(sc, cluster, "task", s)

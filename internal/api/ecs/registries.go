@@ -20,7 +20,7 @@ func checkRegistries(r store.Reader, def *task.Definition, given []types.Service
 	}
 	var registries []task.Registry
 	for _, g := range given {
-		svc, err := discoveryService(r, task.Scope{Account: def.Account, Region: def.Region}, aws.ToString(g.RegistryArn))
+		svc, err := discoveryService(r, arn.Scope{Account: def.Account, Region: def.Region}, aws.ToString(g.RegistryArn))
 		if err != nil {
 			return nil, err
 		}
@@ -40,7 +40,7 @@ func checkRegistries(r store.Reader, def *task.Definition, given []types.Service
 
 // discoveryService finds the Cloud Map service that an ARN names. In a transaction, that it is there is
 // compared at commit.
-func discoveryService(r store.Reader, sc task.Scope, s string) (*registry.Service, error) {
+func discoveryService(r store.Reader, sc arn.Scope, s string) (*registry.Service, error) {
 	a, err := arn.Parse(s)
 	kind, id := a.Split()
 	if err != nil || a.Service != "servicediscovery" || kind != "service" {
@@ -49,7 +49,7 @@ func discoveryService(r store.Reader, sc task.Scope, s string) (*registry.Servic
 	if a.Account != sc.Account || a.Region != sc.Region {
 		return nil, invalid("The service registry %s is of another account or region.", s)
 	}
-	svc, err := registry.GetService(r, registry.Scope{Account: sc.Account, Region: sc.Region}, id)
+	svc, err := registry.GetService(r, arn.Scope{Account: sc.Account, Region: sc.Region}, id)
 	if err != nil {
 		return nil, invalid("The service registry %s does not exist. Create the Cloud Map service first.", s)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -217,7 +218,7 @@ type standalone struct {
 var startedByPattern = regexp.MustCompile(`^[A-Za-z0-9_/-]{0,128}$`)
 
 // readStandalone applies the rules of RunTask that need no more than the request.
-func readStandalone(sc task.Scope, in *sdk.RunTaskInput) (*standalone, error) {
+func readStandalone(sc arn.Scope, in *sdk.RunTaskInput) (*standalone, error) {
 	cluster, err := clusterName(sc, in.Cluster)
 	if err != nil {
 		return nil, err

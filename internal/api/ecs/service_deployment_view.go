@@ -4,6 +4,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -23,7 +24,7 @@ func briefView(d *task.ServiceDeployment) types.ServiceDeploymentBrief {
 	}
 }
 
-func ownerARNs(sc task.Scope, cluster, service string) (serviceARN, clusterARN *string) {
+func ownerARNs(sc arn.Scope, cluster, service string) (serviceARN, clusterARN *string) {
 	svc := task.Service{Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: service}
 	in := task.Cluster{Account: sc.Account, Region: sc.Region, Name: cluster}
 	return aws.String(svc.ARN()), aws.String(in.ARN())
@@ -107,7 +108,7 @@ func breakerView(svc *task.Service, d *task.ServiceDeployment, c *types.Deployme
 
 // serviceRevisionView is what a deployment was to bring.
 func serviceRevisionView(r store.Reader, rev *task.ServiceRevision) (*types.ServiceRevision, error) {
-	sc := task.Scope{Account: rev.Account, Region: rev.Region}
+	sc := arn.Scope{Account: rev.Account, Region: rev.Region}
 	s, err := kept[settings]("service revision "+rev.Number, rev.Sent)
 	if err != nil {
 		return nil, err

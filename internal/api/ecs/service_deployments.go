@@ -11,6 +11,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -115,7 +116,7 @@ func (a *api) stopServiceDeployment(ctx context.Context, in *sdk.StopServiceDepl
 // empty: nothing is found.
 type part struct{ cluster, service, name string }
 
-func partOf(sc task.Scope, kind, s string) (part, error) {
+func partOf(sc arn.Scope, kind, s string) (part, error) {
 	id, err := identify(sc, kind, s)
 	if err != nil {
 		return part{}, err
@@ -134,7 +135,7 @@ func partOf(sc task.Scope, kind, s string) (part, error) {
 }
 
 // eachPart calls fn with each of 1 to 20 ARNs.
-func eachPart(sc task.Scope, kind string, arns []string, fn func(arn string, p part) error) error {
+func eachPart(sc arn.Scope, kind string, arns []string, fn func(arn string, p part) error) error {
 	switch {
 	case len(arns) == 0:
 		return invalid("%s ARNs cannot be empty.", strings.ReplaceAll(kind, "-", " "))

@@ -128,7 +128,7 @@ func eventsView(events []*task.Event) []types.ServiceEvent {
 }
 
 // roleARN is the service-linked role that AWS shows for services without load balancers.
-func roleARN(sc task.Scope) string {
+func roleARN(sc arn.Scope) string {
 	partition, suffix := arn.Partition(sc.Region), "amazonaws.com"
 	if partition == "aws-cn" {
 		suffix = "amazonaws.com.cn"

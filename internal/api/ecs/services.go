@@ -176,8 +176,8 @@ func (a *api) listServicesByNamespace(ctx context.Context, in *sdk.ListServicesB
 }
 
 // namespaceExists finds a Cloud Map namespace by its name or ARN.
-func namespaceExists(r store.Reader, sc task.Scope, s string) bool {
-	in := registry.Scope{Account: sc.Account, Region: sc.Region}
+func namespaceExists(r store.Reader, sc arn.Scope, s string) bool {
+	in := arn.Scope{Account: sc.Account, Region: sc.Region}
 	if !arn.Is(s) {
 		found := false
 		registry.ScanNamespaces(r, in, "", func(ns *registry.Namespace) bool {

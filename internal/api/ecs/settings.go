@@ -56,7 +56,7 @@ func settingNamed(name types.SettingName) (accountSetting, error) {
 }
 
 // principalOf is who a call is about: the caller, who is the account's root, unless it names another.
-func principalOf(sc task.Scope, given *string) (string, error) {
+func principalOf(sc arn.Scope, given *string) (string, error) {
 	if aws.ToString(given) == "" {
 		return rootARN(sc), nil
 	}
@@ -68,7 +68,7 @@ func principalOf(sc task.Scope, given *string) (string, error) {
 }
 
 // effective is the value that a setting has for a principal: its own, the account's, or AWS's default.
-func effective(r store.Reader, sc task.Scope, s accountSetting, principal string) string {
+func effective(r store.Reader, sc arn.Scope, s accountSetting, principal string) string {
 	for _, p := range []string{principal, rootARN(sc)} {
 		if own, ok := task.FindSetting(r, sc, string(s.name), p); ok {
 			return own.Value

@@ -65,7 +65,7 @@ type tagged struct {
 }
 
 // findTagged finds a cluster, service, definition, task or container instance by its ARN; ok is false when it is not there.
-func findTagged(r store.Reader, sc task.Scope, resource *string) (t tagged, kind string, ok bool, err error) {
+func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind string, ok bool, err error) {
 	a, err := arn.Parse(aws.ToString(resource))
 	if err != nil || a.Service != "ecs" {
 		return t, "", false, invalid("The ARN provided is invalid.")

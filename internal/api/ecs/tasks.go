@@ -8,6 +8,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -99,7 +100,7 @@ func (a *api) listTasks(ctx context.Context, in *sdk.ListTasksInput) (*sdk.ListT
 }
 
 // taskFilter reads ListTasks' filters. All that are given must hold.
-func taskFilter(r store.Reader, sc task.Scope, cluster string, in *sdk.ListTasksInput) (func(*task.Task) bool, error) {
+func taskFilter(r store.Reader, sc arn.Scope, cluster string, in *sdk.ListTasksInput) (func(*task.Task) bool, error) {
 	if err := first(
 		oneOf("desired status", in.DesiredStatus, in.DesiredStatus.Values()),
 		oneOf("launch type", in.LaunchType, in.LaunchType.Values()),

@@ -7,6 +7,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -70,7 +71,7 @@ func (a *api) executeCommand(ctx context.Context, in *sdk.ExecuteCommandInput) (
 }
 
 // noSession is why a task has no session.
-func (a *api) noSession(r store.Reader, sc task.Scope, cluster, id, container string) error {
+func (a *api) noSession(r store.Reader, sc arn.Scope, cluster, id, container string) error {
 	t, err := task.GetTask(r, sc, cluster, id)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -77,7 +78,7 @@ func except(ns *directory.Namespace) string {
 func (a *api) service(v *directory.View, t directory.RecordType, answered map[string]bool) *Service {
 	s := &Service{Namespace: v.Namespace.Name, Name: v.Service.Name, ID: v.Service.ID, Instances: []Instance{}}
 	snapshot := a.db.Snapshot()
-	sc := registry.Scope{Region: v.Namespace.Region}
+	sc := arn.Scope{Region: v.Namespace.Region}
 	for _, state := range []directory.State{directory.Healthy, directory.Unhealthy, directory.Unready, directory.Draining} {
 		set := v.In(state)
 		for i := 0; i < set.Len() && len(s.Instances) < most; i++ {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -95,7 +96,7 @@ func nonZero(t time.Time) *time.Time {
 
 // namespaceStatus counts a namespace's services and their instances.
 func (a *api) namespaceStatus(s *store.Snapshot, ns *registry.Namespace, all bool) NamespaceStatus {
-	sc := registry.Scope{Account: ns.Account, Region: ns.Region}
+	sc := arn.Scope{Account: ns.Account, Region: ns.Region}
 	st := NamespaceStatus{Region: ns.Region, Name: ns.Name, ID: ns.ID, Kind: string(ns.Kind)}
 	var services []RegisteredService
 	registry.ScanServices(s, sc, ns.ID, "", func(svc *registry.Service) bool {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/route53"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
@@ -119,8 +120,8 @@ func (w *world) load(text string) {
 	}
 }
 
-func (w *world) scope(zone string) registry.Scope {
-	return registry.Scope{Account: account, Region: w.regions[zone]}
+func (w *world) scope(zone string) arn.Scope {
+	return arn.Scope{Account: account, Region: w.regions[zone]}
 }
 
 // update runs one transaction that has to succeed; an operation too.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -80,8 +81,8 @@ func (a *API) places(now *store.Snapshot, ns *registry.Namespace) []place {
 	return all
 }
 
-func scopeOf(ns *registry.Namespace) registry.Scope {
-	return registry.Scope{Account: ns.Account, Region: ns.Region}
+func scopeOf(ns *registry.Namespace) arn.Scope {
+	return arn.Scope{Account: ns.Account, Region: ns.Region}
 }
 
 // start is a position as the walk has it: a place, and what to leave out there.
@@ -201,7 +202,7 @@ func (a *API) instances(now *store.Snapshot, v *directory.View, from string, fn 
 	if from != "" && !visit(from) { // the scan begins behind it
 		return false
 	}
-	registry.ScanInstances(now, registry.Scope{Region: v.Namespace.Region}, v.Service.ID, from, func(row *registry.Instance) bool {
+	registry.ScanInstances(now, arn.Scope{Region: v.Namespace.Region}, v.Service.ID, from, func(row *registry.Instance) bool {
 		return visit(row.ID)
 	})
 	return all

@@ -105,7 +105,7 @@ func minimumOf(s *store.Snapshot, t *task.Task) (least time.Duration) {
 		least = minimum(svc.Tags)
 	}
 	for _, reg := range t.Registries {
-		if tags, err := registry.Tags(s, registry.Scope(t.Scope()), registry.Resource{ID: reg.ServiceID}); err == nil {
+		if tags, err := registry.Tags(s, t.Scope(), registry.Resource{ID: reg.ServiceID}); err == nil {
 			least = max(least, minimum(tags))
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/loop"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -219,7 +220,7 @@ func (r *register) left(s *store.Snapshot, t *task.Task, now time.Time) time.Dur
 func longestTTL(s *store.Snapshot, t *task.Task) time.Duration {
 	ttl := directory.APITTL * time.Second
 	for _, reg := range t.Registries {
-		if svc, err := registry.GetService(s, registry.Scope(t.Scope()), reg.ServiceID); err == nil {
+		if svc, err := registry.GetService(s, t.Scope(), reg.ServiceID); err == nil {
 			ttl = max(ttl, svc.LongestTTL())
 		}
 	}
@@ -249,7 +250,7 @@ func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error
 	if m == Nothing {
 		return nil
 	}
-	sc := registry.Scope(t.Scope())
+	sc := t.Scope()
 	for _, reg := range t.Registries {
 		var err error
 		switch m {
@@ -275,7 +276,7 @@ func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error
 }
 
 // answered reports whether every registry of a task answers with it.
-func answered(tx *store.Tx, sc registry.Scope, t *task.Task) bool {
+func answered(tx *store.Tx, sc arn.Scope, t *task.Task) bool {
 	return !slices.ContainsFunc(t.Registries, func(reg task.Registry) bool {
 		return !registry.Answered(tx, sc, reg.ServiceID, t.ID)
 	})
@@ -284,7 +285,7 @@ func answered(tx *store.Tx, sc registry.Scope, t *task.Task) bool {
 // register adds a task's instance. A registry that refuses it (its Cloud Map service is gone, or wants an
 // address the task has not) stops the task with the reason: it can never be found. What others have taken in
 // by then is deregistered as the task ends.
-func (r *register) register(tx *store.Tx, sc registry.Scope, t *task.Task, reg task.Registry, now time.Time) error {
+func (r *register) register(tx *store.Tx, sc arn.Scope, t *task.Task, reg task.Registry, now time.Time) error {
 	spec := registry.InstanceSpec{ServiceID: reg.ServiceID, ID: t.ID, Attributes: r.attributes(t, reg), Task: t.Key(), Unready: t.Checked}
 	if svc, err := registry.GetService(tx, sc, reg.ServiceID); err == nil && svc.CustomHealth {
 		spec.Attributes[registry.AttrInitHealth] = string(health(t))
@@ -312,7 +313,7 @@ func health(t *task.Task) registry.Health {
 	return registry.Unhealthy
 }
 
-func setHealth(tx *store.Tx, sc registry.Scope, t *task.Task, reg task.Registry, now time.Time) error {
+func setHealth(tx *store.Tx, sc arn.Scope, t *task.Task, reg task.Registry, now time.Time) error {
 	return ignoreMissing(registry.SetTaskHealth(tx, sc, reg.ServiceID, t.ID, health(t), now))
 }
 

@@ -6,12 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-var scope = task.Scope{Account: "123456789012", Region: "eu-west-1"}
+var scope = arn.Scope{Account: "123456789012", Region: "eu-west-1"}
 
 // world is the loop over a real store; what agents would write, the tests do.
 type world struct {

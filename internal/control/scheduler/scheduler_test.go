@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -16,13 +17,13 @@ import (
 type world struct {
 	t       *testing.T
 	db      *store.Store
-	sc      task.Scope
+	sc      arn.Scope
 	changed chan struct{}
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, db: storetest.Open(t, task.Schema()...), sc: task.Scope{Account: "1", Region: "r"}, changed: make(chan struct{}, 1)}
+	w := &world{t: t, db: storetest.Open(t, task.Schema()...), sc: arn.Scope{Account: "1", Region: "r"}, changed: make(chan struct{}, 1)}
 	w.db.Follow(func(store.Change) {
 		select {
 		case w.changed <- struct{}{}:
