@@ -1,90 +1,65 @@
 package docker
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/speccheck"
 	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// Names become folders, and parts of the engine's names, so nothing else may stand in them.
-var (
-	taskIDForm    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
-	containerForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
-)
-
-// validate says why a spec can never run here, as fault.Invalid, with the name of the member of the definition. What depends
-// on the machine (a driver of its engine, an image) is seen when it is made.
+// validate returns a fault.Invalid error if a spec can never run here. The error names the member of the task definition.
+// What depends on the machine (a volume driver, an image) is checked when it is created.
 func validate(spec *agent.TaskSpec) error {
-	invalid := func(format string, args ...any) error {
-		return fault.New(fault.Invalid, "task", "ResourceInitializationError: "+format, args...)
+	err := speccheck.Check(spec)
+	if err == nil {
+		err = checkTask(spec)
 	}
-	if !taskIDForm.MatchString(spec.ID) {
-		return invalid("the task's id %q has other characters than letters, digits, - and _, or is not 1 to 128 long", spec.ID)
-	}
-	if trouble := taskTrouble(spec); trouble != "" {
-		return invalid("%s", trouble)
-	}
-	seen := map[string]bool{}
 	for i := range spec.Containers {
-		c := &spec.Containers[i]
-		trouble := containerTrouble(spec, c)
-		switch {
-		case !containerForm.MatchString(c.Name):
-			trouble = "its name has other characters than letters, digits, - and _, or is not 1 to 255 long"
-		case seen[c.Name]:
-			trouble = "another container has its name"
+		if err == nil {
+			if problem := containerTrouble(spec, &spec.Containers[i]); problem != "" {
+				err = fmt.Errorf("container %q: %s", spec.Containers[i].Name, problem)
+			}
 		}
-		if trouble != "" {
-			return invalid("container %q: %s", c.Name, trouble)
-		}
-		seen[c.Name] = true
+	}
+	if err != nil {
+		return fault.New(fault.Invalid, "task", "ResourceInitializationError: %v", err)
 	}
 	return nil
 }
 
-func taskTrouble(spec *agent.TaskSpec) string {
-	modes := []string{"", agent.NetworkAWSVPC, agent.NetworkBridge, agent.NetworkHost, agent.NetworkNone}
+func checkTask(spec *agent.TaskSpec) error {
 	switch {
-	case !slices.Contains(modes, spec.NetworkMode):
-		return fmt.Sprintf("networkMode: %q is none of awsvpc, bridge, host, none", spec.NetworkMode)
-	case len(spec.Containers) == 0:
-		return "it has no containers"
 	case spec.Resolver != nil && !spec.Resolver.Nameserver.IsValid():
-		return "its resolver has no address"
+		return errors.New("the task's resolver has no address")
 	case !slices.Contains([]string{"", "host", engineopts.Shared}, spec.Options.PID):
-		return fmt.Sprintf("pidMode: %q is neither host nor task", spec.Options.PID)
+		return fmt.Errorf("pidMode: %q is not one of host, task", spec.Options.PID)
 	case !slices.Contains([]string{"", "host", "none", engineopts.Shared}, spec.Options.IPC):
-		return fmt.Sprintf("ipcMode: %q is none of host, task, none", spec.Options.IPC)
+		return fmt.Errorf("ipcMode: %q is not one of host, task, none", spec.Options.IPC)
 	}
 	for _, v := range spec.Options.Volumes {
-		if v.HostPath != "" && (!path.IsAbs(v.HostPath) || strings.Contains(v.HostPath, ":")) {
-			return fmt.Sprintf("volumes: %s: sourcePath %q is not a whole path without a colon", v.Name, v.HostPath)
+		if v.HostPath != "" && !isMountable(v.HostPath) {
+			return fmt.Errorf("volumes: %s: sourcePath %q must be an absolute path without a colon", v.Name, v.HostPath)
 		}
 	}
-	return ""
+	return nil
 }
+
+// isMountable reports whether the engine's "source:target" form can express a path.
+func isMountable(p string) bool { return path.IsAbs(p) && !strings.Contains(p, ":") }
 
 func containerTrouble(spec *agent.TaskSpec, c *agent.ContainerSpec) string {
 	if c.Image == "" {
 		return "image: it has none"
 	}
-	if spec.NetworkMode == agent.NetworkNone && len(c.Ports) > 0 {
-		return "portMappings: the network mode none has no ports"
-	}
 	if c.Options.DisableNetworking && len(c.Ports) > 0 {
 		return "portMappings: a container with disableNetworking has no ports"
-	}
-	for _, p := range c.Ports {
-		if p.Container == 0 || !slices.Contains([]string{"", "tcp", "udp"}, p.Protocol) {
-			return fmt.Sprintf("portMappings: %d/%s; a port is 1 to 65535, tcp or udp", p.Container, p.Protocol)
-		}
 	}
 	for _, u := range c.Ulimits {
 		if !slices.Contains(ulimits, u.Name) {
@@ -113,12 +88,11 @@ var ulimits = []string{
 }
 
 func storageTrouble(spec *agent.TaskSpec, c *agent.ContainerSpec) string {
-	whole := func(p string) bool { return path.IsAbs(p) && !strings.Contains(p, ":") }
 	for _, m := range c.Options.Mounts {
 		switch {
 		case !slices.ContainsFunc(spec.Options.Volumes, func(v engineopts.Volume) bool { return v.Name == m.Volume }):
 			return fmt.Sprintf("mountPoints: the task has no volume %q", m.Volume)
-		case !whole(m.Path):
+		case !isMountable(m.Path):
 			return fmt.Sprintf("mountPoints: containerPath %q is not a whole path without a colon", m.Path)
 		}
 	}

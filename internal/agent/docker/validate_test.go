@@ -16,15 +16,15 @@ func TestValidate(t *testing.T) {
 		change func(*agent.TaskSpec, *agent.ContainerSpec)
 	}{
 		{"", func(*agent.TaskSpec, *agent.ContainerSpec) {}},
-		{"the task's id", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.ID = "../up" }},
+		{"the task id", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.ID = "../up" }},
 		{"networkMode", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.NetworkMode = "overlay" }},
 		{"resolver", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.Resolver = &agent.Resolver{} }},
 		{"pidMode", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.Options.PID = "none" }},
 		{"ipcMode", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.Options.IPC = "shareable" }},
 		{"volumes", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.Options.Volumes[0].HostPath = "relative" }},
 		{"volumes", func(s *agent.TaskSpec, _ *agent.ContainerSpec) { s.Options.Volumes[0].HostPath = "/a:/b" }},
-		{"its name", func(_ *agent.TaskSpec, c *agent.ContainerSpec) { c.Name = "a b" }},
-		{"another container has its name", func(_ *agent.TaskSpec, c *agent.ContainerSpec) { c.Name = "b" }},
+		{"the name", func(_ *agent.TaskSpec, c *agent.ContainerSpec) { c.Name = "a b" }},
+		{"another container has the same name", func(_ *agent.TaskSpec, c *agent.ContainerSpec) { c.Name = "b" }},
 		{"image", func(_ *agent.TaskSpec, c *agent.ContainerSpec) { c.Image = "" }},
 		{"portMappings", func(s *agent.TaskSpec, c *agent.ContainerSpec) {
 			s.NetworkMode, c.Ports = "none", []agent.Port{{Container: 80}}
