@@ -59,7 +59,7 @@ func fleetOf(size int) (*task.Service, []*task.Task) {
 // microseconds of one.
 func onePass(size, n int) func() (float64, error) {
 	svc, tasks := fleetOf(size)
-	fleet := rollout.NewFleet(tasks...)
+	serviceTasks := rollout.NewServiceTasks(tasks...)
 	now := tasks[0].Created.Add(time.Hour)
 	return func() (float64, error) {
 		began := time.Now()
@@ -67,12 +67,12 @@ func onePass(size, n int) func() (float64, error) {
 			up := tasks[i*7919%size]
 			down := *up
 			down.Desired, down.StopCode, down.Observed.State, down.StoppingAt = task.DesiredStopped, task.UserInitiated, task.Stopped, &now
-			fleet.Change(up, &down)
-			if ch := rollout.Plan(svc, fleet.Copy(), nil, now); ch.Start != 1 {
+			serviceTasks.Replace(up, &down)
+			if ch := rollout.Plan(svc, serviceTasks.Copy(), nil, now); ch.Start != 1 {
 				return 0, fmt.Errorf("one task of %d ended, and the plan starts %d", size, ch.Start)
 			}
-			fleet.Change(&down, up)
-			if ch := rollout.Plan(svc, fleet.Copy(), nil, now); ch.Start != 0 || !ch.Steady {
+			serviceTasks.Replace(&down, up)
+			if ch := rollout.Plan(svc, serviceTasks.Copy(), nil, now); ch.Start != 0 || !ch.Steady {
 				return 0, fmt.Errorf("all of %d tasks run, and the plan starts %d", size, ch.Start)
 			}
 		}
@@ -85,7 +85,7 @@ func wholePass(size int) (float64, error) {
 	svc, tasks := fleetOf(size)
 	svc.Deployments = append([]task.Deployment{{ID: "ecs-svc/2", Rollout: task.InProgress}}, svc.Deployments...)
 	began := time.Now()
-	ch := rollout.Plan(svc, rollout.NewFleet(tasks...), nil, tasks[0].Created.Add(time.Hour))
+	ch := rollout.Plan(svc, rollout.NewServiceTasks(tasks...), nil, tasks[0].Created.Add(time.Hour))
 	took := time.Since(began)
 	if ch.Start == 0 {
 		return 0, fmt.Errorf("an update of %d tasks starts none", size)

@@ -1,8 +1,8 @@
 // Package placement decides which node a task runs on (ECS Developer Guide, "How Amazon ECS places tasks on container
 // instances").
 //
-// [Read] makes a [Fleet] of one state: each node with what its tasks leave of it. [Pick] is a pure function from a
-// [Wish] and the hosts of a cluster to a host, or to the reasons why none will do; [Fleet.Place] writes the choice.
+// [ReadInventory] makes a [Inventory] of one state: each node with what its tasks leave of it. [Pick] is a pure function from a
+// [Requirements] and the hosts of a cluster to a host, or to the reasons why none will do; [Inventory.Assign] writes the choice.
 // Constraints and resources bind, strategies prefer. [Host.Eligible] answers for one node whether a task may be there
 // at all, which a service with a task on each node asks.
 //
@@ -111,8 +111,8 @@ func (h *Host) Attributes() map[string]string {
 	return a
 }
 
-// Facts are what the cluster query language asks about.
-func (h *Host) Facts() clusterquery.Instance {
+// QueryInstance are what the cluster query language asks about.
+func (h *Host) QueryInstance() clusterquery.Instance {
 	in := clusterquery.Instance{
 		Attributes: h.Attributes(), EC2InstanceID: h.Instance.EC2InstanceID(), AgentConnected: h.Live,
 		AgentVersion: h.Node.Version, RegisteredAt: h.Node.RegisteredAt(), RunningTasks: h.Count().Running,
@@ -126,9 +126,9 @@ func (h *Host) Facts() clusterquery.Instance {
 	return in
 }
 
-// Open reports whether the host is one that tasks may be given to: new ones are placed on it, and there is something
+// AcceptsTasks reports whether the host is one that tasks may be given to: new ones are placed on it, and there is something
 // to run them.
-func (h *Host) Open() bool {
+func (h *Host) AcceptsTasks() bool {
 	return h.Instance.Status == task.Active && h.Node.Runtime != task.NoRuntime
 }
 
@@ -160,16 +160,16 @@ func (cs Constraints) allow(h *Host) bool {
 	if len(cs.Members) == 0 {
 		return true
 	}
-	facts := h.Facts()
+	facts := h.QueryInstance()
 	return !slices.ContainsFunc(cs.Members, func(e *clusterquery.Expression) bool { return !e.Match(facts) })
 }
 
 // Eligible reports whether a task with these constraints may be on the host, whatever room is left there: what a
 // DAEMON service asks of each node.
-func (h *Host) Eligible(cs Constraints) bool { return h.Open() && h.Live && cs.allow(h) }
+func (h *Host) Eligible(cs Constraints) bool { return h.AcceptsTasks() && h.Live && cs.allow(h) }
 
-// Wish is what a task asks of a host.
-type Wish struct {
+// Requirements is what a task asks of a host.
+type Requirements struct {
 	Group       string // that distinctInstance and spread count
 	Service     bool   // a service's task: spread evenly when no strategy is given
 	Resources   task.Resources
@@ -178,14 +178,14 @@ type Wish struct {
 	OnlyNode    string // "" is any
 }
 
-// Refusal is a host that does not do, with all that stands against it, in ECS's order; never none.
-type Refusal struct {
+// Rejection is a host that does not do, with all that stands against it, in ECS's order; never none.
+type Rejection struct {
 	Host    *Host
 	Reasons []string
 }
 
 // refuse lists what stands against a host.
-func (w *Wish) refuse(h *Host) []string {
+func (w *Requirements) refuse(h *Host) []string {
 	var reasons []string
 	against := func(reason string, stands bool) {
 		if stands {
@@ -202,31 +202,31 @@ func (w *Wish) refuse(h *Host) []string {
 }
 
 // Pick chooses among the hosts of a cluster. Without one that will do it returns why not, for each open host; no
-// refusals mean that the cluster has no open host. random is asked for a number below n.
-func Pick(hosts []*Host, w Wish, random func(n int) int) (*Host, []Refusal) {
+// rejections mean that the cluster has no open host. random is asked for a number below n.
+func Pick(hosts []*Host, w Requirements, random func(n int) int) (*Host, []Rejection) {
 	var fit []*Host
-	var refusals []Refusal
+	var rejections []Rejection
 	open := slices.DeleteFunc(slices.Clone(hosts), func(h *Host) bool {
-		return !h.Open() || w.OnlyNode != "" && h.Node.Name != w.OnlyNode
+		return !h.AcceptsTasks() || w.OnlyNode != "" && h.Node.Name != w.OnlyNode
 	})
 	for _, h := range open {
 		if reasons := w.refuse(h); len(reasons) > 0 {
-			refusals = append(refusals, Refusal{h, reasons})
+			rejections = append(rejections, Rejection{h, reasons})
 		} else {
 			fit = append(fit, h)
 		}
 	}
 	if len(fit) == 0 {
-		return nil, refusals
+		return nil, rejections
 	}
 	return prefer(fit, open, w, random), nil
 }
 
 // Closest is the refusal of the host that would need the least to do: it is there, the fewest reasons stand against it,
 // and of equals it has the most memory left.
-func Closest(refusals []Refusal) Refusal {
-	away := func(r Refusal) int { return slices.Index(r.Reasons, Disconnected) } // 0 if so: it is the first reason
-	return slices.MinFunc(refusals, func(a, b Refusal) int {
+func Closest(rejections []Rejection) Rejection {
+	away := func(r Rejection) int { return slices.Index(r.Reasons, Disconnected) } // 0 if so: it is the first reason
+	return slices.MinFunc(rejections, func(a, b Rejection) int {
 		return cmp.Or(cmp.Compare(away(a), away(b)), cmp.Compare(len(a.Reasons), len(b.Reasons)), cmp.Compare(b.Host.FreeMemory(), a.Host.FreeMemory()),
 			cmp.Compare(a.Host.Node.Name, b.Host.Node.Name))
 	})

@@ -75,8 +75,8 @@ func running(service string) *task.Task {
 
 // parseWish reads words: cpu=256 memory=512 tcp/80 distinct memberOf:attribute:rack==r1 spread:instanceId binpack:cpu
 // random only=a task (not a service's).
-func parseWish(notation string) Wish {
-	w := Wish{Group: "service:web", Service: true}
+func parseWish(notation string) Requirements {
+	w := Requirements{Group: "service:web", Service: true}
 	var constraints []task.PlacementConstraint
 	for word := range strings.FieldsSeq(notation) {
 		name, value, _ := strings.Cut(word, "=")
@@ -157,20 +157,20 @@ func TestPick(t *testing.T) {
 		{"random", "a 0 0\nb 0 0 web=9", "random:", "b"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			host, refusals := Pick(parseHosts(tc.hosts), parseWish(tc.wish), last)
+			host, rejections := Pick(parseHosts(tc.hosts), parseWish(tc.wish), last)
 			got := "nobody"
 			if host != nil {
 				got = host.Node.Name
 			}
-			if len(refusals) > 0 {
+			if len(rejections) > 0 {
 				var parts []string
-				for _, r := range refusals {
+				for _, r := range rejections {
 					parts = append(parts, r.Host.Node.Name+": "+strings.Join(r.Reasons, ", "))
 				}
 				got = strings.Join(parts, "; ")
 			}
-			if host != nil && len(refusals) > 0 {
-				t.Error("a host, and refusals too")
+			if host != nil && len(rejections) > 0 {
+				t.Error("a host, and rejections too")
 			}
 			if got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
@@ -186,8 +186,8 @@ func TestClosest(t *testing.T) {
 		{"one that is there", "a 0 1024 lost\nb 128 128", "cpu=256 memory=256", "b"},
 		{"the first by name", "b 0 128\na 0 128", "memory=256", "a"},
 	} {
-		_, refusals := Pick(parseHosts(tc.hosts), parseWish(tc.wish), last)
-		if got := Closest(refusals).Host.Node.Name; got != tc.want {
+		_, rejections := Pick(parseHosts(tc.hosts), parseWish(tc.wish), last)
+		if got := Closest(rejections).Host.Node.Name; got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
 		}
 	}
@@ -252,10 +252,10 @@ func TestPickAlways(t *testing.T) {
 		w.Resources.CPU, w.Resources.Memory = rapid.IntRange(0, 3).Draw(t, "needs cpu")*256, rapid.IntRange(1, 3).Draw(t, "needs memory")*256
 		random := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "random") }
 		for range 12 {
-			host, refusals := Pick(hosts, w, random)
+			host, rejections := Pick(hosts, w, random)
 			var fit []*Host
 			for _, h := range hosts {
-				if h.Open() && len(w.refuse(h)) == 0 {
+				if h.AcceptsTasks() && len(w.refuse(h)) == 0 {
 					fit = append(fit, h)
 				}
 			}
@@ -263,7 +263,7 @@ func TestPickAlways(t *testing.T) {
 				if len(fit) > 0 {
 					t.Fatalf("nobody was picked, though %s would do", fit[0].Node.Name)
 				}
-				for _, r := range refusals {
+				for _, r := range rejections {
 					if len(r.Reasons) == 0 {
 						t.Fatalf("%s is refused for no reason", r.Host.Node.Name)
 					}

@@ -19,7 +19,7 @@ var (
 
 // prefer chooses among the hosts that fit: each strategy in turn keeps those that it likes best. Of what all like
 // equally, the host with the fewest tasks is taken, the first of several by name.
-func prefer(fit, open []*Host, w Wish, random func(n int) int) *Host {
+func prefer(fit, open []*Host, w Requirements, random func(n int) int) *Host {
 	strategy := w.Strategy
 	switch {
 	case len(strategy) > 0:

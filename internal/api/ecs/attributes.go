@@ -136,9 +136,9 @@ func (a *api) listAttributes(ctx context.Context, in *sdk.ListAttributesInput) (
 	case in.AttributeValue != nil && aws.ToString(in.AttributeName) == "":
 		return nil, invalid("attributeValue needs an attributeName")
 	}
-	fleet := placement.Read(s)
+	inventory := placement.ReadInventory(s)
 	for _, c := range activeInstances(s, sc, cluster) {
-		h, _ := fleet.Host(sc, cluster, c.ID())
+		h, _ := inventory.Host(sc, cluster, c.ID())
 		attributes := h.Attributes()
 		for _, name := range slices.Sorted(maps.Keys(attributes)) {
 			key, value := c.ID()+"/"+name, attributes[name]

@@ -68,12 +68,12 @@ func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerI
 		if err != nil {
 			return nil, invalid("Invalid filter: %v", err)
 		}
-		match = func(h *placement.Host) bool { return e.Match(h.Facts()) }
+		match = func(h *placement.Host) bool { return e.Match(h.QueryInstance()) }
 	}
-	fleet := placement.Read(s)
+	inventory := placement.ReadInventory(s)
 	for _, c := range clusterInstances(s, sc, cluster) {
 		wanted := string(in.Status) == c.Status || in.Status == "" && c.Status != task.Inactive
-		if h, _ := fleet.Host(sc, cluster, c.ID()); !wanted || c.ID() <= page.after || !match(h) {
+		if h, _ := inventory.Host(sc, cluster, c.ID()); !wanted || c.ID() <= page.after || !match(h) {
 			continue
 		}
 		if !page.Add(c.ID(), c.ARN()) {
@@ -100,7 +100,7 @@ func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeCo
 		}
 	}
 	out := &sdk.DescribeContainerInstancesOutput{ContainerInstances: []types.ContainerInstance{}, Failures: []types.Failure{}}
-	fleet := placement.Read(s)
+	inventory := placement.ReadInventory(s)
 	for _, instance := range in.ContainerInstances {
 		id, err := identifyIn(sc, cluster, "container-instance", instance)
 		if err != nil {
@@ -110,7 +110,7 @@ func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeCo
 			out.Failures = append(out.Failures, missingInstance(sc, cluster, id))
 			continue
 		}
-		h, _ := fleet.Host(sc, cluster, id.name)
+		h, _ := inventory.Host(sc, cluster, id.name)
 		out.ContainerInstances = append(out.ContainerInstances, instanceView(s, h, in.Include...))
 	}
 	return out, nil
@@ -162,9 +162,9 @@ func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateC
 	}
 	out := &sdk.UpdateContainerInstancesStateOutput{ContainerInstances: []types.ContainerInstance{}, Failures: orEmpty(got.failures)}
 	s := a.db.Snapshot()
-	fleet := placement.Read(s)
+	inventory := placement.ReadInventory(s)
 	for _, id := range got.changed {
-		if h, ok := fleet.Host(sc, cluster, id); ok {
+		if h, ok := inventory.Host(sc, cluster, id); ok {
 			out.ContainerInstances = append(out.ContainerInstances, instanceView(s, h, types.ContainerInstanceFieldTags))
 		}
 	}
@@ -201,7 +201,7 @@ func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.Deregiste
 		return nil, err
 	}
 	s := a.db.Snapshot()
-	h, _ := placement.Read(s).Host(sc, cluster, id.name)
+	h, _ := placement.ReadInventory(s).Host(sc, cluster, id.name)
 	view := instanceView(s, h, types.ContainerInstanceFieldTags)
 	return &sdk.DeregisterContainerInstanceOutput{ContainerInstance: &view}, nil
 }

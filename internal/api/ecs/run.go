@@ -46,19 +46,19 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 		if old, err := repeated(tx, s, token); len(old.tasks) > 0 || err != nil {
 			return old, err
 		}
-		row, wish, strategy, err := a.prepare(tx, s)
+		row, requirements, strategy, err := a.prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
 		var result started
-		fleet, have := placement.Read(tx.Snapshot()), map[string]int{}
+		inventory, have := placement.ReadInventory(tx.Snapshot()), map[string]int{}
 		for n := range count {
-			host, refusals := placement.Pick(fleet.Hosts(sc, s.cluster), wish, rand.IntN)
-			if host == nil && len(refusals) == 0 {
+			host, rejections := placement.Pick(inventory.Hosts(sc, s.cluster), requirements, rand.IntN)
+			if host == nil && len(rejections) == 0 {
 				return nowhere(row.LaunchType)
 			}
 			if host == nil {
-				result.failures = failures(row.LaunchType, refusals)
+				result.failures = failures(row.LaunchType, rejections)
 				break
 			}
 			row.CapacityProvider = task.NextProvider(strategy, have)
@@ -67,7 +67,7 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 			if token != "" {
 				row.ID = task.TokenID(sc, s.cluster, token, n)
 			}
-			result.tasks = append(result.tasks, place(tx, fleet, row, host, wish))
+			result.tasks = append(result.tasks, place(tx, inventory, row, host, requirements))
 		}
 		return result, nil
 	})
@@ -84,18 +84,18 @@ func placing[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error
 }
 
 // place makes a task that runs on this host.
-func place(tx *store.Tx, fleet *placement.Fleet, row task.Task, host *placement.Host, wish placement.Wish) *task.Task {
-	fleet.Place(tx, &row, host, wish.Resources)
+func place(tx *store.Tx, inventory *placement.Inventory, row task.Task, host *placement.Host, requirements placement.Requirements) *task.Task {
+	inventory.Assign(tx, &row, host, requirements.Resources)
 	return task.CreateTask(tx, row)
 }
 
 // failures are the reasons why none of the container instances takes the task. Who asks for Fargate is told of none.
-func failures(launch string, refusals []placement.Refusal) []types.Failure {
+func failures(launch string, rejections []placement.Rejection) []types.Failure {
 	if launch == task.Fargate {
 		return []types.Failure{{Reason: aws.String(noCapacity)}}
 	}
 	var fs []types.Failure
-	for _, r := range refusals {
+	for _, r := range rejections {
 		fs = append(fs, types.Failure{Arn: aws.String(r.Host.Instance.ARN()), Reason: &r.Reasons[0]})
 	}
 	return fs
@@ -159,28 +159,28 @@ func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.Start
 		return nil, err
 	}
 	result, err := placing(ctx, a, func(tx *store.Tx) (started, error) {
-		row, wish, _, err := a.prepare(tx, s)
+		row, requirements, _, err := a.prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
 		var result started
-		fleet := placement.Read(tx.Snapshot())
+		inventory := placement.ReadInventory(tx.Snapshot())
 		for _, instance := range in.ContainerInstances {
 			id, err := identifyIn(sc, s.cluster, "container-instance", instance)
 			if err != nil {
 				return started{}, err
 			}
-			host, ok := fleet.Host(sc, s.cluster, id.name)
+			host, ok := inventory.Host(sc, s.cluster, id.name)
 			if !ok {
 				result.failures = append(result.failures, missingInstance(sc, s.cluster, id))
 				continue
 			}
-			if reason := placement.Refuse(host, wish.Resources); reason != "" {
+			if reason := placement.RejectionReason(host, requirements.Resources); reason != "" {
 				result.failures = append(result.failures, types.Failure{Arn: aws.String(host.Instance.ARN()), Reason: &reason})
 				continue
 			}
 			row.ID = task.NewID()
-			result.tasks = append(result.tasks, place(tx, fleet, row, host, wish))
+			result.tasks = append(result.tasks, place(tx, inventory, row, host, requirements))
 		}
 		return result, nil
 	})
@@ -269,49 +269,49 @@ func readStandalone(sc arn.Scope, in *sdk.RunTaskInput) (*standalone, error) {
 
 // prepare finds what a standalone task needs. It returns its row but for the id and the node, what it asks of a node,
 // and the strategy that chooses its capacity provider.
-func (a *api) prepare(tx *store.Tx, s *standalone) (row task.Task, wish placement.Wish, strategy []task.StrategyItem, err error) {
+func (a *api) prepare(tx *store.Tx, s *standalone) (row task.Task, requirements placement.Requirements, strategy []task.StrategyItem, err error) {
 	row, how := s.row, s.settings
 	row.Created = a.now()
 	cluster, err := task.UseCluster(tx, row.Scope(), s.cluster, row.Created)
 	if err != nil {
-		return row, wish, nil, err
+		return row, requirements, nil, err
 	}
 	chooseLaunch(&how, cluster)
 	row.LaunchType = string(launchOf(&how))
 	if err := first(checkStrategy(how.CapacityProviderStrategy, cluster.Providers), checkPlatform(&how), checkPlacement(&how)); err != nil {
-		return row, wish, nil, err
+		return row, requirements, nil, err
 	}
 	def, err := runnable(tx, row.Scope(), s.definition)
 	if err != nil {
-		return row, wish, nil, err
+		return row, requirements, nil, err
 	}
 	if _, err := checkAgainst(tx, def, &how); err != nil {
-		return row, wish, nil, err
+		return row, requirements, nil, err
 	}
 	in, err := kept[definition]("task definition "+def.Family, def.Sent)
 	if err != nil {
-		return row, wish, nil, err
+		return row, requirements, nil, err
 	}
 	if row.Overrides, err = override(in, s.overrides, launchOf(&how)); err != nil {
-		return row, wish, nil, err
+		return row, requirements, nil, err
 	}
 	row.Family, row.Revision, row.Checked = def.Family, def.Revision, def.Checked()
 	if s.inherit {
 		if row.Tags, err = task.Retag(def.Tags, row.Tags, nil); err != nil {
-			return row, wish, nil, err
+			return row, requirements, nil, err
 		}
 	}
 	if s.managed {
 		if row.Tags, err = task.Retag(row.Tags, task.ManagedTags(s.cluster, ""), nil); err != nil {
-			return row, wish, nil, err
+			return row, requirements, nil, err
 		}
 	}
-	wish = placement.Wish{
+	requirements = placement.Requirements{
 		Group: row.Group(), Resources: row.Overrides.Apply(def).Resources(), Strategy: strategyRows(how.PlacementStrategy),
 	}
-	wish.Constraints, err = placement.ParseConstraints(def.Constraints, constraintRows(how.PlacementConstraints))
+	requirements.Constraints, err = placement.ParseConstraints(def.Constraints, constraintRows(how.PlacementConstraints))
 	if err != nil {
-		return row, wish, nil, clientError("Invalid expression in placement constraint: %v", err) // of a definition that is older than the rule
+		return row, requirements, nil, clientError("Invalid expression in placement constraint: %v", err) // of a definition that is older than the rule
 	}
-	return row, wish, strategyOf(how.CapacityProviderStrategy), nil
+	return row, requirements, strategyOf(how.CapacityProviderStrategy), nil
 }

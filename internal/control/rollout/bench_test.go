@@ -15,22 +15,22 @@ func BenchmarkPlan(b *testing.B) {
 	tasks := parseTasks(strings.Repeat("r", size))
 	b.Run("whole", func(b *testing.B) {
 		for b.Loop() {
-			if ch := Plan(svc, NewFleet(tasks...), nil, noon); !ch.Completed {
+			if ch := Plan(svc, NewServiceTasks(tasks...), nil, noon); !ch.Completed {
 				b.Fatal(ch)
 			}
 		}
 	})
 	b.Run("one", func(b *testing.B) {
-		fleet := NewFleet(tasks...)
+		fleet := NewServiceTasks(tasks...)
 		up := tasks[size/2]
 		down := *up
 		down.Desired, down.StopCode, down.Observed.State = task.DesiredStopped, task.UserInitiated, task.Stopped
 		for b.Loop() {
-			fleet.Change(up, &down)
+			fleet.Replace(up, &down)
 			if ch := Plan(svc, fleet.Copy(), nil, noon); ch.Start != 1 {
 				b.Fatal(ch)
 			}
-			fleet.Change(&down, up)
+			fleet.Replace(&down, up)
 		}
 	})
 }

@@ -62,7 +62,7 @@ func TestDaemon(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			svc := service(0, tc.min, 100)
 			svc.Daemon = true
-			ch := Plan(svc, NewFleet(parsePlaced(tc.tasks)...), parseNodes(tc.nodes), noon)
+			ch := Plan(svc, NewServiceTasks(parsePlaced(tc.tasks)...), parseNodes(tc.nodes), noon)
 			if got := ch.String(); got != tc.want {
 				t.Errorf("Plan(%q) on %q = %q, want %q", tc.tasks, tc.nodes, got, tc.want)
 			}
@@ -77,7 +77,7 @@ func TestDaemon(t *testing.T) {
 func TestFailedDaemon(t *testing.T) {
 	svc := service(0, 0, 100)
 	svc.Daemon, svc.Primary().Rollout = true, task.Failed
-	if got := Plan(svc, NewFleet(parsePlaced("R:a x:b r:gone")...), parseNodes("a b c"), noon).String(); got != "stop r2" {
+	if got := Plan(svc, NewServiceTasks(parsePlaced("R:a x:b r:gone")...), parseNodes("a b c"), noon).String(); got != "stop r2" {
 		t.Errorf("plan %q", got)
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Fleet is a service's tasks, sorted by what a plan asks about them, so that a plan looks at those that
+// ServiceTasks is a service's tasks, sorted by what a plan asks about them, so that a plan looks at those that
 // matter to it and not at all. A fleet follows its tasks' rows one change at a time.
-type Fleet struct {
+type ServiceTasks struct {
 	deployments map[string]*squad // by id; only those that have tasks
 }
 
@@ -48,17 +48,17 @@ func byService(a, b *task.Task) bool {
 	return byCreation(a, b)
 }
 
-// NewFleet sorts tasks.
-func NewFleet(tasks ...*task.Task) *Fleet {
-	f := &Fleet{deployments: map[string]*squad{}}
+// NewServiceTasks sorts tasks.
+func NewServiceTasks(tasks ...*task.Task) *ServiceTasks {
+	f := &ServiceTasks{deployments: map[string]*squad{}}
 	for _, t := range tasks {
-		f.Change(nil, t)
+		f.Replace(nil, t)
 	}
 	return f
 }
 
-// Change takes in that a task's row was old and is new; nil is none.
-func (f *Fleet) Change(old, new *task.Task) {
+// Replace takes in that a task's row was old and is new; nil is none.
+func (f *ServiceTasks) Replace(old, new *task.Task) {
 	if old != nil {
 		if s := f.deployments[old.Deployment]; s != nil {
 			if c := s.class(old); c != nil {
@@ -116,7 +116,7 @@ func (s *squad) live() int { return s.serving.Len() + s.coming.Len() + s.sick.Le
 func (s *squad) present() int { return s.live() + s.ending.Len() }
 
 // present is how many tasks have not ended.
-func (f *Fleet) present() (n int) {
+func (f *ServiceTasks) present() (n int) {
 	for _, s := range f.deployments {
 		n += s.present()
 	}
@@ -124,8 +124,8 @@ func (f *Fleet) present() (n int) {
 }
 
 // Copy is the fleet as it is now. It costs nothing that grows with the fleet.
-func (f *Fleet) Copy() *Fleet {
-	g := &Fleet{deployments: make(map[string]*squad, len(f.deployments))}
+func (f *ServiceTasks) Copy() *ServiceTasks {
+	g := &ServiceTasks{deployments: make(map[string]*squad, len(f.deployments))}
 	for id, s := range f.deployments {
 		g.deployments[id] = &squad{s.serving.copy(), s.coming.copy(), s.sick.copy(), s.ending.copy(), s.failed.copy()}
 	}
@@ -153,7 +153,7 @@ func failure(t *task.Task) bool {
 // fleets are all services' tasks, by the keys of the services. They follow the store.
 type fleets struct {
 	mu        sync.Mutex
-	byService map[string]*Fleet
+	byService map[string]*ServiceTasks
 }
 
 // change takes in one row of a service's task.
@@ -168,23 +168,23 @@ func (fs *fleets) change(old, new *task.Task) {
 	}
 	f := fs.byService[key]
 	if f == nil {
-		f = NewFleet()
+		f = NewServiceTasks()
 		fs.byService[key] = f
 	}
-	f.Change(old, new)
+	f.Replace(old, new)
 	if len(f.deployments) == 0 {
 		delete(fs.byService, key)
 	}
 }
 
 // of is the fleet of a service as it is now.
-func (fs *fleets) of(key string) *Fleet {
+func (fs *fleets) of(key string) *ServiceTasks {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if f := fs.byService[key]; f != nil {
 		return f.Copy()
 	}
-	return NewFleet()
+	return NewServiceTasks()
 }
 
 // taskChange is the rows of a task before and after.

@@ -63,7 +63,7 @@ const batch = 100
 // neither scale-in nor deployment.
 //
 // A rollout that has failed without a rollback starts nothing: what serves stays, up to the desired count.
-func Plan(svc *task.Service, fleet *Fleet, nodes Nodes, now time.Time) Changes {
+func Plan(svc *task.Service, fleet *ServiceTasks, nodes Nodes, now time.Time) Changes {
 	if svc.Status != task.Active {
 		return planDeletion(svc, fleet)
 	}
@@ -105,7 +105,7 @@ type pass struct {
 	oldLeft      map[string]int
 }
 
-func newPass(svc *task.Service, fleet *Fleet, nodes Nodes, now time.Time) *pass {
+func newPass(svc *task.Service, fleet *ServiceTasks, nodes Nodes, now time.Time) *pass {
 	p := &pass{svc: svc, primary: svc.Primary(), now: now, oldLeft: map[string]int{}}
 	p.Desired = svc.DesiredCount
 	if svc.Daemon {
@@ -339,7 +339,7 @@ func (p *pass) blocked() bool {
 }
 
 // planDeletion stops everything; the service is inactive once every task is stopping or has stopped.
-func planDeletion(svc *task.Service, fleet *Fleet) Changes {
+func planDeletion(svc *task.Service, fleet *ServiceTasks) Changes {
 	ch := Changes{Failures: svc.Primary().Failures, Desired: svc.DesiredCount, Inactive: svc.Status == task.DrainingStatus}
 	for _, id := range slices.Sorted(maps.Keys(fleet.deployments)) {
 		s := fleet.deployments[id]

@@ -105,7 +105,7 @@ func (c Changes) String() string {
 }
 
 func plan(svc *task.Service, tasks string, now time.Time) Changes {
-	return Plan(svc, NewFleet(parseTasks(tasks)...), nil, now)
+	return Plan(svc, NewServiceTasks(parseTasks(tasks)...), nil, now)
 }
 
 func TestPlan(t *testing.T) {
@@ -186,7 +186,7 @@ func TestOldestGoFirst(t *testing.T) {
 	svc.Deployments = append(svc.Deployments, task.Deployment{ID: "older", Rollout: task.Failed})
 	tasks := parseTasks("RR")
 	tasks[0].Deployment, tasks[0].ID = "older", "older"
-	if ch := Plan(svc, NewFleet(tasks...), nil, noon); ch.String() != "start 2, stop older" || len(ch.Keep) != 2 {
+	if ch := Plan(svc, NewServiceTasks(tasks...), nil, noon); ch.String() != "start 2, stop older" || len(ch.Keep) != 2 {
 		t.Errorf("plan %q, keeps %v", ch, ch.Keep)
 	}
 }
@@ -236,7 +236,7 @@ func TestFailuresDelayTheNextTask(t *testing.T) {
 	recovered := parseTasks("r")
 	since := now.Add(time.Second)
 	recovered[0].Observed.HealthySince = &since
-	if ch := Plan(svc, NewFleet(recovered...), nil, since.Add(steady)); ch.Failures != (task.Failures{}) {
+	if ch := Plan(svc, NewServiceTasks(recovered...), nil, since.Add(steady)); ch.Failures != (task.Failures{}) {
 		t.Errorf("a task that began to serve after the last failure does not end the row: %+v", ch)
 	}
 }

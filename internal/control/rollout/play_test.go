@@ -20,7 +20,7 @@ type play struct {
 	tasks []*task.Task
 	nodes Nodes
 	now   time.Time
-	fleet *Fleet
+	fleet *ServiceTasks
 	ids   int
 
 	unlucky bool // tasks may fail, die, and turn unhealthy
@@ -28,7 +28,7 @@ type play struct {
 
 func newPlay(t *rapid.T) *play {
 	desired := rapid.IntRange(0, 9).Draw(t, "desired")
-	p := &play{T: t, now: noon, fleet: NewFleet(), svc: &task.Service{
+	p := &play{T: t, now: noon, fleet: NewServiceTasks(), svc: &task.Service{
 		Name: "web", Status: task.Active, DesiredCount: desired,
 		MinimumHealthy: rapid.IntRange(0, 100).Draw(t, "min"), Maximum: rapid.IntRange(100, 250).Draw(t, "max"),
 	}}
@@ -54,7 +54,7 @@ func (p *play) change(i int, do func(*task.Task)) {
 	old := p.tasks[i]
 	next := *old
 	do(&next)
-	p.fleet.Change(old, &next)
+	p.fleet.Replace(old, &next)
 	p.tasks[i] = &next
 }
 
@@ -70,7 +70,7 @@ func (p *play) round() Changes {
 
 	fleet := p.fleet.Copy()
 	ch := Plan(p.svc, fleet, p.nodes, p.now)
-	if again := Plan(p.svc, NewFleet(p.tasks...), p.nodes, p.now); again.String() != ch.String() {
+	if again := Plan(p.svc, NewServiceTasks(p.tasks...), p.nodes, p.now); again.String() != ch.String() {
 		p.Fatalf("a fleet that has followed its tasks gives another plan than one made of them:\n%s\n%s", ch, again)
 	}
 	p.apply(ch)
@@ -130,7 +130,7 @@ func (p *play) apply(ch Changes) {
 			t.OnlyNode = ch.Nodes[i]
 		}
 		p.tasks = append(p.tasks, t)
-		p.fleet.Change(nil, t)
+		p.fleet.Replace(nil, t)
 	}
 	for i, t := range p.tasks {
 		for _, s := range ch.Stop {

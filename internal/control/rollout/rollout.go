@@ -46,7 +46,7 @@ func New(db *store.Store, log *slog.Logger) *loop.Loop {
 }
 
 func newRollout(db *store.Store) *rollout {
-	return &rollout{db: db, fleets: fleets{byService: map[string]*Fleet{}}, daemons: map[string]bool{}}
+	return &rollout{db: db, fleets: fleets{byService: map[string]*ServiceTasks{}}, daemons: map[string]bool{}}
 }
 
 // take follows the rows and marks the services that they touch.
@@ -143,11 +143,11 @@ func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 		return nil, err
 	}
 	nodes := Nodes{}
-	for _, h := range placement.Read(s).Hosts(svc.Scope(), svc.Cluster) {
+	for _, h := range placement.ReadInventory(s).Hosts(svc.Scope(), svc.Cluster) {
 		switch {
 		case h.Eligible(constraints):
 			nodes[h.Node.Name] = true
-		case h.Open() && !h.Live:
+		case h.AcceptsTasks() && !h.Live:
 			nodes[h.Node.Name] = false
 		}
 	}

@@ -75,18 +75,18 @@ func reconcile(ctx context.Context, db *store.Store) (time.Duration, error) {
 		return 0, nil
 	}
 	return store.UpdateInLine(ctx, db, task.PlacementLine, func(tx *store.Tx) (time.Duration, error) {
-		p := &pass{tx: tx, fleet: placement.Read(tx.Snapshot()), now: time.Now(), refused: map[kind]bool{}, causes: map[string]cause{}}
+		p := &pass{tx: tx, inventory: placement.ReadInventory(tx.Snapshot()), now: time.Now(), refused: map[kind]bool{}, causes: map[string]cause{}}
 		return p.run()
 	})
 }
 
 // pass is one transaction under way.
 type pass struct {
-	tx      *store.Tx
-	fleet   *placement.Fleet
-	now     time.Time
-	refused map[kind]bool    // found no room: within a pass, none is made
-	causes  map[string]cause // by service: why some of its tasks wait
+	tx        *store.Tx
+	inventory *placement.Inventory
+	now       time.Time
+	refused   map[kind]bool    // found no room: within a pass, none is made
+	causes    map[string]cause // by service: why some of its tasks wait
 }
 
 // cause is why a task waits: in a word, and as the service's history says it.
@@ -159,24 +159,24 @@ func (p *pass) place(t *task.Task) (done bool, err error) {
 		}
 		return true, p.end(t)
 	}
-	host, refusals := placement.Pick(p.fleet.Hosts(t.Scope(), t.Cluster), w, rand.IntN)
+	host, rejections := placement.Pick(p.inventory.Hosts(t.Scope(), t.Cluster), w, rand.IntN)
 	if host == nil {
 		p.refused[k] = true
 		if t.Service != "" {
-			p.causes[t.ServiceKey()] = why(refusals)
+			p.causes[t.ServiceKey()] = why(rejections)
 		}
 		return false, nil
 	}
 	return true, task.UpdateTask(p.tx, t.Scope(), t.Cluster, t.ID, func(t *task.Task) bool {
-		p.fleet.Place(p.tx, t, host, w.Resources)
+		p.inventory.Assign(p.tx, t, host, w.Resources)
 		return true
 	})
 }
 
 // wish is what a task asks of a node: by its definition, and by its service as that is now. An error is one for
 // people to read: the task can never be placed.
-func (p *pass) wish(t *task.Task) (placement.Wish, error) {
-	w := placement.Wish{Group: t.Group(), Service: t.Service != "", OnlyNode: t.OnlyNode}
+func (p *pass) wish(t *task.Task) (placement.Requirements, error) {
+	w := placement.Requirements{Group: t.Group(), Service: t.Service != "", OnlyNode: t.OnlyNode}
 	def, err := task.GetDefinition(p.tx.Snapshot(), t.Scope(), t.Family, t.Revision)
 	if err != nil {
 		return w, fmt.Errorf("TaskDefinition %s:%d not found", t.Family, t.Revision)
@@ -221,11 +221,11 @@ func (p *pass) say(key string, c cause) {
 }
 
 // why is the cause in ECS's words (ECS Developer Guide, "Service event messages").
-func why(refusals []placement.Refusal) cause {
-	if len(refusals) == 0 {
+func why(rejections []placement.Rejection) cause {
+	if len(rejections) == 0 {
 		return cause{"none", "Reason: No Container Instances were found in your cluster."}
 	}
-	closest := placement.Closest(refusals)
+	closest := placement.Closest(rejections)
 	reason := closest.Reasons[0]
 	what := fmt.Sprintf("encountered error %q.", reason)
 	switch reason {

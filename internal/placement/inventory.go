@@ -6,8 +6,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Fleet is the nodes of one state with what their tasks take. It is for one goroutine.
-type Fleet struct {
+// Inventory is the nodes of one state with what their tasks take. It is for one goroutine.
+type Inventory struct {
 	s        *store.Snapshot
 	nodes    []*task.Node
 	loads    map[string]*load   // by node
@@ -15,8 +15,8 @@ type Fleet struct {
 }
 
 // Read makes the fleet of a state. Its cost is in proportion to the tasks that are placed.
-func Read(s *store.Snapshot) *Fleet {
-	f := &Fleet{s: s, nodes: task.Nodes(s), loads: map[string]*load{}, clusters: map[string][]*Host{}}
+func ReadInventory(s *store.Snapshot) *Inventory {
+	f := &Inventory{s: s, nodes: task.Nodes(s), loads: map[string]*load{}, clusters: map[string][]*Host{}}
 	for _, n := range f.nodes {
 		l := &load{ports: map[task.Port]int{}, groups: map[string]int{}, clusters: map[string]Count{}}
 		for _, t := range task.TasksOn(s, n.Name) {
@@ -28,7 +28,7 @@ func Read(s *store.Snapshot) *Fleet {
 }
 
 // Hosts are the container instances of a cluster, by the names of their nodes.
-func (f *Fleet) Hosts(sc arn.Scope, cluster string) []*Host {
+func (f *Inventory) Hosts(sc arn.Scope, cluster string) []*Host {
 	key := clusterKey(sc, cluster)
 	hosts, ok := f.clusters[key]
 	if !ok {
@@ -43,7 +43,7 @@ func (f *Fleet) Hosts(sc arn.Scope, cluster string) []*Host {
 }
 
 // Host finds a container instance of a cluster by its id.
-func (f *Fleet) Host(sc arn.Scope, cluster, id string) (*Host, bool) {
+func (f *Inventory) Host(sc arn.Scope, cluster, id string) (*Host, bool) {
 	for _, h := range f.Hosts(sc, cluster) {
 		if h.Instance.ID() == id {
 			return h, true
@@ -52,10 +52,10 @@ func (f *Fleet) Host(sc arn.Scope, cluster, id string) (*Host, bool) {
 	return nil, false
 }
 
-// Refuse says why a task cannot start on this host, for a client that names the host: constraints do not count then.
+// RejectionReason says why a task cannot start on this host, for a client that names the host: constraints do not count then.
 // It is empty when nothing stands against it.
-func Refuse(h *Host, r task.Resources) string {
-	w := Wish{Resources: r}
+func RejectionReason(h *Host, r task.Resources) string {
+	w := Requirements{Resources: r}
 	reasons := w.refuse(h)
 	switch {
 	case h.Instance.Status != task.Active:
@@ -68,10 +68,10 @@ func Refuse(h *Host, r task.Resources) string {
 	return ""
 }
 
-// Place gives a task its node in the transaction that the fleet was read in, and takes what it needs from the host.
+// Assign gives a task its node in the transaction that the fleet was read in, and takes what it needs from the host.
 // Of what the choice rests on, it compares the node's being there and open for tasks, and that nobody else placed a
 // task there meanwhile. The caller writes the task's row.
-func (f *Fleet) Place(tx *store.Tx, t *task.Task, h *Host, r task.Resources) {
+func (f *Inventory) Assign(tx *store.Tx, t *task.Task, h *Host, r task.Resources) {
 	task.Live(tx, h.Node.Name)
 	task.FindInstance(tx, t.Scope(), t.Cluster, h.Node.Name)
 	task.Place(tx, t, h.Node.Name, r)
