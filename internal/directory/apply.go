@@ -48,7 +48,7 @@ func (b *Batch) PutNamespace(ns Namespace) {
 	}
 	if ns.Kind != HTTP {
 		st.zone = &Zone{state: st}
-		b.setZones(Fold(ns.Name), func(zs []*Zone) []*Zone { return append(zs, st.zone) })
+		b.setZones(CanonicalName(ns.Name), func(zs []*Zone) []*Zone { return append(zs, st.zone) })
 	}
 	b.d.byID.put(ns.ID, st)
 	b.d.byHTTP.put(ns.Region+"\x00"+ns.HTTPName, st)
@@ -70,7 +70,7 @@ func (b *Batch) RemoveNamespace(id string) {
 	}
 	ns := st.ns.Load()
 	if st.zone != nil {
-		b.setZones(Fold(ns.Name), func(zs []*Zone) []*Zone {
+		b.setZones(CanonicalName(ns.Name), func(zs []*Zone) []*Zone {
 			return slices.DeleteFunc(zs, func(z *Zone) bool { return z == st.zone })
 		})
 	}
@@ -198,7 +198,7 @@ func (b *Batch) PutInstance(i *Instance) {
 	s := &slot{inst: i, pos: n.sets[i.State].push(i)}
 	n.mu.Lock()
 	n.instances[i.ID] = s
-	if f := Fold(i.ID); f != i.ID {
+	if f := CanonicalName(i.ID); f != i.ID {
 		if n.folded == nil {
 			n.folded = map[string]string{}
 		}
@@ -244,14 +244,14 @@ func (n *serviceNode) refHost(i *Instance, delta int) {
 	if _, srv := n.service.TTL(SRV); !srv || n.name == "" {
 		return
 	}
-	if name := above(Fold(i.ID), n.name); name != "" {
+	if name := above(CanonicalName(i.ID), n.name); name != "" {
 		n.ns.zone.ref(name, delta, nil)
 	}
 }
 
 func (n *serviceNode) forgetHost(i *Instance) {
 	n.refHost(i, -1)
-	if f := Fold(i.ID); f != i.ID {
+	if f := CanonicalName(i.ID); f != i.ID {
 		n.mu.Lock()
 		if n.folded[f] == i.ID {
 			delete(n.folded, f)
@@ -274,7 +274,7 @@ func (n *serviceNode) publish(rev int64) {
 	if n.removed {
 		return
 	}
-	v := &View{Service: n.service, Namespace: n.ns.ns.Load(), Full: n.name, Changed: rev, superseded: make(chan struct{})}
+	v := &View{Service: n.service, Namespace: n.ns.ns.Load(), FullName: n.name, StoreRevision: rev, superseded: make(chan struct{})}
 	for s := range n.sets {
 		v.sets[s] = n.sets[s].freeze()
 	}

@@ -10,7 +10,7 @@
 // nodes of a tree ([Set]), not the service.
 //
 // Addresses that are handed out are held: the directory knows until when clients may use each, so that what
-// answers there can be told to stop exactly then ([Instance.HandedOut], [Directory.Held], [Guard]).
+// answers there can be told to stop exactly then ([Instance.MarkSent], [Directory.ExpiresAt], [Guard]).
 //
 // directory knows names, instances and health. It knows nothing of the store, of AWS or of sockets, and it
 // picks nothing at random: that is the answerer's.
@@ -44,8 +44,8 @@ type Namespace struct {
 	Kind     Kind
 	// Networks are the clients a private namespace answers; none means everybody who reaches the server.
 	Networks []netip.Prefix
-	// Except are clients within Networks that it does not answer: those of another VPC.
-	Except []netip.Prefix
+	// ExcludedNetworks are clients within Networks that it does not answer: those of another VPC.
+	ExcludedNetworks []netip.Prefix
 	// NegativeTTL is how long a negative answer lives, in seconds (RFC 2308, section 5).
 	NegativeTTL uint32
 	// Order decides between namespaces of one name that claim the same client: the smaller (older) answers.
@@ -93,15 +93,15 @@ type Service struct {
 	LongestTTL uint32
 }
 
-// APITTL is for how long, in seconds, a client is taken to use what DiscoverInstances answered of a service
+// DefaultDiscoverTTL is for how long, in seconds, a client is taken to use what DiscoverInstances answered of a service
 // that has no DNS records, and hence no TTL of its own.
-const APITTL = 5
+const DefaultDiscoverTTL = 5
 
 // DiscoverTTL is for how long, in seconds, a client is taken to use what DiscoverInstances answered, which
 // bears no TTL: as long as the service's DNS answers.
 func (s *Service) DiscoverTTL() uint32 {
 	if len(s.Records) == 0 {
-		return APITTL
+		return DefaultDiscoverTTL
 	}
 	var ttl uint32
 	for _, r := range s.Records {
@@ -141,9 +141,9 @@ type Instance struct {
 	CNAME      string // without trailing dot
 	Port       uint16
 	State      State
-	// Drains says that somebody will ask [Directory.Held] before what answers at the address is stopped.
-	Drains     bool
-	Attributes attributes.Set
+	// TrackExpiry says that somebody will ask [Directory.ExpiresAt] before what answers at the address is stopped.
+	TrackExpiry bool
+	Attributes  attributes.Set
 
 	hold *hold // nil unless it drains
 }
@@ -198,10 +198,10 @@ type slot struct {
 type View struct {
 	Service   Service
 	Namespace *Namespace
-	// Full is the service's DNS name, lower case, without trailing dot; "" when it is not in DNS.
-	Full string
-	// Changed is the revision that brought this view: of any change that shows, health included.
-	Changed int64
+	// FullName is the service's DNS name, lower case, without trailing dot; "" when it is not in DNS.
+	FullName string
+	// StoreRevision is the revision that brought this view: of any change that shows, health included.
+	StoreRevision int64
 
 	sets       [states]Set
 	superseded chan struct{}
@@ -239,8 +239,8 @@ func New() *Directory { return &Directory{} }
 // Applied is the last revision that Apply has taken in whole.
 func (d *Directory) Applied() int64 { return d.applied.Load() }
 
-// Fold is the canonical form in which names are compared: ASCII lower case (RFC 4343), no trailing dot.
-func Fold(name string) string {
+// CanonicalName is the canonical form in which names are compared: ASCII lower case (RFC 4343), no trailing dot.
+func CanonicalName(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	for i := 0; i < len(name); i++ {
 		if c := name[i]; 'A' <= c && c <= 'Z' {
@@ -261,7 +261,7 @@ func Fold(name string) string {
 func (d *Directory) Discover(region, namespace, service string) (ns *Namespace, v *View) {
 	st, ok := d.byHTTP.get(region + "\x00" + namespace)
 	if !ok {
-		if st, ok = d.byHTTP.get(region + "\x00" + Fold(namespace)); !ok || st.zone == nil {
+		if st, ok = d.byHTTP.get(region + "\x00" + CanonicalName(namespace)); !ok || st.zone == nil {
 			return nil, nil
 		}
 	}
@@ -305,7 +305,7 @@ func (st *nsState) fold(service string) string {
 	if st.zone == nil {
 		return service
 	}
-	return Fold(service)
+	return CanonicalName(service)
 }
 
 func (n *serviceNode) instance(id string) (*Instance, bool) {
@@ -338,8 +338,8 @@ func fullName(ns *Namespace, s *Service) string {
 	case ns.Kind == HTTP || len(s.Records) == 0:
 		return ""
 	case s.Name == ".":
-		return Fold(ns.Name)
+		return CanonicalName(ns.Name)
 	default:
-		return Fold(s.Name) + "." + Fold(ns.Name)
+		return CanonicalName(s.Name) + "." + CanonicalName(ns.Name)
 	}
 }

@@ -25,8 +25,8 @@ func TestFold(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", ".": "", "corp": "corp", "corp.": "corp", "Web.CORP.": "web.corp", "wEb": "web", "É": "É", "a..": "a.",
 	} {
-		if got := directory.Fold(in); got != want {
-			t.Errorf("Fold(%q) = %q, want %q", in, got, want)
+		if got := directory.CanonicalName(in); got != want {
+			t.Errorf("CanonicalName(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
@@ -123,11 +123,11 @@ func TestReadersSeeServicesWhole(t *testing.T) {
 	var readers sync.WaitGroup
 	check := func(name string) (seen bool) {
 		m := zone.Find(name)
-		if m.Found == directory.NoName {
+		if m.Kind == directory.NoName {
 			return false
 		}
-		if m.Found != directory.AtService {
-			t.Errorf("%s: found %d, want a service or nothing", name, m.Found)
+		if m.Kind != directory.ServiceName {
+			t.Errorf("%s: found %d, want a service or nothing", name, m.Kind)
 			return true
 		}
 		set, gen := m.View.Answerable(), m.View.Service.Revision

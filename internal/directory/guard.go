@@ -9,14 +9,14 @@ import (
 )
 
 // Guard is held by who hands addresses out, from before it looks them up until the answer has been sent, so
-// that [Directory.Settle] knows when nobody acts any more on what was true before.
+// that [Directory.WaitForGuards] knows when nobody acts any more on what was true before.
 type Guard struct{ inside *atomic.Int64 }
 
-// Leave ends the guard. It is called once.
-func (g Guard) Leave() { g.inside.Add(-1) }
+// Release ends the guard. It is called once.
+func (g Guard) Release() { g.inside.Add(-1) }
 
-// Enter takes a guard. It never waits. Who takes one gives it back within seconds, whatever the client does.
-func (d *Directory) Enter() Guard {
+// AcquireGuard takes a guard. It never waits. Who takes one gives it back within seconds, whatever the client does.
+func (d *Directory) AcquireGuard() Guard {
 	g := Guard{&d.guards.inside[d.guards.epoch.Load()&1][rand.Uint32()%guardShards].n}
 	g.inside.Add(1)
 	return g
@@ -29,7 +29,7 @@ const guardShards = 8
 // RCU does: who waits turns the epoch and waits for the counters of the old one alone, so that new guards,
 // which count elsewhere, cannot keep it waiting for ever.
 type guards struct {
-	settling sync.Mutex // one Settle at a time turns the epoch
+	settling sync.Mutex // one WaitForGuards at a time turns the epoch
 	epoch    atomic.Uint32
 	inside   [2][guardShards]struct {
 		n atomic.Int64
@@ -37,9 +37,9 @@ type guards struct {
 	}
 }
 
-// Settle returns when every guard that was taken before the call has been left: whatever answer was decided
-// on an older state has then been sent, and its holds are known ([Instance.HandedOut]).
-func (d *Directory) Settle(ctx context.Context) error {
+// WaitForGuards returns when every guard that was taken before the call has been left: whatever answer was decided
+// on an older state has then been sent, and its holds are known ([Instance.MarkSent]).
+func (d *Directory) WaitForGuards(ctx context.Context) error {
 	g := &d.guards
 	g.settling.Lock()
 	defer g.settling.Unlock()

@@ -145,7 +145,7 @@ func (m *model) askable() map[string]bool {
 	names := map[string]bool{}
 	for _, s := range modelNames {
 		for _, id := range append(modelIDs, "nobody") {
-			for n := directory.Fold(id) + "." + modelName(s); strings.HasSuffix(n, modelZone); _, n, _ = strings.Cut(n, ".") {
+			for n := directory.CanonicalName(id) + "." + modelName(s); strings.HasSuffix(n, modelZone); _, n, _ = strings.Cut(n, ".") {
 				names[n] = true
 			}
 		}
@@ -162,14 +162,14 @@ func modelName(service string) string {
 
 // found is what stands at a name, in a form to compare.
 type found struct {
-	Found    directory.Found
+	Found    directory.MatchKind
 	Service  string
 	Instance string
 	Sets     [4][]string // instance=address by state, sorted
 }
 
 func describe(f directory.Match) found {
-	out := found{Found: f.Found}
+	out := found{Found: f.Kind}
 	if f.View == nil {
 		return out
 	}
@@ -197,16 +197,16 @@ func (m *model) find(name string) found {
 	for _, s := range m.services {
 		full := modelName(s.name)
 		if full == name {
-			return m.describe(s, directory.AtService, "")
+			return m.describe(s, directory.ServiceName, "")
 		}
 		below = below || strings.HasSuffix(full, "."+name)
 		if !s.srv {
 			continue
 		}
 		for id, i := range s.instances {
-			h := directory.Fold(id) + "." + full
+			h := directory.CanonicalName(id) + "." + full
 			if h == name && len(full) > longest {
-				longest, host = len(full), m.describe(s, directory.AtHost, show(i))
+				longest, host = len(full), m.describe(s, directory.HostName, show(i))
 			}
 			below = below || strings.HasSuffix(h, "."+name)
 		}
@@ -215,12 +215,12 @@ func (m *model) find(name string) found {
 	case longest >= 0:
 		return host
 	case below:
-		return found{Found: directory.Empty}
+		return found{Found: directory.EmptyName}
 	}
 	return found{Found: directory.NoName}
 }
 
-func (m *model) describe(s *modelService, f directory.Found, instance string) found {
+func (m *model) describe(s *modelService, f directory.MatchKind, instance string) found {
 	out := found{Found: f, Service: s.name, Instance: instance}
 	for _, id := range slices.Sorted(maps.Keys(s.instances)) {
 		i := s.instances[id]

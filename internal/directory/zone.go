@@ -22,26 +22,26 @@ type node struct {
 // Namespace is the zone's namespace.
 func (z *Zone) Namespace() *Namespace { return z.state.ns.Load() }
 
-// Found says what stands at a name.
-type Found uint8
+// MatchKind says what stands at a name.
+type MatchKind uint8
 
 // What a lookup can find.
 const (
-	NoName    Found = iota // nothing at or below the name: NXDOMAIN
-	Empty                  // the apex, or a name with something below it: no data
-	AtService              // a service
-	AtHost                 // an instance of a service with SRV records: the target of its SRV record
+	NoName      MatchKind = iota // nothing at or below the name: NXDOMAIN
+	EmptyName                    // the apex, or a name with something below it: no data
+	ServiceName                  // a service
+	HostName                     // an instance of a service with SRV records: the target of its SRV record
 )
 
 // Match is what stands at a name of a zone.
 type Match struct {
-	Found    Found
-	View     *View     // AtService, AtHost: the service
-	Instance *Instance // AtHost
+	Kind     MatchKind
+	View     *View     // ServiceName, HostName: the service
+	Instance *Instance // HostName
 }
 
 // Zone finds the zone that answers name for a client: the longest that encloses the name and may answer
-// the client. name is folded ([Fold]).
+// the client. name is folded ([CanonicalName]).
 func (d *Directory) Zone(client netip.Addr, name string) (*Zone, bool) {
 	for {
 		if zs, ok := d.zones.get(name); ok {
@@ -77,7 +77,7 @@ func (ns *Namespace) answers(client netip.Addr) bool {
 	}
 	client = client.Unmap()
 	within := func(p netip.Prefix) bool { return p.Contains(client) }
-	return slices.ContainsFunc(ns.Networks, within) && !slices.ContainsFunc(ns.Except, within)
+	return slices.ContainsFunc(ns.Networks, within) && !slices.ContainsFunc(ns.ExcludedNetworks, within)
 }
 
 // Find says what stands at name, which is folded and lies in the zone.
@@ -85,10 +85,10 @@ func (z *Zone) Find(name string) Match {
 	n, exists := z.nodes.get(name)
 	if exists {
 		if s := n.service.Load(); s != nil {
-			return Match{Found: AtService, View: s.view.Load()}
+			return Match{Kind: ServiceName, View: s.view.Load()}
 		}
 	}
-	apex := Fold(z.Namespace().Name)
+	apex := CanonicalName(z.Namespace().Name)
 	for i := strings.IndexByte(name, '.'); i >= 0 && len(name)-i-1 >= len(apex); {
 		if above, ok := z.nodes.get(name[i+1:]); ok {
 			if m, ok := above.host(name[:i]); ok {
@@ -103,18 +103,18 @@ func (z *Zone) Find(name string) Match {
 	}
 	if !exists {
 		if name == apex {
-			return Match{Found: Empty}
+			return Match{Kind: EmptyName}
 		}
-		return Match{Found: NoName}
+		return Match{Kind: NoName}
 	}
 	// A service that was just taken away leaves its node for an instant: look again whether the name exists.
 	switch n, still := z.nodes.get(name); {
 	case still && n.service.Load() != nil:
 		return z.Find(name)
 	case still || name == apex:
-		return Match{Found: Empty}
+		return Match{Kind: EmptyName}
 	}
-	return Match{Found: NoName}
+	return Match{Kind: NoName}
 }
 
 // host looks for an instance of the service at n; a service has host names only when it has SRV records.
@@ -131,16 +131,16 @@ func (n *node) host(id string) (Match, bool) {
 	if !ok {
 		return Match{}, false
 	}
-	return Match{Found: AtHost, View: v, Instance: inst}, true
+	return Match{Kind: HostName, View: v, Instance: inst}, true
 }
 
 // HostName is the DNS name of an instance of a service with SRV records: the target of its SRV record.
-func (v *View) HostName(i *Instance) string { return Fold(i.ID) + "." + v.Full }
+func (v *View) HostName(i *Instance) string { return CanonicalName(i.ID) + "." + v.FullName }
 
 // ref counts a name, and every name between it and the apex, as existing (delta 1) or no more (-1). A
 // service that is to stand at the name stands there from the first moment on.
 func (z *Zone) ref(name string, delta int, stands *serviceNode) *node {
-	apex := Fold(z.Namespace().Name)
+	apex := CanonicalName(z.Namespace().Name)
 	var at *node
 	for {
 		n, ok := z.nodes.get(name)

@@ -95,7 +95,7 @@ func ScanOperations(s *store.Snapshot, sc arn.Scope, before string, fn func(*Ope
 		}
 		before = key
 	}
-	operations.ScanDown(s, sc.Region+"/", before, func(_ string, op *Operation) bool {
+	operations.ScanReverse(s, sc.Region+"/", before, func(_ string, op *Operation) bool {
 		if _, err := GetNamespace(s, sc, op.NamespaceID); err != nil && (op.Type != CreateNamespaceOp || op.ErrorCode == "") {
 			return true
 		}
@@ -115,12 +115,12 @@ func ReapOperations(tx *store.Tx, region string, now time.Time, limit int) (more
 	surplus := -MaxOperations
 	operations.Scan(tx.Snapshot(), region+"/", "", func(string, *Operation) bool { surplus++; return true })
 	horizon := now.Add(-OperationRetention)
-	return operations.Sweep(tx, region+"/", limit, func(op *Operation) store.Fate {
+	return operations.Sweep(tx, region+"/", limit, func(op *Operation) store.SweepAction {
 		if surplus <= 0 && op.Created.After(horizon) {
-			return store.KeepRest // they are in the order of their age
+			return store.SweepStop // they are in the order of their age
 		}
 		surplus--
-		return store.Drop
+		return store.SweepDelete
 	})
 }
 
@@ -144,10 +144,10 @@ func Regions(r store.Reader) []string {
 // ReapTokens deletes up to limit creator tokens that are not recognised any more, and says whether more
 // are left to delete.
 func ReapTokens(tx *store.Tx, now time.Time, limit int) (more bool) {
-	return tokens.Sweep(tx, "", limit, func(t *Token) store.Fate {
+	return tokens.Sweep(tx, "", limit, func(t *Token) store.SweepAction {
 		if now.Sub(t.At) >= tokenLife {
-			return store.Drop
+			return store.SweepDelete
 		}
-		return store.Keep
+		return store.SweepKeep
 	})
 }

@@ -62,14 +62,14 @@ func (s *Store) lead(ctx context.Context, node string, work func(context.Context
 // the whole TTL as [concurrency.Session.Close], since a node shall stop soon without etcd too.
 func giveBack(session *concurrency.Session) {
 	session.Orphan()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), WriteTimeout)
 	defer cancel()
 	_, _ = session.Client().Revoke(ctx, session.Lease()) // failing that, the lease runs out
 }
 
 // revoke ends the leases under which a node stands in an election.
 func revoke(ctx context.Context, client *clientv3.Client, under, node string) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, WriteTimeout)
 	defer cancel()
 	resp, err := client.Get(ctx, under, clientv3.WithPrefix())
 	if err != nil {

@@ -99,7 +99,7 @@ func (s *Store) keepChecking(ctx context.Context, client *clientv3.Client) {
 
 // check asks etcd, and a quorum of it, for its revision, and waits until the mirror is there.
 func (s *Store) check(ctx context.Context, client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, WriteTimeout)
 	defer cancel()
 	resp, err := client.Get(ctx, s.prefix, clientv3.WithCountOnly())
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error
 				more = known.Next()
 			}
 			if old.mod != kv.ModRevision {
-				news = append(news, arrival{RowChange{Key: key, Old: old.val, Mod: kv.ModRevision}, kv.Value})
+				news = append(news, arrival{RowChange{Key: key, Old: old.val, Revision: kv.ModRevision}, kv.Value})
 			}
 		}
 		s.decodeAll(news)
@@ -222,7 +222,7 @@ type arrival struct {
 }
 
 // gone says that etcd has the row no more.
-func (a *arrival) gone() bool { return a.Mod == 0 }
+func (a *arrival) gone() bool { return a.Revision == 0 }
 
 // decodeAll decodes the rows on all cores; New stays nil where decode has none.
 func (s *Store) decodeAll(news []arrival) {
@@ -246,7 +246,7 @@ func (s *Store) applyEvents(events []*clientv3.Event) {
 		c := Change{Rev: rev}
 		for len(events) > 0 && events[0].Kv.ModRevision == rev {
 			key := string(events[0].Kv.Key[len(s.prefix):])
-			rc := RowChange{Key: key, Mod: rev}
+			rc := RowChange{Key: key, Revision: rev}
 			if old, ok := s.tree.byKey.Get(key); ok {
 				rc.Old = old.val
 			}

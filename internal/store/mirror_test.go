@@ -196,7 +196,7 @@ func TestLostEtcd(t *testing.T) {
 	for _, id := range []string{"kept", "changed", "deleted"} {
 		mustPut(t, l.client, id, "old")
 	}
-	db := storetest.On(t, l.source, notes)
+	db := storetest.OpenOn(t, l.source, notes)
 	rec := follow(db)
 
 	l.lose(errors.New("away"))
@@ -229,7 +229,7 @@ func TestLostEtcd(t *testing.T) {
 func TestCompactedWatch(t *testing.T) {
 	l := newLine(t)
 	mustPut(t, l.client, "kept", "old")
-	db := storetest.On(t, l.source, notes)
+	db := storetest.OpenOn(t, l.source, notes)
 	rec := follow(db)
 
 	l.mu.Lock()
@@ -263,9 +263,9 @@ func TestCatchUp(t *testing.T) {
 	l := newLine(t)
 	mustPut(t, l.client, "listed", "x")
 	l.hold = make(chan struct{})
-	db := storetest.On(t, l.source, notes)
+	db := storetest.OpenOn(t, l.source, notes)
 	db.Follow(func(c store.Change) {
-		if applied := db.Applied(); c.Rev <= applied && applied > 0 && len(c.Rows) == 1 && c.Rows[0].Mod > applied {
+		if applied := db.Applied(); c.Rev <= applied && applied > 0 && len(c.Rows) == 1 && c.Rows[0].Revision > applied {
 			t.Errorf("revision %d is applied and comes as a change only now", c.Rev)
 		}
 	})
@@ -287,12 +287,12 @@ func TestCatchUp(t *testing.T) {
 // TestSharedEtcd: revisions that belong to somebody else's keys hold up nobody who waits for them.
 func TestSharedEtcd(t *testing.T) {
 	l := newLine(t)
-	db := storetest.On(t, l.source, notes)
+	db := storetest.OpenOn(t, l.source, notes)
 	resp, err := l.client.Put(t.Context(), "somebody/else", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), store.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), store.WriteTimeout)
 	defer cancel()
 	if err := db.Wait(ctx, resp.Header.Revision); err != nil {
 		t.Errorf("wait for a revision of another's key: %v", err)
@@ -334,7 +334,7 @@ func TestUnknownOutcome(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLine(t)
 			mustPut(t, l.client, "old", "old")
-			db := storetest.On(t, l.source, notes)
+			db := storetest.OpenOn(t, l.source, notes)
 			runs := 0
 			update := func() (string, error) {
 				ctx := store.WithInvocation(t.Context(), "8f14e45f-ceea-467f-a8f9-8d5b5f1d0c11")
@@ -395,7 +395,7 @@ func (t refusedTxn) Commit() (*clientv3.TxnResponse, error) { return nil, t.err 
 // follower's own copy end up equal to what etcd holds.
 func TestMirrorEqualsEtcd(t *testing.T) {
 	l := newLine(t)
-	db := storetest.On(t, l.source, notes)
+	db := storetest.OpenOn(t, l.source, notes)
 	var mu sync.Mutex
 	copied := map[string]note{}
 	db.Follow(func(c store.Change) {

@@ -9,7 +9,7 @@
 //     and every range that was read. The loser waits for the revision that it lost to and runs again.
 //   - A [Snapshot] is one revision, whole, for as long as its holder keeps it; taking one costs no copy.
 //   - Losing etcd empties nothing: reads go on from the last known state, writes fail with
-//     fault.Unavailable after [Patience]. When etcd is back, the difference is applied; nothing is ever
+//     fault.Unavailable after [WriteTimeout]. When etcd is back, the difference is applied; nothing is ever
 //     cleared and filled again.
 //
 // store knows keys, revisions and JSON. It does not know what a row means, nor whether etcd runs in this
@@ -32,8 +32,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// Patience is how long a write may take before it is given up with fault.Unavailable.
-const Patience = 2 * time.Second
+// WriteTimeout is how long a write may take before it is given up with fault.Unavailable.
+const WriteTimeout = 2 * time.Second
 
 // nudgeEvery is how often a wait for a revision asks etcd how far the watch is.
 const nudgeEvery = 50 * time.Millisecond
@@ -71,7 +71,7 @@ type Store struct {
 	since     atomic.Int64 // unix nanoseconds; when the mirror was last known to be where etcd was
 
 	doubts doubts
-	lines  sync.Map // of UpdateInLine: name to a channel that holds the one whose turn it is
+	lines  sync.Map // of UpdateSerialized: name to a channel that holds the one whose turn it is
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -101,7 +101,7 @@ type Change struct {
 type RowChange struct {
 	Key      string // with the table's prefix
 	Old, New any
-	Mod      int64 // the revision that wrote New
+	Revision int64 // the revision that wrote New
 }
 
 // Row is the row as the change leaves it, or as it was where it is gone.
@@ -181,7 +181,7 @@ func (f follower) whole(s *Snapshot) Change {
 	}
 	for _, p := range prefixes {
 		s.scan(p, p, func(key string, r row) bool {
-			all.Rows = append(all.Rows, RowChange{Key: key, New: r.val, Mod: r.mod})
+			all.Rows = append(all.Rows, RowChange{Key: key, New: r.val, Revision: r.mod})
 			return true
 		})
 	}

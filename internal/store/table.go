@@ -93,9 +93,9 @@ func (t Table[T]) Scan(r Reader, under, after string, fn func(id string, v *T) b
 	})
 }
 
-// ScanDown calls fn with the rows whose ids begin with under, in the reverse order of their ids, until fn
+// ScanReverse calls fn with the rows whose ids begin with under, in the reverse order of their ids, until fn
 // returns false. before, when not empty, is an id to begin in front of.
-func (t Table[T]) ScanDown(s *Snapshot, under, before string, fn func(id string, v *T) bool) {
+func (t Table[T]) ScanReverse(s *Snapshot, under, before string, fn func(id string, v *T) bool) {
 	from := t.prefix + under + "\xff" // behind every id: keys are UTF-8
 	if before != "" {
 		from = min(from, t.prefix+before)
@@ -131,25 +131,25 @@ func (t Table[T]) Put(tx *Tx, id string, v *T) {
 // Delete removes a row; none there is no error.
 func (t Table[T]) Delete(tx *Tx, id string) { tx.put(t.prefix+id, nil, nil) }
 
-// Fate is what [Table.Sweep] does with a row.
-type Fate int
+// SweepAction is what [Table.Sweep] does with a row.
+type SweepAction int
 
 // The fates of a row.
 const (
-	Keep Fate = iota
-	Drop
-	KeepRest // this row and all behind it
+	SweepKeep SweepAction = iota
+	SweepDelete
+	SweepStop // this row and all behind it
 )
 
 // Sweep deletes up to limit rows whose ids begin with under, as judge says, and reports whether it stopped
 // at the limit. Rows are judged as the transaction found them and not compared: what is swept is final.
-func (t Table[T]) Sweep(tx *Tx, under string, limit int, judge func(v *T) Fate) (more bool) {
+func (t Table[T]) Sweep(tx *Tx, under string, limit int, judge func(v *T) SweepAction) (more bool) {
 	var doomed []string
 	t.Scan(tx.Snapshot(), under, "", func(id string, v *T) bool {
 		switch judge(v) {
-		case KeepRest:
+		case SweepStop:
 			return false
-		case Drop:
+		case SweepDelete:
 			if more = len(doomed) == limit; more {
 				return false
 			}
@@ -239,7 +239,7 @@ func (s schema) set(tree rows, rc RowChange) {
 		}
 		if rc.New != nil {
 			if v := x.value(id, rc.New); v != "" {
-				tree.index.Set(x.name+"\x00"+v+"\x00"+id, row{rc.Mod, rc.New})
+				tree.index.Set(x.name+"\x00"+v+"\x00"+id, row{rc.Revision, rc.New})
 			}
 		}
 	}
@@ -260,6 +260,6 @@ func (s schema) set(tree rows, rc RowChange) {
 	if rc.New == nil {
 		tree.byKey.Delete(rc.Key)
 	} else {
-		tree.byKey.Load(rc.Key, row{rc.Mod, rc.New}) // as Set, but rows that come in order, as at a start, leave full nodes
+		tree.byKey.Load(rc.Key, row{rc.Revision, rc.New}) // as Set, but rows that come in order, as at a start, leave full nodes
 	}
 }

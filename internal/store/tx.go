@@ -146,7 +146,7 @@ func (tx *Tx) put(key string, val any, bytes []byte) {
 // invocation ([WithInvocation]) is answered with the first one's result when that was written after all.
 func Update[R any](ctx context.Context, s *Store, fn func(*Tx) (R, error)) (R, error) {
 	var zero R
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, WriteTimeout)
 	defer cancel()
 	if result, ok, err := s.settle(ctx); err != nil {
 		return zero, err

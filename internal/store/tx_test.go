@@ -293,8 +293,8 @@ func TestIndexAndCount(t *testing.T) {
 	}
 }
 
-// TestScanDown: newest first, from anywhere.
-func TestScanDown(t *testing.T) {
+// TestScanReverse: newest first, from anywhere.
+func TestScanReverse(t *testing.T) {
 	db := storetest.Open(t, notes)
 	for _, id := range []string{"a/1", "a/2", "a/3", "b/1", "0"} {
 		put(t, db, id, "")
@@ -308,9 +308,9 @@ func TestScanDown(t *testing.T) {
 		{"c/", "", ""},
 	} {
 		var got []string
-		notes.ScanDown(db.Snapshot(), tc.under, tc.before, func(id string, _ *note) bool { got = append(got, id); return true })
+		notes.ScanReverse(db.Snapshot(), tc.under, tc.before, func(id string, _ *note) bool { got = append(got, id); return true })
 		if g := strings.Join(got, " "); g != tc.want {
-			t.Errorf("ScanDown(%q, before %q) = %q, want %q", tc.under, tc.before, g, tc.want)
+			t.Errorf("ScanReverse(%q, before %q) = %q, want %q", tc.under, tc.before, g, tc.want)
 		}
 	}
 }

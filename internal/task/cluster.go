@@ -142,7 +142,7 @@ func Record(tx *store.Tx, svc *Service, id, message string, now time.Time) {
 
 // LastEvent is the newest of a service's events.
 func LastEvent(s *store.Snapshot, svc *Service) (last *Event, ok bool) {
-	events.ScanDown(s, svc.key()+"/", "", func(_ string, e *Event) bool { last, ok = e, true; return false })
+	events.ScanReverse(s, svc.key()+"/", "", func(_ string, e *Event) bool { last, ok = e, true; return false })
 	return last, ok
 }
 

@@ -105,7 +105,7 @@ func AliveNode(key string) (name string, ok bool) { return alive.ID(key) }
 
 // KeepAlive makes a node live until leave is called, or this process ends. ctx bounds the call only.
 func KeepAlive(ctx context.Context, db *store.Store, node string) (leave func(), err error) {
-	return store.Hold(ctx, db, alive, node, &Alive{Since: time.Now()})
+	return store.PutWithLease(ctx, db, alive, node, &Alive{Since: time.Now()})
 }
 
 // LiveNodes are the nodes whose servers run now, by name: they answer clients, and tasks can be placed on those of

@@ -117,8 +117,8 @@ func UnplacedServices(r store.Reader) []*Service {
 	return ss
 }
 
-// PlacementLine is the line that transactions which place tasks stand in (store.UpdateInLine).
-const PlacementLine = "placement"
+// PlacementQueue is the queue of the transactions that place tasks: this process runs them one at a time (store.UpdateSerialized).
+const PlacementQueue = "placement"
 
 // Waiting are the tasks that wait for a node, the oldest first.
 func Waiting(r store.Reader) []*Task {

@@ -376,10 +376,10 @@ const StoppedRetention = time.Hour
 // ReapTasks deletes up to limit tasks that stopped before the retention began, and says whether more are
 // left to delete.
 func ReapTasks(tx *store.Tx, now time.Time, limit int) (more bool) {
-	return tasks.Sweep(tx, "", limit, func(t *Task) store.Fate {
+	return tasks.Sweep(tx, "", limit, func(t *Task) store.SweepAction {
 		if t.Observed.State == Stopped && t.Observed.StoppedAt != nil && now.Sub(*t.Observed.StoppedAt) >= StoppedRetention {
-			return store.Drop
+			return store.SweepDelete
 		}
-		return store.Keep
+		return store.SweepKeep
 	})
 }

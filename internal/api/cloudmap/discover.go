@@ -36,10 +36,10 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 	if in.MaxResults != nil {
 		max = int(*in.MaxResults)
 	}
-	guard := a.dir.Enter()
+	guard := a.dir.AcquireGuard()
 	for v.Stale() {
 		if v, err = a.view(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount); err != nil {
-			guard.Leave()
+			guard.Release()
 			return nil, err
 		}
 	}
@@ -54,18 +54,18 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 func handOut(ctx context.Context, guard directory.Guard, found []*directory.Instance, ttl uint32) {
 	drains := false
 	for _, i := range found {
-		i.HandedOut(directory.Now(), ttl)
-		drains = drains || i.Drains
+		i.MarkSent(directory.Now(), ttl)
+		drains = drains || i.TrackExpiry
 	}
 	if !drains {
-		guard.Leave()
+		guard.Release()
 		return
 	}
 	awsapi.WhenSent(ctx, func() {
 		for _, i := range found {
-			i.HandedOut(directory.Now(), ttl)
+			i.MarkSent(directory.Now(), ttl)
 		}
-		guard.Leave()
+		guard.Release()
 	})
 }
 

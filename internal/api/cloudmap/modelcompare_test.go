@@ -194,7 +194,7 @@ func (m *model) wrong(name, typ string, r *answer.Reply) string {
 	for {
 		zone := m.zoneOf(name)
 		if zone == nil || seen[name] || len(seen) == 8 { // elsewhere; the ring is closed; too long a chain
-			return wants(len(rest) == 0 && len(r.Authority) == 0 && r.Rcode == answer.NoError && r.NotOurs == (len(seen) == 0), "an answer that ends here")
+			return wants(len(rest) == 0 && len(r.Authority) == 0 && r.Rcode == answer.NoError && r.OutsideZones == (len(seen) == 0), "an answer that ends here")
 		}
 		seen[name] = true
 		at := m.at(zone, name)

@@ -38,7 +38,7 @@ func (a *api) watched(ctx context.Context, namespace, service string, owner *str
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	// A revision of the future is another store's: the caller starts anew.
-	for waiting := after <= a.dir.Applied(); waiting && v.Changed <= after; {
+	for waiting := after <= a.dir.Applied(); waiting && v.StoreRevision <= after; {
 		select {
 		case <-v.Superseded():
 			if v, err = a.view(ctx, namespace, service, owner); err != nil {
@@ -50,7 +50,7 @@ func (a *api) watched(ctx context.Context, namespace, service string, owner *str
 			return nil, ctx.Err()
 		}
 	}
-	awsapi.SetResponseHeader(ctx, RevisionHeader, strconv.FormatInt(v.Changed, 10))
+	awsapi.SetResponseHeader(ctx, RevisionHeader, strconv.FormatInt(v.StoreRevision, 10))
 	return v, nil
 }
 

@@ -80,7 +80,7 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 
 // placing runs a transaction that places tasks.
 func placing[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error)) (R, error) {
-	return store.UpdateInLine(store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID), a.db, task.PlacementLine, fn)
+	return store.UpdateSerialized(store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID), a.db, task.PlacementQueue, fn)
 }
 
 // place makes a task that runs on this host.

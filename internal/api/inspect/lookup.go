@@ -31,7 +31,7 @@ func (a *api) lookup(name, typeName string, client netip.Addr) (*GetLookupOutput
 	if !ok {
 		return nil, fault.New(fault.Invalid, "input", "The type %q cannot be explained; choose A, AAAA, SRV or CNAME", typeName)
 	}
-	name = directory.Fold(name)
+	name = directory.CanonicalName(name)
 	var r answer.Reply
 	a.dns.Answer(answer.Query{Name: name, Type: uint16(t), Client: client, Rand: rand.Uint64()}, &r)
 	out := &GetLookupOutput{Rcode: rcodes[r.Rcode], Answer: []Record{}}
@@ -43,7 +43,7 @@ func (a *api) lookup(name, typeName string, client netip.Addr) (*GetLookupOutput
 		}
 	}
 	switch {
-	case r.NotOurs:
+	case r.OutsideZones:
 		out.Rcode, out.Notes = a.notOurs(name, client)
 	case r.View == nil && r.Rcode == answer.NXDomain:
 		out.Notes = append(out.Notes, "nothing is registered at this name or below it")
@@ -68,10 +68,10 @@ func (a *api) notOurs(name string, client netip.Addr) (rcode string, notes []str
 }
 
 func except(ns *directory.Namespace) string {
-	if len(ns.Except) == 0 {
+	if len(ns.ExcludedNetworks) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", but for those in %v", ns.Except)
+	return fmt.Sprintf(", but for those in %v", ns.ExcludedNetworks)
 }
 
 // service explains every instance of a service.

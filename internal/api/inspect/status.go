@@ -78,7 +78,7 @@ func (a *api) serviceStatus(svc *task.Service, tasks []*task.Task, events []*tas
 func (a *api) drain(t *task.Task) Drain {
 	var left time.Duration
 	for _, reg := range t.Registries {
-		left = max(left, a.dns.Directory.Held(reg.ServiceID, t.ID).In())
+		left = max(left, a.dns.Directory.ExpiresAt(reg.ServiceID, t.ID).Until())
 	}
 	d := Drain{Task: t.ID, Left: int64((left + time.Second - 1) / time.Second)}
 	if t.Observed.Address.IsValid() {
@@ -149,12 +149,12 @@ func listed(services []RegisteredService, most int) []RegisteredService {
 // shadowed finds the namespace that answers in place of one: of the same name, for the same clients, and
 // asked first.
 func shadowed(dir *directory.Directory, ns *registry.Namespace) string {
-	for _, z := range dir.Zones(directory.Fold(ns.Name)) {
+	for _, z := range dir.Zones(directory.CanonicalName(ns.Name)) {
 		other := z.Namespace()
 		if other.ID == ns.ID {
 			return ""
 		}
-		if directory.Fold(other.Name) == directory.Fold(ns.Name) && overlap(other, dir, ns.ID) {
+		if directory.CanonicalName(other.Name) == directory.CanonicalName(ns.Name) && overlap(other, dir, ns.ID) {
 			return other.ID
 		}
 	}
@@ -172,7 +172,7 @@ func overlap(first *directory.Namespace, dir *directory.Directory, id string) bo
 	}
 	for _, n := range second.Networks {
 		covers := func(p netip.Prefix) bool { return p.Bits() <= n.Bits() && p.Contains(n.Addr()) }
-		if slices.ContainsFunc(first.Networks, n.Overlaps) && !slices.ContainsFunc(first.Except, covers) {
+		if slices.ContainsFunc(first.Networks, n.Overlaps) && !slices.ContainsFunc(first.ExcludedNetworks, covers) {
 			return true
 		}
 	}

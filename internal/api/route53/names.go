@@ -51,7 +51,7 @@ func read(text string) (string, error) {
 		}
 		i += len(octal)
 	}
-	return directory.Fold(b.String()), nil
+	return directory.CanonicalName(b.String()), nil
 }
 
 // sortKey is what names are compared by, as ASCII: the labels from the last to the first, each with its dot, so

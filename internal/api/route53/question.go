@@ -40,7 +40,7 @@ func (a *API) testDNSAnswer(r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if apex := directory.Fold(ns.Name); name != apex && !strings.HasSuffix(name, "."+apex) {
+	if apex := directory.CanonicalName(ns.Name); name != apex && !strings.HasSuffix(name, "."+apex) {
 		return nil, invalid("RecordName %.300q lies outside the hosted zone %s", text, written(apex))
 	}
 	number, ok := typeNumbers[typ]
@@ -67,7 +67,7 @@ func (a *API) testDNSAnswer(r request) (any, error) {
 
 func responseCode(r *answer.Reply) string {
 	switch {
-	case r.NotOurs, r.Rcode == answer.Refused:
+	case r.OutsideZones, r.Rcode == answer.Refused:
 		return "REFUSED"
 	case r.Rcode == answer.NXDomain:
 		return "NXDOMAIN"
@@ -89,7 +89,7 @@ func (a *API) client(r request, ns *registry.Namespace) (netip.Addr, error) {
 		}
 		return ip, nil
 	}
-	apex, client := directory.Fold(ns.Name), netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	apex, client := directory.CanonicalName(ns.Name), netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	d, ok := a.dns.Directory.Namespace(ns.ID)
 	if !ok {
 		return client, nil // gone since; DNS says what it says now

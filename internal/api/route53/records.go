@@ -47,7 +47,7 @@ func ofInstance(v *directory.View, typ string, i *directory.Instance) (s recordS
 		return recordSet{}, false
 	}
 	ttl, _ := v.Service.TTL(t)
-	s = simple(v.Full, typ, ttl, value(v, t, i))
+	s = simple(v.FullName, typ, ttl, value(v, t, i))
 	s.SetIdentifier = i.ID
 	if v.Service.Policy == directory.Weighted {
 		s.Weight = 1
@@ -110,7 +110,7 @@ func healthCheckID(i *directory.Instance) string {
 
 // apex is a record set that every zone has at its top: typ is NS or SOA.
 func (a *API) apex(ns *registry.Namespace, typ string) recordSet {
-	name := directory.Fold(ns.Name)
+	name := directory.CanonicalName(ns.Name)
 	if typ == "SOA" {
 		return simple(name, typ, ns.NegativeTTL(), a.soa(ns.NegativeTTL()))
 	}

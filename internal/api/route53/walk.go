@@ -64,16 +64,16 @@ var hostTypes = []string{"A", "AAAA"}
 
 // places lists a zone's, in their order; the apex is always the first.
 func (a *API) places(now *store.Snapshot, ns *registry.Namespace) []place {
-	apex := directory.Fold(ns.Name)
+	apex := directory.CanonicalName(ns.Name)
 	all := []place{{key: sortKey(apex), name: apex, apex: true}}
 	registry.ScanServices(now, scopeOf(ns), ns.ID, "", func(s *registry.Service) bool {
 		v, ok := a.dns.Directory.ServiceByID(s.ID)
 		switch {
-		case !ok || v.Full == "": // gone since, or not in DNS
-		case v.Full == apex:
+		case !ok || v.FullName == "": // gone since, or not in DNS
+		case v.FullName == apex:
 			all[0].view = v
 		default:
-			all = append(all, place{key: sortKey(v.Full), name: v.Full, view: v})
+			all = append(all, place{key: sortKey(v.FullName), name: v.FullName, view: v})
 		}
 		return true
 	})
@@ -103,7 +103,7 @@ func (a *API) locate(places []place, ns *registry.Namespace, at position) start 
 		return start{place: k, typ: at.typ, id: at.id}
 	}
 	if i, v := a.host(ns, at.name); i != nil {
-		if k := slices.IndexFunc(places, func(p place) bool { return p.name == v.Full }); k >= 0 {
+		if k := slices.IndexFunc(places, func(p place) bool { return p.name == v.FullName }); k >= 0 {
 			return start{place: k, hosts: true, typ: at.typ, id: i.ID}
 		}
 	}
@@ -121,9 +121,9 @@ func (a *API) locate(places []place, ns *registry.Namespace, at position) start 
 
 // host finds the instance that has a host name in a zone, and its service.
 func (a *API) host(ns *registry.Namespace, name string) (*directory.Instance, *directory.View) {
-	for _, z := range a.dns.Directory.Zones(directory.Fold(ns.Name)) {
+	for _, z := range a.dns.Directory.Zones(directory.CanonicalName(ns.Name)) {
 		if z.Namespace().ID == ns.ID {
-			if m := z.Find(name); m.Found == directory.AtHost {
+			if m := z.Find(name); m.Kind == directory.HostName {
 				return m.Instance, m.View
 			}
 		}

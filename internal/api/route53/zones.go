@@ -39,7 +39,7 @@ type hostedZones struct {
 func (a *API) hostedZone(now *store.Snapshot, ns *registry.Namespace) hostedZone {
 	return hostedZone{
 		ID:                zonePrefix + ns.ZoneID,
-		Name:              written(directory.Fold(ns.Name)),
+		Name:              written(directory.CanonicalName(ns.Name)),
 		CallerReference:   ns.ID,
 		Comment:           "Created by AWS Cloud Map namespace with ARN " + namespaceARN(ns),
 		Private:           ns.Kind == registry.Private,
@@ -161,7 +161,7 @@ func (a *API) listHostedZonesByName(r request) (any, error) {
 	now := a.db.Snapshot()
 	var from []keyed
 	for _, ns := range zones(now, r.account, every) {
-		if k := (keyed{sortKey(directory.Fold(ns.Name)), ns}); order(k, first) >= 0 {
+		if k := (keyed{sortKey(directory.CanonicalName(ns.Name)), ns}); order(k, first) >= 0 {
 			from = append(from, k)
 		}
 	}
@@ -173,7 +173,7 @@ func (a *API) listHostedZonesByName(r request) (any, error) {
 	shown, next := page(all, max)
 	out := listHostedZonesByNameOutput{HostedZones: a.show(now, shown), DNSName: name, HostedZoneID: id, MaxItems: max}
 	if next != nil {
-		out.IsTruncated, out.NextDNSName, out.NextHostedZoneID = true, written(directory.Fold(next.Name)), next.ZoneID
+		out.IsTruncated, out.NextDNSName, out.NextHostedZoneID = true, written(directory.CanonicalName(next.Name)), next.ZoneID
 	}
 	return out, nil
 }
@@ -210,7 +210,7 @@ func (a *API) listHostedZonesByVPC(r request) (any, error) {
 	for _, ns := range zones(a.db.Snapshot(), r.account, func(ns *registry.Namespace) bool {
 		return ns.Kind == registry.Private && ns.VPC == id && ns.Region == region && ns.ZoneID > after
 	}) {
-		if !list.Add(ns.ZoneID, zoneSummary{ns.ZoneID, written(directory.Fold(ns.Name)), ns.Account}) {
+		if !list.Add(ns.ZoneID, zoneSummary{ns.ZoneID, written(directory.CanonicalName(ns.Name)), ns.Account}) {
 			break
 		}
 	}

@@ -3,8 +3,8 @@
 // ([task.Clearance]); when all nodes have, the register loop lets the task go.
 //
 // When a task is marked as draining, the directory has dropped it from every answer already. What is left
-// to wait for is that answers under way have been sent ([directory.Directory.Settle]), and then for the
-// moment that the directory knows ([directory.Directory.Held]): exact, and no wait at all where nothing was
+// to wait for is that answers under way have been sent ([directory.Directory.WaitForGuards]), and then for the
+// moment that the directory knows ([directory.Directory.ExpiresAt]): exact, and no wait at all where nothing was
 // handed out. After a restart of the process that moment is the latest it can have been.
 //
 // What keeps addresses beyond their TTL is helped by a tag of the service, [MinimumTag].
@@ -76,7 +76,7 @@ func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
 	if !ok || t.Registration != task.Draining || task.Cleared(s, key, d.node) {
 		return 0, nil
 	}
-	if err := d.dir.Settle(ctx); err != nil {
+	if err := d.dir.WaitForGuards(ctx); err != nil {
 		return 0, err
 	}
 	d.mu.Lock()
@@ -94,7 +94,7 @@ func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
 // Held is how long clients may still use a task's address that have it from this node.
 func Held(dir *directory.Directory, t *task.Task) (left time.Duration) {
 	for _, reg := range t.Registries {
-		left = max(left, dir.Held(reg.ServiceID, t.ID).In())
+		left = max(left, dir.ExpiresAt(reg.ServiceID, t.ID).Until())
 	}
 	return left
 }

@@ -74,7 +74,7 @@ func giveUp(ctx context.Context, db *store.Store, node string, log *slog.Logger)
 	if len(remaining(db.Snapshot(), node)) == 0 {
 		return nil
 	}
-	n, err := store.UpdateInLine(ctx, db, task.PlacementLine, func(tx *store.Tx) (int, error) {
+	n, err := store.UpdateSerialized(ctx, db, task.PlacementQueue, func(tx *store.Tx) (int, error) {
 		if task.Live(tx, node) {
 			return 0, nil
 		}

@@ -43,7 +43,7 @@ func apply(b *directory.Batch, rows []store.RowChange, networks Networks) {
 			b.PutInstance(instance(row))
 		case *registry.Revision:
 			if id, ok := registry.RevisionOf(r.Key); ok {
-				b.SetRevision(id, r.Mod)
+				b.SetRevision(id, r.Revision)
 			}
 		case nil:
 			if gone, ok := r.Old.(*registry.Instance); ok {
@@ -71,7 +71,7 @@ func namespace(ns *registry.Namespace, networks Networks) directory.Namespace {
 	switch ns.Kind {
 	case registry.Private:
 		d.Kind = directory.Private
-		d.Networks, d.Except = networks(ns.Region, ns.VPC)
+		d.Networks, d.ExcludedNetworks = networks(ns.Region, ns.VPC)
 	case registry.Public:
 		d.Kind = directory.Public
 	}
@@ -85,7 +85,7 @@ var recordTypes = map[registry.RecordType]directory.RecordType{
 func service(svc *registry.Service) directory.Service {
 	d := directory.Service{ID: svc.ID, NamespaceID: svc.NamespaceID, Name: svc.Name, HealthChecked: svc.HealthConfigured()}
 	if d.LongestTTL = uint32(svc.LongestTTL() / time.Second); len(svc.Records) == 0 {
-		d.LongestTTL = directory.APITTL
+		d.LongestTTL = directory.DefaultDiscoverTTL
 	}
 	if svc.Policy == registry.Weighted {
 		d.Policy = directory.Weighted
@@ -97,7 +97,7 @@ func service(svc *registry.Service) directory.Service {
 }
 
 func instance(i *registry.Instance) *directory.Instance {
-	d := &directory.Instance{ID: i.ID, ServiceID: i.ServiceID, Attributes: i.Attributes, Drains: i.Task != ""}
+	d := &directory.Instance{ID: i.ID, ServiceID: i.ServiceID, Attributes: i.Attributes, TrackExpiry: i.Task != ""}
 	for key, v := range i.Attributes.All() { // the registry has checked the values; an empty one is no address and no port
 		switch key {
 		case registry.AttrIPv4:

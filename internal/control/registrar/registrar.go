@@ -218,7 +218,7 @@ func (r *register) left(s *store.Snapshot, t *task.Task, now time.Time) time.Dur
 
 // longestTTL is the greatest TTL with which the task can have been answered.
 func longestTTL(s *store.Snapshot, t *task.Task) time.Duration {
-	ttl := directory.APITTL * time.Second
+	ttl := directory.DefaultDiscoverTTL * time.Second
 	for _, reg := range t.Registries {
 		if svc, err := registry.GetService(s, t.Scope(), reg.ServiceID); err == nil {
 			ttl = max(ttl, svc.LongestTTL())

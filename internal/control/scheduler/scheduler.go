@@ -74,7 +74,7 @@ func reconcile(ctx context.Context, db *store.Store) (time.Duration, error) {
 	if s := db.Snapshot(); len(task.Waiting(s)) == 0 && len(task.UnplacedServices(s)) == 0 {
 		return 0, nil
 	}
-	return store.UpdateInLine(ctx, db, task.PlacementLine, func(tx *store.Tx) (time.Duration, error) {
+	return store.UpdateSerialized(ctx, db, task.PlacementQueue, func(tx *store.Tx) (time.Duration, error) {
 		p := &pass{tx: tx, inventory: placement.ReadInventory(tx.Snapshot()), now: time.Now(), refused: map[kind]bool{}, causes: map[string]cause{}}
 		return p.run()
 	})

@@ -13,7 +13,7 @@
 //	  negative no such name, or no such type at the name, with the zone's SOA
 //
 // answer knows names, types and addresses. It does not know wire formats, EDNS, transports or upstreams:
-// [Reply.NotOurs] and [Reply.Follow] tell the server what is left to a resolver.
+// [Reply.OutsideZones] and [Reply.ExternalTarget] tell the server what is left to a resolver.
 package answer
 
 import (
@@ -105,15 +105,15 @@ func (s *step) chain() {
 	for range maxChain {
 		zone, ours := s.Directory.Zone(s.q.Client, s.name)
 		if !ours {
-			s.r.NotOurs = s.owner.From == Question
-			s.r.Follow = s.owner.Text // "" for the question itself
+			s.r.OutsideZones = s.owner.From == Question
+			s.r.ExternalTarget = s.owner.Text // "" for the question itself
 			return
 		}
 		target := s.at(zone)
 		if target == "" || s.seen(target) {
 			return
 		}
-		s.owner, s.name = Name{From: Literal, Text: target}, directory.Fold(target)
+		s.owner, s.name = Name{From: Literal, Text: target}, directory.CanonicalName(target)
 	}
 }
 
@@ -136,16 +136,16 @@ type step struct {
 // at answers what stands at the name. It returns the name to go on with, "" at the end of the chain.
 func (s *step) at(zone *directory.Zone) (target string) {
 	ns := zone.Namespace()
-	if s.name == directory.Fold(ns.Name) && (s.q.Type == typeSOA || s.q.Type == typeNS) {
+	if s.name == directory.CanonicalName(ns.Name) && (s.q.Type == typeSOA || s.q.Type == typeNS) {
 		s.apex(ns)
 		return ""
 	}
-	switch m := zone.Find(s.name); m.Found {
-	case directory.AtService:
+	switch m := zone.Find(s.name); m.Kind {
+	case directory.ServiceName:
 		return s.service(m.View)
-	case directory.AtHost:
+	case directory.HostName:
 		s.host(m)
-	case directory.Empty:
+	case directory.EmptyName:
 		s.negative(NoError, ns)
 	case directory.NoName:
 		s.negative(NXDomain, ns)
@@ -205,7 +205,7 @@ func (s *step) alias(v *directory.View, ttl uint32) (target string) {
 // (RFC 2782). A target's address lives as long as the SRV record that names it.
 func (s *step) srv(v *directory.View, ttl uint32) {
 	for _, i := range s.choose(v, directory.SRV) {
-		target := Name{From: Below, Text: directory.Fold(i.ID)}
+		target := Name{From: Below, Text: directory.CanonicalName(i.ID)}
 		if s.owner.From != Question {
 			target = Name{From: Literal, Text: v.HostName(i)}
 		}
@@ -225,7 +225,7 @@ func (s *step) host(m directory.Match) {
 	}
 	ttl, _ := m.View.Service.TTL(directory.SRV)
 	if m.Instance.State == directory.Draining {
-		ttl = min(ttl, m.Instance.Left(s.q.Now))
+		ttl = min(ttl, m.Instance.RemainingTTL(s.q.Now))
 	}
 	switch t := directory.RecordType(s.q.Type); t {
 	case directory.A, directory.AAAA:
@@ -272,7 +272,7 @@ func (s *step) soa(ns *directory.Namespace) Record {
 	if len(s.NameServers) > 0 {
 		primary = s.NameServers[0]
 	}
-	owner := Name{From: Above, Text: directory.Fold(ns.Name)}
+	owner := Name{From: Above, Text: directory.CanonicalName(ns.Name)}
 	if s.owner.From != Question {
 		owner.From = Literal
 	}
@@ -287,12 +287,12 @@ func (s *step) answered() bool {
 
 // seen reports whether a CNAME's target closes a loop.
 func (s *step) seen(target string) bool {
-	name := directory.Fold(target)
+	name := directory.CanonicalName(target)
 	if name == s.q.Name {
 		return true
 	}
 	for _, rr := range s.r.Answer {
-		if rr.Owner.From == Literal && directory.Fold(rr.Owner.Text) == name {
+		if rr.Owner.From == Literal && directory.CanonicalName(rr.Owner.Text) == name {
 			return true
 		}
 	}

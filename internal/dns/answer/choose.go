@@ -20,7 +20,7 @@ func (s *step) choose(v *directory.View, t directory.RecordType) []*directory.In
 	if v.Service.Policy == directory.Weighted || t == directory.CNAME {
 		want = 1
 	}
-	fit := fitness{t, v.Full}
+	fit := fitness{t, v.FullName}
 	chosen := s.draw(v.In(directory.Healthy), want, fit)
 	if len(chosen) == 0 {
 		chosen = s.draw(v.In(directory.Unhealthy), want, fit)

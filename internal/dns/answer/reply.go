@@ -6,14 +6,14 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// Reply is a decision: which records, in which section. It is authoritative unless NotOurs or Refused.
+// Reply is a decision: which records, in which section. It is authoritative unless OutsideZones or Refused.
 type Reply struct {
 	Rcode Rcode
-	// NotOurs: no zone of this client's view encloses the name; the server forwards it or refuses.
-	NotOurs bool
-	// Follow is the target of the answer's last CNAME when that lies in no zone of ours: a server that
+	// OutsideZones: no zone of this client's view encloses the name; the server forwards it or refuses.
+	OutsideZones bool
+	// ExternalTarget is the target of the answer's last CNAME when that lies in no zone of ours: a server that
 	// resolves for the client goes on with it, since stub resolvers do not. "" otherwise.
-	Follow string
+	ExternalTarget string
 
 	Answer     []Record
 	Authority  []Record // the zone's SOA in a negative answer
@@ -83,12 +83,12 @@ func (r *Reply) address(section *[]Record, owner Name, t directory.RecordType, t
 	}
 }
 
-// HandsOut reports whether the reply gives away an address that drains: it is then to be sent within a
-// [directory.Guard], with HandedOut before and after.
-func (r *Reply) HandsOut() bool {
+// HasTrackedAddresses reports whether the reply gives away an address that drains: it is then to be sent within a
+// [directory.Guard], with MarkSent before and after.
+func (r *Reply) HasTrackedAddresses() bool {
 	for _, section := range [...][]Record{r.Answer, r.Additional} {
 		for k := range section {
-			if i := section[k].Instance; i != nil && i.Drains {
+			if i := section[k].Instance; i != nil && i.TrackExpiry {
 				return true
 			}
 		}
@@ -96,12 +96,12 @@ func (r *Reply) HandsOut() bool {
 	return false
 }
 
-// HandedOut notes that the reply leaves now.
-func (r *Reply) HandedOut(now directory.Tick) {
+// MarkSent notes that the reply leaves now.
+func (r *Reply) MarkSent(now directory.Tick) {
 	for _, section := range [...][]Record{r.Answer, r.Additional} {
 		for k := range section {
 			if i := section[k].Instance; i != nil {
-				i.HandedOut(now, section[k].TTL)
+				i.MarkSent(now, section[k].TTL)
 			}
 		}
 	}

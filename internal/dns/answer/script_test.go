@@ -48,12 +48,12 @@ func parseQuery(t *testing.T, command string) (q answer.Query, asked string) {
 	if len(words) == 5 && words[3] == "from" {
 		client = words[4]
 	}
-	return answer.Query{Name: directory.Fold(words[1]), Type: typeNumbers[words[2]],
+	return answer.Query{Name: directory.CanonicalName(words[1]), Type: typeNumbers[words[2]],
 		Client: netip.MustParseAddr(client), Rand: 1}, words[1]
 }
 
 func show(asked string, r *answer.Reply) string {
-	if r.NotOurs {
+	if r.OutsideZones {
 		return "not ours"
 	}
 	var b strings.Builder
@@ -71,8 +71,8 @@ func show(asked string, r *answer.Reply) string {
 	section("answer", r.Answer)
 	section("authority", r.Authority)
 	section("additional", r.Additional)
-	if r.Follow != "" {
-		fmt.Fprintln(&b, "follow:", r.Follow)
+	if r.ExternalTarget != "" {
+		fmt.Fprintln(&b, "follow:", r.ExternalTarget)
 	}
 	return b.String()
 }

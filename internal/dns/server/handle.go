@@ -52,10 +52,10 @@ func clientOf(source, local netip.Addr) netip.Addr {
 //
 // The guard is taken before the names are looked up. An outcome that gives nothing away that drains has left it.
 func (s *Server) handle(msg []byte, from origin) (out outcome) {
-	guard := s.cfg.Authority.Directory.Enter()
+	guard := s.cfg.Authority.Directory.AcquireGuard()
 	defer func() {
 		if out.guard = guard; out.handsOut == nil {
-			guard.Leave()
+			guard.Release()
 		}
 		if out.reply == nil && out.wait == nil {
 			s.counters.dropped.Add(1)
@@ -68,8 +68,8 @@ func (s *Server) handle(msg []byte, from origin) (out outcome) {
 // sent is told of each outcome when its reply has left, or is known not to.
 func (s *Server) sent(out outcome) {
 	if out.handsOut != nil {
-		out.handsOut.HandedOut(directory.Now()) // again: sending may have taken its time
-		out.guard.Leave()
+		out.handsOut.MarkSent(directory.Now()) // again: sending may have taken its time
+		out.guard.Release()
 		s.replies.Put(out.handsOut)
 	}
 }
@@ -147,11 +147,11 @@ func (x *exchange) answer(q *dns.Msg) outcome {
 	}, r)
 	out := x.decided(q, r)
 	// What waits for an upstream is a CNAME's way out of our zones and gives no address of ours away.
-	if out.reply == nil || !r.HandsOut() {
+	if out.reply == nil || !r.HasTrackedAddresses() {
 		x.s.replies.Put(r)
 		return out
 	}
-	r.HandedOut(now)
+	r.MarkSent(now)
 	out.handsOut = r
 	return out
 }
@@ -160,11 +160,11 @@ func (x *exchange) answer(q *dns.Msg) outcome {
 func (x *exchange) decided(q *dns.Msg, r *answer.Reply) outcome {
 	question := q.Question[0]
 	forwards := x.m.RecursionAvailable && q.RecursionDesired
-	if r.NotOurs && !forwards {
+	if r.OutsideZones && !forwards {
 		x.ede = &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotAuthoritative}
 		return x.rcode(dns.RcodeRefused)
 	}
-	if !r.NotOurs {
+	if !r.OutsideZones {
 		if x.s.cfg.Answered != nil {
 			x.s.cfg.Answered(x.from.client, r)
 		}
@@ -172,10 +172,10 @@ func (x *exchange) decided(q *dns.Msg, r *answer.Reply) outcome {
 		encode(x.m, question.Name, r)
 	}
 	switch {
-	case r.NotOurs:
+	case r.OutsideZones:
 		return outcome{wait: x.resolve(question.Name, q)}
-	case r.Follow != "" && forwards:
-		return outcome{wait: x.resolve(dns.Fqdn(r.Follow), q)}
+	case r.ExternalTarget != "" && forwards:
+		return outcome{wait: x.resolve(dns.Fqdn(r.ExternalTarget), q)}
 	}
 	return outcome{reply: x.pack()}
 }
@@ -265,7 +265,7 @@ func (s *Server) bare(msg []byte, rcode int) outcome {
 // backslash of which the directory has some in instance ids; a dot inside a label, and a backslash, stay
 // marked, so that neither is taken for a separator.
 func canonical(name string) string {
-	name = directory.Fold(name)
+	name = directory.CanonicalName(name)
 	for k := range len(name) {
 		if name[k] == '\\' {
 			return unescape(name, k)

@@ -42,11 +42,11 @@ func Etcd(t testing.TB) *clientv3.Client {
 func Open(t testing.TB, tables ...store.Schema) *store.Store {
 	t.Helper()
 	client := Etcd(t)
-	return On(t, func() (*clientv3.Client, error) { return client, nil }, tables...)
+	return OpenOn(t, func() (*clientv3.Client, error) { return client, nil }, tables...)
 }
 
-// On opens a store on whatever etcd source gives; closed when the test ends.
-func On(t testing.TB, source store.Source, tables ...store.Schema) *store.Store {
+// OpenOn opens a store on whatever etcd source gives; closed when the test ends.
+func OpenOn(t testing.TB, source store.Source, tables ...store.Schema) *store.Store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

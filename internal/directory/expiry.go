@@ -19,7 +19,7 @@ var began = time.Now()
 func Now() Tick { return Tick(time.Since(began) / (time.Second / time.Duration(second))) }
 
 // In is how long it takes from now until the tick begins; 0 when it has begun.
-func (t Tick) In() time.Duration {
+func (t Tick) Until() time.Duration {
 	return max(0, time.Until(began.Add(time.Duration(t)*time.Second/time.Duration(second))))
 }
 
@@ -43,29 +43,29 @@ func (h *hold) extend(until Tick) {
 	}
 }
 
-// HandedOut notes that an answer with the instance's address leaves now and may be kept for ttl seconds. It
+// MarkSent notes that an answer with the instance's address leaves now and may be kept for ttl seconds. It
 // is to be called before the answer is sent and again when it has been, within a [Guard]. It concerns
 // instances that drain; the host name of one that drains already is answered with the time that is left to
 // it, so nothing is prolonged then.
-func (i *Instance) HandedOut(now Tick, ttl uint32) {
+func (i *Instance) MarkSent(now Tick, ttl uint32) {
 	if i.hold != nil && i.State != Draining {
 		i.hold.extend(expiry(now, ttl))
 	}
 }
 
-// Left is the TTL, in seconds, with which a draining instance can be answered without prolonging its drain.
-func (i *Instance) Left(now Tick) uint32 {
+// RemainingTTL is the TTL, in seconds, with which a draining instance can be answered without prolonging its drain.
+func (i *Instance) RemainingTTL(now Tick) uint32 {
 	if i.hold == nil {
 		return 0
 	}
 	return uint32(max(0, Tick(i.hold.until.Load())-now-1-slack) / second)
 }
 
-// Held is the tick from which on no client that honours TTLs has the address of an instance from this
-// process, provided that the instance is in no answer any more and that [Directory.Settle] has returned
+// ExpiresAt is the tick from which on no client that honours TTLs has the address of an instance from this
+// process, provided that the instance is in no answer any more and that [Directory.WaitForGuards] has returned
 // since; 0 when nothing was handed out. An instance that somebody has deregistered is still known for as
 // long as it is held.
-func (d *Directory) Held(serviceID, id string) Tick {
+func (d *Directory) ExpiresAt(serviceID, id string) Tick {
 	if i, ok := d.Instance(serviceID, id); ok && i.hold != nil {
 		return Tick(i.hold.until.Load())
 	}
@@ -123,7 +123,7 @@ func (d *departed) held(serviceID, id string) Tick {
 // TTL that the service ever had.
 func (b *Batch) holdOf(n *serviceNode, i *Instance, old *Instance) *hold {
 	switch {
-	case !i.Drains:
+	case !i.TrackExpiry:
 		return nil
 	case old != nil && old.hold != nil:
 		return old.hold

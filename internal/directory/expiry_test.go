@@ -41,17 +41,17 @@ func (d *held) put(i *directory.Instance) { d.apply(func(b *directory.Batch) { b
 func (d *held) remove() {
 	d.apply(func(b *directory.Batch) { b.RemoveInstance(heldService, heldInstance) })
 }
-func (d *held) holds() directory.Tick { return d.Held(heldService, heldInstance) }
+func (d *held) holds() directory.Tick { return d.ExpiresAt(heldService, heldInstance) }
 
 func (d *held) handOut(ttl uint32) (least directory.Tick) {
 	i, _ := d.Instance(heldService, heldInstance)
 	now := directory.Now()
-	i.HandedOut(now, ttl)
+	i.MarkSent(now, ttl)
 	return now + directory.Tick(8*ttl)
 }
 
 func draining(state directory.State) *directory.Instance {
-	return &directory.Instance{ID: heldInstance, ServiceID: heldService, IPv4: netip.MustParseAddr("192.0.2.1"), State: state, Drains: true}
+	return &directory.Instance{ID: heldInstance, ServiceID: heldService, IPv4: netip.MustParseAddr("192.0.2.1"), State: state, TrackExpiry: true}
 }
 
 // TestHold follows one address through what can happen to its instance.
@@ -80,7 +80,7 @@ func TestHold(t *testing.T) {
 		t.Errorf("answering for the draining instance moved its hold from %d to %d", before, got)
 	}
 	i, _ := d.Instance(heldService, heldInstance)
-	if left := i.Left(directory.Now()); left > 20 || left < 15 {
+	if left := i.RemainingTTL(directory.Now()); left > 20 || left < 15 {
 		t.Errorf("the draining instance may be kept %d s more, want about 20", left)
 	}
 	d.remove()
@@ -109,9 +109,9 @@ func TestHoldAtStart(t *testing.T) {
 // TestSettle: it waits for each guard that was taken before, and for none that came later.
 func TestSettle(t *testing.T) {
 	d := directory.New()
-	early := d.Enter()
+	early := d.AcquireGuard()
 	settled := make(chan error, 1)
-	go func() { settled <- d.Settle(t.Context()) }()
+	go func() { settled <- d.WaitForGuards(t.Context()) }()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	select {
@@ -119,19 +119,19 @@ func TestSettle(t *testing.T) {
 		t.Error("it did not wait for a guard that was there before")
 	case <-ctx.Done():
 	}
-	early.Leave()
+	early.Release()
 	if err := <-settled; err != nil {
 		t.Error(err)
 	}
-	late := d.Enter()
-	defer late.Leave()
-	if err := d.Settle(ctx); err == nil {
+	late := d.AcquireGuard()
+	defer late.Release()
+	if err := d.WaitForGuards(ctx); err == nil {
 		t.Error("it did not wait for a guard that is still held")
 	}
 }
 
 // TestSettleUnderLoad: with readers coming and going all the time, whoever acts on an older state has left when
-// Settle returns.
+// WaitForGuards returns.
 func TestSettleUnderLoad(t *testing.T) {
 	d := directory.New()
 	var state atomic.Int64
@@ -146,16 +146,16 @@ func TestSettleUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				g := d.Enter()
+				g := d.AcquireGuard()
 				inUse[k].Store(state.Load())
 				inUse[k].Store(0)
-				g.Leave()
+				g.Release()
 			}
 		})
 	}
 	for n := int64(1); n <= 500; n++ {
 		state.Store(n)
-		if err := d.Settle(t.Context()); err != nil {
+		if err := d.WaitForGuards(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for k := range inUse {

@@ -49,11 +49,11 @@ func TestHold(t *testing.T) {
 	if _, err := client.Put(t.Context(), storetest.Prefix+"/"+presences.Key("a"), `{"Text":"killed"}`, clientv3.WithLease(killed.ID)); err != nil {
 		t.Fatal(err)
 	}
-	db := storetest.On(t, func() (*clientv3.Client, error) { return client, nil }, presences)
+	db := storetest.OpenOn(t, func() (*clientv3.Client, error) { return client, nil }, presences)
 	there := watchPresence(db, "a")
 	await(t, there, true)
 
-	release, err := store.Hold(t.Context(), db, presences, "a", &note{Text: "next"})
+	release, err := store.PutWithLease(t.Context(), db, presences, "a", &note{Text: "next"})
 	if err != nil {
 		t.Fatal(err)
 	}

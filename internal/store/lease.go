@@ -10,13 +10,13 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// Hold writes a row that lasts as long as this process does: it hangs on a lease, so it is gone [leaseTTL] after
+// PutWithLease writes a row that lasts as long as this process does: it hangs on a lease, so it is gone [leaseTTL] after
 // the process has died or has lost etcd, and at once after release. While it is held it is not written again; when
 // the lease was lost, the row comes back as soon as etcd does. A process that starts again takes the row over from
 // its former one without a moment in which it is not there.
 //
-// ctx bounds the first writing of the row only; when Hold returns, the mirror shows it. Nobody else may write it.
-func Hold[T any](ctx context.Context, s *Store, t Table[T], id string, v *T) (release func(), err error) {
+// ctx bounds the first writing of the row only; when PutWithLease returns, the mirror shows it. Nobody else may write it.
+func PutWithLease[T any](ctx context.Context, s *Store, t Table[T], id string, v *T) (release func(), err error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("store: encode %s %s: %v", t.noun, id, err)) // rows are plain data
@@ -56,7 +56,7 @@ func (h *holder) take(ctx context.Context, first bool) (*concurrency.Session, in
 	if err != nil {
 		return nil, 0, err
 	}
-	granting, cancel := context.WithTimeout(ctx, Patience)
+	granting, cancel := context.WithTimeout(ctx, WriteTimeout)
 	defer cancel()
 	lease, err := client.Grant(granting, leaseTTL)
 	if err != nil {
@@ -66,7 +66,7 @@ func (h *holder) take(ctx context.Context, first bool) (*concurrency.Session, in
 	if err != nil {
 		return nil, 0, fmt.Errorf("keep a lease: %w", err)
 	}
-	writing, cancel := context.WithTimeout(ctx, Patience)
+	writing, cancel := context.WithTimeout(ctx, WriteTimeout)
 	defer cancel()
 	resp, err := client.Put(writing, h.key, h.value, clientv3.WithLease(lease.ID), clientv3.WithPrevKV())
 	if err != nil {
