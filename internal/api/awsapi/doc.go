@@ -9,7 +9,8 @@
 //	service.go  Service and Handle: X-Amz-Target to a Go function
 //	decode.go   the body to an Input type of aws-sdk-go-v2
 //	encode.go   an Output type of aws-sdk-go-v2 to the answer's body
-//	errors.go   an error to {"__type": ..., "message": ...} and an HTTP status
+//	update.go   Update: the one transaction of a call, and the scope of its rows
+//	errors.go   Errors: a fault of the domain to an API's error; an error to {"__type": ..., "message": ...}
 //
 // Beside them, codec.go works out once for each type what decode.go and encode.go do with it, and
 // credentials.go finds or makes the server's own access key.
@@ -20,7 +21,7 @@
 //		TargetPrefix: "Route53AutoNaming_v20170314",
 //		SigningName:  "servicediscovery",
 //		Naming:       awsapi.UpperCamel,
-//		ErrorOf:      wireError,
+//		ErrorOf:      wireErrors.Translate,
 //	}
 //	awsapi.Handle(svc, api.createService) // func(context.Context, *sd.CreateServiceInput) (*sd.CreateServiceOutput, error)
 //	http.Serve(listener, awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, svc))

@@ -220,3 +220,11 @@ func appendEscaped(dst []byte, c byte) []byte {
 		return append(dst, "\ufffd"...)
 	}
 }
+
+// StringOrNil returns nil for the empty string: AWS omits a member that has no value.
+func StringOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -76,6 +76,28 @@ func translate(err error, errorOf func(error) error) (wire smithy.APIError, know
 	return internalFailure, false
 }
 
+// Errors is an API's table from the faults of the domain to the errors that the API's clients know, most of them
+// the SDK's own types. A row is found by what happened and to which noun ([fault.Error.What]). The row of the empty
+// noun is for all nouns that have no row.
+type Errors map[fault.Kind]map[string]func(*fault.Error) error
+
+// Translate returns the table's error for err, or nil if err is not a [fault.Error] or the table has no row for it.
+// It has the form of [Service.ErrorOf].
+func (e Errors) Translate(err error) error {
+	var f *fault.Error
+	if !errors.As(err, &f) {
+		return nil
+	}
+	row, ok := e[f.Kind][f.What]
+	if !ok {
+		row, ok = e[f.Kind][""]
+	}
+	if !ok {
+		return nil
+	}
+	return row(f)
+}
+
 // appendError writes {"__type":CODE,"Message":TEXT,"message":TEXT} and the members that the error's type
 // adds (types.NamespaceAlreadyExists has a NamespaceId). The message comes in both spellings, since the
 // APIs differ and older SDKs know only one.

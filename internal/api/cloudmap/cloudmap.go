@@ -42,7 +42,7 @@ func New(db *store.Store, dir *directory.Directory, knowsVPC func(id string) boo
 		TargetPrefix: "Route53AutoNaming_v20170314",
 		SigningName:  "servicediscovery",
 		Naming:       awsapi.UpperCamel,
-		ErrorOf:      wireError,
+		ErrorOf:      wireErrors.Translate,
 	}
 	awsapi.Handle(s, a.createHTTPNamespace)
 	awsapi.Handle(s, a.createPrivateDNSNamespace)
@@ -82,12 +82,6 @@ func New(db *store.Store, dir *directory.Directory, knowsVPC func(id string) boo
 	return s
 }
 
-// scope is the partition of the registry that a request works in.
-func scope(ctx context.Context) arn.Scope {
-	c := awsapi.CallerFrom(ctx)
-	return arn.Scope{Account: c.Account, Region: c.Region}
-}
-
 // rows is the state that reads are answered from. The directory has it too, so that who has read something
 // here does not find DNS and DiscoverInstances behind it.
 func (a *api) rows(ctx context.Context) *store.Snapshot {
@@ -96,17 +90,9 @@ func (a *api) rows(ctx context.Context) *store.Snapshot {
 	return now
 }
 
-// update runs fn in a transaction of the caller's scope.
-func update[R any](ctx context.Context, a *api, fn func(*store.Tx, arn.Scope) (R, error)) (R, error) {
-	if c := awsapi.CallerFrom(ctx); c.InvocationID != "" {
-		ctx = store.WithInvocation(ctx, c.AccessKeyID+"/"+c.InvocationID)
-	}
-	return store.Update(ctx, a.db, func(tx *store.Tx) (R, error) { return fn(tx, scope(ctx)) })
-}
-
-// operate is update for what ends in an operation.
-func (a *api) operate(ctx context.Context, fn func(*store.Tx, arn.Scope) (*registry.Operation, error)) (*string, error) {
-	op, err := update(ctx, a, fn)
+// operate runs a transaction that creates an operation and returns the operation's id.
+func (a *api) operate(ctx context.Context, fn func(*store.Tx) (*registry.Operation, error)) (*string, error) {
+	op, err := awsapi.Update(ctx, a.db, fn)
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +118,4 @@ func plainID(sc arn.Scope, kind, idOrARN string) string {
 		}
 	}
 	return idOrARN
-}
-
-// given is a text that may be absent: nil instead of empty.
-func given(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

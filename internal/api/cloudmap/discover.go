@@ -92,7 +92,7 @@ func discoverMembers(namespace, service, owner *string) *constraints {
 // view finds a service by names. A namespace is known by its HttpName; failing that by its Name, which is
 // what external-dns passes, when it is the only one of that name.
 func (a *api) view(ctx context.Context, namespace, service string, owner *string) (*directory.View, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	if owner != nil && *owner != sc.Account {
 		return nil, namespaceNotFound(namespace)
 	}

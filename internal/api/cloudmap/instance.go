@@ -8,8 +8,8 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -25,7 +25,8 @@ func (a *api) registerInstance(ctx context.Context, in *sd.RegisterInstanceInput
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{
 			ServiceID: plainID(sc, serviceResource, *in.ServiceId), ID: *in.InstanceId,
 			Attributes: in.Attributes, Creator: value(in.CreatorRequestId),
@@ -38,7 +39,8 @@ func (a *api) deregisterInstance(ctx context.Context, in *sd.DeregisterInstanceI
 	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.DeregisterInstance(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, a.now())
 	})
 	return &sd.DeregisterInstanceOutput{OperationId: id}, err
@@ -56,13 +58,13 @@ func (a *api) getInstance(ctx context.Context, in *sd.GetInstanceInput) (*sd.Get
 	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
 		return nil, err
 	}
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	i, err := registry.GetInstance(a.rows(ctx), sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId)
 	if err != nil {
 		return nil, err
 	}
 	return &sd.GetInstanceOutput{ResourceOwner: &sc.Account, Instance: &types.Instance{
-		Id: &i.ID, Attributes: i.Attributes.Map(), CreatorRequestId: given(i.Creator), CreatedByAccount: &sc.Account,
+		Id: &i.ID, Attributes: i.Attributes.Map(), CreatorRequestId: awsapi.StringOrNil(i.Creator), CreatedByAccount: &sc.Account,
 	}}, nil
 }
 
@@ -73,7 +75,7 @@ func (a *api) listInstances(ctx context.Context, in *sd.ListInstancesInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.rows(ctx)
+	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
 	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err
@@ -91,7 +93,8 @@ func (a *api) updateInstanceCustomHealthStatus(ctx context.Context, in *sd.Updat
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
 		return nil, registry.SetCustomHealth(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, registry.Health(in.Status), a.now())
 	})
 }
@@ -108,7 +111,7 @@ func (a *api) getInstancesHealthStatus(ctx context.Context, in *sd.GetInstancesH
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.rows(ctx)
+	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
 	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err

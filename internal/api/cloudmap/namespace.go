@@ -6,6 +6,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -76,7 +77,8 @@ func (a *api) createNamespace(ctx context.Context, c *constraints, spec registry
 		return nil, err
 	}
 	spec.Name, spec.Creator, spec.Description = *name, value(token), value(about)
-	return a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	return a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.CreateNamespace(tx, sc, spec, a.now())
 	})
 }
@@ -135,7 +137,8 @@ func (a *api) updateNamespace(ctx context.Context, c *constraints, kind registry
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	return a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.UpdateNamespace(tx, sc, plainID(sc, namespaceResource, *id), kind, change, a.now())
 	})
 }
@@ -146,7 +149,8 @@ func (a *api) deleteNamespace(ctx context.Context, in *sd.DeleteNamespaceInput) 
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.DeleteNamespace(tx, sc, plainID(sc, namespaceResource, *in.Id), a.now())
 	})
 	return &sd.DeleteNamespaceOutput{OperationId: id}, err
@@ -158,7 +162,7 @@ func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.G
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.rows(ctx)
+	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
 	ns, err := registry.GetNamespace(now, sc, plainID(sc, namespaceResource, *in.Id))
 	if err != nil {
 		return nil, err
@@ -167,7 +171,7 @@ func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.G
 	return &sd.GetNamespaceOutput{Namespace: &types.Namespace{
 		Id: s.Id, Arn: s.Arn, Name: s.Name, Type: s.Type, Description: s.Description, CreateDate: s.CreateDate,
 		ResourceOwner: s.ResourceOwner, ServiceCount: s.ServiceCount, Properties: s.Properties,
-		CreatorRequestId: given(ns.Creator),
+		CreatorRequestId: awsapi.StringOrNil(ns.Creator),
 	}}, nil
 }
 
@@ -175,12 +179,12 @@ func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.G
 func namespaceSummary(r store.Reader, sc arn.Scope, ns *registry.Namespace) types.NamespaceSummary {
 	arn := resourceARN(sc, namespaceResource, ns.ID)
 	services := int32(registry.ServiceCount(r, sc, ns.ID))
-	dns := &types.DnsProperties{HostedZoneId: given(ns.ZoneID)}
+	dns := &types.DnsProperties{HostedZoneId: awsapi.StringOrNil(ns.ZoneID)}
 	if ns.SOATTL != nil {
 		dns.SOA = &types.SOA{TTL: ns.SOATTL}
 	}
 	return types.NamespaceSummary{
-		Id: &ns.ID, Arn: &arn, Name: &ns.Name, Type: types.NamespaceType(ns.Kind), Description: given(ns.Description),
+		Id: &ns.ID, Arn: &arn, Name: &ns.Name, Type: types.NamespaceType(ns.Kind), Description: awsapi.StringOrNil(ns.Description),
 		CreateDate: &ns.Created, ResourceOwner: &sc.Account, ServiceCount: &services,
 		Properties: &types.NamespaceProperties{DnsProperties: dns, HttpProperties: &types.HttpProperties{HttpName: &ns.HTTPName}},
 	}
@@ -200,7 +204,7 @@ func (a *api) listNamespaces(ctx context.Context, in *sd.ListNamespacesInput) (*
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.rows(ctx)
+	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
 	page := paging.New[types.NamespaceSummary](max)
 	registry.ScanNamespaces(now, sc, after, func(ns *registry.Namespace) bool {
 		passes := fs.pass(func(name string) string {

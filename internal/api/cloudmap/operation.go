@@ -11,6 +11,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -24,7 +25,7 @@ func (a *api) getOperation(ctx context.Context, in *sd.GetOperationInput) (*sd.G
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	if in.OwnerAccount != nil && *in.OwnerAccount != sc.Account {
 		return nil, fault.New(fault.NotFound, "operation", "Account %s shares no operation", *in.OwnerAccount)
 	}
@@ -44,7 +45,7 @@ func (a *api) getOperation(ctx context.Context, in *sd.GetOperationInput) (*sd.G
 	}
 	return &sd.GetOperationOutput{Operation: &types.Operation{
 		Id: &op.ID, OwnerAccount: &sc.Account, Type: types.OperationType(op.Type), Status: status(op), Targets: targets,
-		ErrorCode: given(op.ErrorCode), ErrorMessage: given(op.ErrorMessage), CreateDate: &op.Created, UpdateDate: &op.Created,
+		ErrorCode: awsapi.StringOrNil(op.ErrorCode), ErrorMessage: awsapi.StringOrNil(op.ErrorMessage), CreateDate: &op.Created, UpdateDate: &op.Created,
 	}}, nil
 }
 
@@ -71,7 +72,7 @@ func (a *api) listOperations(ctx context.Context, in *sd.ListOperationsInput) (*
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	fs.plain(sc)
 	page := paging.New[types.OperationSummary](max)
 	registry.ScanOperations(a.rows(ctx), sc, before, func(op *registry.Operation) bool {

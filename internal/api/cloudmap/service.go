@@ -10,6 +10,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -18,17 +19,18 @@ import (
 )
 
 func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd.CreateServiceOutput, error) {
-	spec, err := serviceSpec(scope(ctx), in)
+	sc := awsapi.ScopeFrom(ctx)
+	spec, err := serviceSpec(sc, in)
 	if err != nil {
 		return nil, err
 	}
-	svc, err := update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*registry.Service, error) {
+	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*registry.Service, error) {
 		return registry.CreateService(tx, sc, spec, a.now())
 	})
 	if err != nil {
-		return nil, withServiceARN(scope(ctx), err)
+		return nil, withServiceARN(sc, err)
 	}
-	return &sd.CreateServiceOutput{Service: serviceShape(a.rows(ctx), scope(ctx), svc)}, nil
+	return &sd.CreateServiceOutput{Service: serviceShape(a.rows(ctx), sc, svc)}, nil
 }
 
 // withServiceARN adds the ARN of the service that exists already: the domain knows its id only.
@@ -126,7 +128,8 @@ func (a *api) updateService(ctx context.Context, in *sd.UpdateServiceInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	id, err := a.operate(ctx, func(tx *store.Tx, sc arn.Scope) (*registry.Operation, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.UpdateService(tx, sc, plainID(sc, serviceResource, *in.Id), change, a.now())
 	})
 	return &sd.UpdateServiceOutput{OperationId: id}, err
@@ -138,7 +141,8 @@ func (a *api) deleteService(ctx context.Context, in *sd.DeleteServiceInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.DeleteServiceOutput, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sd.DeleteServiceOutput, error) {
 		return &sd.DeleteServiceOutput{}, registry.DeleteService(tx, sc, plainID(sc, serviceResource, *in.Id))
 	})
 }
@@ -149,7 +153,7 @@ func (a *api) getService(ctx context.Context, in *sd.GetServiceInput) (*sd.GetSe
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.rows(ctx)
+	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
 	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.Id))
 	if err != nil {
 		return nil, err
@@ -167,7 +171,7 @@ func serviceShape(r store.Reader, sc arn.Scope, svc *registry.Service) *types.Se
 		Id: s.Id, Arn: s.Arn, Name: s.Name, Type: s.Type, Description: s.Description, CreateDate: s.CreateDate,
 		ResourceOwner: s.ResourceOwner, CreatedByAccount: s.CreatedByAccount, InstanceCount: s.InstanceCount,
 		DnsConfig: s.DnsConfig, HealthCheckConfig: s.HealthCheckConfig, HealthCheckCustomConfig: s.HealthCheckCustomConfig,
-		NamespaceId: &svc.NamespaceID, CreatorRequestId: given(svc.Creator),
+		NamespaceId: &svc.NamespaceID, CreatorRequestId: awsapi.StringOrNil(svc.Creator),
 	}
 }
 
@@ -176,7 +180,7 @@ func serviceSummary(r store.Reader, sc arn.Scope, svc *registry.Service) types.S
 	arn := resourceARN(sc, serviceResource, svc.ID)
 	count := int32(registry.InstanceCount(r, sc, svc.ID))
 	s := types.ServiceSummary{
-		Id: &svc.ID, Arn: &arn, Name: &svc.Name, Type: types.ServiceTypeHttp, Description: given(svc.Description),
+		Id: &svc.ID, Arn: &arn, Name: &svc.Name, Type: types.ServiceTypeHttp, Description: awsapi.StringOrNil(svc.Description),
 		CreateDate: &svc.Created, ResourceOwner: &sc.Account, CreatedByAccount: &sc.Account, InstanceCount: &count,
 		DnsConfig: &types.DnsConfig{},
 	}
@@ -189,7 +193,7 @@ func serviceSummary(r store.Reader, sc arn.Scope, svc *registry.Service) types.S
 	}
 	if h := svc.HealthCheck; h != nil {
 		s.HealthCheckConfig = &types.HealthCheckConfig{
-			Type: types.HealthCheckType(h.Type), ResourcePath: given(h.ResourcePath), FailureThreshold: &h.FailureThreshold,
+			Type: types.HealthCheckType(h.Type), ResourcePath: awsapi.StringOrNil(h.ResourcePath), FailureThreshold: &h.FailureThreshold,
 		}
 	}
 	if svc.CustomHealth {
@@ -211,7 +215,7 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := scope(ctx), a.rows(ctx)
+	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
 	namespace := "" // all, unless one filter names one
 	for _, f := range fs {
 		if f.name == "NAMESPACE_ID" {
@@ -245,7 +249,7 @@ func (a *api) getServiceAttributes(ctx context.Context, in *sd.GetServiceAttribu
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	svc, err := registry.GetService(a.rows(ctx), sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err
@@ -270,7 +274,8 @@ func (a *api) updateServiceAttributes(ctx context.Context, in *sd.UpdateServiceA
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.UpdateServiceAttributesOutput, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sd.UpdateServiceAttributesOutput, error) {
 		return nil, registry.PutServiceAttributes(tx, sc, plainID(sc, serviceResource, *in.ServiceId), in.Attributes)
 	})
 }
@@ -287,7 +292,8 @@ func (a *api) deleteServiceAttributes(ctx context.Context, in *sd.DeleteServiceA
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.DeleteServiceAttributesOutput, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sd.DeleteServiceAttributesOutput, error) {
 		return nil, registry.DeleteServiceAttributes(tx, sc, plainID(sc, serviceResource, *in.ServiceId), in.Attributes)
 	})
 }

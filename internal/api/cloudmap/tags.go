@@ -11,6 +11,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -53,7 +54,8 @@ func tagMap(tags []types.Tag) (map[string]string, error) {
 
 func (a *api) tagResource(ctx context.Context, in *sd.TagResourceInput) (*sd.TagResourceOutput, error) {
 	var c constraints
-	res := c.resource(scope(ctx), in.ResourceARN)
+	sc := awsapi.ScopeFrom(ctx)
+	res := c.resource(sc, in.ResourceARN)
 	if c.required(in.Tags != nil, "tags") {
 		c.tags(in.Tags)
 	}
@@ -64,7 +66,7 @@ func (a *api) tagResource(ctx context.Context, in *sd.TagResourceInput) (*sd.Tag
 	if err != nil {
 		return nil, withResource(err, *in.ResourceARN)
 	}
-	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.TagResourceOutput, error) {
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sd.TagResourceOutput, error) {
 		return nil, withResource(registry.PutTags(tx, sc, res, tags), *in.ResourceARN)
 	})
 }
@@ -80,7 +82,8 @@ func withResource(err error, arn string) error {
 
 func (a *api) untagResource(ctx context.Context, in *sd.UntagResourceInput) (*sd.UntagResourceOutput, error) {
 	var c constraints
-	res := c.resource(scope(ctx), in.ResourceARN)
+	sc := awsapi.ScopeFrom(ctx)
+	res := c.resource(sc, in.ResourceARN)
 	if c.required(in.TagKeys != nil, "tagKeys") {
 		c.entries(len(in.TagKeys), "tagKeys", 0, maxTagList)
 		for i := range in.TagKeys {
@@ -90,18 +93,19 @@ func (a *api) untagResource(ctx context.Context, in *sd.UntagResourceInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx, sc arn.Scope) (*sd.UntagResourceOutput, error) {
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sd.UntagResourceOutput, error) {
 		return nil, registry.DeleteTags(tx, sc, res, in.TagKeys)
 	})
 }
 
 func (a *api) listTagsForResource(ctx context.Context, in *sd.ListTagsForResourceInput) (*sd.ListTagsForResourceOutput, error) {
 	var c constraints
-	res := c.resource(scope(ctx), in.ResourceARN)
+	sc := awsapi.ScopeFrom(ctx)
+	res := c.resource(sc, in.ResourceARN)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	all, err := registry.Tags(a.rows(ctx), scope(ctx), res)
+	all, err := registry.Tags(a.rows(ctx), sc, res)
 	if err != nil {
 		return nil, err
 	}

@@ -59,39 +59,37 @@ func New(db *store.Store, logs *containerlog.Catalog, now func() time.Time) *aws
 	return s
 }
 
-// wireError translates an error of the domain.
+// wireErrors is the table from the domain's faults to the exceptions of CloudWatch Logs.
+var wireErrors = awsapi.Errors{
+	fault.Invalid: {
+		"": func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
+	},
+	fault.NotFound: {
+		"": func(f *fault.Error) error { return &types.ResourceNotFoundException{Message: &f.Msg} },
+	},
+	fault.Exists: {
+		"": func(f *fault.Error) error { return &types.ResourceAlreadyExistsException{Message: &f.Msg} },
+	},
+	fault.Limit: {
+		"tags": func(f *fault.Error) error { return &types.TooManyTagsException{Message: &f.Msg} },
+	},
+}
+
+// wireError translates the errors of log files and the faults of the domain.
 func wireError(err error) error {
-	var f *fault.Error
-	switch {
-	case errors.Is(err, containerlog.ErrBusy):
+	if errors.Is(err, containerlog.ErrBusy) {
 		return &types.ServiceUnavailableException{Message: aws.String("The log is being cut just now; try again.")}
-	case !errors.As(err, &f):
-		return nil
-	case f.Kind == fault.NotFound:
-		return &types.ResourceNotFoundException{Message: &f.Msg}
-	case f.Kind == fault.Exists:
-		return &types.ResourceAlreadyExistsException{Message: &f.Msg}
-	case f.Kind == fault.Limit && f.What == "tags":
-		return &types.TooManyTagsException{Message: &f.Msg}
-	case f.Kind == fault.Invalid:
-		return &types.InvalidParameterException{Message: &f.Msg}
 	}
-	return nil
+	return wireErrors.Translate(err)
 }
 
 func invalid(format string, args ...any) error {
 	return fault.New(fault.Invalid, "parameter", format, args...)
 }
 
-func scope(ctx context.Context) arn.Scope {
-	c := awsapi.CallerFrom(ctx)
-	return arn.Scope{Account: c.Account, Region: c.Region}
-}
-
 // update runs one transaction of a call.
 func (a *api) update(ctx context.Context, fn func(tx *store.Tx) error) error {
-	ctx = store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID)
-	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) { return struct{}{}, fn(tx) })
+	_, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) { return struct{}{}, fn(tx) })
 	return err
 }
 

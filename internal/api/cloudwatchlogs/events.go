@@ -13,6 +13,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/loggroup"
@@ -26,7 +27,7 @@ const (
 
 func (a *api) filterLogEvents(ctx context.Context, in *sdk.FilterLogEventsInput) (*sdk.FilterLogEventsOutput, error) {
 	const operation = "FilterLogEvents"
-	g, err := a.group(scope(ctx), in.LogGroupName, in.LogGroupIdentifier)
+	g, err := a.group(awsapi.ScopeFrom(ctx), in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +122,7 @@ func message(l containerlog.Line) *string {
 }
 
 func (a *api) getLogEvents(ctx context.Context, in *sdk.GetLogEventsInput) (*sdk.GetLogEventsOutput, error) {
-	g, err := a.group(scope(ctx), in.LogGroupName, in.LogGroupIdentifier)
+	g, err := a.group(awsapi.ScopeFrom(ctx), in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {
 		return nil, err
 	}

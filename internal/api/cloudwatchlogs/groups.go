@@ -10,6 +10,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/loggroup"
@@ -28,7 +29,7 @@ func (a *api) createLogGroup(ctx context.Context, in *sdk.CreateLogGroupInput) (
 		return nil, err
 	}
 	g := loggroup.Group{Name: name, Class: string(in.LogGroupClass), KMSKey: aws.ToString(in.KmsKeyId), Tags: in.Tags}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Create(tx, scope(ctx), g, a.now()) })
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Create(tx, awsapi.ScopeFrom(ctx), g, a.now()) })
 }
 
 func (a *api) deleteLogGroup(ctx context.Context, in *sdk.DeleteLogGroupInput) (*sdk.DeleteLogGroupOutput, error) {
@@ -36,7 +37,7 @@ func (a *api) deleteLogGroup(ctx context.Context, in *sdk.DeleteLogGroupInput) (
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Delete(tx, scope(ctx), name) })
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Delete(tx, awsapi.ScopeFrom(ctx), name) })
 }
 
 func (a *api) describeLogGroups(ctx context.Context, in *sdk.DescribeLogGroupsInput) (*sdk.DescribeLogGroupsOutput, error) {
@@ -53,7 +54,7 @@ func (a *api) describeLogGroups(ctx context.Context, in *sdk.DescribeLogGroupsIn
 	case prefix != "" && pattern != "":
 		return nil, invalid("logGroupNamePrefix and logGroupNamePattern cannot be specified together.")
 	}
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	named := map[string]bool{}
 	for _, id := range in.LogGroupIdentifiers {
 		if strings.HasPrefix(id, "arn:") {
@@ -112,7 +113,7 @@ func (a *api) putRetentionPolicy(ctx context.Context, in *sdk.PutRetentionPolicy
 	if !slices.Contains(loggroup.Retentions, days) {
 		return nil, invalid("1 validation error detected: Value '%d' at 'retentionInDays' failed to satisfy constraint: Member must satisfy enum value set: %v", days, loggroup.Retentions)
 	}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, scope(ctx), name, days) })
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name, days) })
 }
 
 func (a *api) deleteRetentionPolicy(ctx context.Context, in *sdk.DeleteRetentionPolicyInput) (*sdk.DeleteRetentionPolicyOutput, error) {
@@ -120,7 +121,7 @@ func (a *api) deleteRetentionPolicy(ctx context.Context, in *sdk.DeleteRetention
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, scope(ctx), name, 0) })
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name, 0) })
 }
 
 // checkTags holds tags against AWS's limits.
@@ -137,11 +138,11 @@ func (a *api) tag(ctx context.Context, name string, add map[string]string, remov
 	if err := checkTags(add); err != nil {
 		return err
 	}
-	return a.update(ctx, func(tx *store.Tx) error { return loggroup.Tag(tx, scope(ctx), name, add, remove) })
+	return a.update(ctx, func(tx *store.Tx) error { return loggroup.Tag(tx, awsapi.ScopeFrom(ctx), name, add, remove) })
 }
 
 func (a *api) tags(ctx context.Context, name string) (map[string]string, error) {
-	g, err := loggroup.Get(a.db.Snapshot(), scope(ctx), name)
+	g, err := loggroup.Get(a.db.Snapshot(), awsapi.ScopeFrom(ctx), name)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +153,7 @@ func (a *api) tags(ctx context.Context, name string) (map[string]string, error) 
 }
 
 func (a *api) listTagsForResource(ctx context.Context, in *sdk.ListTagsForResourceInput) (*sdk.ListTagsForResourceOutput, error) {
-	name, err := nameInARN(scope(ctx), aws.ToString(in.ResourceArn))
+	name, err := nameInARN(awsapi.ScopeFrom(ctx), aws.ToString(in.ResourceArn))
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func (a *api) listTagsForResource(ctx context.Context, in *sdk.ListTagsForResour
 }
 
 func (a *api) tagResource(ctx context.Context, in *sdk.TagResourceInput) (*sdk.TagResourceOutput, error) {
-	name, err := nameInARN(scope(ctx), aws.ToString(in.ResourceArn))
+	name, err := nameInARN(awsapi.ScopeFrom(ctx), aws.ToString(in.ResourceArn))
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +170,7 @@ func (a *api) tagResource(ctx context.Context, in *sdk.TagResourceInput) (*sdk.T
 }
 
 func (a *api) untagResource(ctx context.Context, in *sdk.UntagResourceInput) (*sdk.UntagResourceOutput, error) {
-	name, err := nameInARN(scope(ctx), aws.ToString(in.ResourceArn))
+	name, err := nameInARN(awsapi.ScopeFrom(ctx), aws.ToString(in.ResourceArn))
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/fault"
@@ -38,7 +39,7 @@ func (a *api) streams(g *loggroup.Group) ([]*containerlog.Entry, error) {
 
 func (a *api) describeLogStreams(ctx context.Context, in *sdk.DescribeLogStreamsInput) (*sdk.DescribeLogStreamsOutput, error) {
 	const operation = "DescribeLogStreams"
-	g, err := a.group(scope(ctx), in.LogGroupName, in.LogGroupIdentifier)
+	g, err := a.group(awsapi.ScopeFrom(ctx), in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -64,7 +65,7 @@ func target(r store.Reader, sc arn.Scope, cluster string, at types.Attribute) (*
 
 // attributeView is an attribute of a container instance.
 func attributeView(c *task.ContainerInstance, name, value string) types.Attribute {
-	return types.Attribute{Name: &name, Value: given(value), TargetType: types.TargetTypeContainerInstance, TargetId: aws.String(c.ARN())}
+	return types.Attribute{Name: &name, Value: awsapi.StringOrNil(value), TargetType: types.TargetTypeContainerInstance, TargetId: aws.String(c.ARN())}
 }
 
 func (a *api) putAttributes(ctx context.Context, in *sdk.PutAttributesInput) (*sdk.PutAttributesOutput, error) {
@@ -90,7 +91,7 @@ func (a *api) deleteAttributes(ctx context.Context, in *sdk.DeleteAttributesInpu
 func (a *api) eachAttribute(ctx context.Context, cluster *string, attributes []types.Attribute,
 	do func(*store.Tx, *task.ContainerInstance, types.Attribute) (*types.Attribute, error),
 ) ([]types.Attribute, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	name, err := clusterName(sc, cluster)
 	if err == nil {
 		err = checkAttributes(attributes)
@@ -98,7 +99,7 @@ func (a *api) eachAttribute(ctx context.Context, cluster *string, attributes []t
 	if err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx) ([]types.Attribute, error) {
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) ([]types.Attribute, error) {
 		if _, err := task.GetCluster(tx, sc, name); err != nil {
 			return nil, err
 		}
@@ -126,7 +127,7 @@ func (a *api) listAttributes(ctx context.Context, in *sdk.ListAttributesInput) (
 	if err != nil {
 		return nil, err
 	}
-	sc, s := scope(ctx), a.db.Snapshot()
+	sc, s := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(s, sc, in.Cluster)
 	switch {
 	case err != nil:

@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -61,7 +62,7 @@ func (a *api) createCapacityProvider(ctx context.Context, in *sdk.CreateCapacity
 	if err != nil {
 		return nil, err
 	}
-	name, sc := aws.ToString(in.Name), scope(ctx)
+	name, sc := aws.ToString(in.Name), awsapi.ScopeFrom(ctx)
 	switch {
 	case !namePattern.MatchString(name) || task.ReservedProvider(name):
 		return nil, invalid(`The specified capacity provider name is invalid. Up to 255 characters are allowed, including letters (upper and lowercase), numbers, underscores, and hyphens. The name cannot be prefixed with "aws", "ecs", or "fargate". Specify a valid name and try again.`)
@@ -76,7 +77,7 @@ func (a *api) createCapacityProvider(ctx context.Context, in *sdk.CreateCapacity
 	if err := checkProvider(sent.AutoScalingGroupProvider); err != nil {
 		return nil, err
 	}
-	p, err := update(ctx, a, func(tx *store.Tx) (*task.CapacityProvider, error) {
+	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
 		if _, ok := task.FindProvider(tx, sc, name); ok {
 			return nil, invalid("The specified capacity provider %s already exists. Use UpdateCapacityProvider to change it.", name)
 		}
@@ -157,11 +158,11 @@ func ownProvider(r store.Reader, sc arn.Scope, s *string) (*task.CapacityProvide
 }
 
 func (a *api) updateCapacityProvider(ctx context.Context, in *sdk.UpdateCapacityProviderInput) (*sdk.UpdateCapacityProviderOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	if in.ManagedInstancesProvider != nil {
 		return nil, unsupported("Managed instances are not supported by this server; use autoScalingGroupProvider.")
 	}
-	p, err := update(ctx, a, func(tx *store.Tx) (*task.CapacityProvider, error) {
+	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
 		old, err := ownProvider(tx, sc, in.Name)
 		if err != nil {
 			return nil, err
@@ -205,8 +206,8 @@ func (a *api) updateCapacityProvider(ctx context.Context, in *sdk.UpdateCapacity
 
 // deleteCapacityProvider forgets a capacity provider at once; only the answer still shows it.
 func (a *api) deleteCapacityProvider(ctx context.Context, in *sdk.DeleteCapacityProviderInput) (*sdk.DeleteCapacityProviderOutput, error) {
-	sc := scope(ctx)
-	p, err := update(ctx, a, func(tx *store.Tx) (*task.CapacityProvider, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
 		p, err := ownProvider(tx, sc, in.CapacityProvider)
 		if err != nil {
 			return nil, err
@@ -227,7 +228,7 @@ func (a *api) deleteCapacityProvider(ctx context.Context, in *sdk.DeleteCapacity
 // describeCapacityProviders shows those that are named, or else page by page all there are, predefined ones
 // among them; of a cluster only those that it has.
 func (a *api) describeCapacityProviders(ctx context.Context, in *sdk.DescribeCapacityProvidersInput) (*sdk.DescribeCapacityProvidersOutput, error) {
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	page, err := newList("DescribeCapacityProviders", in.MaxResults, in.NextToken, 10, 10)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -20,7 +21,7 @@ func (a *api) createCluster(ctx context.Context, in *sdk.CreateClusterInput) (*s
 	if err := checkCluster(in); err != nil {
 		return nil, err
 	}
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	row := task.Cluster{Account: sc.Account, Region: sc.Region, Name: aws.ToString(in.ClusterName), Tags: tags}
 	if row.Name == "" {
 		row.Name = task.DefaultCluster
@@ -28,7 +29,7 @@ func (a *api) createCluster(ctx context.Context, in *sdk.CreateClusterInput) (*s
 	sent := *in
 	// The row has them, and they change.
 	sent.Tags, sent.CapacityProviders, sent.DefaultCapacityProviderStrategy = nil, nil, nil
-	c, err := update(ctx, a, func(tx *store.Tx) (*task.Cluster, error) {
+	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
 		row, sent := row, sent
 		names, err := associated(tx, sc, in.CapacityProviders)
 		if err == nil {
@@ -58,7 +59,7 @@ var clusterAnswer = []types.ClusterField{types.ClusterFieldConfigurations, types
 
 // changeCluster changes an active cluster's row and what was sent of it.
 func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store.Tx, *task.Cluster, *sdk.CreateClusterInput) error) (*types.Cluster, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	if aws.ToString(cluster) == "" {
 		return nil, invalid("Cluster can not be blank.")
 	}
@@ -66,7 +67,7 @@ func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store
 	if err != nil {
 		return nil, err
 	}
-	c, err := update(ctx, a, func(tx *store.Tx) (*task.Cluster, error) {
+	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
 		old, err := task.UseCluster(tx, sc, name, a.now())
 		if err != nil {
 			return nil, err
@@ -162,7 +163,7 @@ func checkClusterConfiguration(c *types.ClusterConfiguration) error {
 }
 
 func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInput) (*sdk.DescribeClustersOutput, error) {
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	names := in.Clusters
 	if len(names) == 0 {
 		names = []string{task.DefaultCluster}
@@ -208,14 +209,14 @@ func (a *api) listClusters(ctx context.Context, in *sdk.ListClustersInput) (*sdk
 	if err != nil {
 		return nil, err
 	}
-	task.ScanClusters(a.db.Snapshot(), scope(ctx), page.after, func(c *task.Cluster) bool {
+	task.ScanClusters(a.db.Snapshot(), awsapi.ScopeFrom(ctx), page.after, func(c *task.Cluster) bool {
 		return c.Status == task.Inactive || page.Add(c.Name, c.ARN())
 	})
 	return &sdk.ListClustersOutput{ClusterArns: page.Items, NextToken: page.next()}, nil
 }
 
 func (a *api) deleteCluster(ctx context.Context, in *sdk.DeleteClusterInput) (*sdk.DeleteClusterOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	if aws.ToString(in.Cluster) == "" {
 		return nil, invalid("Cluster can not be blank.")
 	}
@@ -223,7 +224,7 @@ func (a *api) deleteCluster(ctx context.Context, in *sdk.DeleteClusterInput) (*s
 	if err != nil {
 		return nil, err
 	}
-	c, err := update(ctx, a, func(tx *store.Tx) (*task.Cluster, error) { return task.DeleteCluster(tx, sc, name) })
+	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) { return task.DeleteCluster(tx, sc, name) })
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -30,8 +31,8 @@ func (a *api) registerTaskDefinition(ctx context.Context, in *sdk.RegisterTaskDe
 	if len(row.Sent) > maxDefinition {
 		return nil, clientError("The task definition has %d bytes; at most %d are allowed.", len(row.Sent), maxDefinition)
 	}
-	sc := scope(ctx)
-	d, err := update(ctx, a, func(tx *store.Tx) (*task.Definition, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	d, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Definition, error) {
 		return task.RegisterDefinition(tx, sc, row, a.now()), nil
 	})
 	if err != nil {
@@ -46,7 +47,7 @@ func (a *api) registerTaskDefinition(ctx context.Context, in *sdk.RegisterTaskDe
 const maxDefinition = 64 << 10
 
 func (a *api) describeTaskDefinition(ctx context.Context, in *sdk.DescribeTaskDefinitionInput) (*sdk.DescribeTaskDefinitionOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	ref, err := definitionOf(sc, aws.ToString(in.TaskDefinition))
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func (a *api) describeTaskDefinition(ctx context.Context, in *sdk.DescribeTaskDe
 }
 
 func (a *api) deregisterTaskDefinition(ctx context.Context, in *sdk.DeregisterTaskDefinitionInput) (*sdk.DeregisterTaskDefinitionOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	ref, err := definitionOf(sc, aws.ToString(in.TaskDefinition))
 	if err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func (a *api) deregisterTaskDefinition(ctx context.Context, in *sdk.DeregisterTa
 	if ref.revision == 0 {
 		return nil, clientError("Revision is missing.")
 	}
-	d, err := update(ctx, a, func(tx *store.Tx) (*task.Definition, error) {
+	d, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Definition, error) {
 		return task.DeregisterDefinition(tx, sc, ref.family, ref.revision, a.now())
 	})
 	if err != nil {
@@ -84,7 +85,7 @@ func (a *api) deregisterTaskDefinition(ctx context.Context, in *sdk.DeregisterTa
 
 // deleteTaskDefinitions lets inactive revisions go; each that cannot has a failure with a sentence.
 func (a *api) deleteTaskDefinitions(ctx context.Context, in *sdk.DeleteTaskDefinitionsInput) (*sdk.DeleteTaskDefinitionsOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	switch {
 	case len(in.TaskDefinitions) == 0:
 		return nil, invalid("size of TaskDefinition references list must be greater than 0")
@@ -95,7 +96,7 @@ func (a *api) deleteTaskDefinitions(ctx context.Context, in *sdk.DeleteTaskDefin
 		rows     []*task.Definition
 		failures []types.Failure
 	}
-	got, err := update(ctx, a, func(tx *store.Tx) (result, error) {
+	got, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (result, error) {
 		var got result
 		for _, s := range in.TaskDefinitions {
 			fail := func(reason string) {
@@ -145,7 +146,7 @@ func (a *api) listTaskDefinitions(ctx context.Context, in *sdk.ListTaskDefinitio
 	if status == "" {
 		status = task.Active
 	}
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	var ds []*task.Definition
 	task.ScanDefinitions(a.db.Snapshot(), sc, aws.ToString(in.FamilyPrefix), func(d *task.Definition) bool {
 		if d.Status == status {
@@ -194,7 +195,7 @@ func (a *api) listTaskDefinitionFamilies(ctx context.Context, in *sdk.ListTaskDe
 	if err != nil {
 		return nil, err
 	}
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	task.ScanFamilies(r, sc, aws.ToString(in.FamilyPrefix), page.after, func(family string) bool {
 		have, active := task.HasRevisions(r, sc, family)
 		switch {

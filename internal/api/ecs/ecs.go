@@ -21,12 +21,10 @@
 package ecs
 
 import (
-	"context"
 	"fmt"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
@@ -45,7 +43,7 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 		TargetPrefix: "AmazonEC2ContainerServiceV20141113",
 		SigningName:  "ecs",
 		Naming:       wire,
-		ErrorOf:      wireError,
+		ErrorOf:      wireErrors.Translate,
 	}
 	awsapi.Handle(s, a.createCluster)
 	awsapi.Handle(s, a.describeClusters)
@@ -109,17 +107,6 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 
 // wire is how ECS spells its members. Requests that are kept are kept in it.
 const wire = awsapi.LowerCamel
-
-// scope is the partition that a call works in.
-func scope(ctx context.Context) arn.Scope {
-	c := awsapi.CallerFrom(ctx)
-	return arn.Scope{Account: c.Account, Region: c.Region}
-}
-
-// update runs one transaction of a call. fn may run again after a conflict and touches only tx.
-func update[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error)) (R, error) {
-	return store.Update(store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID), a.db, fn)
-}
 
 // kept decodes a request that was kept in a row.
 func kept[I any](noun string, sent []byte) (*I, error) {

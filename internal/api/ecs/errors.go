@@ -1,51 +1,47 @@
 package ecs
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// wireErrors is the one table from the domain's failures to ECS's.
-var wireErrors = map[failure]func(msg *string) error{
-	{fault.NotFound, "cluster"}:            func(m *string) error { return &types.ClusterNotFoundException{Message: m} },
-	{fault.InUse, "services"}:              func(m *string) error { return &types.ClusterContainsServicesException{Message: m} },
-	{fault.InUse, "tasks"}:                 func(m *string) error { return &types.ClusterContainsTasksException{Message: m} },
-	{fault.InUse, "association"}:           func(m *string) error { return &types.ResourceInUseException{Message: m} },
-	{fault.InUse, "capacity provider"}:     func(m *string) error { return &types.ClientException{Message: m} },
-	{fault.NotFound, "task definition"}:    func(m *string) error { return &types.ClientException{Message: m} },
-	{fault.NotFound, "service"}:            func(m *string) error { return &types.ServiceNotFoundException{Message: m} },
-	{fault.NotActive, "service"}:           func(m *string) error { return &types.ServiceNotActiveException{Message: m} },
-	{fault.Exists, "service"}:              func(m *string) error { return &types.InvalidParameterException{Message: m} },
-	{fault.Invalid, "service"}:             func(m *string) error { return &types.InvalidParameterException{Message: m} },
-	{fault.NotFound, "task"}:               func(m *string) error { return &types.InvalidParameterException{Message: m} },
-	{fault.Limit, "tags"}:                  func(m *string) error { return &types.LimitExceededException{Message: m} },
-	{fault.NotFound, "service deployment"}: func(m *string) error { return &types.ServiceDeploymentNotFoundException{Message: m} },
-	{fault.InUse, "service deployment"}:    func(m *string) error { return &types.ConflictException{Message: m} },
-	{fault.Invalid, "service deployment"}:  func(m *string) error { return &types.InvalidParameterException{Message: m} },
-	{fault.Limit, "attributes"}:            func(m *string) error { return &types.AttributeLimitExceededException{Message: m} },
-}
-
-type failure struct {
-	kind fault.Kind
-	what string
-}
-
-// wireError translates an error of the domain; nil means that ECS has no name for it.
-func wireError(err error) error {
-	var f *fault.Error
-	if !errors.As(err, &f) {
-		return nil
-	}
-	if make, ok := wireErrors[failure{f.Kind, f.What}]; ok {
-		return make(&f.Msg)
-	}
-	return nil
+// wireErrors is the table from the domain's faults to the exceptions of ECS.
+var wireErrors = awsapi.Errors{
+	fault.Invalid: {
+		"service":            func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
+		"service deployment": func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
+		"request":            func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
+	},
+	fault.NotFound: {
+		"cluster":            func(f *fault.Error) error { return &types.ClusterNotFoundException{Message: &f.Msg} },
+		"task definition":    func(f *fault.Error) error { return &types.ClientException{Message: &f.Msg} },
+		"service":            func(f *fault.Error) error { return &types.ServiceNotFoundException{Message: &f.Msg} },
+		"task":               func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
+		"service deployment": func(f *fault.Error) error { return &types.ServiceDeploymentNotFoundException{Message: &f.Msg} },
+	},
+	fault.Exists: {
+		"service": func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
+	},
+	fault.InUse: {
+		"services":           func(f *fault.Error) error { return &types.ClusterContainsServicesException{Message: &f.Msg} },
+		"tasks":              func(f *fault.Error) error { return &types.ClusterContainsTasksException{Message: &f.Msg} },
+		"association":        func(f *fault.Error) error { return &types.ResourceInUseException{Message: &f.Msg} },
+		"capacity provider":  func(f *fault.Error) error { return &types.ClientException{Message: &f.Msg} },
+		"service deployment": func(f *fault.Error) error { return &types.ConflictException{Message: &f.Msg} },
+	},
+	fault.NotActive: {
+		"service": func(f *fault.Error) error { return &types.ServiceNotActiveException{Message: &f.Msg} },
+	},
+	fault.Limit: {
+		"tags":       func(f *fault.Error) error { return &types.LimitExceededException{Message: &f.Msg} },
+		"attributes": func(f *fault.Error) error { return &types.AttributeLimitExceededException{Message: &f.Msg} },
+	},
 }
 
 // invalid is a bad or inconsistent parameter.

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -26,7 +27,7 @@ func instanceView(r store.Reader, h *placement.Host, include ...types.ContainerI
 		PendingTasksCount:    int32(n.Pending),
 		RegisteredAt:         aws.Time(h.Node.RegisteredAt()),
 		Version:              c.Version,
-		VersionInfo:          &types.VersionInfo{AgentVersion: given(h.Node.Version)},
+		VersionInfo:          &types.VersionInfo{AgentVersion: awsapi.StringOrNil(h.Node.Version)},
 		Attributes:           []types.Attribute{},
 		Attachments:          []types.Attachment{},
 		RegisteredResources:  resourcesView(bounded(h.Node.CPU), bounded(h.Node.Memory), nil),
@@ -37,7 +38,7 @@ func instanceView(r store.Reader, h *placement.Host, include ...types.ContainerI
 	}
 	attributes := h.Attributes()
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
-		view.Attributes = append(view.Attributes, types.Attribute{Name: aws.String(name), Value: given(attributes[name])})
+		view.Attributes = append(view.Attributes, types.Attribute{Name: aws.String(name), Value: awsapi.StringOrNil(attributes[name])})
 	}
 	if slices.Contains(include, types.ContainerInstanceFieldTags) {
 		view.Tags = tagsView(c.Tags)

@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/clusterquery"
 	"github.com/bakingclouds/rollcall/internal/placement"
@@ -54,7 +55,7 @@ func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerI
 	if err != nil {
 		return nil, err
 	}
-	sc, s := scope(ctx), a.db.Snapshot()
+	sc, s := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(s, sc, in.Cluster)
 	if err == nil {
 		err = oneOf("status", in.Status, in.Status.Values())
@@ -84,7 +85,7 @@ func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerI
 }
 
 func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeContainerInstancesInput) (*sdk.DescribeContainerInstancesOutput, error) {
-	sc, s := scope(ctx), a.db.Snapshot()
+	sc, s := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(s, sc, in.Cluster)
 	switch {
 	case err != nil:
@@ -118,7 +119,7 @@ func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeCo
 
 // updateContainerInstancesState drains container instances or takes them into service again.
 func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateContainerInstancesStateInput) (*sdk.UpdateContainerInstancesStateOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	cluster, err := clusterName(sc, in.Cluster)
 	switch {
 	case err != nil:
@@ -134,7 +135,7 @@ func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateC
 		changed  []string // ids
 		failures []types.Failure
 	}
-	got, err := update(ctx, a, func(tx *store.Tx) (result, error) {
+	got, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (result, error) {
 		var got result
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return got, err
@@ -175,7 +176,7 @@ func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateC
 const reasonDeregistered = "Container instance deregistration forced by user"
 
 func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.DeregisterContainerInstanceInput) (*sdk.DeregisterContainerInstanceOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	cluster, err := clusterName(sc, in.Cluster)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -23,7 +24,7 @@ type protected struct {
 
 // getTaskProtection without tasks answers all of the cluster that are protected.
 func (a *api) getTaskProtection(ctx context.Context, in *sdk.GetTaskProtectionInput) (*sdk.GetTaskProtectionOutput, error) {
-	sc, r, now := scope(ctx), a.db.Snapshot(), a.now()
+	sc, r, now := awsapi.ScopeFrom(ctx), a.db.Snapshot(), a.now()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	switch {
 	case err != nil:
@@ -49,7 +50,7 @@ func (a *api) getTaskProtection(ctx context.Context, in *sdk.GetTaskProtectionIn
 }
 
 func (a *api) updateTaskProtection(ctx context.Context, in *sdk.UpdateTaskProtectionInput) (*sdk.UpdateTaskProtectionOutput, error) {
-	sc, d := scope(ctx), time.Duration(0)
+	sc, d := awsapi.ScopeFrom(ctx), time.Duration(0)
 	if in.ProtectionEnabled {
 		d = task.DefaultProtection
 		if in.ExpiresInMinutes != nil {
@@ -67,7 +68,7 @@ func (a *api) updateTaskProtection(ctx context.Context, in *sdk.UpdateTaskProtec
 	case in.ProtectionEnabled && (d < task.MinProtection || d > task.MaxProtection):
 		return nil, invalid("expiresInMinutes must be between 1 and 2880")
 	}
-	p, err := update(ctx, a, func(tx *store.Tx) (protected, error) {
+	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (protected, error) {
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return protected{}, err
 		}

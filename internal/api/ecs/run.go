@@ -25,7 +25,7 @@ type started struct {
 
 // runTask starts tasks that belong to no service. They run on whatever node placement finds.
 func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOutput, error) {
-	sc, count, token := scope(ctx), 1, aws.ToString(in.ClientToken)
+	sc, count, token := awsapi.ScopeFrom(ctx), 1, aws.ToString(in.ClientToken)
 	if in.Count != nil {
 		count = int(*in.Count)
 	}
@@ -80,7 +80,7 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 
 // placing runs a transaction that places tasks.
 func placing[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error)) (R, error) {
-	return store.UpdateSerialized(store.WithInvocation(ctx, awsapi.CallerFrom(ctx).InvocationID), a.db, task.PlacementQueue, fn)
+	return awsapi.UpdateSerialized(ctx, a.db, task.PlacementQueue, fn)
 }
 
 // place makes a task that runs on this host.
@@ -140,7 +140,7 @@ func repeated(tx *store.Tx, s *standalone, token string) (started, error) {
 
 // startTask starts one standalone task on each of the named container instances.
 func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.StartTaskOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	switch {
 	case len(in.ContainerInstances) == 0:
 		return nil, clientError("Container Instances cannot be empty.")

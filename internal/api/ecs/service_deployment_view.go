@@ -4,6 +4,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -17,7 +18,7 @@ func briefView(d *task.ServiceDeployment) types.ServiceDeploymentBrief {
 		ClusterArn:               cluster,
 		TargetServiceRevisionArn: aws.String(task.ServiceRevisionARN(d.Scope(), d.Cluster, d.Service, d.Target)),
 		Status:                   types.ServiceDeploymentStatus(d.Status),
-		StatusReason:             given(d.Reason),
+		StatusReason:             awsapi.StringOrNil(d.Reason),
 		CreatedAt:                &d.Created,
 		StartedAt:                d.Started,
 		FinishedAt:               d.Finished,

@@ -11,6 +11,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -22,7 +23,7 @@ func (a *api) listServiceDeployments(ctx context.Context, in *sdk.ListServiceDep
 	if err != nil {
 		return nil, err
 	}
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func wantedBrief(in *sdk.ListServiceDeploymentsInput, d *task.ServiceDeployment)
 
 func (a *api) describeServiceDeployments(ctx context.Context, in *sdk.DescribeServiceDeploymentsInput) (*sdk.DescribeServiceDeploymentsOutput, error) {
 	out := &sdk.DescribeServiceDeploymentsOutput{ServiceDeployments: []types.ServiceDeployment{}, Failures: []types.Failure{}}
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	err := eachPart(sc, "service-deployment", in.ServiceDeploymentArns, func(arn string, p part) error {
 		d, ok := task.FindServiceDeployment(r, sc, p.cluster, p.service, p.name)
 		if !ok {
@@ -83,7 +84,7 @@ func (a *api) describeServiceDeployments(ctx context.Context, in *sdk.DescribeSe
 
 func (a *api) describeServiceRevisions(ctx context.Context, in *sdk.DescribeServiceRevisionsInput) (*sdk.DescribeServiceRevisionsOutput, error) {
 	out := &sdk.DescribeServiceRevisionsOutput{ServiceRevisions: []types.ServiceRevision{}, Failures: []types.Failure{}}
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	err := eachPart(sc, "service-revision", in.ServiceRevisionArns, func(arn string, p part) error {
 		rev, ok := task.FindServiceRevision(r, sc, p.cluster, p.service, p.name)
 		if !ok {
@@ -100,13 +101,13 @@ func (a *api) describeServiceRevisions(ctx context.Context, in *sdk.DescribeServ
 }
 
 func (a *api) stopServiceDeployment(ctx context.Context, in *sdk.StopServiceDeploymentInput) (*sdk.StopServiceDeploymentOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	how := cmp.Or(in.StopType, types.StopServiceDeploymentStopTypeRollback)
 	p, err := partOf(sc, "service-deployment", aws.ToString(in.ServiceDeploymentArn))
 	if err := first(err, oneOf("stop type", how, how.Values())); err != nil {
 		return nil, err
 	}
-	return update(ctx, a, func(tx *store.Tx) (*sdk.StopServiceDeploymentOutput, error) {
+	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sdk.StopServiceDeploymentOutput, error) {
 		err := task.StopServiceDeployment(tx, sc, p.cluster, p.service, p.name, string(how), a.now())
 		return &sdk.StopServiceDeploymentOutput{ServiceDeploymentArn: in.ServiceDeploymentArn}, err
 	})

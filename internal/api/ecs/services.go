@@ -8,6 +8,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -15,7 +16,7 @@ import (
 )
 
 func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*sdk.CreateServiceOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	tags, err := tagsOf(in.Tags)
 	if err != nil {
 		return nil, err
@@ -30,7 +31,7 @@ func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*s
 		Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: aws.ToString(in.ServiceName), Status: task.Active,
 		Request: fingerprint(in), Tags: tags,
 	}
-	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) { return a.create(tx, row, *in) })
+	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) { return a.create(tx, row, *in) })
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (a *api) create(tx *store.Tx, svc task.Service, s settings) (*task.Service,
 }
 
 func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*sdk.UpdateServiceOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	cluster, err := clusterName(sc, to.Cluster)
 	if err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*s
 	if aws.ToInt32(to.DesiredCount) < 0 {
 		return nil, invalid("Task count can not be lesser than 0")
 	}
-	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) {
+	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) {
 		in, err := task.GetCluster(tx, sc, cluster)
 		if err != nil {
 			return nil, err
@@ -99,7 +100,7 @@ func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*s
 }
 
 func (a *api) describeServices(ctx context.Context, in *sdk.DescribeServicesInput) (*sdk.DescribeServicesOutput, error) {
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	switch {
 	case err != nil:
@@ -136,7 +137,7 @@ func (a *api) listServices(ctx context.Context, in *sdk.ListServicesInput) (*sdk
 	if err != nil {
 		return nil, err
 	}
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	if err == nil {
 		err = first(
@@ -168,7 +169,7 @@ func (a *api) listServicesByNamespace(ctx context.Context, in *sdk.ListServicesB
 	if err != nil {
 		return nil, err
 	}
-	sc, name := scope(ctx), aws.ToString(in.Namespace)
+	sc, name := awsapi.ScopeFrom(ctx), aws.ToString(in.Namespace)
 	if !namespaceExists(a.db.Snapshot(), sc, name) {
 		return nil, &types.NamespaceNotFoundException{Message: aws.String("Namespace not found: " + name)}
 	}
@@ -196,7 +197,7 @@ func namespaceExists(r store.Reader, sc arn.Scope, s string) bool {
 }
 
 func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*sdk.DeleteServiceOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	cluster, err := clusterName(sc, in.Cluster)
 	if err != nil {
 		return nil, err
@@ -205,7 +206,7 @@ func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*s
 	if err != nil {
 		return nil, err
 	}
-	svc, err := update(ctx, a, func(tx *store.Tx) (*task.Service, error) {
+	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) {
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}

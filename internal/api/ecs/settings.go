@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -87,7 +88,7 @@ func settingView(s accountSetting, value, principal string) types.Setting {
 
 // putSetting writes a setting of a principal.
 func (a *api) putSetting(ctx context.Context, name types.SettingName, value, principal *string) (*types.Setting, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	s, err := settingNamed(name)
 	if err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func (a *api) putSetting(ctx context.Context, name types.SettingName, value, pri
 	case !slices.Contains(s.values, aws.ToString(value)):
 		return nil, invalid("value of %s should be one of [%s]", s.name, strings.Join(s.values, ","))
 	}
-	_, err = update(ctx, a, func(tx *store.Tx) (struct{}, error) {
+	_, err = awsapi.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
 		task.PutSetting(tx, task.Setting{Account: sc.Account, Region: sc.Region, Name: string(name), Principal: who, Value: *value})
 		return struct{}{}, nil
 	})
@@ -122,7 +123,7 @@ func (a *api) putAccountSettingDefault(ctx context.Context, in *sdk.PutAccountSe
 
 // deleteAccountSetting answers the value that holds from now on.
 func (a *api) deleteAccountSetting(ctx context.Context, in *sdk.DeleteAccountSettingInput) (*sdk.DeleteAccountSettingOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	s, err := settingNamed(in.Name)
 	if err != nil {
 		return nil, err
@@ -131,7 +132,7 @@ func (a *api) deleteAccountSetting(ctx context.Context, in *sdk.DeleteAccountSet
 	if err != nil {
 		return nil, err
 	}
-	value, err := update(ctx, a, func(tx *store.Tx) (string, error) {
+	value, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (string, error) {
 		if _, ok := task.FindSetting(tx, sc, string(s.name), who); ok {
 			task.DeleteSetting(tx, sc, string(s.name), who)
 		}
@@ -143,7 +144,7 @@ func (a *api) deleteAccountSetting(ctx context.Context, in *sdk.DeleteAccountSet
 
 // listAccountSettings lists what was set for a principal, or what holds for it.
 func (a *api) listAccountSettings(ctx context.Context, in *sdk.ListAccountSettingsInput) (*sdk.ListAccountSettingsOutput, error) {
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	size := &in.MaxResults // 0 is absent here
 	if in.MaxResults == 0 {
 		size = nil

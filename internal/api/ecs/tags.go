@@ -12,6 +12,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -119,7 +120,7 @@ func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind 
 }
 
 func (a *api) listTagsForResource(ctx context.Context, in *sdk.ListTagsForResourceInput) (*sdk.ListTagsForResourceOutput, error) {
-	t, kind, ok, err := findTagged(a.db.Snapshot(), scope(ctx), in.ResourceArn)
+	t, kind, ok, err := findTagged(a.db.Snapshot(), awsapi.ScopeFrom(ctx), in.ResourceArn)
 	if err != nil {
 		return nil, err
 	}
@@ -147,8 +148,8 @@ func (a *api) untagResource(ctx context.Context, in *sdk.UntagResourceInput) (*s
 }
 
 func (a *api) retag(ctx context.Context, resource *string, add map[string]string, remove []string) error {
-	sc := scope(ctx)
-	_, err := update(ctx, a, func(tx *store.Tx) (struct{}, error) {
+	sc := awsapi.ScopeFrom(ctx)
+	_, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
 		t, kind, ok, err := findTagged(tx, sc, resource)
 		if err != nil {
 			return struct{}{}, err

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -129,8 +130,8 @@ func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 		EnableExecuteCommand:  t.ExecuteCommand,
 		Overrides:             overridesView(def, sent),
 	}
-	view.StartedBy, view.StoppedReason = given(startedBy(t)), given(t.StoppedReason)
-	view.CapacityProviderName = given(t.CapacityProvider)
+	view.StartedBy, view.StoppedReason = awsapi.StringOrNil(startedBy(t)), awsapi.StringOrNil(t.StoppedReason)
+	view.CapacityProviderName = awsapi.StringOrNil(t.CapacityProvider)
 	if tags {
 		view.Tags = tagsView(t.Tags)
 	}
@@ -163,14 +164,6 @@ func (v *taskViews) view(t *task.Task, tags bool) (*types.Task, error) {
 		view.Containers = append(view.Containers, container)
 	}
 	return view, nil
-}
-
-// given is nil for "".
-func given(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 func healthView(h task.Health) types.HealthStatus {
@@ -254,9 +247,9 @@ func runningContainer(t *task.Task, c types.ContainerDefinition) types.Container
 		Name:              c.Name,
 		Image:             c.Image,
 		LastStatus:        &seen.Status,
-		RuntimeId:         given(seen.RuntimeID),
-		ImageDigest:       given(seen.Image),
-		Reason:            given(seen.Reason),
+		RuntimeId:         awsapi.StringOrNil(seen.RuntimeID),
+		ImageDigest:       awsapi.StringOrNil(seen.Image),
+		Reason:            awsapi.StringOrNil(seen.Reason),
 		HealthStatus:      healthView(seen.Health),
 		NetworkBindings:   []types.NetworkBinding{},
 		Cpu:               aws.String(strconv.Itoa(int(c.Cpu))),

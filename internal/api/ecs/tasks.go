@@ -8,6 +8,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -16,7 +17,7 @@ import (
 
 // stopTask stops a task whatever started it; a service replaces it.
 func (a *api) stopTask(ctx context.Context, in *sdk.StopTaskInput) (*sdk.StopTaskOutput, error) {
-	sc := scope(ctx)
+	sc := awsapi.ScopeFrom(ctx)
 	cluster, err := clusterName(sc, in.Cluster)
 	if err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func (a *api) stopTask(ctx context.Context, in *sdk.StopTaskInput) (*sdk.StopTas
 	if reason == "" {
 		reason = "Task stopped by user"
 	}
-	t, err := update(ctx, a, func(tx *store.Tx) (*task.Task, error) {
+	t, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Task, error) {
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}
@@ -44,7 +45,7 @@ func (a *api) stopTask(ctx context.Context, in *sdk.StopTaskInput) (*sdk.StopTas
 }
 
 func (a *api) describeTasks(ctx context.Context, in *sdk.DescribeTasksInput) (*sdk.DescribeTasksOutput, error) {
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	switch {
 	case err != nil:
@@ -84,7 +85,7 @@ func (a *api) listTasks(ctx context.Context, in *sdk.ListTasksInput) (*sdk.ListT
 	if err != nil {
 		return nil, err
 	}
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	if err != nil {
 		return nil, err

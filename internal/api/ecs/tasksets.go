@@ -34,7 +34,7 @@ func (a *api) refuseTaskSets(s *awsapi.Service) {
 
 // noTaskSets is why a service has no task sets.
 func (a *api) noTaskSets(ctx context.Context, cluster, service *string) error {
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	name, err := activeCluster(r, sc, cluster)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (a *api) noTaskSets(ctx context.Context, cluster, service *string) error {
 // executeCommand says why no session can be opened: it speaks the protocol of AWS Systems Manager's Session
 // Manager, which this server does not. A session that leads nowhere would make the client hang instead.
 func (a *api) executeCommand(ctx context.Context, in *sdk.ExecuteCommandInput) (*sdk.ExecuteCommandOutput, error) {
-	sc, r := scope(ctx), a.db.Snapshot()
+	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	if err != nil {
 		return nil, err

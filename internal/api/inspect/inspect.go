@@ -50,15 +50,19 @@ func New(db *store.Store, dir *directory.Directory, logs *containerlog.Catalog, 
 	return s
 }
 
+// wireErrors is the table from the domain's faults to this API's errors.
+var wireErrors = awsapi.Errors{
+	fault.Invalid: {
+		"": func(f *fault.Error) error { return &awsapi.Error{Code: "InvalidInput", Message: f.Msg} },
+	},
+}
+
+// wireError translates the errors of log files and the faults of the domain.
 func wireError(err error) error {
-	var f *fault.Error
-	if errors.As(err, &f) && f.Kind == fault.Invalid {
-		return &awsapi.Error{Code: "InvalidInput", Message: f.Msg}
-	}
 	if errors.Is(err, containerlog.ErrBusy) {
 		return &awsapi.Error{Code: "ServiceUnavailable", Message: "A log is being cut; ask again.", Status: http.StatusServiceUnavailable}
 	}
-	return nil
+	return wireErrors.Translate(err)
 }
 
 // GetLookupInput asks for an explanation.

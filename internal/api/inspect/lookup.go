@@ -163,25 +163,14 @@ func address(i *directory.Instance) string {
 
 // record writes a record as a zone file does.
 func record(asked string, r answer.Record) Record {
-	out := Record{Name: spell(asked, r.Owner), Type: typeName(directory.RecordType(r.Type)), TTL: int64(r.TTL)}
+	out := Record{Name: r.Owner.Expand(asked), Type: typeName(directory.RecordType(r.Type)), TTL: int64(r.TTL)}
 	switch directory.RecordType(r.Type) {
 	case directory.SRV:
-		out.Value = fmt.Sprintf("%d %d %s %s.", answer.SRVPriority, answer.SRVWeight, strconv.Itoa(int(r.Port)), spell(asked, r.Target))
+		out.Value = fmt.Sprintf("%d %d %s %s.", answer.SRVPriority, answer.SRVWeight, strconv.Itoa(int(r.Port)), r.Target.Expand(asked))
 	case directory.CNAME:
-		out.Value = spell(asked, r.Target) + "."
+		out.Value = r.Target.Expand(asked) + "."
 	default:
 		out.Value = r.Addr.String()
 	}
 	return out
-}
-
-// spell writes a name of a reply out; asked is folded, as all spellings here are.
-func spell(asked string, n answer.Name) string {
-	switch n.From {
-	case answer.Question:
-		return asked
-	case answer.Below:
-		return n.Text + "." + asked
-	}
-	return n.Text
 }

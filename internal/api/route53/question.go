@@ -105,10 +105,7 @@ func (a *API) client(r request, ns *registry.Namespace) (netip.Addr, error) {
 
 // data is a record's value, as in a record set. asked is the question's name.
 func (a *API) data(asked string, rr answer.Record) string {
-	target := rr.Target.Text
-	if rr.Target.From == answer.Below {
-		target += "." + asked
-	}
+	target := rr.Target.Expand(asked)
 	switch rr.Type {
 	case uint16(directory.CNAME):
 		return target

@@ -68,6 +68,18 @@ type Name struct {
 	Text string
 }
 
+// Expand returns the name in full, without a dot at its end. question is the question's name, folded.
+func (n Name) Expand(question string) string {
+	switch n.From {
+	case Question:
+		return question
+	case Below:
+		return n.Text + "." + question
+	default:
+		return n.Text // folded, so the end of the question's name is equal to it
+	}
+}
+
 func (r *Reply) reset() {
 	*r = Reply{Answer: r.Answer[:0], Authority: r.Authority[:0], Additional: r.Additional[:0]}
 }
