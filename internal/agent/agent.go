@@ -37,11 +37,9 @@ type Config struct {
 	Node string
 	// VPC is the VPC that an awsvpc configuration's subnets are in; nil is a runtime with one network.
 	VPC func(subnets []string) string
-	// Names is how tasks of a network mode and VPC find names: the resolver that they are given, nil where they have none,
-	// and the DNS server that they are told of; nil tells nothing.
-	Names func(mode, vpc string) (*Resolver, netip.AddrPort)
-	// Listener opens a DNS server on the address of a task whose resolver is there; nil where none is.
-	Listener Listener
+	// Names is how tasks resolve names; DNS is the server that the agent opens on their addresses if Names asks for it.
+	Names Names
+	DNS   DNSServer
 	// Environment is what the nth container of a task is told of ECS; its definition's own variables win. Nil tells
 	// nothing.
 	Environment func(t *task.Task, def *task.Definition, n int) map[string]string
@@ -52,15 +50,6 @@ type Config struct {
 	Logs *containerlog.Catalog
 	Log  *slog.Logger
 }
-
-// Listener answers DNS on addresses that come and go with tasks.
-type Listener interface {
-	Listen(addr netip.AddrPort) error
-	Close(addr netip.AddrPort) error
-}
-
-// ResolverPort is where the C library asks (resolv.conf has no ports).
-const ResolverPort = 53
 
 // Agent is the node's. Make it with New, then Run it.
 type Agent struct {
@@ -358,7 +347,7 @@ func (a *Agent) keep(id string, box *Sandbox) {
 
 // listen opens the resolver of a sandbox that has one.
 func (a *Agent) listen(box *Sandbox) error {
-	if a.Listener == nil || !box.Resolver || !box.Address.IsValid() {
+	if !a.Names.OnTaskAddress || !box.Resolver || !box.Address.IsValid() {
 		return nil
 	}
 	at := netip.AddrPortFrom(box.Address, ResolverPort)
@@ -369,7 +358,7 @@ func (a *Agent) listen(box *Sandbox) error {
 	if have {
 		return nil
 	}
-	if err := a.Listener.Listen(at); err != nil {
+	if err := a.DNS.Listen(at); err != nil {
 		a.mu.Lock()
 		delete(a.listening, box.TaskID)
 		a.mu.Unlock()
@@ -384,7 +373,7 @@ func (a *Agent) unlisten(id string) {
 	delete(a.listening, id)
 	a.mu.Unlock()
 	if ok {
-		if err := a.Listener.Close(at); err != nil {
+		if err := a.DNS.Close(at); err != nil {
 			a.Log.Warn("cannot close a task's resolver", "task", id, "err", err)
 		}
 	}

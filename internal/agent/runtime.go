@@ -19,8 +19,11 @@ import (
 // engine) is out of reach gives an error of kind fault.Unavailable and can be repeated. Tasks outlive the Runtime and
 // the process that holds it.
 type Runtime interface {
-	// Name is "process" or "docker".
+	// Name is the name of the runtime in rows, logs and documents.
 	Name() string
+
+	// Capabilities returns what the runtime can do on this machine; the answer does not change.
+	Capabilities() Capabilities
 
 	// Prepare fetches what the containers are made of, images, for as long as that takes; fetching is called first when
 	// there is something to fetch. It reserves nothing, and Create does without it what it can. The text of its error begins
@@ -60,6 +63,15 @@ type Runtime interface {
 
 	// Close lets go of the tasks and leaves them running.
 	Close() error
+}
+
+// Capabilities is what a runtime can do on its machine.
+type Capabilities struct {
+	// Images reports that containers are made from images and that their output can go to a log driver, so that the runtime
+	// needs the secrets for both.
+	Images bool
+	// PrivateHosts reports that a task can have an /etc/hosts of its own ([TaskSpec.Hosts]).
+	PrivateHosts bool
 }
 
 // Network modes, spelled as ECS spells them.

@@ -20,8 +20,8 @@ func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 	if a.VPC != nil && t.Network != nil {
 		spec.VPC = a.VPC(t.Network.Subnets)
 	}
-	if a.Names != nil {
-		resolver, dns := a.Names(def.NetworkMode, spec.VPC)
+	if a.Names.For != nil {
+		resolver, dns := a.Names.For(def.NetworkMode, spec.VPC)
 		spec.Resolver, spec.DNS = resolver, dns.String()
 	}
 	if def.TaskRole != "" {
@@ -59,10 +59,10 @@ func labels(t *task.Task) map[string]string {
 }
 
 // unlock looks up the secrets that a container engine is told: the login of the image's registry, and options of the log
-// driver. Processes have neither an image nor a driver, so theirs need not be there.
+// driver. A runtime without images has neither a registry nor a log driver, so these secrets need not exist there.
 func (a *Agent) unlock(c *ContainerSpec) error {
 	o := &c.Options
-	if o.Login == "" && len(o.LogSecrets) == 0 || a.rt.Name() == "process" {
+	if o.Login == "" && len(o.LogSecrets) == 0 || !a.rt.Capabilities().Images {
 		return nil
 	}
 	var err error

@@ -13,13 +13,13 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// named is a runtime of which only the name is asked.
-type named struct {
+// capable is a runtime that has only capabilities.
+type capable struct {
 	Runtime
-	name string
+	can Capabilities
 }
 
-func (n named) Name() string { return n.name }
+func (c capable) Capabilities() Capabilities { return c.can }
 
 // TestSpec: what a definition asks for reaches the runtime, and a container engine the secrets that only it is told.
 func TestSpec(t *testing.T) {
@@ -39,9 +39,9 @@ func TestSpec(t *testing.T) {
 		}},
 	}
 	row := &task.Task{ID: "t", Account: "000000000000", Region: "eu-west-1", Cluster: "default", Family: "web", Revision: 3}
-	for _, runtime := range []string{"process", "docker"} {
-		t.Run(runtime, func(t *testing.T) {
-			a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: named{name: runtime}}
+	for _, images := range []bool{false, true} {
+		t.Run(fmt.Sprintf("images %t", images), func(t *testing.T) {
+			a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: capable{can: Capabilities{Images: images}}}
 			spec, err := a.spec(row, def)
 			if err != nil {
 				t.Fatal(err)
@@ -58,7 +58,7 @@ func TestSpec(t *testing.T) {
 					Ulimits: []Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, Options: def.Containers[0].Options,
 				}},
 			}
-			if c := &want.Containers[0]; runtime == "docker" {
+			if c := &want.Containers[0]; images {
 				c.Login = &Login{Username: "ada", Password: "hunter2"}
 				c.Options.LogOptions, c.Options.LogSecrets = map[string]string{"splunk-url": "u", "splunk-token": "t0ken"}, nil
 			}
@@ -86,13 +86,13 @@ func TestLogin(t *testing.T) {
 		"none": "ResourceNotFoundException", "text": "no JSON object", "half": "no JSON object", "numbers": "no JSON object",
 	} {
 		def := &task.Definition{Containers: []task.ContainerDefinition{{Name: "app", Options: engineopts.Container{Login: from}}}}
-		a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: named{name: "docker"}}
+		a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: capable{can: Capabilities{Images: true}}}
 		_, err := a.spec(&task.Task{ID: "t"}, def)
 		if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: unable to pull secrets or registry auth: ") ||
 			!strings.Contains(err.Error(), wrong) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want %q", from, err, wrong)
 		}
-		a.rt = named{name: "process"}
+		a.rt = capable{}
 		if _, err := a.spec(&task.Task{ID: "t"}, def); err != nil {
 			t.Errorf("%s, processes: %v", from, err)
 		}

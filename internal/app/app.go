@@ -31,7 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
+	"github.com/bakingclouds/rollcall/internal/agent/metadata"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 	"github.com/bakingclouds/rollcall/internal/api/cloudwatchlogs"
@@ -69,22 +69,24 @@ const zone = "a"
 type App struct {
 	cfg        Config
 	log        *slog.Logger
-	keys       awsapi.Pair
+	adminKeys  awsapi.Pair
+	keys       *awsapi.Keys
+	logs       *containerlog.Catalog
 	engine     *etcd.Server
 	db         *store.Store
 	dir        *directory.Directory
 	dns        *server.Server
 	dnsAddrs   []netip.AddrPort
-	api        net.Listener
-	moreAPI    []net.Listener // where the API answers too
+	api        []net.Listener // the one of --api first
 	runtime    nodeRuntime    // nil: none
-	logs       *containerlog.Catalog
-	runtimeWhy string           // it is this one
-	networks   []docker.Network // of the Docker runtime
-	resolver   string           // why tasks have no resolver of their own; empty when they have
+	runtimeWhy string         // the reason for this runtime
+	names      agent.Names    // of tasks
+	endpoint   *metadata.Endpoint
+	hosts      map[string]netip.Addr // names for tasks with a role, where tasks can have such
 	notes      notes
 
-	recursers atomic.Pointer[[]docker.Network] // networks, for those who have no order with the start
+	// taskNetworks are the networks whose clients may ask for any name; set while DNS already answers.
+	taskNetworks atomic.Pointer[[]netip.Prefix]
 
 	cleanups  []func() // in the order of what they undo
 	stopTasks bool
@@ -101,10 +103,26 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		cfg.Logger = slog.Default()
 	}
 	a := &App{cfg: cfg, log: cfg.Logger, failed: make(chan error, 1)}
-	for _, step := range []func(context.Context) error{
-		a.openData, a.bindAPI, a.openStore, a.join, a.serveDNS, a.openRuntime, a.runLoops, a.serveAPI, a.leavePointer,
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"open the data folder", a.openData},
+		{"bind the API's address", a.bindAPI},
+		{"open the store", a.openStore},
+		{"join the cluster", a.join},
+		{"serve DNS", a.serveDNS},
+		{"open the runtime", a.openRuntime},
+		{"register the node", a.registerNode},
+		{"run the control loops", a.runLoops},
+		{"set up names for tasks", a.setUpNames},
+		{"open the metadata endpoint", a.openEndpoint},
+		{"run the agent", a.runAgent},
+		{"serve the API", a.serveAPI},
+		{"write the files that lead to this server", a.writeInfo},
 	} {
-		if err := step(ctx); err != nil {
+		a.log.Debug("starting", "step", step.name)
+		if err := step.run(ctx); err != nil {
 			a.Stop()
 			return nil, err
 		}
@@ -137,6 +155,17 @@ func (a *App) Failed() <-chan error { return a.failed }
 
 func (a *App) cleanup(f func()) { a.cleanups = append(a.cleanups, f) }
 
+// background returns a group for goroutines that run until Stop, which cancels their context and waits for them.
+func (a *App) background() (context.Context, *sync.WaitGroup) {
+	run, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	a.cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return run, &running
+}
+
 // fail reports a part's end; the first one counts.
 func (a *App) fail(err error) {
 	select {
@@ -153,7 +182,14 @@ func (a *App) openData(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.keys = pair
+	a.adminKeys = pair
+	readOnly, err := awsapi.ReadOnlyOf(pair)
+	if err != nil {
+		return err
+	}
+	if a.keys, err = awsapi.NewKeys(pair, readOnly); err != nil {
+		return err
+	}
 	if a.logs, err = containerlog.OpenCatalog(containerlog.Root(a.cfg.DataDir)); err != nil {
 		return err
 	}
@@ -188,7 +224,7 @@ func (a *App) bindAPI(context.Context) error {
 	if err != nil {
 		return portInUse("--api", a.cfg.API, err)
 	}
-	a.api = l
+	a.api = append(a.api, l)
 	a.cleanup(func() { l.Close() })
 	return nil
 }
@@ -261,20 +297,15 @@ func (a *App) serveDNS(context.Context) error {
 	return nil
 }
 
-// runLoops starts the control loops, which work while this node leads, and the agent.
-func (a *App) runLoops(ctx context.Context) error {
+// runLoops starts the control loops: those that work while this node leads, and the drain loop of every node.
+func (a *App) runLoops(context.Context) error {
 	loops := []interface{ Run(context.Context) error }{
 		rollout.New(a.db, a.log),
 		scheduler.New(a.db, a.log),
 		registrar.New(a.db, a.log, zone, a.cfg.DrainCap),
 		expire.New(a.db, a.engine.Health, a.log),
 	}
-	run, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	a.cleanup(func() {
-		cancel()
-		running.Wait()
-	})
+	run, running := a.background()
 	running.Go(func() {
 		a.db.Lead(run, a.cfg.Node, func(ctx context.Context) {
 			a.log.Info("this node leads", "node", a.cfg.Node)
@@ -290,28 +321,26 @@ func (a *App) runLoops(ctx context.Context) error {
 		})
 	})
 	running.Go(func() { drain.New(a.db, a.dir, a.cfg.Node, a.log).Run(run) }) // ends with run
+	return nil
+}
+
+// runAgent starts the agent, which runs the tasks placed on this node, and serves its tasks' metadata.
+func (a *App) runAgent(context.Context) error {
 	if a.runtime == nil {
 		return nil
 	}
-	cfg := agent.Config{Node: a.cfg.Node, VPC: a.cfg.vpcOf, Log: a.log}
-	if a.cfg.Runtime == RuntimeDocker {
-		a.namesForContainers(&cfg)
-	} else {
-		a.namesForProcesses(ctx, &cfg)
-	}
-	endpoint, err := a.openEndpoint(ctx, &cfg)
-	if err != nil {
-		return err
-	}
-	ag := agent.New(a.db, a.runtime, cfg)
+	run, running := a.background()
+	ag := agent.New(a.db, a.runtime, agent.Config{
+		Node: a.cfg.Node, VPC: a.cfg.vpcOf, Names: a.names, DNS: taskDNS{a.dns}, Environment: a.endpoint.Environment, Hosts: a.hosts,
+		Vault: agent.Vault{Secrets: filepath.Join(a.cfg.DataDir, "secrets"), Files: filepath.Join(a.cfg.DataDir, "files")},
+		Logs:  a.logs, Log: a.log,
+	})
+	a.cleanup(a.endpoint.Close) // before the wait for Serve
 	running.Go(func() {
-		if err := endpoint.Serve(ag.Find); err != nil && run.Err() == nil {
+		if err := a.endpoint.Serve(ag.Find); err != nil && run.Err() == nil {
 			a.fail(err)
 		}
 	})
-	if rt, ok := a.runtime.(*docker.Runtime); ok && a.resolver == "" {
-		running.Go(func() { a.testResolvers(run, rt) })
-	}
 	running.Go(func() {
 		if err := ag.Run(run); err != nil && run.Err() == nil {
 			a.fail(fmt.Errorf("the agent of node %s: %w", a.cfg.Node, err))
@@ -326,11 +355,7 @@ const maxConns = 4096
 
 // serveAPI answers AWS's clients.
 func (a *App) serveAPI(context.Context) error {
-	keys, err := a.accessKeys()
-	if err != nil {
-		return err
-	}
-	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: keys, Logger: a.log},
+	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: a.keys, Logger: a.log},
 		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now),
 		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir, a.logs, a.currentNotes), cloudwatchlogs.New(a.db, a.logs, time.Now))
 	srv := &http.Server{
@@ -342,7 +367,7 @@ func (a *App) serveAPI(context.Context) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	for _, l := range append(a.moreAPI, a.api) {
+	for _, l := range a.api {
 		go func() {
 			if err := srv.Serve(netutil.LimitListener(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 				a.fail(fmt.Errorf("the API on %s: %w", l.Addr(), err))

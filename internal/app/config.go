@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
 )
 
 // The runtimes that --runtime names.
@@ -260,28 +258,4 @@ func (c *Config) vpcOf(subnets []string) string {
 		return c.VPCs[0].ID
 	}
 	return ""
-}
-
-// taskNetworks are the VPCs' networks that containers get addresses of: the first of each kind. Where no VPC is declared,
-// they are in one of our choice.
-func (c *Config) taskNetworks() []docker.Network {
-	if len(c.VPCs) == 0 {
-		return []docker.Network{{Prefix: docker.DefaultRange}}
-	}
-	var all []docker.Network
-	for _, v := range c.VPCs {
-		n := docker.Network{VPC: v.ID}
-		for _, p := range v.Networks {
-			switch {
-			case p.Addr().Is4() && !n.Prefix.IsValid():
-				n.Prefix = p
-			case p.Addr().Is6() && !n.Prefix6.IsValid():
-				n.Prefix6 = p
-			}
-		}
-		if n.Prefix.IsValid() {
-			all = append(all, n)
-		}
-	}
-	return all
 }

@@ -1,16 +1,14 @@
 package app
 
 import (
-	"context"
 	"fmt"
+	"net"
 	"net/netip"
-	"path/filepath"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
+	"context"
+
 	"github.com/bakingclouds/rollcall/internal/agent/metadata"
-	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
@@ -18,48 +16,62 @@ import (
 // before the host of DiscoverInstances, so that name is there too (docs/clients.md).
 const alias = "rollcall.internal"
 
-// openEndpoint opens what tasks find of ECS from the inside, and tells the agent of it.
-func (a *App) openEndpoint(ctx context.Context, cfg *agent.Config) (*metadata.Endpoint, error) {
-	keys, err := a.accessKeys()
-	if err != nil {
-		return nil, err
+// openEndpoint opens the endpoint where tasks find their metadata and credentials.
+func (a *App) openEndpoint(context.Context) error {
+	if a.runtime == nil {
+		return nil
 	}
-	api, err := netip.ParseAddrPort(reachable(a.api.Addr()))
-	if err != nil {
-		return nil, fmt.Errorf("where tasks reach the API: %w", err)
-	}
-	ep := metadata.Config{
-		DB: a.db, Dir: a.cfg.DataDir, Zone: zone, Log: a.log, Usage: a.runtime.Usage,
+	api := a.openTaskAPI()
+	cfg := metadata.Config{
+		DB: a.db, Dir: a.cfg.DataDir, Zone: zone, Log: a.log, Usage: a.runtime.Usage, Links: a.runtime.MetadataListeners(),
+		API: "http://" + api.String(),
 		Issue: func(expires time.Time) metadata.Keys {
-			s := keys.Issue(awsapi.Workload, expires)
+			s := a.keys.Issue(awsapi.Workload, expires)
 			return metadata.Keys{AccessKeyID: s.AccessKeyID, Secret: s.Secret, SessionToken: s.SessionToken, Expires: s.Expires}
 		},
 	}
-	if rt, ok := a.runtime.(*docker.Runtime); ok {
-		ep.Links = a.openLinks(rt)
-		api = a.apiForContainers(api)
+	if a.runtime.Capabilities().PrivateHosts {
+		a.hosts = map[string]netip.Addr{alias: api.Addr(), "data-" + alias: api.Addr()}
+		cfg.Alias = fmt.Sprintf("http://%s:%d", alias, api.Port())
 	}
-	ep.API = "http://" + api.String()
-	if a.cfg.Runtime == RuntimeDocker || process.CanMountResolver(ctx) == nil {
-		cfg.Hosts = map[string]netip.Addr{alias: api.Addr(), "data-" + alias: api.Addr()}
-		ep.Alias = fmt.Sprintf("http://%s:%d", alias, api.Port())
+	var err error
+	if a.endpoint, err = metadata.Open(cfg); err != nil {
+		return err
 	}
-	endpoint, err := metadata.Open(ep)
-	if err != nil {
-		return nil, err
-	}
-	a.cleanup(endpoint.Close)
-	cfg.Environment = endpoint.Environment
-	cfg.Logs = a.logs
-	cfg.Vault = agent.Vault{Secrets: filepath.Join(a.cfg.DataDir, "secrets"), Files: filepath.Join(a.cfg.DataDir, "files")}
-	return endpoint, nil
+	a.cleanup(a.endpoint.Close)
+	return nil
 }
 
-// accessKeys knows the server's access keys: the administrator's, the read-only one, and temporary ones.
-func (a *App) accessKeys() (*awsapi.Keys, error) {
-	readOnly, err := awsapi.ReadOnlyOf(a.keys)
-	if err != nil {
-		return nil, err
+// openTaskAPI returns the address at which tasks reach the API, and opens it if --api's is not within their reach.
+func (a *App) openTaskAPI() netip.AddrPort {
+	at, more := taskAPI(addrPort(a.api[0]), a.runtime.NodeAddress())
+	if !more {
+		return at
 	}
-	return awsapi.NewKeys(a.keys, readOnly)
+	l, err := net.Listen("tcp4", at.String())
+	if err != nil {
+		a.note(fmt.Sprintf("tasks do not reach the API at %v: %v", at, err))
+		return at
+	}
+	a.api = append(a.api, l)
+	a.cleanup(func() { l.Close() })
+	return at
+}
+
+// taskAPI returns the address at which tasks reach an API that listens on api, on a machine that they reach at node. If the
+// API listens only on a loopback that is not the tasks', more says that it must listen on that address too.
+func taskAPI(api netip.AddrPort, node netip.Addr) (at netip.AddrPort, more bool) {
+	switch {
+	case api.Addr().IsUnspecified():
+		return netip.AddrPortFrom(node, api.Port()), false
+	case !api.Addr().Unmap().IsLoopback() || node.IsLoopback():
+		return api, false
+	}
+	return netip.AddrPortFrom(node, api.Port()), true
+}
+
+// addrPort returns the address of a TCP listener.
+func addrPort(l net.Listener) netip.AddrPort {
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }

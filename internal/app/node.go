@@ -4,7 +4,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -23,10 +22,7 @@ func (a *App) node(registered time.Time) task.Node {
 		n.Registered = n.Started
 	}
 	if a.runtime != nil {
-		n.Runtime = a.runtime.Name()
-		if rt, ok := a.runtime.(*docker.Runtime); ok {
-			n.Engine = rt.Version()
-		}
+		n.Runtime, n.Engine = a.runtime.Name(), a.runtime.EngineVersion()
 	}
 	if n.CPU == 0 {
 		n.CPU = runtime.NumCPU() * 1024

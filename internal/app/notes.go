@@ -3,8 +3,6 @@ package app
 import (
 	"slices"
 	"sync"
-
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
 )
 
 // notes are what whoever runs this server should know, and do something about: `rollcall status` shows them.
@@ -28,8 +26,8 @@ func (a *App) currentNotes() []string {
 	a.notes.mu.Lock()
 	texts := slices.Clone(a.notes.texts)
 	a.notes.mu.Unlock()
-	if rt, ok := a.runtime.(*docker.Runtime); ok {
-		texts = append(texts, rt.Notes()...)
+	if a.runtime != nil {
+		texts = append(texts, a.runtime.Notes()...)
 	}
 	return texts
 }

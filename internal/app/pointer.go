@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"syscall"
 
+	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
@@ -33,8 +32,8 @@ type Info struct {
 // Info describes the server.
 func (a *App) Info() Info {
 	info := Info{
-		DataDir: a.cfg.DataDir, PID: os.Getpid(), API: "http://" + reachable(a.api.Addr()),
-		Region: a.cfg.Region, Account: a.cfg.Account, Runtime: a.cfg.Runtime, Why: a.runtimeWhy, Resolver: a.resolver,
+		DataDir: a.cfg.DataDir, PID: os.Getpid(), API: "http://" + agent.LocalAddress(addrPort(a.api[0])).String(),
+		Region: a.cfg.Region, Account: a.cfg.Account, Runtime: a.cfg.Runtime, Why: a.runtimeWhy, Resolver: a.names.Unavailable,
 	}
 	for _, at := range a.dnsAddrs {
 		info.DNS = append(info.DNS, at.String())
@@ -43,24 +42,12 @@ func (a *App) Info() Info {
 }
 
 // Keys are the server's administrator keys.
-func (a *App) Keys() awsapi.Pair { return a.keys }
-
-// reachable is where a client on this machine finds a listener.
-func reachable(addr net.Addr) string {
-	at, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return addr.String()
-	}
-	if at.Addr().IsUnspecified() {
-		return fmt.Sprintf("127.0.0.1:%d", at.Port())
-	}
-	return at.String()
-}
+func (a *App) Keys() awsapi.Pair { return a.adminKeys }
 
 const infoFile = "server.json"
 
-// leavePointer writes Info into the data folder, and where it is into the pointer.
-func (a *App) leavePointer(context.Context) error {
+// writeInfo writes Info into the data folder, and where it is into the pointer.
+func (a *App) writeInfo(context.Context) error {
 	dir, err := filepath.Abs(a.cfg.DataDir)
 	if err != nil {
 		return err

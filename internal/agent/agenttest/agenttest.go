@@ -66,6 +66,9 @@ func (r *Runtime) deliver() {
 // Name is "fake".
 func (r *Runtime) Name() string { return "fake" }
 
+// Capabilities is empty.
+func (r *Runtime) Capabilities() agent.Capabilities { return agent.Capabilities{} }
+
 // Prepare has nothing to fetch.
 func (r *Runtime) Prepare(context.Context, agent.TaskSpec, func()) error { return nil }
 

@@ -28,17 +28,20 @@ func (*Runtime) Shutdown(context.Context) error { return errNotLinux }
 // Usage is never reached, since New gives no Runtime.
 func (*Runtime) Usage([]string) map[string]agent.Usage { return nil }
 
-// Version is never reached, since New gives no Runtime.
-func (*Runtime) Version() string { return "" }
+// Capabilities is never reached, since New gives no Runtime.
+func (*Runtime) Capabilities() agent.Capabilities { return agent.Capabilities{} }
+
+// EngineVersion is never reached, since New gives no Runtime.
+func (*Runtime) EngineVersion() string { return "" }
+
+// NodeAddress is never reached, since New gives no Runtime.
+func (*Runtime) NodeAddress() netip.Addr { return netip.Addr{} }
+
+// MetadataListeners is never reached, since New gives no Runtime.
+func (*Runtime) MetadataListeners() []net.Listener { return nil }
+
+// Names is never reached, since New gives no Runtime.
+func (*Runtime) Names(agent.DNSServer, netip.AddrPort) agent.Names { return agent.Names{} }
 
 // Notes is never reached, since New gives no Runtime.
 func (*Runtime) Notes() []string { return nil }
-
-// TestResolver is never reached, since New gives no Runtime.
-func (*Runtime) TestResolver(context.Context, Network) error { return errNotLinux }
-
-// LinkLocal is where ECS's tasks find their credentials and metadata.
-var LinkLocal = netip.MustParseAddr("169.254.170.2")
-
-// Link is never reached, since New gives no Runtime.
-func (*Runtime) Link(Network) (net.Listener, error) { return nil, errNotLinux }

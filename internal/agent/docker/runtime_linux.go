@@ -49,6 +49,7 @@ type Runtime struct {
 	strangers map[string]bool         // tasks of ours in the engine that have no record
 	trouble   error                   // why the engine does not answer; nil while it does
 	links     []*link
+	notes     []string // what does not work until this server starts again
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -140,17 +141,15 @@ func (r *Runtime) open(ctx context.Context) error {
 // Name is "docker".
 func (r *Runtime) Name() string { return "docker" }
 
-// Version is the engine's.
-func (r *Runtime) Version() string { return r.version }
-
 // Events delivers what happens to containers; see [agent.Runtime].
 func (r *Runtime) Events() <-chan agent.Event { return r.events }
 
 // Notes says what does not work now, and which images are being pulled.
 func (r *Runtime) Notes() []string {
-	notes := r.images.progress()
+	progress := r.images.progress()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	notes := slices.Concat(r.notes, progress)
 	if r.trouble != nil {
 		notes = append(notes, "the Docker Engine does not answer, so that no task starts or stops: "+r.trouble.Error())
 	}

@@ -5,29 +5,48 @@ package process
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
 var errNotLinux = errors.New("the process runtime needs Linux; run this node with --runtime none")
 
-// Runtime cannot be had on this system.
+// Runtime does not exist on this system.
 type Runtime struct{ agent.Runtime }
 
-// New says that this system has no process runtime.
+// New returns an error: this system has no process runtime.
 func New(context.Context, Config) (*Runtime, error) { return nil, errNotLinux }
 
-// Shutdown is never reached, since New gives no Runtime.
-func (*Runtime) Shutdown(context.Context) error { return errNotLinux }
-
-// CanMountResolver says that this system cannot.
+// CanMountResolver returns an error: this system has no process runtime.
 func CanMountResolver(context.Context) error { return errNotLinux }
 
-// Supervise says that this system has no process runtime.
+// Supervise returns an error: this system has no process runtime.
 func Supervise(string) error { return errNotLinux }
 
 // Main plays no role on this system.
 func Main([]string) (status int, ok bool) { return 0, false }
 
-// Usage measures nothing here.
+// New returns no Runtime, so the following methods are never called.
+
+// EngineVersion is never called.
+func (*Runtime) EngineVersion() string { return "" }
+
+// NodeAddress is never called.
+func (*Runtime) NodeAddress() netip.Addr { return netip.Addr{} }
+
+// MetadataListeners is never called.
+func (*Runtime) MetadataListeners() []net.Listener { return nil }
+
+// Notes is never called.
+func (*Runtime) Notes() []string { return nil }
+
+// Names is never called.
+func (*Runtime) Names(agent.DNSServer, netip.AddrPort) agent.Names { return agent.Names{} }
+
+// Usage is never called.
 func (*Runtime) Usage([]string) map[string]agent.Usage { return nil }
+
+// Shutdown is never called.
+func (*Runtime) Shutdown(context.Context) error { return errNotLinux }

@@ -24,8 +24,10 @@ type Runtime struct {
 	config Config
 	log    *slog.Logger
 	base   map[string]string
-	events chan agent.Event
-	inbox  *mailbox.Mailbox[containerKey, update] // from the connection to events, so that a slow consumer delays no reply
+	// canMount returns why containers cannot have private files such as /etc/resolv.conf; nil if they can.
+	canMount func() error
+	events   chan agent.Event
+	inbox    *mailbox.Mailbox[containerKey, update] // from the connection to events, so that a slow consumer delays no reply
 
 	ctx     context.Context // ends at Close
 	close   context.CancelFunc
@@ -67,6 +69,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		checks:  map[containerKey]context.CancelFunc{},
 	}
 	r.ctx, r.close = context.WithCancel(context.Background())
+	r.canMount = sync.OnceValue(func() error { return CanMountResolver(r.ctx) })
 	first, err := connect(ctx, dir)
 	if err != nil {
 		r.close()
