@@ -12,39 +12,39 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/identifier"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/render"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// What names and values of attributes consist of (ECS API Reference, Attribute).
-var (
-	attributeName  = regexp.MustCompile(`^[A-Za-z0-9_./\\-]{1,128}$`)
-	attributeValue = regexp.MustCompile(`^([A-Za-z0-9_.@:/\\-]([A-Za-z0-9_.@:/\\ -]{0,126}[A-Za-z0-9_.@:/\\-])?)?$`)
-)
+// attributeValue is what values of attributes consist of (ECS API Reference, Attribute).
+var attributeValue = regexp.MustCompile(`^([A-Za-z0-9_.@:/\\-]([A-Za-z0-9_.@:/\\ -]{0,126}[A-Za-z0-9_.@:/\\-])?)?$`)
 
 // checkAttributes applies the rules of attributes that clients set and delete.
 func checkAttributes(attributes []types.Attribute) error {
 	if len(attributes) == 0 || len(attributes) > 10 {
-		return invalid("Between 1 and 10 attributes can be given at once")
+		return ecserr.Invalid("Between 1 and 10 attributes can be given at once")
 	}
 	for _, at := range attributes {
 		name := aws.ToString(at.Name)
-		if err := oneOf("target type", at.TargetType, at.TargetType.Values()); err != nil {
+		if err := ecserr.OneOf("target type", at.TargetType, at.TargetType.Values()); err != nil {
 			return err
 		}
 		switch {
-		case !attributeName.MatchString(name):
-			return invalid("Invalid attribute name %q: up to 128 letters, digits, hyphens, underscores, slashes, backslashes and periods are allowed", name)
+		case !identifier.ValidAttributeName(name):
+			return ecserr.Invalid("Invalid attribute name %q: up to 128 letters, digits, hyphens, underscores, slashes, backslashes and periods are allowed", name)
 		case strings.HasPrefix(name, "ecs.") || strings.HasPrefix(name, "com.amazonaws.ecs."):
-			return invalid("The attribute %s is one of Amazon ECS's own and cannot be changed", name)
+			return ecserr.Invalid("The attribute %s is one of Amazon ECS's own and cannot be changed", name)
 		case !attributeValue.MatchString(aws.ToString(at.Value)):
-			return invalid("Invalid value of the attribute %s: up to 128 letters, digits, and -_.@:/\\ are allowed, and spaces inside", name)
+			return ecserr.Invalid("Invalid value of the attribute %s: up to 128 letters, digits, and -_.@:/\\ are allowed, and spaces inside", name)
 		case aws.ToString(at.TargetId) == "":
-			return invalid("The attribute %s has no targetId", name)
+			return ecserr.Invalid("The attribute %s has no targetId", name)
 		case at.TargetType == "" && !strings.HasPrefix(*at.TargetId, "arn:"):
-			return invalid("The attribute %s has a short targetId and therefore needs a targetType", name)
+			return ecserr.Invalid("The attribute %s has a short targetId and therefore needs a targetType", name)
 		}
 	}
 	return nil
@@ -52,25 +52,20 @@ func checkAttributes(attributes []types.Attribute) error {
 
 // target finds the container instance that an attribute is of.
 func target(r store.Reader, sc arn.Scope, cluster string, at types.Attribute) (*task.ContainerInstance, error) {
-	id, err := identifyIn(sc, cluster, "container-instance", aws.ToString(at.TargetId))
+	id, err := identifier.ParseIn(sc, cluster, "container-instance", aws.ToString(at.TargetId))
 	if err != nil {
 		return nil, err
 	}
-	c, ok := findInstance(r, sc, cluster, id.name)
+	c, ok := findInstance(r, sc, cluster, id.Name)
 	if !ok || c.Status == task.Inactive {
 		return nil, &types.TargetNotFoundException{Message: aws.String("The specified target was not found: " + *at.TargetId)}
 	}
 	return c, nil
 }
 
-// attributeView is an attribute of a container instance.
-func attributeView(c *task.ContainerInstance, name, value string) types.Attribute {
-	return types.Attribute{Name: &name, Value: awsapi.StringOrNil(value), TargetType: types.TargetTypeContainerInstance, TargetId: aws.String(c.ARN())}
-}
-
 func (a *api) putAttributes(ctx context.Context, in *sdk.PutAttributesInput) (*sdk.PutAttributesOutput, error) {
 	put, err := a.eachAttribute(ctx, in.Cluster, in.Attributes, func(tx *store.Tx, c *task.ContainerInstance, at types.Attribute) (*types.Attribute, error) {
-		view := attributeView(c, *at.Name, aws.ToString(at.Value))
+		view := render.Attribute(c, *at.Name, aws.ToString(at.Value))
 		return &view, task.SetAttributes(tx, *c, map[string]string{*at.Name: aws.ToString(at.Value)})
 	})
 	return &sdk.PutAttributesOutput{Attributes: put}, err
@@ -78,7 +73,7 @@ func (a *api) putAttributes(ctx context.Context, in *sdk.PutAttributesInput) (*s
 
 func (a *api) deleteAttributes(ctx context.Context, in *sdk.DeleteAttributesInput) (*sdk.DeleteAttributesOutput, error) {
 	deleted, err := a.eachAttribute(ctx, in.Cluster, in.Attributes, func(tx *store.Tx, c *task.ContainerInstance, at types.Attribute) (*types.Attribute, error) {
-		view := attributeView(c, *at.Name, c.Attributes[*at.Name])
+		view := render.Attribute(c, *at.Name, c.Attributes[*at.Name])
 		if !task.DeleteAttribute(tx, *c, *at.Name) {
 			return nil, nil
 		}
@@ -92,7 +87,7 @@ func (a *api) eachAttribute(ctx context.Context, cluster *string, attributes []t
 	do func(*store.Tx, *task.ContainerInstance, types.Attribute) (*types.Attribute, error),
 ) ([]types.Attribute, error) {
 	sc := awsapi.ScopeFrom(ctx)
-	name, err := clusterName(sc, cluster)
+	name, err := identifier.ClusterName(sc, cluster)
 	if err == nil {
 		err = checkAttributes(attributes)
 	}
@@ -133,9 +128,9 @@ func (a *api) listAttributes(ctx context.Context, in *sdk.ListAttributesInput) (
 	case err != nil:
 		return nil, err
 	case in.TargetType != types.TargetTypeContainerInstance:
-		return nil, invalid("target type should be one of [container-instance]")
+		return nil, ecserr.Invalid("target type should be one of [container-instance]")
 	case in.AttributeValue != nil && aws.ToString(in.AttributeName) == "":
-		return nil, invalid("attributeValue needs an attributeName")
+		return nil, ecserr.Invalid("attributeValue needs an attributeName")
 	}
 	inventory := placement.ReadInventory(s)
 	for _, c := range activeInstances(s, sc, cluster) {
@@ -146,7 +141,7 @@ func (a *api) listAttributes(ctx context.Context, in *sdk.ListAttributesInput) (
 			if key <= page.after || in.AttributeName != nil && *in.AttributeName != name || in.AttributeValue != nil && *in.AttributeValue != value {
 				continue
 			}
-			if !page.Add(key, attributeView(c, name, value)) {
+			if !page.Add(key, render.Attribute(c, name, value)) {
 				return &sdk.ListAttributesOutput{Attributes: page.Items, NextToken: page.next()}, nil
 			}
 		}

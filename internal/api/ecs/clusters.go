@@ -9,6 +9,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/identifier"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/overlay"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/render"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/servicespec"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -33,24 +40,24 @@ func (a *api) createCluster(ctx context.Context, in *sdk.CreateClusterInput) (*s
 		row, sent := row, sent
 		names, err := associated(tx, sc, in.CapacityProviders)
 		if err == nil {
-			err = checkStrategy(in.DefaultCapacityProviderStrategy, names)
+			err = servicespec.CheckStrategy(in.DefaultCapacityProviderStrategy, names)
 		}
 		if err != nil {
 			return nil, err
 		}
-		row.Providers, row.Strategy, row.Associated = names, strategyOf(in.DefaultCapacityProviderStrategy), len(names) > 0
+		row.Providers, row.Strategy, row.Associated = names, servicespec.StrategyRow(in.DefaultCapacityProviderStrategy), len(names) > 0
 		if len(sent.Settings) == 0 {
 			insights, _ := settingNamed(types.SettingNameContainerInsights)
-			value := effective(tx, sc, insights, rootARN(sc))
+			value := effective(tx, sc, insights, identifier.RootARN(sc))
 			sent.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: &value}}
 		}
-		row.Sent = wire.Append(nil, &sent)
+		row.Sent = codec.Encode(&sent)
 		return task.CreateCluster(tx, row, a.now()), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := clusterView(a.db.Snapshot(), c, clusterAnswer...)
+	view, err := viewOfCluster(a.db.Snapshot(), c, clusterAnswer...)
 	return &sdk.CreateClusterOutput{Cluster: view}, err
 }
 
@@ -61,9 +68,9 @@ var clusterAnswer = []types.ClusterField{types.ClusterFieldConfigurations, types
 func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store.Tx, *task.Cluster, *sdk.CreateClusterInput) error) (*types.Cluster, error) {
 	sc := awsapi.ScopeFrom(ctx)
 	if aws.ToString(cluster) == "" {
-		return nil, invalid("Cluster can not be blank.")
+		return nil, ecserr.Invalid("Cluster can not be blank.")
 	}
-	name, err := clusterName(sc, cluster)
+	name, err := identifier.ClusterName(sc, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +79,7 @@ func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store
 		if err != nil {
 			return nil, err
 		}
-		sent, err := kept[sdk.CreateClusterInput]("cluster "+name, old.Sent)
+		sent, err := codec.Decode[sdk.CreateClusterInput]("cluster "+name, old.Sent)
 		if err != nil {
 			return nil, err
 		}
@@ -80,25 +87,25 @@ func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store
 		if err := do(tx, &c, sent); err != nil {
 			return nil, err
 		}
-		c.Sent = wire.Append(nil, sent)
+		c.Sent = codec.Encode(sent)
 		task.PutCluster(tx, c)
 		return &c, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return clusterView(a.db.Snapshot(), c, clusterAnswer...)
+	return viewOfCluster(a.db.Snapshot(), c, clusterAnswer...)
 }
 
 // updateCluster replaces what it names and keeps the rest.
 func (a *api) updateCluster(ctx context.Context, in *sdk.UpdateClusterInput) (*sdk.UpdateClusterOutput, error) {
-	err := first(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
+	err := ecserr.First(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
 	if err != nil {
 		return nil, err
 	}
 	view, err := a.changeCluster(ctx, in.Cluster, func(_ *store.Tx, _ *task.Cluster, sent *sdk.CreateClusterInput) error {
-		setList(&sent.Settings, in.Settings)
-		set(&sent.Configuration, in.Configuration)
+		overlay.List(&sent.Settings, in.Settings)
+		overlay.Value(&sent.Configuration, in.Configuration)
 		return nil
 	})
 	return &sdk.UpdateClusterOutput{Cluster: view}, err
@@ -106,7 +113,7 @@ func (a *api) updateCluster(ctx context.Context, in *sdk.UpdateClusterInput) (*s
 
 func (a *api) updateClusterSettings(ctx context.Context, in *sdk.UpdateClusterSettingsInput) (*sdk.UpdateClusterSettingsOutput, error) {
 	if len(in.Settings) == 0 {
-		return nil, invalid("Settings cannot be empty.")
+		return nil, ecserr.Invalid("Settings cannot be empty.")
 	}
 	if err := checkClusterSettings(in.Settings); err != nil {
 		return nil, err
@@ -120,19 +127,19 @@ func (a *api) updateClusterSettings(ctx context.Context, in *sdk.UpdateClusterSe
 
 // checkCluster applies CreateCluster's rules that need no more than the request.
 func checkCluster(in *sdk.CreateClusterInput) error {
-	if name := aws.ToString(in.ClusterName); name != "" && !namePattern.MatchString(name) {
-		return invalid("Invalid cluster name %q: up to 255 letters, digits, hyphens and underscores are allowed", name)
+	if name := aws.ToString(in.ClusterName); name != "" && !identifier.ValidName(name) {
+		return ecserr.Invalid("Invalid cluster name %q: up to 255 letters, digits, hyphens and underscores are allowed", name)
 	}
-	return first(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
+	return ecserr.First(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
 }
 
 func checkClusterSettings(settings []types.ClusterSetting) error {
 	for _, s := range settings {
-		if err := oneOf("setting name", s.Name, s.Name.Values()); err != nil {
+		if err := ecserr.OneOf("setting name", s.Name, s.Name.Values()); err != nil {
 			return err
 		}
 		if v := aws.ToString(s.Value); !slices.Contains([]string{"enabled", "disabled", "enhanced"}, v) {
-			return invalid("containerInsights should be one of [enabled,disabled,enhanced]; it is %q", v)
+			return ecserr.Invalid("containerInsights should be one of [enabled,disabled,enhanced]; it is %q", v)
 		}
 	}
 	return nil
@@ -141,7 +148,7 @@ func checkClusterSettings(settings []types.ClusterSetting) error {
 // checkServiceConnectDefaults takes an empty namespace, which clears the default.
 func checkServiceConnectDefaults(d *types.ClusterServiceConnectDefaultsRequest) error {
 	if d != nil && aws.ToString(d.Namespace) != "" {
-		return unsupported("Service Connect is not supported by this server; use service discovery (serviceRegistries).")
+		return ecserr.Unsupported("Service Connect is not supported by this server; use service discovery (serviceRegistries).")
 	}
 	return nil
 }
@@ -155,11 +162,11 @@ func checkClusterConfiguration(c *types.ClusterConfiguration) error {
 	override, logs := e.Logging == types.ExecuteCommandLoggingOverride, e.LogConfiguration
 	switch {
 	case logs != nil && !override:
-		return invalid("You must set logging to 'OVERRIDE' when you supply a log configuration")
+		return ecserr.Invalid("You must set logging to 'OVERRIDE' when you supply a log configuration")
 	case override && (logs == nil || aws.ToString(logs.CloudWatchLogGroupName) == "" && aws.ToString(logs.S3BucketName) == ""):
-		return invalid("A CloudWatch log group name or S3 bucket name must be specified when overriding the logging configuration")
+		return ecserr.Invalid("A CloudWatch log group name or S3 bucket name must be specified when overriding the logging configuration")
 	}
-	return oneOf("logging", e.Logging, e.Logging.Values())
+	return ecserr.OneOf("logging", e.Logging, e.Logging.Values())
 }
 
 func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInput) (*sdk.DescribeClustersOutput, error) {
@@ -169,25 +176,25 @@ func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInpu
 		names = []string{task.DefaultCluster}
 	}
 	if len(names) > 100 {
-		return nil, invalid("At most 100 clusters can be described at once")
+		return nil, ecserr.Invalid("At most 100 clusters can be described at once")
 	}
 	for _, f := range in.Include {
-		if err := oneOf("include", f, f.Values()); err != nil {
+		if err := ecserr.OneOf("include", f, f.Values()); err != nil {
 			return nil, err
 		}
 	}
 	out := &sdk.DescribeClustersOutput{Clusters: []types.Cluster{}, Failures: []types.Failure{}}
 	for _, s := range names {
-		id, err := identify(sc, "cluster", s)
+		id, err := identifier.Parse(sc, "cluster", s)
 		if err != nil {
 			return nil, err
 		}
-		c, ok := task.FindCluster(r, sc, id.name)
+		c, ok := task.FindCluster(r, sc, id.Name)
 		if !ok {
 			out.Failures = append(out.Failures, missing(id, (&task.Cluster{Account: sc.Account, Region: sc.Region, Name: s}).ARN()))
 			continue
 		}
-		view, err := clusterView(r, c, in.Include...)
+		view, err := viewOfCluster(r, c, in.Include...)
 		if err != nil {
 			return nil, err
 		}
@@ -196,10 +203,15 @@ func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInpu
 	return out, nil
 }
 
+// viewOfCluster renders a cluster with the number of its container instances.
+func viewOfCluster(r store.Reader, c *task.Cluster, include ...types.ClusterField) (*types.Cluster, error) {
+	return render.Cluster(r, c, len(activeInstances(r, c.Scope(), c.Name)), include...)
+}
+
 // missing is the failure for something that is not there, by the ARN that was given or would be its.
-func missing(id identifier, arn string) types.Failure {
-	if id.arn != "" {
-		arn = id.arn
+func missing(id identifier.ID, arn string) types.Failure {
+	if id.ARN != "" {
+		arn = id.ARN
 	}
 	return types.Failure{Arn: &arn, Reason: aws.String("MISSING")}
 }
@@ -218,9 +230,9 @@ func (a *api) listClusters(ctx context.Context, in *sdk.ListClustersInput) (*sdk
 func (a *api) deleteCluster(ctx context.Context, in *sdk.DeleteClusterInput) (*sdk.DeleteClusterOutput, error) {
 	sc := awsapi.ScopeFrom(ctx)
 	if aws.ToString(in.Cluster) == "" {
-		return nil, invalid("Cluster can not be blank.")
+		return nil, ecserr.Invalid("Cluster can not be blank.")
 	}
-	name, err := clusterName(sc, in.Cluster)
+	name, err := identifier.ClusterName(sc, in.Cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +240,16 @@ func (a *api) deleteCluster(ctx context.Context, in *sdk.DeleteClusterInput) (*s
 	if err != nil {
 		return nil, err
 	}
-	view, err := clusterView(a.db.Snapshot(), c)
+	view, err := viewOfCluster(a.db.Snapshot(), c)
 	return &sdk.DeleteClusterOutput{Cluster: view}, err
+}
+
+// activeCluster is the cluster that a reading call works in.
+func activeCluster(r store.Reader, sc arn.Scope, s *string) (string, error) {
+	name, err := identifier.ClusterName(sc, s)
+	if err != nil {
+		return "", err
+	}
+	_, err = task.GetCluster(r, sc, name)
+	return name, err
 }

@@ -1,30 +1,36 @@
 // Package ecs is the API of Amazon ECS (version 2014-11-13) over the domain in package task.
 //
-// An operation is decode, one transaction or one snapshot, encode. Of each resource the operations are in
-// the file that has its plural as a name, its rules in …_rules.go, and its shape on the wire in …_view.go:
+// A handler decodes a request, runs one transaction or reads one snapshot, and encodes the answer. New registers all
+// handlers; those of a resource are in the file named after it:
 //
-//	clusters.go     definitions.go        services.go         tasks.go       tags.go  settings.go
-//	                definition_rules.go   service_rules.go
-//	                definition_fargate.go service_update.go   run.go
-//	cluster_view.go definition_view.go    service_view.go     task_view.go
-//	capacity.go                           strategy.go         overrides.go   protection.go
+//	clusters.go            task_definitions.go    services.go              tags.go
+//	capacity_providers.go  tasks.go               service_deployments.go   account_settings.go
+//	container_instances.go run_task.go            attributes.go            unsupported.go
+//	                       task_protection.go     pages.go
 //
-// identifiers.go reads names and ARNs, errors.go has the table from the domain's failures to ECS's, and
-// refused.go the operations that exist to say no.
+// The rules and the shapes are in the packages below this one:
 //
-// It promises: a definition or service is read back with every member that was sent, and with AWS's
-// defaults where none was (Terraform compares both); a request that breaks a rule changes nothing; a service
-// that is acknowledged names a definition and a registry that existed in the same transaction.
+//	identifier     parses short names, ids and ARNs
+//	taskdef        checks task definitions, converts them to rows and renders them
+//	servicespec    checks services, fills in defaults, lays updates over what is stored
+//	render         turns rows into the shapes that ECS sends
+//	ecserr         constructs errors and translates those of the domain
+//	codec, overlay encode the requests that rows keep, and replace members of them
 //
-// ecs starts and stops nothing: it writes what is wanted into rows, and the loops see to it. Where it differs
-// from AWS, docs/compat/ecs.md says so. The facts come from the Amazon ECS API Reference and Developer Guide.
+// The API promises: a task definition or service is read back with every member that was sent, and with AWS's
+// defaults where none was (Terraform compares both); a request that breaks a rule changes nothing; the task definition
+// and the registry of an acknowledged service existed in the transaction that wrote it.
+//
+// ecs starts and stops no tasks: it writes the desired state to rows, and the control loops act on it. docs/compat/ecs.md
+// lists the differences from AWS. The rules come from the Amazon ECS API Reference and Developer Guide.
 package ecs
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
@@ -42,8 +48,8 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	s := &awsapi.Service{
 		TargetPrefix: "AmazonEC2ContainerServiceV20141113",
 		SigningName:  "ecs",
-		Naming:       wire,
-		ErrorOf:      wireErrors.Translate,
+		Naming:       codec.Spelling,
+		ErrorOf:      ecserr.Table.Translate,
 	}
 	awsapi.Handle(s, a.createCluster)
 	awsapi.Handle(s, a.describeClusters)
@@ -103,19 +109,4 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	a.refuseTaskSets(s)
 	refuse(s)
 	return s
-}
-
-// wire is how ECS spells its members. Requests that are kept are kept in it.
-const wire = awsapi.LowerCamel
-
-// kept decodes a request that was kept in a row.
-func kept[I any](noun string, sent []byte) (*I, error) {
-	in := new(I)
-	if len(sent) == 0 {
-		return in, nil
-	}
-	if err := wire.Decode(sent, in); err != nil {
-		return nil, fmt.Errorf("decode the request that %s was made with: %w", noun, err)
-	}
-	return in, nil
 }

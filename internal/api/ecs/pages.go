@@ -3,6 +3,7 @@ package ecs
 import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 )
 
@@ -25,11 +26,11 @@ func newListOf[T any](operation string, maxResults *int32, nextToken *string, us
 		size = *maxResults
 	}
 	if size < 1 || size > most {
-		return nil, invalid("maxResults must be between 1 and %d", most)
+		return nil, ecserr.Invalid("maxResults must be between 1 and %d", most)
 	}
 	after, ok := paging.After(operation, aws.ToString(nextToken))
 	if !ok {
-		return nil, invalid("Invalid token: nextToken is none that %s has returned", operation)
+		return nil, ecserr.Invalid("Invalid token: nextToken is none that %s has returned", operation)
 	}
 	return &list[T]{paging.New[T](int(size)), operation, after}, nil
 }

@@ -1,7 +1,9 @@
 package ecs
 
 import (
+	"bytes"
 	"context"
+	"reflect"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -9,6 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/identifier"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/render"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/servicespec"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -21,72 +28,72 @@ func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*s
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := clusterName(sc, in.Cluster)
+	cluster, err := identifier.ClusterName(sc, in.Cluster)
 	if err != nil {
 		return nil, err
 	}
 	in.Cluster = &cluster
-	fillDefaults(in)
+	servicespec.FillDefaults(in)
 	row := task.Service{
 		Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: aws.ToString(in.ServiceName), Status: task.Active,
-		Request: fingerprint(in), Tags: tags,
+		Request: servicespec.Fingerprint(in), Tags: tags,
 	}
 	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) { return a.create(tx, row, *in) })
 	if err != nil {
 		return nil, err
 	}
-	view, err := serviceView(a.db.Snapshot(), svc, true)
+	view, err := render.Service(a.db.Snapshot(), svc, true)
 	return &sdk.CreateServiceOutput{Service: view}, err
 }
 
 // create writes a new service with its first deployment, unless the same request has done so.
-func (a *api) create(tx *store.Tx, svc task.Service, s settings) (*task.Service, error) {
+func (a *api) create(tx *store.Tx, svc task.Service, s servicespec.Spec) (*task.Service, error) {
 	sc, now := svc.Scope(), a.now()
 	cluster, err := task.UseCluster(tx, sc, svc.Cluster, now)
 	if err != nil {
 		return nil, err
 	}
-	chooseLaunch(&s, cluster)
-	if err := first(checkSettings(&s), checkStrategy(s.CapacityProviderStrategy, cluster.Providers)); err != nil {
+	servicespec.ChooseLaunch(&s, cluster)
+	if err := ecserr.First(servicespec.Check(&s), servicespec.CheckStrategy(s.CapacityProviderStrategy, cluster.Providers)); err != nil {
 		return nil, err
 	}
 	if old, err := task.ClaimService(tx, sc, svc.Cluster, svc.Name, svc.Request); old != nil || err != nil {
 		return old, err
 	}
-	def, err := runnable(tx, sc, aws.ToString(s.TaskDefinition))
+	def, err := activeDefinition(tx, sc, aws.ToString(s.TaskDefinition))
 	if err != nil {
 		return nil, err
 	}
-	registries, err := checkAgainst(tx, def, &s)
+	registries, err := servicespec.CheckAgainst(tx, def, &s)
 	if err != nil {
 		return nil, err
 	}
 	svc.Created = now
-	keep(&svc, def, s)
-	task.Deploy(tx, &svc, deployment(def, &s, registries, now), wire.Append(nil, s.DeploymentConfiguration), now)
+	servicespec.Keep(&svc, def, s)
+	task.Deploy(tx, &svc, servicespec.NewDeployment(def, &s, registries, now), codec.Encode(s.DeploymentConfiguration), now)
 	task.PutService(tx, svc)
 	return &svc, nil
 }
 
 func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*sdk.UpdateServiceOutput, error) {
 	sc := awsapi.ScopeFrom(ctx)
-	cluster, err := clusterName(sc, to.Cluster)
+	cluster, err := identifier.ClusterName(sc, to.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	id, err := identifyIn(sc, cluster, "service", aws.ToString(to.Service))
+	id, err := identifier.ParseIn(sc, cluster, "service", aws.ToString(to.Service))
 	if err != nil {
 		return nil, err
 	}
 	if aws.ToInt32(to.DesiredCount) < 0 {
-		return nil, invalid("Task count can not be lesser than 0")
+		return nil, ecserr.Invalid("Task count can not be lesser than 0")
 	}
 	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) {
 		in, err := task.GetCluster(tx, sc, cluster)
 		if err != nil {
 			return nil, err
 		}
-		old, err := task.GetService(tx, sc, cluster, id.name)
+		old, err := task.GetService(tx, sc, cluster, id.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +102,7 @@ func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*s
 	if err != nil {
 		return nil, err
 	}
-	view, err := serviceView(a.db.Snapshot(), svc, true)
+	view, err := render.Service(a.db.Snapshot(), svc, true)
 	return &sdk.UpdateServiceOutput{Service: view}, err
 }
 
@@ -106,24 +113,24 @@ func (a *api) describeServices(ctx context.Context, in *sdk.DescribeServicesInpu
 	case err != nil:
 		return nil, err
 	case len(in.Services) == 0:
-		return nil, invalid("Services cannot be empty.")
+		return nil, ecserr.Invalid("Services cannot be empty.")
 	case len(in.Services) > 10:
-		return nil, invalid("At most 10 services can be described at once")
+		return nil, ecserr.Invalid("At most 10 services can be described at once")
 	}
 	tags := slices.Contains(in.Include, types.ServiceFieldTags)
 	out := &sdk.DescribeServicesOutput{Services: []types.Service{}, Failures: []types.Failure{}}
 	for _, s := range in.Services {
-		id, err := identifyIn(sc, cluster, "service", s)
+		id, err := identifier.ParseIn(sc, cluster, "service", s)
 		if err != nil {
 			return nil, err
 		}
-		svc, ok := task.FindService(r, sc, cluster, id.name)
+		svc, ok := task.FindService(r, sc, cluster, id.Name)
 		if !ok {
-			gone := task.Service{Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: id.name}
+			gone := task.Service{Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: id.Name}
 			out.Failures = append(out.Failures, missing(id, gone.ARN()))
 			continue
 		}
-		view, err := serviceView(r, svc, tags)
+		view, err := render.Service(r, svc, tags)
 		if err != nil {
 			return nil, err
 		}
@@ -140,10 +147,10 @@ func (a *api) listServices(ctx context.Context, in *sdk.ListServicesInput) (*sdk
 	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	cluster, err := activeCluster(r, sc, in.Cluster)
 	if err == nil {
-		err = first(
-			oneOf("launch type", in.LaunchType, in.LaunchType.Values()),
-			oneOf("scheduling strategy", in.SchedulingStrategy, in.SchedulingStrategy.Values()),
-			oneOf("resource management type", in.ResourceManagementType, in.ResourceManagementType.Values()),
+		err = ecserr.First(
+			ecserr.OneOf("launch type", in.LaunchType, in.LaunchType.Values()),
+			ecserr.OneOf("scheduling strategy", in.SchedulingStrategy, in.SchedulingStrategy.Values()),
+			ecserr.OneOf("resource management type", in.ResourceManagementType, in.ResourceManagementType.Values()),
 		)
 	}
 	if err != nil {
@@ -198,11 +205,11 @@ func namespaceExists(r store.Reader, sc arn.Scope, s string) bool {
 
 func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*sdk.DeleteServiceOutput, error) {
 	sc := awsapi.ScopeFrom(ctx)
-	cluster, err := clusterName(sc, in.Cluster)
+	cluster, err := identifier.ClusterName(sc, in.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	id, err := identifyIn(sc, cluster, "service", aws.ToString(in.Service))
+	id, err := identifier.ParseIn(sc, cluster, "service", aws.ToString(in.Service))
 	if err != nil {
 		return nil, err
 	}
@@ -210,11 +217,69 @@ func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*s
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}
-		return task.DeleteService(tx, sc, cluster, id.name, aws.ToBool(in.Force), a.now())
+		return task.DeleteService(tx, sc, cluster, id.Name, aws.ToBool(in.Force), a.now())
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := serviceView(a.db.Snapshot(), svc, true)
+	view, err := render.Service(a.db.Snapshot(), svc, true)
 	return &sdk.DeleteServiceOutput{Service: view}, err
+}
+
+// change lays an update over a service's settings, applies the rules to the whole, and starts a deployment
+// if what tasks are made of differs. An update that says what is there already writes nothing.
+func (a *api) change(tx *store.Tx, cluster *task.Cluster, old *task.Service, in *sdk.UpdateServiceInput) (*task.Service, error) {
+	s, err := servicespec.Of(old)
+	if err != nil {
+		return nil, err
+	}
+	if s.DesiredCount = nil; !old.Daemon {
+		s.DesiredCount = aws.Int32(int32(old.DesiredCount)) // the row's may have changed without a request
+	}
+	platform := aws.ToString(s.PlatformVersion)
+	servicespec.Overlay(s, in)
+	servicespec.FillDefaults(s)
+	servicespec.ChooseLaunch(s, cluster)
+	if err := ecserr.First(servicespec.Check(s), servicespec.CheckStrategy(in.CapacityProviderStrategy, cluster.Providers)); err != nil {
+		return nil, err
+	}
+	primary := old.Primary()
+	def, err := wanted(tx, old, in.TaskDefinition)
+	if err != nil {
+		return nil, err
+	}
+	registries, err := servicespec.CheckAgainst(tx, def, s)
+	if err != nil {
+		return nil, err
+	}
+	svc := *old
+	servicespec.Keep(&svc, def, *s)
+	if in.ForceNewDeployment ||
+		def.Family != primary.Family || def.Revision != primary.Revision ||
+		!servicespec.SameNetwork(primary.Network, servicespec.Network(s)) ||
+		!slices.Equal(primary.Registries, registries) ||
+		!servicespec.SameStrategy(primary.Strategy, servicespec.StrategyRow(s.CapacityProviderStrategy)) ||
+		platform != aws.ToString(s.PlatformVersion) {
+		now := a.now()
+		task.Deploy(tx, &svc, servicespec.NewDeployment(def, s, registries, now), codec.Encode(s.DeploymentConfiguration), now)
+	} else if sent := servicespec.Revision(def, s); svc.Primary().Sent != nil && !bytes.Equal(sent, svc.Primary().Sent) {
+		svc.Deployments = slices.Clone(svc.Deployments)
+		svc.Primary().Sent = sent
+	}
+	if reflect.DeepEqual(svc, *old) {
+		return old, nil
+	}
+	if aws.ToString(s.ClientToken) == "" {
+		svc.Request = "" // only a token tells a late repeat of the creation from another attempt
+	}
+	task.PutService(tx, svc)
+	return &svc, nil
+}
+
+// wanted is the definition that an update names, or else the one that is deployed, which may be inactive.
+func wanted(r store.Reader, svc *task.Service, named *string) (*task.Definition, error) {
+	if aws.ToString(named) != "" {
+		return activeDefinition(r, svc.Scope(), *named)
+	}
+	return task.GetDefinition(r, svc.Scope(), svc.Primary().Family, svc.Primary().Revision)
 }

@@ -2,7 +2,6 @@ package ecs
 
 import (
 	"context"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/identifier"
+	"github.com/bakingclouds/rollcall/internal/api/ecs/render"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -24,23 +26,23 @@ var tagPattern = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 // tagsOf checks tags and makes them a map; nil when there are none.
 func tagsOf(tags []types.Tag) (map[string]string, error) {
 	if len(tags) > task.MaxTags {
-		return nil, invalid("The number of tags cannot be more than %d", task.MaxTags)
+		return nil, ecserr.Invalid("The number of tags cannot be more than %d", task.MaxTags)
 	}
 	var m map[string]string
 	for _, tag := range tags {
 		key, value := aws.ToString(tag.Key), aws.ToString(tag.Value)
 		switch {
 		case key == "" || utf8.RuneCountInString(key) > 128:
-			return nil, invalid("The key of a tag must have 1 to 128 characters: %q", key)
+			return nil, ecserr.Invalid("The key of a tag must have 1 to 128 characters: %q", key)
 		case utf8.RuneCountInString(value) > 256:
-			return nil, invalid("The value of the tag %s must have at most 256 characters", key)
+			return nil, ecserr.Invalid("The value of the tag %s must have at most 256 characters", key)
 		case !tagPattern.MatchString(key) || !tagPattern.MatchString(value):
-			return nil, invalid("The tag %s has characters other than letters, digits, spaces and _ . : / = + - @", key)
+			return nil, ecserr.Invalid("The tag %s has characters other than letters, digits, spaces and _ . : / = + - @", key)
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
-			return nil, invalid("The tag %s begins with aws:, which is reserved", key)
+			return nil, ecserr.Invalid("The tag %s begins with aws:, which is reserved", key)
 		}
 		if _, again := m[key]; again {
-			return nil, invalid("The tag %s is given twice", key)
+			return nil, ecserr.Invalid("The tag %s is given twice", key)
 		}
 		if m == nil {
 			m = map[string]string{}
@@ -48,15 +50,6 @@ func tagsOf(tags []types.Tag) (map[string]string, error) {
 		m[key] = value
 	}
 	return m, nil
-}
-
-// tagsView lists tags by their keys; never nil.
-func tagsView(tags map[string]string) []types.Tag {
-	view := make([]types.Tag, 0, len(tags))
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		view = append(view, types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
-	}
-	return view
 }
 
 // tagged is a resource that has tags, and the way to write others.
@@ -69,7 +62,7 @@ type tagged struct {
 func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind string, ok bool, err error) {
 	a, err := arn.Parse(aws.ToString(resource))
 	if err != nil || a.Service != "ecs" {
-		return t, "", false, invalid("The ARN provided is invalid.")
+		return t, "", false, ecserr.Invalid("The ARN provided is invalid.")
 	}
 	kind, tail := a.Split()
 	if a.Account != sc.Account || a.Region != sc.Region {
@@ -83,17 +76,17 @@ func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind 
 	case "service":
 		cluster, name, long := strings.Cut(tail, "/")
 		if !long {
-			return t, kind, false, invalid("Long arn format must be used for tagging operations")
+			return t, kind, false, ecserr.Invalid("Long arn format must be used for tagging operations")
 		}
 		if s, ok := task.FindService(r, sc, cluster, name); ok && s.Status != task.Inactive {
 			return tagged{s.Tags, func(tx *store.Tx, tags map[string]string) { task.SetServiceTags(tx, *s, tags) }}, kind, true, nil
 		}
 	case "task-definition":
-		ref, err := definitionOf(sc, *resource)
-		if err != nil || ref.revision == 0 {
-			return t, kind, false, invalid("The ARN provided is invalid.")
+		ref, err := identifier.ParseDefinition(sc, *resource)
+		if err != nil || ref.Revision == 0 {
+			return t, kind, false, ecserr.Invalid("The ARN provided is invalid.")
 		}
-		if d, err := task.GetDefinition(r, sc, ref.family, ref.revision); err == nil {
+		if d, err := task.GetDefinition(r, sc, ref.Family, ref.Revision); err == nil {
 			return tagged{d.Tags, func(tx *store.Tx, tags map[string]string) { task.SetDefinitionTags(tx, *d, tags) }}, kind, true, nil
 		}
 	case "task":
@@ -106,7 +99,7 @@ func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind 
 			return tagged{p.Tags, func(tx *store.Tx, tags map[string]string) { task.SetProviderTags(tx, *p, tags) }}, kind, true, nil
 		}
 		if slices.Contains(predefined, tail) {
-			return t, kind, false, invalid("The capacity provider %s is predefined and cannot be tagged.", tail)
+			return t, kind, false, ecserr.Invalid("The capacity provider %s is predefined and cannot be tagged.", tail)
 		}
 	case "container-instance":
 		cluster, id, _ := strings.Cut(tail, "/")
@@ -114,7 +107,7 @@ func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind 
 			return tagged{c.Tags, func(tx *store.Tx, tags map[string]string) { task.SetInstanceTags(tx, *c, tags) }}, kind, true, nil
 		}
 	default:
-		return t, kind, false, unsupported("Tags of a %s are not supported by this server; clusters, services, task definitions, tasks, container instances and capacity providers have them.", kind)
+		return t, kind, false, ecserr.Unsupported("Tags of a %s are not supported by this server; clusters, services, task definitions, tasks, container instances and capacity providers have them.", kind)
 	}
 	return t, kind, false, nil
 }
@@ -125,9 +118,9 @@ func (a *api) listTagsForResource(ctx context.Context, in *sdk.ListTagsForResour
 		return nil, err
 	}
 	if !ok {
-		return nil, invalid("The specified %s is inactive. Specify an active %s and try again.", kind, kind)
+		return nil, ecserr.Invalid("The specified %s is inactive. Specify an active %s and try again.", kind, kind)
 	}
-	return &sdk.ListTagsForResourceOutput{Tags: tagsView(t.tags)}, nil
+	return &sdk.ListTagsForResourceOutput{Tags: render.Tags(t.tags)}, nil
 }
 
 func (a *api) tagResource(ctx context.Context, in *sdk.TagResourceInput) (*sdk.TagResourceOutput, error) {
@@ -141,7 +134,7 @@ func (a *api) tagResource(ctx context.Context, in *sdk.TagResourceInput) (*sdk.T
 func (a *api) untagResource(ctx context.Context, in *sdk.UntagResourceInput) (*sdk.UntagResourceOutput, error) {
 	for _, key := range in.TagKeys {
 		if strings.HasPrefix(strings.ToLower(key), "aws:") {
-			return nil, invalid("The tag %s begins with aws:, which is reserved", key)
+			return nil, ecserr.Invalid("The tag %s begins with aws:, which is reserved", key)
 		}
 	}
 	return &sdk.UntagResourceOutput{}, a.retag(ctx, in.ResourceArn, nil, in.TagKeys)
