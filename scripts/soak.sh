@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes 200 deployments under load (TestNoClientNotices), which takes some 15 minutes with processes and longer with
+# Makes 200 deployments under load (TestDeploymentsUnderLoad), which takes some 15 minutes with processes and longer with
 # containers, then repeats all tests in random order until the given minutes are over or a round fails.
 #
 #   scripts/soak.sh MINUTES
@@ -8,9 +8,9 @@ cd "$(dirname "$0")/.."
 
 minutes=${1:?"usage: scripts/soak.sh MINUTES"}
 echo "== 200 deployments under load"
-"${GO:-go}" test ./test -count=1 -v -run '^TestNoClientNotices$' -timeout 2h -args -deployments 200
+"${GO:-go}" test ./test/promises -count=1 -v -run '^TestDeploymentsUnderLoad$' -timeout 2h -args -deployments 200
 echo "== 200 deployments of containers under load"
-"${GO:-go}" test ./test/docker -count=1 -v -run '^TestNoClientNotices$' -timeout 3h -args -deployments 200
+"${GO:-go}" test ./test/docker -count=1 -v -run '^TestDeploymentsUnderLoad$' -timeout 3h -args -deployments 200
 
 until=$((SECONDS + minutes * 60))
 round=0

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/bakingclouds/rollcall/test/harness/source"
 )
 
 // builtDir is the folder of the binary that a user builds, or empty as long as no test has asked for it.
@@ -21,24 +23,12 @@ var build = sync.OnceValues(func() (output []byte, err error) {
 		return nil, err
 	}
 	cmd := exec.Command("make", "build", "BIN="+builtDir)
-	cmd.Dir = Repository()
+	cmd.Dir = source.Root()
 	return cmd.CombinedOutput()
 })
 
-// Repository is the project's folder: the one above the test's that has the go.mod.
-func Repository() string {
-	dir, err := os.Getwd()
-	for err == nil && dir != "/" {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		dir = filepath.Dir(dir)
-	}
-	panic("the tests are not run in the repository")
-}
-
-// Clean removes what was built, after the last test.
-func Clean() {
+// CleanUp removes the binary that Built made. A TestMain calls it after the last test.
+func CleanUp() {
 	if builtDir != "" {
 		os.RemoveAll(builtDir)
 	}

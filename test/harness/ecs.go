@@ -22,16 +22,16 @@ func (s *Server) Namespace(name string) string {
 
 func (s *Server) NamespaceIn(name, vpc string) string {
 	s.T.Helper()
-	made := Must[*servicediscovery.CreatePrivateDnsNamespaceOutput](s.T)(s.CloudMap().CreatePrivateDnsNamespace(s.T.Context(),
-		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: &name, Vpc: &vpc}))
+	made := Must(s.CloudMap().CreatePrivateDnsNamespace(s.T.Context(),
+		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: &name, Vpc: &vpc}))(s.T)
 	return s.OperationTarget(made.OperationId)
 }
 
 // OperationTarget is the namespace that an operation has made.
 func (s *Server) OperationTarget(operation *string) string {
 	s.T.Helper()
-	op := Must[*servicediscovery.GetOperationOutput](s.T)(s.CloudMap().GetOperation(s.T.Context(),
-		&servicediscovery.GetOperationInput{OperationId: operation})).Operation
+	op := Must(s.CloudMap().GetOperation(s.T.Context(),
+		&servicediscovery.GetOperationInput{OperationId: operation}))(s.T).Operation
 	if op.Status != sdtypes.OperationStatusSuccess {
 		s.T.Fatalf("create a namespace: %s", AsJSON(op))
 	}
@@ -52,7 +52,7 @@ func (s *Server) Discovery(namespace, name string, ttl int64, records ...sdtypes
 	for _, r := range records {
 		in.DnsConfig.DnsRecords = append(in.DnsConfig.DnsRecords, sdtypes.DnsRecord{Type: r, TTL: &ttl})
 	}
-	return Must[*servicediscovery.CreateServiceOutput](s.T)(s.CloudMap().CreateService(s.T.Context(), in)).Service
+	return Must(s.CloudMap().CreateService(s.T.Context(), in))(s.T).Service
 }
 
 // Worker is the sample worker's definition, run by the test binary. check is its health check's shell command, whose
@@ -85,7 +85,7 @@ func Program(_ testing.TB, family string, command ...string) *ecs.RegisterTaskDe
 // Register registers a definition and returns its ARN.
 func (s *Server) Register(in *ecs.RegisterTaskDefinitionInput) string {
 	s.T.Helper()
-	out := Must[*ecs.RegisterTaskDefinitionOutput](s.T)(s.ECS().RegisterTaskDefinition(s.T.Context(), in))
+	out := Must(s.ECS().RegisterTaskDefinition(s.T.Context(), in))(s.T)
 	return *out.TaskDefinition.TaskDefinitionArn
 }
 
@@ -110,19 +110,19 @@ func (s *Server) Run(name, definition string, count int32, registry *sdtypes.Ser
 		}
 		in.ServiceRegistries = []ecstypes.ServiceRegistry{r}
 	}
-	return Must[*ecs.CreateServiceOutput](s.T)(s.ECS().CreateService(s.T.Context(), in)).Service
+	return Must(s.ECS().CreateService(s.T.Context(), in))(s.T).Service
 }
 
 // Scale sets a service's desired count.
 func (s *Server) Scale(service string, n int32) {
 	s.T.Helper()
-	Must[*ecs.UpdateServiceOutput](s.T)(s.ECS().UpdateService(s.T.Context(), &ecs.UpdateServiceInput{Service: &service, DesiredCount: &n}))
+	Must(s.ECS().UpdateService(s.T.Context(), &ecs.UpdateServiceInput{Service: &service, DesiredCount: &n}))(s.T)
 }
 
 // Describe reads a service.
 func (s *Server) Describe(name string) ecstypes.Service {
 	s.T.Helper()
-	out := Must[*ecs.DescribeServicesOutput](s.T)(s.ECS().DescribeServices(s.T.Context(), &ecs.DescribeServicesInput{Services: []string{name}}))
+	out := Must(s.ECS().DescribeServices(s.T.Context(), &ecs.DescribeServicesInput{Services: []string{name}}))(s.T)
 	if len(out.Services) != 1 {
 		s.T.Fatalf("service %s: %s", name, AsJSON(out.Failures))
 	}
@@ -143,18 +143,18 @@ func (s *Server) Stable(name string) {
 func (s *Server) Tasks(service string, desired ecstypes.DesiredStatus) []ecstypes.Task {
 	s.T.Helper()
 	ctx := s.T.Context()
-	list := Must[*ecs.ListTasksOutput](s.T)(s.ECS().ListTasks(ctx, &ecs.ListTasksInput{ServiceName: &service, DesiredStatus: desired}))
+	list := Must(s.ECS().ListTasks(ctx, &ecs.ListTasksInput{ServiceName: &service, DesiredStatus: desired}))(s.T)
 	if len(list.TaskArns) == 0 {
 		return nil
 	}
-	return Must[*ecs.DescribeTasksOutput](s.T)(s.ECS().DescribeTasks(ctx, &ecs.DescribeTasksInput{Tasks: list.TaskArns})).Tasks
+	return Must(s.ECS().DescribeTasks(ctx, &ecs.DescribeTasksInput{Tasks: list.TaskArns}))(s.T).Tasks
 }
 
 // Discover is what DiscoverInstances answers: instance id to address.
 func (s *Server) Discover(namespace, service string, health sdtypes.HealthStatusFilter) map[string]string {
 	s.T.Helper()
-	out := Must[*servicediscovery.DiscoverInstancesOutput](s.T)(s.CloudMap().DiscoverInstances(s.T.Context(),
-		&servicediscovery.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service, HealthStatus: health, MaxResults: aws.Int32(1000)}))
+	out := Must(s.CloudMap().DiscoverInstances(s.T.Context(),
+		&servicediscovery.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service, HealthStatus: health, MaxResults: aws.Int32(1000)}))(s.T)
 	found := map[string]string{}
 	for _, i := range out.Instances {
 		found[*i.InstanceId] = i.Attributes["AWS_INSTANCE_IPV4"]

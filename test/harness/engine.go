@@ -32,7 +32,7 @@ func (e *Engine) Try(args ...string) (string, error) {
 // Docker is Try, where nothing may fail.
 func (e *Engine) Docker(t testing.TB, args ...string) string {
 	t.Helper()
-	return Must[string](t)(e.Try(args...))
+	return Must(e.Try(args...))(t)
 }
 
 // Exec runs a program in a container.

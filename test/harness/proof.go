@@ -54,8 +54,8 @@ func (p *Proof) deploy() {
 func (p *Proof) Update() {
 	p.test.Helper()
 	for _, name := range []string{"worker", "team"} {
-		Must[*ecs.UpdateServiceOutput](p.test)(p.S.Load().ECS().UpdateService(p.test.Context(),
-			&ecs.UpdateServiceInput{Service: &name, ForceNewDeployment: true}))
+		Must(p.S.Load().ECS().UpdateService(p.test.Context(),
+			&ecs.UpdateServiceInput{Service: &name, ForceNewDeployment: true}))(p.test)
 	}
 }
 
@@ -73,7 +73,7 @@ func (p *Proof) Stable(name string) {
 func (p *Proof) Gone(task ecstypes.Task) {
 	p.test.Helper()
 	Eventually(p.test, 2*time.Minute, "task "+TaskID(task)+" has stopped", func() bool {
-		out := Must[*ecs.DescribeTasksOutput](p.test)(p.S.Load().ECS().DescribeTasks(p.test.Context(), &ecs.DescribeTasksInput{Tasks: []string{*task.TaskArn}}))
+		out := Must(p.S.Load().ECS().DescribeTasks(p.test.Context(), &ecs.DescribeTasksInput{Tasks: []string{*task.TaskArn}}))(p.test)
 		return aws.ToString(out.Tasks[0].LastStatus) == "STOPPED"
 	})
 }
@@ -91,7 +91,7 @@ func (p *Proof) scaleAndStop() {
 	p.None("scaling")
 	for _, name := range []string{"worker", "team"} {
 		task := s.Tasks(name, ecstypes.DesiredStatusRunning)[0]
-		Must[*ecs.StopTaskOutput](p.test)(s.ECS().StopTask(p.test.Context(), &ecs.StopTaskInput{Task: task.TaskArn}))
+		Must(s.ECS().StopTask(p.test.Context(), &ecs.StopTaskInput{Task: task.TaskArn}))(p.test)
 		p.Gone(task)
 		p.Stable(name)
 	}

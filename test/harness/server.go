@@ -292,9 +292,10 @@ func Missing(t testing.TB, what string) {
 	t.Skipf("%s is missing; scripts/setup-test.sh installs it", what)
 }
 
-// Must unwraps a result that has no business failing.
-func Must[T any](t testing.TB) func(T, error) T {
-	return func(v T, err error) T {
+// Must returns a function that returns the result of a call, and fails the test if the call failed:
+// Must(client.GetService(ctx, in))(t).
+func Must[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

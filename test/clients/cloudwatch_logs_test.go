@@ -1,0 +1,206 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+func newLogsClient(s *harness.Server) *cloudwatchlogs.Client {
+	return cloudwatchlogs.NewFromConfig(s.AWSConfig())
+}
+
+// printer is a definition of a task that prints two lines and, when a file appears, a third, into a log group.
+func printer(t *testing.T, family, goOn string, options map[string]string) *ecs.RegisterTaskDefinitionInput {
+	in := harness.Program(t, family, "/bin/sh", "-c", "echo hello; echo hello again >&2; while ! test -e "+goOn+"; do sleep 0.1; done; echo goodbye; exec sleep 1000")
+	in.ContainerDefinitions[0].LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs, Options: map[string]string{
+		"awslogs-region": "us-east-1", "awslogs-group": "/ecs/" + family,
+	}}
+	for name, value := range options {
+		in.ContainerDefinitions[0].LogConfiguration.Options[name] = value
+	}
+	return in
+}
+
+// waitTaskStopped waits until a task has stopped.
+func waitTaskStopped(s *harness.Server, id string) (t ecstypes.Task) {
+	s.T.Helper()
+	harness.Eventually(s.T, time.Minute, "task "+id+" has stopped", func() bool {
+		t = s.DescribeTask(id)
+		return *t.LastStatus == "STOPPED"
+	})
+	return t
+}
+
+// following runs a command that goes on, and gives what it prints.
+func following(t *testing.T, cmd *exec.Cmd) *harness.Output {
+	t.Helper()
+	out := &harness.Output{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { cmd.Wait(); cancel() }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Second):
+			cmd.Process.Kill()
+			<-ctx.Done()
+		}
+	})
+	return out
+}
+
+// logEvents are the messages of a log group.
+func logEvents(s *harness.Server, group string) string {
+	s.T.Helper()
+	out := harness.Must(newLogsClient(s).FilterLogEvents(s.T.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group}))(s.T)
+	var all []string
+	for _, e := range out.Events {
+		all = append(all, *e.LogStreamName+": "+*e.Message)
+	}
+	return strings.Join(all, "\n")
+}
+
+// TestLogsCommand reads what tasks print, by rollcall logs and by CloudWatch Logs, as it comes, after a restart of the server and
+// after the end of the task.
+func TestLogsCommand(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	s.Register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	s.Run("web", "web", 1, nil)
+	s.Stable("web")
+	id := harness.TaskID(s.Tasks("web", ecstypes.DesiredStatusRunning)[0])
+	stream := "p/main/" + id + ": "
+	first := stream + "hello\n" + stream + "hello again"
+	harness.Eventually(t, 30*time.Second, "the first lines are read", func() bool { return logEvents(s, "/ecs/web") == first })
+	for _, target := range []string{"web", "default/web", id, id[:6]} {
+		lines := strings.Split(s.RunCommand("logs", target), "\n")
+		if len(lines) != 3 || !strings.HasSuffix(lines[0], " "+id[:8]+" main  hello") || !strings.HasSuffix(lines[1], "  hello again") {
+			t.Errorf("rollcall logs %s: %q", target, lines)
+		}
+	}
+	if out := s.RunCommand("logs", "web", "--container", "other"); out != "" {
+		t.Errorf("the logs of another container: %q", out)
+	}
+	cmd := harness.Rollcall(t, "logs", "web", "--follow")
+	cmd.Env = append(cmd.Env, "ROLLCALL_DATA="+s.Dir)
+	follow := following(t, cmd)
+	harness.Eventually(t, 30*time.Second, "the lines so far are followed", func() bool { return strings.Contains(follow.String(), "hello again\n") })
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 30*time.Second, "the next line is followed", func() bool { return strings.Contains(follow.String(), "goodbye\n") })
+	if n := strings.Count(follow.String(), "\n"); n != 3 {
+		t.Errorf("%d lines are followed:\n%s", n, follow)
+	}
+
+	s.Kill()
+	s = harness.ServeOn(t, s.Dir)
+	all := first + "\n" + stream + "goodbye"
+	harness.Eventually(t, 30*time.Second, "the server knows the service again", func() bool { return logEvents(s, "/ecs/web") == all })
+	s.Scale("web", 0)
+	waitTaskStopped(s, id)
+	if got := logEvents(s, "/ecs/web"); got != all {
+		t.Errorf("after the end of the task:\n%s", got)
+	}
+	if got := s.RunCommand("logs", id, "--follow"); strings.Count(got, "\n") != 3 { // which ends, as the task has
+		t.Errorf("rollcall logs of the ended task:\n%s", got)
+	}
+}
+
+// TestMissingLogGroup: a task whose log group is not there, and that did not ask to make it, does not start, as at AWS.
+func TestMissingLogGroup(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	s.Register(printer(t, "web", "/nowhere", nil))
+	task := waitTaskStopped(s, s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")}))
+	if task.StopCode != ecstypes.TaskStopCodeTaskFailedToStart || !strings.HasPrefix(*task.StoppedReason, "ResourceInitializationError: failed to validate logger args: ") ||
+		!strings.Contains(*task.StoppedReason, "The specified log group does not exist") {
+		t.Errorf("the task stopped as %s: %s", task.StopCode, *task.StoppedReason)
+	}
+	harness.Must(newLogsClient(s).CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("/ecs/web")}))(t)
+	s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
+	harness.Eventually(t, 30*time.Second, "a task prints into the group", func() bool { return strings.Contains(logEvents(s, "/ecs/web"), ": hello again") })
+}
+
+// TestLogsWithCLI reads a group with each AWS CLI: version 2 has "logs tail".
+func TestLogsWithCLI(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	s.Register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	arn := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
+	id := arn[strings.LastIndexByte(arn, '/')+1:]
+	harness.Eventually(t, 30*time.Second, "the task prints", func() bool {
+		var missing error
+		_, missing = newLogsClient(s).DescribeLogStreams(t.Context(), &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String("/ecs/web")})
+		return missing == nil && strings.Contains(logEvents(s, "/ecs/web"), "again")
+	})
+	var followed []*harness.Output
+	for _, cli := range awsCLIs(t) {
+		u := newTerminal(t, s, cli)
+		if got := u.run("aws logs filter-log-events --log-group-name /ecs/web --output text --query 'events[].message'"); got != "hello\thello again" {
+			t.Errorf("%s logs filter-log-events: %q", cli.version, got)
+		}
+		if got := u.run("aws logs get-log-events --log-group-name /ecs/web --log-stream-name p/main/" + id + " --output text --query 'events[].message'"); got != "hello\thello again" {
+			t.Errorf("%s logs get-log-events: %q", cli.version, got)
+		}
+		if strings.HasPrefix(cli.version, "aws-cli/1.") {
+			continue
+		}
+		if got := u.run("aws logs tail /ecs/web --format short"); !strings.Contains(got, " hello\n") || !strings.HasSuffix(got, " hello again") {
+			t.Errorf("%s logs tail: %q", cli.version, got)
+		}
+		cmd := exec.Command(harness.Self(t), "aws", "logs", "tail", "/ecs/web", "--follow", "--format", "short")
+		cmd.Env = u.environ
+		followed = append(followed, following(t, cmd))
+	}
+	for _, out := range followed {
+		harness.Eventually(t, time.Minute, "logs tail --follow shows the lines so far", func() bool { return strings.Contains(out.String(), "hello again") })
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, out := range followed {
+		harness.Eventually(t, time.Minute, "logs tail --follow shows the next", func() bool { return strings.Contains(out.String(), "goodbye") })
+		if n := strings.Count(out.String(), "hello\n"); n != 1 {
+			t.Errorf("logs tail --follow shows a line %d times:\n%s", n, out)
+		}
+	}
+	harness.Eventually(t, 30*time.Second, "the next line is there", func() bool { return strings.HasSuffix(logEvents(s, "/ecs/web"), "goodbye") })
+}
+
+// TestReadOnlyKeyReadsLogs: the key that only reads may read logs, and may not change groups.
+func TestReadOnlyKeyReadsLogs(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	admin := newLogsClient(s)
+	harness.Must(admin.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("g")}))(t)
+	s.Keys = harness.Must(awsapi.ReadOnlyOf(s.Keys))(t)
+	reader := newLogsClient(s)
+	if _, err := reader.FilterLogEvents(t.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String("g")}); err != nil {
+		t.Errorf("reading events: %v", err)
+	}
+	_, err := reader.DeleteLogGroup(t.Context(), &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: aws.String("g")})
+	if err == nil || !strings.Contains(fmt.Sprint(err), "AccessDeniedException") {
+		t.Errorf("deleting a group: %v", err)
+	}
+}

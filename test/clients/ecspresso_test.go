@@ -1,0 +1,207 @@
+package clients
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// ecspresso makes the calls of the deployment tool of that name, with one service definition file.
+type ecspresso struct {
+	*harness.Server
+	api      *ecs.Client
+	registry string
+	count    int32
+	tags     []ecstypes.Tag
+}
+
+// service is the file: every attribute of it goes into each update.
+func (e *ecspresso) service() *ecs.UpdateServiceInput {
+	return &ecs.UpdateServiceInput{
+		Service: aws.String("api"), DesiredCount: &e.count, EnableExecuteCommand: aws.Bool(false), EnableECSManagedTags: aws.Bool(false),
+		DeploymentConfiguration: &ecstypes.DeploymentConfiguration{
+			MinimumHealthyPercent: aws.Int32(100), MaximumPercent: aws.Int32(200), DeploymentCircuitBreaker: &ecstypes.DeploymentCircuitBreaker{},
+		},
+		NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{
+			Subnets: []string{"sn-a"}, SecurityGroups: []string{}, AssignPublicIp: ecstypes.AssignPublicIpDisabled}},
+		ServiceRegistries:    []ecstypes.ServiceRegistry{{RegistryArn: &e.registry}},
+		PlacementConstraints: []ecstypes.PlacementConstraint{}, PlacementStrategy: []ecstypes.PlacementStrategy{},
+		CapacityProviderStrategy: []ecstypes.CapacityProviderStrategyItem{}, LoadBalancers: []ecstypes.LoadBalancer{},
+		PropagateTags: ecstypes.PropagateTagsNone, HealthCheckGracePeriodSeconds: aws.Int32(0),
+	}
+}
+
+// status is DescribeServices with the tags.
+func (e *ecspresso) status() (svc ecstypes.Service, found bool) {
+	e.T.Helper()
+	out := harness.Must(e.api.DescribeServices(e.T.Context(), &ecs.DescribeServicesInput{
+		Services: []string{"api"}, Include: []ecstypes.ServiceField{ecstypes.ServiceFieldTags}}))(e.T)
+	if len(out.Services) == 0 || *out.Services[0].Status == "INACTIVE" {
+		return svc, false
+	}
+	return out.Services[0], true
+}
+
+// wait is the waiter beside which the tool shows the service's new events; it returns those.
+func (e *ecspresso) wait(began time.Time) (events []string) {
+	e.T.Helper()
+	if err := e.WaitServicesStable("api"); err != nil {
+		e.T.Fatal(err)
+	}
+	e.Stable("api") // the waiter does not look at the rollout's state, whose events come with it
+	svc, _ := e.status()
+	for _, event := range svc.Events {
+		if event.CreatedAt.After(began) {
+			events = append(events, *event.Message)
+		}
+	}
+	return events
+}
+
+// deploy creates or updates the service to the definition, and returns the primary deployment that it waited for.
+func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
+	e.T.Helper()
+	ctx, began := e.T.Context(), time.Now().Add(-time.Second)
+	svc, found := e.status()
+	arn := harness.Must(e.api.RegisterTaskDefinition(ctx, definition))(e.T).TaskDefinition.TaskDefinitionArn
+	if !found {
+		file := e.service()
+		created := harness.Must(e.api.CreateService(ctx, &ecs.CreateServiceInput{
+			ServiceName: file.Service, TaskDefinition: arn, DesiredCount: file.DesiredCount, DeploymentConfiguration: file.DeploymentConfiguration,
+			NetworkConfiguration: file.NetworkConfiguration, ServiceRegistries: file.ServiceRegistries, PropagateTags: file.PropagateTags,
+			SchedulingStrategy: ecstypes.SchedulingStrategyReplica, LaunchType: ecstypes.LaunchTypeFargate, PlatformVersion: aws.String("LATEST"), Tags: e.tags,
+		}))(e.T).Service
+		e.wait(began)
+		return *created.Deployments[0].Id
+	}
+	file := e.service()
+	file.TaskDefinition = arn
+	harness.Must(e.api.UpdateService(ctx, file))(e.T)
+	harness.Must(e.api.TagResource(ctx, &ecs.TagResourceInput{ResourceArn: svc.ServiceArn, Tags: e.tags}))(e.T)
+	harness.Must(e.api.UntagResource(ctx, &ecs.UntagResourceInput{ResourceArn: svc.ServiceArn, TagKeys: []string{"old"}}))(e.T)
+	return e.update(arn, false, began)
+}
+
+// update is the second call that each deployment makes, and the only one of `refresh` and `scale`.
+func (e *ecspresso) update(definition *string, force bool, began time.Time) string {
+	e.T.Helper()
+	updated := harness.Must(e.api.UpdateService(e.T.Context(), &ecs.UpdateServiceInput{
+		Service: aws.String("api"), TaskDefinition: definition, DesiredCount: &e.count, ForceNewDeployment: force}))(e.T).Service
+	events := e.wait(began)
+	if len(events) == 0 || !strings.HasPrefix(events[0], "(service api) ") {
+		e.T.Errorf("there is nothing to show of the deployment: %v", events)
+	}
+	return *updated.Deployments[0].Id
+}
+
+// revisions are those of the service's family, newest first, by their numbers.
+func (e *ecspresso) revisions(status ecstypes.TaskDefinitionStatus) string {
+	e.T.Helper()
+	out := harness.Must(e.api.ListTaskDefinitions(e.T.Context(), &ecs.ListTaskDefinitionsInput{
+		FamilyPrefix: aws.String("api"), Sort: ecstypes.SortOrderDesc, Status: status}))(e.T)
+	var numbers []string
+	for _, arn := range out.TaskDefinitionArns {
+		numbers = append(numbers, arn[strings.LastIndexByte(arn, ':')+1:])
+	}
+	return strings.Join(numbers, " ")
+}
+
+// TestEcspresso deploys, deploys again, refreshes, scales, rolls back, and deletes.
+func TestEcspresso(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t, "--runtime", "process")
+	registry := s.Discovery(s.Namespace("ecspresso.local"), "api", 1)
+	e := &ecspresso{Server: s, api: s.ECSWithoutRetries(), registry: *registry.Arn, count: 1, tags: ecsTags("env=test")}
+	ctx := t.Context()
+	definition := func(seconds string) *ecs.RegisterTaskDefinitionInput {
+		in := harness.Program(t, "api", "sleep", seconds)
+		in.Cpu, in.Memory, in.RequiresCompatibilities = aws.String("256"), aws.String("512"), []ecstypes.Compatibility{ecstypes.CompatibilityFargate}
+		return in
+	}
+	first := e.deploy(definition("1001"))
+	second := e.deploy(definition("1002"))
+	if second == first {
+		t.Error("another definition has started no deployment")
+	}
+
+	// The file as it is: neither all its attributes nor the second call start another deployment.
+	file := e.service()
+	file.TaskDefinition = aws.String("api:2")
+	if svc := harness.Must(e.api.UpdateService(ctx, file))(t).Service; *svc.Deployments[0].Id != second {
+		t.Errorf("an update that changes nothing has started the deployment %s", harness.AsJSON(svc.Deployments))
+	}
+	scaled := time.Now().Add(-time.Second)
+	if e.count = 2; e.update(aws.String("api:2"), false, scaled) != second {
+		t.Error("scaling has started a deployment")
+	}
+	third := e.update(aws.String("api:2"), true, time.Now().Add(-time.Second))
+	if third == second {
+		t.Error("refresh has started no deployment")
+	}
+
+	// diff and verify read what was written, with the defaults that the tool fills in too.
+	svc, _ := e.status()
+	d, n := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration
+	if *d.MinimumHealthyPercent != 100 || *d.MaximumPercent != 200 || d.DeploymentCircuitBreaker.Enable || d.DeploymentCircuitBreaker.Rollback ||
+		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" || svc.LaunchType != ecstypes.LaunchTypeFargate ||
+		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica || svc.PropagateTags != ecstypes.PropagateTagsNone || svc.DesiredCount != 2 ||
+		len(svc.ServiceRegistries) != 1 || svc.ServiceRegistries[0].ContainerName != nil || ecsTagText(svc.Tags) != "env=test" {
+		t.Errorf("diff would show a difference: %s", harness.AsJSON(svc))
+	}
+	list := harness.Must(e.api.ListTagsForResource(ctx, &ecs.ListTagsForResourceInput{ResourceArn: svc.ServiceArn}))(t)
+	if got := ecsTagText(list.Tags); got != "env=test" {
+		t.Errorf("tags %s", got)
+	}
+	harness.Must(e.api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{
+		TaskDefinition: svc.TaskDefinition, Include: []ecstypes.TaskDefinitionField{ecstypes.TaskDefinitionFieldTags}}))(t)
+	harness.Must(e.api.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{*svc.ClusterArn}}))(t)
+
+	// tasks, by service and by family; exec says why there is no session.
+	running := s.Tasks("api", ecstypes.DesiredStatusRunning)
+	family := harness.Must(e.api.ListTasks(ctx, &ecs.ListTasksInput{Family: aws.String("api"), DesiredStatus: ecstypes.DesiredStatusRunning}))(t)
+	if len(running) != 2 || len(family.TaskArns) != 2 || len(s.Tasks("api", ecstypes.DesiredStatusStopped)) != 3 {
+		t.Errorf("running %d, of the family %d, stopped %d", len(running), len(family.TaskArns), len(s.Tasks("api", ecstypes.DesiredStatusStopped)))
+	}
+	_, err := e.api.ExecuteCommand(ctx, &ecs.ExecuteCommandInput{Task: running[0].TaskArn, Command: aws.String("sh"), Interactive: true})
+	if err == nil || !strings.Contains(err.Error(), "execute command was not enabled") {
+		t.Errorf("exec: %v", err)
+	}
+
+	// rollback: the revision before the service's own, which is then deregistered and deleted.
+	if got := e.revisions(ecstypes.TaskDefinitionStatusActive); got != "2 1" {
+		t.Fatalf("revisions %s", got)
+	}
+	began := time.Now().Add(-time.Second)
+	harness.Must(e.api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("api"), TaskDefinition: aws.String("api:1")}))(t)
+	e.wait(began)
+	harness.Must(e.api.DeregisterTaskDefinition(ctx, &ecs.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("api:2")}))(t)
+	deleted := harness.Must(e.api.DeleteTaskDefinitions(ctx, &ecs.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"api:2", "api:1"}}))(t)
+	if len(deleted.TaskDefinitions) != 1 || len(deleted.Failures) != 1 || !strings.Contains(*deleted.Failures[0].Reason, "still in ACTIVE status") {
+		t.Errorf("of the rolled back and the running revision: %s", harness.AsJSON(deleted))
+	}
+	if active, going := e.revisions(ecstypes.TaskDefinitionStatusActive), e.revisions(ecstypes.TaskDefinitionStatusDeleteInProgress); active != "1" || going != "2" {
+		t.Errorf("active are %s, being deleted %s", active, going)
+	}
+	definitions := []string{}
+	for _, task := range s.Tasks("api", ecstypes.DesiredStatusRunning) {
+		definitions = append(definitions, (*task.TaskDefinitionArn)[strings.LastIndexByte(*task.TaskDefinitionArn, '/')+1:])
+	}
+	if !slices.Equal(definitions, []string{"api:1", "api:1"}) {
+		t.Errorf("after the rollback run %v", definitions)
+	}
+
+	harness.Must(e.api.DeleteService(ctx, &ecs.DeleteServiceInput{Service: aws.String("api"), Force: aws.Bool(true)}))(t)
+	if err := s.WaitServicesInactive("api"); err != nil {
+		t.Fatal(err)
+	}
+	if again := e.deploy(definition("1003")); again == third {
+		t.Error("the service that was made again goes on with its old deployment")
+	}
+}

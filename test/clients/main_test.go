@@ -1,0 +1,11 @@
+package clients
+
+import (
+	"testing"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+func TestMain(m *testing.M) {
+	harness.Main(m, map[string]func() int{taskProgram: runTaskProgram})
+}

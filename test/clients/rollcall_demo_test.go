@@ -1,0 +1,269 @@
+package clients
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// demo is a `rollcall demo` with a binary and a folder for temporary files of its own, by which all that it
+// starts and leaves is known.
+type demo struct {
+	t         *testing.T
+	binary    string
+	tmp       string
+	cmd       *exec.Cmd
+	out, errs *harness.Output
+	done      chan struct{} // closed when the process has ended
+}
+
+// user is whom a demo runs as, and how.
+type user struct{ name, uid, runtime string }
+
+// nobody is an ordinary user without a home.
+var nobody = user{"ordinary user", "65534", "process"}
+
+// containers is root with a Docker Engine.
+var containers = user{"root with Docker", "", "docker"}
+
+// users are those that this test may be: itself, and for root also an ordinary user.
+func users() []user {
+	if os.Getuid() != 0 {
+		return []user{{"ordinary user", "", "process"}, containers}
+	}
+	return []user{{"root", "", "process"}, nobody, containers}
+}
+
+// startDemo starts a demo as a user.
+func startDemo(t *testing.T, as user, flags ...string) *demo {
+	t.Helper()
+	// t.TempDir would be closed to others.
+	dir, err := os.MkdirTemp("", "rollcall-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	d := &demo{t: t, binary: filepath.Join(dir, "rollcall"), tmp: filepath.Join(dir, "tmp"), out: &harness.Output{}, errs: &harness.Output{}, done: make(chan struct{})}
+	text, err := os.ReadFile(harness.Built(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{os.Chmod(dir, 0o755), os.WriteFile(d.binary, text, 0o755), os.Mkdir(d.tmp, 0o700)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.cmd = exec.Command(d.binary, append([]string{"demo"}, flags...)...)
+	d.cmd.Dir = dir
+	d.cmd.Env = append(harness.UserEnviron(), "TMPDIR="+d.tmp)
+	d.cmd.Stdout, d.cmd.Stderr = d.out, d.errs
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the whole group
+	if as.uid != "" {
+		id := harness.Must(strconv.Atoi(as.uid))(t)
+		if err := os.Chown(d.tmp, id, id); err != nil {
+			t.Fatal(err)
+		}
+		d.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(id), Gid: uint32(id)}
+		d.cmd.Env = append(d.cmd.Env, "HOME=/nonexistent")
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		d.cmd.Wait()
+		close(d.done)
+	}()
+	t.Cleanup(d.end)
+	return d
+}
+
+// end ends what a failed test has left.
+func (d *demo) end() {
+	select {
+	case <-d.done:
+	default:
+		d.cmd.Process.Kill()
+		<-d.done
+	}
+	for _, pid := range d.processes() {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	for _, data := range d.dataFolders() {
+		if err := (&harness.Engine{}).Remove(data); err != nil {
+			d.t.Error(err)
+		}
+	}
+	if d.t.Failed() {
+		d.t.Logf("stdout:\n%s\nstderr:\n%s", d.out, d.errs)
+	}
+}
+
+// processes are those that run the demo's binary.
+func (d *demo) processes() (pids []int) {
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		d.t.Error(err)
+	}
+	for _, link := range links {
+		if exe, err := os.Readlink(link); err == nil && strings.TrimSuffix(exe, " (deleted)") == d.binary {
+			pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// dataFolders are those of which a container engine has something.
+func (d *demo) dataFolders() (dirs []string) {
+	for _, list := range [][]string{{"ps", "-a"}, {"network", "ls"}} {
+		all, _ := (&harness.Engine{}).Try(append(list, "--filter", "label="+harness.LabelData, "--format", `{{.Label "`+harness.LabelData+`"}}`)...)
+		for dir := range strings.FieldsSeq(all) {
+			if strings.HasPrefix(dir, d.tmp+"/") {
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	return dirs
+}
+
+// waitFor waits until the demo has printed something.
+func (d *demo) waitFor(text string) {
+	d.t.Helper()
+	harness.Eventually(d.t, time.Minute, fmt.Sprintf("the demo says %q", text), func() bool {
+		select {
+		case <-d.done:
+			d.t.Fatalf("the demo ended, %v, before it said %q", d.cmd.ProcessState, text)
+		default:
+		}
+		return strings.Contains(d.out.String(), text)
+	})
+}
+
+// interrupt presses Ctrl-C and waits for the end.
+func (d *demo) interrupt() {
+	d.t.Helper()
+	syscall.Kill(-d.cmd.Process.Pid, syscall.SIGINT)
+	select {
+	case <-d.done:
+	case <-time.After(30 * time.Second):
+		d.t.Fatal("the demo did not end within 30 s of Ctrl-C")
+	}
+}
+
+// leavesNothing holds that neither a process nor a file is left. A supervisor that was being started when the
+// demo was interrupted takes some seconds to find that nobody needs it.
+func (d *demo) leavesNothing() {
+	d.t.Helper()
+	harness.Eventually(d.t, 20*time.Second, "all processes are gone", func() bool { return len(d.processes()) == 0 })
+	if left, err := os.ReadDir(d.tmp); err != nil || len(left) > 0 {
+		d.t.Errorf("files are left: %v, %v", left, err)
+	}
+	if left := d.dataFolders(); len(left) > 0 {
+		d.t.Errorf("the engine has something left of %v", left)
+	}
+}
+
+// TestDemo runs the demo to its prompt, tries what it says, and presses Ctrl-C.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	for _, as := range users() {
+		t.Run(as.name, func(t *testing.T) {
+			t.Parallel()
+			if as == containers {
+				harness.NeedEngine(t)
+			}
+			d := startDemo(t, as, "--runtime", as.runtime, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
+			d.waitFor("ready: press Ctrl-C")
+			said := d.out.String()
+			work := regexp.MustCompile(`Worker Message: 1229 primes below 10000 From: ((?:127|10)\.[0-9.]+)\n`)
+			first := work.FindStringSubmatch(said)
+			tip := regexp.MustCompile(`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(said)
+			if first == nil || tip == nil {
+				t.Fatalf("the demo shows no work, or no way to go on:\n%s", said)
+			}
+			s := harness.Prepare(t, "", nil)
+			s.Info.DNS = []string{net.JoinHostPort(tip[1], tip[2])}
+			var workers []string
+			for ip := range s.Lookup(tip[3]) {
+				workers = append(workers, ip.String())
+			}
+			resp := harness.Must(http.Get(tip[4]))(t)
+			defer resp.Body.Close()
+			again := work.FindStringSubmatch(string(harness.Must(io.ReadAll(resp.Body))(t)))
+			if again == nil || len(workers) != 2 || !slices.Contains(workers, first[1]) || !slices.Contains(workers, again[1]) {
+				t.Errorf("worked: %v, then %v; DNS names %v", first, again, workers)
+			}
+			env := exec.Command("sh", "-c", tip[5])
+			env.Env = d.cmd.Env
+			env.SysProcAttr = &syscall.SysProcAttr{Credential: d.cmd.SysProcAttr.Credential}
+			if exports, err := env.Output(); err != nil || !strings.Contains(string(exports), "AWS_ENDPOINT_URL=http://127.0.0.1:") {
+				t.Errorf("%s prints %q, %v", tip[5], exports, err)
+			}
+			// An ordinary user may not listen on port 53, so tasks are told another way.
+			if as == nobody && !strings.Contains(said, "tasks find names at $ROLLCALL_DNS only, not through the C library: to answer on port 53") {
+				t.Errorf("the demo does not say that tasks have no resolver:\n%s", said)
+			}
+
+			d.interrupt()
+			if status := d.cmd.ProcessState.ExitCode(); status != 0 {
+				t.Errorf("exit status %d after Ctrl-C, want 0", status)
+			}
+			d.leavesNothing()
+		})
+	}
+}
+
+// TestDemoInterrupted presses Ctrl-C before the demo is ready.
+func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"starting the server", "namespace corp", "worker: 2 pending"} {
+		d := startDemo(t, user{}, "--runtime", "process", "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
+		d.waitFor(at)
+		d.interrupt()
+		if status := d.cmd.ProcessState.ExitCode(); status != 0 || d.errs.String() != "" {
+			t.Errorf("Ctrl-C at %q: exit status %d, stderr %q; want a clean stop", at, status, d.errs)
+		}
+		d.leavesNothing()
+	}
+}
+
+// TestDemoPortTaken holds that the demo names the flag that helps, and leaves nothing.
+func TestDemoPortTaken(t *testing.T) {
+	t.Parallel()
+	api := harness.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer api.Close()
+	dns := harness.Must(net.ListenPacket("udp", "127.0.0.1:0"))(t)
+	defer dns.Close()
+	for _, tc := range []struct {
+		flags []string
+		says  string
+	}{
+		{[]string{"--runtime", "process", "--api", api.Addr().String(), "--dns", "127.0.0.1:0"}, "--api 127.0.0.1:0"},
+		{[]string{"--runtime", "process", "--api", "127.0.0.1:0", "--dns", dns.LocalAddr().String()}, "--dns"},
+	} {
+		d := startDemo(t, user{}, tc.flags...)
+		select {
+		case <-d.done:
+		case <-time.After(time.Minute):
+			t.Fatalf("the demo with %q goes on", tc.flags)
+		}
+		said := d.errs.String()
+		if status := d.cmd.ProcessState.ExitCode(); status != 1 || strings.Count(said, "\n") != 1 || !strings.Contains(said, tc.says) {
+			t.Errorf("demo %q: exit status %d, stderr %q; want 1 and one line with %q", tc.flags, status, said, tc.says)
+		}
+		d.leavesNothing()
+	}
+}

@@ -1,0 +1,49 @@
+package clients
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// TestSampleServices runs the two sample services as the demo does.
+func TestSampleServices(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	corp := s.Namespace("corp")
+	s.Run("worker", s.Register(harness.Worker(t, "flask-worker", "")), 2, s.Discovery(corp, "worker", 1))
+	backend := harness.Worker(t, "flask-backend", "")
+	backend.ContainerDefinitions[0].Command = []string{harness.Self(t), "sample", "flask-backend"}
+	s.Run("backend", s.Register(backend), 1, s.Discovery(corp, "backend", 1))
+	s.Stable("worker")
+	s.Stable("backend")
+	workers := s.Lookup("worker.corp")
+	task := s.Tasks("backend", ecstypes.DesiredStatusRunning)[0]
+	seen := map[string]bool{}
+	harness.Eventually(t, 10*time.Second, "both workers have answered", func() bool {
+		resp, err := http.Get("http://" + harness.Address(task) + ":5000/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		said := harness.Must(io.ReadAll(resp.Body))(t)
+		_, from, ok := strings.Cut(strings.TrimSpace(string(said)), " From: ")
+		if resp.StatusCode != http.StatusOK || !ok || !strings.HasPrefix(string(said), "Worker Message: ") {
+			t.Fatalf("the backend said %s: %s", resp.Status, said)
+		}
+		for ip := range workers {
+			if from == ip.String() {
+				seen[from] = true
+				return len(seen) == 2
+			}
+		}
+		t.Fatalf("the backend asked %s, which DNS does not name: %v", from, workers)
+		return false
+	})
+}

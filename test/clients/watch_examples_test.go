@@ -1,0 +1,102 @@
+package clients
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// TestWatchExamples runs the two watchers of examples/watch, and holds that each prints every change.
+func TestWatchExamples(t *testing.T) {
+	t.Parallel()
+	watcher := filepath.Join(t.TempDir(), "watch")
+	if out, err := exec.Command("go", "build", "-o", watcher, "../../examples/watch").CombinedOutput(); err != nil {
+		t.Fatalf("build examples/watch: %v: %s", err, out)
+	}
+	python := "/usr/bin/python3"
+	for name, command := range map[string][]string{
+		"go":    {watcher, "shop", "cart"},
+		"boto3": {python, "../../examples/watch/watch.py", "shop", "cart"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "boto3" {
+				needsBoto3(t, python)
+			}
+			s := harness.Serve(t, "--runtime", "none")
+			srv := s.Discovery(s.Namespace("shop"), "cart", 5)
+			lines := startWatcher(s, command)
+			wantLine(t, lines, "0")
+			s.RegisterInstance(*srv.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.1"})
+			wantLine(t, lines, "1 192.0.2.1")
+			s.RegisterInstance(*srv.Id, "b", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.2"})
+			wantLine(t, lines, "2 192.0.2.1 192.0.2.2")
+			harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
+				&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("a"), Status: "UNHEALTHY"}))(t)
+			wantLine(t, lines, "1 192.0.2.2")
+		})
+	}
+}
+
+// needsBoto3 fails where a test that must run cannot, and says why elsewhere.
+func needsBoto3(t *testing.T, python string) {
+	if out, err := exec.Command(python, "-c", "import boto3").CombinedOutput(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s has no boto3 (Debian: python3-boto3): %s", python, out)
+		}
+		t.Skipf("%s has no boto3 (Debian: python3-boto3)", python)
+	}
+}
+
+// startWatcher runs a program with the environment of `rollcall env` and delivers its lines.
+func startWatcher(s *harness.Server, command []string) <-chan string {
+	s.T.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
+	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+s.Info.API, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID="+s.Keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.Keys.Secret)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	cmd.Stderr = s.Out
+	if err := cmd.Start(); err != nil {
+		s.T.Fatal(err)
+	}
+	lines := make(chan string, 100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for scan := bufio.NewScanner(stdout); scan.Scan(); {
+			lines <- strings.TrimSpace(scan.Text())
+		}
+		close(lines)
+	}()
+	s.T.Cleanup(func() {
+		cmd.Process.Kill()
+		<-done
+		cmd.Wait()
+	})
+	return lines
+}
+
+func wantLine(t *testing.T, lines <-chan string, want string) {
+	t.Helper()
+	select {
+	case got, open := <-lines:
+		if got != want || !open {
+			t.Fatalf("the watcher printed %q (running: %v), want %q", got, open, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the watcher did not print %q within 20 s", want)
+	}
+}

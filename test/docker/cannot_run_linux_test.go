@@ -1,0 +1,161 @@
+package docker
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// TestCannotRun: a task that cannot run stops with ECS's reason, as do those of a service, whose events say it; nothing of
+// it is answered, and those beside it go on.
+func TestCannotRun(t *testing.T) {
+	t.Parallel()
+	image := clients(t)
+	s := serve(t)
+	corp := s.Namespace("corp")
+	s.Run("good", s.Register(unchecked("good")), 1, s.Discovery(corp, "good", 1))
+	s.Stable("good")
+	good := s.running("good")
+	bad := map[string]ecstypes.ContainerDefinition{}
+	bad["absent"] = container("main", "127.0.0.1:1/nowhere/nothing:1", "true")
+	bad["entry"] = container("main", image, "/no/such/program")
+	bad["exits"] = container("main", image, "sh", "-c", "exit 3")
+	for name, c := range bad {
+		s.Run(name, s.Register(task(name, c)), 1, s.Discovery(corp, name, 1))
+	}
+	for name, want := range map[string]struct {
+		reason, event string
+		code          ecstypes.TaskStopCode
+		exit          int32
+	}{
+		"absent": {"CannotPullContainerError: ", "CannotPullContainerError", ecstypes.TaskStopCodeTaskFailedToStart, 0},
+		"entry":  {"ContainerRuntimeError|CannotStartContainerError: ", "", ecstypes.TaskStopCodeTaskFailedToStart, 0},
+		"exits":  {"", "", ecstypes.TaskStopCodeEssentialContainerExited, 3},
+	} {
+		var ended ecstypes.Task
+		harness.Eventually(t, time.Minute, "a task of "+name+" has stopped", func() bool {
+			stopped := s.Tasks(name, ecstypes.DesiredStatusStopped)
+			if len(stopped) == 0 {
+				return false
+			}
+			ended = stopped[0]
+			return *ended.LastStatus == "STOPPED"
+		})
+		why := aws.ToString(ended.StoppedReason) + " " + aws.ToString(ended.Containers[0].Reason)
+		told := false
+		for part := range strings.SplitSeq(want.reason, "|") {
+			told = told || strings.Contains(why, part)
+		}
+		if ended.StopCode != want.code || !told || aws.ToInt32(ended.Containers[0].ExitCode) != want.exit {
+			t.Errorf("%s: the task stopped as %s, %s", name, ended.StopCode, harness.AsJSON(ended))
+		}
+		if want.event != "" {
+			harness.Eventually(t, time.Minute, "an event of "+name+" says "+want.event, func() bool { return s.said(name, want.event) })
+		}
+		if name != "exits" && len(s.Lookup(name+".corp")) > 0 {
+			t.Errorf("%s is answered: %v", name, s.Lookup(name+".corp"))
+		}
+		s.Scale(name, 0)
+	}
+	if !s.answers("good.corp", address(good[0])) {
+		t.Errorf("good.corp is answered %v", s.Lookup("good.corp"))
+	}
+	s.same(good, s.running("good"))
+}
+
+// TestLogFlood: a container that prints as fast as it can takes no more of the disk than it may, and delays nobody.
+func TestLogFlood(t *testing.T) {
+	t.Parallel()
+	image := clients(t)
+	s := serve(t)
+	flood := container("main", image, "sh", "-c", `yes "all work and no play makes a log too long" | head -c 40000000; exec sleep 100000`)
+	tell := container("main", image, "sh", "-c", "echo hello from inside; exec sleep 100000")
+	noisy := s.start(task("flood", flood))
+	s.Run("worker", s.Register(unchecked("worker")), 1, s.Discovery(s.Namespace("corp"), "worker", 1))
+	quiet := s.start(task("tell", tell))
+	s.Stable("worker")
+	worker := s.running("worker")[0]
+	harness.Eventually(t, time.Minute, "what the other task prints can be read", func() bool { return strings.Contains(s.logs(quiet), "hello from inside\n") })
+	if !s.answers("worker.corp", address(worker)) {
+		t.Errorf("worker.corp is answered %v", s.Lookup("worker.corp"))
+	}
+	s.same([]ecstypes.Task{noisy}, []ecstypes.Task{s.task(*noisy.TaskArn)})
+	if !strings.Contains(s.logs(noisy), "all work and no play") {
+		t.Error("nothing of the flood can be read")
+	}
+	if mib := harness.Must(diskUsage(filepath.Join(s.Dir, "logs")))(t) >> 20; mib > 60 {
+		t.Errorf("what is kept of the logs has grown to %d MiB", mib)
+	}
+	if _, err := s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: noisy.TaskArn}); err != nil {
+		t.Fatal(err)
+	}
+	s.stopped(noisy)
+}
+
+// TestHostPortTaken: a task that asks for a host port which another program has does not start, and the service says so.
+func TestHostPortTaken(t *testing.T) {
+	t.Parallel()
+	harness.NeedEngine(t)
+	s := serve(t)
+	taken := harness.Must(net.Listen("tcp", "0.0.0.0:0"))(t)
+	defer taken.Close()
+	port := int32(taken.Addr().(*net.TCPAddr).Port)
+	in := unchecked("taken")
+	in.NetworkMode = ecstypes.NetworkModeBridge
+	in.ContainerDefinitions[0].PortMappings[0].HostPort = &port
+	definition := s.Register(in)
+	create := &ecs.CreateServiceInput{ServiceName: in.Family, TaskDefinition: &definition, DesiredCount: aws.Int32(1)}
+	harness.Must(s.ECS().CreateService(t.Context(), create))(t)
+	harness.Eventually(t, time.Minute, "an event says that the port is taken", func() bool {
+		for _, e := range s.Describe("taken").Events {
+			if strings.Contains(*e.Message, "port") {
+				t.Log(*e.Message)
+				return true
+			}
+		}
+		return false
+	})
+	taken.Close()
+	harness.Eventually(t, 2*time.Minute, "the task runs once the port is free", func() bool { return s.Describe("taken").RunningCount == 1 })
+}
+
+// TestOverlap: a VPC whose network the machine already has is refused at the start, and the one line says what is in the way.
+func TestOverlap(t *testing.T) {
+	t.Parallel()
+	harness.NeedEngine(t)
+	const mine = "10.217.77.0/24"
+	name := folders + "overlap"
+	shared.Try("network", "rm", name)
+	shared.Docker(t, "network", "create", "--subnet", mine, name)
+	t.Cleanup(func() { shared.Docker(t, "network", "rm", name) })
+	began := time.Now()
+	s, err := shared.start(t, shared.dataFolder(t), "--vpc", "vpc-local="+mine+",subnet-local")
+	if err == nil {
+		t.Fatal("the server starts on a network that another has")
+	}
+	lines := strings.Split(strings.TrimSpace(s.Out.String()), "\n")
+	last := lines[len(lines)-1]
+	for _, part := range []string{"--vpc", mine, name} {
+		if !strings.Contains(last, part) {
+			t.Errorf("the last line does not name %s: %s", part, last)
+		}
+	}
+	if code := s.Cmd.ProcessState.ExitCode(); code != 1 || time.Since(began) > 30*time.Second {
+		t.Errorf("it ended with status %d after %v", code, time.Since(began))
+	}
+	// A larger VPC has parts that are free.
+	s = shared.serve(t, "--vpc", "vpc-local=10.217.0.0/16,subnet-local")
+	one := s.start(unchecked("worker"))
+	if a := address(one); !netip.MustParsePrefix("10.217.0.0/16").Contains(a) || netip.MustParsePrefix(mine).Contains(a) {
+		t.Errorf("the task's address is %v", a)
+	}
+}

@@ -1,0 +1,272 @@
+package docker
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+	"github.com/miekg/dns"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// programs look names up, each in its own way; of each name they print "MILLISECONDS NAME ADDRESS…".
+var programs = map[string][]string{
+	"musl":   {"/opt/lookup/musl"},
+	"go":     {"/opt/lookup/go"},
+	"python": {"python3", "/opt/lookup/lookup.py"},
+	"jvm":    {"java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", "/opt/lookup", "Lookup"},
+}
+
+// outside is the machine's resolver, for names that are not Rollcall's: A 192.0.2.33 for outside.example.
+func outside(t testing.TB) (address string) {
+	t.Helper()
+	conn := harness.Must(net.ListenPacket("udp", "127.0.0.1:0"))(t)
+	srv := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		reply := new(dns.Msg).SetReply(q)
+		switch question := q.Question[0]; {
+		case question.Name != "outside.example.":
+			reply.Rcode = dns.RcodeNameError
+		case question.Qtype == dns.TypeA:
+			reply.Answer = append(reply.Answer, &dns.A{Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(192, 0, 2, 33)})
+		}
+		w.WriteMsg(reply)
+	})}
+	started := make(chan struct{})
+	srv.NotifyStartedFunc = func() { close(started) }
+	go srv.ActivateAndServe()
+	<-started
+	t.Cleanup(func() { srv.Shutdown() })
+	return conn.LocalAddr().String()
+}
+
+// lookup is what a program in a container finds for a name, sorted, and how long that took.
+func (s *server) lookup(container, program, name string) (found []string, took time.Duration) {
+	s.T.Helper()
+	for range 3 { // a machine that is busy loses a packet now and then
+		out := s.engine.Exec(s.T, container, append(slices.Clone(programs[program]), name)...)
+		fields := strings.Fields(out)
+		ms, err := strconv.Atoi(fields[0])
+		if err != nil || len(fields) < 2 || fields[1] != name {
+			s.T.Fatalf("%s prints %q", program, out)
+		}
+		found, took = fields[2:], time.Duration(ms)*time.Millisecond
+		slices.Sort(found)
+		if took <= quickly {
+			break
+		}
+	}
+	return slices.Compact(found), took
+}
+
+// quickly is less than the five seconds after which resolvers ask again, and long enough for a machine that is busy.
+const quickly = 4500 * time.Millisecond
+
+// TestNames: what runs in a container finds services by name with no setting of its own, and everything else too.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	image := clients(t)
+	s := serve(t, "--upstream", outside(t))
+	corp := s.Namespace("corp")
+	s.Run("worker", s.Register(unchecked("worker")), 2, s.Discovery(corp, "worker", 5))
+	asker := s.start(task("asker", container("main", image, "sleep", "100000")))
+	s.Stable("worker")
+	c := id(asker, "main")
+	var workers []string
+	for _, w := range s.running("worker") {
+		workers = append(workers, address(w).String())
+	}
+	slices.Sort(workers)
+
+	t.Run("programs", func(t *testing.T) {
+		for program := range programs {
+			t.Run(program, func(t *testing.T) {
+				t.Parallel()
+				for _, tc := range []struct {
+					name string
+					want []string // nil: none
+				}{
+					{"worker.corp", workers}, // has no AAAA, which is asked for too
+					{"outside.example", []string{"192.0.2.33"}},
+					{"nobody.corp", nil},
+					{"nobody.example", nil},
+				} {
+					found, took := s.of(t).lookup(c, program, tc.name)
+					if tc.want == nil {
+						found = slices.DeleteFunc(found, func(word string) bool { _, err := netip.ParseAddr(word); return err != nil })
+					}
+					if !slices.Equal(found, tc.want) && len(found)+len(tc.want) > 0 {
+						t.Errorf("%s finds %q for %s, want %q", program, found, tc.name, tc.want)
+					}
+					if took > quickly {
+						t.Errorf("%s took %v for %s", program, took, tc.name)
+					}
+				}
+			})
+		}
+		t.Run("getent", func(t *testing.T) {
+			t.Parallel()
+			out := shared.Exec(t, c, "sh", "-c", "date +%s; getent ahosts worker.corp; getent ahostsv6 worker.corp; date +%s")
+			for _, w := range workers {
+				if !strings.Contains(out, w+" ") {
+					t.Errorf("getent does not find %s:\n%s", w, out)
+				}
+			}
+			// An address family of which there is none is answered at once: NODATA.
+			lines := strings.Split(out, "\n")
+			from, _ := strconv.ParseInt(lines[0], 10, 64)
+			to, _ := strconv.ParseInt(lines[len(lines)-1], 10, 64)
+			if took := time.Duration(to-from) * time.Second; took > quickly || to == 0 {
+				t.Errorf("two runs of getent took %v:\n%s", took, out)
+			}
+		})
+	})
+
+	// The task's own resolver, and nothing of Docker's.
+	if conf := shared.Exec(t, c, "cat", "/etc/resolv.conf"); strings.Count(conf, "nameserver") != 1 || strings.Contains(conf, "127.0.0.11") {
+		t.Errorf("resolv.conf is:\n%s", conf)
+	}
+}
+
+// of is the server as a subtest sees it.
+func (s *server) of(t testing.TB) *server {
+	c := *s.Server
+	c.T = t
+	return &server{&c, s.engine, s.flags}
+}
+
+// TestNginx: a proxy follows the service: by nginx's own resolver with each request, and by the C library at its start.
+func TestNginx(t *testing.T) {
+	t.Parallel()
+	image := clients(t)
+	s := serve(t)
+	corp := s.Namespace("corp")
+	s.Run("worker", s.Register(sample("worker", "flask-worker")), 1, s.Discovery(corp, "worker", 1))
+	s.Stable("worker")
+	old := s.running("worker")[0]
+	const conf = `user root; error_log stderr; pid /tmp/nginx.pid; events {} http { access_log off; resolver NS valid=1s; server { listen 8080;
+		location /now/ { set $to worker.corp; rewrite /now/(.*) /$1 break; proxy_pass http://$to:5000; }
+		location /once/ { proxy_pass http://worker.corp.:5000/; } } }` // the dot: else the first would use what this one has found
+	script := `sed "s/NS/$(sed -n 's/^nameserver //p' /etc/resolv.conf)/" <<'END' >/tmp/nginx.conf
+` + conf + `
+END
+exec nginx -c /tmp/nginx.conf -g 'daemon off;'`
+	proxy := s.start(task("proxy", container("main", image, "sh", "-c", script)))
+	get := func(path string) (status int, text string) {
+		resp, err := (&http.Client{Timeout: 20 * time.Second}).Get("http://" + net.JoinHostPort(address(proxy).String(), "8080") + path)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(body)
+	}
+	for _, path := range []string{"/now/work?n=10", "/once/work?n=10"} {
+		var text string
+		harness.Eventually(t, time.Minute, "nginx proxies "+path, func() bool {
+			var status int
+			status, text = get(path)
+			return status == http.StatusOK
+		})
+		if !strings.Contains(text, "primes") {
+			t.Errorf("%s gives %q", path, text)
+		}
+	}
+	harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("worker"), ForceNewDeployment: true}))(t)
+	s.replaced("worker", "worker.corp", 1, old)
+	s.stopped(old)
+	for range 5 {
+		if status, text := get("/now/work?n=10"); status != http.StatusOK {
+			t.Fatalf("after an update nginx answers %d: %s", status, text)
+		}
+	}
+}
+
+// TestSourceIsTheTask: the same name means another service in another VPC, so DNS knows who asks.
+func TestSourceIsTheTask(t *testing.T) {
+	t.Parallel()
+	image := clients(t)
+	s := serve(t, "--vpc", "vpc-a=10.214.0.0/16,subnet-a", "--vpc", "vpc-b=10.215.0.0/16,subnet-b")
+	askers, want := map[string]ecstypes.Task{}, map[string]string{}
+	for _, vpc := range []string{"a", "b"} {
+		registry := s.Discovery(s.NamespaceIn("corp", "vpc-"+vpc), "worker", 5)
+		for family, in := range map[string]*ecs.RegisterTaskDefinitionInput{
+			"worker-" + vpc: unchecked("worker-" + vpc), "asker-" + vpc: task("asker-"+vpc, container("main", image, "sleep", "100000")),
+		} {
+			s.Register(in)
+			create := &ecs.CreateServiceInput{
+				ServiceName: &family, TaskDefinition: &family, DesiredCount: aws.Int32(1),
+				NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-" + vpc}}},
+			}
+			if strings.HasPrefix(family, "worker") {
+				create.ServiceRegistries = []ecstypes.ServiceRegistry{{RegistryArn: registry.Arn}}
+			}
+			harness.Must(s.ECS().CreateService(t.Context(), create))(t)
+		}
+	}
+	for _, vpc := range []string{"a", "b"} {
+		s.Stable("worker-" + vpc)
+		s.Stable("asker-" + vpc)
+		askers[vpc], want[vpc] = s.running("asker-" + vpc)[0], address(s.running("worker-" + vpc)[0]).String()
+	}
+	for vpc, asker := range askers {
+		found, _ := s.lookup(id(asker, "main"), "python", "worker.corp")
+		if !slices.Equal(found, []string{want[vpc]}) {
+			t.Errorf("in vpc-%s worker.corp is %q, want %s", vpc, found, want[vpc])
+		}
+		if in := map[string]string{"a": "10.214.0.0/16", "b": "10.215.0.0/16"}[vpc]; !netip.MustParsePrefix(in).Contains(address(asker)) {
+			t.Errorf("the task in vpc-%s has the address %v", vpc, address(asker))
+		}
+	}
+}
+
+// TestDualStack: a VPC with an IPv6 network gives tasks addresses of both families, and DNS answers both.
+func TestDualStack(t *testing.T) {
+	t.Parallel()
+	image := clients(t)
+	s := serve(t, "--vpc", "vpc-local=10.216.0.0/16,fd00:216::/48,subnet-local")
+	registry := s.Discovery(s.Namespace("corp"), "worker", 5, sdtypes.RecordTypeA, sdtypes.RecordTypeAaaa)
+	worker := container("main", image, "busybox", "httpd", "-f", "-p", "5000", "-h", "/etc") // over both
+	worker.PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
+	s.Run("worker", s.Register(task("worker", worker)), 1, registry)
+	asker := s.start(task("asker", container("main", image, "sleep", "100000")))
+	s.Stable("worker")
+	serving := s.running("worker")[0]
+	six := ""
+	for _, i := range serving.Containers[0].NetworkInterfaces {
+		six = aws.ToString(i.Ipv6Address)
+	}
+	want := []string{address(serving).String(), six}
+	slices.Sort(want)
+	for program := range programs {
+		found, took := s.lookup(id(asker, "main"), program, "worker.corp")
+		for i, word := range found { // the JVM writes them in full
+			if a, err := netip.ParseAddr(word); err == nil {
+				found[i] = a.String()
+			}
+		}
+		if slices.Sort(found); !slices.Equal(found, want) || took > quickly {
+			t.Errorf("%s finds %q within %v, want %q", program, found, took, want)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	found, err := s.Resolver().LookupNetIP(ctx, "ip6", "worker.corp.")
+	if err != nil || len(found) != 1 || found[0].String() != six {
+		t.Errorf("AAAA is %v, %v, want %s", found, err, six)
+	}
+	for _, a := range want {
+		s.engine.Exec(t, id(asker, "main"), "busybox", "wget", "-q", "-O", "-", "http://"+net.JoinHostPort(a, "5000")+"/hostname")
+	}
+}

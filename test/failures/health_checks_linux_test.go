@@ -1,0 +1,81 @@
+package failures
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// TestHangingHealthCheck: a check that never ends is a failed one. Its processes end at its timeout, its task is
+// never answered, and is replaced.
+func TestHangingHealthCheck(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	starts := filepath.Join(t.TempDir(), "starts")
+	in := markContainers(harness.Worker(t, "hanging", "sleep 1000 & sleep 1000; true"), starts)
+	in.ContainerDefinitions[0].StopTimeout = aws.Int32(2)
+	s.Run("cart", s.Register(in), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
+	harness.Eventually(t, 20*time.Second, "the task is unhealthy", func() bool {
+		if got := s.Lookup("cart.shop"); len(got) != 0 {
+			t.Fatalf("a task that was never healthy is answered: %v", got)
+		}
+		return slices.ContainsFunc(s.Tasks("cart", ecstypes.DesiredStatusRunning), func(task ecstypes.Task) bool { return task.HealthStatus == ecstypes.HealthStatusUnhealthy })
+	})
+	tasks := waitStoppedTasks(s, "cart", 1, 30*time.Second)
+	if got := aws.ToString(tasks[0].StoppedReason); got != "Task failed container health checks" {
+		t.Errorf("the reason is %q", got)
+	}
+	// Each task is one process; of its check there is a shell with two children, for at most the timeout of 2 s.
+	if n := len(harness.MarkedProcesses(t, starts)); n > 3*4 {
+		t.Errorf("%d processes", n)
+	}
+	forceDeleteService(s, "cart", starts)
+}
+
+// TestHealthCheckDecidesAnswers: a task is answered from its first passed health check, is out of the answers when it
+// fails them, and is replaced.
+func TestHealthCheckDecidesAnswers(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	flag := filepath.Join(t.TempDir(), "healthy")
+	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "test -e "+flag)), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
+	harness.Eventually(t, 20*time.Second, "the task is registered", func() bool {
+		return len(s.Discover("shop", "cart", sdtypes.HealthStatusFilterAll)) == 1
+	})
+	if got := s.Lookup("cart.shop"); len(got) != 0 {
+		t.Errorf("a task that was never healthy is answered: %v", got)
+	}
+	if err := os.WriteFile(flag, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.Stable("cart")
+	first := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
+	if first.HealthStatus != ecstypes.HealthStatusHealthy {
+		t.Errorf("health is %s", first.HealthStatus)
+	}
+	s.CheckAnswers("cart", 1)
+	if err := os.Remove(flag); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 30*time.Second, "the unhealthy task is being replaced", func() bool {
+		for _, task := range s.Tasks("cart", ecstypes.DesiredStatusRunning) {
+			if harness.TaskID(task) != harness.TaskID(first) {
+				return true
+			}
+		}
+		return false
+	})
+	if err := os.WriteFile(flag, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.Stable("cart")
+	s.CheckAnswers("cart", 1)
+}

@@ -1,0 +1,206 @@
+package promises
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"github.com/bakingclouds/rollcall/internal/dns/dnstest"
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// replaceBody sends another body than the one that was signed.
+func replaceBody(body string) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		r.GetBody = nil
+	}
+}
+
+// TestOnlySignedCalls holds that a call whose signature is missing, wrong, of another request or of another time
+// changes nothing, not even a row that no list shows.
+func TestOnlySignedCalls(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t, "--runtime", "none")
+	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
+
+	writes := []harness.Call{
+		{Operation: "CreateHttpNamespace", Body: `{"Name":"stolen"}`},
+		{Operation: "DeregisterInstance", Body: fmt.Sprintf(`{"ServiceId":%q,"InstanceId":"one"}`, *cart.Id)},
+		{Operation: "DeleteService", Body: fmt.Sprintf(`{"Id":%q}`, *cart.Id)},
+		{Operation: "CreateCluster", ECS: true, Body: `{"clusterName":"stolen"}`},
+		{Operation: "RegisterTaskDefinition", ECS: true, Body: `{"family":"stolen","containerDefinitions":[{"name":"main","image":"none","memory":64}]}`},
+	}
+	wrongs := []struct {
+		name, code string
+		do         func(*harness.Call)
+	}{
+		{"unsigned", "MissingAuthenticationTokenException", func(c *harness.Call) { c.Unsigned = true }},
+		{"an unknown key", "UnrecognizedClientException", func(c *harness.Call) {
+			c.Key = aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: s.Keys.Secret}
+		}},
+		{"a wrong secret", "InvalidSignatureException", func(c *harness.Call) {
+			c.Key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret + "x"}
+		}},
+		{"an invented session token", "UnrecognizedClientException", func(c *harness.Call) {
+			c.Key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret, SessionToken: "invented"}
+		}},
+		{"expired", "InvalidSignatureException", func(c *harness.Call) { c.At = time.Now().Add(-6 * time.Minute) }},
+		{"from the future", "InvalidSignatureException", func(c *harness.Call) { c.At = time.Now().Add(6 * time.Minute) }},
+		{"for another service", "InvalidSignatureException", func(c *harness.Call) { c.Service = "s3" }},
+		{"with another body", "InvalidSignatureException", func(c *harness.Call) { c.Tamper = replaceBody(strings.Replace(c.Body, `"}`, `" }`, 1) + " ") }},
+		{"with a declared hash of another body", "InvalidSignatureException", func(c *harness.Call) {
+			c.Tamper = func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD") }
+		}},
+		{"with another target", "InvalidSignatureException", func(c *harness.Call) {
+			wanted := c.Operation
+			c.Operation = "ListTagsForResource"
+			c.Tamper = func(r *http.Request) {
+				r.Header.Set("X-Amz-Target", strings.Replace(r.Header.Get("X-Amz-Target"), c.Operation, wanted, 1))
+			}
+		}},
+		{"with the host of another server", "InvalidSignatureException", func(c *harness.Call) {
+			c.Tamper = func(r *http.Request) { r.Host = "ecs.us-east-1.amazonaws.com" }
+		}},
+	}
+	before := s.Contents()
+	for _, wrong := range wrongs {
+		for _, write := range writes {
+			operation := write.Operation
+			wrong.do(&write)
+			got, err := s.Send(write)
+			if err != nil || got.Status < 400 || got.Status >= 500 || got.Code != wrong.code {
+				t.Errorf("%s, %s: %+v, %v; want a refusal with %s", operation, wrong.name, got, err, wrong.code)
+			}
+		}
+	}
+	if after := s.Contents(); after != before {
+		t.Errorf("something has changed:\n%s\nbefore:\n%s", after, before)
+	}
+	// The same calls with nothing wrong do what they say, so it was the signature that kept them out.
+	for _, write := range writes {
+		if got, err := s.Send(write); got.Status != http.StatusOK {
+			t.Errorf("%s, signed: %+v, %v", write.Operation, got, err)
+		}
+	}
+}
+
+// TestPrivateNamespaces holds that a private namespace answers the networks of its VPC and nobody else. It runs in a
+// network namespace of its own, whose one interface has an address in each of the networks.
+func TestPrivateNamespaces(t *testing.T) {
+	t.Parallel()
+	if !harness.InNamespaces(t, unix.CLONE_NEWNET) {
+		return
+	}
+	bringUp(t, "lo", "127.0.0.1")
+	for n, address := range []string{"10.1.0.1", "10.2.0.1", "10.3.0.1"} {
+		bringUp(t, fmt.Sprintf("lo:%d", n+1), address)
+	}
+	elsewhere := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeNameError)) // the host's resolver knows none of them
+	s := harness.Serve(t, "--runtime", "none", "--dns", "0.0.0.0:0", "--upstream", elsewhere.Addr.String(),
+		"--vpc", "vpc-a=10.1.0.0/16,subnet-a", "--vpc", "vpc-b=10.2.0.0/16,subnet-b")
+	s.Info.DNS = s.Info.DNS[len(s.Info.DNS)-1:] // of the two --dns the second
+	for name, address := range map[string]string{"vpc-a": "10.1.9.9", "vpc-b": "10.2.9.9"} {
+		cart := s.Discovery(s.NamespaceIn("shop", name), "cart", 1)
+		harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", address)))(t)
+	}
+	lost := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
+		&sd.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-c")}))(t)
+	op := harness.Must(s.CloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: lost.OperationId}))(t).Operation
+	if aws.ToString(op.ErrorCode) != "CANNOT_CREATE_HOSTED_ZONE" || !strings.Contains(aws.ToString(op.ErrorMessage), "InvalidVPCId") {
+		t.Errorf("a namespace in a VPC that is not declared: %s", harness.AsJSON(op))
+	}
+	public := harness.Must(s.CloudMap().CreatePublicDnsNamespace(t.Context(), &sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))(t)
+	cart := s.Discovery(s.OperationTarget(public.OperationId), "cart", 1)
+	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.4.9.9")))(t)
+
+	for _, tc := range []struct {
+		client, to, name string
+		want             string
+	}{
+		{"10.1.0.1", "10.1.0.1", "cart.shop.", "NOERROR 10.1.9.9"},
+		{"10.2.0.1", "10.2.0.1", "cart.shop.", "NOERROR 10.2.9.9"},
+		{"10.2.0.1", "10.1.0.1", "cart.shop.", "NOERROR 10.2.9.9"}, // whichever address it asks
+		{"127.0.0.1", "127.0.0.1", "cart.shop.", "NOERROR 10.1.9.9"},
+		{"127.0.0.2", "127.0.0.1", "CART.shop.", "NOERROR 10.1.9.9"}, // loopback belongs to the first
+		{"10.3.0.1", "10.3.0.1", "cart.shop.", "REFUSED"},            // it is in no VPC
+		{"10.3.0.1", "10.1.0.1", "cart.shop.", "REFUSED"},
+		{"10.3.0.1", "10.1.0.1", "shop.", "REFUSED"}, // not even that it exists
+		{"10.3.0.1", "10.1.0.1", "nothing.shop.", "REFUSED"},
+		{"10.3.0.1", "10.1.0.1", "one.cart.shop.", "REFUSED"},
+		{"10.1.0.1", "10.1.0.1", "other.name.", "REFUSED"}, // nor is anything resolved for strangers
+		{"127.0.0.1", "127.0.0.1", "other.name.", "NXDOMAIN"},
+		{"10.1.0.1", "10.1.0.1", "cart.open.example.", "NOERROR 10.4.9.9"},
+		{"10.3.0.1", "10.3.0.1", "cart.open.example.", "NOERROR 10.4.9.9"},
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			if got := queryFrom(s, network, tc.client, tc.to, tc.name); got != tc.want {
+				t.Errorf("%s asks %s over %s for %s: %s, want %s", tc.client, tc.to, network, tc.name, got, tc.want)
+			}
+		}
+	}
+	if asked := elsewhere.Asked(); asked != 2 && asked != 1 { // the second may come from the cache
+		t.Errorf("the host's resolver was asked %d times; private names are none of its business", asked)
+	}
+}
+
+// bringUp gives an interface, or an alias of one, an address of its own (netdevice(7)).
+func bringUp(t *testing.T, name, address string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	ip := netip.MustParseAddr(address).As4()
+	for _, step := range []struct {
+		request uint
+		set     func(*unix.Ifreq) error
+	}{
+		{unix.SIOCSIFADDR, func(r *unix.Ifreq) error { return r.SetInet4Addr(ip[:]) }},
+		{unix.SIOCSIFFLAGS, func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING); return nil }},
+	} {
+		request, err := unix.NewIfreq(name)
+		if err == nil {
+			err = step.set(request)
+		}
+		if err == nil {
+			err = unix.IoctlIfreq(fd, step.request, request)
+		}
+		if err != nil {
+			t.Fatalf("give %s the address %s: %v", name, address, err)
+		}
+	}
+}
+
+// queryFrom sends one question from one address to another and returns the answer's code and address.
+func queryFrom(s *harness.Server, network, from, to, name string) string {
+	port := harness.Must(netip.ParseAddrPort(s.Info.DNS[0]))(s.T).Port()
+	dialer := &net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
+	if network == "tcp" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	client := dns.Client{Net: network, Dialer: dialer, Timeout: 2 * time.Second}
+	reply, _, err := client.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeA), fmt.Sprintf("%s:%d", to, port))
+	if err != nil {
+		return err.Error()
+	}
+	text := dns.RcodeToString[reply.Rcode]
+	for _, rr := range reply.Answer {
+		if a, ok := rr.(*dns.A); ok {
+			text += " " + a.A.String()
+		}
+	}
+	return text
+}

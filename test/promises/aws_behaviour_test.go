@@ -1,0 +1,36 @@
+package promises
+
+import (
+	"strings"
+	"testing"
+
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// TestTaskInstanceAttributes holds what ECS tells Cloud Map of a task.
+func TestTaskInstanceAttributes(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t)
+	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "")), 1, s.Discovery(s.Namespace("shop"), "cart", 1, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
+	s.Stable("cart")
+	task := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
+	out := harness.Must(s.Attributes("shop", "cart", harness.TaskID(task)))(t)
+	for key, want := range map[string]string{
+		"AWS_INSTANCE_IPV4": harness.Address(task), "AWS_INSTANCE_PORT": "5000", "AVAILABILITY_ZONE": "us-east-1a", "REGION": "us-east-1",
+		"ECS_CLUSTER_NAME": "default", "ECS_SERVICE_NAME": "cart", "ECS_TASK_DEFINITION_FAMILY": "flask-worker",
+	} {
+		if out[key] != want {
+			t.Errorf("attribute %s is %q, want %q", key, out[key], want)
+		}
+	}
+	_, srvs, err := s.Resolver().LookupSRV(harness.Short(t), "", "", "cart.shop.")
+	if err != nil || len(srvs) != 1 || srvs[0].Port != 5000 || srvs[0].Target != harness.TaskID(task)+".cart.shop." {
+		t.Errorf("SRV: %s, %v", harness.AsJSON(srvs), err)
+	}
+	if ips := s.Lookup(strings.TrimSuffix(srvs[0].Target, ".")); len(ips) != 1 {
+		t.Errorf("the SRV record's target has the addresses %v", ips)
+	}
+}

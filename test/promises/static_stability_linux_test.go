@@ -1,0 +1,253 @@
+package promises
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/miekg/dns"
+
+	"github.com/bakingclouds/rollcall/test/harness"
+)
+
+// TestLosingEtcd takes the store away in every way that it can go. Answers never get empty, writes fail fast with an
+// error that SDKs repeat, tasks go on, and afterwards nothing is lost.
+func TestLosingEtcd(t *testing.T) {
+	t.Parallel()
+	t.Run("etcd is stopped", func(t *testing.T) {
+		t.Parallel()
+		e := harness.StartEtcd(t)
+		runOutage(t, harness.Serve(t, "--etcd", e.Endpoint()), e.Stop, e.Start, staleAtOnce)
+	})
+	t.Run("the network swallows everything", func(t *testing.T) {
+		t.Parallel()
+		e := harness.StartEtcd(t)
+		runOutage(t, harness.Serve(t, "--etcd", e.Endpoint()), e.Gate.Stall, e.Gate.Resume, staleInTime)
+	})
+}
+
+// TestStopWithoutEtcd holds that a server which has lost its store still stops cleanly and soon, and starts again with
+// all there was.
+func TestStopWithoutEtcd(t *testing.T) {
+	t.Parallel()
+	e := harness.StartEtcd(t)
+	s := harness.Serve(t, "--etcd", e.Endpoint())
+	s.Namespace("shop")
+	e.Stop()
+	began := time.Now()
+	s.Stop()
+	if took := time.Since(began); took > 15*time.Second || s.Cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("%v, after %v", s.Cmd.ProcessState, took)
+	}
+	if _, err := harness.Start(t, s.Dir, "--etcd", e.Endpoint()); err == nil || !strings.Contains(err.Error(), e.Endpoint()) {
+		t.Errorf("a start without etcd gives %v, want an error that names %s", err, e.Endpoint())
+	}
+	e.Start()
+	s = harness.ServeOn(t, s.Dir, "--etcd", e.Endpoint())
+	if reply, err := s.QueryDNS("shop", dns.TypeSOA); err != nil || len(reply.Answer) != 1 {
+		t.Errorf("the namespace is gone: %v, %v", reply, err)
+	}
+}
+
+// TestFullDisk fills the disk of the embedded store.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	dir, here := harness.SmallDisk(t, 320<<20)
+	if !here {
+		return
+	}
+	t.Cleanup(func() { harness.EndTasks(t, dir) })
+	s := harness.ServeOn(t, dir)
+	var free func()
+	fill := func() {
+		free = harness.FillDisk(t, dir)
+		// What was reserved before is still written to, until the next look at the disk.
+		harness.Eventually(t, 5*time.Second, "the full disk is noticed", func() bool {
+			status, _ := s.Get("/healthz")
+			return status == http.StatusServiceUnavailable
+		})
+	}
+	runOutage(t, s, fill, func() { free() }, writesOnly)
+}
+
+// How soon /healthz and the metrics tell that the store is gone.
+type staleness int
+
+const (
+	staleAtOnce staleness = iota
+	staleInTime           // when the connection is found to be dead, after some 15 s
+	writesOnly            // nothing changes in a full store, so what is answered is not stale
+)
+
+// runOutage runs tasks and a service from outside, loses the store, and has it back.
+func runOutage(t *testing.T, s *harness.Server, lose, back func(), tells staleness) {
+	t.Helper()
+	shop := s.Namespace("shop")
+	s.Run("cart", s.Register(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 2, s.Discovery(shop, "cart", 1))
+	outside := s.Discovery(shop, "outside", 1)
+	for n := range 3 {
+		harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*outside.Id, strconv.Itoa(n), fmt.Sprintf("10.0.0.%d", n+1))))(t)
+	}
+	s.Stable("cart")
+	tasks, answered := s.TaskProcesses("cart"), s.Lookup("cart.shop")
+	stopWatching := watchAnswers(s, "cart", "outside")
+
+	lose()
+	checkWritesFail(s, shop, *outside.Id)
+	checkOutageReported(s, tells)
+	if now := s.TaskProcesses("cart"); !maps.Equal(now, tasks) {
+		t.Errorf("processes of the tasks: %v, before: %v", now, tasks)
+	}
+	if now := s.Lookup("cart.shop"); !maps.Equal(now, answered) {
+		t.Errorf("DNS answers %v, before: %v", now, answered)
+	}
+	victim, survivor := twoOf(tasks)
+	pid := harness.Must(strconv.Atoi(victim))(t)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // nobody can write it down now
+		t.Fatal(err)
+	}
+
+	back()
+	harness.Eventually(t, 20*time.Second, "writes succeed again", func() bool {
+		_, err := s.CloudMapWithoutRetries().RegisterInstance(t.Context(), harness.Registration(*outside.Id, "after", "10.0.0.100"))
+		return err == nil
+	})
+	if err := s.CheckQueryA("outside.shop", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.100"); err != nil {
+		t.Error(err)
+	}
+	harness.Eventually(t, 20*time.Second, "the task that died meanwhile is replaced", func() bool {
+		now := s.TaskProcesses("cart")
+		return len(now) == 2 && now[victim] != tasks[victim] && now[survivor] == tasks[survivor]
+	})
+	s.Stable("cart")
+	s.CheckAnswers("cart", 2)
+	harness.Eventually(t, 5*time.Second, "/healthz says ok and the lag is 0", func() bool {
+		status, _ := s.Get("/healthz")
+		return status == http.StatusOK && s.Metric("rollcall_store_lag_seconds") == 0
+	})
+	stopWatching()
+}
+
+// twoOf are the keys of a map that has two.
+func twoOf(m map[string]string) (first, second string) {
+	keys := slices.Sorted(maps.Keys(m))
+	return keys[0], keys[1]
+}
+
+// watchAnswers asks DNS and DiscoverInstances for services of shop again and again, until what it returns is called.
+// Each answer must come and hold an address.
+func watchAnswers(s *harness.Server, services ...string) (stop func()) {
+	ctx, cancel := context.WithCancel(s.T.Context())
+	var watchers sync.WaitGroup
+	for _, name := range services {
+		watch := func(by string, ask func() (int, error)) {
+			watchers.Go(func() {
+				asked := 0
+				for ; ctx.Err() == nil; asked++ {
+					if n, err := ask(); (n == 0 || err != nil) && ctx.Err() == nil {
+						s.T.Errorf("%s named %d addresses of %s in answer %d: %v", by, n, name, asked+1, err)
+						return
+					}
+				}
+				if asked < 10 {
+					s.T.Errorf("%s was only asked %d times for %s", by, asked, name)
+				}
+			})
+		}
+		watch("DNS", func() (int, error) {
+			found, err := s.QueryA(name + ".shop")
+			return len(found), err
+		})
+		watch("DiscoverInstances", func() (int, error) {
+			out, err := s.CloudMapWithoutRetries().DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: &name})
+			if err != nil {
+				return 0, err
+			}
+			return len(out.Instances), nil
+		})
+	}
+	return func() {
+		cancel()
+		watchers.Wait()
+	}
+}
+
+// checkWritesFail holds that writes of each kind fail within 3 s with an error that SDKs repeat, and change nothing.
+func checkWritesFail(s *harness.Server, namespace, service string) {
+	s.T.Helper()
+	ctx := s.T.Context()
+	api, ecsAPI := s.CloudMapWithoutRetries(), s.ECSWithoutRetries()
+	var calls sync.WaitGroup
+	for what, write := range map[string]func() error{
+		"RegisterInstance": func() error {
+			_, err := api.RegisterInstance(ctx, harness.Registration(service, "late", "10.0.0.99"))
+			return err
+		},
+		"DeregisterInstance": func() error {
+			_, err := api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: aws.String("0")})
+			return err
+		},
+		"CreateService": func() error {
+			_, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: aws.String("late"), NamespaceId: &namespace})
+			return err
+		},
+		"UpdateService": func() error {
+			_, err := ecsAPI.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("cart"), DesiredCount: aws.Int32(9)})
+			return err
+		},
+		"RegisterTaskDefinition": func() error {
+			_, err := ecsAPI.RegisterTaskDefinition(ctx, harness.Program(s.T, "late", "/bin/true"))
+			return err
+		},
+	} {
+		calls.Go(func() {
+			began := time.Now()
+			err := write()
+			took := time.Since(began)
+			var response *smithyhttp.ResponseError
+			if !errors.As(err, &response) || response.HTTPStatusCode() != http.StatusServiceUnavailable || harness.ErrorCode(err) != "ServiceUnavailable" {
+				s.T.Errorf("%s without a store gives %v, want ServiceUnavailable with the status 503", what, err)
+			}
+			if took > 3*time.Second {
+				s.T.Errorf("%s without a store fails only after %v", what, took)
+			}
+		})
+	}
+	calls.Wait()
+}
+
+// checkOutageReported holds that the operator can see it.
+func checkOutageReported(s *harness.Server, tells staleness) {
+	s.T.Helper()
+	within := 5 * time.Second
+	if tells == staleInTime {
+		within = 25 * time.Second
+	}
+	var body string
+	harness.Eventually(s.T, within, "/healthz tells of the outage", func() bool {
+		var status int
+		status, body = s.Get("/healthz")
+		return status == http.StatusServiceUnavailable
+	})
+	if len(body) == 0 || strings.Count(body, "\n") > 1 {
+		s.T.Errorf("/healthz says %q, want one line", body)
+	}
+	if tells == writesOnly {
+		return
+	}
+	first := s.Metric("rollcall_store_lag_seconds")
+	harness.Eventually(s.T, 5*time.Second, "rollcall_store_lag_seconds grows", func() bool { return s.Metric("rollcall_store_lag_seconds") > first })
+}
