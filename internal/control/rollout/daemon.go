@@ -8,74 +8,97 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Nodes are those that a DAEMON service is concerned with, by name. True are the eligible ones, which shall
-// have a task; false are those that cannot be reached: nothing is started there, and what runs there is left
-// alone. On a node that is not among them the service shall have no task.
+// Nodes lists the nodes that a DAEMON service may have a task on, by name. True marks an eligible node: the service
+// runs one task there. False marks a node that is unreachable: the plan starts nothing there and leaves its task
+// running. A task on a node that is not listed is stopped.
 type Nodes map[string]bool
 
+// eligible returns the number of eligible nodes.
 func (ns Nodes) eligible() (n int) {
-	for _, yes := range ns {
-		if yes {
+	for _, eligible := range ns {
+		if eligible {
 			n++
 		}
 	}
 	return n
 }
 
-// node is where a daemon's task runs, or is to run.
-func node(t *task.Task) string { return cmp.Or(t.Node, t.OnlyNode) }
+// nodeOf returns the node that a daemon's task runs on or waits for.
+func nodeOf(t *task.Task) string { return cmp.Or(t.Node, t.OnlyNode) }
 
-// coverNodes brings a DAEMON service to one task on each eligible node. There is never a second one on a node,
-// so an old task goes first, as far as the minimum allows, and then the new one comes. The oldest task of the
-// primary on a node stays.
-func (p *pass) coverNodes(nodes Nodes) {
-	taken, covered := map[string]bool{}, map[string]bool{}
-	failed := p.primary.Rollout == task.Failed
-	unwanted := func(t *task.Task) bool { _, ok := nodes[node(t)]; return !ok }
+// coverage tracks the nodes of a DAEMON service while it is planned.
+type coverage struct {
+	nodes    Nodes
+	covered  map[string]bool // a task of the primary deployment runs or starts there
+	occupied map[string]bool // some task of the service is there, even one that is to stop
+}
 
-	mine := slices.Concat(p.mine.serving.Items(), p.mine.coming.Items(), ofDeployment(p.spared, p.primary.ID))
-	for _, t := range mine {
-		if unwanted(t) || covered[node(t)] {
-			p.release(t)
-			continue
-		}
-		covered[node(t)], taken[node(t)] = true, true
-	}
-	for _, t := range p.sick {
-		taken[node(t)] = true
-		p.stop(t, ReasonUnhealthy)
-	}
-	p.mine.ending.Scan(func(t *task.Task) bool { taken[node(t)] = true; return true })
-	for _, s := range p.old {
-		for _, c := range []class{s.sick, s.coming, s.serving} {
-			c.Reverse(func(t *task.Task) bool {
-				taken[node(t)] = true
-				if t.Serving() && p.sure <= p.min && !covered[node(t)] && !unwanted(t) {
-					return true
-				}
-				if !failed && !slices.Contains(p.sick, t) || unwanted(t) {
-					p.release(t)
-				}
-				return true
-			})
-		}
-		s.ending.Scan(func(t *task.Task) bool { taken[node(t)] = true; return true })
-	}
-	if failed {
-		return
-	}
+// listed reports whether a task is on one of the service's nodes.
+func (c *coverage) listed(t *task.Task) bool { _, ok := c.nodes[nodeOf(t)]; return ok }
+
+func (c *coverage) occupy(t *task.Task) bool { c.occupied[nodeOf(t)] = true; return true }
+
+// free returns the eligible nodes without a task, by name.
+func (c *coverage) free() []string {
 	var free []string
-	for _, name := range slices.Sorted(maps.Keys(nodes)) {
-		if nodes[name] && !taken[name] {
+	for _, name := range slices.Sorted(maps.Keys(c.nodes)) {
+		if c.nodes[name] && !c.occupied[name] {
 			free = append(free, name)
 		}
 	}
-	if len(free) > 0 {
-		p.Start = p.allowed(len(free))
-		p.Nodes = free[:p.Start]
+	return free
+}
+
+// coverNodes brings a DAEMON service to one task on each eligible node. A node never has two tasks, so an old task is
+// stopped first, as far as the minimum allows, and the new one starts when the old one has stopped.
+func (p *planner) coverNodes(nodes Nodes) {
+	c := &coverage{nodes: nodes, covered: map[string]bool{}, occupied: map[string]bool{}}
+	p.keepOnePerNode(c)
+	for _, t := range p.unhealthy {
+		c.occupy(t)
+		p.stop(t, ReasonUnhealthy)
+	}
+	p.primaryTasks.stopping.Scan(c.occupy)
+	for _, older := range p.olderTasks {
+		p.stopOlderOnNodes(c, older)
+	}
+	if p.primary.Rollout == task.Failed {
+		return
+	}
+	if free := c.free(); len(free) > 0 {
+		p.Start = p.startsAllowed(len(free))
+		p.StartOn = free[:p.Start]
 	}
 }
 
-func ofDeployment(ts []*task.Task, deployment string) []*task.Task {
-	return slices.DeleteFunc(slices.Clone(ts), func(t *task.Task) bool { return t.Deployment != deployment })
+// keepOnePerNode keeps the oldest task of the primary deployment on each listed node and stops its other tasks.
+func (p *planner) keepOnePerNode(c *coverage) {
+	inGracePeriod := slices.DeleteFunc(slices.Clone(p.inGracePeriod), func(t *task.Task) bool { return !p.isPrimary(t) })
+	for _, t := range slices.Concat(p.primaryTasks.serving.Items(), p.primaryTasks.pending.Items(), inGracePeriod) {
+		if !c.listed(t) || c.covered[nodeOf(t)] {
+			p.stopUnlessProtected(t)
+			continue
+		}
+		c.covered[nodeOf(t)] = true
+		c.occupy(t)
+	}
+}
+
+// stopOlderOnNodes stops the tasks of an older deployment. While the service has no more than the minimum of proven
+// tasks, a serving task stays unless its node is covered or not listed. A failed rollout stops only tasks on nodes that
+// are not listed.
+func (p *planner) stopOlderOnNodes(c *coverage, older *deploymentTasks) {
+	failed := p.primary.Rollout == task.Failed
+	for _, set := range []taskSet{older.unhealthy, older.pending, older.serving} {
+		set.Reverse(func(t *task.Task) bool {
+			c.occupy(t)
+			switch listed := c.listed(t); {
+			case listed && t.Serving() && p.proven <= p.minServing && !c.covered[nodeOf(t)]:
+			case !listed, !failed && !slices.Contains(p.unhealthy, t): // coverNodes has stopped the unhealthy ones
+				p.stopUnlessProtected(t)
+			}
+			return true
+		})
+	}
+	older.stopping.Scan(c.occupy)
 }

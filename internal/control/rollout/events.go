@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -11,72 +12,83 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// The events, in ECS's words where ECS has some (ECS Developer Guide, "Amazon ECS service event messages").
+// The events of a service, in ECS's words except where noted (ECS Developer Guide, "Amazon ECS service event
+// messages").
 const (
-	startedTasks  = "has started %d tasks: %s."
-	stoppedTasks  = "has stopped %d running tasks: %s."
-	completed     = "(deployment %s) deployment completed."
-	steadyState   = "has reached a steady state."
-	failedToStart = "(deployment %s) deployment failed: tasks failed to start."
-	rollingBack   = "rolling back to deployment %s."
-	failedHealth  = "(task %s) failed container health checks."
-	taskFailed    = "(task %s) failed: %s" // ECS says nothing of a single failure
-	unableToStart = "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the " +
-		"Amazon ECS Developer Guide."
-	blockedByBounds = "was unable to stop or start tasks during a deployment because of the service deployment configuration. " +
-		"Update the minimumHealthyPercent or maximumPercent value and try again."
+	startedTasks       = "has started %d tasks: %s."
+	stoppedTasks       = "has stopped %d running tasks: %s."
+	completed          = "(deployment %s) deployment completed."
+	steadyState        = "has reached a steady state."
+	failedToStart      = "(deployment %s) deployment failed: tasks failed to start."
+	rollingBack        = "rolling back to deployment %s."
+	failedHealth       = "(task %s) failed container health checks."
+	taskFailed         = "(task %s) failed: %s" // ours; ECS has no event for a single failure
+	unableToStartTasks = "is unable to consistently start tasks successfully. For more information, " +
+		"see the Troubleshooting section of the Amazon ECS Developer Guide."
+	blockedByBounds = "was unable to stop or start tasks during a deployment because of the service deployment " +
+		"configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
 	blockedByProtection = "was unable to reach steady state because task set (%s) was unable to scale in. " +
 		"Reason: The number of protected tasks are more than the desired count of tasks."
 )
 
-// repeatAfter is when ECS says again what has not changed.
+// repeatAfter is the interval after which ECS repeats the event of a state that has not changed.
 const repeatAfter = 6 * time.Hour
 
-// events writes those of one pass.
-type events struct {
-	tx  *store.Tx
-	svc *task.Service
-	now time.Time
+// eventWriter adds events to a service's history. It draws their ids from random.
+type eventWriter struct {
+	tx     *store.Tx
+	svc    *task.Service
+	random io.Reader
+	now    time.Time
 }
 
-func (e *events) add(format string, args ...any) {
-	task.Record(e.tx, e.svc, uuid.NewString(), fmt.Sprintf(format, args...), e.now)
-	e.now = e.now.Add(time.Nanosecond) // they are read in the order of their times
+func (w *eventWriter) add(format string, args ...any) {
+	id := uuid.Must(uuid.NewRandomFromReader(w.random)).String()
+	task.Record(w.tx, w.svc, id, fmt.Sprintf(format, args...), w.now)
+	w.now = w.now.Add(time.Nanosecond) // the history is ordered by time
 }
 
-// once adds an event unless it was said less than repeatAfter ago and nothing has been settled since.
-func (e *events) once(message string) {
-	for _, said := range task.Events(e.tx.Snapshot(), e.svc) {
+// addOnce adds an event unless the history already has it and [isRepeat] finds that to be enough.
+func (w *eventWriter) addOnce(message string) {
+	if !isRepeat(task.Events(w.tx.Snapshot(), w.svc), message, w.now) {
+		w.add("%s", message)
+	}
+}
+
+// isRepeat reports whether an event would only repeat the history, which has the newest event first: it was added less
+// than repeatAfter ago, and the service has not reached a steady state since.
+func isRepeat(history []*task.Event, message string, now time.Time) bool {
+	for _, e := range history {
 		switch {
-		case strings.HasSuffix(said.Message, message) && e.now.Sub(said.Created) < repeatAfter:
-			return
-		case strings.HasSuffix(said.Message, steadyState):
-			e.add("%s", message)
-			return
+		case strings.HasSuffix(e.Message, message) && now.Sub(e.Created) < repeatAfter:
+			return true
+		case strings.HasSuffix(e.Message, steadyState):
+			return false
 		}
 	}
-	e.add("%s", message)
+	return false
 }
 
-// steady adds that nothing is left to do, unless that was the last thing said, less than repeatAfter ago.
-func (e *events) steady() {
-	last, ok := task.LastEvent(e.tx.Snapshot(), e.svc)
-	if ok && strings.HasSuffix(last.Message, steadyState) && e.now.Sub(last.Created) < repeatAfter {
+// addSteadyState adds the event of a steady state, unless it is already the newest one and younger than repeatAfter.
+func (w *eventWriter) addSteadyState() {
+	last, ok := task.LastEvent(w.tx.Snapshot(), w.svc)
+	if ok && strings.HasSuffix(last.Message, steadyState) && w.now.Sub(last.Created) < repeatAfter {
 		return
 	}
-	e.add(steadyState)
+	w.add(steadyState)
 }
 
-func (e *events) startedAndStopped(started, stopped []string) {
+func (w *eventWriter) addStartedAndStopped(started, stopped []string) {
 	if len(started) > 0 {
-		e.add(startedTasks, len(started), list(started))
+		w.add(startedTasks, len(started), listTasks(started))
 	}
 	if len(stopped) > 0 {
-		e.add(stoppedTasks, len(stopped), list(stopped))
+		w.add(stoppedTasks, len(stopped), listTasks(stopped))
 	}
 }
 
-func list(ids []string) string {
+// listTasks formats the ids of tasks as ECS does.
+func listTasks(ids []string) string {
 	var b strings.Builder
 	for i, id := range ids {
 		if i > 0 {
@@ -87,8 +99,8 @@ func list(ids []string) string {
 	return b.String()
 }
 
-// cause is why a task failed, for people: its reason, and how its containers ended of themselves.
-func cause(t *task.Task) string {
+// failureText describes the failure of a task to people: the task's stopped reason, and how its containers ended.
+func failureText(t *task.Task) string {
 	text := t.StoppedReason
 	for _, c := range t.Observed.Containers {
 		switch {

@@ -10,135 +10,142 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Changes are what brings a service to what is wanted of it. One plan starts and stops no more than batch
-// tasks; the next goes on.
+// Changes are the changes that bring a service closer to its desired state. One plan starts, stops and counts at most
+// batch tasks each; the next plan continues.
 type Changes struct {
-	Start int      // tasks of the primary deployment
-	Nodes []string // of a DAEMON service: what each of them is for
-	Stop  []Stop   // in this order
-	Count []string // ids of failed tasks that Failures now takes into account
-	// Failures are the primary's, after Count.
+	Start       int      // number of tasks of the primary deployment to start
+	StartOn     []string // for a DAEMON service: the node of each task to start
+	Stop        []Stop   // in this order
+	CountFailed []string // ids of the failed tasks that Failures now includes
+	// Failures are the primary deployment's failures, including CountFailed.
 	Failures task.Failures
-	// Fail is why the primary's rollout ends without success with this pass; RollBack says that the service's
-	// earlier deployment is brought back.
-	Fail     Cause
+	// UnableToStart reports that the service has to report that it cannot start tasks.
+	UnableToStart bool
+	// FailedBy is the cause for which the primary deployment's rollout fails now. RollBack reports whether the service's
+	// earlier deployment is deployed again.
+	FailedBy FailureCause
 	RollBack bool
-	// Keep are the deployments that remain, the primary first.
-	Keep []string
-	// Completed says that the primary's rollout is done with this pass, and Steady that nothing is to be done.
+	// KeepDeployments are the ids of the deployments that stay in the service, the primary first.
+	KeepDeployments []string
+	// Completed reports that the primary deployment's rollout completes now, Steady that the service is in a steady state.
 	Completed, Steady bool
-	Desired           int    // count, which a DAEMON service has from its nodes
-	Blocked           string // an event: why nothing can be done although it should
-	Inactive          bool   // the service is deleted and nothing of it is left
-	// LookAgain is when time alone may change the answer; zero is never.
-	LookAgain time.Time
+	DesiredCount      int    // for a DAEMON service: the number of eligible nodes
+	Blocked           string // the event that reports why the service cannot proceed
+	Inactive          bool   // the service is being deleted and all its tasks are stopping or have stopped
+	// PlanAgainAt is the earliest time at which the plan may change although no row has changed; zero means never.
+	PlanAgainAt time.Time
 }
 
-// Stop is one task to stop and why.
+// Stop is a task to stop, and the reason.
 type Stop struct {
 	ID     string
 	Reason string
 }
 
-// Cause is why a rollout ends without success.
-type Cause int
+// FailureCause is the cause for which a rollout fails.
+type FailureCause int
 
 // The causes.
 const (
-	None    Cause = iota
-	Tripped       // the circuit breaker has counted enough failed tasks
-	Stopped       // StopServiceDeployment
+	NotFailed      FailureCause = iota
+	BreakerTripped              // the deployment circuit breaker has counted enough failed tasks
+	StopRequested               // StopServiceDeployment
 )
 
-// batch bounds how many tasks one plan, and so one transaction, starts, stops and counts.
+// batch is the maximum number of tasks that one plan, and so one transaction, starts, stops and counts.
 const batch = 100
 
-// Plan decides the next changes of a service. It reads neither clock nor store and writes nothing, not even
-// the fleet. nodes are for a DAEMON service.
+// ReasonUnhealthy is ECS's reason for stopping a task that fails its health check.
+const ReasonUnhealthy = "Task failed container health checks"
+
+// Plan returns the next changes of a service. It reads neither clock nor store and does not change its arguments. Only
+// DAEMON services use nodes.
 //
-// With D the desired count, at least ceil(D * minimumHealthyPercent / 100) serving tasks are kept while
-// others are replaced, and at most floor(D * maximumPercent / 100) tasks exist at once, those that are
-// still stopping among them (ECS Developer Guide, "Rolling update"). A task that fails its health check is
-// stopped when its replacement serves, or when there is no room for one. A protected task is stopped by
-// neither scale-in nor deployment.
+// With a desired count D, at least ceil(D * minimumHealthyPercent / 100) serving tasks stay while others are
+// replaced, and at most floor(D * maximumPercent / 100) tasks exist at once, including those that are still stopping
+// (ECS Developer Guide, "Rolling update"). A task that fails its health check is stopped when its replacement serves,
+// or when there is no room for a replacement. Neither a scale-in nor a deployment stops a protected task.
 //
-// A rollout that has failed without a rollback starts nothing: what serves stays, up to the desired count.
-func Plan(svc *task.Service, fleet *ServiceTasks, nodes Nodes, now time.Time) Changes {
+// A rollout that has failed without a rollback starts nothing: the serving tasks stay, up to the desired count.
+func Plan(svc *task.Service, tasks *ServiceTasks, nodes Nodes, now time.Time) Changes {
 	if svc.Status != task.Active {
-		return planDeletion(svc, fleet)
+		return planDeletion(svc, tasks)
 	}
-	p := newPass(svc, fleet, nodes, now)
+	p := newPlanner(svc, tasks, nodes, now)
 	p.countFailures()
 	switch {
-	case p.fails():
+	case p.checkFailed():
 	case svc.Daemon:
 		p.coverNodes(nodes)
 	case p.primary.Rollout == task.Failed:
-		p.hold()
+		p.holdFailedRollout()
 	default:
-		p.start()
+		p.startMissing()
 		p.stopSurplus()
 		p.replaceUnhealthy()
-		p.stopOld()
+		p.stopOlder()
 	}
-	p.judge()
+	p.conclude()
 	return p.Changes
 }
 
-// pass is one Plan under way.
-type pass struct {
+// planner collects the changes of one plan. Its counts change with each task that it stops.
+type planner struct {
 	Changes
-	svc      *task.Service
-	primary  *task.Deployment
-	now      time.Time
-	min, max int
-	present  int // tasks that have not ended, whatever is wanted of them
+	svc        *task.Service
+	primary    *task.Deployment
+	now        time.Time
+	minServing int
+	maxTasks   int
+	present    int // tasks that have not stopped, including those that are to stop
 
-	mine *squad   // of the primary; those that are sick within their grace period are coming
-	old  []*squad // of older deployments, the oldest first
-	// sick tasks are unhealthy beyond the grace period, of any deployment; spared are those within it.
-	sick, spared []*task.Task
-	serving      int // tasks of any deployment
-	sure         int // those of them that may stand in for an old one
-	protected    int // tasks that would have been stopped
-	mineLeft     int // live, not sick, of the primary, after what is stopped
-	oldLeft      map[string]int
+	primaryTasks *deploymentTasks
+	olderTasks   []*deploymentTasks // of the older deployments, the oldest first
+	// unhealthy and inGracePeriod are the unhealthy tasks of all deployments after and within their grace period, the
+	// newest first. One within its grace period counts as pending.
+	unhealthy, inGracePeriod []*task.Task
+
+	serving        int // serving tasks of all deployments
+	proven         int // serving tasks that are proven: they may replace an older one
+	protected      int // tasks that stay only because they are protected
+	primaryCount   int // live tasks of the primary deployment, without the unhealthy ones
+	olderRemaining map[string]int
 }
 
-func newPass(svc *task.Service, fleet *ServiceTasks, nodes Nodes, now time.Time) *pass {
-	p := &pass{svc: svc, primary: svc.Primary(), now: now, oldLeft: map[string]int{}}
-	p.Desired = svc.DesiredCount
+func newPlanner(svc *task.Service, tasks *ServiceTasks, nodes Nodes, now time.Time) *planner {
+	p := &planner{svc: svc, primary: svc.Primary(), now: now, olderRemaining: map[string]int{}}
+	p.DesiredCount = svc.DesiredCount
 	if svc.Daemon {
-		p.Desired = nodes.eligible()
+		p.DesiredCount = nodes.eligible()
 	}
-	p.present = fleet.present()
-	p.min = (p.Desired*svc.MinimumHealthy + 99) / 100
-	p.max = p.Desired * svc.Maximum / 100
-	p.mine = fleet.deployments[p.primary.ID]
-	if p.mine == nil {
-		p.mine = newSquad()
+	p.present = tasks.present()
+	p.minServing = (p.DesiredCount*svc.MinimumHealthy + 99) / 100
+	p.maxTasks = p.DesiredCount * svc.Maximum / 100
+	p.primaryTasks = tasks.deployments[p.primary.ID]
+	if p.primaryTasks == nil {
+		p.primaryTasks = newDeploymentTasks()
 	}
-	ids := slices.Sorted(maps.Keys(fleet.deployments))
-	slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(p.rank(b), p.rank(a)) })
+	ids := slices.Sorted(maps.Keys(tasks.deployments))
+	slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(p.age(b), p.age(a)) })
 	for _, id := range ids {
-		s := fleet.deployments[id]
-		s.sick.Scan(func(t *task.Task) bool { p.judgeHealth(t); return true })
-		p.serving += s.serving.Len()
+		d := tasks.deployments[id]
+		d.unhealthy.Scan(func(t *task.Task) bool { p.classifyUnhealthy(t); return true })
+		p.serving += d.serving.Len()
 		if id != p.primary.ID {
-			p.old = append(p.old, s)
-			p.oldLeft[id] = s.live()
+			p.olderTasks = append(p.olderTasks, d)
+			p.olderRemaining[id] = d.live()
 		}
 	}
-	slices.SortFunc(p.sick, newestFirst)
-	slices.SortFunc(p.spared, newestFirst)
-	p.mineLeft = p.mine.serving.Len() + p.mine.coming.Len() + count(p.spared, p.primary.ID)
-	p.sure = p.serving - p.unproven()
+	slices.SortFunc(p.unhealthy, newestFirst)
+	slices.SortFunc(p.inGracePeriod, newestFirst)
+	p.primaryCount = p.primaryTasks.serving.Len() + p.primaryTasks.pending.Len() + p.countPrimary(p.inGracePeriod)
+	p.proven = p.serving - p.countUnproven()
 	return p
 }
 
-// rank is a deployment's place in the service's list, where the newest is first; those that are not in it are
-// older than all.
-func (p *pass) rank(id string) int {
+// age returns a deployment's index in the service's list, in which the newest is first. A deployment that is not listed
+// is older than all others.
+func (p *planner) age(id string) int {
 	for i := range p.svc.Deployments {
 		if p.svc.Deployments[i].ID == id {
 			return i
@@ -147,114 +154,120 @@ func (p *pass) rank(id string) int {
 	return len(p.svc.Deployments)
 }
 
-// judgeHealth decides whether an unhealthy task's grace period is over.
-func (p *pass) judgeHealth(t *task.Task) {
+// classifyUnhealthy decides whether an unhealthy task is still within its grace period.
+func (p *planner) classifyUnhealthy(t *task.Task) {
 	if t.Observed.StartedAt != nil && p.svc.GracePeriod > 0 {
 		if end := t.Observed.StartedAt.Add(p.svc.GracePeriod); end.After(p.now) {
-			p.lookAgain(end)
-			p.spared = append(p.spared, t)
+			p.planAgainAt(end)
+			p.inGracePeriod = append(p.inGracePeriod, t)
 			return
 		}
 	}
-	p.sick = append(p.sick, t)
+	p.unhealthy = append(p.unhealthy, t)
 }
 
 func newestFirst(a, b *task.Task) int {
-	if byCreation(a, b) {
+	if createdBefore(a, b) {
 		return 1
 	}
 	return -1
 }
 
-func count(ts []*task.Task, deployment string) (n int) {
+func (p *planner) isPrimary(t *task.Task) bool { return t.Deployment == p.primary.ID }
+
+// countPrimary counts the tasks of the primary deployment.
+func (p *planner) countPrimary(ts []*task.Task) (n int) {
 	for _, t := range ts {
-		if t.Deployment == deployment {
+		if p.isPrimary(t) {
 			n++
 		}
 	}
 	return n
 }
 
-func (c *Changes) lookAgain(at time.Time) {
-	if c.LookAgain.IsZero() || at.Before(c.LookAgain) {
-		c.LookAgain = at
+// planAgainAt moves PlanAgainAt forward to at if at is earlier.
+func (c *Changes) planAgainAt(at time.Time) {
+	if c.PlanAgainAt.IsZero() || at.Before(c.PlanAgainAt) {
+		c.PlanAgainAt = at
 	}
 }
 
-// start brings the primary to the desired count as far as the maximum allows.
-func (p *pass) start() {
-	if n := min(p.Desired-p.mineLeft, p.max-p.present); n > 0 {
-		p.Start = p.allowed(n)
+// startMissing starts tasks of the primary deployment up to the desired count, as far as the maximum allows.
+func (p *planner) startMissing() {
+	if n := min(p.DesiredCount-p.primaryCount, p.maxTasks-p.present); n > 0 {
+		p.Start = p.startsAllowed(n)
 	}
 }
 
-// stopSurplus stops tasks of the primary beyond the desired count: those that do not serve first, then those
-// that have served for the shortest time.
-func (p *pass) stopSurplus() {
-	surplus := p.mineLeft - p.Desired
-	surplus -= p.retireSpared(surplus, func(t *task.Task) bool { return t.Deployment == p.primary.ID })
-	surplus -= p.retire(surplus, p.mine.coming)
-	p.retire(min(surplus, p.sure-p.min), p.mine.serving) // fewer, if protected or unproven ones would be left
+// stopSurplus stops the tasks of the primary deployment that exceed the desired count: first those that do not serve,
+// then those that have served for the shortest time.
+func (p *planner) stopSurplus() {
+	surplus := p.primaryCount - p.DesiredCount
+	surplus -= p.stopInGracePeriod(surplus, p.isPrimary)
+	surplus -= p.stopLast(surplus, p.primaryTasks.pending)
+	// Unproven and protected tasks do not count for the minimum, so fewer than the surplus may be stopped.
+	p.stopLast(min(surplus, p.proven-p.minServing), p.primaryTasks.serving)
 }
 
-// replaceUnhealthy stops unhealthy tasks once enough others serve, or, newest first, as many as stand in the
-// room of replacements that are still to be started. Until then they stay, since an unhealthy answer is
-// better than none.
-func (p *pass) replaceUnhealthy() {
-	inTheWay := len(p.sick)
-	if p.serving < p.Desired {
-		inTheWay = p.Desired - p.mineLeft - max(p.max-p.present, 0)
+// replaceUnhealthy stops all unhealthy tasks when enough others serve. Until then it stops only as many as are needed
+// to make room for their replacements, the newest first: for a client, an unhealthy instance is better than none.
+func (p *planner) replaceUnhealthy() {
+	n := len(p.unhealthy)
+	if p.serving < p.DesiredCount {
+		n = p.DesiredCount - p.primaryCount - max(p.maxTasks-p.present, 0)
 	}
-	p.stopSick(inTheWay)
+	p.stopUnhealthy(n)
 }
 
-func (p *pass) stopSick(n int) {
-	for _, t := range p.sick[:min(max(n, 0), len(p.sick))] {
+// stopUnhealthy stops up to n unhealthy tasks, the newest first.
+func (p *planner) stopUnhealthy(n int) {
+	for _, t := range p.unhealthy[:min(max(n, 0), len(p.unhealthy))] {
 		p.stop(t, ReasonUnhealthy)
 	}
 }
 
-// stopOld stops tasks of older deployments as far as the minimum of serving tasks allows, those of the
-// oldest first; those that do not serve go at once.
-func (p *pass) stopOld() {
-	p.retireSpared(len(p.spared), func(t *task.Task) bool { return t.Deployment != p.primary.ID })
-	for _, s := range p.old {
-		p.retire(s.coming.Len(), s.coming)
+// stopOlder stops the tasks of older deployments: immediately those that do not serve, the others as far as the minimum
+// of serving tasks allows, those of the oldest deployment first.
+func (p *planner) stopOlder() {
+	p.stopInGracePeriod(len(p.inGracePeriod), func(t *task.Task) bool { return !p.isPrimary(t) })
+	for _, d := range p.olderTasks {
+		p.stopLast(d.pending.Len(), d.pending)
 	}
-	for _, s := range p.old {
-		p.retire(p.sure-p.min, s.serving)
-	}
-}
-
-// hold keeps a failed rollout where it is. Beyond the desired count, which may have been lowered since, go
-// those tasks first that do not serve, and before the old ones those of the failed deployment.
-func (p *pass) hold() {
-	surplus := p.mineLeft - p.Desired
-	squads := append([]*squad{p.mine}, p.old...)
-	for _, s := range p.old {
-		surplus += s.live()
-	}
-	surplus -= len(p.sick) - count(p.sick, p.primary.ID)
-	surplus -= p.retireSpared(surplus, func(*task.Task) bool { return true })
-	for _, s := range squads {
-		surplus -= p.retire(surplus, s.coming)
-	}
-	for _, s := range squads {
-		surplus -= p.retire(min(surplus, p.sure-p.min), s.serving)
-	}
-	if p.serving >= p.Desired {
-		p.stopSick(len(p.sick))
+	for _, d := range p.olderTasks {
+		p.stopLast(p.proven-p.minServing, d.serving)
 	}
 }
 
-// retire stops up to n tasks of a class that the scheduler has no more use for, from its end, protected ones
-// left out. It returns how many.
-func (p *pass) retire(n int, c class) (stopped int) {
-	c.Reverse(func(t *task.Task) bool {
+// holdFailedRollout keeps the tasks of a failed rollout and of the deployments before it. If they exceed the desired
+// count, which may be lower now, it first stops tasks that do not serve, then tasks of the failed deployment, then
+// older ones.
+func (p *planner) holdFailedRollout() {
+	surplus := p.primaryCount - p.DesiredCount
+	all := append([]*deploymentTasks{p.primaryTasks}, p.olderTasks...)
+	for _, d := range p.olderTasks {
+		surplus += d.live()
+	}
+	surplus -= len(p.unhealthy) - p.countPrimary(p.unhealthy)
+	surplus -= p.stopInGracePeriod(surplus, func(*task.Task) bool { return true })
+	for _, d := range all {
+		surplus -= p.stopLast(surplus, d.pending)
+	}
+	for _, d := range all {
+		surplus -= p.stopLast(min(surplus, p.proven-p.minServing), d.serving)
+	}
+	if p.serving >= p.DesiredCount {
+		p.stopUnhealthy(len(p.unhealthy))
+	}
+}
+
+// stopLast stops up to n tasks of a set, from its end, and skips protected ones. It returns the number of tasks
+// stopped.
+func (p *planner) stopLast(n int, set taskSet) (stopped int) {
+	set.Reverse(func(t *task.Task) bool {
 		if stopped >= n || len(p.Stop) >= batch {
 			return false
 		}
-		if p.release(t) {
+		if p.stopUnlessProtected(t) {
 			stopped++
 		}
 		return true
@@ -262,103 +275,106 @@ func (p *pass) retire(n int, c class) (stopped int) {
 	return stopped
 }
 
-func (p *pass) retireSpared(n int, which func(*task.Task) bool) (stopped int) {
-	for _, t := range p.spared {
-		if stopped < n && which(t) && p.release(t) {
+// stopInGracePeriod stops up to n of the tasks within their grace period that match. It returns the number of tasks
+// stopped.
+func (p *planner) stopInGracePeriod(n int, matches func(*task.Task) bool) (stopped int) {
+	for _, t := range p.inGracePeriod {
+		if stopped < n && matches(t) && p.stopUnlessProtected(t) {
 			stopped++
 		}
 	}
 	return stopped
 }
 
-// release stops a task unless it is protected.
-func (p *pass) release(t *task.Task) bool {
+// stopUnlessProtected stops a task and reports whether it did.
+func (p *planner) stopUnlessProtected(t *task.Task) bool {
 	if t.Protected(p.now) {
 		p.protected++
-		p.lookAgain(*t.ProtectedUntil)
+		p.planAgainAt(*t.ProtectedUntil)
 		return false
 	}
 	if len(p.Stop) >= batch {
 		return false
 	}
-	p.stop(t, scaling(p.primary))
+	p.stop(t, scalingReason(p.primary))
 	return true
 }
 
-func (p *pass) stop(t *task.Task, reason string) {
+func (p *planner) stop(t *task.Task, reason string) {
 	if len(p.Stop) >= batch {
 		return
 	}
 	p.Stop = append(p.Stop, Stop{t.ID, reason})
 	if t.Serving() {
 		p.serving--
-		if p.proven(t) {
-			p.sure--
+		if p.isProven(t) {
+			p.proven--
 		}
 	}
-	if t.Deployment != p.primary.ID {
-		p.oldLeft[t.Deployment]--
+	if !p.isPrimary(t) {
+		p.olderRemaining[t.Deployment]--
 	} else if reason != ReasonUnhealthy {
-		p.mineLeft--
+		p.primaryCount--
 	}
 }
 
-// scaling is ECS's reason for what the scheduler stops of its own accord.
-func scaling(d *task.Deployment) string {
+// scalingReason is ECS's reason for stopping a task because of a scaling or a deployment.
+func scalingReason(d *task.Deployment) string {
 	return "Scaling activity initiated by (deployment " + d.ID + ")"
 }
 
-// ReasonUnhealthy is ECS's reason for a task that is replaced because of its health check.
-const ReasonUnhealthy = "Task failed container health checks"
-
-// judge drops the deployments that nothing runs of any more, and says where the service stands.
-func (p *pass) judge() {
+// conclude drops the deployments without tasks and decides whether the rollout is completed, steady or blocked.
+func (p *planner) conclude() {
 	for i := range p.svc.Deployments {
-		if id := p.svc.Deployments[i].ID; i == 0 || p.oldLeft[id] > 0 {
-			p.Keep = append(p.Keep, id)
+		if id := p.svc.Deployments[i].ID; i == 0 || p.olderRemaining[id] > 0 {
+			p.KeepDeployments = append(p.KeepDeployments, id)
 		}
 	}
-	reached := p.Fail == None && p.primary.Rollout != task.Failed && len(p.Keep) == 1 && p.sure >= p.Desired
+	reached := p.FailedBy == NotFailed && p.primary.Rollout != task.Failed && len(p.KeepDeployments) == 1 &&
+		p.proven >= p.DesiredCount
 	p.Completed = reached && p.primary.Rollout == task.InProgress
 	idle := p.Start == 0 && len(p.Stop) == 0
-	p.Steady = reached && idle && p.present == p.Desired
+	p.Steady = reached && idle && p.present == p.DesiredCount
+	p.UnableToStart = p.unableToStart()
 	switch {
-	case !idle || p.Steady || p.Fail != None:
+	case !idle || p.Steady || p.FailedBy != NotFailed:
 	case p.protected > 0:
 		p.Blocked = fmt.Sprintf(blockedByProtection, p.primary.ID)
-	case p.blocked():
+	case p.isBlocked():
 		p.Blocked = blockedByBounds
 	}
 }
 
-// blocked reports whether the bounds of a rollout allow neither to start nor to stop a task, and nothing is
-// under way that would change that.
-func (p *pass) blocked() bool {
-	underWay := p.present > p.serving || p.sure < p.serving || p.now.Before(p.Failures.RetryAt)
-	return p.primary.Rollout == task.InProgress && !underWay && p.mineLeft < p.Desired
+// isBlocked reports whether the minimum and the maximum allow the rollout neither to start nor to stop a task, and no
+// task is about to change that.
+func (p *planner) isBlocked() bool {
+	underWay := p.present > p.serving || p.proven < p.serving || p.now.Before(p.Failures.RetryAt)
+	return p.primary.Rollout == task.InProgress && !underWay && p.primaryCount < p.DesiredCount
 }
 
-// planDeletion stops everything; the service is inactive once every task is stopping or has stopped.
-func planDeletion(svc *task.Service, fleet *ServiceTasks) Changes {
-	ch := Changes{Failures: svc.Primary().Failures, Desired: svc.DesiredCount, Inactive: svc.Status == task.DrainingStatus}
-	for _, id := range slices.Sorted(maps.Keys(fleet.deployments)) {
-		s := fleet.deployments[id]
-		s.ending.Scan(func(t *task.Task) bool {
+// planDeletion stops all tasks. The service becomes inactive when every task is stopping or has stopped.
+func planDeletion(svc *task.Service, tasks *ServiceTasks) Changes {
+	ch := Changes{
+		Failures: svc.Primary().Failures, DesiredCount: svc.DesiredCount, Inactive: svc.Status == task.DrainingStatus,
+	}
+	for _, id := range slices.Sorted(maps.Keys(tasks.deployments)) {
+		d := tasks.deployments[id]
+		d.stopping.Scan(func(t *task.Task) bool {
 			ch.Inactive = ch.Inactive && t.Observed.State >= task.Stopping
 			return ch.Inactive
 		})
-		ch.Inactive = ch.Inactive && s.live() == 0
-		for _, c := range []class{s.sick, s.coming, s.serving} {
-			c.Scan(func(t *task.Task) bool {
+		ch.Inactive = ch.Inactive && d.live() == 0
+		for _, set := range []taskSet{d.unhealthy, d.pending, d.serving} {
+			set.Scan(func(t *task.Task) bool {
 				if len(ch.Stop) < batch {
-					ch.Stop = append(ch.Stop, Stop{t.ID, scaling(svc.Primary())})
+					ch.Stop = append(ch.Stop, Stop{t.ID, scalingReason(svc.Primary())})
 				}
 				return len(ch.Stop) < batch
 			})
 		}
 	}
 	for i := range svc.Deployments {
-		ch.Keep = append(ch.Keep, svc.Deployments[i].ID)
+		ch.KeepDeployments = append(ch.KeepDeployments, svc.Deployments[i].ID)
 	}
 	return ch
 }

@@ -1,21 +1,24 @@
-// Package rollout keeps every service at its desired count and revision: it starts and stops tasks by
-// writing their rows.
+// Package rollout keeps every ECS service at its desired count and revision. It starts and stops tasks by writing their
+// rows.
 //
-// What to do is [Plan]'s to decide, a pure function from a service, its tasks and the time; the loop reads
-// one state, plans, and writes if nothing changed since. It does not know nodes, runtimes or DNS: whether a
-// task serves, its row says.
+// [Plan] decides what to do. It is a pure function of a service, its tasks, the nodes and the time. The loop reads a
+// service and its tasks, plans, and writes the changes in one transaction that fails if the service has changed since.
+// rollout does not know runtimes or DNS: a task's row states whether the task serves.
 //
-//	plan.go     Plan: bounds, order of starts and stops, where the service stands
-//	breaker.go  failures, delays, the deployment circuit breaker
-//	daemon.go   the same for services with one task on each node
-//	fleet.go    a service's tasks, sorted by what Plan asks, so that a pass costs what has changed
-//	rollout.go  the loop, and how changes are written
-//	events.go   what people and clients are told
+// Start reading at Plan:
+//
+//	plan.go      Plan: the bounds of a rollout, the order of starts and stops
+//	failures.go  failed tasks, delays, the deployment circuit breaker
+//	daemon.go    the plan of a DAEMON service, with one task on each node
+//	tasks.go     the tasks of a service, grouped so that a plan's cost does not grow with their number
+//	rollout.go   the loop
+//	write.go     the transaction that writes a plan's changes
+//	events.go    the service's event messages
 package rollout
 
 import (
-	"cmp"
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"slices"
 	"sync"
@@ -28,117 +31,132 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// rollout is the loop's state.
+// rollout is the state of the loop.
 type rollout struct {
-	db     *store.Store
-	fleets fleets
+	db    *store.Store
+	tasks taskIndex
 
 	mu      sync.Mutex
-	daemons map[string]bool // keys of the services with a task on each node
+	daemons map[string]bool // keys of the DAEMON services
 }
 
-// New makes the loop and marks services as they, their tasks, or the nodes change.
+// New returns the loop. A service is reconciled when its row, one of its tasks or, for a DAEMON service, a node
+// changes.
 func New(db *store.Store, log *slog.Logger) *loop.Loop {
 	r := newRollout(db)
 	l := loop.New("rollout", 4, log, r.reconcile)
-	db.Follow(r.take(l.Mark), task.Schema()...)
+	db.Follow(func(c store.Change) { r.apply(c, l.Mark) }, task.Schema()...)
 	return l
 }
 
 func newRollout(db *store.Store) *rollout {
-	return &rollout{db: db, fleets: fleets{byService: map[string]*ServiceTasks{}}, daemons: map[string]bool{}}
+	return &rollout{db: db, tasks: taskIndex{services: map[string]*ServiceTasks{}}, daemons: map[string]bool{}}
 }
 
-// take follows the rows and marks the services that they touch.
-func (r *rollout) take(mark func(key string)) func(store.Change) {
-	return func(c store.Change) {
-		nodes := false
-		for _, row := range c.Rows {
-			switch v := either(row).(type) {
-			case *task.Service:
-				r.follow(v, row.New != nil)
-				mark(v.Key())
-			case *task.Task:
-				if v.Service != "" {
-					r.fleets.change(taskChange(row))
-					mark(v.ServiceKey())
-				}
-			case *task.Node, *task.Alive, *task.ContainerInstance:
-				nodes = true
+// apply updates the loop's state from a change of the store and marks the services to reconcile.
+func (r *rollout) apply(c store.Change, mark func(key string)) {
+	nodesChanged := false
+	for _, row := range c.Rows {
+		switch v := row.Row().(type) {
+		case *task.Service:
+			r.setDaemon(v.Key(), v.Daemon && v.Status == task.Active && row.New != nil)
+			mark(v.Key())
+		case *task.Task:
+			if v.Service != "" {
+				r.tasks.update(row)
+				mark(v.ServiceKey())
 			}
-		}
-		if !nodes {
-			return
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for key := range r.daemons {
-			mark(key)
+		case *task.Node, *task.Alive, *task.ContainerInstance:
+			nodesChanged = true
 		}
 	}
-}
-
-func either(r store.RowChange) any {
-	if r.New != nil {
-		return r.New
+	if !nodesChanged {
+		return
 	}
-	return r.Old
-}
-
-// follow notes whether a service wants a task on each node.
-func (r *rollout) follow(svc *task.Service, there bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if svc.Daemon && there && svc.Status == task.Active {
-		r.daemons[svc.Key()] = true
-	} else {
-		delete(r.daemons, svc.Key())
+	for key := range r.daemons {
+		mark(key)
 	}
 }
 
-// reconcile plans a service's changes and writes them.
+// setDaemon stores whether a service is an active DAEMON service.
+func (r *rollout) setDaemon(key string, daemon bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if daemon {
+		r.daemons[key] = true
+	} else {
+		delete(r.daemons, key)
+	}
+}
+
+// reconcile plans a service's changes and writes them. It returns the time after which the service has to be reconciled
+// again.
+//
+// The plan is made from the service's row and the nodes of one snapshot, and from tasks that are at least as recent:
+// with older ones, the loop would start again what it has already started. The transaction writes only if the
+// service's row is still the one that was planned for. It compares only those tasks that the plan changes, so that a
+// service of any size fits into a transaction; a change of another task could as well happen right after the commit.
 func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, error) {
-	return store.Update(ctx, r.db, func(tx *store.Tx) (time.Duration, error) {
-		svc, ok := task.FindServiceByKey(tx, key)
-		if !ok || svc.Status == task.Inactive {
-			return 0, nil
+	s := r.db.Snapshot()
+	svc, ok := task.FindServiceByKey(s, key)
+	if !ok || svc.Status == task.Inactive {
+		return 0, nil
+	}
+	nodes, err := nodesFor(s, svc)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.db.Wait(ctx, s.Rev()); err != nil {
+		return 0, fault.New(fault.Unavailable, "rollout", "the tasks of revision %d are not yet known: %v", s.Rev(), err)
+	}
+	now := time.Now()
+	ch := Plan(svc, r.tasks.tasksOf(key), nodes, now)
+	current, err := r.commit(ctx, svc, ch, now)
+	switch {
+	case err != nil:
+		return 0, err
+	case !current:
+		return time.Millisecond, nil
+	}
+	return nextPlan(ch, now), nil
+}
+
+// commit writes the changes that were planned for svc. False means that the service's row is no longer svc, and that
+// nothing was written.
+func (r *rollout) commit(ctx context.Context, svc *task.Service, ch Changes, now time.Time) (current bool, err error) {
+	ids := newIDs(ch)
+	return store.Update(ctx, r.db, func(tx *store.Tx) (bool, error) {
+		if row, ok := task.FindServiceByKey(tx, svc.Key()); !ok || row != svc {
+			return false, nil
 		}
-		// The fleet must not be older than the service, or what has been started would be started again. It may be
-		// newer. Of its tasks only those that the plan touches are compared at commit, so that a service of any
-		// size fits into a transaction: what else happens to one meanwhile might as well happen right after.
-		if err := r.db.Wait(ctx, tx.Rev()); err != nil {
-			return 0, fault.New(fault.Unavailable, "rollout", "the tasks of revision %d are not known yet: %v", tx.Rev(), err)
-		}
-		now := time.Now()
-		nodes, err := nodesFor(tx.Snapshot(), svc)
-		if err != nil {
-			return 0, err
-		}
-		ch := Plan(svc, r.fleets.of(key), nodes, now)
-		if err := write(tx, svc, ch, now); err != nil {
-			return 0, err
-		}
-		if ch.Steady {
-			ch.lookAgain(now.Add(repeatAfter))
-		}
-		if ch.LookAgain.IsZero() {
-			return 0, nil
-		}
-		return max(ch.LookAgain.Sub(now), time.Millisecond), nil
+		return true, write(tx, svc, ch, ids, now)
 	})
 }
 
-// nodesFor are the nodes that a DAEMON service is concerned with; none for another. A node that drains, or that the
-// constraints exclude, is not among them.
+// nextPlan returns the time after which a plan has to be made again although no row changes, 0 for never.
+func nextPlan(ch Changes, now time.Time) time.Duration {
+	if ch.Steady {
+		ch.planAgainAt(now.Add(repeatAfter))
+	}
+	if ch.PlanAgainAt.IsZero() {
+		return 0
+	}
+	return max(ch.PlanAgainAt.Sub(now), time.Millisecond)
+}
+
+// nodesFor returns the nodes of a DAEMON service, nil for another. A node that is draining, or that the placement
+// constraints exclude, is not listed.
 func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 	if !svc.Daemon {
 		return nil, nil
 	}
-	wanted := svc.Constraints
+	all := svc.Constraints
 	if def, err := task.GetDefinition(s, svc.Scope(), svc.Primary().Family, svc.Primary().Revision); err == nil {
-		wanted = slices.Concat(wanted, def.Constraints)
+		all = slices.Concat(all, def.Constraints)
 	}
-	constraints, err := placement.ParseConstraints(wanted)
+	constraints, err := placement.ParseConstraints(all)
 	if err != nil {
 		return nil, err
 	}
@@ -154,157 +172,18 @@ func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 	return nodes, nil
 }
 
-// write applies changes to the rows.
-func write(tx *store.Tx, svc *task.Service, ch Changes, now time.Time) error {
-	next := *svc
-	next.Deployments = slices.Clone(svc.Deployments)
-	told := &events{tx: tx, svc: svc, now: now}
-	if svc.Status == task.Active {
-		task.BeginServiceDeployment(tx, &next, now)
-	}
-	started := startTasks(tx, &next, ch, now)
-	stopped, err := stopTasks(tx, svc, ch.Stop, told, now)
-	if err != nil {
-		return err
-	}
-	told.startedAndStopped(started, stopped)
-	if err := countFailures(tx, svc, ch.Count, told); err != nil {
-		return err
-	}
-	changed := settle(tx, &next, ch, told, now)
-	if changed || len(started) > 0 {
-		// Whoever starts tasks of a service writes its row, so that two passes on one state never both win.
-		task.PutService(tx, next)
-	}
-	if ch.Failures.FailedTasks >= 3 && ch.Failures.FailedTasks > svc.Primary().FailedTasks && ch.Fail == None {
-		told.once(unableToStart)
-	}
-	if ch.Blocked != "" {
-		told.once(ch.Blocked)
-	}
-	if ch.Steady {
-		told.steady()
-	}
-	return nil
+// ids are the ids of the rows that a write adds. They are made before the transaction, so that each run of the
+// transaction function writes the same rows.
+type ids struct {
+	tasks  []string
+	events [32]byte // the seed of the ids of events
 }
 
-// settle writes what the plan says of the service itself into next; it reports whether anything differs.
-func settle(tx *store.Tx, next *task.Service, ch Changes, told *events, now time.Time) bool {
-	before := len(next.Deployments)
-	next.Deployments = slices.DeleteFunc(next.Deployments, func(d task.Deployment) bool { return !slices.Contains(ch.Keep, d.ID) })
-	changed := len(next.Deployments) != before
-	p := next.Primary()
-	if ch.Failures != p.Failures {
-		p.Failures, changed = ch.Failures, true
+func newIDs(ch Changes) ids {
+	var ids ids
+	for range ch.Start {
+		ids.tasks = append(ids.tasks, task.NewID())
 	}
-	if ch.Desired != next.DesiredCount {
-		next.DesiredCount, changed = ch.Desired, true
-	}
-	if ch.Completed || ch.Fail != None {
-		if b := next.Breaker; b != nil {
-			task.CountFailures(tx, next, task.BreakerCount{Tripped: ch.Fail == Tripped, Failures: p.FailedTasks, Threshold: b.Threshold(ch.Desired)})
-		}
-		changed = true
-	}
-	if ch.Completed {
-		p.Rollout, p.Reason, p.Updated = task.Completed, "ECS deployment "+p.ID+" completed.", now
-		done := *p
-		next.Settled = &done
-		task.FinishServiceDeployment(tx, next, now)
-		told.add(completed, p.ID)
-	}
-	if ch.Fail != None {
-		fail(tx, next, ch, told, now)
-	}
-	if ch.Inactive {
-		next.Status, next.Deleted, changed = task.Inactive, &now, true
-	}
-	return changed
-}
-
-// fail ends the primary's rollout without success, and begins the rollback if there is to be one.
-func fail(tx *store.Tx, next *task.Service, ch Changes, told *events, now time.Time) {
-	p := next.Primary()
-	p.Rollout, p.Updated, p.Stop = task.Failed, now, ""
-	p.Reason = "ECS deployment circuit breaker: tasks failed to start."
-	why := "The deployment circuit breaker was triggered: tasks failed to start."
-	if ch.Fail == Stopped {
-		p.Reason = "ECS deployment " + p.ID + " was stopped."
-		why = "The service deployment was stopped on request."
-	} else {
-		told.add(failedToStart, p.ID)
-	}
-	if !ch.RollBack {
-		task.FailServiceDeployment(tx, next, why, now)
-		return
-	}
-	told.add(rollingBack, next.Earlier().ID)
-	task.RollBack(tx, next, why, now)
-}
-
-// startTasks writes the new tasks of the primary deployment.
-func startTasks(tx *store.Tx, svc *task.Service, ch Changes, now time.Time) []string {
-	if ch.Start == 0 {
-		return nil
-	}
-	var ids []string
-	d := svc.Primary()
-	def, err := task.GetDefinition(tx, svc.Scope(), d.Family, d.Revision)
-	if err != nil {
-		def = &task.Definition{} // the agent says so for each task
-	}
-	have := task.ProvidersOf(tx.Snapshot(), svc, d)
-	for i := range ch.Start {
-		provider := task.NextProvider(d.Strategy, have)
-		have[provider]++
-		t := task.Task{
-			Account: svc.Account, Region: svc.Region, Cluster: svc.Cluster, ID: task.NewID(),
-			Service: svc.Name, Deployment: d.ID, Family: d.Family, Revision: d.Revision,
-			Network: d.Network, Registries: d.Registries, Checked: def.Checked(), Created: now,
-			LaunchType: cmp.Or(d.LaunchType, svc.LaunchType), CapacityProvider: provider,
-			ExecuteCommand: svc.ExecuteCommand, Tags: svc.TaskTags(def),
-			Observed: task.Observed{State: task.Provisioning, Health: task.HealthUnknown},
-		}
-		if ch.Nodes != nil {
-			t.OnlyNode = ch.Nodes[i]
-		}
-		task.CreateTask(tx, t)
-		ids = append(ids, t.ID)
-	}
+	rand.Read(ids.events[:]) // never fails
 	return ids
-}
-
-func stopTasks(tx *store.Tx, svc *task.Service, stops []Stop, told *events, now time.Time) ([]string, error) {
-	var ids []string
-	for _, s := range stops {
-		_, first, err := task.Stop(tx, svc.Scope(), svc.Cluster, s.ID, task.ServiceSchedulerInitiated, s.Reason, now)
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return nil, err
-		}
-		if !first {
-			continue
-		}
-		ids = append(ids, s.ID)
-		if s.Reason == ReasonUnhealthy {
-			told.add(failedHealth, s.ID)
-		}
-	}
-	return ids, nil
-}
-
-// countFailures notes on failed tasks that they are taken into account, and tells why they failed.
-func countFailures(tx *store.Tx, svc *task.Service, ids []string, told *events) error {
-	for _, id := range ids {
-		err := task.UpdateTask(tx, svc.Scope(), svc.Cluster, id, func(t *task.Task) bool {
-			t.Counted = true
-			if t.StoppedReason != ReasonUnhealthy { // that has an event of its own
-				told.add(taskFailed, id, cause(t))
-			}
-			return true
-		})
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
-	}
-	return nil
 }
