@@ -8,6 +8,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -18,7 +19,7 @@ import (
 func TestDiscover(t *testing.T) {
 	w := newWorld(t)
 	ns := w.privateNamespace("shop.local", "vpc-1")
-	sc := arn.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: apitest.Account, Region: apitest.Region}
 	services := map[string]string{}
 	fill := func(config, instances string) string {
 		name := fmt.Sprintf("s%d", len(services))
@@ -37,14 +38,14 @@ func TestDiscover(t *testing.T) {
 			}
 			_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 				spec := registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: parse(attributes), Unready: id[0] == 'r'}
-				if _, err := registry.RegisterInstance(tx, sc, spec, epoch); err != nil {
+				if _, err := registry.RegisterInstance(tx, sc, spec, apitest.Epoch); err != nil {
 					return struct{}{}, err
 				}
 				switch id[0] {
 				case 'u':
-					return struct{}{}, registry.SetTaskHealth(tx, sc, svc, id, registry.Unhealthy, epoch)
+					return struct{}{}, registry.SetTaskHealth(tx, sc, svc, id, registry.Unhealthy, apitest.Epoch)
 				case 'd':
-					return struct{}{}, registry.Drain(tx, sc, svc, id, epoch)
+					return struct{}{}, registry.Drain(tx, sc, svc, id, apitest.Epoch)
 				}
 				return struct{}{}, nil
 			})
@@ -92,7 +93,7 @@ func TestDiscover(t *testing.T) {
 		if got := w.discovered(in); got != tc.want {
 			t.Errorf("of %q (%s), %s %s %s: %q, want %q", tc.instances, tc.config, tc.health, tc.query, tc.optional, got, tc.want)
 		}
-		out := must[sd.DiscoverInstancesOutput](t)(w.DiscoverInstances(t.Context(), in))
+		out := apitest.Must(w.DiscoverInstances(t.Context(), in))(t)
 		for _, i := range out.Instances {
 			want := map[byte]types.HealthStatus{'h': "HEALTHY", 'u': "UNHEALTHY", 'r': "UNHEALTHY"}[(*i.InstanceId)[0]]
 			if tc.config == "" {
@@ -109,11 +110,11 @@ func TestDiscover(t *testing.T) {
 func TestDiscoverCut(t *testing.T) {
 	w := newWorld(t)
 	svc := w.service(w.httpNamespace("shop"), "cart", "")
-	sc := arn.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: apitest.Account, Region: apitest.Region}
 	_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 		for i := range 150 {
 			spec := registry.InstanceSpec{ServiceID: svc, ID: fmt.Sprintf("i%d", i), Attributes: map[string]string{"k": "v"}}
-			if _, err := registry.RegisterInstance(tx, sc, spec, epoch); err != nil {
+			if _, err := registry.RegisterInstance(tx, sc, spec, apitest.Epoch); err != nil {
 				return struct{}{}, err
 			}
 		}
@@ -133,8 +134,8 @@ func TestDiscoverCut(t *testing.T) {
 		seen := map[string]bool{}
 		tries := 0
 		for ; len(seen) < 150 && tries < 10_000; tries++ {
-			out := must[sd.DiscoverInstancesOutput](t)(w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{
-				NamespaceName: s("shop"), ServiceName: s("cart"), MaxResults: tc.max, QueryParameters: parse(tc.query)}))
+			out := apitest.Must(w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{
+				NamespaceName: s("shop"), ServiceName: s("cart"), MaxResults: tc.max, QueryParameters: parse(tc.query)}))(t)
 			answer := map[string]bool{}
 			for _, i := range out.Instances {
 				answer[*i.InstanceId], seen[*i.InstanceId] = true, true
@@ -161,7 +162,7 @@ func TestDiscoverNames(t *testing.T) {
 		w.service(ns, svc, "")
 	}
 	httpName := func(id string) string {
-		ns := must[sd.GetNamespaceOutput](t)(w.GetNamespace(t.Context(), &sd.GetNamespaceInput{Id: &id})).Namespace
+		ns := apitest.Must(w.GetNamespace(t.Context(), &sd.GetNamespaceInput{Id: &id}))(t).Namespace
 		return *ns.Properties.HttpProperties.HttpName
 	}
 	suffixed := httpName(third)
@@ -170,7 +171,7 @@ func TestDiscoverNames(t *testing.T) {
 	}
 	discover := func(ns, svc string) string {
 		_, err := w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{NamespaceName: &ns, ServiceName: &svc})
-		return code(err)
+		return apitest.ErrorCode(err)
 	}
 	for _, tc := range []struct{ ns, svc, want string }{
 		{"Shop.local", "first", ""},
@@ -186,9 +187,9 @@ func TestDiscoverNames(t *testing.T) {
 		}
 	}
 	for _, id := range []string{first, second} {
-		services := must[sd.ListServicesOutput](t)(w.ListServices(t.Context(), &sd.ListServicesInput{Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{id}}}}))
-		must[sd.DeleteServiceOutput](t)(w.DeleteService(t.Context(), &sd.DeleteServiceInput{Id: services.Services[0].Id}))
-		must[sd.DeleteNamespaceOutput](t)(w.DeleteNamespace(t.Context(), &sd.DeleteNamespaceInput{Id: &id}))
+		services := apitest.Must(w.ListServices(t.Context(), &sd.ListServicesInput{Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{id}}}}))(t)
+		apitest.Must(w.DeleteService(t.Context(), &sd.DeleteServiceInput{Id: services.Services[0].Id}))(t)
+		apitest.Must(w.DeleteNamespace(t.Context(), &sd.DeleteNamespaceInput{Id: &id}))(t)
 	}
 	if got := discover("Shop.Local", "third"); got != "" {
 		t.Errorf("by the Name of the only one left: %s", got)
@@ -196,7 +197,7 @@ func TestDiscoverNames(t *testing.T) {
 	if got := httpName(w.privateNamespace("shop.LOCAL", "vpc-3")); got != "shop.LOCAL" {
 		t.Errorf("an HttpName that is free again is not given: %q", got)
 	}
-	if _, err := w.in("us-east-1").DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{NamespaceName: s("Plain"), ServiceName: s("Fourth")}); code(err) != "NamespaceNotFound" {
+	if _, err := w.client(apitest.InRegion("us-east-1")).DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{NamespaceName: s("Plain"), ServiceName: s("Fourth")}); apitest.ErrorCode(err) != "NamespaceNotFound" {
 		t.Errorf("from another region: %v", err)
 	}
 }
@@ -210,9 +211,9 @@ func TestRevision(t *testing.T) {
 	revision := func() int64 {
 		t.Helper()
 		in := &sd.DiscoverInstancesRevisionInput{NamespaceName: s("shop"), ServiceName: s("cart")}
-		rev := *must[sd.DiscoverInstancesRevisionOutput](t)(w.DiscoverInstancesRevision(t.Context(), in)).InstancesRevision
-		both := *must[sd.DiscoverInstancesOutput](t)(w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{
-			NamespaceName: s("shop"), ServiceName: s("cart"), HealthStatus: "ALL"})).InstancesRevision
+		rev := *apitest.Must(w.DiscoverInstancesRevision(t.Context(), in))(t).InstancesRevision
+		both := *apitest.Must(w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{
+			NamespaceName: s("shop"), ServiceName: s("cart"), HealthStatus: "ALL"}))(t).InstancesRevision
 		if rev != both {
 			t.Errorf("revision %d, but DiscoverInstances says %d", rev, both)
 		}
@@ -228,16 +229,16 @@ func TestRevision(t *testing.T) {
 		{"register another", func() { w.register(svc, "b", "") }, true},
 		{"register again", func() { w.register(svc, "a", "x=y") }, true},
 		{"health", func() {
-			must[sd.UpdateInstanceCustomHealthStatusOutput](t)(w.UpdateInstanceCustomHealthStatus(t.Context(),
-				&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &svc, InstanceId: s("a"), Status: "UNHEALTHY"}))
+			apitest.Must(w.UpdateInstanceCustomHealthStatus(t.Context(),
+				&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &svc, InstanceId: s("a"), Status: "UNHEALTHY"}))(t)
 		}, false},
 		{"description", func() {
-			must[sd.UpdateServiceOutput](t)(w.UpdateService(t.Context(), &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{Description: s("x")}}))
+			apitest.Must(w.UpdateService(t.Context(), &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{Description: s("x")}}))(t)
 		}, false},
 		{"deregister", func() { w.deregister(svc, "a") }, true},
 		{"deregister the last", func() { w.deregister(svc, "b") }, true},
 		{"create anew", func() {
-			must[sd.DeleteServiceOutput](t)(w.DeleteService(t.Context(), &sd.DeleteServiceInput{Id: &svc}))
+			apitest.Must(w.DeleteService(t.Context(), &sd.DeleteServiceInput{Id: &svc}))(t)
 			svc = w.service(ns, "cart", "custom")
 		}, true},
 	} {
@@ -259,12 +260,12 @@ func TestCustomHealth(t *testing.T) {
 	w.register(svc, "b", "INIT=UNHEALTHY")
 	w.register(plain, "c", "")
 	status := func(service string, ids ...string) string {
-		out := must[sd.GetInstancesHealthStatusOutput](t)(w.GetInstancesHealthStatus(t.Context(), &sd.GetInstancesHealthStatusInput{ServiceId: &service, Instances: ids}))
+		out := apitest.Must(w.GetInstancesHealthStatus(t.Context(), &sd.GetInstancesHealthStatusInput{ServiceId: &service, Instances: ids}))(t)
 		return fmt.Sprint(out.Status)
 	}
 	set := func(id string, h types.CustomHealthStatus) {
-		must[sd.UpdateInstanceCustomHealthStatusOutput](t)(w.UpdateInstanceCustomHealthStatus(t.Context(),
-			&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &svc, InstanceId: &id, Status: h}))
+		apitest.Must(w.UpdateInstanceCustomHealthStatus(t.Context(),
+			&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &svc, InstanceId: &id, Status: h}))(t)
 	}
 	in := &sd.DiscoverInstancesInput{NamespaceName: s("shop"), ServiceName: s("cart")}
 	fallback := &sd.DiscoverInstancesInput{NamespaceName: s("shop"), ServiceName: s("cart"), HealthStatus: "HEALTHY_OR_ELSE_ALL"}

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
 // unchecked lets requests out that the client would refuse itself.
@@ -176,7 +178,7 @@ func TestErrors(t *testing.T) {
 	custom := w.service(ns, "custom", "A 10, custom")
 	w.register(svc, "i-1", "IPV4=10.0.0.1")
 	elsewhere := func(kind, id string) *string {
-		return s("arn:aws:servicediscovery:us-east-1:" + account + ":" + kind + "/" + id)
+		return s("arn:aws:servicediscovery:us-east-1:" + apitest.Account + ":" + kind + "/" + id)
 	}
 	create := func(namespace, name, what string) error {
 		in := &sd.CreateServiceInput{Name: &name, NamespaceId: &namespace}
@@ -195,7 +197,7 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "NamespaceNotFound"},
 		{"get a service as a namespace", func() error {
-			_, err := w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: s("arn:aws:servicediscovery:" + region + ":" + account + ":service/" + svc)})
+			_, err := w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: s(arns + "service/" + svc)})
 			return err
 		}, "NamespaceNotFound"},
 		{"delete an unknown namespace", func() error { _, err := w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: s("ns-x")}); return err }, "NamespaceNotFound"},
@@ -291,11 +293,11 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "ServiceNotFound"},
 		{"tags of nothing", func() error {
-			_, err := w.ListTagsForResource(ctx, &sd.ListTagsForResourceInput{ResourceARN: s("arn:aws:servicediscovery:" + region + ":" + account + ":service/srv-x")})
+			_, err := w.ListTagsForResource(ctx, &sd.ListTagsForResourceInput{ResourceARN: s(arns + "service/srv-x")})
 			return err
 		}, "ResourceNotFoundException"},
 		{"tags of another sort of thing", func() error {
-			_, err := w.ListTagsForResource(ctx, &sd.ListTagsForResourceInput{ResourceARN: s("arn:aws:servicediscovery:" + region + ":" + account + ":instance/" + svc)})
+			_, err := w.ListTagsForResource(ctx, &sd.ListTagsForResourceInput{ResourceARN: s(arns + "instance/" + svc)})
 			return err
 		}, "ResourceNotFoundException"},
 		{"tags of no ARN", func() error {
@@ -369,7 +371,7 @@ func TestIdempotency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	must[sd.UpdateServiceOutput](t)(w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{Description: s("changed since")}}))
+	apitest.Must(w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{Description: s("changed since")}}))(t)
 	if again, err := service("token", "a"); err != nil || again != svc {
 		t.Errorf("the same service again: %s, %v", again, err)
 	}
@@ -377,18 +379,18 @@ func TestIdempotency(t *testing.T) {
 		_, err := service(other[0], other[1])
 		var exists *types.ServiceAlreadyExists
 		if !errors.As(err, &exists) || value(exists.ServiceId) != svc || value(exists.CreatorRequestId) != "token" ||
-			value(exists.ServiceArn) != "arn:aws:servicediscovery:"+region+":"+account+":service/"+svc {
+			value(exists.ServiceArn) != arns+"service/"+svc {
 			t.Errorf("token %s, description %s: %v", other[0], other[1], err)
 		}
 	}
 
 	register := func(token, color string) string {
-		out := must[sd.RegisterInstanceOutput](t)(w.RegisterInstance(ctx, &sd.RegisterInstanceInput{
-			ServiceId: &svc, InstanceId: s("i"), CreatorRequestId: &token, Attributes: map[string]string{"color": color}}))
+		out := apitest.Must(w.RegisterInstance(ctx, &sd.RegisterInstanceInput{
+			ServiceId: &svc, InstanceId: s("i"), CreatorRequestId: &token, Attributes: map[string]string{"color": color}}))(t)
 		return *out.OperationId
 	}
 	revision := func() int64 {
-		return *must[sd.DiscoverInstancesRevisionOutput](t)(w.DiscoverInstancesRevision(ctx, &sd.DiscoverInstancesRevisionInput{NamespaceName: s("shop.local"), ServiceName: s("cart")})).InstancesRevision
+		return *apitest.Must(w.DiscoverInstancesRevision(ctx, &sd.DiscoverInstancesRevisionInput{NamespaceName: s("shop.local"), ServiceName: s("cart")}))(t).InstancesRevision
 	}
 	op := register("token", "red")
 	rev := revision()
@@ -399,9 +401,9 @@ func TestIdempotency(t *testing.T) {
 		t.Errorf("the token with other attributes: operation %s, revision %d after %d", other, revision(), rev)
 	}
 
-	must[sd.DeregisterInstanceOutput](t)(w.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: &svc, InstanceId: s("i")}))
-	must[sd.DeleteServiceOutput](t)(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &svc}))
-	must[sd.DeleteNamespaceOutput](t)(w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &ns}))
+	apitest.Must(w.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: &svc, InstanceId: s("i")}))(t)
+	apitest.Must(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &svc}))(t)
+	apitest.Must(w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &ns}))(t)
 	anew, err := private("token", "a", "vpc-1")
 	if err != nil || anew == first {
 		t.Errorf("the token after its namespace is gone: %s, %v; want another operation", anew, err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
@@ -69,7 +70,7 @@ type scene struct {
 
 func (s *scene) prepare() {
 	s.t.Helper()
-	now, sc := s.db.Snapshot(), arn.Scope{Account: account, Region: region}
+	now, sc := s.db.Snapshot(), arn.Scope{Account: apitest.Account, Region: apitest.Region}
 	_, noHTTP := registry.GetNamespace(now, sc, s.http)
 	_, noAPI := registry.GetService(now, sc, s.api)
 	_, noInstance := registry.GetInstance(now, sc, s.service, "i-1")

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"github.com/miekg/dns"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/dns/server"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -50,7 +51,7 @@ func FuzzNames(f *testing.F) {
 		ns := w.operation(out.OperationId).Targets["NAMESPACE"]
 		n.srv(ns, zone, name, id)
 		n.alias(ns, zone, name, id, target)
-		w.operation(must[sd.DeleteNamespaceOutput](t)(w.DeleteNamespace(t.Context(), &sd.DeleteNamespaceInput{Id: &ns})).OperationId)
+		w.operation(apitest.Must(w.DeleteNamespace(t.Context(), &sd.DeleteNamespaceInput{Id: &ns}))(t).OperationId)
 		n.nothingLeft()
 	})
 }
@@ -64,7 +65,7 @@ type names struct {
 // refused reports an error, and fails unless it is about the input.
 func (n names) refused(err error) bool {
 	n.t.Helper()
-	if err != nil && code(err) != "InvalidInput" && code(err) != "SerializationException" {
+	if err != nil && apitest.ErrorCode(err) != "InvalidInput" && apitest.ErrorCode(err) != "SerializationException" {
 		n.t.Fatal(err)
 	}
 	return err != nil
@@ -73,7 +74,7 @@ func (n names) refused(err error) bool {
 // failed reports whether an operation has failed, and fails unless its code says that it is about a name.
 func (n names) failed(operation *string) bool {
 	n.t.Helper()
-	op := must[sd.GetOperationOutput](n.t)(n.GetOperation(n.t.Context(), &sd.GetOperationInput{OperationId: operation})).Operation
+	op := apitest.Must(n.GetOperation(n.t.Context(), &sd.GetOperationInput{OperationId: operation}))(n.t).Operation
 	if c := value(op.ErrorCode); c != "" && c != "CANNOT_CREATE_HOSTED_ZONE" && c != "INVALID_CHANGE_BATCH" {
 		n.t.Fatalf("%s: %s", c, value(op.ErrorMessage))
 	}
@@ -82,7 +83,7 @@ func (n names) failed(operation *string) bool {
 
 func (n names) nothingLeft() {
 	n.t.Helper()
-	out := must[sd.ListNamespacesOutput](n.t)(n.ListNamespaces(n.t.Context(), &sd.ListNamespacesInput{}))
+	out := apitest.Must(n.ListNamespaces(n.t.Context(), &sd.ListNamespacesInput{}))(n.t)
 	if len(out.Namespaces) > 0 {
 		n.t.Fatalf("a namespace is left: %q", *out.Namespaces[0].Name)
 	}
@@ -102,7 +103,7 @@ func (n names) with(ns, name, what, id string, attributes map[string]string, loo
 		look()
 		n.deregister(*made.Service.Id, id)
 	}
-	must[sd.DeleteServiceOutput](n.t)(n.DeleteService(n.t.Context(), &sd.DeleteServiceInput{Id: made.Service.Id}))
+	apitest.Must(n.DeleteService(n.t.Context(), &sd.DeleteServiceInput{Id: made.Service.Id}))(n.t)
 }
 
 func (n names) srv(ns, zone, name, id string) {

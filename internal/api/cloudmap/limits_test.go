@@ -15,6 +15,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -27,7 +28,7 @@ func TestLimits(t *testing.T) {
 	ctx := t.Context()
 	ns := w.httpNamespace("shop")
 	svc := w.service(ns, "cart", "")
-	arn := "arn:aws:servicediscovery:" + region + ":" + account + ":service/" + svc
+	arn := arns + "service/" + svc
 	long := func(n int) string { return strings.Repeat("x", n) }
 	pairs := func(n int) map[string]string {
 		m := map[string]string{}
@@ -101,7 +102,7 @@ func TestLimits(t *testing.T) {
 		}, "InvalidInput"},
 	} {
 		before := w.db.Snapshot().Rev()
-		if got := code(tc.call()); got != tc.want {
+		if got := apitest.ErrorCode(tc.call()); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 		if wrote := w.db.Snapshot().Rev() != before; wrote != (tc.want == "") {
@@ -167,12 +168,12 @@ func TestForeignTokens(t *testing.T) {
 			if to == from {
 				want = ""
 			}
-			if _, err := next(token); code(err) != want {
+			if _, err := next(token); apitest.ErrorCode(err) != want {
 				t.Errorf("%s takes a token of %s: %v, want %q", to, from, err, want)
 			}
 		}
 		short := (*token)[:len(*token)-1]
-		if _, err := first(&short); code(err) != "InvalidInput" {
+		if _, err := first(&short); apitest.ErrorCode(err) != "InvalidInput" {
 			t.Errorf("%s takes a token cut short: %v", from, err)
 		}
 	}
@@ -209,7 +210,7 @@ func TestSlowClient(t *testing.T) {
 	listed := map[string]bool{}
 	pages := sd.NewListServicesPaginator(w.Client, &sd.ListServicesInput{})
 	for pages.HasMorePages() {
-		for _, svc := range must[sd.ListServicesOutput](t)(pages.NextPage(t.Context())).Services {
+		for _, svc := range apitest.Must(pages.NextPage(t.Context()))(t).Services {
 			if listed[*svc.Name] {
 				t.Fatalf("%s is listed twice", *svc.Name)
 			}
@@ -234,7 +235,7 @@ func TestSlowClient(t *testing.T) {
 // It returns that service.
 func (w *world) fill(ns string, services, instances int) (first string) {
 	w.t.Helper()
-	sc := arn.Scope{Account: account, Region: region}
+	sc := arn.Scope{Account: apitest.Account, Region: apitest.Region}
 	batch := func(n int, one func(tx *store.Tx, k int) error) {
 		w.t.Helper()
 		const size = 100 // some 400 KB: a transaction of etcd's has its bound
@@ -252,7 +253,7 @@ func (w *world) fill(ns string, services, instances int) (first string) {
 		}
 	}
 	batch(services, func(tx *store.Tx, k int) error {
-		svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: ns, Name: fmt.Sprintf("s%05d", k)}, epoch)
+		svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: ns, Name: fmt.Sprintf("s%05d", k)}, apitest.Epoch)
 		if err == nil && k == 0 {
 			first = svc.ID
 		}
@@ -263,7 +264,7 @@ func (w *world) fill(ns string, services, instances int) (first string) {
 		large[k] = strings.Repeat(k, 1024)
 	}
 	batch(instances, func(tx *store.Tx, k int) error {
-		_, err := registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: first, ID: fmt.Sprint("i", k), Attributes: large}, epoch)
+		_, err := registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: first, ID: fmt.Sprint("i", k), Attributes: large}, apitest.Epoch)
 		return err
 	})
 	return first
@@ -280,14 +281,7 @@ type slowReply struct {
 func (w *world) slowly(operation, body string) *slowReply {
 	w.t.Helper()
 	request := w.signed(operation, body)
-	conn, err := w.hc.Transport.(inMemory).DialContext(w.t.Context(), "tcp", request.Host)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(standstill)); err != nil {
-		w.t.Fatal(err)
-	}
+	conn := w.srv.Dial(w.t)
 	if err := request.Write(conn); err != nil {
 		w.t.Fatal(err)
 	}

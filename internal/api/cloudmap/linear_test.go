@@ -13,6 +13,7 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -159,7 +160,7 @@ func (l *linearWorld) write(client int, log *[]porcupine.Operation) error {
 		if rand.IntN(3) == 0 {
 			call.do = doDeregister
 			_, err := l.DeregisterInstance(l.t.Context(), &sd.DeregisterInstanceInput{ServiceId: &l.service, InstanceId: &id})
-			if err != nil && code(err) != "InstanceNotFound" {
+			if err != nil && apitest.ErrorCode(err) != "InstanceNotFound" {
 				return err
 			}
 			result.found = err == nil
@@ -196,7 +197,7 @@ func (l *linearWorld) get(one int) (observation, error) {
 	id := instanceName(one)
 	out, err := l.GetInstance(l.t.Context(), &sd.GetInstanceInput{ServiceId: &l.service, InstanceId: &id})
 	switch {
-	case code(err) == "InstanceNotFound":
+	case apitest.ErrorCode(err) == "InstanceNotFound":
 		return observation{one: ""}, nil
 	case err != nil:
 		return nil, err

@@ -9,6 +9,8 @@ import (
 
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
 // TestPaging walks each paged operation one item a page, while items come and go: what is there from the
@@ -25,8 +27,8 @@ func TestPaging(t *testing.T) {
 		other := w.httpNamespace(name)
 		passing := w.service(ns, name, "")
 		w.register(svc, name, "")
-		must[sd.DeleteServiceOutput](t)(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &passing}))
-		must[sd.DeleteNamespaceOutput](t)(w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &other}))
+		apitest.Must(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &passing}))(t)
+		apitest.Must(w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &other}))(t)
 		w.deregister(svc, name)
 	}
 	var namespaces, services, instances []string
@@ -37,7 +39,7 @@ func TestPaging(t *testing.T) {
 		w.register(svc, id, "")
 		instances = append(instances, id)
 	}
-	ops := must[sd.ListOperationsOutput](t)(w.ListOperations(ctx, &sd.ListOperationsInput{}))
+	ops := apitest.Must(w.ListOperations(ctx, &sd.ListOperationsInput{}))(t)
 	var operations []string
 	for _, op := range ops.Operations {
 		operations = append(operations, *op.Id)
@@ -48,51 +50,51 @@ func TestPaging(t *testing.T) {
 		page func(token *string) (ids []string, next *string)
 	}{
 		{"ListNamespaces", namespaces, func(token *string) (ids []string, next *string) {
-			out := must[sd.ListNamespacesOutput](t)(w.ListNamespaces(ctx, &sd.ListNamespacesInput{MaxResults: n(1), NextToken: token}))
+			out := apitest.Must(w.ListNamespaces(ctx, &sd.ListNamespacesInput{MaxResults: n(1), NextToken: token}))(t)
 			for _, x := range out.Namespaces {
 				ids = append(ids, *x.Id)
 			}
 			return ids, out.NextToken
 		}},
 		{"ListServices", services, func(token *string) (ids []string, next *string) {
-			out := must[sd.ListServicesOutput](t)(w.ListServices(ctx, &sd.ListServicesInput{MaxResults: n(1), NextToken: token,
-				Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{ns}}}}))
+			out := apitest.Must(w.ListServices(ctx, &sd.ListServicesInput{MaxResults: n(1), NextToken: token,
+				Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{ns}}}}))(t)
 			for _, x := range out.Services {
 				ids = append(ids, *x.Id)
 			}
 			return ids, out.NextToken
 		}},
 		{"ListServices of all namespaces", services, func(token *string) (ids []string, next *string) {
-			out := must[sd.ListServicesOutput](t)(w.ListServices(ctx, &sd.ListServicesInput{MaxResults: n(1), NextToken: token}))
+			out := apitest.Must(w.ListServices(ctx, &sd.ListServicesInput{MaxResults: n(1), NextToken: token}))(t)
 			for _, x := range out.Services {
 				ids = append(ids, *x.Id)
 			}
 			return ids, out.NextToken
 		}},
 		{"ListInstances", instances, func(token *string) (ids []string, next *string) {
-			out := must[sd.ListInstancesOutput](t)(w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc, MaxResults: n(1), NextToken: token}))
+			out := apitest.Must(w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc, MaxResults: n(1), NextToken: token}))(t)
 			for _, x := range out.Instances {
 				ids = append(ids, *x.Id)
 			}
 			return ids, out.NextToken
 		}},
 		{"GetInstancesHealthStatus", instances, func(token *string) (ids []string, next *string) {
-			out := must[sd.GetInstancesHealthStatusOutput](t)(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token}))
+			out := apitest.Must(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token}))(t)
 			for id := range out.Status {
 				ids = append(ids, id)
 			}
 			return ids, out.NextToken
 		}},
 		{"GetInstancesHealthStatus of some", instances[1:4], func(token *string) (ids []string, next *string) {
-			out := must[sd.GetInstancesHealthStatusOutput](t)(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token,
-				Instances: []string{instances[3], instances[1], instances[2], instances[1]}}))
+			out := apitest.Must(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token,
+				Instances: []string{instances[3], instances[1], instances[2], instances[1]}}))(t)
 			for id := range out.Status {
 				ids = append(ids, id)
 			}
 			return ids, out.NextToken
 		}},
 		{"ListOperations", operations, func(token *string) (ids []string, next *string) {
-			out := must[sd.ListOperationsOutput](t)(w.ListOperations(ctx, &sd.ListOperationsInput{MaxResults: n(1), NextToken: token}))
+			out := apitest.Must(w.ListOperations(ctx, &sd.ListOperationsInput{MaxResults: n(1), NextToken: token}))(t)
 			for _, x := range out.Operations {
 				ids = append(ids, *x.Id)
 			}
@@ -124,7 +126,7 @@ func TestPaging(t *testing.T) {
 				}
 			}
 			for token := range tokens {
-				if _, err := w.ListNamespaces(ctx, &sd.ListNamespacesInput{NextToken: &token}); tc.name != "ListNamespaces" && code(err) != "InvalidInput" {
+				if _, err := w.ListNamespaces(ctx, &sd.ListNamespacesInput{NextToken: &token}); tc.name != "ListNamespaces" && apitest.ErrorCode(err) != "InvalidInput" {
 					t.Errorf("ListNamespaces takes a token of %s: %v", tc.name, err)
 				}
 				break
@@ -164,7 +166,7 @@ func TestNamespaceFilters(t *testing.T) {
 			}
 		}
 		var names []string
-		for _, ns := range must[sd.ListNamespacesOutput](t)(w.ListNamespaces(t.Context(), in)).Namespaces {
+		for _, ns := range apitest.Must(w.ListNamespaces(t.Context(), in))(t).Namespaces {
 			names = append(names, *ns.Name)
 		}
 		slices.Sort(names)
@@ -185,19 +187,19 @@ func TestOperationFilters(t *testing.T) {
 		t.Errorf("an id that is no label: %+v", op)
 	}
 	w.deregister(svc, "a")
-	must[sd.UpdateServiceOutput](t)(w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{}}))
+	apitest.Must(w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{}}))(t)
 	other := w.httpNamespace("other")
-	must[sd.UpdateHttpNamespaceOutput](t)(w.UpdateHttpNamespace(ctx, &sd.UpdateHttpNamespaceInput{Id: &other, Namespace: &types.HttpNamespaceChange{Description: s("d")}}))
+	apitest.Must(w.UpdateHttpNamespace(ctx, &sd.UpdateHttpNamespaceInput{Id: &other, Namespace: &types.HttpNamespaceChange{Description: s("d")}}))(t)
 	gone := w.httpNamespace("gone")
-	deletion := must[sd.DeleteNamespaceOutput](t)(w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &gone})).OperationId
+	deletion := apitest.Must(w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &gone}))(t).OperationId
 	if op := w.operation(deletion); op.Type != types.OperationTypeDeleteNamespace || op.Targets["NAMESPACE"] != gone {
 		t.Errorf("the deletion: %+v", op)
 	}
 
 	list := func(filters ...types.OperationFilter) string {
 		var kinds []string
-		for _, o := range must[sd.ListOperationsOutput](t)(w.ListOperations(ctx, &sd.ListOperationsInput{Filters: filters})).Operations {
-			op := must[sd.GetOperationOutput](t)(w.GetOperation(ctx, &sd.GetOperationInput{OperationId: o.Id})).Operation
+		for _, o := range apitest.Must(w.ListOperations(ctx, &sd.ListOperationsInput{Filters: filters}))(t).Operations {
+			op := apitest.Must(w.GetOperation(ctx, &sd.GetOperationInput{OperationId: o.Id}))(t).Operation
 			kind := string(op.Type)
 			if o.Status != op.Status {
 				t.Errorf("%s is %s in the list and %s alone", *o.Id, o.Status, op.Status)
@@ -214,7 +216,7 @@ func TestOperationFilters(t *testing.T) {
 	}
 	const shop = "UPDATE_SERVICE DEREGISTER_INSTANCE REGISTER_INSTANCE! REGISTER_INSTANCE CREATE_NAMESPACE"
 	second := func(after time.Duration) string {
-		return fmt.Sprintf("%.3f", float64(epoch.Add(after).UnixMilli())/1000)
+		return fmt.Sprintf("%.3f", float64(apitest.Epoch.Add(after).UnixMilli())/1000)
 	}
 	for _, tc := range []struct {
 		name    string
@@ -223,7 +225,7 @@ func TestOperationFilters(t *testing.T) {
 	}{
 		{"none", nil, "UPDATE_NAMESPACE CREATE_NAMESPACE " + shop},
 		{"namespace", []types.OperationFilter{by("NAMESPACE_ID", "EQ", ns)}, shop},
-		{"namespace by ARN", []types.OperationFilter{by("NAMESPACE_ID", "", "arn:aws:servicediscovery:"+region+":"+account+":namespace/"+ns)}, shop},
+		{"namespace by ARN", []types.OperationFilter{by("NAMESPACE_ID", "", arns+"namespace/"+ns)}, shop},
 		{"service", []types.OperationFilter{by("SERVICE_ID", "EQ", svc)}, "UPDATE_SERVICE DEREGISTER_INSTANCE REGISTER_INSTANCE! REGISTER_INSTANCE"},
 		{"failed", []types.OperationFilter{by("STATUS", "EQ", "FAIL")}, "REGISTER_INSTANCE!"},
 		{"succeeded, in the words of the documentation", []types.OperationFilter{by("STATUS", "IN", "SUCCEED", "PENDING"), by("TYPE", "EQ", "REGISTER_INSTANCE")}, "REGISTER_INSTANCE"},
@@ -244,14 +246,14 @@ func TestRegions(t *testing.T) {
 	w := newWorld(t)
 	ns := w.httpNamespace("shop")
 	w.service(ns, "cart", "")
-	other := w.in("us-east-1")
-	if got := must[sd.ListNamespacesOutput](t)(other.ListNamespaces(t.Context(), &sd.ListNamespacesInput{})); len(got.Namespaces) != 0 {
+	other := w.client(apitest.InRegion("us-east-1"))
+	if got := apitest.Must(other.ListNamespaces(t.Context(), &sd.ListNamespacesInput{}))(t); len(got.Namespaces) != 0 {
 		t.Errorf("namespaces elsewhere: %v", got.Namespaces)
 	}
-	if got := must[sd.ListServicesOutput](t)(other.ListServices(t.Context(), &sd.ListServicesInput{})); len(got.Services) != 0 {
+	if got := apitest.Must(other.ListServices(t.Context(), &sd.ListServicesInput{}))(t); len(got.Services) != 0 {
 		t.Errorf("services elsewhere: %v", got.Services)
 	}
-	if got := must[sd.ListOperationsOutput](t)(other.ListOperations(t.Context(), &sd.ListOperationsInput{})); len(got.Operations) != 0 {
+	if got := apitest.Must(other.ListOperations(t.Context(), &sd.ListOperationsInput{}))(t); len(got.Operations) != 0 {
 		t.Errorf("operations elsewhere: %v", got.Operations)
 	}
 	if _, err := other.CreateHttpNamespace(t.Context(), &sd.CreateHttpNamespaceInput{Name: s("shop")}); err != nil {

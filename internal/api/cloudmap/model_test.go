@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"pgregory.net/rapid"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
 
@@ -49,7 +50,7 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		number++
 		tag := fmt.Sprintf("q%d", number)
-		p := &play{T: rt, model: &model{known: map[string]bool{}}, w: w, sd: w.in("region-" + tag), tag: tag}
+		p := &play{T: rt, model: &model{known: map[string]bool{}}, w: w, sd: w.client(apitest.InRegion("region-" + tag)), tag: tag}
 		rt.Repeat(map[string]func(*rapid.T){
 			"CreateNamespace":      p.turn(p.playCreateNamespace),
 			"UpdateNamespace":      p.turn(p.playUpdateNamespace),
@@ -97,7 +98,7 @@ func (p *play) turn(call func() (*modelNamespace, *modelService)) func(*rapid.T)
 // came is what a call came to, in the model's words, and the operation it started.
 func (p *play) came(operation *string, err error) (verdict string, op *types.Operation) {
 	if err != nil {
-		return code(err), nil
+		return apitest.ErrorCode(err), nil
 	}
 	if operation == nil {
 		return "", nil
@@ -234,7 +235,7 @@ func (p *play) playDeleteNamespace() (*modelNamespace, *modelService) {
 		return n, nil
 	}
 	p.namespaces = slices.DeleteFunc(p.namespaces, func(other *modelNamespace) bool { return other == n })
-	if _, err := p.sd.GetNamespace(p.w.t.Context(), &sd.GetNamespaceInput{Id: &n.id}); code(err) != "NamespaceNotFound" {
+	if _, err := p.sd.GetNamespace(p.w.t.Context(), &sd.GetNamespaceInput{Id: &n.id}); apitest.ErrorCode(err) != "NamespaceNotFound" {
 		p.Fatalf("GetNamespace after DeleteNamespace: %v", err)
 	}
 	return nil, nil
@@ -269,7 +270,7 @@ func (p *play) playCreateService() (*modelNamespace, *modelService) {
 	}
 	s.name, s.custom, s.probe = *in.Name, in.HealthCheckCustomConfig != nil, in.HealthCheckConfig != nil
 	out, err := p.sd.CreateService(p.w.t.Context(), in)
-	p.judge(fmt.Sprintf("create service %s of %+v in %s", s.name, in, s.ns.kind), code(err), p.createService(s))
+	p.judge(fmt.Sprintf("create service %s of %+v in %s", s.name, in, s.ns.kind), apitest.ErrorCode(err), p.createService(s))
 	if err != nil {
 		return s.ns, nil
 	}
@@ -315,12 +316,12 @@ func (p *play) playUpdateService() (*modelNamespace, *modelService) {
 func (p *play) playDeleteService() (*modelNamespace, *modelService) {
 	s := one(p, "service", p.services)
 	_, err := p.sd.DeleteService(p.w.t.Context(), &sd.DeleteServiceInput{Id: &s.id})
-	p.judge("delete a service", code(err), p.deleteService(s))
+	p.judge("delete a service", apitest.ErrorCode(err), p.deleteService(s))
 	if err != nil {
 		return nil, s
 	}
 	p.services = slices.DeleteFunc(p.services, func(other *modelService) bool { return other == s })
-	if _, err := p.sd.ListInstances(p.w.t.Context(), &sd.ListInstancesInput{ServiceId: &s.id}); code(err) != "ServiceNotFound" {
+	if _, err := p.sd.ListInstances(p.w.t.Context(), &sd.ListInstancesInput{ServiceId: &s.id}); apitest.ErrorCode(err) != "ServiceNotFound" {
 		p.Fatalf("ListInstances after DeleteService: %v", err)
 	}
 	return s.ns, nil
@@ -376,7 +377,7 @@ func (p *play) playRegister() (*modelNamespace, *modelService) {
 	s := one(p, "service", p.services)
 	id, a := rapid.SampledFrom(modelIDs).Draw(p.T, "instance"), p.drawAttributes(s)
 	old := s.instances[id]
-	token := fmt.Sprint("fresh", p.w.ms.Load())
+	token := fmt.Sprint("fresh", p.w.clock.Elapsed())
 	if old != nil && rapid.Bool().Draw(p.T, "same token") {
 		token = old.token
 		if rapid.Bool().Draw(p.T, "same attributes") {
@@ -440,7 +441,7 @@ func (p *play) playHealth() (*modelNamespace, *modelService) {
 	id := p.instanceOf(s)
 	status := rapid.SampledFrom(types.CustomHealthStatusHealthy.Values()).Draw(p.T, "status")
 	_, err := p.sd.UpdateInstanceCustomHealthStatus(p.w.t.Context(), &sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &s.id, InstanceId: &id, Status: status})
-	p.judge("set the health of "+id, code(err), p.setHealth(s, id))
+	p.judge("set the health of "+id, apitest.ErrorCode(err), p.setHealth(s, id))
 	if err == nil {
 		i := s.instances[id]
 		i.healthy = status == types.CustomHealthStatusHealthy
@@ -454,11 +455,11 @@ func (p *play) playAttributes() (*modelNamespace, *modelService) {
 	key := rapid.SampledFrom([]string{"k", "l", "m"}).Draw(p.T, "key")
 	if rapid.Bool().Draw(p.T, "put") {
 		_, err := p.sd.UpdateServiceAttributes(p.w.t.Context(), &sd.UpdateServiceAttributesInput{ServiceId: &s.id, Attributes: map[string]string{key: "v"}})
-		p.judge("put a service attribute", code(err), "")
+		p.judge("put a service attribute", apitest.ErrorCode(err), "")
 		s.attributes[key] = "v"
 	} else {
 		_, err := p.sd.DeleteServiceAttributes(p.w.t.Context(), &sd.DeleteServiceAttributesInput{ServiceId: &s.id, Attributes: []string{key, "nobody"}})
-		p.judge("delete a service attribute", code(err), "")
+		p.judge("delete a service attribute", apitest.ErrorCode(err), "")
 		delete(s.attributes, key)
 	}
 	return nil, s
@@ -474,11 +475,11 @@ func (p *play) playTags() (*modelNamespace, *modelService) {
 	key := rapid.SampledFrom([]string{"k", "l", "m"}).Draw(p.T, "key")
 	if rapid.Bool().Draw(p.T, "tag") {
 		_, err := p.sd.TagResource(p.w.t.Context(), &sd.TagResourceInput{ResourceARN: &arn, Tags: []types.Tag{{Key: &key, Value: s("v")}}})
-		p.judge("tag "+arn, code(err), "")
+		p.judge("tag "+arn, apitest.ErrorCode(err), "")
 		tags[key] = "v"
 	} else {
 		_, err := p.sd.UntagResource(p.w.t.Context(), &sd.UntagResourceInput{ResourceARN: &arn, TagKeys: []string{key}})
-		p.judge("untag "+arn, code(err), "")
+		p.judge("untag "+arn, apitest.ErrorCode(err), "")
 		delete(tags, key)
 	}
 	return n, svc

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/directory"
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -37,7 +38,7 @@ func (p *play) same(what string, want, got any) {
 }
 
 func (p *play) arn(kind, id string) string {
-	return "arn:aws:servicediscovery:region-" + p.tag + ":" + account + ":" + kind + "/" + id
+	return "arn:aws:servicediscovery:region-" + p.tag + ":" + apitest.Account + ":" + kind + "/" + id
 }
 
 func (p *play) namespace(id string) *types.Namespace {
@@ -179,7 +180,7 @@ func (p *play) compareDNS() {
 	var r answer.Reply
 	for _, name := range p.names() {
 		for typ, number := range modelTypes {
-			authority.Answer(answer.Query{Name: name, Type: number, Client: netip.MustParseAddr("127.0.0.1"), Rand: uint64(p.w.ms.Add(1))}, &r)
+			authority.Answer(answer.Query{Name: name, Type: number, Client: netip.MustParseAddr("127.0.0.1"), Rand: uint64(p.w.clock.Now().UnixMilli())}, &r)
 			if wrong := p.wrong(name, typ, &r); wrong != "" {
 				p.Fatalf("%s %s: %s; the reply is %+v", name, typ, wrong, r)
 			}

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
 var plain = cmp.Options{
@@ -64,7 +66,7 @@ func TestNamespaceShapes(t *testing.T) {
 			}
 			op := w.operation(opID)
 			id := op.Targets["NAMESPACE"]
-			got := must[sd.GetNamespaceOutput](t)(w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id})).Namespace
+			got := apitest.Must(w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id}))(t).Namespace
 			if !strings.HasPrefix(id, "ns-") || len(id) != 19 {
 				t.Errorf("id %q", id)
 			}
@@ -74,24 +76,24 @@ func TestNamespaceShapes(t *testing.T) {
 				}
 				d.HostedZoneId = aws.String("Z")
 			}
-			if got.CreateDate == nil || got.CreateDate.Before(epoch) || got.CreateDate.After(epoch.Add(time.Minute)) {
+			if got.CreateDate == nil || got.CreateDate.Before(apitest.Epoch) || got.CreateDate.After(apitest.Epoch.Add(time.Minute)) {
 				t.Errorf("CreateDate %v", got.CreateDate)
 			}
-			arn := "arn:aws:servicediscovery:" + region + ":" + account + ":namespace/" + id
+			arn := arns + "namespace/" + id
 			tc.want.Id, tc.want.Arn, tc.want.CreateDate = &id, &arn, got.CreateDate
-			tc.want.ResourceOwner, tc.want.ServiceCount = aws.String(account), aws.Int32(0)
+			tc.want.ResourceOwner, tc.want.ServiceCount = aws.String(apitest.Account), aws.Int32(0)
 			if d := cmp.Diff(&tc.want, got, plain); d != "" {
 				t.Errorf("GetNamespace (-want +got):\n%s", d)
 			}
-			byARN := must[sd.GetNamespaceOutput](t)(w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &arn})).Namespace
+			byARN := apitest.Must(w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &arn}))(t).Namespace
 			if *byARN.Id != id {
 				t.Errorf("by ARN: %s", *byARN.Id)
 			}
-			if op.Type != types.OperationTypeCreateNamespace || *op.OwnerAccount != account || !op.CreateDate.Equal(*op.UpdateDate) {
+			if op.Type != types.OperationTypeCreateNamespace || *op.OwnerAccount != apitest.Account || !op.CreateDate.Equal(*op.UpdateDate) {
 				t.Errorf("operation %+v", op)
 			}
 			w.service(id, "one", "")
-			list := must[sd.ListNamespacesOutput](t)(w.ListNamespaces(ctx, &sd.ListNamespacesInput{Filters: []types.NamespaceFilter{{Name: "NAME", Values: []string{*got.Name}}}}))
+			list := apitest.Must(w.ListNamespaces(ctx, &sd.ListNamespacesInput{Filters: []types.NamespaceFilter{{Name: "NAME", Values: []string{*got.Name}}}}))(t)
 			if len(list.Namespaces) != 1 || *list.Namespaces[0].ServiceCount != 1 || *list.Namespaces[0].Arn != arn {
 				t.Errorf("ListNamespaces: %+v", list.Namespaces)
 			}
@@ -129,20 +131,20 @@ func TestServiceShapes(t *testing.T) {
 			name := fmt.Sprintf("s%d", i)
 			in := &sd.CreateServiceInput{Name: &name, NamespaceId: &tc.namespace, Description: aws.String("d"), CreatorRequestId: aws.String(name)}
 			shape(in, tc.what)
-			made := must[sd.CreateServiceOutput](t)(w.CreateService(ctx, in)).Service
+			made := apitest.Must(w.CreateService(ctx, in))(t).Service
 			tc.want.Id, tc.want.CreateDate = made.Id, made.CreateDate
-			tc.want.Arn = aws.String("arn:aws:servicediscovery:" + region + ":" + account + ":service/" + *made.Id)
+			tc.want.Arn = aws.String(arns + "service/" + *made.Id)
 			tc.want.Name, tc.want.Description, tc.want.CreatorRequestId = &name, aws.String("d"), &name
-			tc.want.NamespaceId, tc.want.ResourceOwner, tc.want.CreatedByAccount = &tc.namespace, aws.String(account), aws.String(account)
+			tc.want.NamespaceId, tc.want.ResourceOwner, tc.want.CreatedByAccount = &tc.namespace, aws.String(apitest.Account), aws.String(apitest.Account)
 			tc.want.InstanceCount = aws.Int32(0)
 			if d := cmp.Diff(&tc.want, made, plain); d != "" {
 				t.Errorf("CreateService (-want +got):\n%s", d)
 			}
-			got := must[sd.GetServiceOutput](t)(w.GetService(ctx, &sd.GetServiceInput{Id: made.Arn})).Service
+			got := apitest.Must(w.GetService(ctx, &sd.GetServiceInput{Id: made.Arn}))(t).Service
 			if d := cmp.Diff(made, got, plain); d != "" {
 				t.Errorf("GetService by ARN (-created +got):\n%s", d)
 			}
-			list := must[sd.ListServicesOutput](t)(w.ListServices(ctx, &sd.ListServicesInput{Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{tc.namespace}}}}))
+			list := apitest.Must(w.ListServices(ctx, &sd.ListServicesInput{Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{tc.namespace}}}}))(t)
 			var listed *types.ServiceSummary
 			for i := range list.Services {
 				if *list.Services[i].Id == *made.Id {
@@ -168,23 +170,23 @@ func TestInstanceShapes(t *testing.T) {
 		"AWS_INSTANCE_IPV6": "2001:0db8:0000:0000:0000:0000:0000:0001", "AWS_INIT_HEALTH_STATUS": "HEALTHY",
 		"empty": "", "kubernetes.io/pod": "a b\tc", "AWS_UNKNOWN": "kept",
 	}
-	reg := must[sd.RegisterInstanceOutput](t)(w.RegisterInstance(ctx, &sd.RegisterInstanceInput{
-		ServiceId: &svc, InstanceId: aws.String("a/b:c@d.e_f-g"), CreatorRequestId: aws.String("t"), Attributes: attributes}))
+	reg := apitest.Must(w.RegisterInstance(ctx, &sd.RegisterInstanceInput{
+		ServiceId: &svc, InstanceId: aws.String("a/b:c@d.e_f-g"), CreatorRequestId: aws.String("t"), Attributes: attributes}))(t)
 	op := w.operation(reg.OperationId)
 	if d := cmp.Diff(map[string]string{"SERVICE": svc, "INSTANCE": "a/b:c@d.e_f-g"}, op.Targets); d != "" || op.Type != types.OperationTypeRegisterInstance {
 		t.Errorf("operation %s: %s", op.Type, d)
 	}
-	got := must[sd.GetInstanceOutput](t)(w.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &svc, InstanceId: aws.String("a/b:c@d.e_f-g")}))
-	if d := cmp.Diff(&sd.GetInstanceOutput{ResourceOwner: aws.String(account), Instance: &types.Instance{
-		Id: aws.String("a/b:c@d.e_f-g"), Attributes: attributes, CreatorRequestId: aws.String("t"), CreatedByAccount: aws.String(account)}}, got, plain); d != "" {
+	got := apitest.Must(w.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &svc, InstanceId: aws.String("a/b:c@d.e_f-g")}))(t)
+	if d := cmp.Diff(&sd.GetInstanceOutput{ResourceOwner: aws.String(apitest.Account), Instance: &types.Instance{
+		Id: aws.String("a/b:c@d.e_f-g"), Attributes: attributes, CreatorRequestId: aws.String("t"), CreatedByAccount: aws.String(apitest.Account)}}, got, plain); d != "" {
 		t.Errorf("GetInstance (-want +got):\n%s", d)
 	}
-	list := must[sd.ListInstancesOutput](t)(w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc}))
-	if d := cmp.Diff(&sd.ListInstancesOutput{ResourceOwner: aws.String(account), Instances: []types.InstanceSummary{
-		{Id: aws.String("a/b:c@d.e_f-g"), Attributes: attributes, CreatedByAccount: aws.String(account)}}}, list, plain); d != "" {
+	list := apitest.Must(w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc}))(t)
+	if d := cmp.Diff(&sd.ListInstancesOutput{ResourceOwner: aws.String(apitest.Account), Instances: []types.InstanceSummary{
+		{Id: aws.String("a/b:c@d.e_f-g"), Attributes: attributes, CreatedByAccount: aws.String(apitest.Account)}}}, list, plain); d != "" {
 		t.Errorf("ListInstances (-want +got):\n%s", d)
 	}
-	discovered := must[sd.DiscoverInstancesOutput](t)(w.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop.local"), ServiceName: aws.String("CART")}))
+	discovered := apitest.Must(w.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop.local"), ServiceName: aws.String("CART")}))(t)
 	if discovered.InstancesRevision == nil || *discovered.InstancesRevision < 1 {
 		t.Errorf("revision %v", discovered.InstancesRevision)
 	}
@@ -192,7 +194,7 @@ func TestInstanceShapes(t *testing.T) {
 		ServiceName: aws.String("cart"), HealthStatus: "HEALTHY", Attributes: attributes}}, discovered.Instances, plain); d != "" {
 		t.Errorf("DiscoverInstances (-want +got):\n%s", d)
 	}
-	if svcGot := must[sd.GetServiceOutput](t)(w.GetService(ctx, &sd.GetServiceInput{Id: &svc})).Service; *svcGot.InstanceCount != 1 {
+	if svcGot := apitest.Must(w.GetService(ctx, &sd.GetServiceInput{Id: &svc}))(t).Service; *svcGot.InstanceCount != 1 {
 		t.Errorf("InstanceCount = %d", *svcGot.InstanceCount)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
 // TestUpdateNamespace: description and SOA TTL change, each alone; DNS follows.
@@ -18,7 +20,7 @@ func TestUpdateNamespace(t *testing.T) {
 	ctx := t.Context()
 	private, public := w.privateNamespace("shop.local", "vpc-1"), w.publicNamespace("shop.example")
 	state := func(id string) string {
-		ns := must[sd.GetNamespaceOutput](t)(w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id})).Namespace
+		ns := apitest.Must(w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id}))(t).Namespace
 		soa := "none"
 		if p := ns.Properties.DnsProperties.SOA; p != nil {
 			soa = fmt.Sprint(*p.TTL)
@@ -28,7 +30,7 @@ func TestUpdateNamespace(t *testing.T) {
 	ttl := func(seconds int64) *types.SOAChange { return &types.SOAChange{TTL: &seconds} }
 	updatePrivate := func(c *types.PrivateDnsNamespaceChange) {
 		t.Helper()
-		w.operation(must[sd.UpdatePrivateDnsNamespaceOutput](t)(w.UpdatePrivateDnsNamespace(ctx, &sd.UpdatePrivateDnsNamespaceInput{Id: &private, Namespace: c})).OperationId)
+		w.operation(apitest.Must(w.UpdatePrivateDnsNamespace(ctx, &sd.UpdatePrivateDnsNamespaceInput{Id: &private, Namespace: c}))(t).OperationId)
 	}
 	updatePrivate(&types.PrivateDnsNamespaceChange{Description: s("d")})
 	if got := state(private); got != "d/none" {
@@ -46,8 +48,8 @@ func TestUpdateNamespace(t *testing.T) {
 	if got := state(private); got != "/77" {
 		t.Errorf("after an empty description: %s", got)
 	}
-	w.operation(must[sd.UpdatePublicDnsNamespaceOutput](t)(w.UpdatePublicDnsNamespace(ctx, &sd.UpdatePublicDnsNamespaceInput{Id: &public, Namespace: &types.PublicDnsNamespaceChange{
-		Properties: &types.PublicDnsNamespacePropertiesChange{DnsProperties: &types.PublicDnsPropertiesMutableChange{SOA: ttl(0)}}}})).OperationId)
+	w.operation(apitest.Must(w.UpdatePublicDnsNamespace(ctx, &sd.UpdatePublicDnsNamespaceInput{Id: &public, Namespace: &types.PublicDnsNamespaceChange{
+		Properties: &types.PublicDnsNamespacePropertiesChange{DnsProperties: &types.PublicDnsPropertiesMutableChange{SOA: ttl(0)}}}}))(t).OperationId)
 	if got := state(public); got != "/0" {
 		t.Errorf("public: %s", got)
 	}
@@ -77,7 +79,7 @@ func TestUpdateService(t *testing.T) {
 		return err
 	}
 	state := func(id string) string {
-		svc := must[sd.GetServiceOutput](t)(w.GetService(ctx, &sd.GetServiceInput{Id: &id})).Service
+		svc := apitest.Must(w.GetService(ctx, &sd.GetServiceInput{Id: &id}))(t).Service
 		text := value(svc.Description)
 		for _, r := range svc.DnsConfig.DnsRecords {
 			text += fmt.Sprintf(" %s %d", r.Type, *r.TTL)
@@ -129,8 +131,8 @@ func TestServiceAttributes(t *testing.T) {
 	ns := w.httpNamespace("shop")
 	svc := w.service(ns, "cart", "")
 	get := func() map[string]string {
-		out := must[sd.GetServiceAttributesOutput](t)(w.GetServiceAttributes(ctx, &sd.GetServiceAttributesInput{ServiceId: &svc})).ServiceAttributes
-		if value(out.ServiceArn) != "arn:aws:servicediscovery:"+region+":"+account+":service/"+svc || value(out.ResourceOwner) != account {
+		out := apitest.Must(w.GetServiceAttributes(ctx, &sd.GetServiceAttributesInput{ServiceId: &svc}))(t).ServiceAttributes
+		if value(out.ServiceArn) != arns+"service/"+svc || value(out.ResourceOwner) != apitest.Account {
 			t.Errorf("attributes of %+v", out)
 		}
 		return out.Attributes
@@ -153,19 +155,19 @@ func TestServiceAttributes(t *testing.T) {
 	if d := cmp.Diff(many, get()); d != "" {
 		t.Errorf("after thirty (-want +got):\n%s", d)
 	}
-	if err := put(map[string]string{"a": "3", "b": "1"}); code(err) != "ServiceAttributesLimitExceededException" {
+	if err := put(map[string]string{"a": "3", "b": "1"}); apitest.ErrorCode(err) != "ServiceAttributesLimitExceededException" {
 		t.Errorf("one more: %v", err)
 	}
-	must[sd.DeleteServiceAttributesOutput](t)(w.DeleteServiceAttributes(ctx, &sd.DeleteServiceAttributesInput{ServiceId: &svc, Attributes: []string{"k0", "unknown"}}))
+	apitest.Must(w.DeleteServiceAttributes(ctx, &sd.DeleteServiceAttributesInput{ServiceId: &svc, Attributes: []string{"k0", "unknown"}}))(t)
 	delete(many, "k0")
 	if d := cmp.Diff(many, get()); d != "" {
 		t.Errorf("after a deletion (-want +got):\n%s", d)
 	}
-	if err := put(map[string]string{}); code(err) != "InvalidInput" {
+	if err := put(map[string]string{}); apitest.ErrorCode(err) != "InvalidInput" {
 		t.Errorf("none: %v", err)
 	}
-	must[sd.DeleteServiceOutput](t)(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &svc}))
-	if _, err := w.GetServiceAttributes(ctx, &sd.GetServiceAttributesInput{ServiceId: &svc}); code(err) != "ServiceNotFound" {
+	apitest.Must(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &svc}))(t)
+	if _, err := w.GetServiceAttributes(ctx, &sd.GetServiceAttributesInput{ServiceId: &svc}); apitest.ErrorCode(err) != "ServiceNotFound" {
 		t.Errorf("of a service that is gone: %v", err)
 	}
 }
@@ -180,12 +182,12 @@ func TestTags(t *testing.T) {
 		}
 		return list
 	}
-	out := must[sd.CreateHttpNamespaceOutput](t)(w.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: s("shop"), Tags: tags(0, 10)}))
+	out := apitest.Must(w.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: s("shop"), Tags: tags(0, 10)}))(t)
 	ns := w.operation(out.OperationId).Targets["NAMESPACE"]
-	svc := must[sd.CreateServiceOutput](t)(w.CreateService(ctx, &sd.CreateServiceInput{Name: s("cart"), NamespaceId: &ns, Tags: tags(0, 10)})).Service
-	for _, arn := range []string{"arn:aws:servicediscovery:" + region + ":" + account + ":namespace/" + ns, *svc.Arn} {
+	svc := apitest.Must(w.CreateService(ctx, &sd.CreateServiceInput{Name: s("cart"), NamespaceId: &ns, Tags: tags(0, 10)}))(t).Service
+	for _, arn := range []string{arns + "namespace/" + ns, *svc.Arn} {
 		count := func() int {
-			return len(must[sd.ListTagsForResourceOutput](t)(w.ListTagsForResource(ctx, &sd.ListTagsForResourceInput{ResourceARN: &arn})).Tags)
+			return len(apitest.Must(w.ListTagsForResource(ctx, &sd.ListTagsForResourceInput{ResourceARN: &arn}))(t).Tags)
 		}
 		tag := func(list []types.Tag) error {
 			_, err := w.TagResource(ctx, &sd.TagResourceInput{ResourceARN: &arn, Tags: list})
@@ -202,22 +204,22 @@ func TestTags(t *testing.T) {
 		if !errors.As(err, &tooMany) || value(tooMany.ResourceName) != arn || count() != 50 {
 			t.Errorf("fifty-one: %v, %d", err, count())
 		}
-		if err := tag(tags(0, 51)); code(err) != "TooManyTagsException" {
+		if err := tag(tags(0, 51)); apitest.ErrorCode(err) != "TooManyTagsException" {
 			t.Errorf("fifty-one at once: %v", err)
 		}
-		if err := tag(append(tags(0, 1), tags(0, 1)...)); code(err) != "InvalidInput" {
+		if err := tag(append(tags(0, 1), tags(0, 1)...)); apitest.ErrorCode(err) != "InvalidInput" {
 			t.Errorf("one key twice: %v", err)
 		}
-		if err := tag([]types.Tag{{Key: s("aws:x"), Value: s("")}}); code(err) != "InvalidInput" {
+		if err := tag([]types.Tag{{Key: s("aws:x"), Value: s("")}}); apitest.ErrorCode(err) != "InvalidInput" {
 			t.Errorf("a reserved key: %v", err)
 		}
-		must[sd.UntagResourceOutput](t)(w.UntagResource(ctx, &sd.UntagResourceInput{ResourceARN: &arn, TagKeys: []string{"k00", "k01", "unknown"}}))
+		apitest.Must(w.UntagResource(ctx, &sd.UntagResourceInput{ResourceARN: &arn, TagKeys: []string{"k00", "k01", "unknown"}}))(t)
 		if n := count(); n != 48 {
 			t.Errorf("%d tags are left", n)
 		}
 	}
-	must[sd.DeleteServiceOutput](t)(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: svc.Id}))
-	if _, err := w.TagResource(ctx, &sd.TagResourceInput{ResourceARN: svc.Arn, Tags: tags(0, 1)}); code(err) != "ResourceNotFoundException" {
+	apitest.Must(w.DeleteService(ctx, &sd.DeleteServiceInput{Id: svc.Id}))(t)
+	if _, err := w.TagResource(ctx, &sd.TagResourceInput{ResourceARN: svc.Arn, Tags: tags(0, 1)}); apitest.ErrorCode(err) != "ResourceNotFoundException" {
 		t.Errorf("what is gone: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 )
 
@@ -106,7 +107,7 @@ func TestWatchRefuses(t *testing.T) {
 	w := newWorld(t)
 	w.service(w.privateNamespace("shop", "vpc-1"), "cart", "A 10")
 	for _, tc := range []struct{ after, wait string }{{"x", ""}, {"-1", ""}, {"0", "51"}, {"0", "-1"}, {"0", "soon"}} {
-		if _, _, err := w.watch(tc.after, tc.wait); code(err) != "InvalidInput" {
+		if _, _, err := w.watch(tc.after, tc.wait); apitest.ErrorCode(err) != "InvalidInput" {
 			t.Errorf("after %q, wait %q: %v, want InvalidInput", tc.after, tc.wait, err)
 		}
 	}

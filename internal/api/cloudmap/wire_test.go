@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
 var rewrite = flag.Bool("update", false, "write the answers in testdata anew")
@@ -90,15 +92,15 @@ func TestWire(t *testing.T) {
 // signed is a request with a body as it is.
 func (w *world) signed(operation, body string) *http.Request {
 	w.t.Helper()
-	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url, bytes.NewReader([]byte(body)))
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.srv.URL, bytes.NewReader([]byte(body)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", "Route53AutoNaming_v20170314."+operation)
 	sum := sha256.Sum256([]byte(body))
-	err = v4.NewSigner().SignHTTP(w.t.Context(), aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret},
-		r, hex.EncodeToString(sum[:]), "servicediscovery", region, time.Now())
+	err = v4.NewSigner().SignHTTP(w.t.Context(), aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret},
+		r, hex.EncodeToString(sum[:]), "servicediscovery", apitest.Region, time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -108,7 +110,7 @@ func (w *world) signed(operation, body string) *http.Request {
 // send posts a body.
 func (w *world) send(operation, body string) (status int, answer string) {
 	w.t.Helper()
-	resp, err := w.hc.Do(w.signed(operation, body))
+	resp, err := w.srv.HTTP.Do(w.signed(operation, body))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -2,9 +2,7 @@ package cloudwatchlogs_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,49 +12,42 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/cloudwatchlogs"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/loggroup"
+	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 )
 
-var key = awsapi.Pair{AccessKeyID: "AKIATEST", Secret: "secret", Role: awsapi.Administrator}
-
 const epoch = 1700000000000
 
-// world is a server with logs of its own, and the SDK's client of it.
+// world is the API over log files, and the SDK's client for it.
 type world struct {
 	*sdk.Client
 	t    *testing.T
+	srv  *apitest.Server
 	logs *containerlog.Catalog
 	now  time.Time
 }
 
 func newWorld(t *testing.T) *world {
+	return newWorldOn(t, storetest.Open(t, loggroup.Schema()...))
+}
+
+func newWorldOn(t *testing.T, db *store.Store) *world {
 	w := &world{t: t, now: time.UnixMilli(epoch)}
-	db := storetest.Open(t, loggroup.Schema()...)
-	var err error
-	if w.logs, err = containerlog.OpenCatalog(filepath.Join(t.TempDir(), "logs")); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := awsapi.NewKeys(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: "000000000000", Keys: keys}, cloudwatchlogs.New(db, w.logs, func() time.Time { return w.now })))
-	t.Cleanup(ts.Close)
-	w.Client = sdk.New(sdk.Options{
-		Region: "eu-west-1", BaseEndpoint: &ts.URL, RetryMaxAttempts: 1,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret}, nil
-		}),
-	})
+	w.logs = apitest.Must(containerlog.OpenCatalog(filepath.Join(t.TempDir(), "logs")))(t)
+	w.srv = apitest.Serve(t, cloudwatchlogs.New(db, w.logs, func() time.Time { return w.now }))
+	w.Client = w.client()
 	return w
+}
+
+func (w *world) client(options ...func(*aws.Config)) *sdk.Client {
+	return sdk.NewFromConfig(w.srv.Config(options...))
 }
 
 // printer is a container of a task.
@@ -103,15 +94,6 @@ func (w *world) group(name string) {
 	}
 }
 
-// code is the code of an error of the API.
-func code(err error) string {
-	var e smithy.APIError
-	if errors.As(err, &e) {
-		return e.ErrorCode()
-	}
-	return fmt.Sprint(err)
-}
-
 // TestGroups does what Terraform's aws_cloudwatch_log_group does, in its order.
 func TestGroups(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
@@ -119,7 +101,7 @@ func TestGroups(t *testing.T) {
 	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: name, Tags: map[string]string{"team": "red"}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: name}); code(err) != "ResourceAlreadyExistsException" {
+	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: name}); apitest.ErrorCode(err) != "ResourceAlreadyExistsException" {
 		t.Errorf("made again: %v", err)
 	}
 	if _, err := w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: name, RetentionInDays: aws.Int32(7)}); err != nil {
@@ -136,7 +118,7 @@ func TestGroups(t *testing.T) {
 		t.Fatalf("the second page: %+v, %v", list, err)
 	}
 	g := list.LogGroups[0]
-	const arn = "arn:aws:logs:eu-west-1:000000000000:log-group:/ecs/web"
+	const arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/ecs/web"
 	if *g.Arn != arn+":*" || *g.LogGroupArn != arn || *g.RetentionInDays != 7 || *g.CreationTime != epoch || g.LogGroupClass != types.LogGroupClassStandard {
 		t.Errorf("the group is %+v", g)
 	}
@@ -171,7 +153,7 @@ func TestGroups(t *testing.T) {
 		"events":    second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{LogGroupName: name})),
 		"stream":    second(w.GetLogEvents(ctx, &sdk.GetLogEventsInput{LogGroupName: aws.String("other"), LogStreamName: aws.String("none")})),
 	} {
-		if code(err) != "ResourceNotFoundException" {
+		if apitest.ErrorCode(err) != "ResourceNotFoundException" {
 			t.Errorf("%s of a group that is gone: %v", what, err)
 		}
 	}
@@ -180,12 +162,12 @@ func TestGroups(t *testing.T) {
 		"a bad retention":   second(w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: aws.String("other"), RetentionInDays: aws.Int32(2)})),
 		"a bad limit":       second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{Limit: aws.Int32(51)})),
 		"a bad token":       second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{NextToken: aws.String("x")})),
-		"an ARN of another": second(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String("arn:aws:ecs:eu-west-1:000000000000:cluster/x"), Tags: map[string]string{"a": "b"}})),
+		"an ARN of another": second(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String("arn:aws:ecs:eu-west-1:123456789012:cluster/x"), Tags: map[string]string{"a": "b"}})),
 		"two ways at once":  second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{LogGroupName: aws.String("other"), LogGroupIdentifier: aws.String("other")})),
 		"no group":          second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{})),
 		"a JSON pattern":    second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{LogGroupName: aws.String("other"), FilterPattern: aws.String("{ $.x = 1 }")})),
 	} {
-		if code(err) != "InvalidParameterException" {
+		if apitest.ErrorCode(err) != "InvalidParameterException" {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -257,7 +239,7 @@ func TestFilterLogEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.now = time.UnixMilli(epoch+3000).AddDate(0, 0, 1)
-	if got := w.filter(sdk.FilterLogEventsInput{LogGroupIdentifier: aws.String("arn:aws:logs:eu-west-1:000000000000:log-group:web")}); got != "3:a:four error 4:b:five 4:b:six error 5:a:seven" {
+	if got := w.filter(sdk.FilterLogEventsInput{LogGroupIdentifier: aws.String("arn:aws:logs:eu-west-1:123456789012:log-group:web")}); got != "3:a:four error 4:b:five 4:b:six error 5:a:seven" {
 		t.Errorf("when the retention of some is over: %s", got)
 	}
 }
@@ -326,7 +308,7 @@ func TestGetLogEvents(t *testing.T) {
 		t.Errorf("of one second: %s", got)
 	}
 	in.NextToken = aws.String("f/1")
-	if _, err := w.GetLogEvents(t.Context(), &in); code(err) != "InvalidParameterException" {
+	if _, err := w.GetLogEvents(t.Context(), &in); apitest.ErrorCode(err) != "InvalidParameterException" {
 		t.Errorf("a bad token: %v", err)
 	}
 }
@@ -369,7 +351,7 @@ func TestStreams(t *testing.T) {
 			t.Errorf("%+v: %s, want %s", tc.in, got, tc.want)
 		}
 	}
-	if _, err := w.StartLiveTail(t.Context(), &sdk.StartLiveTailInput{LogGroupIdentifiers: []string{"arn:aws:logs:eu-west-1:000000000000:log-group:web"}}, noPrefix); code(err) != "InvalidOperationException" {
+	if _, err := w.StartLiveTail(t.Context(), &sdk.StartLiveTailInput{LogGroupIdentifiers: []string{"arn:aws:logs:eu-west-1:123456789012:log-group:web"}}, noPrefix); apitest.ErrorCode(err) != "InvalidOperationException" {
 		t.Errorf("StartLiveTail: %v", err)
 	}
 }

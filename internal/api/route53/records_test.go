@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	r53 "github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
 // everything is a zone with all that a zone can hold.
@@ -86,7 +88,7 @@ func TestRecordSets(t *testing.T) {
 		web.shop.local. 60 A 10.0.0.2 id=b multivalue checked
 		web.shop.local. 60 A 10.0.0.4 id=d multivalue checked`)
 
-	zone := must[r53.GetHostedZoneOutput](t)(w.GetHostedZone(t.Context(), &r53.GetHostedZoneInput{Id: w.zoneID("Shop.Local")})).HostedZone
+	zone := apitest.Must(w.GetHostedZone(t.Context(), &r53.GetHostedZoneInput{Id: w.zoneID("Shop.Local")}))(t).HostedZone
 	if *zone.ResourceRecordSetCount != int64(len(sets)) {
 		t.Errorf("ResourceRecordSetCount is %d, and there are %d", *zone.ResourceRecordSetCount, len(sets))
 	}
@@ -115,8 +117,8 @@ func TestPages(t *testing.T) {
 			t.Errorf("pages of %d:\n%s", max, strings.Join(got, "\n"))
 		}
 	}
-	out := must[r53.ListResourceRecordSetsOutput](t)(w.ListResourceRecordSets(t.Context(),
-		&r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID("Shop.Local"), MaxItems: aws.Int32(1000)}))
+	out := apitest.Must(w.ListResourceRecordSets(t.Context(),
+		&r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID("Shop.Local"), MaxItems: aws.Int32(1000)}))(t)
 	if *out.MaxItems != 300 || out.IsTruncated || out.NextRecordName != nil || out.NextRecordType != "" {
 		t.Errorf("MaxItems 1000: %d, and next %v %s", *out.MaxItems, out.NextRecordName, out.NextRecordType)
 	}
@@ -182,7 +184,7 @@ func TestStartAtName(t *testing.T) {
 			in.StartRecordIdentifier = &words[2]
 		}
 		first := ""
-		for _, set := range must[r53.ListResourceRecordSetsOutput](t)(w.ListResourceRecordSets(t.Context(), in)).ResourceRecordSets {
+		for _, set := range apitest.Must(w.ListResourceRecordSets(t.Context(), in))(t).ResourceRecordSets {
 			first = strings.TrimSpace(fmt.Sprint(*set.Name, " ", set.Type, " ", aws.ToString(set.SetIdentifier)))
 		}
 		if !strings.HasPrefix(first, tc.first) || (first == "") != (tc.first == "") {
@@ -209,7 +211,7 @@ v1.api A 30
 	var seen []string
 	in := &r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID("shop.local"), MaxItems: aws.Int32(1)}
 	for pages := r53.NewListResourceRecordSetsPaginator(w, in); pages.HasMorePages(); {
-		out := must[r53.ListResourceRecordSetsOutput](t)(pages.NextPage(t.Context()))
+		out := apitest.Must(pages.NextPage(t.Context()))(t)
 		for _, l := range lines(out.ResourceRecordSets) {
 			if slices.Contains(stay, l) {
 				seen = append(seen, l)
@@ -263,7 +265,7 @@ many A 60
 		if len(words) > 2 {
 			in.ResolverIP = &words[2]
 		}
-		out := must[r53.TestDNSAnswerOutput](t)(w.TestDNSAnswer(t.Context(), in))
+		out := apitest.Must(w.TestDNSAnswer(t.Context(), in))(t)
 		slices.Sort(out.RecordData)
 		if got := strings.TrimSpace(*out.ResponseCode + " " + strings.Join(out.RecordData, " ")); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.question, got, tc.want)
@@ -275,8 +277,8 @@ many A 60
 
 	drawn := map[string]bool{}
 	for range 200 {
-		out := must[r53.TestDNSAnswerOutput](t)(w.TestDNSAnswer(t.Context(), &r53.TestDNSAnswerInput{
-			HostedZoneId: w.zoneID("public.example"), RecordName: s("many.public.example"), RecordType: types.RRTypeA}))
+		out := apitest.Must(w.TestDNSAnswer(t.Context(), &r53.TestDNSAnswerInput{
+			HostedZoneId: w.zoneID("public.example"), RecordName: s("many.public.example"), RecordType: types.RRTypeA}))(t)
 		if len(out.RecordData) != 8 {
 			t.Fatalf("%d records in an answer", len(out.RecordData))
 		}

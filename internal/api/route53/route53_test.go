@@ -2,12 +2,10 @@ package route53_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -21,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/smithy-go"
 
-	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/route53"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/publish"
@@ -30,13 +28,6 @@ import (
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
-)
-
-const account = "123456789012"
-
-var (
-	root     = awsapi.Pair{AccessKeyID: "AKIAROOT", Secret: "root/secret+1", Role: awsapi.Administrator}
-	readOnly = awsapi.Pair{AccessKeyID: "AKIAREAD", Secret: "read/secret+1", Role: awsapi.ReadOnly}
 )
 
 // networks are those of the VPCs that the tests use.
@@ -50,7 +41,7 @@ type world struct {
 	*r53.Client
 	t          testing.TB
 	db         *store.Store
-	url        string
+	srv        *apitest.Server
 	body       *recorder
 	namespaces map[string]string // name -> id
 	services   map[string]string // name.namespace -> id
@@ -59,36 +50,29 @@ type world struct {
 
 func newWorld(t testing.TB, text string) *world {
 	t.Helper()
-	w := &world{t: t, db: storetest.Open(t, registry.Schema()...), body: &recorder{},
+	w := &world{t: t, db: storetest.Open(t, registry.Schema()...),
 		namespaces: map[string]string{}, services: map[string]string{}, regions: map[string]string{}}
 	dir := directory.New()
 	publish.Follow(w.db, dir, func(_, vpc string) (in, except []netip.Prefix) { return networks[vpc], nil })
-	keys, err := awsapi.NewKeys(root, readOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, route53.New(w.db, &answer.Authority{Directory: dir})))
-	t.Cleanup(ts.Close)
-	w.url = ts.URL
-	w.Client = w.client("eu-west-1", root)
+	w.srv = apitest.Serve(t, route53.New(w.db, &answer.Authority{Directory: dir}))
+	w.body = &recorder{http: w.srv.HTTP}
+	w.Client = w.client()
 	w.load(text)
 	return w
 }
 
-func (w *world) client(region string, key awsapi.Pair) *r53.Client {
-	return r53.New(r53.Options{
-		Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: w.body,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret}, nil
-		}),
-	})
+func (w *world) client(options ...func(*aws.Config)) *r53.Client {
+	return r53.NewFromConfig(w.srv.Config(append(options, func(c *aws.Config) { c.HTTPClient = w.body })...))
 }
 
-// recorder keeps the last answer as it came.
-type recorder struct{ last string }
+// recorder keeps the last response body.
+type recorder struct {
+	http *http.Client
+	last string
+}
 
 func (r *recorder) Do(req *http.Request) (*http.Response, error) {
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := r.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +105,7 @@ func (w *world) load(text string) {
 }
 
 func (w *world) scope(zone string) arn.Scope {
-	return arn.Scope{Account: account, Region: w.regions[zone]}
+	return arn.Scope{Account: apitest.Account, Region: w.regions[zone]}
 }
 
 // update runs one transaction that has to succeed; an operation too.
@@ -224,18 +208,7 @@ func (w *world) zoneID(zone string) *string {
 
 // arn is a namespace's.
 func (w *world) arn(zone string) string {
-	return "arn:aws:servicediscovery:" + w.regions[zone] + ":" + account + ":namespace/" + w.namespaces[zone]
-}
-
-// must returns the output of a call that has to succeed.
-func must[O any](t testing.TB) func(*O, error) *O {
-	return func(out *O, err error) *O {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
+	return "arn:aws:servicediscovery:" + w.regions[zone] + ":" + apitest.Account + ":namespace/" + w.namespaces[zone]
 }
 
 func s(text string) *string { return &text }
@@ -270,7 +243,7 @@ func (w *world) list(zone string, max int32, from *types.ResourceRecordSet) []ty
 	}
 	var all []types.ResourceRecordSet
 	for pages := r53.NewListResourceRecordSetsPaginator(w, in); pages.HasMorePages(); {
-		out := must[r53.ListResourceRecordSetsOutput](w.t)(pages.NextPage(w.t.Context()))
+		out := apitest.Must(pages.NextPage(w.t.Context()))(w.t)
 		if len(out.ResourceRecordSets) > int(max) || *out.MaxItems != max {
 			w.t.Fatalf("a page of %d, said to be of %d, where %d were asked for", len(out.ResourceRecordSets), *out.MaxItems, max)
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	r53 "github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
 // several are zones of two regions, and one namespace that has none.
@@ -38,7 +40,7 @@ func TestGetHostedZone(t *testing.T) {
 	ctx := t.Context()
 	for _, region := range []string{"us-east-1", "eu-west-1"} {
 		for _, id := range []string{*w.zoneID("b.local"), strings.TrimPrefix(*w.zoneID("b.local"), "/hostedzone/")} {
-			out := must[r53.GetHostedZoneOutput](t)(w.client(region, readOnly).GetHostedZone(ctx, &r53.GetHostedZoneInput{Id: &id}))
+			out := apitest.Must(w.client(apitest.InRegion(region), apitest.As(apitest.ReadOnly)).GetHostedZone(ctx, &r53.GetHostedZoneInput{Id: &id}))(t)
 			z := out.HostedZone
 			if *z.Id != *w.zoneID("b.local") || *z.Name != "b.local." || *z.CallerReference != w.namespaces["b.local"] ||
 				*z.Config.Comment != "Created by AWS Cloud Map namespace with ARN "+w.arn("b.local") || !z.Config.PrivateZone ||
@@ -51,11 +53,11 @@ func TestGetHostedZone(t *testing.T) {
 			}
 		}
 	}
-	out := must[r53.GetHostedZoneOutput](t)(w.GetHostedZone(ctx, &r53.GetHostedZoneInput{Id: w.zoneID("example.com")}))
+	out := apitest.Must(w.GetHostedZone(ctx, &r53.GetHostedZoneInput{Id: w.zoneID("example.com")}))(t)
 	if out.HostedZone.Config.PrivateZone || out.VPCs != nil || !slices.Equal(out.DelegationSet.NameServers, []string{"ns.rollcall.invalid"}) {
 		t.Errorf("a public zone: %+v %+v %+v", out.HostedZone.Config, out.VPCs, out.DelegationSet)
 	}
-	if n := *must[r53.GetHostedZoneCountOutput](t)(w.GetHostedZoneCount(ctx, nil)).HostedZoneCount; n != 4 {
+	if n := *apitest.Must(w.GetHostedZoneCount(ctx, nil))(t).HostedZoneCount; n != 4 {
 		t.Errorf("%d zones", n)
 	}
 }
@@ -63,7 +65,7 @@ func TestGetHostedZone(t *testing.T) {
 // TestWire is an answer as it goes over the wire: empty lists are there too, since clients index them.
 func TestWire(t *testing.T) {
 	w := newWorld(t, "")
-	must[r53.ListHostedZonesOutput](t)(w.ListHostedZones(t.Context(), nil))
+	apitest.Must(w.ListHostedZones(t.Context(), nil))(t)
 	const empty = `<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
 		`<ListHostedZonesResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><HostedZones></HostedZones>` +
 		`<Marker></Marker><IsTruncated>false</IsTruncated><MaxItems>100</MaxItems></ListHostedZonesResponse>`
@@ -71,8 +73,8 @@ func TestWire(t *testing.T) {
 		t.Errorf("no zones:\n%s\nwant\n%s", w.body.last, empty)
 	}
 	w.load("zone b.local vpc-1 eu-west-1\nweb A 0\n  i-1 IPV4=10.0.0.1")
-	must[r53.ListResourceRecordSetsOutput](t)(w.ListResourceRecordSets(t.Context(), &r53.ListResourceRecordSetsInput{
-		HostedZoneId: w.zoneID("b.local"), StartRecordName: s("web.b.local")}))
+	apitest.Must(w.ListResourceRecordSets(t.Context(), &r53.ListResourceRecordSetsInput{
+		HostedZoneId: w.zoneID("b.local"), StartRecordName: s("web.b.local")}))(t)
 	const one = `<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
 		`<ListResourceRecordSetsResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><ResourceRecordSets><ResourceRecordSet>` +
 		`<Name>web.b.local.</Name><Type>A</Type><SetIdentifier>i-1</SetIdentifier><MultiValueAnswer>true</MultiValueAnswer><TTL>0</TTL>` +
@@ -89,15 +91,15 @@ func TestListHostedZones(t *testing.T) {
 	for _, max := range []int32{1, 3, 4} {
 		var all []types.HostedZone
 		for pages := r53.NewListHostedZonesPaginator(w, &r53.ListHostedZonesInput{MaxItems: &max}); pages.HasMorePages(); {
-			all = append(all, must[r53.ListHostedZonesOutput](t)(pages.NextPage(t.Context())).HostedZones...)
+			all = append(all, apitest.Must(pages.NextPage(t.Context()))(t).HostedZones...)
 		}
 		sorted := slices.Sorted(strings.FieldsSeq(names(all)))
 		if got := strings.Join(sorted, " "); got != "a-b.local. a.local. b.local. example.com." {
 			t.Errorf("pages of %d: %s", max, got)
 		}
 	}
-	private := must[r53.ListHostedZonesOutput](t)(w.ListHostedZones(t.Context(), &r53.ListHostedZonesInput{
-		HostedZoneType: types.HostedZoneTypePrivateHostedZone, MaxItems: aws.Int32(1000)}))
+	private := apitest.Must(w.ListHostedZones(t.Context(), &r53.ListHostedZonesInput{
+		HostedZoneType: types.HostedZoneTypePrivateHostedZone, MaxItems: aws.Int32(1000)}))(t)
 	if len(private.HostedZones) != 3 || strings.Contains(names(private.HostedZones), "example.com") || *private.MaxItems != 100 {
 		t.Errorf("private ones: %s of %d", names(private.HostedZones), *private.MaxItems)
 	}
@@ -119,7 +121,7 @@ func TestListHostedZonesByName(t *testing.T) {
 		}
 		var all []types.HostedZone
 		for {
-			out := must[r53.ListHostedZonesByNameOutput](t)(w.ListHostedZonesByName(t.Context(), in))
+			out := apitest.Must(w.ListHostedZonesByName(t.Context(), in))(t)
 			if aws.ToString(out.DNSName) != aws.ToString(in.DNSName) || aws.ToString(out.HostedZoneId) != aws.ToString(in.HostedZoneId) {
 				t.Errorf("from %v %v, said to be from %v %v", in.DNSName, in.HostedZoneId, out.DNSName, out.HostedZoneId)
 			}
@@ -145,9 +147,9 @@ func TestListHostedZonesByVPC(t *testing.T) {
 		in := &r53.ListHostedZonesByVPCInput{VPCId: &tc.vpc, VPCRegion: types.VPCRegion(tc.region), MaxItems: aws.Int32(1)}
 		var all []string
 		for {
-			out := must[r53.ListHostedZonesByVPCOutput](t)(w.ListHostedZonesByVPC(t.Context(), in))
+			out := apitest.Must(w.ListHostedZonesByVPC(t.Context(), in))(t)
 			for _, z := range out.HostedZoneSummaries {
-				if *z.Owner.OwningAccount != account || strings.Contains(*z.HostedZoneId, "/") {
+				if *z.Owner.OwningAccount != apitest.Account || strings.Contains(*z.HostedZoneId, "/") {
 					t.Errorf("%s: owner %s, id %s", *z.Name, *z.Owner.OwningAccount, *z.HostedZoneId)
 				}
 				all = append(all, *z.Name)
@@ -168,13 +170,13 @@ func TestSettled(t *testing.T) {
 	w := newWorld(t, several)
 	ctx := t.Context()
 	id := strings.TrimPrefix(*w.zoneID("b.local"), "/hostedzone/")
-	tags := must[r53.ListTagsForResourceOutput](t)(w.ListTagsForResource(ctx, &r53.ListTagsForResourceInput{
-		ResourceType: types.TagResourceTypeHostedzone, ResourceId: &id})).ResourceTagSet
+	tags := apitest.Must(w.ListTagsForResource(ctx, &r53.ListTagsForResourceInput{
+		ResourceType: types.TagResourceTypeHostedzone, ResourceId: &id}))(t).ResourceTagSet
 	if tags.ResourceType != types.TagResourceTypeHostedzone || *tags.ResourceId != id || tags.Tags == nil || len(tags.Tags) != 0 {
 		t.Errorf("tags: %+v", tags)
 	}
-	more := must[r53.ListTagsForResourcesOutput](t)(w.client("us-east-1", readOnly).ListTagsForResources(ctx, &r53.ListTagsForResourcesInput{
-		ResourceType: types.TagResourceTypeHostedzone, ResourceIds: []string{id, strings.TrimPrefix(*w.zoneID("a.local"), "/hostedzone/")}}))
+	more := apitest.Must(w.client(apitest.InRegion("us-east-1"), apitest.As(apitest.ReadOnly)).ListTagsForResources(ctx, &r53.ListTagsForResourcesInput{
+		ResourceType: types.TagResourceTypeHostedzone, ResourceIds: []string{id, strings.TrimPrefix(*w.zoneID("a.local"), "/hostedzone/")}}))(t)
 	if len(more.ResourceTagSets) != 2 || *more.ResourceTagSets[0].ResourceId != id {
 		t.Errorf("tags of two: %+v", more.ResourceTagSets)
 	}
@@ -182,13 +184,13 @@ func TestSettled(t *testing.T) {
 		kind  types.HostedZoneLimitType
 		count int64
 	}{{types.HostedZoneLimitTypeMaxRrsetsByZone, 3}, {types.HostedZoneLimitTypeMaxVpcsAssociatedByZone, 1}} {
-		out := must[r53.GetHostedZoneLimitOutput](t)(w.GetHostedZoneLimit(ctx, &r53.GetHostedZoneLimitInput{HostedZoneId: &id, Type: tc.kind}))
+		out := apitest.Must(w.GetHostedZoneLimit(ctx, &r53.GetHostedZoneLimitInput{HostedZoneId: &id, Type: tc.kind}))(t)
 		if out.Count != tc.count || *out.Limit.Value < out.Count || out.Limit.Type != tc.kind {
 			t.Errorf("%s: %d of %d", tc.kind, out.Count, *out.Limit.Value)
 		}
 	}
 	for _, kind := range types.AccountLimitType("").Values() {
-		out := must[r53.GetAccountLimitOutput](t)(w.GetAccountLimit(ctx, &r53.GetAccountLimitInput{Type: kind}))
+		out := apitest.Must(w.GetAccountLimit(ctx, &r53.GetAccountLimitInput{Type: kind}))(t)
 		want := int64(0)
 		if kind == types.AccountLimitTypeMaxHostedZonesByOwner {
 			want = 4
@@ -197,7 +199,7 @@ func TestSettled(t *testing.T) {
 			t.Errorf("%s: %d of %d", kind, out.Count, *out.Limit.Value)
 		}
 	}
-	dnssec := must[r53.GetDNSSECOutput](t)(w.GetDNSSEC(ctx, &r53.GetDNSSECInput{HostedZoneId: &id}))
+	dnssec := apitest.Must(w.GetDNSSEC(ctx, &r53.GetDNSSECInput{HostedZoneId: &id}))(t)
 	if *dnssec.Status.ServeSignature != "NOT_SIGNING" || len(dnssec.KeySigningKeys) != 0 {
 		t.Errorf("DNSSEC: %+v", dnssec)
 	}
@@ -333,7 +335,7 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "403 AccessDenied: Hosted zones can only be tagged"},
 		{"a reader who changes records", func() error {
-			_, err := w.client("us-east-1", readOnly).ChangeResourceRecordSets(ctx, &r53.ChangeResourceRecordSetsInput{HostedZoneId: zone, ChangeBatch: change})
+			_, err := w.client(apitest.InRegion("us-east-1"), apitest.As(apitest.ReadOnly)).ChangeResourceRecordSets(ctx, &r53.ChangeResourceRecordSetsInput{HostedZoneId: zone, ChangeBatch: change})
 			return err
 		}, "403 AccessDenied: Access key AKIAREAD"},
 	} {
@@ -355,9 +357,9 @@ func TestErrors(t *testing.T) {
 	if typed := (*types.InvalidInput)(nil); !errors.As(records(r53.ListResourceRecordSetsInput{MaxItems: aws.Int32(0)}), &typed) {
 		t.Error("no InvalidInput")
 	}
-	stranger := root
+	stranger := apitest.Administrator
 	stranger.Secret = "x"
-	_, err = w.client("us-east-1", stranger).GetHostedZoneCount(ctx, nil)
+	_, err = w.client(apitest.InRegion("us-east-1"), apitest.As(stranger)).GetHostedZoneCount(ctx, nil)
 	if got := refusal(t, err); !strings.HasPrefix(got, "403 SignatureDoesNotMatch") {
 		t.Error(got)
 	}

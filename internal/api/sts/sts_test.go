@@ -1,4 +1,4 @@
-package sts
+package sts_test
 
 import (
 	"context"
@@ -11,55 +11,38 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
+	sdk "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/sts"
 )
 
-const account = "123456789012"
-
-var root = awsapi.Pair{AccessKeyID: "AKIAROOT", Secret: "root/secret+1", Role: awsapi.Administrator}
-
-// serve starts the API on a socket and returns its URL and keys.
-func serve(t *testing.T) (url string, keys *awsapi.Keys) {
-	t.Helper()
-	keys, err := awsapi.NewKeys(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, API{}))
-	t.Cleanup(ts.Close)
-	return ts.URL, keys
-}
-
-func client(url string, c aws.Credentials) *sts.Client {
-	return sts.New(sts.Options{
-		Region:           "eu-west-1",
-		BaseEndpoint:     &url,
-		RetryMaxAttempts: 1,
-		Credentials:      aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil }),
-	})
+func client(srv *apitest.Server, c aws.Credentials) *sdk.Client {
+	return sdk.NewFromConfig(srv.Config(func(cfg *aws.Config) {
+		cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })
+	}))
 }
 
 func TestGetCallerIdentity(t *testing.T) {
-	url, keys := serve(t)
-	session := keys.Issue(awsapi.ReadOnly, time.Now().Add(time.Hour))
+	srv := apitest.Serve(t, sts.API{})
+	session := srv.Keys.Issue(awsapi.ReadOnly, time.Now().Add(time.Hour))
 	for _, tc := range []struct {
 		name        string
 		credentials aws.Credentials
 		arn         string
 	}{
-		{"permanent", aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.Secret}, "arn:aws:iam::123456789012:root"},
+		{"permanent", aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret}, "arn:aws:iam::123456789012:root"},
 		{"temporary, read-only", aws.Credentials{AccessKeyID: session.AccessKeyID, SecretAccessKey: session.Secret, SessionToken: session.SessionToken},
 			"arn:aws:sts::123456789012:assumed-role/rollcall/" + session.AccessKeyID},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			out, err := client(url, tc.credentials).GetCallerIdentity(t.Context(), nil)
+			out, err := client(srv, tc.credentials).GetCallerIdentity(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if *out.Account != account || *out.Arn != tc.arn || *out.UserId == "" {
+			if *out.Account != apitest.Account || *out.Arn != tc.arn || *out.UserId == "" {
 				t.Errorf("got %s, %s, %s; want %s", *out.Account, *out.Arn, *out.UserId, tc.arn)
 			}
 		})
@@ -67,8 +50,8 @@ func TestGetCallerIdentity(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	url, _ := serve(t)
-	good := client(url, aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.Secret})
+	srv := apitest.Serve(t, sts.API{})
+	good := client(srv, aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret})
 	for _, tc := range []struct {
 		name   string
 		call   func(context.Context) error
@@ -80,11 +63,11 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "InvalidAction", 400},
 		{"unknown key", func(ctx context.Context) error {
-			_, err := client(url, aws.Credentials{AccessKeyID: "AKIANOBODY", SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
+			_, err := client(srv, aws.Credentials{AccessKeyID: "AKIANOBODY", SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
 			return err
 		}, "InvalidClientTokenId", 403},
 		{"wrong secret", func(ctx context.Context) error {
-			_, err := client(url, aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
+			_, err := client(srv, aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
 			return err
 		}, "SignatureDoesNotMatch", 403},
 	} {
@@ -110,19 +93,19 @@ func TestGET(t *testing.T) {
 		"Action=%zz": "<Code>MalformedQueryString</Code>",
 		"":           "<Code>InvalidAction</Code>",
 	} {
-		keys, err := awsapi.NewKeys(root)
+		keys, err := awsapi.NewKeys(apitest.Administrator)
 		if err != nil {
 			t.Fatal(err)
 		}
 		const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 		r := httptest.NewRequest("GET", "/?"+query, nil)
 		signer := v4.NewSigner()
-		if err := signer.SignHTTP(t.Context(), aws.Credentials{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.Secret}, r, emptyHash, "sts", "us-east-1", time.Now()); err != nil {
+		if err := signer.SignHTTP(t.Context(), aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret}, r, emptyHash, "sts", "us-east-1", time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		r.URL.RawQuery = query
 		w := httptest.NewRecorder()
-		awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, API{}).ServeHTTP(w, r)
+		awsapi.NewHandler(awsapi.Config{Account: apitest.Account, Keys: keys}, sts.API{}).ServeHTTP(w, r)
 		if !strings.Contains(w.Body.String(), want) || w.Header().Get("Content-Type") != "text/xml" {
 			t.Errorf("?%s: got %d %s, want %s", query, w.Code, w.Body, want)
 		}
