@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -49,11 +50,11 @@ func TestDefaultCluster(t *testing.T) {
 	if got := w.clusterNames(); got != "default zz" {
 		t.Errorf("clusters after the first use: %s", got)
 	}
-	deleted, err := w.in("us-west-2").DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")})
+	deleted, err := w.client(apitest.InRegion("us-west-2")).DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")})
 	if must(t, deleted, err); *deleted.Cluster.Status != "INACTIVE" {
 		t.Errorf("DeleteCluster default in another region: %s", *deleted.Cluster.Status)
 	}
-	_, err = w.in("us-west-2").ListServices(ctx, &sdk.ListServicesInput{})
+	_, err = w.client(apitest.InRegion("us-west-2")).ListServices(ctx, &sdk.ListServicesInput{})
 	if got := text(err); got != "ClusterNotFound: The referenced cluster was inactive." {
 		t.Errorf("ListServices in the deleted default cluster: %s", got)
 	}

@@ -1,12 +1,9 @@
 package ecs_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/ecs"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
@@ -26,51 +23,39 @@ import (
 )
 
 const (
-	account = "123456789012"
-	region  = "eu-west-1"
+	account = apitest.Account
+	region  = apitest.Region
 	arns    = "arn:aws:ecs:" + region + ":" + account + ":"
 )
 
-var key = awsapi.Pair{AccessKeyID: "AKIAROOT", Secret: "root/secret+1", Role: awsapi.Administrator}
+var epoch = apitest.Epoch
 
-var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-// world is the API as a client meets it: behind a socket and a signature, over a real store. No loop and no
-// agent runs; what they would write, the tests do.
+// world is the API over a store, and the SDK's client for it. Neither loops nor agents run; tests write the rows
+// that they would write.
 type world struct {
 	*sdk.Client
-	t   testing.TB
-	db  *store.Store
-	sc  arn.Scope
-	url string
-	sec atomic.Int64 // the clock: one second later each time it is read
+	t     testing.TB
+	db    *store.Store
+	sc    arn.Scope
+	srv   *apitest.Server
+	clock apitest.Clock
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, sc: arn.Scope{Account: account, Region: region}}
-	w.db = storetest.Open(t, append(task.Schema(), registry.Schema()...)...)
-	keys, err := awsapi.NewKeys(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys}, ecs.New(w.db, "a", w.now)))
-	t.Cleanup(ts.Close)
-	w.url = ts.URL
-	w.Client = w.in(region)
+	return newWorldOn(t, storetest.Open(t, append(task.Schema(), registry.Schema()...)...))
+}
+
+func newWorldOn(t testing.TB, db *store.Store) *world {
+	t.Helper()
+	w := &world{t: t, db: db, sc: arn.Scope{Account: account, Region: region}, clock: apitest.Clock{Step: time.Second}}
+	w.srv = apitest.Serve(t, ecs.New(w.db, "a", w.clock.Now))
+	w.Client = w.client()
 	return w
 }
 
-func (w *world) now() time.Time { return epoch.Add(time.Duration(w.sec.Add(1)) * time.Second) }
-
-// in is a client of another region.
-func (w *world) in(region string) *sdk.Client {
-	return sdk.New(sdk.Options{
-		Region: region, BaseEndpoint: &w.url, RetryMaxAttempts: 1,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret}, nil
-		}),
-	})
+func (w *world) client(options ...func(*aws.Config)) *sdk.Client {
+	return sdk.NewFromConfig(w.srv.Config(options...))
 }
 
 // write changes rows as a loop would.

@@ -31,12 +31,12 @@ func (w *world) loop(do func(tx *store.Tx, svc *task.Service)) {
 func (w *world) complete() {
 	w.t.Helper()
 	w.loop(func(tx *store.Tx, svc *task.Service) {
-		task.BeginServiceDeployment(tx, svc, w.now())
+		task.BeginServiceDeployment(tx, svc, w.clock.Now())
 		svc.Deployments = svc.Deployments[:1]
 		svc.Primary().Rollout = task.Completed
 		settled := *svc.Primary()
 		svc.Settled = &settled
-		task.FinishServiceDeployment(tx, svc, w.now())
+		task.FinishServiceDeployment(tx, svc, w.clock.Now())
 	})
 }
 
@@ -91,7 +91,7 @@ func TestServiceDeployments(t *testing.T) {
 		t.Errorf("completed: %+v", first)
 	}
 
-	before := w.now()
+	before := w.clock.Now()
 	update := func(in sdk.UpdateServiceInput) *types.Service {
 		t.Helper()
 		in.Service = aws.String("web")
@@ -100,7 +100,7 @@ func TestServiceDeployments(t *testing.T) {
 	}
 	updated := update(sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")})
 	w.loop(func(tx *store.Tx, svc *task.Service) {
-		task.BeginServiceDeployment(tx, svc, w.now())
+		task.BeginServiceDeployment(tx, svc, w.clock.Now())
 		svc.Primary().FailedTasks = 2
 	})
 	brief = w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) { in.CreatedAt = &types.CreatedAt{After: &before} })
@@ -124,7 +124,7 @@ func TestServiceDeployments(t *testing.T) {
 	}
 	w.loop(func(tx *store.Tx, svc *task.Service) {
 		svc.Primary().Rollout = task.Failed
-		task.RollBack(tx, svc, "stopped", w.now())
+		task.RollBack(tx, svc, "stopped", w.clock.Now())
 	})
 	back := w.serviceDeployment(brief[0].ServiceDeploymentArn)
 	if back.Status != types.ServiceDeploymentStatusRollbackInProgress || back.Rollback == nil || *back.Rollback.Reason != "stopped" {

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/google/uuid"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -218,7 +219,7 @@ func TestRepeatedCreation(t *testing.T) {
 	refused(t, "InvalidParameter: Unable to Start a service that is still Draining.", out, err)
 	w.write(func(tx *store.Tx) error {
 		svc, _ := task.FindService(tx, w.sc, "default", "web")
-		task.Record(tx, svc, uuid.NewString(), "has reached a steady state.", w.now())
+		task.Record(tx, svc, uuid.NewString(), "has reached a steady state.", w.clock.Now())
 		gone := *svc
 		gone.Status = task.Inactive
 		task.PutService(tx, gone)
@@ -371,7 +372,7 @@ func TestDescribeServices(t *testing.T) {
 			}
 		}
 		for _, message := range []string{"first", "second"} {
-			task.Record(tx, svc, uuid.NewString(), message, w.now())
+			task.Record(tx, svc, uuid.NewString(), message, w.clock.Now())
 		}
 		return nil
 	})
@@ -482,11 +483,11 @@ func TestListServices(t *testing.T) {
 func TestRegions(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.service("default", "web")
-	out, err := w.in("cn-north-1").ListServices(ctx, &sdk.ListServicesInput{})
+	out, err := w.client(apitest.InRegion("cn-north-1")).ListServices(ctx, &sdk.ListServicesInput{})
 	if must(t, out, err); len(out.ServiceArns) != 0 {
 		t.Errorf("services of another region: %v", out.ServiceArns)
 	}
-	clusters, err := w.in("cn-north-1").ListClusters(ctx, &sdk.ListClustersInput{})
+	clusters, err := w.client(apitest.InRegion("cn-north-1")).ListClusters(ctx, &sdk.ListClustersInput{})
 	if must(t, clusters, err); fmt.Sprint(clusters.ClusterArns) != "[arn:aws-cn:ecs:cn-north-1:"+account+":cluster/default]" {
 		t.Errorf("clusters of another region: %v", clusters.ClusterArns)
 	}

@@ -73,7 +73,7 @@ func TestTaskProtection(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tc.what, tc.got, tc.want)
 		}
 	}
-	w.sec.Add(6 * 60)
+	w.clock.Advance(6 * time.Minute)
 	if got := get(id(0), id(2)); got != "0 off, 2 2880 min" {
 		t.Errorf("after the expiry: %s", got)
 	}
