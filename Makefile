@@ -10,7 +10,7 @@ cli     := github.com/bakingclouds/rollcall/internal/cli
 ldflags := -s -w -X $(cli).version=$(VERSION) -X $(cli).commit=$(COMMIT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test short lint fmt bench soak demo clean
+.PHONY: help build test short lint fmt reference bench soak demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ lint: ## check formatting, vet and staticcheck
 
 fmt: ## format the Go files
 	@scripts/gofiles.sh | xargs -0 gofmt -w -l
+
+reference: ## regenerate docs/reference.md from the program
+	ROLLCALL_DATA= $(GO) test ./internal/cli -run '^TestReference$$' -update
 
 bench: ## measure, and print each figure beside its target
 	$(GO) run -buildvcs=false ./bench

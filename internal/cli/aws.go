@@ -19,8 +19,8 @@ func newAWS() *cobra.Command {
 	return &cobra.Command{
 		Use:   "aws …",
 		Short: "Run the AWS CLI against the running server",
-		Long: "Run the AWS CLI, of any age, against the running server. All arguments are the AWS CLI's;\n" +
-			"`--data DIR` before them says which server.",
+		Long: "Run the AWS CLI, of any release, against the running server. All arguments are passed to the AWS CLI.\n" +
+			"To select a server, put `--data DIR` before them.",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
@@ -35,7 +35,7 @@ func newAWS() *cobra.Command {
 	}
 }
 
-// leadingData takes --data DIR or --data=DIR off the front; without it, the environment says which server.
+// leadingData removes a leading --data DIR or --data=DIR from args. Without it, the folder comes from the environment.
 func leadingData(args []string) (dir string, rest []string, err error) {
 	if len(args) > 0 && args[0] == "--data" {
 		if len(args) == 1 {
@@ -51,8 +51,8 @@ func leadingData(args []string) (dir string, rest []string, err error) {
 	return os.Getenv(dataVar), args, nil
 }
 
-// becomeAWS makes this process the AWS CLI, so that signals, the terminal and the exit status are the CLI's
-// own affair. It returns only when that fails.
+// becomeAWS replaces this process with the AWS CLI, which then handles signals and the terminal and sets the exit
+// status. It returns only if that fails.
 func becomeAWS(dataDir string, args []string) error {
 	info, keys, err := findServer(dataDir)
 	if err != nil {
@@ -62,16 +62,16 @@ func becomeAWS(dataDir string, args []string) error {
 	if err != nil {
 		return errors.New("the AWS CLI (aws) is not installed; on Debian: apt-get install awscli")
 	}
-	// Before the user's arguments, so that an --endpoint-url of theirs wins.
+	// Before the user's arguments, so that the user's --endpoint-url takes precedence.
 	argv := append([]string{path, "--endpoint-url", info.API}, args...)
 	return fmt.Errorf("start %s: %w", path, syscall.Exec(path, argv, awsEnviron(os.Environ(), info, keys)))
 }
 
-// awsEnviron is an environment with the server's settings in place of the user's.
+// awsEnviron returns environ with the user's AWS settings replaced by the server's.
 //
-// Old CLIs know no setting that leaves out the host prefix. For them the server is also the HTTP proxy, which
-// the CLI asks for http://data-127.0.0.1:7070/ instead of looking that name up; the server answers whatever
-// host it is asked for, and takes an absolute URL as any HTTP server must (RFC 9112, section 3.2.2).
+// Old CLIs have no setting that disables the host prefix. For them the server is also the HTTP proxy: the CLI then
+// requests http://data-127.0.0.1:7070/ from the proxy instead of resolving that name. The server accepts any host
+// name, and an absolute URL as every HTTP server must (RFC 9112, section 3.2.2).
 func awsEnviron(environ []string, info app.Info, keys awsapi.Pair) []string {
 	set := append(settings(info, keys), setting{"HTTP_PROXY", info.API}, setting{"http_proxy", info.API})
 	drop := append([]string{"NO_PROXY", "no_proxy"}, overriding...)

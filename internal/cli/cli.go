@@ -1,8 +1,9 @@
-// Package cli is the command line: it turns flags and the environment into calls, and errors into one line
-// and an exit status. Its names, flags and exit statuses are a contract that scripts rely on.
+// Package cli implements the command line. It translates flags and environment variables into calls, and errors into
+// one line and an exit status. Command names, flags and exit statuses are a contract that scripts rely on.
 //
-// Each command has a file of its own. None of them decides anything: `serve` and `demo` start an
-// [app.App], the others read what a running server has left in its data folder ([app.Find]).
+// Each command has its own file. The commands contain no decisions: `serve` and `demo` start an [app.App]; the others
+// find a running server through the file that it writes to its data folder ([app.Find]), and call its API.
+// [Reference] describes every command and flag; docs/reference.md is generated from it.
 package cli
 
 import (
@@ -24,7 +25,7 @@ import (
 // Exit statuses.
 const (
 	exitOK      = 0
-	exitFailure = 1 // one line says what to do
+	exitFailure = 1 // one line on stderr names the cause and what to do
 	exitUsage   = 2
 )
 
@@ -34,11 +35,11 @@ var (
 	commit  = ""
 )
 
-// usageError is a failure of the command line itself.
+// usageError reports wrong usage: the command line itself is invalid.
 type usageError struct{ error }
 
-// Main runs one command line and returns the exit status. The first SIGINT or SIGTERM ends the command's
-// context; a second one kills the process.
+// Main runs one command line and returns the exit status. The first SIGINT or SIGTERM cancels the command's context; a
+// second one kills the process.
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -67,7 +68,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q; rollcall help lists them", args[0])}
+				return usageError{fmt.Errorf("unknown command %q; rollcall help lists the commands", args[0])}
 			}
 			return nil
 		},
@@ -77,23 +78,24 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; %s --help lists the flags", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newServe(), newDemo(), newEnv(), newAWS(), newLookup(), newStatus(), newLogs(), newLeftovers(), newVersion(), newSample())
+	root.AddCommand(newServe(), newDemo(), newEnv(), newAWS(), newLookup(), newStatus(), newLogs(), newLeftovers(),
+		newVersion(), newSample())
 	return root
 }
 
-// noArgs refuses arguments as wrong usage.
+// noArgs rejects arguments as wrong usage.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s takes no arguments, but was given %q", cmd.CommandPath(), args[0])}
+		return usageError{fmt.Errorf("%s takes no arguments, but got %q", cmd.CommandPath(), args[0])}
 	}
 	return nil
 }
 
-// fromEnvironment sets every flag that was not given from its ROLLCALL_… variable.
+// fromEnvironment sets every flag that is absent from the command line from its ROLLCALL_… variable.
 func fromEnvironment(flags *pflag.FlagSet) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		name := "ROLLCALL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := variableOf(f)
 		if v, ok := os.LookupEnv(name); ok && !f.Changed {
 			if err := flags.Set(f.Name, v); err != nil {
 				errs = append(errs, usageError{fmt.Errorf("%s: %w", name, err)})
@@ -103,18 +105,24 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 	return errors.Join(errs...)
 }
 
+// variableOf returns the environment variable that sets a flag.
+func variableOf(f *pflag.Flag) string {
+	return "ROLLCALL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
 		Args:  noArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "rollcall %s, commit %s, %s %s/%s\n", version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(cmd.OutOrStdout(), "rollcall %s, commit %s, %s %s/%s\n",
+				version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		},
 	}
 }
 
-// revision is the commit this binary was built from.
+// revision returns the commit that this binary was built from.
 func revision() string {
 	if commit != "" {
 		return commit

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// environ is an environment in which no server of the machine is found, and no AWS CLI but those of bin.
+// environ returns an environment in which the commands find no running server, and no AWS CLI except those in bin.
 func environ(t *testing.T, bin string, more ...string) []string {
 	return append([]string{
 		asRollcall + "=1", "PATH=" + bin + ":/usr/bin:/bin", "HOME=" + t.TempDir(), "XDG_DATA_HOME=" + t.TempDir(),
@@ -56,7 +56,7 @@ func run(t *testing.T, environ []string, args ...string) (status int, stdout, st
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// pretendServer writes what a running server leaves in its data folder; this process is the server.
+// pretendServer writes the files of a running server to a data folder. This test process stands for the server.
 func pretendServer(t *testing.T, dir, accessKey, secret string) {
 	t.Helper()
 	keys := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", accessKey, secret)
@@ -66,11 +66,12 @@ func pretendServer(t *testing.T, dir, accessKey, secret string) {
 	writeInfo(t, filepath.Join(dir, "server.json"), dir, os.Getpid())
 }
 
-// writeInfo describes a server to the commands that look for one. The file is whole from the first moment.
+// writeInfo writes the file by which commands find a server. It appears complete, as a server would write it.
 func writeInfo(t *testing.T, file, dir string, pid int) {
 	t.Helper()
 	info, err := json.Marshal(app.Info{
-		DataDir: dir, PID: pid, API: "http://127.0.0.1:7070", DNS: []string{"127.0.0.1:7053"}, Region: "eu-west-3", Account: "000000000000",
+		DataDir: dir, PID: pid, API: "http://127.0.0.1:7070", DNS: []string{"127.0.0.1:7053"}, Region: "eu-west-3",
+		Account: "000000000000",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +84,7 @@ func writeInfo(t *testing.T, file, dir string, pid int) {
 	}
 }
 
-// fakeAWS is an AWS CLI in a folder of its own: it says its version, or prints arguments and environment.
+// fakeAWS returns a new folder with an AWS CLI that prints its version, or its arguments and environment.
 func fakeAWS(t *testing.T, version string) (bin string) {
 	t.Helper()
 	bin = t.TempDir()
@@ -100,7 +101,7 @@ const (
 	oldCLI     = "aws-cli/2.9.19 Python/3.11.2 Linux/6.1 source/x86_64.debian.12 prompt/off"
 )
 
-// TestExitStatuses holds the contract: 0 a clean end, 1 a failure, 2 wrong usage; one line says what to do.
+// TestExitStatuses checks the contract: 0 for success, 1 for a failure, 2 for wrong usage, and one line on stderr.
 func TestExitStatuses(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -112,15 +113,15 @@ func TestExitStatuses(t *testing.T) {
 	for _, tc := range []struct {
 		args   string
 		status int
-		says   string // the one line of stderr contains it
+		stderr string // contained in the one line on stderr
 	}{
 		{"", 0, ""},
 		{"help", 0, ""},
 		{"version", 0, ""},
 		{"serve --help", 0, ""},
 		{"aws --help", 0, ""},
-		{"nonsense", 2, `no command "nonsense"; rollcall help lists them`},
-		{"version extra", 2, `takes no arguments, but was given "extra"`},
+		{"nonsense", 2, `unknown command "nonsense"; rollcall help lists the commands`},
+		{"version extra", 2, `takes no arguments, but got "extra"`},
 		{"serve --nonsense", 2, "rollcall serve --help lists the flags"},
 		{"serve --account 12", 2, "--account"},
 		{"serve --region US", 2, "--region"},
@@ -147,26 +148,28 @@ func TestExitStatuses(t *testing.T) {
 			t.Errorf("rollcall %s: exit status %d, want %d; stderr: %s", tc.args, status, tc.status, stderr)
 		}
 		if tc.status == 0 && (stderr != "" || stdout == "") {
-			t.Errorf("rollcall %s: stdout %q, stderr %q; want output, and no complaint", tc.args, stdout, stderr)
+			t.Errorf("rollcall %s: stdout %q, stderr %q; want output on stdout only", tc.args, stdout, stderr)
 		}
-		if tc.status != 0 && (!strings.HasPrefix(stderr, "rollcall: ") || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, tc.says)) {
-			t.Errorf("rollcall %s: stderr %q, want one line from rollcall that says %q", tc.args, stderr, tc.says)
+		if tc.status != 0 && (!strings.HasPrefix(stderr, "rollcall: ") || strings.Count(stderr, "\n") != 1 ||
+			!strings.Contains(stderr, tc.stderr)) {
+			t.Errorf("rollcall %s: stderr %q, want one line from rollcall that contains %q", tc.args, stderr, tc.stderr)
 		}
 	}
 }
 
-// TestFlagsFromEnvironment holds that each flag has a variable, and that the command line wins over it.
+// TestFlagsFromEnvironment checks that each flag has a variable, and that the command line takes precedence.
 func TestFlagsFromEnvironment(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct{ variable, args, says string }{
+	for _, tc := range []struct{ variable, args, stderr string }{
 		{"ROLLCALL_ACCOUNT=12", "serve", `--account "12"`},
 		{"ROLLCALL_LOG_LEVEL=loud", "serve", `--log-level "loud"`},
 		{"ROLLCALL_DRAIN_CAP=long", "serve", "ROLLCALL_DRAIN_CAP"},
 		{"ROLLCALL_ACCOUNT=12", "serve --account 34", `--account "34"`},
 	} {
 		status, _, stderr := run(t, environ(t, "/none", tc.variable), strings.Fields(tc.args)...)
-		if status != exitUsage || !strings.Contains(stderr, tc.says) {
-			t.Errorf("%s rollcall %s: exit status %d, %q; want %d and %q", tc.variable, tc.args, status, stderr, exitUsage, tc.says)
+		if status != exitUsage || !strings.Contains(stderr, tc.stderr) {
+			t.Errorf("%s rollcall %s: exit status %d, %q; want %d and %q", tc.variable, tc.args, status, stderr, exitUsage,
+				tc.stderr)
 		}
 	}
 }
@@ -174,7 +177,8 @@ func TestFlagsFromEnvironment(t *testing.T) {
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	_, stdout, _ := run(t, environ(t, "/none"), "version")
-	if fields := strings.Fields(stdout); len(fields) < 5 || fields[0] != "rollcall" || !slices.Contains(fields, "commit") || !strings.Contains(stdout, " go1.") {
+	if fields := strings.Fields(stdout); len(fields) < 5 || fields[0] != "rollcall" ||
+		!slices.Contains(fields, "commit") || !strings.Contains(stdout, " go1.") {
 		t.Errorf("version prints %q; want version, commit and Go version", stdout)
 	}
 }

@@ -17,7 +17,7 @@ func newDemo() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run a server with a throw-away data folder and two sample services on it",
+		Short: "Run a server on a temporary data folder and deploy two sample services",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config(cmd, cmd.ErrOrStderr())
@@ -29,11 +29,11 @@ func newDemo() *cobra.Command {
 	}
 	f.register(cmd, false)
 	cmd.Flags().Lookup("log-level").DefValue = "warn"
-	f.logLevel = "warn" // the progress is the demo's own output
+	f.logLevel = "warn" // the demo prints its progress itself
 	return cmd
 }
 
-// runDemo serves, deploys the samples, and takes everything away at the end.
+// runDemo starts a server, deploys the samples, waits for ctx, and removes everything.
 func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "rollcall-demo-")
 	if err != nil {
@@ -56,7 +56,7 @@ func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
 		return unlessInterrupted(ctx, fmt.Errorf("deploy the sample services: %w", err))
 	}
 	tour(out, a.Info(), done)
-	fmt.Fprintln(out, "ready: press Ctrl-C to take everything away")
+	fmt.Fprintln(out, "ready: press Ctrl-C to remove everything")
 	select {
 	case <-ctx.Done():
 		return nil
@@ -65,14 +65,14 @@ func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
 	}
 }
 
-// tour says what to try next, in another terminal.
+// tour prints commands to try in another terminal.
 func tour(out io.Writer, info app.Info, done demo.Result) {
-	host, port, _ := net.SplitHostPort(info.DNS[0]) // as we printed it
+	host, port, _ := net.SplitHostPort(info.DNS[0]) // an address that the server has printed
 	fmt.Fprintf(out, `
-The backend found the worker by name and says:
+The backend resolved the worker's name and returned:
   %s
 
-Try in another terminal:
+Try these commands in another terminal:
   dig @%s -p %s worker.%s
   curl %s
   eval "$(%s env --data %s)"

@@ -18,11 +18,11 @@ import (
 	"github.com/bakingclouds/rollcall/internal/app"
 )
 
-// setting is a variable of the environment.
+// A setting is an environment variable and its value.
 type setting struct{ name, value string }
 
-// settings are what makes AWS's clients talk to a server ("Environment variables to configure AWS SDKs and
-// tools" in the AWS SDKs and Tools Reference Guide). docs/clients.md says which client reads which.
+// settings returns the variables that direct AWS clients to a server (AWS SDKs and Tools Reference Guide, "Environment
+// variables to configure AWS SDKs and tools"). docs/clients.md lists the clients that read each of them.
 func settings(info app.Info, keys awsapi.Pair) []setting {
 	return []setting{
 		{"AWS_ENDPOINT_URL", info.API},
@@ -30,13 +30,13 @@ func settings(info app.Info, keys awsapi.Pair) []setting {
 		{"AWS_SECRET_ACCESS_KEY", keys.Secret},
 		{"AWS_REGION", info.Region},
 		{"AWS_DEFAULT_REGION", info.Region},
-		// SDKs put "data-" before the host of DiscoverInstances, and data-127.0.0.1 is nowhere.
+		// SDKs prepend "data-" to the host of DiscoverInstances, and data-127.0.0.1 does not resolve.
 		{"AWS_DISABLE_HOST_PREFIX_INJECTION", "true"},
 		{"AWS_PAGER", ""},
 	}
 }
 
-// overriding are the variables that would win over the settings, or contradict them.
+// overriding lists the variables that would take precedence over the settings, or contradict them.
 var overriding = []string{
 	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
 	"AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_SERVICEDISCOVERY", "AWS_ENDPOINT_URL_ROUTE_53", "AWS_ENDPOINT_URL_STS",
@@ -50,7 +50,7 @@ func newEnv() *cobra.Command {
 	var readOnly bool
 	cmd := &cobra.Command{
 		Use:   "env",
-		Short: `Print what points AWS's clients at the running server: eval "$(rollcall env)"`,
+		Short: `Print the settings that AWS clients need for the running server: eval "$(rollcall env)"`,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, keys, err := awaitServer(cmd.Context(), data, wait)
@@ -64,18 +64,19 @@ func newEnv() *cobra.Command {
 			}
 			printSettings(cmd.OutOrStdout(), settings(info, keys))
 			if v, err := awsVersion(cmd.Context(), "aws"); err == nil && !v.readsSettings() {
-				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: the installed aws (%v) is too old to read all of these settings: use `rollcall aws …` in place of `aws …`\n", v)
+				fmt.Fprintf(cmd.ErrOrStderr(), "rollcall: the installed aws (%v) is too old to read all of these settings; "+
+					"use `rollcall aws …` instead of `aws …`\n", v)
 			}
 			return nil
 		},
 	}
 	dataFlag(cmd, &data)
-	cmd.Flags().BoolVar(&readOnly, "read-only", false, "give the key that only reads")
-	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for a server that is still starting")
+	cmd.Flags().BoolVar(&readOnly, "read-only", false, "print the read-only key")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "longest wait for a server that is starting")
 	return cmd
 }
 
-// printSettings writes what a POSIX shell evaluates.
+// printSettings writes the settings as commands of a POSIX shell.
 func printSettings(w io.Writer, all []setting) {
 	fmt.Fprintf(w, "unset %s\n", strings.Join(overriding, " "))
 	for _, s := range all {
@@ -83,7 +84,7 @@ func printSettings(w io.Writer, all []setting) {
 	}
 }
 
-// quote makes one word of a POSIX shell.
+// quote returns s as one word of a POSIX shell.
 func quote(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=+@,", r))
@@ -93,15 +94,16 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// dataVar is the variable of --data, also for commands that talk to a running server.
+// dataVar is the environment variable that sets --data, also for commands that talk to a running server.
 const dataVar = "ROLLCALL_DATA"
 
 // dataFlag adds --data to a command that talks to a running server.
 func dataFlag(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "data", os.Getenv(dataVar), "data folder of the server, if not the one that is found running")
+	cmd.Flags().StringVar(dir, "data", os.Getenv(dataVar),
+		"data folder of the server (default: the running server of this user)")
 }
 
-// awaitServer is findServer, asked again for as long as no server is found and wait is not over.
+// awaitServer calls findServer until it finds a server, or until wait has passed.
 func awaitServer(ctx context.Context, dataDir string, wait time.Duration) (app.Info, awsapi.Pair, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -118,7 +120,7 @@ func awaitServer(ctx context.Context, dataDir string, wait time.Duration) (app.I
 	}
 }
 
-// findServer finds a running server and its keys.
+// findServer returns a running server and its administrator's key.
 func findServer(dataDir string) (app.Info, awsapi.Pair, error) {
 	info, err := app.Find(dataDir)
 	if err != nil {
@@ -131,13 +133,14 @@ func findServer(dataDir string) (app.Info, awsapi.Pair, error) {
 	return info, keys, nil
 }
 
-// cliVersion is a version of the AWS CLI.
+// cliVersion is a version of the AWS CLI: major, minor, patch.
 type cliVersion [3]int
 
 func (v cliVersion) String() string { return fmt.Sprintf("aws-cli/%d.%d.%d", v[0], v[1], v[2]) }
 
-// readsSettings: AWS_ENDPOINT_URL came with 1.29 and 2.13, AWS_DISABLE_HOST_PREFIX_INJECTION in March 2025
-// (botocore pull request 3405). These are the first minor versions that surely have both.
+// readsSettings reports whether this version reads all settings. AWS_ENDPOINT_URL was added in 1.29 and 2.13,
+// AWS_DISABLE_HOST_PREFIX_INJECTION in March 2025 (botocore pull request 3405). The versions below are the first minor
+// versions that certainly have both.
 func (v cliVersion) readsSettings() bool {
 	switch v[0] {
 	case 1:
@@ -150,7 +153,7 @@ func (v cliVersion) readsSettings() bool {
 
 var cliVersionText = regexp.MustCompile(`aws-cli/(\d+)\.(\d+)\.(\d+)`)
 
-// awsVersion asks an AWS CLI for its version.
+// awsVersion runs an AWS CLI with --version and returns its version.
 func awsVersion(ctx context.Context, path string) (cliVersion, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -160,11 +163,11 @@ func awsVersion(ctx context.Context, path string) (cliVersion, error) {
 	}
 	m := cliVersionText.FindSubmatch(out)
 	if m == nil {
-		return cliVersion{}, fmt.Errorf("%s --version says %q", path, out)
+		return cliVersion{}, fmt.Errorf("parse the output of %s --version: %q", path, out)
 	}
 	var v cliVersion
 	for i := range v {
-		v[i], _ = strconv.Atoi(string(m[i+1])) // digits, says the pattern
+		v[i], _ = strconv.Atoi(string(m[i+1])) // the pattern matches only digits
 	}
 	return v, nil
 }

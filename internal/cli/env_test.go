@@ -18,16 +18,20 @@ import (
 func TestSettingsInShells(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{
-		"plain", "", "it's", "'", "''", `"double"`, "$HOME", "`id`", "$(id)", "a b\tc", "line\nbreak", `back\slash`, "semi;colon&|<>", "*?[a]", "~", "#", "!history", "é…", "-n",
+		"plain", "", "it's", "'", "''", `"double"`, "$HOME", "`id`", "$(id)", "a b\tc", "line\nbreak", `back\slash`,
+		"semi;colon&|<>", "*?[a]", "~", "#", "!history", "é…", "-n",
 	} {
 		var script bytes.Buffer
-		printSettings(&script, settings(app.Info{API: "http://127.0.0.1:7070", Region: "us-east-1"}, awsapi.Pair{AccessKeyID: "AKIA", Secret: secret}))
+		printSettings(&script, settings(app.Info{API: "http://127.0.0.1:7070", Region: "us-east-1"},
+			awsapi.Pair{AccessKeyID: "AKIA", Secret: secret}))
 		for _, shell := range []string{"sh", "bash", "dash", "zsh", "ksh"} {
 			path, err := exec.LookPath(shell)
 			if err != nil {
 				continue
 			}
-			cmd := exec.CommandContext(t.Context(), path, "-c", `eval "$1" && printf '%s|%s|%s|%s' "$AWS_SECRET_ACCESS_KEY" "$AWS_ENDPOINT_URL" "${AWS_PROFILE-unset}" "${AWS_PAGER-unset}"`, shell, script.String())
+			cmd := exec.CommandContext(t.Context(), path, "-c",
+				`eval "$1" && printf '%s|%s|%s|%s' "$AWS_SECRET_ACCESS_KEY" "$AWS_ENDPOINT_URL" `+
+					`"${AWS_PROFILE-unset}" "${AWS_PAGER-unset}"`, shell, script.String())
 			cmd.Env = []string{"PATH=/usr/bin:/bin", "AWS_PROFILE=work", "AWS_PAGER=less"}
 			out, err := cmd.CombinedOutput()
 			if want := secret + "|http://127.0.0.1:7070|unset|"; err != nil || string(out) != want {
@@ -37,7 +41,7 @@ func TestSettingsInShells(t *testing.T) {
 	}
 }
 
-// TestEnv holds what `env` prints, and that it says when the installed CLI does not read it.
+// TestEnv checks the output of `env`, and its warning if the installed CLI does not read all of it.
 func TestEnv(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -62,7 +66,8 @@ func TestEnv(t *testing.T) {
 		{"flag wins over variable", currentCLI, []string{"ROLLCALL_DATA=/nowhere"}, []string{"--data", dir}, false},
 		{"nothing to wait for", currentCLI, nil, []string{"--data", dir, "--wait", "1m"}, false},
 	} {
-		status, stdout, stderr := run(t, environ(t, fakeAWS(t, tc.cli), tc.variables...), append([]string{"env"}, tc.args...)...)
+		status, stdout, stderr := run(t, environ(t, fakeAWS(t, tc.cli), tc.variables...),
+			append([]string{"env"}, tc.args...)...)
 		unset, exports, _ := strings.Cut(stdout, "\n")
 		if status != 0 || exports != want || !strings.HasPrefix(unset, "unset AWS_PROFILE ") {
 			t.Errorf("%s: exit status %d, stdout %q; want %q", tc.name, status, stdout, want)
@@ -87,13 +92,14 @@ func TestEnvWaits(t *testing.T) {
 	}
 }
 
-// TestAWS holds how the AWS CLI is run: with the server's settings, the user's arguments and its own status.
+// TestAWS checks that the AWS CLI runs with the server's settings and the user's arguments, and sets the exit status.
 func TestAWS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	pretendServer(t, dir, "AKIAIOSFODNN7EXAMPLE", "secret")
 	bin := fakeAWS(t, currentCLI)
-	user := environ(t, bin, "ROLLCALL_DATA="+dir, "AWS_PROFILE=work", "AWS_ENDPOINT_URL=https://elsewhere", "AWS_SESSION_TOKEN=old",
+	user := environ(t, bin, "ROLLCALL_DATA="+dir, "AWS_PROFILE=work", "AWS_ENDPOINT_URL=https://elsewhere",
+		"AWS_SESSION_TOKEN=old",
 		"HTTP_PROXY=http://proxy", "NO_PROXY=*", "AWS_CA_BUNDLE=/kept")
 	for _, args := range [][]string{
 		{"ecs", "list-clusters", "--query", "a b"},
@@ -108,7 +114,8 @@ func TestAWS(t *testing.T) {
 				got = append(got, arg)
 			}
 		}
-		if want := []string{"--endpoint-url", "http://127.0.0.1:7070", "ecs", "list-clusters", "--query", "a b"}; !slices.Equal(got, want) {
+		if want := []string{"--endpoint-url", "http://127.0.0.1:7070", "ecs", "list-clusters", "--query",
+			"a b"}; !slices.Equal(got, want) {
 			t.Errorf("rollcall aws %q: the CLI got %q, want %q", args, got, want)
 		}
 		if status != 254 || stderr != "failed\n" {
@@ -131,7 +138,8 @@ func TestAWS(t *testing.T) {
 		}
 	}
 
-	status, _, stderr := run(t, []string{asRollcall + "=1", "PATH=" + t.TempDir(), "ROLLCALL_DATA=" + dir}, "aws", "s3", "ls")
+	status, _, stderr := run(t, []string{asRollcall + "=1", "PATH=" + t.TempDir(), "ROLLCALL_DATA=" + dir}, "aws", "s3",
+		"ls")
 	if status != exitFailure || !strings.Contains(stderr, "apt-get install awscli") {
 		t.Errorf("without the AWS CLI: exit status %d, stderr %q", status, stderr)
 	}
@@ -148,7 +156,7 @@ func TestReadsSettings(t *testing.T) {
 	}
 }
 
-// TestFoundByPointer holds that a server is found where it left its pointer, and not after its end.
+// TestFoundByPointer checks that commands find a running server without --data, and not after it has ended.
 func TestFoundByPointer(t *testing.T) {
 	t.Parallel()
 	dir, runtimeDir := t.TempDir(), t.TempDir()
@@ -157,7 +165,8 @@ func TestFoundByPointer(t *testing.T) {
 	pointer := filepath.Join(runtimeDir, fmt.Sprintf("rollcall-%d.json", os.Getuid()))
 
 	writeInfo(t, pointer, dir, os.Getpid())
-	if status, stdout, stderr := run(t, user, "env"); status != exitOK || !strings.Contains(stdout, "AKIAIOSFODNN7EXAMPLE") {
+	if status, stdout, stderr := run(t, user, "env"); status != exitOK ||
+		!strings.Contains(stdout, "AKIAIOSFODNN7EXAMPLE") {
 		t.Errorf("exit status %d, stdout %q, stderr %q; want the settings", status, stdout, stderr)
 	}
 
@@ -166,7 +175,8 @@ func TestFoundByPointer(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeInfo(t, pointer, dir, ended.Process.Pid)
-	if status, stdout, stderr := run(t, user, "env"); status != exitFailure || stdout != "" || !strings.Contains(stderr, "no running server found") {
+	if status, stdout, stderr := run(t, user, "env"); status != exitFailure || stdout != "" ||
+		!strings.Contains(stderr, "no running server found") {
 		t.Errorf("of a server that has ended: exit status %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/inspect"
 )
 
-// inspector is a client of the running server.
+// inspector returns a client of the running server.
 func inspector(dataDir string) (*inspect.Client, error) {
 	info, keys, err := findServer(dataDir)
 	if err != nil {
@@ -28,10 +28,11 @@ func newLookup() *cobra.Command {
 	var data, client string
 	cmd := &cobra.Command{
 		Use:   "lookup NAME [TYPE]",
-		Short: "Show what DNS answers, and why: each instance, in or out of the answer",
+		Short: "Show what DNS answers and why: each instance, in or out of the answer",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
-				return usageError{fmt.Errorf("%s takes a name and, if need be, a record type, as in rollcall lookup worker.corp SRV", cmd.CommandPath())}
+				return usageError{fmt.Errorf("%s takes a name and an optional record type, as in rollcall lookup worker.corp SRV",
+					cmd.CommandPath())}
 			}
 			return nil
 		},
@@ -53,7 +54,7 @@ func newLookup() *cobra.Command {
 		},
 	}
 	dataFlag(cmd, &data)
-	cmd.Flags().StringVar(&client, "client", "", "address of the client that asks (default: this machine)")
+	cmd.Flags().StringVar(&client, "client", "", "source address of the query (default: this machine)")
 	return cmd
 }
 
@@ -72,7 +73,7 @@ func printLookup(w io.Writer, in inspect.GetLookupInput, out *inspect.GetLookupO
 	}
 	fmt.Fprintf(w, "\nservice %s in namespace %s (%s)\n", out.Service.Name, out.Service.Namespace, out.Service.ID)
 	if len(out.Service.Instances) == 0 {
-		fmt.Fprintln(w, "  no instance is registered")
+		fmt.Fprintln(w, "  no instances are registered")
 	}
 	for _, i := range out.Service.Instances {
 		part := "out"
@@ -109,12 +110,12 @@ func newStatus() *cobra.Command {
 		},
 	}
 	dataFlag(cmd, &data)
-	cmd.Flags().BoolVar(&watch, "watch", false, "keep it live")
-	cmd.Flags().BoolVar(&in.All, "all", false, "show every service of a namespace, however many there are")
+	cmd.Flags().BoolVar(&watch, "watch", false, "refresh every second")
+	cmd.Flags().BoolVar(&in.All, "all", false, "list every service of a namespace")
 	return cmd
 }
 
-// watchStatus shows the status anew every second, in place.
+// watchStatus redraws the status every second until ctx is done.
 func watchStatus(ctx context.Context, w io.Writer, c *inspect.Client, in inspect.GetStatusInput) error {
 	const home, clearBelow = "\x1b[H", "\x1b[J"
 	fmt.Fprint(w, "\x1b[2J")
@@ -141,7 +142,8 @@ func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
 		fmt.Fprintf(w, "note: %s\n", n)
 	}
 	if out.Stale != nil {
-		fmt.Fprintf(w, "STALE since %s: etcd is out of reach; DNS and reads go on from the last known state\n\n", out.Stale.UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, "STALE since %s: etcd cannot be reached; DNS and reads use the last known state\n\n",
+			out.Stale.UTC().Format(time.RFC3339))
 	}
 	t := table(w)
 	fmt.Fprintln(t, "NODE\tRUNTIME\tTASKS")
@@ -151,17 +153,18 @@ func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
 	t.Flush()
 	fmt.Fprintln(t, "\nSERVICE\tDESIRED\tRUNNING\tHEALTHY\tDRAINING\tDEFINITION\tROLLOUT")
 	for _, s := range out.Services {
-		fmt.Fprintf(t, "%s/%s/%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.Region, s.Cluster, s.Name, s.Desired, s.Running, s.Healthy, s.Draining, s.Definition, rollout(s))
+		fmt.Fprintf(t, "%s/%s/%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.Region, s.Cluster, s.Name,
+			s.Desired, s.Running, s.Healthy, s.Draining, s.Definition, rollout(s))
 	}
 	t.Flush()
 	printDrains(w, out)
 	printNamespaces(w, out)
 }
 
-// printDrains shows the tasks that clients may still hold an address of, if there are any.
+// printDrains lists the draining tasks: those whose address clients may still hold.
 func printDrains(w io.Writer, out *inspect.GetStatusOutput) {
 	t := table(w)
-	title := "\nDRAINING\tADDRESS\tTASK\tTOLD TO STOP"
+	title := "\nDRAINING\tADDRESS\tTASK\tSIGTERM"
 	for _, s := range out.Services {
 		for _, d := range s.Drains {
 			if title != "" {
@@ -174,7 +177,7 @@ func printDrains(w io.Writer, out *inspect.GetStatusOutput) {
 	t.Flush()
 }
 
-// printNamespaces shows each namespace, and under it its services.
+// printNamespaces lists each namespace, followed by its services.
 func printNamespaces(w io.Writer, out *inspect.GetStatusOutput) {
 	t := table(w)
 	fmt.Fprintln(t, "\nNAMESPACE\tKIND\tSERVICES\tINSTANCES\tHEALTHY\tUNHEALTHY\tNOT READY\tDRAINING\tID")
@@ -193,7 +196,8 @@ func printNamespaces(w io.Writer, out *inspect.GetStatusOutput) {
 	t.Flush()
 	for _, n := range out.Namespaces {
 		if n.Shadowed != "" {
-			fmt.Fprintf(w, "warning: namespace %s (%s) has the name and the clients of the older %s, which answers in its place\n", n.Name, n.ID, n.Shadowed)
+			fmt.Fprintf(w, "warning: namespace %s (%s) has the same name and clients as the older %s, which answers instead\n",
+				n.Name, n.ID, n.Shadowed)
 		}
 	}
 }
@@ -202,7 +206,7 @@ func columns(c inspect.Counts) string {
 	return fmt.Sprintf("%d\t%d\t%d\t%d\t%d", c.Instances(), c.Healthy, c.Unhealthy, c.NotReady, c.Draining)
 }
 
-// rollout says how far a service's deployment is: its share of healthy tasks of the desired ones.
+// rollout returns the state of a service's deployment, with the share of desired tasks that are healthy as a bar.
 func rollout(s inspect.ServiceStatus) string {
 	if s.Status != "ACTIVE" {
 		return s.Status
@@ -224,7 +228,7 @@ func rollout(s inspect.ServiceStatus) string {
 
 func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
 
-// ago is how long ago something was, in words.
+// ago returns the time since t as text, or an empty string if t is nil.
 func ago(t *time.Time) string {
 	if t == nil {
 		return ""

@@ -18,17 +18,17 @@ func newLeftovers() *cobra.Command {
 	var remove bool
 	cmd := &cobra.Command{
 		Use:   "leftovers",
-		Short: "List, or remove, what data folders that are gone have left in the Docker Engine",
-		Long: "List, or remove, what data folders that are gone have left in the Docker Engine: containers, networks, volumes,\n" +
-			"and the images of other builds of rollcall that nothing uses. Nothing without Rollcall's own label is touched,\n" +
-			"nor what belongs to a data folder that is there, unless --data names it.",
+		Short: "List or remove what deleted data folders left in the Docker Engine",
+		Long: "List or remove what deleted data folders left in the Docker Engine: containers, networks, volumes, and\n" +
+			"unused images of other builds of rollcall. Objects without Rollcall's label are never touched, nor objects of a data\n" +
+			"folder that exists, unless you name it with --data.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return leftovers(cmd.Context(), cmd.OutOrStdout(), data, remove)
 		},
 	}
-	cmd.Flags().BoolVar(&remove, "remove", false, "remove it all")
-	cmd.Flags().StringVar(&data, "data", "", "a data folder whose containers are left over too; no server may run on it")
+	cmd.Flags().BoolVar(&remove, "remove", false, "remove everything that is listed")
+	cmd.Flags().StringVar(&data, "data", "", "include the objects of this data folder; no server may be running on it")
 	return cmd
 }
 
@@ -40,10 +40,11 @@ func leftovers(ctx context.Context, out io.Writer, data string, remove bool) err
 		}
 		info, err := app.Find(data)
 		if err == nil {
-			return fmt.Errorf("a server runs on %s (process %d): stop it first; rollcall serve --stop-tasks takes its tasks along", data, info.PID)
+			return fmt.Errorf("a server is running on %s (pid %d); stop it first, with --stop-tasks to stop its tasks too",
+				data, info.PID)
 		}
 		if !errors.Is(err, app.ErrNoServer) {
-			return fmt.Errorf("whether a server runs on %s is not known: %w", data, err)
+			return fmt.Errorf("check whether a server is running on %s: %w", data, err)
 		}
 	}
 	found, err := docker.Leftovers(ctx, "", data)
@@ -51,7 +52,7 @@ func leftovers(ctx context.Context, out io.Writer, data string, remove bool) err
 		return err
 	}
 	if len(found) == 0 {
-		fmt.Fprintln(out, "nothing is left over")
+		fmt.Fprintln(out, "no leftovers found")
 		return nil
 	}
 	shown := found
@@ -68,6 +69,6 @@ func leftovers(ctx context.Context, out io.Writer, data string, remove bool) err
 		fmt.Fprintf(out, "removed %d of %d\n", len(shown), len(found))
 		return err
 	}
-	fmt.Fprintln(out, "rollcall leftovers --remove removes all of this")
+	fmt.Fprintln(out, "to remove all of these, run: rollcall leftovers --remove")
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/inspect"
 )
 
-// followInterval is how long logs --follow waits before it asks again when there was nothing more.
+// followInterval is the pause of logs --follow when there are no new lines.
 const followInterval = 300 * time.Millisecond
 
 func newLogs() *cobra.Command {
@@ -19,13 +19,14 @@ func newLogs() *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
 		Use:   "logs SERVICE|TASK",
-		Short: "Show what the tasks of a service, or one task, have printed",
-		Long: "Show what the tasks of a service, or one task, have printed.\n\n" +
-			"SERVICE is a name, CLUSTER/NAME or an ARN; TASK is an id, the beginning of one, or an ARN. Tasks that have\n" +
-			"stopped are shown for as long as they can be described, an hour.",
+		Short: "Show the output of a task, or of all tasks of a service",
+		Long: "Show the output of a task, or of all tasks of a service.\n\n" +
+			"SERVICE is a name, CLUSTER/NAME or an ARN. TASK is an id, a prefix of an id, or an ARN. The output of a stopped\n" +
+			"task is available for one hour.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError{fmt.Errorf("%s takes the name of a service or the id of a task", cmd.CommandPath())}
+				return usageError{fmt.Errorf("%s takes the name of a service or the id of a task, as in rollcall logs worker",
+					cmd.CommandPath())}
 			}
 			return nil
 		},
@@ -38,17 +39,19 @@ func newLogs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showLogs(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), c, inspect.GetLogsInput{Target: args[0], Container: container, Since: from}, follow)
+			in := inspect.GetLogsInput{Target: args[0], Container: container, Since: from}
+			return showLogs(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), c, in, follow)
 		},
 	}
 	dataFlag(cmd, &data)
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is printed")
-	cmd.Flags().StringVar(&since, "since", "", "only what came since then: a time such as 2026-01-31T12:00:00Z, or how long ago, such as 10m")
-	cmd.Flags().StringVar(&container, "container", "", "only this container's")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "keep printing new lines")
+	cmd.Flags().StringVar(&since, "since", "",
+		"only lines after a time such as 2026-01-31T12:00:00Z, or within a duration such as 10m")
+	cmd.Flags().StringVar(&container, "container", "", "only the output of this container")
 	return cmd
 }
 
-// sinceWhen reads --since as Unix milliseconds; "" is ever.
+// sinceWhen parses --since into Unix milliseconds. The empty string is 0, which selects all lines.
 func sinceWhen(s string, now time.Time) (int64, error) {
 	if s == "" {
 		return 0, nil
@@ -58,17 +61,19 @@ func sinceWhen(s string, now time.Time) (int64, error) {
 	}
 	at, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return 0, fmt.Errorf("--since %q: give a time such as 2026-01-31T12:00:00Z, or how long ago, such as 10m", s)
+		return 0, fmt.Errorf("--since %q: want a time such as 2026-01-31T12:00:00Z, or a duration such as 10m", s)
 	}
 	return at.UnixMilli(), nil
 }
 
-// retryInterval is how long logs --follow waits before it asks again when the server did not answer.
+// retryInterval is the pause of logs --follow after a request that failed.
 const retryInterval = time.Second
 
-// showLogs prints lines until there are no more, or until ctx ends. Who follows goes on when the server has been away.
-func showLogs(ctx context.Context, w, problems io.Writer, c *inspect.Client, in inspect.GetLogsInput, follow bool) error {
-	answered, away := false, false
+// showLogs prints lines until there are no more, or until ctx is done. With follow, it waits for new lines and, after
+// the first response, retries while the server cannot be reached.
+func showLogs(ctx context.Context, w, problems io.Writer, c *inspect.Client, in inspect.GetLogsInput,
+	follow bool) error {
+	answered, unreachable := false, false
 	for {
 		out, err := c.Logs(ctx, in)
 		if ctx.Err() != nil {
@@ -78,19 +83,20 @@ func showLogs(ctx context.Context, w, problems io.Writer, c *inspect.Client, in 
 			return err
 		}
 		if err != nil {
-			if !away {
-				fmt.Fprintf(problems, "rollcall: %v; asking again\n", err)
+			if !unreachable {
+				fmt.Fprintf(problems, "rollcall: %v; retrying\n", err)
 			}
-			away = true
+			unreachable = true
 			select {
 			case <-time.After(retryInterval):
 			case <-ctx.Done():
 			}
 			continue
 		}
-		answered, away = true, false
+		answered, unreachable = true, false
 		for _, l := range out.Lines {
-			if _, err := fmt.Fprintf(w, "%s %.8s %s  %s\n", time.UnixMilli(l.Time).UTC().Format("2006-01-02T15:04:05.000Z"), l.Task, l.Container, printable(l.Text)); err != nil {
+			at := time.UnixMilli(l.Time).UTC().Format("2006-01-02T15:04:05.000Z")
+			if _, err := fmt.Fprintf(w, "%s %.8s %s  %s\n", at, l.Task, l.Container, printable(l.Text)); err != nil {
 				return err
 			}
 		}
@@ -109,15 +115,15 @@ func showLogs(ctx context.Context, w, problems io.Writer, c *inspect.Client, in 
 	}
 }
 
-// printable is a line without control characters, but for tabs and the colours that programs print (ECMA-48, SGR): what
-// a task prints must not be able to act on the terminal of who reads it.
+// printable returns s without control characters, except tabs and color sequences (ECMA-48, SGR), so that the output
+// of a task cannot control the user's terminal.
 func printable(s string) string {
 	clean := make([]rune, 0, len(s))
 	runes := []rune(s)
 	for i := 0; i < len(runes); i++ {
 		r := runes[i]
 		if r == 0x1b {
-			if n := colour(runes[i:]); n > 0 {
+			if n := colorLength(runes[i:]); n > 0 {
 				clean = append(clean, runes[i:i+n]...)
 				i += n - 1
 			}
@@ -130,8 +136,8 @@ func printable(s string) string {
 	return string(clean)
 }
 
-// colour is the length of the SGR sequence that runes begin with, 0 when they begin with none.
-func colour(runes []rune) int {
+// colorLength returns the length of the SGR sequence at the start of runes, or 0 if there is none.
+func colorLength(runes []rune) int {
 	if len(runes) < 3 || runes[1] != '[' {
 		return 0
 	}

@@ -7,7 +7,8 @@ import (
 
 func TestSinceWhen(t *testing.T) {
 	now := time.Unix(1700000000, 0)
-	for s, want := range map[string]int64{"": 0, "10m": now.Add(-10 * time.Minute).UnixMilli(), "2023-11-14T22:13:20Z": 1700000000000} {
+	for s, want := range map[string]int64{"": 0, "10m": now.Add(-10 * time.Minute).UnixMilli(),
+		"2023-11-14T22:13:20Z": 1700000000000} {
 		if got, err := sinceWhen(s, now); err != nil || got != want {
 			t.Errorf("%q: %d, %v", s, got, err)
 		}
@@ -19,7 +20,7 @@ func TestSinceWhen(t *testing.T) {
 	}
 }
 
-// TestPrintable: colours pass, what acts on a terminal does not.
+// TestPrintable checks that color sequences pass and that other control sequences are removed.
 func TestPrintable(t *testing.T) {
 	for s, want := range map[string]string{
 		"plain\ttext äöü":               "plain\ttext äöü",

@@ -9,7 +9,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/sample"
 )
 
-// newSample runs the sample services; task definitions name it, people need not.
+// newSample runs the sample services. It is hidden because only task definitions use it.
 func newSample() *cobra.Command {
 	return &cobra.Command{
 		Use:    "sample flask-worker | flask-backend | check URL",

@@ -11,7 +11,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/app"
 )
 
-// serveFlags are the flags of serve and demo.
+// serveFlags holds the flags of serve and demo.
 type serveFlags struct {
 	cfg       app.Config
 	vpcs      []string
@@ -20,7 +20,7 @@ type serveFlags struct {
 	stopTasks bool
 }
 
-// register adds the flags; keepsData says that there is a data folder to name.
+// register adds the flags to cmd. keepsData reports whether the command keeps its data folder, and so has --data.
 func (f *serveFlags) register(cmd *cobra.Command, keepsData bool) {
 	f.cfg = app.Default()
 	fs := cmd.Flags()
@@ -28,25 +28,34 @@ func (f *serveFlags) register(cmd *cobra.Command, keepsData bool) {
 	if keepsData {
 		fs.StringVar(&f.cfg.DataDir, "data", f.cfg.DataDir, "data folder")
 	}
-	fs.StringVar(&f.cfg.API, "api", f.cfg.API, "address of the API, host:port")
-	fs.StringArrayVar(&f.cfg.DNS, "dns", f.cfg.DNS, "address of DNS over UDP and TCP, host:port (repeatable)")
-	fs.StringVar(&f.cfg.Runtime, "runtime", f.cfg.Runtime, "what runs tasks: auto (docker where an engine answers, else process), docker, process or none")
-	fs.StringSliceVar(&f.cfg.Etcd, "etcd", nil, "endpoints of an external etcd cluster, instead of the one inside")
+	fs.StringVar(&f.cfg.API, "api", f.cfg.API, "listen address of the API, host:port")
+	fs.StringArrayVar(&f.cfg.DNS, "dns", f.cfg.DNS, "listen address of DNS over UDP and TCP, host:port (repeatable)")
+	fs.StringVar(&f.cfg.Runtime, "runtime", f.cfg.Runtime,
+		"task runtime: docker, process, none, or auto (docker if an engine is available, else process)")
+	fs.StringSliceVar(&f.cfg.Etcd, "etcd", nil, "endpoints of an external etcd cluster (default: embedded etcd)")
 	fs.StringVar(&f.cfg.Account, "account", f.cfg.Account, "account id, 12 digits")
-	fs.StringVar(&f.cfg.Region, "region", f.cfg.Region, "region that rollcall env gives to clients")
-	fs.StringArrayVar(&f.vpcs, "vpc", nil, "a VPC: ID=NETWORK,…,SUBNET-ID,… (repeatable; none: every VPC id means everybody)")
-	fs.StringVar(&f.cfg.Node, "node", f.cfg.Node, "name of this node, unique in an etcd cluster (default: the name that the data folder was first used under, at first the host's)")
-	fs.TextVar(&f.cfg.NodeAddress, "node-address", f.cfg.NodeAddress, "address at which tasks in bridge and host mode are reached (default: docker: the one this machine reaches others from; process: 127.0.0.1)")
-	fs.IntVar(&f.cfg.NodeCPU, "node-cpu", 0, "CPU units that the tasks of this node may reserve, 1024 a core (default: the machine's; at least 65536 without --etcd)")
-	fs.IntVar(&f.cfg.NodeMemory, "node-memory", 0, "memory in MiB that the tasks of this node may reserve (default: the machine's)")
-	fs.DurationVar(&f.cfg.NodeGrace, "node-grace", f.cfg.NodeGrace, "how long a node may be lost until its tasks are replaced elsewhere; 0 is for ever")
-	fs.DurationVar(&f.cfg.DrainCap, "drain-cap", f.cfg.DrainCap, "longest wait between the last answer and SIGTERM")
-	fs.StringSliceVar(&f.cfg.Upstreams, "upstream", nil, "resolvers for other names, ip or ip:port (default: the host's)")
-	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
-	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.cfg.Region, "region", f.cfg.Region, "default region of clients, as set by rollcall env")
+	fs.StringArrayVar(&f.vpcs, "vpc", nil,
+		"a VPC: ID=NETWORK,…,SUBNET-ID,… (repeatable; default: every VPC id contains all clients)")
+	fs.StringVar(&f.cfg.Node, "node", f.cfg.Node,
+		"name of this node, unique in the etcd cluster (default: the stored name, initially the host name)")
+	fs.TextVar(&f.cfg.NodeAddress, "node-address", f.cfg.NodeAddress,
+		"address of tasks in bridge and host mode (default: docker: this machine's source address; process: 127.0.0.1)")
+	fs.IntVar(&f.cfg.NodeCPU, "node-cpu", 0,
+		"CPU units that tasks may reserve, 1024 per core (default: the machine's; at least 65536 without --etcd)")
+	fs.IntVar(&f.cfg.NodeMemory, "node-memory", 0,
+		"memory in MiB that tasks may reserve (default: the machine's)")
+	fs.DurationVar(&f.cfg.NodeGrace, "node-grace", f.cfg.NodeGrace,
+		"time after which the tasks of a lost node are replaced on other nodes; 0 disables this")
+	fs.DurationVar(&f.cfg.DrainCap, "drain-cap", f.cfg.DrainCap,
+		"longest time between a task's removal from answers and its SIGTERM")
+	fs.StringSliceVar(&f.cfg.Upstreams, "upstream", nil,
+		"resolvers for names outside of Rollcall's zones, ip or ip:port (default: the host's)")
+	fs.StringVar(&f.logFormat, "log-format", "text", "log format: text or json")
+	fs.StringVar(&f.logLevel, "log-level", "info", "log level: debug, info, warn or error")
 }
 
-// config finishes the configuration; logs go to w.
+// config returns the validated configuration. The server logs to w.
 func (f *serveFlags) config(cmd *cobra.Command, w io.Writer) (app.Config, error) {
 	if err := fromEnvironment(cmd.Flags()); err != nil {
 		return app.Config{}, err
@@ -90,8 +99,8 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the server: API, DNS, control loops and tasks",
 		Long: "Run the server: API, DNS, control loops and tasks.\n\n" +
-			"Every flag can also be set in the environment: --log-level as ROLLCALL_LOG_LEVEL.\n" +
-			"SIGTERM stops the server; its tasks go on running and are found again, unless --stop-tasks.",
+			"You can also set each flag with an environment variable, for example --log-level with ROLLCALL_LOG_LEVEL.\n" +
+			"SIGTERM stops the server. Its tasks keep running, and the next server adopts them, unless you set --stop-tasks.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config(cmd, cmd.ErrOrStderr())
@@ -102,11 +111,11 @@ func newServe() *cobra.Command {
 		},
 	}
 	f.register(cmd, true)
-	cmd.Flags().BoolVar(&f.stopTasks, "stop-tasks", false, "stop the tasks too when the server is stopped")
+	cmd.Flags().BoolVar(&f.stopTasks, "stop-tasks", false, "stop the tasks when the server stops")
 	return cmd
 }
 
-// serve runs a server until ctx ends or a part of it fails.
+// serve runs a server until ctx is done or a part of the server fails.
 func serve(ctx context.Context, cfg app.Config, stopTasks bool, out io.Writer) error {
 	a, err := app.Start(ctx, cfg)
 	if err != nil {
@@ -129,7 +138,7 @@ func serve(ctx context.Context, cfg app.Config, stopTasks bool, out io.Writer) e
 	}
 }
 
-// unlessInterrupted is the error of a start, or nil when a signal has ended it: that is a clean stop.
+// unlessInterrupted returns the error of a start, or nil if a signal interrupted it, which counts as a clean stop.
 func unlessInterrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -145,6 +154,7 @@ func printAddresses(out io.Writer, info app.Info) {
 	fmt.Fprintf(out, "data  %s\n", info.DataDir)
 	fmt.Fprintf(out, "tasks %s (%s)\n", info.Runtime, info.Why)
 	if info.Resolver != "" {
-		fmt.Fprintf(out, "note  tasks find names at $ROLLCALL_DNS only, not through the C library: %s\n", info.Resolver)
+		fmt.Fprintf(out, "note  tasks can resolve names only at $ROLLCALL_DNS, not through the C library: %s\n",
+			info.Resolver)
 	}
 }

@@ -108,7 +108,7 @@ func TestStatusCommand(t *testing.T) {
 	made := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-other")}))(t)
 	second := s.OperationTarget(made.OperationId)
-	harness.WantLine(t, s.RunCommand("status"), `^warning: namespace shop \(`+second+`\) has the name and the clients of the older ns-`)
+	harness.WantLine(t, s.RunCommand("status"), `^warning: namespace shop \(`+second+`\) has the same name and clients as the older ns-`)
 	if tasks := s.Tasks("cart", ecstypes.DesiredStatusRunning); len(tasks) != 2 {
 		t.Errorf("%d tasks", len(tasks))
 	}

@@ -213,7 +213,7 @@ func TestDemo(t *testing.T) {
 				t.Errorf("%s prints %q, %v", tip[5], exports, err)
 			}
 			// An ordinary user may not listen on port 53, so tasks are told another way.
-			if as == nobody && !strings.Contains(said, "tasks find names at $ROLLCALL_DNS only, not through the C library: to answer on port 53") {
+			if as == nobody && !strings.Contains(said, "tasks can resolve names only at $ROLLCALL_DNS, not through the C library: to answer on port 53") {
 				t.Errorf("the demo does not say that tasks have no resolver:\n%s", said)
 			}
 
