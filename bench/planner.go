@@ -48,7 +48,7 @@ func fleetOf(size int) (*task.Service, []*task.Task) {
 	for i := range tasks {
 		since := start.Add(time.Duration(i) * time.Millisecond)
 		tasks[i] = &task.Task{
-			ID: strconv.Itoa(i), Service: svc.Name, Deployment: svc.Primary().ID, Desired: task.DesiredRunning, Created: since,
+			ID: task.ID(strconv.Itoa(i)), Service: svc.Name, Deployment: svc.Primary().ID, Desired: task.DesiredRunning, Created: since,
 			Observed: task.Observed{State: task.Running, StartedAt: &since, HealthySince: &since},
 		}
 	}

@@ -224,7 +224,7 @@ const stopped = 5
 // milliseconds. They are replaced, which makes the next wait a little longer.
 func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
 	sc := arn.Scope{Account: account, Region: region}
-	stopping := make(chan string, 1000)
+	stopping := make(chan task.ID, 1000)
 	db.Follow(func(c store.Change) {
 		for _, row := range c.Rows {
 			if t, ok := row.New.(*task.Task); ok && t.Observed.State >= task.Stopping {
@@ -236,17 +236,17 @@ func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
 		}
 	})
 	var took []float64
-	tasks := task.TasksOf(db.Snapshot(), sc, task.DefaultCluster, "sleeper")
+	tasks := task.TasksOf(db.Snapshot(), task.ServiceRef{Scope: sc, Cluster: task.DefaultCluster, Name: "sleeper"})
 	for _, t := range tasks[:min(stopped, len(tasks))] {
 		began := time.Now()
 		_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
-			_, _, err := task.Stop(tx, sc, task.DefaultCluster, t.ID, task.ServiceSchedulerInitiated, "measured", time.Now())
+			_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.ServiceSchedulerInitiated, Reason: "measured"}, time.Now())
 			return struct{}{}, err
 		})
 		if err != nil {
 			return 0, err
 		}
-		for id := ""; id != t.ID; {
+		for id := task.ID(""); id != t.ID; {
 			select {
 			case id = <-stopping:
 			case <-time.After(patience):
@@ -275,8 +275,8 @@ func watchTasks(db *store.Store, count int) *seenTasks {
 		for _, row := range c.Rows {
 			switch v := row.New.(type) {
 			case *task.Task:
-				if _, known := s.created[v.ID]; !known {
-					s.created[v.ID] = v.Created
+				if _, known := s.created[string(v.ID)]; !known {
+					s.created[string(v.ID)] = v.Created
 				}
 			case *registry.Instance:
 				created, waiting := s.created[v.ID]

@@ -76,12 +76,12 @@ func New(db *store.Store, rt Runtime, cfg Config) *Agent {
 		for _, r := range c.Rows {
 			if t, ok := r.New.(*task.Task); ok && t.Node == cfg.Node {
 				a.mu.Lock()
-				a.keys[t.ID] = t.Key()
+				a.keys[string(t.ID)] = t.Key()
 				a.mu.Unlock()
 				a.loop.Mark(t.Key())
 			} else if t, ok := r.Old.(*task.Task); ok && r.New == nil {
 				a.mu.Lock()
-				delete(a.keys, t.ID)
+				delete(a.keys, string(t.ID))
 				a.mu.Unlock()
 			}
 		}
@@ -154,7 +154,7 @@ func (a *Agent) compare(ctx context.Context) error {
 	}
 	tasks := map[string]*task.Task{} // read after the listing: a row is there before its sandbox
 	for _, t := range task.TasksOn(a.db.Snapshot(), a.Node) {
-		tasks[t.ID] = t
+		tasks[string(t.ID)] = t
 	}
 	seen := map[string]*Sandbox{}
 	for _, box := range boxes {
@@ -204,9 +204,9 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 	}
 	def = t.Overrides.Apply(def)
 	if t.Desired == task.DesiredStopped {
-		a.forgetPreparation(t.ID)
+		a.forgetPreparation(string(t.ID))
 	}
-	s := Next(t, def, a.box(t.ID), time.Now())
+	s := Next(t, def, a.box(string(t.ID)), time.Now())
 	if err := a.write(ctx, t, s); err != nil {
 		return 0, err
 	}
@@ -216,7 +216,7 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 	if err := a.do(ctx, t, def, s); err != nil {
 		return 0, a.failed(ctx, t, s, err)
 	}
-	if s.Do == Create && a.box(t.ID) != nil || s.Do == Remove {
+	if s.Do == Create && a.box(string(t.ID)) != nil || s.Do == Remove {
 		a.loop.Mark(key) // of containers that start and stop, events tell
 	}
 	return s.Again, nil
@@ -229,11 +229,11 @@ func (a *Agent) write(ctx context.Context, seen *task.Task, s Step) error {
 	}
 	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
 		if s.StopCode != "" {
-			if _, _, err := task.Stop(tx, seen.Scope(), seen.Cluster, seen.ID, s.StopCode, s.StopReason, time.Now()); err != nil {
+			if _, _, err := task.Stop(tx, seen.Ref(), task.StopCause{Code: s.StopCode, Reason: s.StopReason}, time.Now()); err != nil {
 				return struct{}{}, err
 			}
 		}
-		return struct{}{}, task.UpdateTask(tx, seen.Scope(), seen.Cluster, seen.ID, func(t *task.Task) bool {
+		return struct{}{}, task.UpdateTask(tx, seen.Ref(), func(t *task.Task) bool {
 			// States only grow. The task was given up meanwhile if its row is further: that stands.
 			if t.Observed.State == task.Stopped || s.Observed.State < t.Observed.State || reflect.DeepEqual(t.Observed, s.Observed) {
 				return false
@@ -266,10 +266,10 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 		if err := a.listen(&box); err != nil {
 			return fault.New(fault.Invalid, "task", "ResourceInitializationError: the task's resolver cannot listen: %v", err)
 		}
-		a.keep(t.ID, &box)
+		a.keep(string(t.ID), &box)
 	case StartContainers:
 		for _, name := range s.Containers {
-			if err := a.rt.StartContainer(ctx, t.ID, name); err != nil {
+			if err := a.rt.StartContainer(ctx, string(t.ID), name); err != nil {
 				return err
 			}
 		}
@@ -279,7 +279,7 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 		for i, name := range s.Containers {
 			all.Go(func() {
 				d, _ := def.Container(name)
-				errs[i] = a.rt.StopContainer(ctx, t.ID, name, d.StopTimeout)
+				errs[i] = a.rt.StopContainer(ctx, string(t.ID), name, d.StopTimeout)
 			})
 		}
 		all.Wait()
@@ -289,11 +289,11 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 			}
 		}
 	case Remove:
-		a.unlisten(t.ID)
-		if err := a.rt.Remove(ctx, t.ID); err != nil {
+		a.unlisten(string(t.ID))
+		if err := a.rt.Remove(ctx, string(t.ID)); err != nil {
 			return err
 		}
-		a.keep(t.ID, nil)
+		a.keep(string(t.ID), nil)
 	}
 	return nil
 }
@@ -319,7 +319,7 @@ func (a *Agent) failed(ctx context.Context, t *task.Task, s Step, err error) err
 	}
 	now := time.Now()
 	_, err = store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
-		_, _, err := task.Stop(tx, t.Scope(), t.Cluster, t.ID, task.TaskFailedToStart, reason(err), now)
+		_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: reason(err)}, now)
 		return struct{}{}, err
 	})
 	return err

@@ -34,7 +34,7 @@ func (a *Agent) declareLogs(ctx context.Context, t *task.Task, def *task.Definit
 			}
 			stream = &containerlog.Stream{Region: c.Log.Region, Group: c.Log.Group, Name: c.Log.Stream(t.ID, c.Name), Created: time.Now().UnixMilli()}
 		}
-		if err := a.Logs.Declare(t.ID, c.Name, stream); err != nil {
+		if err := a.Logs.Declare(string(t.ID), c.Name, stream); err != nil {
 			return err
 		}
 	}
@@ -101,7 +101,7 @@ func (a *Agent) keepLogs(now time.Time) {
 	snapshot := a.db.Snapshot()
 	known := map[string]bool{}
 	for _, t := range task.TasksOn(snapshot, a.Node) {
-		known[t.ID] = true
+		known[string(t.ID)] = true
 	}
 	var all []keptLog
 	spans := map[string]span{} // of ended logs, which change no more

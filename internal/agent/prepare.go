@@ -19,17 +19,17 @@ type preparation struct {
 // time holds up nobody: it goes on by itself, ends when the task is no longer wanted, and marks the task at its end.
 func (a *Agent) prepare(ctx context.Context, t *task.Task, spec TaskSpec) (done bool, err error) {
 	a.mu.Lock()
-	p := a.preparing[t.ID]
+	p := a.preparing[string(t.ID)]
 	if p != nil {
 		defer a.mu.Unlock()
 		if p.ended {
-			delete(a.preparing, t.ID)
+			delete(a.preparing, string(t.ID))
 		}
 		return p.ended, p.err
 	}
 	within, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p = &preparation{cancel: cancel}
-	a.preparing[t.ID] = p
+	a.preparing[string(t.ID)] = p
 	a.mu.Unlock()
 
 	fetching, ended := make(chan struct{}), make(chan struct{})
@@ -71,7 +71,7 @@ func (a *Agent) forgetPreparation(id string) {
 func (a *Agent) pulls(ctx context.Context, t *task.Task, note func(*task.Observed, time.Time)) {
 	now := time.Now()
 	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
-		return struct{}{}, task.UpdateTask(tx, t.Scope(), t.Cluster, t.ID, func(t *task.Task) bool {
+		return struct{}{}, task.UpdateTask(tx, t.Ref(), func(t *task.Task) bool {
 			if t.Observed.State == task.Stopped {
 				return false
 			}

@@ -12,7 +12,7 @@ import (
 // spec is what the runtime needs to know of a task. fault.Invalid says that it cannot be what it was asked to be.
 func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 	spec := TaskSpec{
-		ID: t.ID, NetworkMode: def.NetworkMode,
+		ID: string(t.ID), NetworkMode: def.NetworkMode,
 		Group: t.Region + "/" + t.Cluster + "/" + t.Group(), Rest: a.rest(t),
 		Labels: labels(t), Options: def.Options,
 	}

@@ -29,7 +29,8 @@ type Step struct {
 	// Again is when to look again though nothing happens; 0 is not at all.
 	Again time.Duration
 	// StopCode and StopReason decide that the task shall stop; empty leaves what is wanted as it is.
-	StopCode, StopReason string
+	StopCode   task.StopCode
+	StopReason string
 }
 
 // Next decides a task's next step from its row, its definition and its sandbox, nil when there is none. It
@@ -142,10 +143,10 @@ func (s *Step) stop(t *task.Task, def *task.Definition, box *Sandbox, now time.T
 }
 
 // fail decides that the task shall stop.
-func (s *Step) fail(code, reason string) { s.StopCode, s.StopReason = code, reason }
+func (s *Step) fail(code task.StopCode, reason string) { s.StopCode, s.StopReason = code, reason }
 
 // ending is the stop code and reason for an essential container that ended.
-func ending(c ContainerStatus) (code, reason string) {
+func ending(c ContainerStatus) (code task.StopCode, reason string) {
 	if c.StartedAt.IsZero() || strings.HasPrefix(c.Reason, "Cannot") {
 		return task.TaskFailedToStart, c.Reason
 	}

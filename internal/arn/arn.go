@@ -19,6 +19,12 @@ type Scope struct {
 	Region  string
 }
 
+// Key returns the key of a row in the scope: the region and the parts, joined by slashes.
+func (s Scope) Key(parts ...string) string { return s.Region + "/" + strings.Join(parts, "/") }
+
+// Prefix returns the prefix of the keys of all rows in the scope.
+func (s Scope) Prefix() string { return s.Region + "/" }
+
 // errMalformed is the one way in which a name can fail to be an ARN.
 var errMalformed = errors.New("an ARN has the form arn:partition:service:region:account:resource")
 

@@ -34,7 +34,7 @@ func (f *Inventory) Hosts(sc arn.Scope, cluster string) []*Host {
 	if !ok {
 		for _, n := range f.nodes {
 			hosts = append(hosts, &Host{
-				Node: n, Instance: task.FindInstance(f.s, sc, cluster, n.Name), Live: task.Live(f.s, n.Name), load: f.loads[n.Name],
+				Node: n, Instance: task.FindInstance(f.s, task.ClusterRef{Scope: sc, Name: cluster}, n.Name), Live: task.Live(f.s, n.Name), load: f.loads[n.Name],
 			})
 		}
 		f.clusters[key] = hosts
@@ -73,7 +73,7 @@ func RejectionReason(h *Host, r task.Resources) string {
 // task there meanwhile. The caller writes the task's row.
 func (f *Inventory) Assign(tx *store.Tx, t *task.Task, h *Host, r task.Resources) {
 	task.Live(tx, h.Node.Name)
-	task.FindInstance(tx, t.Scope(), t.Cluster, h.Node.Name)
+	task.FindInstance(tx, t.ClusterRef(), h.Node.Name)
 	task.Place(tx, t, h.Node.Name, r)
 	f.loads[h.Node.Name].add(t)
 }

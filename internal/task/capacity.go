@@ -32,30 +32,34 @@ type CapacityProvider struct {
 
 // ARN is the capacity provider's ARN.
 func (p *CapacityProvider) ARN() string {
-	return ProviderARN(arn.Scope{Account: p.Account, Region: p.Region}, p.Name)
+	return ProviderARN(p.Scope(), p.Name)
 }
+
+// Scope is the partition the capacity provider lives in.
+func (p *CapacityProvider) Scope() arn.Scope { return arn.Scope{Account: p.Account, Region: p.Region} }
 
 // ProviderARN is the ARN of a capacity provider.
 func ProviderARN(sc arn.Scope, name string) string {
-	return ecsARN(sc.Account, sc.Region, "capacity-provider/"+name)
+	return ecsARN(sc, "capacity-provider/"+name)
 }
 
 // FindProvider finds a capacity provider that a client has made.
 func FindProvider(r store.Reader, sc arn.Scope, name string) (*CapacityProvider, bool) {
-	return providers.Find(r, sc.Region+"/"+name)
+	return providers.Find(r, providerKey(sc, name))
 }
 
 // PutProvider writes a capacity provider's row.
-func PutProvider(tx *store.Tx, p CapacityProvider) { providers.Put(tx, p.Region+"/"+p.Name, &p) }
+func PutProvider(tx *store.Tx, p CapacityProvider) {
+	providers.Put(tx, providerKey(p.Scope(), p.Name), &p)
+}
 
 // ScanProviders calls fn with the capacity providers that clients have made in a region, behind the name
 // after, by name.
 func ScanProviders(r store.Reader, sc arn.Scope, after string, fn func(*CapacityProvider) bool) {
-	under := sc.Region + "/"
 	if after != "" {
-		after = under + after
+		after = providerKey(sc, after)
 	}
-	providers.Scan(r, under, after, func(_ string, p *CapacityProvider) bool { return fn(p) })
+	providers.Scan(r, sc.Prefix(), after, func(_ string, p *CapacityProvider) bool { return fn(p) })
 }
 
 // DeleteProvider removes a capacity provider that no cluster names.
@@ -71,7 +75,7 @@ func DeleteProvider(tx *store.Tx, sc arn.Scope, name string) error {
 		return err == nil
 	})
 	if err == nil {
-		providers.Delete(tx, sc.Region+"/"+name)
+		providers.Delete(tx, providerKey(sc, name))
 	}
 	return err
 }
@@ -93,7 +97,7 @@ func SetProviders(tx *store.Tx, c *Cluster, names []string) error {
 		}
 		return used == ""
 	}
-	ScanServices(tx, c.Scope(), c.Name, "", func(s *Service) bool {
+	ScanServices(tx, c.Ref(), "", func(s *Service) bool {
 		for _, d := range s.Deployments {
 			for _, item := range d.Strategy {
 				if s.Status != Inactive && !look(item.Provider) {
@@ -104,7 +108,7 @@ func SetProviders(tx *store.Tx, c *Cluster, names []string) error {
 		return true
 	})
 	// Not compared: whoever starts a task reads the cluster's row, which is written below.
-	ScanTasks(tx.Snapshot(), c.Scope(), c.Name, "", func(t *Task) bool {
+	ScanTasks(tx.Snapshot(), c.Ref(), "", func(t *Task) bool {
 		return t.Observed.State == Stopped || look(t.CapacityProvider)
 	})
 	if used != "" {
@@ -156,7 +160,7 @@ func ProvidersOf(r store.Reader, svc *Service, d *Deployment) map[string]int {
 	if len(d.Strategy) == 0 {
 		return have
 	}
-	for _, t := range TasksOf(r, svc.Scope(), svc.Cluster, svc.Name) {
+	for _, t := range TasksOf(r, svc.Ref()) {
 		if t.Deployment == d.ID && t.Live() {
 			have[t.CapacityProvider]++
 		}

@@ -40,18 +40,15 @@ type Cluster struct {
 // Scope is the partition the cluster lives in.
 func (c *Cluster) Scope() arn.Scope { return arn.Scope{Account: c.Account, Region: c.Region} }
 
-func (c *Cluster) key() string { return c.Region + "/" + c.Name }
+// Ref returns the reference of the cluster.
+func (c *Cluster) Ref() ClusterRef { return ClusterRef{c.Scope(), c.Name} }
 
 // ARN is the cluster's ARN.
-func (c *Cluster) ARN() string { return ecsARN(c.Account, c.Region, "cluster/"+c.Name) }
-
-func ecsARN(account, region, tail string) string {
-	return arn.New("ecs", region, account, tail).String()
-}
+func (c *Cluster) ARN() string { return c.Ref().ARN() }
 
 // CreateCluster makes a cluster; an active one of that name is returned as it is.
 func CreateCluster(tx *store.Tx, c Cluster, now time.Time) *Cluster {
-	if old, ok := clusters.Find(tx, c.key()); ok && old.Status == Active {
+	if old, ok := clusters.Find(tx, c.Ref().Key()); ok && old.Status == Active {
 		return old
 	}
 	c.Status, c.Created = Active, now
@@ -60,7 +57,7 @@ func CreateCluster(tx *store.Tx, c Cluster, now time.Time) *Cluster {
 }
 
 // PutCluster writes a cluster's row.
-func PutCluster(tx *store.Tx, c Cluster) { clusters.Put(tx, c.key(), &c) }
+func PutCluster(tx *store.Tx, c Cluster) { clusters.Put(tx, c.Ref().Key(), &c) }
 
 // UseCluster finds the cluster that a writing call works in. The default cluster is made when it is first
 // used; AWS leaves that to its console, so that a first `aws ecs create-service` fails there.
@@ -86,7 +83,7 @@ func GetCluster(r store.Reader, sc arn.Scope, name string) (*Cluster, error) {
 // FindCluster finds a cluster, also an inactive one. The default cluster is there, empty, before its first
 // use has written its row.
 func FindCluster(r store.Reader, sc arn.Scope, name string) (*Cluster, bool) {
-	c, ok := clusters.Find(r, sc.Region+"/"+name)
+	c, ok := clusters.Find(r, ClusterRef{sc, name}.Key())
 	if !ok && name == DefaultCluster {
 		return unusedDefault(sc), true
 	}
@@ -100,12 +97,12 @@ func unusedDefault(sc arn.Scope) *Cluster {
 // ScanClusters calls fn with the region's clusters behind the name after, by name; the default one is among
 // them also before its first use.
 func ScanClusters(r store.Reader, sc arn.Scope, after string, fn func(*Cluster) bool) {
-	_, used := clusters.Find(r, sc.Region+"/"+DefaultCluster)
+	_, used := clusters.Find(r, ClusterRef{sc, DefaultCluster}.Key())
 	unused, more := !used && after < DefaultCluster, true
 	if after != "" {
-		after = sc.Region + "/" + after
+		after = ClusterRef{sc, after}.Key()
 	}
-	clusters.Scan(r, sc.Region+"/", after, func(_ string, c *Cluster) bool {
+	clusters.Scan(r, sc.Prefix(), after, func(_ string, c *Cluster) bool {
 		if unused && c.Name > DefaultCluster {
 			unused, more = false, fn(unusedDefault(sc))
 		}
@@ -127,29 +124,29 @@ type Event struct {
 // MaxEvents is how many events of a service are kept and shown (ECS shows 100).
 const MaxEvents = 100
 
-// Record adds an event to a service's history and drops what is beyond MaxEvents.
-func Record(tx *store.Tx, svc *Service, id, message string, now time.Time) {
-	under := svc.key() + "/"
+// AddEvent adds an event to a service's history and deletes the oldest ones beyond MaxEvents. The stored message begins
+// with the service's name.
+func AddEvent(tx *store.Tx, svc *Service, e Event) {
 	var keys []string
-	events.Scan(tx.Snapshot(), under, "", func(key string, _ *Event) bool { keys = append(keys, key); return true })
+	events.Scan(tx.Snapshot(), svc.Ref().members(), "", func(key string, _ *Event) bool { keys = append(keys, key); return true })
 	for len(keys) >= MaxEvents {
 		events.Delete(tx, keys[0])
 		keys = keys[1:]
 	}
-	key := fmt.Sprintf("%s%020d-%s", under, now.UnixNano(), id)
-	events.Put(tx, key, &Event{ID: id, Created: now, Message: fmt.Sprintf("(service %s) %s", svc.Name, message)})
+	e.Message = fmt.Sprintf("(service %s) %s", svc.Name, e.Message)
+	events.Put(tx, eventKey(svc.Ref(), &e), &e)
 }
 
 // LastEvent is the newest of a service's events.
 func LastEvent(s *store.Snapshot, svc *Service) (last *Event, ok bool) {
-	events.ScanReverse(s, svc.key()+"/", "", func(_ string, e *Event) bool { last, ok = e, true; return false })
+	events.ScanReverse(s, svc.Ref().members(), "", func(_ string, e *Event) bool { last, ok = e, true; return false })
 	return last, ok
 }
 
 // Events are a service's events, newest first.
 func Events(r store.Reader, svc *Service) []*Event {
 	var es []*Event
-	events.Scan(r, svc.key()+"/", "", func(_ string, e *Event) bool { es = append(es, e); return true })
+	events.Scan(r, svc.Ref().members(), "", func(_ string, e *Event) bool { es = append(es, e); return true })
 	for i, j := 0, len(es)-1; i < j; i, j = i+1, j-1 {
 		es[i], es[j] = es[j], es[i]
 	}

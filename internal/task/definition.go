@@ -83,11 +83,11 @@ type Log struct {
 
 // Stream is the name of the log stream of a task's container (ECS Developer Guide, "Send Amazon ECS logs to
 // CloudWatch"). AWS calls one without a prefix by Docker's id of the container; here it has the one in its ARN.
-func (l *Log) Stream(taskID, container string) string {
+func (l *Log) Stream(task ID, container string) string {
 	if l.Prefix == "" {
-		return ContainerID(taskID, container)
+		return ContainerID(task, container)
 	}
-	return l.Prefix + "/" + container + "/" + taskID
+	return l.Prefix + "/" + container + "/" + string(task)
 }
 
 // Secret is a variable whose value is kept elsewhere.
@@ -126,7 +126,7 @@ func (d *Definition) ARN() string {
 
 // DefinitionARN is the ARN of a family's revision.
 func DefinitionARN(sc arn.Scope, family string, revision int) string {
-	return ecsARN(sc.Account, sc.Region, fmt.Sprintf("task-definition/%s:%d", family, revision))
+	return ecsARN(sc, fmt.Sprintf("task-definition/%s:%d", family, revision))
 }
 
 // Container finds a container by its name.
@@ -150,13 +150,9 @@ func (d *Definition) Checked() bool {
 	return false
 }
 
-func definitionKey(sc arn.Scope, family string, revision int) string {
-	return fmt.Sprintf("%s/%s/%09d", sc.Region, family, revision)
-}
-
 // RegisterDefinition writes the family's next revision; it fills in its number, status and time.
 func RegisterDefinition(tx *store.Tx, sc arn.Scope, d Definition, now time.Time) *Definition {
-	key := sc.Region + "/" + d.Family
+	key := familyKey(sc, d.Family)
 	last := 0
 	if f, ok := families.Find(tx, key); ok {
 		last = f.Last
@@ -175,7 +171,7 @@ func GetDefinition(r store.Reader, sc arn.Scope, family string, revision int) (*
 		}
 		return nil, definitionNotFound()
 	}
-	f, ok := families.Find(r, sc.Region+"/"+family)
+	f, ok := families.Find(r, familyKey(sc, family))
 	if !ok {
 		return nil, definitionNotFound()
 	}
@@ -194,9 +190,9 @@ func definitionNotFound() error {
 // ScanDefinitions calls fn with the region's definitions by family and revision; only those of a family
 // unless family is empty.
 func ScanDefinitions(r store.Reader, sc arn.Scope, family string, fn func(*Definition) bool) {
-	under := sc.Region + "/"
+	under := sc.Prefix()
 	if family != "" {
-		under += family + "/"
+		under = familyKey(sc, family) + "/"
 	}
 	definitions.Scan(r, under, "", func(_ string, d *Definition) bool { return fn(d) })
 }

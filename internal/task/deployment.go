@@ -32,7 +32,7 @@ type Deployment struct {
 	Reason  string
 	Failures
 	// Stop is how StopServiceDeployment wants the rollout to end: StopRollback or StopAbort.
-	Stop string `json:",omitempty"`
+	Stop StopMode `json:",omitempty"`
 	// RollsBack deployments bring back an earlier revision; one that fails is not rolled back in turn.
 	RollsBack bool `json:",omitempty"`
 	Created   time.Time

@@ -12,30 +12,30 @@ type Clearance struct {
 
 var clearances = store.NewTable[Clearance]("clearance", "task/clearance/") // task's key/node
 
-// Clear gives a node's clearance for a task, unless the task drains no more.
-func Clear(tx *store.Tx, key, node string) {
-	if t, ok := tasks.Find(tx, key); ok && t.Registration == Draining {
-		clearances.Put(tx, key+"/"+node, &Clearance{Task: key, Node: node})
+// AddClearance gives a node's clearance for a task, unless the task drains no more.
+func AddClearance(tx *store.Tx, ref Ref, node string) {
+	if t, ok := tasks.Find(tx, ref.Key()); ok && t.Registration == Draining {
+		clearances.Put(tx, clearanceKey(ref, node), &Clearance{Task: ref.Key(), Node: node})
 	}
 }
 
-// Cleared reports whether a node has given its clearance for a task.
-func Cleared(r store.Reader, key, node string) bool {
-	_, ok := clearances.Find(r, key+"/"+node)
+// HasClearance reports whether a node has given its clearance for a task.
+func HasClearance(r store.Reader, ref Ref, node string) bool {
+	_, ok := clearances.Find(r, clearanceKey(ref, node))
 	return ok
 }
 
 // dropClearances forgets the clearances for a task that has been drained.
 func dropClearances(tx *store.Tx, t *Task) {
-	clearances.Scan(tx.Snapshot(), t.key()+"/", "", func(key string, _ *Clearance) bool {
+	clearances.Scan(tx.Snapshot(), clearanceKey(t.Ref(), ""), "", func(key string, _ *Clearance) bool {
 		clearances.Delete(tx, key)
 		return true
 	})
 }
 
-// Register records a task's entry in service discovery, and whether it is answered there.
-func Register(tx *store.Tx, key string, to Registration, answered bool) {
-	old, ok := tasks.Find(tx, key)
+// SetRegistration writes where a task is in service discovery, and whether it is answered there.
+func SetRegistration(tx *store.Tx, ref Ref, to Registration, answered bool) {
+	old, ok := tasks.Find(tx, ref.Key())
 	if !ok || old.Registration == to && old.Answered == answered {
 		return
 	}
@@ -45,5 +45,5 @@ func Register(tx *store.Tx, key string, to Registration, answered bool) {
 	t := *old
 	t.Registration, t.Answered = to, answered
 	t.Version++
-	tasks.Put(tx, key, &t)
+	tasks.Put(tx, ref.Key(), &t)
 }

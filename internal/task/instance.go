@@ -22,14 +22,19 @@ type ContainerInstance struct {
 	Version         int64             // grows with each change
 }
 
-func (c *ContainerInstance) key() string { return c.Region + "/" + c.Cluster + "/" + c.Node }
+// ClusterRef returns the reference of the cluster.
+func (c *ContainerInstance) ClusterRef() ClusterRef {
+	return ClusterRef{arn.Scope{Account: c.Account, Region: c.Region}, c.Cluster}
+}
+
+func (c *ContainerInstance) key() string { return instanceKey(c.ClusterRef(), c.Node) }
 
 // ID is its id: 32 hex digits.
 func (c *ContainerInstance) ID() string { return ContainerInstanceID(c.Node) }
 
 // ARN is its ARN.
 func (c *ContainerInstance) ARN() string {
-	return ContainerInstanceARN(arn.Scope{Account: c.Account, Region: c.Region}, c.Cluster, c.Node)
+	return ContainerInstanceARN(c.ClusterRef(), c.Node)
 }
 
 // EC2InstanceID is its id as a machine. Those of hosts outside EC2 begin with mi-, so that no client asks EC2 about
@@ -40,8 +45,8 @@ func (c *ContainerInstance) EC2InstanceID() string { return MachineID(c.Node) }
 func MachineID(node string) string { return "mi-" + ContainerInstanceID(node)[:17] }
 
 // FindInstance is a node as a container instance of a cluster; whether there is such a node, the caller knows.
-func FindInstance(r store.Reader, sc arn.Scope, cluster, node string) *ContainerInstance {
-	c := &ContainerInstance{Account: sc.Account, Region: sc.Region, Cluster: cluster, Node: node, Status: Active, Version: 1}
+func FindInstance(r store.Reader, cluster ClusterRef, node string) *ContainerInstance {
+	c := &ContainerInstance{Account: cluster.Account, Region: cluster.Region, Cluster: cluster.Name, Node: node, Status: Active, Version: 1}
 	if row, ok := instances.Find(r, c.key()); ok {
 		return row
 	}

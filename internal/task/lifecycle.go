@@ -92,17 +92,16 @@ func HasRevisions(r store.Reader, sc arn.Scope, family string) (have, active boo
 	if _, err := GetDefinition(r, sc, family, 0); err == nil {
 		return true, true
 	}
-	return !definitions.Empty(r, sc.Region+"/"+family+"/"), false
+	return !definitions.Empty(r, familyKey(sc, family)+"/"), false
 }
 
 // ScanFamilies calls fn with the names of the region's families that begin with prefix, behind the name
 // after, by name.
 func ScanFamilies(r store.Reader, sc arn.Scope, prefix, after string, fn func(name string) bool) {
-	under := sc.Region + "/"
 	if after != "" {
-		after = under + after
+		after = familyKey(sc, after)
 	}
-	families.Scan(r, under+prefix, after, func(key string, _ *Family) bool { return fn(key[len(under):]) })
+	families.Scan(r, familyKey(sc, prefix), after, func(key string, _ *Family) bool { return fn(strings.TrimPrefix(key, sc.Prefix())) })
 }
 
 // DeleteCluster makes a cluster inactive that holds no services and no tasks. Nodes do not count: they are
@@ -116,7 +115,7 @@ func DeleteCluster(tx *store.Tx, sc arn.Scope, name string) (*Cluster, error) {
 		return old, nil
 	}
 	var err error
-	ScanServices(tx, sc, name, "", func(s *Service) bool {
+	ScanServices(tx, old.Ref(), "", func(s *Service) bool {
 		if s.Status != Inactive {
 			err = fault.New(fault.InUse, "services", "The Cluster cannot be deleted while Services are active.")
 		}
@@ -126,7 +125,7 @@ func DeleteCluster(tx *store.Tx, sc arn.Scope, name string) (*Cluster, error) {
 		return nil, err
 	}
 	// Not compared: whoever starts a task reads the cluster's row, which is written below.
-	ScanTasks(tx.Snapshot(), sc, name, "", func(t *Task) bool {
+	ScanTasks(tx.Snapshot(), old.Ref(), "", func(t *Task) bool {
 		if t.Observed.State != Stopped {
 			err = fault.New(fault.InUse, "tasks", "The Cluster cannot be deleted while Tasks are active.")
 		}
@@ -135,17 +134,17 @@ func DeleteCluster(tx *store.Tx, sc arn.Scope, name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	instances.Scan(tx, old.key()+"/", "", func(key string, _ *ContainerInstance) bool { instances.Delete(tx, key); return true })
+	instances.Scan(tx, old.Ref().members(), "", func(key string, _ *ContainerInstance) bool { instances.Delete(tx, key); return true })
 	c := *old
 	c.Status = Inactive
-	clusters.Put(tx, c.key(), &c)
+	PutCluster(tx, c)
 	return &c, nil
 }
 
 // DeleteService begins the end of a service: nothing is wanted of it any more, and when its tasks have
 // ended it is inactive. Unless by force, it must have been scaled to 0. A repeat returns it as it is.
-func DeleteService(tx *store.Tx, sc arn.Scope, cluster, name string, force bool, now time.Time) (*Service, error) {
-	old, ok := FindService(tx, sc, cluster, name)
+func DeleteService(tx *store.Tx, ref ServiceRef, force bool, now time.Time) (*Service, error) {
+	old, ok := FindService(tx, ref)
 	switch {
 	case !ok:
 		return nil, fault.New(fault.NotFound, "service", "Service not found.")
@@ -163,20 +162,20 @@ func DeleteService(tx *store.Tx, sc arn.Scope, cluster, name string, force bool,
 
 // ContainerID is the last part of the ARN of a task's container. It is the same each time it is asked for,
 // so that it is known before the container is and no crash renames it.
-func ContainerID(taskID, name string) string {
-	return uuid.NewSHA1(uuid.Nil, []byte(taskID+"/"+name)).String()
+func ContainerID(task ID, name string) string {
+	return uuid.NewSHA1(uuid.Nil, []byte(string(task)+"/"+name)).String()
 }
 
 // TokenID is the id of the nth task that a RunTask request with a client token starts: the same for each
 // repeat of the request, so that two of them at once never both start tasks.
-func TokenID(sc arn.Scope, cluster, token string, n int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d", sc.Account, sc.Region, cluster, token, n))
-	return hex.EncodeToString(sum[:16])
+func TokenID(cluster ClusterRef, token string, n int) ID {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d", cluster.Account, cluster.Region, cluster.Name, token, n))
+	return ID(hex.EncodeToString(sum[:16]))
 }
 
 // ContainerARN is the ARN of one of the task's containers.
 func (t *Task) ContainerARN(name string) string {
-	return ecsARN(t.Account, t.Region, "container/"+t.Cluster+"/"+t.ID+"/"+ContainerID(t.ID, name))
+	return ecsARN(t.Scope(), "container/"+t.Cluster+"/"+string(t.ID)+"/"+ContainerID(t.ID, name))
 }
 
 // MaxTags is how many tags a cluster, definition or service may have.
@@ -226,7 +225,7 @@ func SetDefinitionTags(tx *store.Tx, d Definition, tags map[string]string) {
 func SetTaskTags(tx *store.Tx, t Task, tags map[string]string) {
 	t.Tags = tags
 	t.Version++
-	tasks.Put(tx, t.key(), &t)
+	tasks.Put(tx, t.Key(), &t)
 }
 
 // SetServiceTags replaces the tags of a service.
@@ -237,8 +236,8 @@ func SetServiceTags(tx *store.Tx, s Service, tags map[string]string) {
 
 // ClaimService looks whether a service of this name can be made. The service that the same request has made
 // already is returned; nil says that the name is free. An inactive predecessor's history is forgotten.
-func ClaimService(tx *store.Tx, sc arn.Scope, cluster, name, request string) (*Service, error) {
-	old, ok := FindService(tx, sc, cluster, name)
+func ClaimService(tx *store.Tx, ref ServiceRef, request string) (*Service, error) {
+	old, ok := FindService(tx, ref)
 	switch {
 	case !ok:
 		return nil, nil
@@ -249,6 +248,6 @@ func ClaimService(tx *store.Tx, sc arn.Scope, cluster, name, request string) (*S
 	case old.Status == Active:
 		return nil, fault.New(fault.Exists, "service", "Creation of service was not idempotent.")
 	}
-	forget(tx, old.key())
+	forget(tx, ref)
 	return nil, nil
 }

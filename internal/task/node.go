@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
@@ -81,13 +80,13 @@ func ContainerInstanceID(node string) string {
 
 // ContainerInstanceARN is the ARN of a node as a container instance of a cluster. Every node is one of
 // every cluster.
-func ContainerInstanceARN(sc arn.Scope, cluster, node string) string {
-	return ContainerInstanceARNOf(sc, cluster, ContainerInstanceID(node))
+func ContainerInstanceARN(cluster ClusterRef, node string) string {
+	return ContainerInstanceARNOf(cluster, ContainerInstanceID(node))
 }
 
 // ContainerInstanceARNOf is the ARN of the container instance of an id.
-func ContainerInstanceARNOf(sc arn.Scope, cluster, id string) string {
-	return ecsARN(sc.Account, sc.Region, "container-instance/"+cluster+"/"+id)
+func ContainerInstanceARNOf(cluster ClusterRef, id string) string {
+	return ecsARN(cluster.Scope, "container-instance/"+cluster.Name+"/"+id)
 }
 
 // PutNode tells placement of a node.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -24,14 +23,14 @@ func (t *Task) Protected(now time.Time) bool {
 
 // Protect protects a service's task for a time that begins now, whatever was set before; 0 ends the
 // protection. What it refuses, ProtectionFailure puts into ECS's words.
-func Protect(tx *store.Tx, sc arn.Scope, cluster, id string, d time.Duration, now time.Time) (*Task, error) {
-	t, err := Protectable(tx, sc, cluster, id)
+func Protect(tx *store.Tx, ref Ref, d time.Duration, now time.Time) (*Task, error) {
+	t, err := Protectable(tx, ref)
 	if err != nil {
 		return nil, err
 	}
 	var until *time.Time
 	if d > 0 {
-		svc, ok := FindService(tx, sc, cluster, t.Service)
+		svc, ok := FindService(tx, t.ServiceRef())
 		if !ok || crowded(tx, svc, t, now) {
 			return nil, fault.New(fault.InUse, protection, "The number of protected tasks would be more than the desired count of "+
 				"tasks of the service. Unset the protection of other tasks or wait until it expires.")
@@ -42,7 +41,7 @@ func Protect(tx *store.Tx, sc arn.Scope, cluster, id string, d time.Duration, no
 	next := *t
 	next.ProtectedUntil = until
 	next.Version++
-	tasks.Put(tx, next.key(), &next)
+	tasks.Put(tx, next.Key(), &next)
 	return &next, nil
 }
 
@@ -51,7 +50,7 @@ func Protect(tx *store.Tx, sc arn.Scope, cluster, id string, d time.Duration, no
 // size fits into a transaction; two calls at once may protect one too many, and each will expire.
 func crowded(tx *store.Tx, svc *Service, t *Task, now time.Time) bool {
 	n := 0
-	for _, other := range TasksOf(tx.Snapshot(), svc.Scope(), svc.Cluster, svc.Name) {
+	for _, other := range TasksOf(tx.Snapshot(), svc.Ref()) {
 		if other.ID != t.ID && other.Live() && other.Protected(now) {
 			n++
 		}
@@ -60,8 +59,8 @@ func crowded(tx *store.Tx, svc *Service, t *Task, now time.Time) bool {
 }
 
 // Protectable finds a task that can be protected: one of a service, not yet told to stop.
-func Protectable(r store.Reader, sc arn.Scope, cluster, id string) (*Task, error) {
-	t, err := GetTask(r, sc, cluster, id)
+func Protectable(r store.Reader, ref Ref) (*Task, error) {
+	t, err := GetTask(r, ref)
 	switch {
 	case err != nil:
 		return nil, err

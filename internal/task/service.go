@@ -62,7 +62,7 @@ const (
 )
 
 // ARN is the service's ARN.
-func (s *Service) ARN() string { return ecsARN(s.Account, s.Region, "service/"+s.Cluster+"/"+s.Name) }
+func (s *Service) ARN() string { return s.Ref().ARN() }
 
 // TaskTags are the tags that a new task of the service begins with (ECS Developer Guide, "Tagging your
 // resources").
@@ -75,16 +75,16 @@ func (s *Service) TaskTags(def *Definition) map[string]string {
 		maps.Copy(tags, def.Tags)
 	}
 	if s.ManagedTags {
-		maps.Copy(tags, ManagedTags(s.Cluster, s.Name))
+		maps.Copy(tags, ManagedTags(s.Ref()))
 	}
 	return tags
 }
 
-// ManagedTags are those that ECS itself gives to a task; service is "" for a standalone one.
-func ManagedTags(cluster, service string) map[string]string {
-	tags := map[string]string{"aws:ecs:clusterName": cluster}
-	if service != "" {
-		tags["aws:ecs:serviceName"] = service
+// ManagedTags returns the tags that ECS itself gives to a task of a service. A standalone task's service has no name.
+func ManagedTags(service ServiceRef) map[string]string {
+	tags := map[string]string{"aws:ecs:clusterName": service.Cluster}
+	if service.Name != "" {
+		tags["aws:ecs:serviceName"] = service.Name
 	}
 	return tags
 }
@@ -93,24 +93,25 @@ func ManagedTags(cluster, service string) map[string]string {
 func (s *Service) Scope() arn.Scope { return arn.Scope{Account: s.Account, Region: s.Region} }
 
 // Key is the key loops mark the service by.
-func (s *Service) Key() string { return s.key() }
+func (s *Service) Key() string { return s.Ref().Key() }
 
-func (s *Service) key() string { return s.Region + "/" + s.Cluster + "/" + s.Name }
+// Ref returns the reference of the service.
+func (s *Service) Ref() ServiceRef { return ServiceRef{s.Scope(), s.Cluster, s.Name} }
 
 // ServiceKey is the key of the service that a task belongs to.
-func (t *Task) ServiceKey() string { return t.Region + "/" + t.Cluster + "/" + t.Service }
+func (t *Task) ServiceKey() string { return t.ServiceRef().Key() }
 
 // FindServiceByKey reads a service by the key of its row, as loops mark it.
 func FindServiceByKey(r store.Reader, key string) (*Service, bool) { return services.Find(r, key) }
 
 // FindService finds a service, also one that is being deleted or was.
-func FindService(r store.Reader, sc arn.Scope, cluster, name string) (*Service, bool) {
-	return services.Find(r, sc.Region+"/"+cluster+"/"+name)
+func FindService(r store.Reader, ref ServiceRef) (*Service, bool) {
+	return services.Find(r, ref.Key())
 }
 
 // GetService finds a service that can be written to.
-func GetService(r store.Reader, sc arn.Scope, cluster, name string) (*Service, error) {
-	svc, ok := FindService(r, sc, cluster, name)
+func GetService(r store.Reader, ref ServiceRef) (*Service, error) {
+	svc, ok := FindService(r, ref)
 	switch {
 	case !ok:
 		return nil, fault.New(fault.NotFound, "service", "Service not found.")
@@ -121,15 +122,14 @@ func GetService(r store.Reader, sc arn.Scope, cluster, name string) (*Service, e
 }
 
 // PutService writes a service's row.
-func PutService(tx *store.Tx, svc Service) { services.Put(tx, svc.key(), &svc) }
+func PutService(tx *store.Tx, svc Service) { services.Put(tx, svc.Key(), &svc) }
 
 // ScanServices calls fn with a cluster's services behind the name after, by name.
-func ScanServices(r store.Reader, sc arn.Scope, cluster, after string, fn func(*Service) bool) {
-	under := sc.Region + "/" + cluster + "/"
+func ScanServices(r store.Reader, cluster ClusterRef, after string, fn func(*Service) bool) {
 	if after != "" {
-		after = under + after
+		after = ServiceRef{cluster.Scope, cluster.Name, after}.Key()
 	}
-	services.Scan(r, under, after, func(_ string, s *Service) bool { return fn(s) })
+	services.Scan(r, cluster.members(), after, func(_ string, s *Service) bool { return fn(s) })
 }
 
 // ScanAllServices calls fn with every service of every region, by region, cluster and name.
@@ -153,7 +153,7 @@ func ReapServices(tx *store.Tx, now time.Time, limit int) (more bool) {
 		n++
 		if current, ok := services.Find(tx, key); ok && current.Status == Inactive {
 			services.Delete(tx, key)
-			forget(tx, key)
+			forget(tx, current.Ref())
 		}
 		return true
 	})

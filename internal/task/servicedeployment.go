@@ -89,43 +89,46 @@ func (s ServiceDeploymentStatus) Ended() bool {
 	return false
 }
 
+// StopMode is how a service deployment is stopped, as ECS spells it.
+type StopMode string
+
 // The ways to stop a service deployment.
 const (
-	StopRollback = "ROLLBACK" // bring the earlier revision back
-	StopAbort    = "ABORT"    // start no further task of the new one, and leave the old ones
+	StopRollback StopMode = "ROLLBACK" // bring the earlier revision back
+	StopAbort    StopMode = "ABORT"    // start no further task of the new one, and leave the old ones
 )
 
 // ServiceDeploymentARN and ServiceRevisionARN are the ARNs by the last part.
-func ServiceDeploymentARN(sc arn.Scope, cluster, service, id string) string {
-	return ecsARN(sc.Account, sc.Region, "service-deployment/"+cluster+"/"+service+"/"+id)
+func ServiceDeploymentARN(s ServiceRef, id string) string {
+	return ecsARN(s.Scope, "service-deployment/"+s.Cluster+"/"+s.Name+"/"+id)
 }
 
 // ServiceRevisionARN is the ARN of a service revision.
-func ServiceRevisionARN(sc arn.Scope, cluster, service, number string) string {
-	return ecsARN(sc.Account, sc.Region, "service-revision/"+cluster+"/"+service+"/"+number)
+func ServiceRevisionARN(s ServiceRef, number string) string {
+	return ecsARN(s.Scope, "service-revision/"+s.Cluster+"/"+s.Name+"/"+number)
 }
 
 // ARN is the service deployment's ARN.
 func (d *ServiceDeployment) ARN() string {
-	return ServiceDeploymentARN(d.Scope(), d.Cluster, d.Service, d.ID)
+	return ServiceDeploymentARN(d.ServiceRef(), d.ID)
 }
 
 // Scope is the partition the service deployment lives in.
 func (d *ServiceDeployment) Scope() arn.Scope { return arn.Scope{Account: d.Account, Region: d.Region} }
 
-// ServiceKey is the key of the service, as loops mark it.
-func (d *ServiceDeployment) ServiceKey() string { return serviceKey(d.Region, d.Cluster, d.Service) }
-
-func (d *ServiceDeployment) key() string {
-	return d.ServiceKey() + "/" + d.ID
-}
-func (r *ServiceRevision) key() string {
-	return serviceKey(r.Region, r.Cluster, r.Service) + "/" + r.Number
+// ServiceRef returns the reference of the service that is deployed.
+func (d *ServiceDeployment) ServiceRef() ServiceRef {
+	return ServiceRef{d.Scope(), d.Cluster, d.Service}
 }
 
-func serviceKey(region, cluster, service string) string {
-	return region + "/" + cluster + "/" + service
+// ServiceRef returns the reference of the service.
+func (r *ServiceRevision) ServiceRef() ServiceRef {
+	return ServiceRef{arn.Scope{Account: r.Account, Region: r.Region}, r.Cluster, r.Service}
 }
+
+func (d *ServiceDeployment) key() string { return serviceDeploymentKey(d.ServiceRef(), d.ID) }
+
+func (r *ServiceRevision) key() string { return serviceRevisionKey(r.ServiceRef(), r.Number) }
 
 func newServiceDeploymentID() string {
 	var b [16]byte
@@ -134,19 +137,19 @@ func newServiceDeploymentID() string {
 }
 
 // FindServiceDeployment finds a service deployment of a service.
-func FindServiceDeployment(r store.Reader, sc arn.Scope, cluster, service, id string) (*ServiceDeployment, bool) {
-	return serviceDeployments.Find(r, serviceKey(sc.Region, cluster, service)+"/"+id)
+func FindServiceDeployment(r store.Reader, service ServiceRef, id string) (*ServiceDeployment, bool) {
+	return serviceDeployments.Find(r, serviceDeploymentKey(service, id))
 }
 
 // FindServiceRevision finds a revision of a service.
-func FindServiceRevision(r store.Reader, sc arn.Scope, cluster, service, number string) (*ServiceRevision, bool) {
-	return serviceRevisions.Find(r, serviceKey(sc.Region, cluster, service)+"/"+number)
+func FindServiceRevision(r store.Reader, service ServiceRef, number string) (*ServiceRevision, bool) {
+	return serviceRevisions.Find(r, serviceRevisionKey(service, number))
 }
 
 // ServiceDeployments are those of a service that are kept, newest first.
-func ServiceDeployments(r store.Reader, sc arn.Scope, cluster, service string) []*ServiceDeployment {
+func ServiceDeployments(r store.Reader, service ServiceRef) []*ServiceDeployment {
 	var ds []*ServiceDeployment
-	serviceDeployments.Scan(r, serviceKey(sc.Region, cluster, service)+"/", "", func(_ string, d *ServiceDeployment) bool {
+	serviceDeployments.Scan(r, service.members(), "", func(_ string, d *ServiceDeployment) bool {
 		ds = append(ds, d)
 		return true
 	})
@@ -158,7 +161,7 @@ func ServiceDeployments(r store.Reader, sc arn.Scope, cluster, service string) [
 
 // changeServiceDeployment changes the newest service deployment, unless it has ended or there is none.
 func changeServiceDeployment(tx *store.Tx, s *Service, do func(*ServiceDeployment)) {
-	old, ok := FindServiceDeployment(tx, s.Scope(), s.Cluster, s.Name, s.ServiceDeployment)
+	old, ok := FindServiceDeployment(tx, s.Ref(), s.ServiceDeployment)
 	if !ok || old.Status.Ended() {
 		return
 	}
@@ -169,7 +172,7 @@ func changeServiceDeployment(tx *store.Tx, s *Service, do func(*ServiceDeploymen
 
 // BeginServiceDeployment says that the newest service deployment is being worked on.
 func BeginServiceDeployment(tx *store.Tx, s *Service, now time.Time) {
-	d, ok := FindServiceDeployment(tx, s.Scope(), s.Cluster, s.Name, s.ServiceDeployment)
+	d, ok := FindServiceDeployment(tx, s.Ref(), s.ServiceDeployment)
 	if ok && d.Status == ServiceDeploymentPending {
 		changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
 			d.Status, d.Started, d.Updated = ServiceDeploymentInProgress, &now, now
@@ -215,9 +218,9 @@ func endServiceDeployment(tx *store.Tx, s *Service, reason string, now time.Time
 
 // StopServiceDeployment asks for the end of a service deployment that is under way; how is one of the two
 // ways. A rollback that is under way already is not asked for again.
-func StopServiceDeployment(tx *store.Tx, sc arn.Scope, cluster, service, id, how string, now time.Time) error {
-	d, ok := FindServiceDeployment(tx, sc, cluster, service, id)
-	svc, active := FindService(tx, sc, cluster, service)
+func StopServiceDeployment(tx *store.Tx, service ServiceRef, id string, how StopMode, now time.Time) error {
+	d, ok := FindServiceDeployment(tx, service, id)
+	svc, active := FindService(tx, service)
 	switch {
 	case !ok || !active:
 		return fault.New(fault.NotFound, "service deployment", "Service Deployment not found.")
@@ -253,7 +256,7 @@ func prune(tx *store.Tx, s *Service) {
 	if earlier := s.Earlier(); earlier != nil {
 		named[earlier.Number()] = true
 	}
-	for i, d := range ServiceDeployments(tx, s.Scope(), s.Cluster, s.Name) {
+	for i, d := range ServiceDeployments(tx, s.Ref()) {
 		if i >= KeptServiceDeployments {
 			serviceDeployments.Delete(tx, d.key())
 			continue
@@ -266,7 +269,7 @@ func prune(tx *store.Tx, s *Service) {
 			named[d.Rollback.Number] = true
 		}
 	}
-	serviceRevisions.Scan(tx, s.key()+"/", "", func(key string, r *ServiceRevision) bool {
+	serviceRevisions.Scan(tx, s.Ref().members(), "", func(key string, r *ServiceRevision) bool {
 		if !named[r.Number] {
 			serviceRevisions.Delete(tx, key)
 		}
@@ -274,14 +277,14 @@ func prune(tx *store.Tx, s *Service) {
 	})
 }
 
-// forget deletes the history of the service of this key.
-func forget(tx *store.Tx, key string) {
-	events.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *Event) bool { events.Delete(tx, k); return true })
-	serviceDeployments.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *ServiceDeployment) bool {
+// forget deletes the history of a service.
+func forget(tx *store.Tx, service ServiceRef) {
+	events.Scan(tx.Snapshot(), service.members(), "", func(k string, _ *Event) bool { events.Delete(tx, k); return true })
+	serviceDeployments.Scan(tx.Snapshot(), service.members(), "", func(k string, _ *ServiceDeployment) bool {
 		serviceDeployments.Delete(tx, k)
 		return true
 	})
-	serviceRevisions.Scan(tx.Snapshot(), key+"/", "", func(k string, _ *ServiceRevision) bool {
+	serviceRevisions.Scan(tx.Snapshot(), service.members(), "", func(k string, _ *ServiceRevision) bool {
 		serviceRevisions.Delete(tx, k)
 		return true
 	})

@@ -16,21 +16,26 @@ type Setting struct {
 	Value           string
 }
 
-func settingKey(sc arn.Scope, name, principal string) string {
-	return sc.Region + "/" + name + "/" + principal
+// SettingRef names an account setting of a principal.
+type SettingRef struct {
+	arn.Scope
+	Name      string
+	Principal string // its ARN
+}
+
+// Key returns the key of the setting's row.
+func (s SettingRef) Key() string { return s.Scope.Key(s.Name, s.Principal) }
+
+// Ref returns the reference of the setting.
+func (s *Setting) Ref() SettingRef {
+	return SettingRef{arn.Scope{Account: s.Account, Region: s.Region}, s.Name, s.Principal}
 }
 
 // PutSetting writes an account setting.
-func PutSetting(tx *store.Tx, s Setting) {
-	settings.Put(tx, settingKey(arn.Scope{Account: s.Account, Region: s.Region}, s.Name, s.Principal), &s)
-}
+func PutSetting(tx *store.Tx, s Setting) { settings.Put(tx, s.Ref().Key(), &s) }
 
-// FindSetting finds what was set for a principal.
-func FindSetting(r store.Reader, sc arn.Scope, name, principal string) (*Setting, bool) {
-	return settings.Find(r, settingKey(sc, name, principal))
-}
+// FindSetting returns the value that was set for a principal, if any.
+func FindSetting(r store.Reader, ref SettingRef) (*Setting, bool) { return settings.Find(r, ref.Key()) }
 
-// DeleteSetting forgets what was set for a principal.
-func DeleteSetting(tx *store.Tx, sc arn.Scope, name, principal string) {
-	settings.Delete(tx, settingKey(sc, name, principal))
-}
+// DeleteSetting deletes the value that was set for a principal.
+func DeleteSetting(tx *store.Tx, ref SettingRef) { settings.Delete(tx, ref.Key()) }

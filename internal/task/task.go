@@ -38,7 +38,7 @@ var (
 		if t.Service == "" {
 			return ""
 		}
-		return t.Region + "/" + t.Cluster + "/" + t.Service
+		return t.ServiceRef().Key()
 	})
 	tasksByNode   = store.NewIndex(tasks, "node", func(_ string, t *Task) string { return t.Node })
 	tasksUnplaced = store.NewIndex(tasks, "unplaced", func(_ string, t *Task) string {
@@ -102,20 +102,29 @@ const (
 	HealthUnhealthy Health = "UNHEALTHY"
 )
 
+// StopCode classifies why a task ended, as ECS spells it.
+type StopCode string
+
 // The stop codes.
 const (
-	TaskFailedToStart         = "TaskFailedToStart"
-	EssentialContainerExited  = "EssentialContainerExited"
-	TerminationNotice         = "TerminationNotice"
-	UserInitiated             = "UserInitiated"
-	ServiceSchedulerInitiated = "ServiceSchedulerInitiated"
+	TaskFailedToStart         StopCode = "TaskFailedToStart"
+	EssentialContainerExited  StopCode = "EssentialContainerExited"
+	TerminationNotice         StopCode = "TerminationNotice"
+	UserInitiated             StopCode = "UserInitiated"
+	ServiceSchedulerInitiated StopCode = "ServiceSchedulerInitiated"
 )
+
+// StopCause is why a task ends: the code that clients compare, and the reason that they show.
+type StopCause struct {
+	Code   StopCode
+	Reason string
+}
 
 // Task is one running copy of a definition.
 type Task struct {
 	Account, Region string
 	Cluster         string
-	ID              string // 32 hex digits
+	ID              ID
 	Service         string `json:",omitempty"` // of the cluster; empty for standalone tasks
 	Deployment      string `json:",omitempty"` // of the service: ecs-svc/n
 	Family          string
@@ -140,7 +149,7 @@ type Task struct {
 
 	// What is wanted. Stop is the only writer after creation.
 	Desired       string
-	StopCode      string     `json:",omitempty"`
+	StopCode      StopCode   `json:",omitempty"`
 	StoppedReason string     `json:",omitempty"`
 	StoppingAt    *time.Time `json:",omitempty"`
 
@@ -229,7 +238,7 @@ type Registry struct {
 
 // ARN is the task's ARN.
 func (t *Task) ARN() string {
-	return ecsARN(t.Account, t.Region, "task/"+t.Cluster+"/"+t.ID)
+	return t.Ref().ARN()
 }
 
 // Group is what the task counts as for placement.
@@ -256,26 +265,32 @@ func (t *Task) Serving() bool {
 		(len(t.Registries) == 0 || t.Answered)
 }
 
-// key of the task's row.
-func (t *Task) key() string { return t.Region + "/" + t.Cluster + "/" + t.ID }
+// Ref returns the reference of the task.
+func (t *Task) Ref() Ref { return Ref{t.Scope(), t.Cluster, t.ID} }
 
-// NewID is a task id.
-func NewID() string {
+// ClusterRef returns the reference of the task's cluster.
+func (t *Task) ClusterRef() ClusterRef { return ClusterRef{t.Scope(), t.Cluster} }
+
+// ServiceRef returns the reference of the service that the task belongs to.
+func (t *Task) ServiceRef() ServiceRef { return ServiceRef{t.Scope(), t.Cluster, t.Service} }
+
+// NewID returns a new task id.
+func NewID() ID {
 	b := make([]byte, 16)
 	rand.Read(b) // never fails (crypto/rand)
-	return hex.EncodeToString(b)
+	return ID(hex.EncodeToString(b))
 }
 
 // CreateTask writes a new task's row, and returns it.
 func CreateTask(tx *store.Tx, t Task) *Task {
 	t.Desired, t.Version = DesiredRunning, 1
-	tasks.Put(tx, t.key(), &t)
+	tasks.Put(tx, t.Key(), &t)
 	return &t
 }
 
 // Stop decides that a task shall end. Only the first decision counts; false says that there was one.
-func Stop(tx *store.Tx, sc arn.Scope, cluster, id, code, reason string, now time.Time) (*Task, bool, error) {
-	old, err := GetTask(tx, sc, cluster, id)
+func Stop(tx *store.Tx, ref Ref, cause StopCause, now time.Time) (*Task, bool, error) {
+	old, err := GetTask(tx, ref)
 	if err != nil {
 		return nil, false, err
 	}
@@ -283,19 +298,19 @@ func Stop(tx *store.Tx, sc arn.Scope, cluster, id, code, reason string, now time
 		return old, false, nil
 	}
 	t := *old
-	t.Desired, t.StopCode, t.StoppedReason, t.StoppingAt = DesiredStopped, code, reason, &now
+	t.Desired, t.StopCode, t.StoppedReason, t.StoppingAt = DesiredStopped, cause.Code, cause.Reason, &now
 	t.Version++
-	tasks.Put(tx, t.key(), &t)
+	tasks.Put(tx, t.Key(), &t)
 	return &t, true, nil
 }
 
 // GiveUp ends a task whose node cannot be asked any more: it is stopped, whatever its containers do. Should the node
 // come back, its agent removes what is left of the task.
-func GiveUp(tx *store.Tx, seen *Task, code, reason string, now time.Time) error {
-	if _, _, err := Stop(tx, seen.Scope(), seen.Cluster, seen.ID, code, reason, now); err != nil {
+func GiveUp(tx *store.Tx, ref Ref, cause StopCause, now time.Time) error {
+	if _, _, err := Stop(tx, ref, cause, now); err != nil {
 		return err
 	}
-	return UpdateTask(tx, seen.Scope(), seen.Cluster, seen.ID, func(t *Task) bool {
+	return UpdateTask(tx, ref, func(t *Task) bool {
 		if t.Observed.State == Stopped {
 			return false
 		}
@@ -308,22 +323,22 @@ func GiveUp(tx *store.Tx, seen *Task, code, reason string, now time.Time) error 
 }
 
 // UpdateTask changes a task's row; do returns false when there is nothing to change.
-func UpdateTask(tx *store.Tx, sc arn.Scope, cluster, id string, do func(*Task) bool) error {
-	old, err := GetTask(tx, sc, cluster, id)
+func UpdateTask(tx *store.Tx, ref Ref, do func(*Task) bool) error {
+	old, err := GetTask(tx, ref)
 	if err != nil {
 		return err
 	}
 	t := *old
 	if do(&t) {
 		t.Version++
-		tasks.Put(tx, t.key(), &t)
+		tasks.Put(tx, t.Key(), &t)
 	}
 	return nil
 }
 
 // GetTask finds a task by its id.
-func GetTask(r store.Reader, sc arn.Scope, cluster, id string) (*Task, error) {
-	t, ok := tasks.Find(r, sc.Region+"/"+cluster+"/"+id)
+func GetTask(r store.Reader, ref Ref) (*Task, error) {
+	t, ok := tasks.Find(r, ref.Key())
 	if !ok {
 		return nil, fault.New(fault.NotFound, "task", "The referenced task was not found.")
 	}
@@ -331,23 +346,23 @@ func GetTask(r store.Reader, sc arn.Scope, cluster, id string) (*Task, error) {
 }
 
 // ScanTasks calls fn with a cluster's tasks behind the id after, in the order of their ids.
-func ScanTasks(r store.Reader, sc arn.Scope, cluster, after string, fn func(*Task) bool) {
-	under := sc.Region + "/" + cluster + "/"
+func ScanTasks(r store.Reader, cluster ClusterRef, after ID, fn func(*Task) bool) {
+	afterKey := ""
 	if after != "" {
-		after = under + after
+		afterKey = Ref{cluster.Scope, cluster.Name, after}.Key()
 	}
-	tasks.Scan(r, under, after, func(_ string, t *Task) bool { return fn(t) })
+	tasks.Scan(r, cluster.members(), afterKey, func(_ string, t *Task) bool { return fn(t) })
 }
 
 // ScanAllTasks calls fn with the tasks of all clusters of a region.
 func ScanAllTasks(r store.Reader, region string, fn func(*Task) bool) {
-	tasks.Scan(r, region+"/", "", func(_ string, t *Task) bool { return fn(t) })
+	tasks.Scan(r, arn.Scope{Region: region}.Prefix(), "", func(_ string, t *Task) bool { return fn(t) })
 }
 
 // TasksOf are the tasks of a service, those that stopped not long ago among them.
-func TasksOf(r store.Reader, sc arn.Scope, cluster, service string) []*Task {
+func TasksOf(r store.Reader, service ServiceRef) []*Task {
 	var ts []*Task
-	tasksByService.Scan(r, sc.Region+"/"+cluster+"/"+service, func(_ string, t *Task) bool {
+	tasksByService.Scan(r, service.Key(), func(_ string, t *Task) bool {
 		ts = append(ts, t)
 		return true
 	})
@@ -365,7 +380,7 @@ func TasksOn(r store.Reader, node string) []*Task {
 func FindByKey(r store.Reader, key string) (*Task, bool) { return tasks.Find(r, key) }
 
 // Key is the key loops mark the task by.
-func (t *Task) Key() string { return t.key() }
+func (t *Task) Key() string { return t.Ref().Key() }
 
 // Scope is the partition the task lives in.
 func (t *Task) Scope() arn.Scope { return arn.Scope{Account: t.Account, Region: t.Region} }

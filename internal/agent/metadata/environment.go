@@ -16,7 +16,7 @@ var endpoints = []string{
 // Environment is what the nth container of a task is told. Only a task with a role gets credentials, as at AWS, and
 // with them the way to the APIs that they are good for.
 func (e *Endpoint) Environment(t *task.Task, def *task.Definition, n int) map[string]string {
-	name := e.secret.container(t.ID, n)
+	name := e.secret.container(string(t.ID), n)
 	env := map[string]string{
 		"ECS_CONTAINER_METADATA_URI_V4": e.base + "/v4/" + name,
 		"ECS_CONTAINER_METADATA_URI":    e.base + "/v3/" + name,
@@ -31,8 +31,8 @@ func (e *Endpoint) Environment(t *task.Task, def *task.Definition, n int) map[st
 	if def.TaskRole == "" {
 		return env
 	}
-	env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = e.base + "/v2/credentials/" + e.secret.credentials(t.ID)
-	env["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = e.secret.token(t.ID)
+	env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = e.base + "/v2/credentials/" + e.secret.credentials(string(t.ID))
+	env["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = e.secret.token(string(t.ID))
 	for _, variable := range endpoints {
 		env[variable] = e.API
 	}

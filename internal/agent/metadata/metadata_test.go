@@ -82,7 +82,7 @@ func newNode(t *testing.T, role string) *node {
 		if id != taskID {
 			return nil, nil, false
 		}
-		row, err := task.GetTask(db.Snapshot(), sc, "default", id)
+		row, err := task.GetTask(db.Snapshot(), task.Ref{Scope: sc, Cluster: "default", ID: task.ID(id)})
 		return row, box, err == nil
 	})
 	return n
@@ -192,7 +192,7 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s %s: %d %s, want %d", tc.method, tc.path, status, got, tc.want)
 		}
 	}
-	row, err := task.GetTask(n.DB.Snapshot(), n.task.Scope(), "default", taskID)
+	row, err := task.GetTask(n.DB.Snapshot(), task.Ref{Scope: n.task.Scope(), Cluster: "default", ID: taskID})
 	if err != nil || row.ProtectedUntil != nil {
 		t.Errorf("the task's row afterwards: %+v, %v", row, err)
 	}
@@ -251,7 +251,7 @@ func TestProtection(t *testing.T) {
 		}
 	}
 	_, err := store.Update(t.Context(), n.DB, func(tx *store.Tx) (struct{}, error) {
-		_, _, err := task.Stop(tx, n.task.Scope(), "default", taskID, task.UserInitiated, "enough", time.Now())
+		_, _, err := task.Stop(tx, n.task.Ref(), task.StopCause{Code: task.UserInitiated, Reason: "enough"}, time.Now())
 		return struct{}{}, err
 	})
 	if err != nil {

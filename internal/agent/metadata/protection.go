@@ -37,7 +37,7 @@ func (e *Endpoint) protection(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	t, err := task.Protectable(v.r, v.task.Scope(), v.task.Cluster, v.task.ID)
+	t, err := task.Protectable(v.r, v.task.Ref())
 	v.protected(w, t, err)
 }
 
@@ -59,7 +59,7 @@ func (e *Endpoint) protect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t, err := store.Update(r.Context(), e.DB, func(tx *store.Tx) (*task.Task, error) {
-		return task.Protect(tx, v.task.Scope(), v.task.Cluster, v.task.ID, d, time.Now())
+		return task.Protect(tx, v.task.Ref(), d, time.Now())
 	})
 	v.protected(w, t, err)
 }

@@ -70,10 +70,15 @@ func principalOf(sc arn.Scope, given *string) (string, error) {
 	return *given, nil
 }
 
+// ref names the setting of a principal.
+func (s accountSetting) ref(sc arn.Scope, principal string) task.SettingRef {
+	return task.SettingRef{Scope: sc, Name: string(s.name), Principal: principal}
+}
+
 // effective is the value that a setting has for a principal: its own, the account's, or AWS's default.
 func effective(r store.Reader, sc arn.Scope, s accountSetting, principal string) string {
 	for _, p := range []string{principal, identifier.RootARN(sc)} {
-		if own, ok := task.FindSetting(r, sc, string(s.name), p); ok {
+		if own, ok := task.FindSetting(r, s.ref(sc, p)); ok {
 			return own.Value
 		}
 	}
@@ -135,8 +140,8 @@ func (a *api) deleteAccountSetting(ctx context.Context, in *sdk.DeleteAccountSet
 		return nil, err
 	}
 	value, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (string, error) {
-		if _, ok := task.FindSetting(tx, sc, string(s.name), who); ok {
-			task.DeleteSetting(tx, sc, string(s.name), who)
+		if _, ok := task.FindSetting(tx, s.ref(sc, who)); ok {
+			task.DeleteSetting(tx, s.ref(sc, who))
 		}
 		return effective(tx, sc, s, who), nil
 	})
@@ -170,7 +175,7 @@ func (a *api) listAccountSettings(ctx context.Context, in *sdk.ListAccountSettin
 	out := &sdk.ListAccountSettingsOutput{Settings: []types.Setting{}}
 	for _, s := range accountSettings {
 		value := effective(r, sc, s, principal)
-		_, own := task.FindSetting(r, sc, string(s.name), principal)
+		_, own := task.FindSetting(r, s.ref(sc, principal))
 		switch {
 		case !own && !in.EffectiveSettings, string(s.name) <= page.after,
 			in.Name != "" && in.Name != s.name, in.Value != nil && *in.Value != value:

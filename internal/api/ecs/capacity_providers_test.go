@@ -230,13 +230,13 @@ func TestStrategies(t *testing.T) {
 	put, err := w.associate("prod", "FARGATE", "")
 	refused(t, "ResourceInUse: The specified capacity provider is in use and cannot be removed.", put, err)
 	w.write(func(tx *store.Tx) error { // its tasks end, its older deployments are gone
-		task.ScanTasks(tx, w.sc, "prod", "", func(t *task.Task) bool {
+		task.ScanTasks(tx, task.ClusterRef{Scope: w.sc, Name: "prod"}, "", func(t *task.Task) bool {
 			next := *t
 			next.Observed.State = task.Stopped
 			task.SetTaskTags(tx, next, nil)
 			return true
 		})
-		svc, _ := task.FindService(tx, w.sc, "prod", "web")
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "prod", Name: "web"})
 		next := *svc
 		next.Deployments = next.Deployments[:1]
 		task.PutService(tx, next)

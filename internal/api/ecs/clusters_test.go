@@ -190,7 +190,7 @@ func TestDeleteCluster(t *testing.T) {
 
 	w.write(func(tx *store.Tx) error {
 		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: id, Service: "web", Family: "web", Revision: 1})
-		svc, _ := task.FindService(tx, w.sc, "prod", "web")
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "prod", Name: "web"})
 		gone := *svc
 		gone.Status = task.Inactive
 		task.PutService(tx, gone)
@@ -200,7 +200,7 @@ func TestDeleteCluster(t *testing.T) {
 	refused(t, "ClusterContainsTasks: The Cluster cannot be deleted while Tasks are active.", out, err)
 
 	w.write(func(tx *store.Tx) error {
-		return task.UpdateTask(tx, w.sc, "prod", id, func(t *task.Task) bool { t.Observed.State = task.Stopped; return true })
+		return task.UpdateTask(tx, task.Ref{Scope: w.sc, Cluster: "prod", ID: id}, func(t *task.Task) bool { t.Observed.State = task.Stopped; return true })
 	})
 	for range 2 { // a repeat answers alike
 		out, err = remove()

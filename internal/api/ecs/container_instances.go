@@ -27,7 +27,7 @@ func clusterInstances(r store.Reader, sc arn.Scope, cluster string) []*task.Cont
 	var cs []*task.ContainerInstance
 	for _, n := range task.Nodes(r) {
 		if n.Runtime != task.NoRuntime {
-			cs = append(cs, task.FindInstance(r, sc, cluster, n.Name))
+			cs = append(cs, task.FindInstance(r, task.ClusterRef{Scope: sc, Name: cluster}, n.Name))
 		}
 	}
 	slices.SortFunc(cs, func(a, b *task.ContainerInstance) int { return cmp.Compare(a.ID(), b.ID()) })
@@ -51,7 +51,7 @@ func findInstance(r store.Reader, sc arn.Scope, cluster, id string) (*task.Conta
 
 // missingInstance is the failure for a container instance that is not there.
 func missingInstance(sc arn.Scope, cluster string, id identifier.ID) types.Failure {
-	return missing(id, task.ContainerInstanceARNOf(sc, cluster, id.Name))
+	return missing(id, task.ContainerInstanceARNOf(task.ClusterRef{Scope: sc, Name: cluster}, id.Name))
 }
 
 func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerInstancesInput) (*sdk.ListContainerInstancesOutput, error) {
@@ -224,9 +224,9 @@ func (a *api) deregister(tx *store.Tx, c *task.ContainerInstance, force bool) (*
 		}
 		var err error
 		if live {
-			_, _, err = task.Stop(tx, t.Scope(), t.Cluster, t.ID, task.UserInitiated, reasonDeregistered, a.now())
+			_, _, err = task.Stop(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, a.now())
 		} else {
-			err = task.GiveUp(tx, t, task.UserInitiated, reasonDeregistered, a.now())
+			err = task.GiveUp(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, a.now())
 		}
 		if err != nil {
 			return nil, err

@@ -184,7 +184,7 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 		}
 	}
 	rows := 0
-	task.ScanTasks(w.db.Snapshot(), w.sc, "default", "", func(*task.Task) bool { rows++; return true })
+	task.ScanTasks(w.db.Snapshot(), task.ClusterRef{Scope: w.sc, Name: "default"}, "", func(*task.Task) bool { rows++; return true })
 	if rows != 4 {
 		t.Errorf("%d tasks were made, want 4", rows)
 	}

@@ -71,7 +71,7 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 			have[row.CapacityProvider]++
 			row.ID = task.NewID()
 			if token != "" {
-				row.ID = task.TokenID(sc, s.cluster, token, n)
+				row.ID = task.TokenID(row.ClusterRef(), token, n)
 			}
 			result.tasks = append(result.tasks, place(tx, inventory, row, host, requirements))
 		}
@@ -129,7 +129,7 @@ func repeated(tx *store.Tx, s *standalone, token string) (started, error) {
 	var ids []string
 	same := true
 	for n := range 10 { // the most that the first request can have asked for
-		t, err := task.GetTask(tx, s.row.Scope(), s.cluster, task.TokenID(s.row.Scope(), s.cluster, token, n))
+		t, err := task.GetTask(tx, task.Ref{Scope: s.row.Scope(), Cluster: s.cluster, ID: task.TokenID(s.row.ClusterRef(), token, n)})
 		if err != nil {
 			continue
 		}
@@ -308,7 +308,7 @@ func (a *api) prepare(tx *store.Tx, s *standalone) (row task.Task, requirements 
 		}
 	}
 	if s.managed {
-		if row.Tags, err = task.Retag(row.Tags, task.ManagedTags(s.cluster, ""), nil); err != nil {
+		if row.Tags, err = task.Retag(row.Tags, task.ManagedTags(row.ServiceRef()), nil); err != nil {
 			return row, requirements, nil, err
 		}
 	}

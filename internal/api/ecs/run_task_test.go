@@ -161,7 +161,7 @@ func TestOverrides(t *testing.T) {
 	if s := fmt.Sprintln(*got.Cpu, *got.Memory, got.EphemeralStorage.SizeInGiB, got.EnableExecuteCommand, *app.Cpu, *app.Memory, *app.MemoryReservation); s != "1024 2048 50 true 512 1024 128\n" {
 		t.Errorf("sizes: %s", s)
 	}
-	row, err := task.GetTask(w.db.Snapshot(), w.sc, "default", (*got.TaskArn)[len(arns+"task/default/"):])
+	row, err := task.GetTask(w.db.Snapshot(), task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID((*got.TaskArn)[len(arns+"task/default/"):])})
 	if err != nil {
 		t.Fatal(err)
 	}

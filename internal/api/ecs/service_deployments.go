@@ -40,11 +40,11 @@ func (a *api) listServiceDeployments(ctx context.Context, in *sdk.ListServiceDep
 			return nil, err
 		}
 	}
-	if _, ok := task.FindService(r, sc, cluster, id.Name); !ok {
+	if _, ok := task.FindService(r, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name}); !ok {
 		return nil, fault.New(fault.NotFound, "service", "Service not found.")
 	}
 	out := &sdk.ListServiceDeploymentsOutput{ServiceDeployments: []types.ServiceDeploymentBrief{}}
-	for _, d := range task.ServiceDeployments(r, sc, cluster, id.Name) {
+	for _, d := range task.ServiceDeployments(r, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name}) {
 		key := fmt.Sprintf("%020d-%s", d.Created.UnixNano(), d.ID) // newest first, so the next page has the smaller ones
 		if page.after != "" && key >= page.after || !wantedBrief(in, d) {
 			continue
@@ -71,7 +71,7 @@ func (a *api) describeServiceDeployments(ctx context.Context, in *sdk.DescribeSe
 	out := &sdk.DescribeServiceDeploymentsOutput{ServiceDeployments: []types.ServiceDeployment{}, Failures: []types.Failure{}}
 	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	err := eachPart(sc, "service-deployment", in.ServiceDeploymentArns, func(arn string, p identifier.Part) error {
-		d, ok := task.FindServiceDeployment(r, sc, p.Cluster, p.Service, p.Name)
+		d, ok := task.FindServiceDeployment(r, task.ServiceRef{Scope: sc, Cluster: p.Cluster, Name: p.Service}, p.Name)
 		if !ok {
 			out.Failures = append(out.Failures, types.Failure{Arn: &arn, Reason: aws.String("MISSING")})
 			return nil
@@ -89,7 +89,7 @@ func (a *api) describeServiceRevisions(ctx context.Context, in *sdk.DescribeServ
 	out := &sdk.DescribeServiceRevisionsOutput{ServiceRevisions: []types.ServiceRevision{}, Failures: []types.Failure{}}
 	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	err := eachPart(sc, "service-revision", in.ServiceRevisionArns, func(arn string, p identifier.Part) error {
-		rev, ok := task.FindServiceRevision(r, sc, p.Cluster, p.Service, p.Name)
+		rev, ok := task.FindServiceRevision(r, task.ServiceRef{Scope: sc, Cluster: p.Cluster, Name: p.Service}, p.Name)
 		if !ok {
 			out.Failures = append(out.Failures, types.Failure{Arn: &arn, Reason: aws.String("MISSING")})
 			return nil
@@ -111,7 +111,7 @@ func (a *api) stopServiceDeployment(ctx context.Context, in *sdk.StopServiceDepl
 		return nil, err
 	}
 	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sdk.StopServiceDeploymentOutput, error) {
-		err := task.StopServiceDeployment(tx, sc, p.Cluster, p.Service, p.Name, string(how), a.now())
+		err := task.StopServiceDeployment(tx, task.ServiceRef{Scope: sc, Cluster: p.Cluster, Name: p.Service}, p.Name, task.StopMode(how), a.now())
 		return &sdk.StopServiceDeploymentOutput{ServiceDeploymentArn: in.ServiceDeploymentArn}, err
 	})
 }

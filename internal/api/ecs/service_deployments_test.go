@@ -18,7 +18,7 @@ import (
 func (w *world) loop(do func(tx *store.Tx, svc *task.Service)) {
 	w.t.Helper()
 	w.write(func(tx *store.Tx) error {
-		old, _ := task.FindService(tx, w.sc, "default", "web")
+		old, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
 		svc := *old
 		svc.Deployments = slices.Clone(old.Deployments)
 		do(tx, &svc)

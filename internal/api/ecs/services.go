@@ -57,7 +57,7 @@ func (a *api) create(tx *store.Tx, svc task.Service, s servicespec.Spec) (*task.
 	if err := ecserr.First(servicespec.Check(&s), servicespec.CheckStrategy(s.CapacityProviderStrategy, cluster.Providers)); err != nil {
 		return nil, err
 	}
-	if old, err := task.ClaimService(tx, sc, svc.Cluster, svc.Name, svc.Request); old != nil || err != nil {
+	if old, err := task.ClaimService(tx, svc.Ref(), svc.Request); old != nil || err != nil {
 		return old, err
 	}
 	def, err := activeDefinition(tx, sc, aws.ToString(s.TaskDefinition))
@@ -93,7 +93,7 @@ func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*s
 		if err != nil {
 			return nil, err
 		}
-		old, err := task.GetService(tx, sc, cluster, id.Name)
+		old, err := task.GetService(tx, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +124,7 @@ func (a *api) describeServices(ctx context.Context, in *sdk.DescribeServicesInpu
 		if err != nil {
 			return nil, err
 		}
-		svc, ok := task.FindService(r, sc, cluster, id.Name)
+		svc, ok := task.FindService(r, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name})
 		if !ok {
 			gone := task.Service{Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: id.Name}
 			out.Failures = append(out.Failures, missing(id, gone.ARN()))
@@ -157,7 +157,7 @@ func (a *api) listServices(ctx context.Context, in *sdk.ListServicesInput) (*sdk
 		return nil, err
 	}
 	none := in.ResourceManagementType == types.ResourceManagementTypeEcs
-	task.ScanServices(r, sc, cluster, page.after, func(s *task.Service) bool {
+	task.ScanServices(r, task.ClusterRef{Scope: sc, Name: cluster}, page.after, func(s *task.Service) bool {
 		if none || s.Status != task.Active || in.LaunchType != "" && string(in.LaunchType) != s.LaunchType {
 			return true
 		}
@@ -217,7 +217,7 @@ func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*s
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}
-		return task.DeleteService(tx, sc, cluster, id.Name, aws.ToBool(in.Force), a.now())
+		return task.DeleteService(tx, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name}, aws.ToBool(in.Force), a.now())
 	})
 	if err != nil {
 		return nil, err

@@ -81,7 +81,7 @@ func TestCreateService(t *testing.T) {
 		t.Errorf("DescribeServices without TAGS (-want +got):\n%s", d)
 	}
 
-	row, _ := task.FindService(w.db.Snapshot(), w.sc, "prod", "web")
+	row, _ := task.FindService(w.db.Snapshot(), task.ServiceRef{Scope: w.sc, Cluster: "prod", Name: "web"})
 	id := arn[strings.LastIndexByte(arn, '/')+1:]
 	if d := diff([]task.Registry{{ARN: arn, ServiceID: id, ContainerName: "app", ContainerPort: 80}}, row.Primary().Registries); d != "" {
 		t.Errorf("the row's registries (-want +got):\n%s", d)
@@ -218,8 +218,8 @@ func TestRepeatedCreation(t *testing.T) {
 	out, err = create(1, "t1")
 	refused(t, "InvalidParameter: Unable to Start a service that is still Draining.", out, err)
 	w.write(func(tx *store.Tx) error {
-		svc, _ := task.FindService(tx, w.sc, "default", "web")
-		task.Record(tx, svc, uuid.NewString(), "has reached a steady state.", w.clock.Now())
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
+		task.AddEvent(tx, svc, task.Event{ID: uuid.NewString(), Created: w.clock.Now(), Message: "has reached a steady state."})
 		gone := *svc
 		gone.Status = task.Inactive
 		task.PutService(tx, gone)
@@ -353,7 +353,7 @@ func TestDescribeServices(t *testing.T) {
 	updated, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
 	primary := *must(t, updated, err).Service.Deployments[0].Id
 	w.write(func(tx *store.Tx) error {
-		svc, _ := task.FindService(tx, w.sc, "default", "web")
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
 		for i, s := range []struct {
 			deployment string
 			state      task.State
@@ -362,17 +362,17 @@ func TestDescribeServices(t *testing.T) {
 			{old, task.Running, task.DesiredRunning}, {old, task.Running, task.DesiredStopped}, {old, task.Stopped, task.DesiredRunning},
 			{primary, task.Pending, task.DesiredRunning}, {primary, task.Provisioning, task.DesiredRunning}, {primary, task.Running, task.DesiredRunning},
 		} {
-			t := task.Task{Account: account, Region: region, Cluster: "default", ID: fmt.Sprintf("%032x", i), Service: "web",
+			t := task.Task{Account: account, Region: region, Cluster: "default", ID: task.ID(fmt.Sprintf("%032x", i)), Service: "web",
 				Deployment: s.deployment, Family: "web", Revision: 1, Observed: task.Observed{State: s.state}}
 			task.CreateTask(tx, t)
 			if s.desired == task.DesiredStopped {
-				if _, _, err := task.Stop(tx, w.sc, "default", t.ID, task.UserInitiated, "", epoch); err != nil {
+				if _, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: t.ID}, task.StopCause{Code: task.UserInitiated}, epoch); err != nil {
 					return err
 				}
 			}
 		}
 		for _, message := range []string{"first", "second"} {
-			task.Record(tx, svc, uuid.NewString(), message, w.clock.Now())
+			task.AddEvent(tx, svc, task.Event{ID: uuid.NewString(), Created: w.clock.Now(), Message: message})
 		}
 		return nil
 	})
@@ -422,7 +422,7 @@ func TestDeleteService(t *testing.T) {
 	updated, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(1)})
 	refused(t, "ServiceNotActive: Service was not ACTIVE.", updated, err)
 	w.write(func(tx *store.Tx) error {
-		svc, _ := task.FindService(tx, w.sc, "default", "web")
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
 		gone := *svc
 		gone.Status = task.Inactive
 		task.PutService(tx, gone)

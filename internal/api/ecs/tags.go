@@ -78,7 +78,7 @@ func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind 
 		if !long {
 			return t, kind, false, ecserr.Invalid("Long arn format must be used for tagging operations")
 		}
-		if s, ok := task.FindService(r, sc, cluster, name); ok && s.Status != task.Inactive {
+		if s, ok := task.FindService(r, task.ServiceRef{Scope: sc, Cluster: cluster, Name: name}); ok && s.Status != task.Inactive {
 			return tagged{s.Tags, func(tx *store.Tx, tags map[string]string) { task.SetServiceTags(tx, *s, tags) }}, kind, true, nil
 		}
 	case "task-definition":
@@ -91,7 +91,7 @@ func findTagged(r store.Reader, sc arn.Scope, resource *string) (t tagged, kind 
 		}
 	case "task":
 		cluster, id, _ := strings.Cut(tail, "/")
-		if tk, err := task.GetTask(r, sc, cluster, id); err == nil {
+		if tk, err := task.GetTask(r, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id)}); err == nil {
 			return tagged{tk.Tags, func(tx *store.Tx, tags map[string]string) { task.SetTaskTags(tx, *tk, tags) }}, kind, true, nil
 		}
 	case "capacity-provider":

@@ -198,9 +198,9 @@ func TestRefused(t *testing.T) {
 func TestExecuteCommand(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.definition("web", types.NetworkModeBridge)
-	w.task(task.Task{ID: id(1), Family: "web", Node: "n1", Observed: task.Observed{State: task.Running}})
-	w.task(task.Task{ID: id(2), Family: "web", Node: "n1", ExecuteCommand: true, Observed: task.Observed{State: task.Running}})
-	w.task(task.Task{ID: id(3), Family: "web", ExecuteCommand: true, Observed: task.Observed{State: task.Pending}})
+	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Node: "n1", Observed: task.Observed{State: task.Running}})
+	w.task(task.Task{ID: task.ID(id(2)), Family: "web", Node: "n1", ExecuteCommand: true, Observed: task.Observed{State: task.Running}})
+	w.task(task.Task{ID: task.ID(id(3)), Family: "web", ExecuteCommand: true, Observed: task.Observed{State: task.Pending}})
 	for _, tc := range []struct {
 		task, container string
 		silent          bool

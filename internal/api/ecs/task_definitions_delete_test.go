@@ -19,7 +19,7 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	for range 3 {
 		w.definition("web", types.NetworkModeBridge)
 	}
-	w.task(task.Task{ID: id(1), Family: "web", Revision: 1, Observed: task.Observed{State: task.Running}})
+	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Revision: 1, Observed: task.Observed{State: task.Running}})
 	for _, revision := range []string{"web:1", "web:2"} {
 		out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: &revision})
 		must(t, out, err)
@@ -69,7 +69,7 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	}
 	w.describedTask(1)
 	w.write(func(tx *store.Tx) error {
-		if err := task.UpdateTask(tx, w.sc, "default", id(1), func(t *task.Task) bool {
+		if err := task.UpdateTask(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(1))}, func(t *task.Task) bool {
 			t.Observed.State, t.Observed.StoppedAt = task.Stopped, &epoch
 			return true
 		}); err != nil {

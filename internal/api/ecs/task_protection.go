@@ -35,13 +35,13 @@ func (a *api) getTaskProtection(ctx context.Context, in *sdk.GetTaskProtectionIn
 		return nil, ecserr.Invalid("At most 100 tasks can be named at once")
 	}
 	p, err := protection(sc, cluster, in.Tasks, now, func(id string) (*task.Task, error) {
-		return task.Protectable(r, sc, cluster, id)
+		return task.Protectable(r, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id)})
 	})
 	if err != nil {
 		return nil, err
 	}
 	if len(in.Tasks) == 0 {
-		task.ScanTasks(r, sc, cluster, "", func(t *task.Task) bool {
+		task.ScanTasks(r, task.ClusterRef{Scope: sc, Name: cluster}, "", func(t *task.Task) bool {
 			if t.Live() && t.Protected(now) {
 				p.tasks = append(p.tasks, render.ProtectedTask(t, now))
 			}
@@ -76,7 +76,7 @@ func (a *api) updateTaskProtection(ctx context.Context, in *sdk.UpdateTaskProtec
 		}
 		now := a.now()
 		return protection(sc, cluster, in.Tasks, now, func(id string) (*task.Task, error) {
-			return task.Protect(tx, sc, cluster, id, d, now)
+			return task.Protect(tx, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id)}, d, now)
 		})
 	})
 	if err != nil {
@@ -101,7 +101,7 @@ func protection(sc arn.Scope, cluster string, ids []string, now time.Time, ask f
 		case reason == "":
 			return p, err
 		default:
-			named := task.Task{Account: sc.Account, Region: sc.Region, Cluster: cluster, ID: id.Name}
+			named := task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id.Name)}
 			failure := missing(id, named.ARN())
 			failure.Reason = &reason
 			if f := (*fault.Error)(nil); errors.As(err, &f) && f.Kind != fault.NotFound {

@@ -35,11 +35,11 @@ func TestTaskProtection(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.service("default", "web", func(in *sdk.CreateServiceInput) { in.DesiredCount = aws.Int32(2) })
 	for n := range 4 {
-		w.task(task.Task{ID: id(n), Service: "web", Family: "web", Observed: task.Observed{State: task.Running}})
+		w.task(task.Task{ID: task.ID(id(n)), Service: "web", Family: "web", Observed: task.Observed{State: task.Running}})
 	}
-	w.task(task.Task{ID: id(8), Family: "web", Observed: task.Observed{State: task.Running}})
+	w.task(task.Task{ID: task.ID(id(8)), Family: "web", Observed: task.Observed{State: task.Running}})
 	w.write(func(tx *store.Tx) error {
-		_, _, err := task.Stop(tx, w.sc, "default", id(3), task.UserInitiated, "", epoch)
+		_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(3))}, task.StopCause{Code: task.UserInitiated}, epoch)
 		return err
 	})
 	get := func(tasks ...string) string {

@@ -37,7 +37,7 @@ func (a *api) stopTask(ctx context.Context, in *sdk.StopTaskInput) (*sdk.StopTas
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}
-		t, _, err := task.Stop(tx, sc, cluster, id.Name, task.UserInitiated, reason, a.now())
+		t, _, err := task.Stop(tx, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id.Name)}, task.StopCause{Code: task.UserInitiated, Reason: reason}, a.now())
 		return t, err
 	})
 	if err != nil {
@@ -65,9 +65,9 @@ func (a *api) describeTasks(ctx context.Context, in *sdk.DescribeTasksInput) (*s
 		if err != nil {
 			return nil, err
 		}
-		t, err := task.GetTask(r, sc, cluster, id.Name)
+		t, err := task.GetTask(r, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id.Name)})
 		if fault.Is(err, fault.NotFound) {
-			gone := task.Task{Account: sc.Account, Region: sc.Region, Cluster: cluster, ID: id.Name}
+			gone := task.Task{Account: sc.Account, Region: sc.Region, Cluster: cluster, ID: task.ID(id.Name)}
 			out.Failures = append(out.Failures, missing(id, gone.ARN()))
 			continue
 		}
@@ -97,8 +97,8 @@ func (a *api) listTasks(ctx context.Context, in *sdk.ListTasksInput) (*sdk.ListT
 	if err != nil {
 		return nil, err
 	}
-	task.ScanTasks(r, sc, cluster, page.after, func(t *task.Task) bool {
-		return !match(t) || page.Add(t.ID, t.ARN())
+	task.ScanTasks(r, task.ClusterRef{Scope: sc, Name: cluster}, task.ID(page.after), func(t *task.Task) bool {
+		return !match(t) || page.Add(string(t.ID), t.ARN())
 	})
 	return &sdk.ListTasksOutput{TaskArns: page.Items, NextToken: page.next()}, nil
 }
@@ -117,7 +117,7 @@ func taskFilter(r store.Reader, sc arn.Scope, cluster string, in *sdk.ListTasksI
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := task.FindService(r, sc, cluster, id.Name); !ok {
+		if _, ok := task.FindService(r, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name}); !ok {
 			return nil, &types.ServiceNotFoundException{Message: aws.String("Service not found.")}
 		}
 		service = id.Name
@@ -173,7 +173,7 @@ func (a *api) executeCommand(ctx context.Context, in *sdk.ExecuteCommandInput) (
 
 // noSession is why a task has no session.
 func (a *api) noSession(r store.Reader, sc arn.Scope, cluster, id, container string) error {
-	t, err := task.GetTask(r, sc, cluster, id)
+	t, err := task.GetTask(r, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id)})
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func TestDescribeTask(t *testing.T) {
 	definition := must(t, registered, err).TaskDefinition.TaskDefinitionArn
 	started := epoch.Add(5)
 	w.task(task.Task{
-		ID: id(1), Service: "web", Deployment: "ecs-svc/1", Family: "web", Node: "node-1",
+		ID: task.ID(id(1)), Service: "web", Deployment: "ecs-svc/1", Family: "web", Node: "node-1",
 		Network: &task.Network{Subnets: []string{"subnet-1", "subnet-2"}},
 		Observed: task.Observed{
 			State: task.Running, Address: netip.MustParseAddr("127.64.0.7"), Health: task.HealthHealthy, StartedAt: &started,
@@ -70,10 +70,10 @@ func TestDescribeTask(t *testing.T) {
 	}
 	got := w.describedTask(1)
 	arn := aws.String(arns + "task/default/" + id(1))
-	attachment := aws.String(task.ContainerID(id(1), "network interface"))
+	attachment := aws.String(task.ContainerID(task.ID(id(1)), "network interface"))
 	interfaces := []types.NetworkInterface{{AttachmentId: attachment, PrivateIpv4Address: aws.String("127.64.0.7")}}
 	container := func(name string) *string {
-		return aws.String(arns + "container/default/" + id(1) + "/" + task.ContainerID(id(1), name))
+		return aws.String(arns + "container/default/" + id(1) + "/" + task.ContainerID(task.ID(id(1)), name))
 	}
 	want := types.Task{
 		TaskArn: arn, ClusterArn: aws.String(arns + "cluster/default"), TaskDefinitionArn: definition, Version: 1,
@@ -133,10 +133,10 @@ func TestTaskStates(t *testing.T) {
 		{task.Deprovisioning, task.DesiredStopped, address, "DEPROVISIONING STOPPED DETACHING PENDING"},
 		{task.Stopped, task.DesiredStopped, address, "STOPPED STOPPED DELETED STOPPED"},
 	} {
-		w.task(task.Task{ID: id(i), Family: "web", Observed: task.Observed{State: tc.state, Address: tc.address}})
+		w.task(task.Task{ID: task.ID(id(i)), Family: "web", Observed: task.Observed{State: tc.state, Address: tc.address}})
 		if tc.desired == task.DesiredStopped {
 			w.write(func(tx *store.Tx) error {
-				_, _, err := task.Stop(tx, w.sc, "default", id(i), task.UserInitiated, "", epoch)
+				_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(i))}, task.StopCause{Code: task.UserInitiated}, epoch)
 				return err
 			})
 		}
@@ -154,7 +154,7 @@ func TestTaskStates(t *testing.T) {
 func TestBridgeTask(t *testing.T) {
 	w := newWorld(t)
 	w.definition("web", types.NetworkModeBridge, 80)
-	w.task(task.Task{ID: id(1), Family: "web", Node: "node-1", Observed: task.Observed{
+	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Node: "node-1", Observed: task.Observed{
 		State: task.Running, Address: netip.MustParseAddr("192.0.2.1"), Containers: []task.Container{{
 			Name: "app", Status: "RUNNING", Bindings: []task.Binding{{HostIP: "0.0.0.0", ContainerPort: 80, HostPort: 49153, Protocol: "tcp"}},
 		}},
@@ -177,7 +177,7 @@ func TestFargateTask(t *testing.T) {
 		task.PutService(tx, task.Service{Account: account, Region: region, Cluster: "default", Name: "web", Status: task.Active, LaunchType: task.Fargate})
 		return nil
 	})
-	w.task(task.Task{ID: id(1), Family: "web", Service: "web", Node: "node-1", Observed: task.Observed{State: task.Running}})
+	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Service: "web", Node: "node-1", Observed: task.Observed{State: task.Running}})
 	got := w.describedTask(1)
 	if got.LaunchType != types.LaunchTypeFargate || *got.PlatformVersion != "1.4.0" || *got.PlatformFamily != "Linux" ||
 		got.ContainerInstanceArn != nil || got.EphemeralStorage.SizeInGiB != 20 {
@@ -188,7 +188,7 @@ func TestFargateTask(t *testing.T) {
 func TestDescribeTasks(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.definition("web", "")
-	w.task(task.Task{ID: id(1), Family: "web"})
+	w.task(task.Task{ID: task.ID(id(1)), Family: "web"})
 	hyphens := "00000000-0000-0000-0000-000000000001"
 	out, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{arns + "task/default/" + id(1), id(1), hyphens, id(2)}})
 	if must(t, out, err); len(out.Tasks) != 3 {
@@ -225,7 +225,7 @@ func TestListTasks(t *testing.T) {
 		{Family: "job", Node: "n1", Observed: task.Observed{State: task.Running}},
 		{Family: "job", Observed: task.Observed{State: task.Provisioning}},
 	} {
-		tk.ID, tk.Cluster = id(i), "prod"
+		tk.ID, tk.Cluster = task.ID(id(i)), "prod"
 		w.task(tk)
 	}
 	n1 := task.ContainerInstanceID("n1")
@@ -285,7 +285,7 @@ func TestStopTask(t *testing.T) {
 		reason *string
 		want   string
 	}{{nil, "Task stopped by user"}, {aws.String("too slow"), "too slow"}} {
-		w.task(task.Task{ID: id(1), Family: "web", Observed: task.Observed{State: task.Running}})
+		w.task(task.Task{ID: task.ID(id(1)), Family: "web", Observed: task.Observed{State: task.Running}})
 		out, err := w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason})
 		got := must(t, out, err).Task
 		if *got.DesiredStatus != "STOPPED" || *got.LastStatus != "RUNNING" || got.StopCode != types.TaskStopCodeUserInitiated ||

@@ -103,7 +103,7 @@ func (a *api) noTaskSets(ctx context.Context, cluster, service *string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := task.GetService(r, sc, name, id.Name); err != nil {
+	if _, err := task.GetService(r, task.ServiceRef{Scope: sc, Cluster: name, Name: id.Name}); err != nil {
 		return err
 	}
 	return ecserr.Invalid("Task sets are for services with the deployment controller EXTERNAL; the service %s has ECS.", id.Name)

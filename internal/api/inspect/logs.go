@@ -52,7 +52,7 @@ func (a *api) getLogs(ctx context.Context, in *GetLogsInput) (*GetLogsOutput, er
 	entries := map[string]*containerlog.Entry{}
 	for _, t := range tasks {
 		out.Ended = out.Ended && t.Observed.State == task.Stopped
-		for _, e := range a.logs.Task(t.ID) {
+		for _, e := range a.logs.Task(string(t.ID)) {
 			if in.Container != "" && e.Container != in.Container {
 				continue
 			}
@@ -110,7 +110,7 @@ func (a *api) logTasks(region, target string) (tasks []*task.Task, service bool,
 	switch {
 	case len(services) == 1:
 		svc := services[0]
-		return task.TasksOf(s, svc.Scope(), svc.Cluster, svc.Name), true, nil
+		return task.TasksOf(s, svc.Ref()), true, nil
 	case len(services) > 1:
 		return nil, false, fault.New(fault.Invalid, "input", "Several clusters have a service %q; say CLUSTER/%s", name, name)
 	}
@@ -133,7 +133,7 @@ func tasksLike(r store.Reader, region, cluster, id string) (found []*task.Task) 
 		return nil
 	}
 	task.ScanAllTasks(r, region, func(t *task.Task) bool {
-		if strings.HasPrefix(t.ID, id) && (cluster == "" || t.Cluster == cluster) {
+		if strings.HasPrefix(string(t.ID), id) && (cluster == "" || t.Cluster == cluster) {
 			found = append(found, t)
 		}
 		return true

@@ -35,7 +35,7 @@ func (a *api) getStatus(_ context.Context, in *GetStatusInput) (*GetStatusOutput
 	}
 	task.ScanAllServices(s, func(svc *task.Service) bool {
 		if svc.Status != task.Inactive {
-			out.Services = append(out.Services, a.serviceStatus(svc, task.TasksOf(s, svc.Scope(), svc.Cluster, svc.Name), task.Events(s, svc)))
+			out.Services = append(out.Services, a.serviceStatus(svc, task.TasksOf(s, svc.Ref()), task.Events(s, svc)))
 		}
 		return true
 	})
@@ -78,9 +78,9 @@ func (a *api) serviceStatus(svc *task.Service, tasks []*task.Task, events []*tas
 func (a *api) drain(t *task.Task) Drain {
 	var left time.Duration
 	for _, reg := range t.Registries {
-		left = max(left, a.dns.Directory.ExpiresAt(reg.ServiceID, t.ID).Until())
+		left = max(left, a.dns.Directory.ExpiresAt(reg.ServiceID, string(t.ID)).Until())
 	}
-	d := Drain{Task: t.ID, Left: int64((left + time.Second - 1) / time.Second)}
+	d := Drain{Task: string(t.ID), Left: int64((left + time.Second - 1) / time.Second)}
 	if t.Observed.Address.IsValid() {
 		d.Address = t.Observed.Address.String()
 	}

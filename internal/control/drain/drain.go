@@ -73,7 +73,7 @@ func (d *drain) note(t *task.Task, gone bool) bool {
 func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
 	s := d.db.Snapshot()
 	t, ok := task.FindByKey(s, key)
-	if !ok || t.Registration != task.Draining || task.Cleared(s, key, d.node) {
+	if !ok || t.Registration != task.Draining || task.HasClearance(s, t.Ref(), d.node) {
 		return 0, nil
 	}
 	if err := d.dir.WaitForGuards(ctx); err != nil {
@@ -86,7 +86,7 @@ func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
 		return left, nil
 	}
 	return store.Update(ctx, d.db, func(tx *store.Tx) (time.Duration, error) {
-		task.Clear(tx, key, d.node)
+		task.AddClearance(tx, t.Ref(), d.node)
 		return 0, nil
 	})
 }
@@ -94,14 +94,14 @@ func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
 // Held is how long clients may still use a task's address that have it from this node.
 func Held(dir *directory.Directory, t *task.Task) (left time.Duration) {
 	for _, reg := range t.Registries {
-		left = max(left, dir.ExpiresAt(reg.ServiceID, t.ID).Until())
+		left = max(left, dir.ExpiresAt(reg.ServiceID, string(t.ID)).Until())
 	}
 	return left
 }
 
 // minimumOf is the minimum drain time that a task's services ask for.
 func minimumOf(s *store.Snapshot, t *task.Task) (least time.Duration) {
-	if svc, ok := task.FindService(s, t.Scope(), t.Cluster, t.Service); ok {
+	if svc, ok := task.FindService(s, t.ServiceRef()); ok {
 		least = minimum(svc.Tags)
 	}
 	for _, reg := range t.Registries {

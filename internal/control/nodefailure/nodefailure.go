@@ -84,7 +84,7 @@ func giveUp(ctx context.Context, db *store.Store, node string, log *slog.Logger)
 		for _, t := range ts {
 			// ECS Developer Guide, "Stopped tasks error messages".
 			reason := "Host EC2 (instance " + task.MachineID(node) + ") terminated."
-			if err := task.GiveUp(tx, t, task.TerminationNotice, reason, now); err != nil {
+			if err := task.GiveUp(tx, t.Ref(), task.StopCause{Code: task.TerminationNotice, Reason: reason}, now); err != nil {
 				return 0, err
 			}
 		}

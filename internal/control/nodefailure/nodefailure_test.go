@@ -55,7 +55,7 @@ func TestGiveUp(t *testing.T) {
 			task.PutNode(tx, task.Node{Name: name, Runtime: "process"})
 		}
 		for id, node := range map[string]string{"1": "gone", "2": "self", "3": "gone"} {
-			task.CreateTask(tx, task.Task{Region: "r", Cluster: "c", ID: id, Service: "web", Node: node, Observed: task.Observed{State: task.Running}})
+			task.CreateTask(tx, task.Task{Region: "r", Cluster: "c", ID: task.ID(id), Service: "web", Node: node, Observed: task.Observed{State: task.Running}})
 		}
 	})
 	given := make(chan *task.Task, 10)

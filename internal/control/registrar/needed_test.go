@@ -53,7 +53,7 @@ func TestNeeded(t *testing.T) {
 			tasks := []*task.Task{self}
 			for _, letter := range tc.others {
 				o := *self
-				o.ID = string(letter)
+				o.ID = task.ID(string(letter))
 				switch letter {
 				case 'a':
 					o.Desired, o.Observed.HealthySince = task.DesiredRunning, &at

@@ -169,7 +169,7 @@ func (r *register) neededFor(s *store.Snapshot, t *task.Task, now time.Time) tim
 	if !ok || t.Registration != task.Registered || t.StopCode != task.UserInitiated {
 		return 0
 	}
-	return Needed(t, svc, task.TasksOf(s, svc.Scope(), svc.Cluster, svc.Name), now)
+	return Needed(t, svc, task.TasksOf(s, svc.Ref()), now)
 }
 
 // replacing are the keys of the tasks that a change of one of their service may relieve.
@@ -203,7 +203,7 @@ func (r *register) left(s *store.Snapshot, t *task.Task, now time.Time) time.Dur
 	}
 	for _, n := range task.Nodes(s) {
 		switch {
-		case task.Cleared(s, t.Key(), n.Name):
+		case task.HasClearance(s, t.Ref(), n.Name):
 		case live[n.Name]:
 			c.Waiting = true
 		default:
@@ -259,10 +259,10 @@ func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error
 		case Health:
 			err = setHealth(tx, sc, t, reg, now)
 		case Drain:
-			err = ignoreMissing(registry.Drain(tx, sc, reg.ServiceID, t.ID, now))
+			err = ignoreMissing(registry.Drain(tx, sc, reg.ServiceID, string(t.ID), now))
 		case Deregister:
 			if t.Registration != task.Unregistered {
-				_, err = registry.DeregisterInstance(tx, sc, reg.ServiceID, t.ID, now)
+				_, err = registry.DeregisterInstance(tx, sc, reg.ServiceID, string(t.ID), now)
 				err = ignoreMissing(err)
 			}
 		}
@@ -271,14 +271,14 @@ func (r *register) move(tx *store.Tx, t *task.Task, m Move, now time.Time) error
 		}
 	}
 	next := map[Move]task.Registration{Register: task.Registered, Health: task.Registered, Drain: task.Draining, Deregister: task.Released}[m]
-	task.Register(tx, t.Key(), next, next == task.Registered && answered(tx, sc, t))
+	task.SetRegistration(tx, t.Ref(), next, next == task.Registered && answered(tx, sc, t))
 	return nil
 }
 
 // answered reports whether every registry of a task answers with it.
 func answered(tx *store.Tx, sc arn.Scope, t *task.Task) bool {
 	return !slices.ContainsFunc(t.Registries, func(reg task.Registry) bool {
-		return !registry.Answered(tx, sc, reg.ServiceID, t.ID)
+		return !registry.Answered(tx, sc, reg.ServiceID, string(t.ID))
 	})
 }
 
@@ -286,7 +286,7 @@ func answered(tx *store.Tx, sc arn.Scope, t *task.Task) bool {
 // address the task has not) stops the task with the reason: it can never be found. What others have taken in
 // by then is deregistered as the task ends.
 func (r *register) register(tx *store.Tx, sc arn.Scope, t *task.Task, reg task.Registry, now time.Time) error {
-	spec := registry.InstanceSpec{ServiceID: reg.ServiceID, ID: t.ID, Attributes: r.attributes(t, reg), Task: t.Key(), Unready: t.Checked}
+	spec := registry.InstanceSpec{ServiceID: reg.ServiceID, ID: string(t.ID), Attributes: r.attributes(t, reg), Task: t.Key(), Unready: t.Checked}
 	if svc, err := registry.GetService(tx, sc, reg.ServiceID); err == nil && svc.CustomHealth {
 		spec.Attributes[registry.AttrInitHealth] = string(health(t))
 	}
@@ -296,7 +296,7 @@ func (r *register) register(tx *store.Tx, sc arn.Scope, t *task.Task, reg task.R
 	}
 	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
 		reason := fmt.Sprintf("ResourceInitializationError: the task cannot be registered in %s: %v", reg.ServiceID, err)
-		_, _, err := task.Stop(tx, t.Scope(), t.Cluster, t.ID, task.TaskFailedToStart, reason, now)
+		_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: reason}, now)
 		return err
 	}
 	if err != nil {
@@ -314,7 +314,7 @@ func health(t *task.Task) registry.Health {
 }
 
 func setHealth(tx *store.Tx, sc arn.Scope, t *task.Task, reg task.Registry, now time.Time) error {
-	return ignoreMissing(registry.SetTaskHealth(tx, sc, reg.ServiceID, t.ID, health(t), now))
+	return ignoreMissing(registry.SetTaskHealth(tx, sc, reg.ServiceID, string(t.ID), health(t), now))
 }
 
 // ignoreMissing passes over an instance that somebody deregistered by hand.

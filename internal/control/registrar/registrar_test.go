@@ -14,7 +14,7 @@ func TestNext(t *testing.T) {
 		name         string
 		registration task.Registration
 		state        task.State
-		stop         string // the stop code; empty: it shall run
+		stop         task.StopCode // the stop code; empty: it shall run
 		ended        bool
 		needed       bool
 		drained      bool

@@ -44,7 +44,7 @@ type eventWriter struct {
 
 func (w *eventWriter) add(format string, args ...any) {
 	id := uuid.Must(uuid.NewRandomFromReader(w.random)).String()
-	task.Record(w.tx, w.svc, id, fmt.Sprintf(format, args...), w.now)
+	task.AddEvent(w.tx, w.svc, task.Event{ID: id, Created: w.now, Message: fmt.Sprintf(format, args...)})
 	w.now = w.now.Add(time.Nanosecond) // the history is ordered by time
 }
 
@@ -78,7 +78,7 @@ func (w *eventWriter) addSteadyState() {
 	w.add(steadyState)
 }
 
-func (w *eventWriter) addStartedAndStopped(started, stopped []string) {
+func (w *eventWriter) addStartedAndStopped(started, stopped []task.ID) {
 	if len(started) > 0 {
 		w.add(startedTasks, len(started), listTasks(started))
 	}
@@ -88,13 +88,13 @@ func (w *eventWriter) addStartedAndStopped(started, stopped []string) {
 }
 
 // listTasks formats the ids of tasks as ECS does.
-func listTasks(ids []string) string {
+func listTasks(ids []task.ID) string {
 	var b strings.Builder
 	for i, id := range ids {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString("(task " + id + ")")
+		b.WriteString("(task " + string(id) + ")")
 	}
 	return b.String()
 }

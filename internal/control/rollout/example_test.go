@@ -15,7 +15,7 @@ func ExamplePlan() {
 	since := now.Add(-time.Minute)
 	serving := func(id, deployment string) *task.Task {
 		return &task.Task{
-			ID: id, Deployment: deployment, Desired: task.DesiredRunning,
+			ID: task.ID(id), Deployment: deployment, Desired: task.DesiredRunning,
 			Observed: task.Observed{State: task.Running, StartedAt: &since, HealthySince: &since},
 		}
 	}

@@ -13,10 +13,10 @@ import (
 // Changes are the changes that bring a service closer to its desired state. One plan starts, stops and counts at most
 // batch tasks each; the next plan continues.
 type Changes struct {
-	Start       int      // number of tasks of the primary deployment to start
-	StartOn     []string // for a DAEMON service: the node of each task to start
-	Stop        []Stop   // in this order
-	CountFailed []string // ids of the failed tasks that Failures now includes
+	Start       int       // number of tasks of the primary deployment to start
+	StartOn     []string  // for a DAEMON service: the node of each task to start
+	Stop        []Stop    // in this order
+	CountFailed []task.ID // ids of the failed tasks that Failures now includes
 	// Failures are the primary deployment's failures, including CountFailed.
 	Failures task.Failures
 	// UnableToStart reports that the service has to report that it cannot start tasks.
@@ -38,7 +38,7 @@ type Changes struct {
 
 // Stop is a task to stop, and the reason.
 type Stop struct {
-	ID     string
+	ID     task.ID
 	Reason string
 }
 

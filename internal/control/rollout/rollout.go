@@ -175,7 +175,7 @@ func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 // ids are the ids of the rows that a write adds. They are made before the transaction, so that each run of the
 // transaction function writes the same rows.
 type ids struct {
-	tasks  []string
+	tasks  []task.ID
 	events [32]byte // the seed of the ids of events
 }
 

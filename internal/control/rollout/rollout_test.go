@@ -13,7 +13,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-var scope = arn.Scope{Account: "123456789012", Region: "eu-west-1"}
+var (
+	scope = arn.Scope{Account: "123456789012", Region: "eu-west-1"}
+	web   = task.ServiceRef{Scope: scope, Cluster: "default", Name: "web"}
+)
 
 // world runs the loop on a real store. The tests write what agents would write.
 type world struct {
@@ -48,7 +51,7 @@ func (w *world) deploy(revision int) {
 			Account: scope.Account, Region: scope.Region, Cluster: "default", Name: "web", Status: task.Active,
 			DesiredCount: 3, MinimumHealthy: 100, Maximum: 200, Breaker: &task.Breaker{Rollback: true},
 		}
-		if old, ok := task.FindService(tx, scope, "default", "web"); ok {
+		if old, ok := task.FindService(tx, web); ok {
 			svc = *old
 		}
 		now := time.Now()
@@ -59,7 +62,7 @@ func (w *world) deploy(revision int) {
 }
 
 func (w *world) service() *task.Service {
-	svc, _ := task.FindService(w.db.Snapshot(), scope, "default", "web")
+	svc, _ := task.FindService(w.db.Snapshot(), web)
 	return svc
 }
 
@@ -95,10 +98,10 @@ func (w *world) settle(good ...int) {
 func (w *world) runAgents(good ...int) {
 	w.Helper()
 	now := time.Now()
-	for _, t := range task.TasksOf(w.db.Snapshot(), scope, "default", "web") {
+	for _, t := range task.TasksOf(w.db.Snapshot(), web) {
 		runs := slices.Contains(good, t.Revision)
 		w.write(func(tx *store.Tx) error {
-			return task.UpdateTask(tx, scope, "default", t.ID, func(t *task.Task) bool {
+			return task.UpdateTask(tx, task.Ref{Scope: scope, Cluster: "default", ID: t.ID}, func(t *task.Task) bool {
 				switch o := &t.Observed; {
 				case t.Desired == task.DesiredStopped && o.State != task.Stopped:
 					o.State, o.StoppedAt, o.HealthySince = task.Stopped, &now, nil
@@ -122,7 +125,7 @@ func (w *world) runAgents(good ...int) {
 func (w *world) deployments() string {
 	var words []string
 	svc := w.service()
-	tasks := task.TasksOf(w.db.Snapshot(), scope, "default", "web")
+	tasks := task.TasksOf(w.db.Snapshot(), web)
 	for _, d := range svc.Deployments {
 		words = append(words, fmt.Sprintf("%d %s %d", d.Revision, d.Rollout, task.Count(tasks, d.ID).Running))
 	}
@@ -130,7 +133,7 @@ func (w *world) deployments() string {
 }
 
 func (w *world) serviceDeployment() *task.ServiceDeployment {
-	d, ok := task.FindServiceDeployment(w.db.Snapshot(), scope, "default", "web", w.service().ServiceDeployment)
+	d, ok := task.FindServiceDeployment(w.db.Snapshot(), web, w.service().ServiceDeployment)
 	if !ok {
 		w.Fatal("service deployment not found")
 	}
@@ -187,7 +190,7 @@ func TestRollback(t *testing.T) {
 		t.Errorf("circuit breaker of the service deployment: %+v, want %+v", d.Breaker, want)
 	}
 	for _, number := range []string{first.Number(), d.Target, back.Number()} {
-		if _, ok := task.FindServiceRevision(w.db.Snapshot(), scope, "default", "web", number); !ok {
+		if _, ok := task.FindServiceRevision(w.db.Snapshot(), web, number); !ok {
 			t.Errorf("service revision %s was deleted", number)
 		}
 	}
@@ -260,7 +263,7 @@ func TestUpdateDuringRollback(t *testing.T) {
 	}
 	rollback := w.serviceDeployment()
 	w.deploy(3)
-	d, _ := task.FindServiceDeployment(w.db.Snapshot(), scope, "default", "web", rollback.ID)
+	d, _ := task.FindServiceDeployment(w.db.Snapshot(), web, rollback.ID)
 	if d.Status != task.ServiceDeploymentStopped ||
 		d.Reason != "Superseded by the service deployment "+w.serviceDeployment().ARN()+"." {
 		t.Errorf("superseded rollback: %+v", d)
@@ -288,10 +291,10 @@ func (w *world) reconcile() {
 // TestStop checks StopServiceDeployment with and without a rollback.
 func TestStop(t *testing.T) {
 	w := newWorld(t)
-	stop := func(how string) error {
+	stop := func(how task.StopMode) error {
 		_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 			id := w.service().ServiceDeployment
-			return struct{}{}, task.StopServiceDeployment(tx, scope, "default", "web", id, how, time.Now())
+			return struct{}{}, task.StopServiceDeployment(tx, web, id, how, time.Now())
 		})
 		return err
 	}
@@ -349,17 +352,17 @@ func TestHistoryIsBounded(t *testing.T) {
 	for n := range task.KeptServiceDeployments + 5 {
 		w.deploy(n + 2)
 	}
-	kept := task.ServiceDeployments(w.db.Snapshot(), scope, "default", "web")
+	kept := task.ServiceDeployments(w.db.Snapshot(), web)
 	if len(kept) != task.KeptServiceDeployments || kept[0].ID != w.service().ServiceDeployment {
 		t.Errorf("%d service deployments are left, the newest is %s; want %d, %s",
 			len(kept), kept[0].ID, task.KeptServiceDeployments, w.service().ServiceDeployment)
 	}
 	for _, d := range kept {
-		if _, ok := task.FindServiceRevision(w.db.Snapshot(), scope, "default", "web", d.Target); !ok {
+		if _, ok := task.FindServiceRevision(w.db.Snapshot(), web, d.Target); !ok {
 			t.Errorf("service revision %s was deleted before its service deployment", d.Target)
 		}
 	}
-	if _, ok := task.FindServiceRevision(w.db.Snapshot(), scope, "default", "web", first); !ok {
+	if _, ok := task.FindServiceRevision(w.db.Snapshot(), web, first); !ok {
 		t.Error("the service revision that a rollback would deploy was deleted")
 	}
 }
@@ -384,7 +387,7 @@ func TestStalePlan(t *testing.T) {
 		if err != nil || current != tc.current {
 			t.Errorf("%s: commit = %v, %v; want %v", tc.name, current, err, tc.current)
 		}
-		if n := len(task.TasksOf(w.db.Snapshot(), scope, "default", "web")); n != tc.tasks {
+		if n := len(task.TasksOf(w.db.Snapshot(), web)); n != tc.tasks {
 			t.Errorf("%s: %d tasks, want %d", tc.name, n, tc.tasks)
 		}
 	}
@@ -460,7 +463,7 @@ func TestDaemonFollowsNodes(t *testing.T) {
 		}
 	}
 	perNode := map[string]int{}
-	for _, tk := range task.TasksOf(w.db.Snapshot(), scope, "default", "web") {
+	for _, tk := range task.TasksOf(w.db.Snapshot(), web) {
 		perNode[tk.OnlyNode]++
 	}
 	if w.deployments() != "1 COMPLETED 2" || perNode["node0"] != 1 || perNode["node1"] != 1 {

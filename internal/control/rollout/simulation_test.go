@@ -133,7 +133,7 @@ func (s *simulation) apply(ch Changes) {
 	for i := range ch.Start {
 		s.ids++
 		t := &task.Task{
-			ID: fmt.Sprint("t", s.ids), Deployment: s.svc.Primary().ID, Desired: task.DesiredRunning, Created: s.now,
+			ID: task.ID(fmt.Sprint("t", s.ids)), Deployment: s.svc.Primary().ID, Desired: task.DesiredRunning, Created: s.now,
 			Checked: s.ids%3 == 0, Observed: task.Observed{State: task.Provisioning},
 		}
 		if ch.StartOn != nil {
@@ -172,7 +172,7 @@ func (s *simulation) apply(ch Changes) {
 	}
 }
 
-func (s *simulation) stop(i int, code, reason string) {
+func (s *simulation) stop(i int, code task.StopCode, reason string) {
 	s.update(i, func(t *task.Task) {
 		t.Desired, t.StopCode, t.StoppedReason, t.StoppingAt = task.DesiredStopped, code, reason, &s.now
 		t.Observed.HealthySince = nil

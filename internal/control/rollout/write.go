@@ -57,7 +57,7 @@ func write(tx *store.Tx, svc *task.Service, ch Changes, ids ids, now time.Time) 
 }
 
 // startTasks adds the rows of new tasks of the primary deployment, one for each id.
-func (w *writer) startTasks(ids []string) {
+func (w *writer) startTasks(ids []task.ID) {
 	if len(ids) == 0 {
 		return
 	}
@@ -86,9 +86,9 @@ func (w *writer) startTasks(ids []string) {
 }
 
 // stopTasks stops tasks and returns the ids of those that were not stopped before.
-func (w *writer) stopTasks() (ids []string, err error) {
+func (w *writer) stopTasks() (ids []task.ID, err error) {
 	for _, s := range w.ch.Stop {
-		_, first, err := task.Stop(w.tx, w.svc.Scope(), w.svc.Cluster, s.ID, task.ServiceSchedulerInitiated, s.Reason, w.now)
+		_, first, err := task.Stop(w.tx, w.task(s.ID), task.StopCause{Code: task.ServiceSchedulerInitiated, Reason: s.Reason}, w.now)
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return nil, err
 		}
@@ -106,7 +106,7 @@ func (w *writer) stopTasks() (ids []string, err error) {
 // countFailed marks failed tasks as counted and adds an event for each failure.
 func (w *writer) countFailed() error {
 	for _, id := range w.ch.CountFailed {
-		err := task.UpdateTask(w.tx, w.svc.Scope(), w.svc.Cluster, id, func(t *task.Task) bool {
+		err := task.UpdateTask(w.tx, w.task(id), func(t *task.Task) bool {
 			t.Counted = true
 			if t.StoppedReason != ReasonUnhealthy { // stopTasks has added an event for it
 				w.events.add(taskFailed, id, failureText(t))
@@ -183,4 +183,9 @@ func (w *writer) fail() {
 	}
 	w.events.add(rollingBack, w.next.Earlier().ID)
 	task.RollBack(w.tx, w.next, reason, w.now)
+}
+
+// task returns the reference of a task of the service.
+func (w *writer) task(id task.ID) task.Ref {
+	return task.Ref{Scope: w.svc.Scope(), Cluster: w.svc.Cluster, ID: id}
 }

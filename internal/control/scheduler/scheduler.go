@@ -147,14 +147,14 @@ func (p *pass) place(t *task.Task) (done bool, err error) {
 	}
 	k := kind{t.ServiceKey(), t.Family, t.Revision, t.OnlyNode}
 	if t.Service == "" {
-		k.service += t.ID
+		k.service += string(t.ID)
 	}
 	if p.refused[k] {
 		return false, nil
 	}
 	w, err := p.wish(t)
 	if err != nil {
-		if _, _, err := task.Stop(p.tx, t.Scope(), t.Cluster, t.ID, task.TaskFailedToStart, err.Error(), p.now); err != nil {
+		if _, _, err := task.Stop(p.tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: err.Error()}, p.now); err != nil {
 			return false, err
 		}
 		return true, p.end(t)
@@ -167,7 +167,7 @@ func (p *pass) place(t *task.Task) (done bool, err error) {
 		}
 		return false, nil
 	}
-	return true, task.UpdateTask(p.tx, t.Scope(), t.Cluster, t.ID, func(t *task.Task) bool {
+	return true, task.UpdateTask(p.tx, t.Ref(), func(t *task.Task) bool {
 		p.inventory.Assign(p.tx, t, host, w.Resources)
 		return true
 	})
@@ -194,7 +194,7 @@ func (p *pass) wish(t *task.Task) (placement.Requirements, error) {
 
 // end finishes a task that has no node.
 func (p *pass) end(t *task.Task) error {
-	return task.UpdateTask(p.tx, t.Scope(), t.Cluster, t.ID, func(t *task.Task) bool {
+	return task.UpdateTask(p.tx, t.Ref(), func(t *task.Task) bool {
 		t.Observed.State, t.Observed.StoppedAt = task.Stopped, &p.now
 		return true
 	})
@@ -216,8 +216,11 @@ func (p *pass) say(key string, c cause) {
 	}
 	next.Unplaced.Said[c.reason] = p.now
 	task.PutService(p.tx, next)
-	task.Record(p.tx, svc, uuid.NewString(), "was unable to place a task because no container instance met all of its requirements. "+
-		c.text+" For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.", p.now)
+	task.AddEvent(p.tx, svc, task.Event{
+		ID: uuid.NewString(), Created: p.now,
+		Message: "was unable to place a task because no container instance met all of its requirements. " +
+			c.text + " For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.",
+	})
 }
 
 // why is the cause in ECS's words (ECS Developer Guide, "Service event messages").

@@ -68,7 +68,7 @@ func (w *world) service(name string, ids ...string) {
 	for _, id := range ids {
 		w.write(func(tx *store.Tx) {
 			task.CreateTask(tx, task.Task{
-				Account: "1", Region: "r", Cluster: "c", ID: id, Service: name, Family: name, Revision: 1, Created: time.Now(),
+				Account: "1", Region: "r", Cluster: "c", ID: task.ID(id), Service: name, Family: name, Revision: 1, Created: time.Now(),
 				Observed: task.Observed{State: task.Provisioning},
 			})
 		})
@@ -90,14 +90,14 @@ func (w *world) until(what string, is func(*store.Snapshot) bool) {
 
 func (w *world) placed(id string) func(*store.Snapshot) bool {
 	return func(s *store.Snapshot) bool {
-		t, err := task.GetTask(s, w.sc, "c", id)
+		t, err := task.GetTask(s, task.Ref{Scope: w.sc, Cluster: "c", ID: task.ID(id)})
 		return err == nil && t.Node != ""
 	}
 }
 
 // events are a service's, oldest first.
 func (w *world) events(name string) []string {
-	svc, _ := task.FindService(w.db.Snapshot(), w.sc, "c", name)
+	svc, _ := task.FindService(w.db.Snapshot(), task.ServiceRef{Scope: w.sc, Cluster: "c", Name: name})
 	var messages []string
 	for _, e := range task.Events(w.db.Snapshot(), svc) {
 		messages = append([]string{e.Message}, messages...)
@@ -127,18 +127,18 @@ func TestWaiting(t *testing.T) {
 	w.until("of the other service too", w.said("web3", 1))
 
 	w.write(func(tx *store.Tx) {
-		first, err := task.GetTask(tx, w.sc, "c", "1")
+		first, err := task.GetTask(tx, task.Ref{Scope: w.sc, Cluster: "c", ID: "1"})
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		if err := task.GiveUp(tx, first, task.UserInitiated, "", time.Now()); err != nil {
+		if err := task.GiveUp(tx, first.Ref(), task.StopCause{Code: task.UserInitiated}, time.Now()); err != nil {
 			t.Error(err)
 		}
 	})
 	w.until("the oldest that waits has the room", w.placed("3"))
 	w.until("the service says no more that tasks wait", func(s *store.Snapshot) bool {
-		svc, _ := task.FindService(s, w.sc, "c", "web2")
+		svc, _ := task.FindService(s, task.ServiceRef{Scope: w.sc, Cluster: "c", Name: "web2"})
 		return svc.Unplaced == nil
 	})
 	if w.placed("4")(w.db.Snapshot()) {
@@ -166,12 +166,12 @@ func TestStoppedBeforePlaced(t *testing.T) {
 	w.service("web", "1")
 	w.until("it waits", w.said("web", 1))
 	w.write(func(tx *store.Tx) {
-		if _, _, err := task.Stop(tx, w.sc, "c", "1", task.UserInitiated, "", time.Now()); err != nil {
+		if _, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "c", ID: "1"}, task.StopCause{Code: task.UserInitiated}, time.Now()); err != nil {
 			t.Error(err)
 		}
 	})
 	w.until("stopped", func(s *store.Snapshot) bool {
-		row, err := task.GetTask(s, w.sc, "c", "1")
+		row, err := task.GetTask(s, task.Ref{Scope: w.sc, Cluster: "c", ID: "1"})
 		return err == nil && row.Observed.State == task.Stopped
 	})
 }

@@ -68,7 +68,7 @@ type tallied struct{ what, launchType string } // what: running, pending (tasks)
 func countCluster(r store.Reader, c *task.Cluster) tally {
 	n := tally{}
 	launches := NewLaunchTypes(r)
-	task.ScanServices(r, c.Scope(), c.Name, "", func(s *task.Service) bool {
+	task.ScanServices(r, c.Ref(), "", func(s *task.Service) bool {
 		switch s.Status {
 		case task.Active:
 			n[tallied{"active", s.LaunchType}]++
@@ -77,7 +77,7 @@ func countCluster(r store.Reader, c *task.Cluster) tally {
 		}
 		return true
 	})
-	task.ScanTasks(r, c.Scope(), c.Name, "", func(t *task.Task) bool {
+	task.ScanTasks(r, c.Ref(), "", func(t *task.Task) bool {
 		launchType := string(launches.Of(t))
 		switch state := t.Observed.State; { // by the last status, whatever is wanted
 		case state == task.Running:

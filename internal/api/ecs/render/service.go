@@ -65,7 +65,7 @@ func Service(r store.Reader, svc *task.Service, tags bool) (*types.Service, erro
 	if svc.Status == task.Inactive {
 		return view, nil
 	}
-	tasks := task.TasksOf(r, svc.Scope(), svc.Cluster, svc.Name)
+	tasks := task.TasksOf(r, svc.Ref())
 	all := task.Count(tasks, "")
 	view.RunningCount, view.PendingCount = int32(all.Running), int32(all.Pending)
 	for i, d := range svc.Deployments {
@@ -73,12 +73,12 @@ func Service(r store.Reader, svc *task.Service, tags bool) (*types.Service, erro
 		view.Deployments = append(view.Deployments, deploymentView(svc, s, i == 0, &d, n))
 		rev := revisionSummary(svc, tasks, d.Number())
 		view.CurrentServiceRevisions = append(view.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
-			Arn:                aws.String(task.ServiceRevisionARN(svc.Scope(), svc.Cluster, svc.Name, d.Number())),
+			Arn:                aws.String(task.ServiceRevisionARN(svc.Ref(), d.Number())),
 			RequestedTaskCount: rev.RequestedTaskCount, RunningTaskCount: rev.RunningTaskCount, PendingTaskCount: rev.PendingTaskCount,
 		})
 	}
 	if svc.ServiceDeployment != "" {
-		view.CurrentServiceDeployment = aws.String(task.ServiceDeploymentARN(svc.Scope(), svc.Cluster, svc.Name, svc.ServiceDeployment))
+		view.CurrentServiceDeployment = aws.String(task.ServiceDeploymentARN(svc.Ref(), svc.ServiceDeployment))
 	}
 	return view, nil
 }

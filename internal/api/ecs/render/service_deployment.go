@@ -14,12 +14,12 @@ import (
 )
 
 func ServiceDeploymentBrief(d *task.ServiceDeployment) types.ServiceDeploymentBrief {
-	service, cluster := ownerARNs(d.Scope(), d.Cluster, d.Service)
+	service, cluster := ownerARNs(d.ServiceRef())
 	return types.ServiceDeploymentBrief{
 		ServiceDeploymentArn:     aws.String(d.ARN()),
 		ServiceArn:               service,
 		ClusterArn:               cluster,
-		TargetServiceRevisionArn: aws.String(task.ServiceRevisionARN(d.Scope(), d.Cluster, d.Service, d.Target)),
+		TargetServiceRevisionArn: aws.String(task.ServiceRevisionARN(d.ServiceRef(), d.Target)),
 		Status:                   types.ServiceDeploymentStatus(d.Status),
 		StatusReason:             awsapi.StringOrNil(d.Reason),
 		CreatedAt:                &d.Created,
@@ -28,10 +28,8 @@ func ServiceDeploymentBrief(d *task.ServiceDeployment) types.ServiceDeploymentBr
 	}
 }
 
-func ownerARNs(sc arn.Scope, cluster, service string) (serviceARN, clusterARN *string) {
-	svc := task.Service{Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: service}
-	in := task.Cluster{Account: sc.Account, Region: sc.Region, Name: cluster}
-	return aws.String(svc.ARN()), aws.String(in.ARN())
+func ownerARNs(svc task.ServiceRef) (serviceARN, clusterARN *string) {
+	return aws.String(svc.ARN()), aws.String(svc.ClusterRef().ARN())
 }
 
 // ServiceDeployment is a service deployment with the counts of its revisions as they are now.
@@ -51,11 +49,11 @@ func ServiceDeployment(r store.Reader, d *task.ServiceDeployment) (*types.Servic
 
 		SourceServiceRevisions: []types.ServiceRevisionSummary{},
 	}
-	svc, _ := task.FindService(r, d.Scope(), d.Cluster, d.Service)
-	tasks := task.TasksOf(r, d.Scope(), d.Cluster, d.Service)
+	svc, _ := task.FindService(r, d.ServiceRef())
+	tasks := task.TasksOf(r, d.ServiceRef())
 	summary := func(number string) types.ServiceRevisionSummary {
 		s := revisionSummary(svc, tasks, number)
-		s.Arn = aws.String(task.ServiceRevisionARN(d.Scope(), d.Cluster, d.Service, number))
+		s.Arn = aws.String(task.ServiceRevisionARN(d.ServiceRef(), number))
 		return s
 	}
 	target := summary(d.Target)
@@ -66,7 +64,7 @@ func ServiceDeployment(r store.Reader, d *task.ServiceDeployment) (*types.Servic
 	if back := d.Rollback; back != nil {
 		view.Rollback = &types.Rollback{
 			Reason: &back.Reason, StartedAt: &back.Started,
-			ServiceRevisionArn: aws.String(task.ServiceRevisionARN(d.Scope(), d.Cluster, d.Service, back.Number)),
+			ServiceRevisionArn: aws.String(task.ServiceRevisionARN(d.ServiceRef(), back.Number)),
 		}
 	}
 	configuration, err := codec.Decode[types.DeploymentConfiguration]("service deployment "+d.ID, d.Configuration)
@@ -117,9 +115,9 @@ func ServiceRevision(r store.Reader, rev *task.ServiceRevision) (*types.ServiceR
 	if err != nil {
 		return nil, err
 	}
-	service, cluster := ownerARNs(sc, rev.Cluster, rev.Service)
+	service, cluster := ownerARNs(rev.ServiceRef())
 	view := &types.ServiceRevision{
-		ServiceRevisionArn:          aws.String(task.ServiceRevisionARN(sc, rev.Cluster, rev.Service, rev.Number)),
+		ServiceRevisionArn:          aws.String(task.ServiceRevisionARN(rev.ServiceRef(), rev.Number)),
 		ServiceArn:                  service,
 		ClusterArn:                  cluster,
 		TaskDefinition:              aws.String(task.DefinitionARN(sc, rev.Family, rev.Revision)),

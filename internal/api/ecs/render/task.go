@@ -142,7 +142,7 @@ func (v *Tasks) Task(t *task.Task, tags bool) (*types.Task, error) {
 	if t.Node != "" {
 		view.Connectivity = types.ConnectivityConnected
 		if launch != types.LaunchTypeFargate {
-			view.ContainerInstanceArn = aws.String(task.ContainerInstanceARN(t.Scope(), t.Cluster, t.Node))
+			view.ContainerInstanceArn = aws.String(task.ContainerInstanceARN(t.ClusterRef(), t.Node))
 		}
 	}
 	if launch == types.LaunchTypeFargate {

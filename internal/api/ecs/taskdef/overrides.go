@@ -143,7 +143,7 @@ func SentOverrides(t *task.Task) (*types.TaskOverride, error) {
 	if t.Overrides == nil {
 		return &types.TaskOverride{}, nil
 	}
-	return codec.Decode[types.TaskOverride]("task "+t.ID, t.Overrides.Sent)
+	return codec.Decode[types.TaskOverride]("task "+string(t.ID), t.Overrides.Sent)
 }
 
 // RenderOverrides has every container of the definition, also those of which nothing is overridden.
