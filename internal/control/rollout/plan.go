@@ -205,7 +205,7 @@ func (p *planner) stopSurplus() {
 	surplus := p.primaryCount - p.DesiredCount
 	surplus -= p.stopInGracePeriod(surplus, p.isPrimary)
 	surplus -= p.stopLast(surplus, p.primaryTasks.pending)
-	// Unproven and protected tasks do not count for the minimum, so fewer than the surplus may be stopped.
+	// Fewer are stopped if too few proven tasks would be left, or if some are protected.
 	p.stopLast(min(surplus, p.proven-p.minServing), p.primaryTasks.serving)
 }
 
