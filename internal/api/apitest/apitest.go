@@ -1,6 +1,6 @@
-// Package apitest gives the tests of the APIs what they share: APIs behind a socket and a signature, the SDK's
-// configuration for their clients, a clock, a store that loses the outcome of a commit, and short forms for calls
-// that must succeed.
+// Package apitest provides what the tests of the APIs share: APIs behind a socket and a signature, the SDK's
+// configuration for their clients, a clock, a store that loses the outcome of a commit, and short forms for calls that
+// must succeed.
 //
 // Start reading at [Serve]. A test package combines it with a store of package storetest:
 //
@@ -9,15 +9,13 @@
 //	client := servicediscovery.NewFromConfig(srv.Config())
 //	out := apitest.Must(client.GetNamespace(t.Context(), in))(t)
 //
-// apitest knows the protocol, but none of the APIs. Each test has its own server, its own connections and its own
-// access keys, so tests never see each other's.
+// apitest knows the protocol, but none of the APIs. Each server has its own connections and access keys, so tests
+// cannot affect each other.
 package apitest
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +28,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/clienttest"
 )
 
 // The account of every caller, and the region of clients that name none.
@@ -37,10 +36,6 @@ const (
 	Account = "123456789012"
 	Region  = "eu-west-1"
 )
-
-// Timeout is the longest time that a call may take. A call without an answer fails on its own, instead of
-// blocking all tests of the package.
-const Timeout = 5 * time.Minute
 
 // The access keys of every server.
 var (
@@ -72,36 +67,8 @@ func Serve(t testing.TB, apis ...awsapi.API) *Server {
 	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: Account, Keys: keys}, apis...))
 	t.Cleanup(ts.Close)
 	s := &Server{URL: "http://rollcall.test", Keys: keys, address: ts.Listener.Addr().String()}
-	// A transport of its own: connections that are kept alive in http.DefaultTransport would outlive the server, and a
-	// later test whose server listens on the same port would be given one of them.
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, s.address)
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	s.HTTP = &http.Client{Transport: bufferedBodies{transport}, Timeout: Timeout}
+	s.HTTP = clienttest.New(t, s.address)
 	return s
-}
-
-// bufferedBodies sends each request with a copy of its body.
-//
-// The SDK closes a request's body as soon as the response's header has arrived. net/http's transport reads the body
-// once more after its last byte, to see that it ends there. On a busy machine the response can arrive before that
-// read, which then fails with "read on closed body"; the transport takes that for a failed write and closes the
-// connection under the response that the SDK is reading. SDK clients retry, but tests count calls and do not.
-type bufferedBodies struct{ next http.RoundTripper }
-
-func (t bufferedBodies) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body == nil {
-		return t.next.RoundTrip(r)
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	r.Body.Close()
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return t.next.RoundTrip(r)
 }
 
 // Dial opens a connection to the server, for tests that write and read HTTP themselves. It is closed when the test
@@ -113,7 +80,7 @@ func (s *Server) Dial(t testing.TB) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(Timeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(clienttest.Timeout)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -124,7 +91,7 @@ func (s *Server) Dial(t testing.TB) net.Conn {
 func (s *Server) Config(options ...func(*aws.Config)) aws.Config {
 	c := aws.Config{
 		Region: Region, BaseEndpoint: &s.URL, HTTPClient: s.HTTP, RetryMaxAttempts: 1,
-		Credentials: credentials(Administrator),
+		Credentials: provider(Credentials(Administrator)),
 	}
 	for _, option := range options {
 		option(&c)
@@ -132,10 +99,13 @@ func (s *Server) Config(options ...func(*aws.Config)) aws.Config {
 	return c
 }
 
-func credentials(p awsapi.Pair) aws.CredentialsProvider {
-	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-		return aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.Secret}, nil
-	})
+// Credentials returns a permanent access key in the form that the SDK uses.
+func Credentials(key awsapi.Pair) aws.Credentials {
+	return aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.Secret}
+}
+
+func provider(c aws.Credentials) aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })
 }
 
 // InRegion makes a client call from another region.
@@ -143,19 +113,28 @@ func InRegion(region string) func(*aws.Config) { return func(c *aws.Config) { c.
 
 // As makes a client call with another access key.
 func As(key awsapi.Pair) func(*aws.Config) {
-	return func(c *aws.Config) { c.Credentials = credentials(key) }
+	return WithCredentials(Credentials(key))
+}
+
+// WithCredentials makes a client call with other credentials, for example those of a session.
+func WithCredentials(credentials aws.Credentials) func(*aws.Config) {
+	return func(c *aws.Config) { c.Credentials = provider(credentials) }
 }
 
 // WithInvocationID makes a client send the same invocation id with every call, as the SDK does with the retries of
 // one call.
 func WithInvocationID(id string) func(*aws.Config) {
-	set := middleware.BuildMiddlewareFunc("set the invocation id", func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (
-		middleware.BuildOutput, middleware.Metadata, error) {
-		in.Request.(*smithyhttp.Request).Header.Set("Amz-Sdk-Invocation-Id", id)
-		return next.HandleBuild(ctx, in)
-	})
+	set := middleware.BuildMiddlewareFunc("set the invocation id",
+		func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (
+			middleware.BuildOutput, middleware.Metadata, error) {
+			in.Request.(*smithyhttp.Request).Header.Set("Amz-Sdk-Invocation-Id", id)
+			return next.HandleBuild(ctx, in)
+		})
 	return func(c *aws.Config) {
-		c.APIOptions = append(c.APIOptions, func(s *middleware.Stack) error { return s.Build.Add(set, middleware.After) })
+		c.APIOptions = append(c.APIOptions, func(s *middleware.Stack) error {
+			return s.Build.Add(set,
+				middleware.After)
+		})
 	}
 }
 

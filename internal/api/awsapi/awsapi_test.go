@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +17,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+
+	"github.com/bakingclouds/rollcall/internal/api/clienttest"
 )
 
 const account = "123456789012"
@@ -45,7 +46,7 @@ func newECS() *Service {
 	return &Service{TargetPrefix: "AmazonEC2ContainerServiceV20141113", SigningName: "ecs", Naming: LowerCamel}
 }
 
-// logBuffer is a log that goroutines of a server may write while the test reads it.
+// logBuffer is a log that a server's goroutines may write while the test reads it.
 type logBuffer struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -63,9 +64,9 @@ func (l *logBuffer) String() string {
 	return l.text.String()
 }
 
-// server is APIs behind a real socket, and the SDK's clients for them.
+// server is a set of APIs behind a real socket, with the SDK's clients for them.
 type server struct {
-	url  string // its host is a name, to which SDKs may put "data-"; the clients' transport knows better
+	url  string // its host is a name, so that SDKs can prefix it with "data-"
 	log  *logBuffer
 	http *http.Client
 }
@@ -79,11 +80,7 @@ func serve(t *testing.T, apis ...API) *server {
 		Logger:  slog.New(slog.NewTextHandler(s.log, nil)),
 	}, apis...))
 	t.Cleanup(ts.Close)
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, ts.Listener.Addr().String())
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	s.http = &http.Client{Transport: transport}
+	s.http = clienttest.New(t, ts.Listener.Addr().String())
 	s.url = "http://rollcall.test:7070"
 	return s
 }
@@ -95,15 +92,17 @@ func (p Pair) provider() aws.CredentialsProvider {
 }
 
 func (s *server) cloudMap(p aws.CredentialsProvider) *sd.Client {
-	return sd.New(sd.Options{Region: "eu-west-1", BaseEndpoint: &s.url, HTTPClient: s.http, Credentials: p, RetryMaxAttempts: 1})
+	return sd.New(sd.Options{Region: "eu-west-1", BaseEndpoint: &s.url, HTTPClient: s.http, Credentials: p,
+		RetryMaxAttempts: 1})
 }
 
 func (s *server) ecs(p aws.CredentialsProvider) *ecs.Client {
-	return ecs.New(ecs.Options{Region: "eu-west-1", BaseEndpoint: &s.url, HTTPClient: s.http, Credentials: p, RetryMaxAttempts: 1})
+	return ecs.New(ecs.Options{Region: "eu-west-1", BaseEndpoint: &s.url, HTTPClient: s.http, Credentials: p,
+		RetryMaxAttempts: 1})
 }
 
-// signed returns a request that a client with these credentials would send at noon, ready for a handler.
-// edit, which may be nil, is applied before it is signed.
+// signed returns the request that a client with these credentials would send at noon, ready for a handler. edit, which
+// may be nil, changes it before it is signed.
 func signed(t testing.TB, c aws.Credentials, target, body string, edit func(*http.Request)) *http.Request {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
@@ -128,14 +127,14 @@ func (p Pair) credentials() aws.Credentials {
 	return aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.Secret}
 }
 
-// hashOf is the body hash that a signature covers.
+// hashOf returns the hash of a body, which a signature covers.
 func hashOf(body string) string {
 	sum := sha256.Sum256([]byte(body))
 	return hex.EncodeToString(sum[:])
 }
 
-// answerOf serves one request at noon and returns the answer.
-func answerOf(t testing.TB, r *http.Request, apis ...API) *httptest.ResponseRecorder {
+// responseTo serves one request at noon and returns the response.
+func responseTo(t testing.TB, r *http.Request, apis ...API) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
 	NewHandler(Config{

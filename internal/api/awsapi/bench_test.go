@@ -14,7 +14,7 @@ import (
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 )
 
-// discovered is what DiscoverInstances answers for a service of n instances of an ECS service.
+// discovered returns the response of DiscoverInstances for a service with n instances of an ECS service.
 func discovered(n int) *sd.DiscoverInstancesOutput {
 	out := &sd.DiscoverInstancesOutput{InstancesRevision: aws.Int64(1234567)}
 	for i := range n {
@@ -38,7 +38,7 @@ func discovered(n int) *sd.DiscoverInstancesOutput {
 	return out
 }
 
-// BenchmarkEncodeDiscover is the answer of DiscoverInstances with 100 instances.
+// BenchmarkEncodeDiscover encodes a response of DiscoverInstances with 100 instances.
 func BenchmarkEncodeDiscover(b *testing.B) {
 	out := discovered(100)
 	var dst []byte
@@ -49,9 +49,10 @@ func BenchmarkEncodeDiscover(b *testing.B) {
 	b.SetBytes(int64(len(dst)))
 }
 
-// BenchmarkDecodeDiscover is its request.
+// BenchmarkDecodeDiscover decodes a request of DiscoverInstances.
 func BenchmarkDecodeDiscover(b *testing.B) {
-	body := []byte(`{"NamespaceName":"example.internal","ServiceName":"backend","MaxResults":100,"HealthStatus":"HEALTHY"}`)
+	body := []byte(
+		`{"NamespaceName":"example.internal","ServiceName":"backend","MaxResults":100,"HealthStatus":"HEALTHY"}`)
 	b.ReportAllocs()
 	for b.Loop() {
 		var in sd.DiscoverInstancesInput
@@ -61,7 +62,7 @@ func BenchmarkDecodeDiscover(b *testing.B) {
 	}
 }
 
-// BenchmarkVerify is the check of one signature, beside what the SDK takes to make one.
+// BenchmarkVerify verifies one signature. BenchmarkSignBySDK shows how long the SDK takes to make one.
 func BenchmarkVerify(b *testing.B) {
 	const body = `{"NamespaceName":"example.internal","ServiceName":"backend"}`
 	keys := newKeys(b)
@@ -92,14 +93,15 @@ func BenchmarkSignBySDK(b *testing.B) {
 	signer := v4.NewSigner()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := signer.SignHTTP(b.Context(), root.credentials(), r, hashOf(body), "servicediscovery", "us-east-1", noon); err != nil {
+		err := signer.SignHTTP(b.Context(), root.credentials(), r, hashOf(body), "servicediscovery", "us-east-1", noon)
+		if err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// BenchmarkHandler is a whole DiscoverInstances without the network, beside a bare handler that writes the
-// same bytes.
+// BenchmarkHandler measures a whole DiscoverInstances without the network, and for comparison a bare handler that
+// writes the same bytes.
 func BenchmarkHandler(b *testing.B) {
 	svc := newCloudMap()
 	out := discovered(10)

@@ -13,24 +13,24 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// Naming is how an API spells its members on the wire. The shapes are aws-sdk-go-v2's, whose generator
-// makes a Go field's name from the member's by raising the first letter, so only that can differ.
+// Naming converts the names of Go fields to the names of members on the wire. The shapes are aws-sdk-go-v2's, whose
+// generator makes a Go field's name from the member's by raising the first letter, so only the first letter differs.
 //
-// Its methods [Naming.Append] and [Naming.Decode] are the codec. It knows the kinds of members that the
-// SDK's clients use: strings and enumerations, booleans, numbers, timestamps, structures, lists and maps,
-// plus [json.RawMessage] and types that have a method AppendJSON for JSON that is at hand already. What Go keeps apart, the wire does too: a nil
-// pointer, list or map and an empty enumeration are absent, an empty list or map is [] or {}, and a
-// member whose Go type is a plain number or bool is always there.
+// Its methods [Naming.Append] and [Naming.Decode] are the codec. The codec supports the kinds of members that the SDK's
+// clients use: strings and enumerations, booleans, numbers, timestamps, structures, lists and maps. It also supports
+// [json.RawMessage] and types with a method AppendJSON, which encode themselves. Nil and empty stay distinct: a nil
+// pointer, list or map and an empty enumeration are absent, an empty list or map is [] or {}, and a member whose Go
+// type is a plain number or bool is always present.
 type Naming int
 
-// The two spellings.
+// The two namings.
 const (
 	UpperCamel Naming = iota // ResourceARN: Cloud Map
 	LowerCamel               // resourceArn, enableECSManagedTags: ECS
 )
 
-// wire gives the member name of a Go field.
-func (n Naming) wire(field string) string {
+// memberName returns the name of a Go field on the wire.
+func (n Naming) memberName(field string) string {
 	if n == UpperCamel {
 		return field
 	}
@@ -38,11 +38,11 @@ func (n Naming) wire(field string) string {
 	return string(unicode.ToLower(first)) + field[size:]
 }
 
-// codec reads and writes the values of one Go type. It is built once and holds no state of a message.
+// codec reads and writes values of one Go type. It is built once and holds no state of a message.
 type codec struct {
 	append func(dst []byte, v reflect.Value) []byte
 	decode func(d *decoder, v reflect.Value) error
-	// absent reports that a structure leaves out a member of this value; nil means never.
+	// absent reports whether a structure omits a member with this value. Nil means never.
 	absent func(v reflect.Value) bool
 }
 
@@ -50,14 +50,14 @@ type codec struct {
 type member struct {
 	index int
 	name  string // on the wire
-	key   string // "name": with quotes and colon, ready to be appended
+	key   string // "name": with quotes and colon, ready to append
 	codec *codec
 }
 
-// structure is what the codec of a Go struct works from.
+// structure is the codec of a Go struct.
 type structure struct {
 	members []member       // in the order of the Go struct
-	byName  map[string]int // wire name to index in members; case-sensitive, as the protocol is
+	byName  map[string]int // from a name on the wire to an index of members; case-sensitive, as the protocol is
 }
 
 var (
@@ -68,7 +68,7 @@ var (
 	appenderType = reflect.TypeFor[appender]()
 )
 
-// appender is what can write itself. It is for answers only: nothing reads one.
+// appender is a type that encodes itself. It is only for outputs; the codec cannot decode one.
 type appender interface{ AppendJSON(dst []byte) []byte }
 
 type codecKey struct {
@@ -77,12 +77,12 @@ type codecKey struct {
 }
 
 var (
-	codecs   sync.Map   // codecKey to *codec, complete ones only
-	building sync.Mutex // held while a codec and those below it are built
+	codecs   sync.Map   // from codecKey to *codec; only complete codecs
+	building sync.Mutex // held while a codec and the codecs that it uses are built
 )
 
-// codecOf returns the codec of a type and builds it at first use. A type that has no form on the wire (a
-// channel, a function) is a mistake in our own code and panics.
+// codecOf returns the codec of a type. It builds the codec at the first call. It panics for a type without a form on
+// the wire (a channel, a function), because that is a programming error.
 func codecOf(t reflect.Type, n Naming) *codec {
 	if c, ok := codecs.Load(codecKey{t, n}); ok {
 		return c.(*codec)
@@ -91,7 +91,7 @@ func codecOf(t reflect.Type, n Naming) *codec {
 	defer building.Unlock()
 	b := builder{naming: n, built: map[reflect.Type]*codec{}}
 	c := b.codec(t)
-	// Only now, when no codec among them is half built any more, may other goroutines see them.
+	// Other goroutines may see the codecs only now that all of them are complete.
 	for t, c := range b.built {
 		codecs.Store(codecKey{t, n}, c)
 	}
@@ -108,7 +108,7 @@ func (b *builder) codec(t reflect.Type) *codec {
 		return c
 	}
 	c := &codec{}
-	b.built[t] = c // before its parts are built, so that a type may contain itself
+	b.built[t] = c // stored before its parts are built, because a type can contain itself
 	switch {
 	case t == timeType:
 		*c = codec{append: appendTime, decode: decodeTime}
@@ -117,15 +117,15 @@ func (b *builder) codec(t reflect.Type) *codec {
 	case t == rawType:
 		*c = codec{append: appendRaw, decode: decodeRaw, absent: reflect.Value.IsNil}
 	case t.Implements(appenderType):
-		*c = codec{append: appendOwn, decode: decodeUnsupported}
+		*c = codec{append: appendSelf, decode: decodeUnsupported}
 	default:
 		b.build(c, t)
 	}
 	return c
 }
 
-// isUnion reports whether t is a union or a document, or a list of such: a few members in corners of ECS
-// that Rollcall has no use for. Go has an interface for them.
+// isUnion reports whether t is a union or a document, or a list of them. Only a few members of ECS that Rollcall does
+// not use have these types. The SDK declares them as interfaces.
 func isUnion(t reflect.Type) bool {
 	return t.Kind() == reflect.Interface || t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Interface
 }
@@ -133,7 +133,8 @@ func isUnion(t reflect.Type) bool {
 func (b *builder) build(c *codec, t reflect.Type) {
 	switch t.Kind() {
 	case reflect.String:
-		*c = codec{append: appendStringValue, decode: decodeString, absent: func(v reflect.Value) bool { return v.Len() == 0 }}
+		*c = codec{append: appendStringValue, decode: decodeString,
+			absent: func(v reflect.Value) bool { return v.Len() == 0 }}
 	case reflect.Bool:
 		*c = codec{append: appendBool, decode: decodeBool}
 	case reflect.Int, reflect.Int32, reflect.Int64:
@@ -160,9 +161,8 @@ func (b *builder) build(c *codec, t reflect.Type) {
 	}
 }
 
-// structure lists the members of a struct: its exported fields, without what the SDK adds to the shape
-// for itself (ResultMetadata of an output; Message and ErrorCodeOverride of an error, which the error
-// renderer writes in its own way).
+// structure lists the members of a struct: its exported fields except those that the SDK adds to the shape
+// (ResultMetadata of an output; Message and ErrorCodeOverride of an error, which appendError writes).
 func (b *builder) structure(t reflect.Type) *structure {
 	isError := reflect.PointerTo(t).Implements(apiErrorType)
 	s := &structure{byName: map[string]int{}}
@@ -174,7 +174,7 @@ func (b *builder) structure(t reflect.Type) *structure {
 		case isError && (f.Name == "Message" || f.Name == "ErrorCodeOverride"):
 			continue
 		}
-		name := b.naming.wire(f.Name)
+		name := b.naming.memberName(f.Name)
 		s.byName[name] = len(s.members)
 		s.members = append(s.members, member{
 			index: i,

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// shape has a member of every kind that the codec knows, named by what it is.
+// shape has a member of each kind that the codec supports.
 type shape struct {
 	Text    *string
 	Flag    *bool
@@ -34,41 +34,51 @@ type shape struct {
 	Raw     json.RawMessage
 	Raws    []json.RawMessage
 	Union   ecstypes.GatewayConfiguration
-	_       int // unexported, as noSmithyDocumentSerde is
+	_       int // unexported, like noSmithyDocumentSerde
 }
 
-// always is what every shape has on the wire: its plain members.
+// always is the part that each shape has on the wire: its plain members.
 const always = `"Plain":false,"Number":0`
 
 func TestDecode(t *testing.T) {
-	for _, tc := range []struct{ name, in, want string }{ // want: the JSON of what was read
-		{"nothing", ``, `{` + always + `}`},
-		{"blank", " \r\n\t", `{` + always + `}`},
+	for _, tc := range []struct{ name, in, want string }{ // want: the JSON of the decoded value
+		{"empty body", ``, `{` + always + `}`},
+		{"only white space", " \r\n\t", `{` + always + `}`},
 		{"null", `null`, `{` + always + `}`},
 		{"null member", `{"Text":null,"One":null,"List":null,"Map":null,"Number":null}`, `{` + always + `}`},
-		{"unknown members", `{"Nope":{"a":[1,{"b":"}"}],"c":{}},"Text":"x","More":[[]],"Word":true,"N":-1e9}`, `{"Text":"x",` + always + `}`},
-		{"case matters", `{"text":"x","TEXT":"y"}`, `{` + always + `}`},
-		{"text", `{"Text":"a\"\\\/\b\f\n\r\té😀\ud83d\ude00é"}`, `{"Text":"a\"\\/\u0008\u000c\n\r\té😀😀é",` + always + `}`},
+		{"unknown members", `{"Nope":{"a":[1,{"b":"}"}],"c":{}},"Text":"x","More":[[]],"Word":true,"N":-1e9}`,
+			`{"Text":"x",` + always + `}`},
+		{"names in another case", `{"text":"x","TEXT":"y"}`, `{` + always + `}`},
+		{"text", `{"Text":"a\"\\\/\b\f\n\r\té😀\ud83d\ude00é"}`,
+			`{"Text":"a\"\\/\u0008\u000c\n\r\té😀😀é",` + always + `}`},
 		{"half a surrogate pair", `{"Text":"\ud83d"}`, "{\"Text\":\"\ufffd\"," + always + `}`},
 		{"escaped name", `{"\u0054ext":"x"}`, `{"Text":"x",` + always + `}`},
 		{"empty text", `{"Text":"","Enum":""}`, `{"Text":"",` + always + `}`},
-		{"integers", `{"Small":60.0,"Number":6e1,"Large":12345678901234567}`, `{"Small":60,"Large":12345678901234567,"Plain":false,"Number":60}`},
-		{"ends of the ranges", `{"Small":-2147483648,"Large":9223372036854775807}`, `{"Small":-2147483648,"Large":9223372036854775807,` + always + `}`},
+		{"integers", `{"Small":60.0,"Number":6e1,"Large":12345678901234567}`,
+			`{"Small":60,"Large":12345678901234567,"Plain":false,"Number":60}`},
+		{"ends of the ranges", `{"Small":-2147483648,"Large":9223372036854775807}`,
+			`{"Small":-2147483648,"Large":9223372036854775807,` + always + `}`},
 		{"reals", `{"Real":-0.25e1}`, `{"Real":-2.5,` + always + `}`},
 		{"time", `{"Instant":1587055860.121}`, `{"Instant":1587055860.121,` + always + `}`},
-		{"time, whole", `{"Instant":1587055860}`, `{"Instant":1587055860,` + always + `}`},
+		{"time, whole seconds", `{"Instant":1587055860}`, `{"Instant":1587055860,` + always + `}`},
 		{"time, as a float", `{"Instant":1.5870558605E9}`, `{"Instant":1587055860.5,` + always + `}`},
-		{"time, finer than it can be", `{"Instant":1587055860.1214}`, `{"Instant":1587055860.121,` + always + `}`},
+		{"time, more than three decimals", `{"Instant":1587055860.1214}`, `{"Instant":1587055860.121,` + always + `}`},
 		{"time before 1970", `{"Instant":-1.25}`, `{"Instant":-1.25,` + always + `}`},
 		{"empty list and map", `{"List":[],"Map":{},"Shapes":[ ]}`, `{` + always + `,"List":[],"Shapes":[],"Map":{}}`},
-		{"null elements", `{"List":["a",null,"b"],"Map":{"a":null,"b":"c"}}`, `{` + always + `,"List":["a","b"],"Map":{"b":"c"}}`},
+		{"null elements", `{"List":["a",null,"b"],"Map":{"a":null,"b":"c"}}`,
+			`{` + always + `,"List":["a","b"],"Map":{"b":"c"}}`},
 		{"nested", `{"One":{"One":{"Flag":true}},"Shapes":[{"Number":1},{}]}`,
-			`{` + always + `,"One":{` + always + `,"One":{"Flag":true,` + always + `}},"Shapes":[{"Plain":false,"Number":1},{` + always + `}]}`},
-		{"white space", "{ \"List\" :\n[ \"a\" ,\t\"b\" ] , \"Plain\" : true }", `{"Plain":true,"Number":0,"List":["a","b"]}`},
-		{"map of enumerations", `{"Health":{"i-2":"UNHEALTHY","i-1":"HEALTHY"}}`, `{` + always + `,"Health":{"i-1":"HEALTHY","i-2":"UNHEALTHY"}}`},
-		{"raw", `{"Raw": {"a": [1, 2]} ,"Raws":[1,"x",{"y":"]"}]}`, `{` + always + `,"Raw":{"a": [1, 2]},"Raws":[1,"x",{"y":"]"}]}`},
+			`{` + always + `,"One":{` + always + `,"One":{"Flag":true,` + always +
+				`}},"Shapes":[{"Plain":false,"Number":1},{` +
+				always + `}]}`},
+		{"white space", "{ \"List\" :\n[ \"a\" ,\t\"b\" ] , \"Plain\" : true }",
+			`{"Plain":true,"Number":0,"List":["a","b"]}`},
+		{"map of enumerations", `{"Health":{"i-2":"UNHEALTHY","i-1":"HEALTHY"}}`,
+			`{` + always + `,"Health":{"i-1":"HEALTHY","i-2":"UNHEALTHY"}}`},
+		{"raw", `{"Raw": {"a": [1, 2]} ,"Raws":[1,"x",{"y":"]"}]}`,
+			`{` + always + `,"Raw":{"a": [1, 2]},"Raws":[1,"x",{"y":"]"}]}`},
 		{"union, null", `{"Union":null}`, `{` + always + `}`},
-		{"the last of equal names", `{"List":["a","b"],"List":["c"]}`, `{` + always + `,"List":["c"]}`},
+		{"a name twice: the last value counts", `{"List":["a","b"],"List":["c"]}`, `{` + always + `,"List":["c"]}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var v shape
@@ -82,18 +92,20 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-func TestDecodeRefuses(t *testing.T) {
+func TestDecodeErrors(t *testing.T) {
 	for _, tc := range []struct{ name, in, want string }{
-		{"garbage", `hello`, "the body is not JSON"},
-		{"cut off", `{"Text":"x"`, "the body is not JSON"},
+		{"not JSON", `hello`, "the body is not JSON"},
+		{"truncated", `{"Text":"x"`, "the body is not JSON"},
 		{"more than one value", `{}{}`, "the body is not JSON"},
 		{"not UTF-8", "{\"Text\":\"\xff\"}", "the body is not UTF-8"},
 		{"a list", `[]`, "START_ARRAY can not be converted to a structure"},
 		{"a string", `"x"`, "STRING_VALUE can not be converted to a structure"},
 		{"number for text", `{"Text":1}`, "Text: NUMBER_VALUE can not be converted to a String"},
 		{"object for text", `{"One":{"Text":{}}}`, "One.Text: START_OBJECT can not be converted to a String"},
-		{"text for number", `{"Shapes":[{},{"Number":"1"}]}`, "Shapes[1].Number: STRING_VALUE can not be converted to an Integer"},
-		{"text for time", `{"Instant":"2026-03-01T12:00:00Z"}`, "Instant: STRING_VALUE can not be converted to a Timestamp"},
+		{"text for number", `{"Shapes":[{},{"Number":"1"}]}`,
+			"Shapes[1].Number: STRING_VALUE can not be converted to an Integer"},
+		{"text for time", `{"Instant":"2026-03-01T12:00:00Z"}`,
+			"Instant: STRING_VALUE can not be converted to a Timestamp"},
 		{"text for bool", `{"Plain":"true"}`, "Plain: STRING_VALUE can not be converted to a Boolean"},
 		{"bool for number", `{"Real":true}`, "Real: TRUE_VALUE can not be converted to a Double"},
 		{"bool for list", `{"List":false}`, "List: FALSE_VALUE can not be converted to a list"},
@@ -102,12 +114,14 @@ func TestDecodeRefuses(t *testing.T) {
 		{"in a list", `{"List":["a",null,1]}`, "List[1]: NUMBER_VALUE can not be converted to a String"},
 		{"too large for 32 bits", `{"Small":2147483648}`, "Small: 2147483648 is not an integer of 32 bits"},
 		{"fraction", `{"Small":1.5}`, "Small: 1.5 is not an integer of 32 bits"},
-		{"a float too large for 64 bits", `{"Large":1e19}`, "Large: 1e19 is not an integer of 64 bits"},
-		{"beyond numbers", `{"Real":1e999}`, "Real: 1e999 is too large for a number"},
-		{"beyond time", `{"Instant":1e15}`, "Instant: 1e15 seconds is not a time before the year 10000"},
-		{"union", `{"Union":{}}`, "Union: this member is not supported here; leave it out"},
-		{"too deep", strings.Repeat(`{"One":`, 65) + `{}` + strings.Repeat(`}`, 65), "nested deeper than 64 levels"},
-		{"too much", `{"Shapes":[` + strings.Repeat(`{},`, 200_000) + `{}]}`, "too many elements in one request"},
+		{"float too large for 64 bits", `{"Large":1e19}`, "Large: 1e19 is not an integer of 64 bits"},
+		{"beyond the range of a double", `{"Real":1e999}`, "Real: 1e999 is too large for a number"},
+		{"beyond the range of a time", `{"Instant":1e15}`, "Instant: 1e15 seconds is not a time before the year 10000"},
+		{"union", `{"Union":{}}`, "Union: this member is not supported by this server; omit it"},
+		{"nested too deeply", strings.Repeat(`{"One":`, 65) + `{}` + strings.Repeat(`}`, 65),
+			"nested deeper than 64 levels"},
+		{"too many elements", `{"Shapes":[` + strings.Repeat(`{},`, 200_000) + `{}]}`,
+			"too many elements in one request"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var v shape
@@ -124,13 +138,14 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestAppendString(t *testing.T) {
-	for _, s := range []string{"", "plain", `"quoted" \ /`, "\x00\x1f\x7f\n\r\t", "<&>\u2028\u2029é😀", "\ufffd", "a\xffb\xc3", "\xed\xa0\x80"} {
+	for _, s := range []string{"", "plain", `"quoted" \ /`, "\x00\x1f\x7f\n\r\t", "<&>\u2028\u2029é😀", "\ufffd",
+		"a\xffb\xc3", "\xed\xa0\x80"} {
 		got := AppendString(nil, s)
 		var back string
 		if err := json.Unmarshal(got, &back); err != nil {
 			t.Errorf("%q becomes %s: %v", s, got, err)
 		}
-		if want := string([]rune(s)); back != want { // as Go reads it: U+FFFD for each byte that is not UTF-8
+		if want := string([]rune(s)); back != want { // as Go does: U+FFFD for each byte that is not UTF-8
 			t.Errorf("%q comes back as %q, want %q", s, back, want)
 		}
 	}
@@ -138,7 +153,8 @@ func TestAppendString(t *testing.T) {
 
 func TestLowerCamelNames(t *testing.T) {
 	in := &ecs.CreateServiceInput{EnableECSManagedTags: true}
-	if got, want := string(LowerCamel.Append(nil, in)), `{"enableECSManagedTags":true,"enableExecuteCommand":false}`; got != want {
+	const want = `{"enableECSManagedTags":true,"enableExecuteCommand":false}`
+	if got := string(LowerCamel.Append(nil, in)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -149,8 +165,8 @@ func TestAppendNil(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds that no body makes the codec panic, that it accepts nothing but JSON, and that what it
-// accepts survives a second journey unchanged.
+// FuzzDecode checks that no body makes the codec panic, that it accepts only JSON, and that a decoded value stays the
+// same when it is encoded and decoded again.
 func FuzzDecode(f *testing.F) {
 	inputs := []reflect.Type{
 		reflect.TypeFor[shape](),
@@ -160,8 +176,10 @@ func FuzzDecode(f *testing.F) {
 		reflect.TypeFor[sd.DiscoverInstancesInput](),
 	}
 	f.Add([]byte(`{"Name":"x","DnsConfig":{"DnsRecords":[{"TTL":60,"Type":"A"}]},"Tags":[]}`))
-	f.Add([]byte(`{"containerDefinitions":[{"name":"a","environment":[{"name":"A","value":"B"}],"cpu":1.0}],"volumes":[]}`))
-	f.Add([]byte(`{"NamespaceName":"a","QueryParameters":{"a":"b"},"MaxResults":1e1,"Raw":[{}],"Instant":1.5,"Raws":[1]}`))
+	f.Add([]byte(
+		`{"containerDefinitions":[{"name":"a","environment":[{"name":"A","value":"B"}],"cpu":1.0}],"volumes":[]}`))
+	f.Add([]byte(
+		`{"NamespaceName":"a","QueryParameters":{"a":"b"},"MaxResults":1e1,"Raw":[{}],"Instant":1.5,"Raws":[1]}`))
 	f.Add([]byte(`{"\u0054ext":"\ud800","Map":{"":null},"One":{"One":{}},"Health":{"a":"b"},"Union":null,"Real":1E-7}`))
 	for _, in := range inputs {
 		v := reflect.New(in)
@@ -182,7 +200,7 @@ func FuzzDecode(f *testing.F) {
 				text := n.Append(nil, first.Interface())
 				second := reflect.New(in)
 				if err := n.Decode(text, second.Interface()); err != nil {
-					t.Fatalf("wrote %s, refused to read it: %v", text, err)
+					t.Fatalf("decode %s, which was encoded before: %v", text, err)
 				}
 				if again := n.Append(nil, second.Interface()); string(again) != string(text) {
 					t.Fatalf("%v: first %s\nthen %s", in, text, again)
@@ -192,7 +210,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// filler gives every member a value that no other member has.
+// filler sets every member to a different value.
 type filler struct{ n int }
 
 func (f *filler) fill(v reflect.Value) {
@@ -219,7 +237,7 @@ func (f *filler) fill(v reflect.Value) {
 		v.SetFloat(float64(f.n) + 0.1)
 	case reflect.Pointer:
 		if v.Type().Elem() == reflect.TypeFor[shape]() {
-			return // it contains itself
+			return // the type contains itself
 		}
 		v.Set(reflect.New(v.Type().Elem()))
 		f.fill(v.Elem())
@@ -247,7 +265,7 @@ func (f *filler) fill(v reflect.Value) {
 	}
 }
 
-// sameMembers compares shapes of the SDK by what they have on the wire.
+// sameMembers compares shapes of the SDK by their members on the wire.
 var sameMembers = cmp.FilterPath(func(p cmp.Path) bool {
 	field, ok := p.Last().(cmp.StructField)
 	return ok && (field.Name() == "noSmithyDocumentSerde" || field.Name() == "ResultMetadata")

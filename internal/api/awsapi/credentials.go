@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Where the root pair comes from. The names are stable: scripts rely on them.
+// The sources of the root pair. Scripts rely on these names, so they must not change.
 const (
 	CredentialsFile    = "credentials" // in the data folder
 	AccessKeyIDVar     = "ROLLCALL_ACCESS_KEY_ID"
@@ -23,9 +23,9 @@ const (
 
 const secretBytes = 30 // 40 characters of base64
 
-// LoadOrCreate returns the root pair of the server whose data folder is dir. It is taken from the
-// environment (ROLLCALL_ACCESS_KEY_ID, ROLLCALL_SECRET_ACCESS_KEY) if it is set there, else from
-// dir/credentials, which is made, readable to its owner only, if it is not there yet.
+// LoadOrCreate returns the root pair of the server with the data folder dir: from the environment
+// (ROLLCALL_ACCESS_KEY_ID, ROLLCALL_SECRET_ACCESS_KEY) if it is set, or else from dir/credentials. If that file does
+// not exist, LoadOrCreate creates it, readable only by its owner.
 func LoadOrCreate(dir string) (Pair, error) {
 	pair, err := Load(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -37,15 +37,15 @@ func LoadOrCreate(dir string) (Pair, error) {
 		Role:        Administrator,
 	}
 	if err := createCredentials(filepath.Join(dir, CredentialsFile), pair); errors.Is(err, fs.ErrExist) {
-		return Load(dir) // another process was quicker; both use what it wrote
+		return Load(dir) // another process created the file first; use its pair
 	} else if err != nil {
 		return Pair{}, fmt.Errorf("create the credentials: %w", err)
 	}
 	return pair, nil
 }
 
-// Load is LoadOrCreate for those who only want to know the pair: where there is none it creates nothing,
-// and the error is fs.ErrNotExist.
+// Load returns the root pair as LoadOrCreate does, but never creates one. If there is none, the error is
+// fs.ErrNotExist.
 func Load(dir string) (Pair, error) {
 	pair := Pair{AccessKeyID: os.Getenv(AccessKeyIDVar), Secret: os.Getenv(SecretAccessKeyVar), Role: Administrator}
 	if pair.AccessKeyID != "" || pair.Secret != "" {
@@ -60,16 +60,17 @@ func Load(dir string) (Pair, error) {
 		return Pair{}, fmt.Errorf("read the credentials: %w", err)
 	}
 	if pair, err = parseCredentials(string(text)); err != nil {
-		return Pair{}, fmt.Errorf("%s: %w; mend it, or remove it to get a new access key", path, err)
+		return Pair{}, fmt.Errorf("%s: %w; correct the file, or remove it to get a new access key", path, err)
 	}
 	return pair, nil
 }
 
-// ReadOnlyOf returns the read-only pair that goes with a root pair. It is derived from it, so every server
-// that has the root pair knows it, nothing more is kept, and a new root pair ends both; the root secret does
-// not follow from it.
+// ReadOnlyOf returns the read-only pair of a root pair. It is derived from the root pair, so every server with the same
+// root pair accepts it without storing it, and a new root pair invalidates it. The root secret cannot be derived from
+// it.
 func ReadOnlyOf(root Pair) (Pair, error) {
-	derived, err := hkdf.Key(sha256.New, []byte(root.Secret), []byte(root.AccessKeyID), "rollcall read-only key", keyIDBytes+secretBytes)
+	derived, err := hkdf.Key(sha256.New, []byte(root.Secret), []byte(root.AccessKeyID), "rollcall read-only key",
+		keyIDBytes+secretBytes)
 	if err != nil {
 		return Pair{}, fmt.Errorf("derive the read-only key: %w", err)
 	}
@@ -80,8 +81,8 @@ func ReadOnlyOf(root Pair) (Pair, error) {
 	}, nil
 }
 
-// parseCredentials reads profile [default] of an AWS credentials file ("Configuration and credential file
-// settings" in the AWS CLI user guide).
+// parseCredentials reads the profile [default] of an AWS credentials file ("Configuration and credential file settings"
+// in the AWS CLI user guide).
 func parseCredentials(text string) (Pair, error) {
 	pair := Pair{Role: Administrator}
 	profile := ""
@@ -108,19 +109,20 @@ func parseCredentials(text string) (Pair, error) {
 	return pair, pair.check()
 }
 
-// createCredentials writes a new file whole or not at all; it does not replace one (fs.ErrExist).
+// createCredentials writes a new file, either completely or not at all. It does not replace a file (fs.ErrExist).
 func createCredentials(path string, pair Pair) error {
 	file, err := os.CreateTemp(filepath.Dir(path), CredentialsFile+".*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(file.Name())
-	_, err = fmt.Fprintf(file, "# Rollcall's administrator key, made at the first start. A new one: remove this file and start again.\n"+
-		"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", pair.AccessKeyID, pair.Secret)
+	_, err = fmt.Fprintf(file,
+		"# Rollcall's administrator key. To get a new one, remove this file and start the server again.\n"+
+			"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", pair.AccessKeyID, pair.Secret)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	return os.Link(file.Name(), path) // unlike a rename, fails if the name is taken
+	return os.Link(file.Name(), path) // fails if the name exists, unlike a rename
 }
 
 func randomBytes(n int) []byte {

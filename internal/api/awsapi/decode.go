@@ -13,22 +13,21 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of one message beside the length of its body.
+// Bounds of one message, in addition to the length of its body.
 const (
-	// maxDepth is how deep values may nest. The deepest shape of ECS and Cloud Map nests 10.
+	// maxDepth is the deepest nesting of values. The deepest shape of ECS and Cloud Map has 10 levels.
 	maxDepth = 64
-	// maxElements is how many bytes of Go values the list and map elements of one message may take.
-	// Without it, 1 MiB of "{},{},{}" would become some hundred MiB of structs.
+	// maxElements is the largest number of bytes of Go values that the list and map elements of one message may need.
+	// Without it, 1 MiB of "{},{},{}" would become several hundred MiB of structs.
 	maxElements = 32 << 20
 )
 
-// Decode reads a JSON object into *v, a pointer to a zero struct; an empty body is {}. Member names are
-// case-sensitive, unknown members are ignored and null is absent, in lists and maps too. An integer may
-// be written 60 or 60.0.
+// Decode reads a JSON object into *v, a pointer to a zero struct. An empty body is {}. Member names are case-sensitive,
+// unknown members are ignored, and null means absent, also in lists and maps. An integer may be written as 60 or 60.0.
 //
-// Every error is an [*Error] with the code SerializationException that names the member: the data is not
-// UTF-8 or not JSON, a member has another JSON type than its shape says, a number does not fit, or the
-// member is a union or document, which this codec does not read.
+// All errors are [*Error] with the code SerializationException and name the member: the data is not UTF-8 or not JSON,
+// a member has another JSON type than its shape, a number is out of range, or the member is a union or document, which
+// this codec does not decode.
 func (n Naming) Decode(data []byte, v any) error {
 	data = bytes.TrimSpace(data)
 	switch {
@@ -39,7 +38,7 @@ func (n Naming) Decode(data []byte, v any) error {
 	case !json.Valid(data):
 		return serialization("the body is not JSON")
 	}
-	// From here on the text is known to be well formed, so the decoder only looks at what it needs.
+	// The text is valid JSON from here on, so the decoder checks only what it needs.
 	d := decoder{data: data, budget: maxElements}
 	p := reflect.ValueOf(v).Elem()
 	if d.null() {
@@ -58,7 +57,7 @@ func serialization(format string, args ...any) *Error {
 	return &Error{Code: "SerializationException", Message: fmt.Sprintf(format, args...)}
 }
 
-// mismatch is a value that does not fit its member. It collects its path while the decoder returns.
+// mismatch is the error for a value that does not fit its member. It collects its path while the decoder returns.
 type mismatch struct {
 	path string // containerDefinitions[0].cpu
 	msg  string
@@ -71,7 +70,7 @@ func (m *mismatch) Error() string {
 	return strings.TrimPrefix(m.path, ".") + ": " + m.msg
 }
 
-// under puts a step before the path of err.
+// under prepends a step to the path of err.
 func under(err error, step string) error {
 	if bad := (*mismatch)(nil); errors.As(err, &bad) {
 		bad.path = step + bad.path
@@ -79,12 +78,12 @@ func under(err error, step string) error {
 	return err
 }
 
-// decoder walks over JSON that is known to be valid.
+// decoder walks over valid JSON.
 type decoder struct {
 	data   []byte
 	pos    int
 	depth  int
-	budget int // bytes that elements may still take
+	budget int // bytes that further elements may need
 }
 
 // peek returns the first byte of the next token.
@@ -99,7 +98,7 @@ func (d *decoder) peek() byte {
 	}
 }
 
-// null consumes a null, if one is next.
+// null consumes a null if it is the next value.
 func (d *decoder) null() bool {
 	if d.peek() != 'n' {
 		return false
@@ -116,7 +115,7 @@ func (d *decoder) want(first byte, name string) error {
 	return nil
 }
 
-// mismatch says what is next instead of a name, in the words of AWS.
+// mismatch returns an error for the next value, which is not of the type name, in the words of AWS.
 func (d *decoder) mismatch(name string) error {
 	found := "NUMBER_VALUE"
 	switch d.peek() {
@@ -134,7 +133,7 @@ func (d *decoder) mismatch(name string) error {
 	return &mismatch{msg: found + " can not be converted to " + name}
 }
 
-// enter opens an object or array and reports whether it holds anything; it consumes the end if not.
+// enter opens an object or array and reports whether it has elements. If it has none, enter consumes its end.
 func (d *decoder) enter(end byte) (bool, error) {
 	if d.depth++; d.depth > maxDepth {
 		return false, &mismatch{msg: fmt.Sprintf("nested deeper than %d levels", maxDepth)}
@@ -143,7 +142,7 @@ func (d *decoder) enter(end byte) (bool, error) {
 	return !d.leave(end), nil
 }
 
-// leave consumes the end of an object or array, if it is next.
+// leave consumes the end of an object or array if it is next.
 func (d *decoder) leave(end byte) bool {
 	if d.peek() != end {
 		return false
@@ -153,7 +152,7 @@ func (d *decoder) leave(end byte) bool {
 	return true
 }
 
-// more consumes the comma before a further element, or the end.
+// more reports whether another element follows. It consumes the comma before the element, or the end.
 func (d *decoder) more(end byte) bool {
 	if d.leave(end) {
 		return false
@@ -162,7 +161,7 @@ func (d *decoder) more(end byte) bool {
 	return true
 }
 
-// spend takes an element's memory from the budget.
+// spend deducts an element's memory from the budget.
 func (d *decoder) spend(size uintptr) error {
 	if d.budget -= int(size); d.budget < 0 {
 		return &mismatch{msg: "too many elements in one request"}
@@ -226,7 +225,8 @@ func (d *decoder) text() string {
 	}
 	var s string
 	if err := json.Unmarshal(quoted, &s); err != nil {
-		panic(fmt.Sprintf("a string that json.Valid accepted: %v", err)) // cannot be; the handler would answer 500
+		// impossible; the handler would answer 500
+		panic(fmt.Sprintf("awsapi: decode a string that json.Valid accepted: %v", err))
 	}
 	return s
 }
@@ -277,7 +277,7 @@ func decodeList(t reflect.Type, elem *codec) func(*decoder, reflect.Value) error
 		if err := d.want('[', "a list"); err != nil {
 			return err
 		}
-		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // not nil: an empty list is something else than none
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // not nil, because an empty list differs from an absent one
 		more, err := d.enter(']')
 		for n := 0; more && err == nil; more = d.more(']') {
 			if d.null() {
@@ -378,11 +378,11 @@ func decodeFloat(d *decoder, v reflect.Value) error {
 	return nil
 }
 
-// maxSeconds is the end of the year 9999, beyond which the time formats of other protocols end.
+// maxSeconds is the end of the year 9999, the last year of the time formats of other protocols.
 const maxSeconds = 253402300799
 
-// decodeTime reads seconds since the epoch. The protocol has milliseconds; a float64 holds those exactly
-// enough for any year that has four digits.
+// decodeTime reads seconds since the epoch. The protocol has milliseconds, which a float64 represents exactly enough
+// for all years of four digits.
 func decodeTime(d *decoder, v reflect.Value) error {
 	text, err := d.number("a Timestamp")
 	if err != nil {
@@ -404,8 +404,7 @@ func decodeRaw(d *decoder, v reflect.Value) error {
 	return nil
 }
 
-// decodeUnsupported refuses a union or document rather than lose it in silence: a caller who sets one
-// expects it to matter.
+// decodeUnsupported rejects a union or document. Ignoring it would hide from the caller that it has no effect.
 func decodeUnsupported(*decoder, reflect.Value) error {
-	return &mismatch{msg: "this member is not supported here; leave it out"}
+	return &mismatch{msg: "this member is not supported by this server; omit it"}
 }

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// Append appends the JSON of *v to dst. v is a pointer to a struct, usually an Input or Output of an SDK
-// client; a nil pointer is {}. The members of a map come in the order of their keys, so that equal values
-// give equal bytes. Members of interface type (unions, documents) are left out.
+// Append appends the JSON of *v to dst. v is a pointer to a struct, usually an Input or Output of an SDK client. A nil
+// pointer is encoded as {}. The members of a map are sorted by key, so equal values have equal encodings. Members of
+// interface types (unions, documents) are omitted.
 func (n Naming) Append(dst []byte, v any) []byte {
 	p := reflect.ValueOf(v)
 	if p.IsNil() {
@@ -26,12 +26,12 @@ func (s *structure) append(dst []byte, v reflect.Value) []byte {
 	start := len(dst)
 	dst = s.appendMembers(dst, v)
 	if len(dst) > start {
-		dst = dst[:len(dst)-1] // the last comma
+		dst = dst[:len(dst)-1] // without the last comma
 	}
 	return append(dst, '}')
 }
 
-// appendMembers writes the members that are there, each followed by a comma.
+// appendMembers writes the members that are present, each followed by a comma.
 func (s *structure) appendMembers(dst []byte, v reflect.Value) []byte {
 	for i := range s.members {
 		m := &s.members[i]
@@ -87,8 +87,8 @@ func appendMap(t reflect.Type, elem *codec) func([]byte, reflect.Value) []byte {
 	}
 }
 
-// appendStringMap is appendMap without its allocations, for the attributes of instances, which
-// ListInstances writes by the hundred.
+// appendStringMap is appendMap without its allocations, for the attributes of instances: ListInstances writes hundreds
+// of them.
 func appendStringMap(dst []byte, v reflect.Value) []byte {
 	var m map[string]string
 	if v.CanAddr() {
@@ -120,8 +120,8 @@ func appendBool(dst []byte, v reflect.Value) []byte { return strconv.AppendBool(
 
 func appendInt(dst []byte, v reflect.Value) []byte { return strconv.AppendInt(dst, v.Int(), 10) }
 
-// appendFloat writes the shortest digits that give the number back. JSON has no infinities and no NaN,
-// and no member means one: they become 0.
+// appendFloat writes the shortest digits that parse to the same number. JSON has neither infinities nor NaN, and no
+// member uses them, so they become 0.
 func appendFloat(dst []byte, v reflect.Value) []byte {
 	f := v.Float()
 	if math.IsNaN(f) || math.IsInf(f, 0) {
@@ -137,9 +137,9 @@ func appendRaw(dst []byte, v reflect.Value) []byte {
 	return append(dst, v.Bytes()...)
 }
 
-func appendOwn(dst []byte, v reflect.Value) []byte {
+func appendSelf(dst []byte, v reflect.Value) []byte {
 	if v.CanAddr() {
-		v = v.Addr() // no copy on the heap
+		v = v.Addr() // avoids a copy on the heap
 	}
 	return v.Interface().(appender).AppendJSON(dst)
 }
@@ -169,21 +169,21 @@ func appendTime(dst []byte, v reflect.Value) []byte {
 	return dst
 }
 
-// plain tells the bytes that stand for themselves in a JSON string, whatever comes before and after.
-var plain = func() (table [256]bool) {
+// unescaped contains the bytes that a JSON string may contain without an escape, in any context.
+var unescaped = func() (table [256]bool) {
 	for c := ' '; c < utf8.RuneSelf; c++ {
 		table[c] = c != '"' && c != '\\'
 	}
 	return table
 }()
 
-// AppendString appends s as a JSON string (RFC 8259, section 7). What is not UTF-8 becomes U+FFFD, since
-// JSON cannot carry it.
+// AppendString appends s as a JSON string (RFC 8259, section 7). Bytes that are not UTF-8 become U+FFFD, because JSON
+// cannot contain them.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	done := 0 // s[done:i] needs no change
+	done := 0 // s[done:i] needs no escape
 	for i := 0; i < len(s); {
-		if plain[s[i]] {
+		if unescaped[s[i]] {
 			i++
 			continue
 		}
@@ -202,7 +202,7 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendEscaped writes a byte that cannot stand in a JSON string for itself.
+// appendEscaped writes a byte that a JSON string must not contain as it is.
 func appendEscaped(dst []byte, c byte) []byte {
 	const hex = "0123456789abcdef"
 	switch {
@@ -221,7 +221,7 @@ func appendEscaped(dst []byte, c byte) []byte {
 	}
 }
 
-// StringOrNil returns nil for the empty string: AWS omits a member that has no value.
+// StringOrNil returns nil for the empty string, because AWS omits members without a value.
 func StringOrNil(s string) *string {
 	if s == "" {
 		return nil

@@ -18,46 +18,47 @@ import (
 	"github.com/google/uuid"
 )
 
-// DefaultMaxBody is the length of the largest request body that is read unless Config says otherwise. The
-// largest that AWS takes is a task definition of 64 KiB.
+// DefaultMaxBody is the length in bytes of the longest request body, unless Config sets another. The longest that AWS
+// accepts is a task definition of 64 KiB.
 const DefaultMaxBody = 1 << 20
 
-// maxInvocationID is how long amz-sdk-invocation-id may be, a UUID in every SDK. A longer one is dropped.
+// maxInvocationID is the length of the longest amz-sdk-invocation-id. SDKs send a UUID. The handler ignores longer ids.
 const maxInvocationID = 128
 
 const targetHeader = "X-Amz-Target"
 
-// API is one AWS service behind the handler: a [Service], or one of another protocol (packages sts and route53). Its
-// methods are called in this order; Operation and Call only for a request whose signature is good.
+// API is one AWS service behind the handler: a [Service], or an API of another protocol (packages sts and route53). The
+// handler calls the methods in this order. It calls Operation and Call only for a request with a valid signature.
 type API interface {
-	// Scope is the service name in the credential scope of its requests.
+	// Scope returns the service name in the credential scope of the API's requests.
 	Scope() string
-	// ContentType is the media type of its answers and errors.
+	// ContentType returns the media type of responses and errors.
 	ContentType() string
-	// Operation names the operation that a request asks for. The caller's role is held against that name.
+	// Operation returns the name of the requested operation. The handler checks that the caller's role permits that
+	// name.
 	Operation(r *http.Request, body []byte) (string, error)
-	// Call runs the operation and appends the answer's body to dst.
+	// Call runs the operation and appends the body of the response to dst.
 	Call(ctx context.Context, operation string, body, dst []byte) ([]byte, error)
-	// Translate gives the wire form of an error, or nil if it has none.
+	// Translate returns the wire form of an error, or nil if the API has none for it.
 	Translate(err error) error
-	// AppendError appends the body of an error's answer to dst and returns it with its HTTP status.
+	// AppendError appends the body of an error response to dst and returns it with its HTTP status.
 	AppendError(dst []byte, err smithy.APIError, requestID string) ([]byte, int)
 }
 
-// Caller is who makes a request, and from which region's point of view.
+// Caller identifies the sender of a request, and the region that the request is for.
 type Caller struct {
 	Account      string
-	Region       string // of the credential scope; selects the partition of the keyspace
+	Region       string // of the credential scope; selects the rows that the call sees
 	AccessKeyID  string
 	Role         Role
-	Temporary    bool   // the key came with a session token
-	RequestID    string // x-amzn-RequestId of the answer
-	InvocationID string // amz-sdk-invocation-id: the same for every attempt of one call; may be empty
+	Temporary    bool   // the access key came with a session token
+	RequestID    string // x-amzn-RequestId of the response
+	InvocationID string // amz-sdk-invocation-id: the same for all attempts of one call; may be empty
 }
 
 type callKey struct{}
 
-// call is what the context of an operation carries.
+// call is the value that the context of an operation carries.
 type call struct {
 	caller   Caller
 	url      *url.URL // nil for calls that do not come through the handler
@@ -65,7 +66,7 @@ type call struct {
 	whenSent []func()
 }
 
-// CallerFrom returns the caller of the request that ctx belongs to, the zero Caller if to none.
+// CallerFrom returns the caller of the request of ctx, or the zero Caller if ctx belongs to no request.
 func CallerFrom(ctx context.Context) Caller {
 	if c, ok := ctx.Value(callKey{}).(*call); ok {
 		return c.caller
@@ -78,8 +79,8 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callKey{}, &call{caller: c, in: http.Header{}, out: http.Header{}})
 }
 
-// RequestURL returns the URL of the request that ctx belongs to, an empty one if to none. REST APIs have their
-// input in it; others ignore it. It is not to be changed.
+// RequestURL returns the URL of the request of ctx, or an empty one if ctx belongs to no request. REST APIs read their
+// input from it. Callers must not change it.
 func RequestURL(ctx context.Context) *url.URL {
 	if c, ok := ctx.Value(callKey{}).(*call); ok && c.url != nil {
 		return c.url
@@ -87,8 +88,8 @@ func RequestURL(ctx context.Context) *url.URL {
 	return &url.URL{}
 }
 
-// RequestHeader returns a header of the request that ctx belongs to, empty if it has none. AWS's shapes have
-// no member for what goes beyond AWS; a header is what users of its SDKs can add, and others never send.
+// RequestHeader returns a header of the request of ctx, or "" if it is absent. AWS's shapes have no members for
+// Rollcall's own options, so clients send these as headers.
 func RequestHeader(ctx context.Context, key string) string {
 	if c, ok := ctx.Value(callKey{}).(*call); ok {
 		return c.in.Get(key)
@@ -96,20 +97,20 @@ func RequestHeader(ctx context.Context, key string) string {
 	return ""
 }
 
-// SetResponseHeader sets a header of the answer to the request that ctx belongs to.
+// SetResponseHeader sets a header of the response to the request of ctx.
 func SetResponseHeader(ctx context.Context, key, value string) {
 	if c, ok := ctx.Value(callKey{}).(*call); ok {
 		c.out.Set(key, value)
 	}
 }
 
-// sendTimeout bounds the time until a client has taken an answer that somebody waits for ([WhenSent]). What
-// the kernel's buffers hold counts as taken.
+// sendTimeout is the longest time that a client may take to receive a response that a [WhenSent] function waits for.
+// Bytes in the kernel's buffers count as received.
 const sendTimeout = 2 * time.Second
 
-// WhenSent has fn called when the answer to the request that ctx belongs to has been sent, or is known not to
-// arrive, which is soon: a client that does not take such an answer within seconds loses its connection. A
-// context of no request is not waited for: fn is called at once.
+// WhenSent calls fn after the response to the request of ctx has been sent, or cannot be sent any more. A client that
+// does not receive such a response within sendTimeout loses its connection, so fn is called soon in any case. Without a
+// request, fn is called immediately.
 func WhenSent(ctx context.Context, fn func()) {
 	if c, ok := ctx.Value(callKey{}).(*call); ok && c.url != nil {
 		c.whenSent = append(c.whenSent, fn)
@@ -118,16 +119,16 @@ func WhenSent(ctx context.Context, fn func()) {
 	fn()
 }
 
-// Config is what the handler needs beside the APIs.
+// Config configures the handler.
 type Config struct {
-	Account string // the account id of every caller
+	Account string // the account id of all callers
 	Keys    *Keys
-	Now     func() time.Time // nil is time.Now
-	Logger  *slog.Logger     // nil is slog.Default
-	MaxBody int64            // bytes; 0 is DefaultMaxBody
+	Now     func() time.Time // nil means time.Now
+	Logger  *slog.Logger     // nil means slog.Default
+	MaxBody int64            // in bytes; 0 means DefaultMaxBody
 }
 
-// NewHandler returns the handler that serves these APIs on any path and host.
+// NewHandler returns a handler that serves the APIs on any path and any host.
 func NewHandler(cfg Config, apis ...API) http.Handler {
 	h := &handler{cfg: cfg, byScope: map[string]API{}, byPrefix: map[string]API{}}
 	if h.cfg.Now == nil {
@@ -153,23 +154,23 @@ type handler struct {
 	cfg      Config
 	verifier verifier
 	byScope  map[string]API
-	byPrefix map[string]API // of X-Amz-Target
+	byPrefix map[string]API // by the prefix of X-Amz-Target
 }
 
-// buffers holds the memory that bodies are read to and answers are written from.
+// buffers is a pool of memory for request and response bodies.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 type buffer struct{ body, answer []byte }
 
-// release gives b back, unless one large message would then stay in memory.
+// release returns b to the pool, except after a large message, whose memory would never be freed.
 func (b *buffer) release() {
 	if cap(b.body)+cap(b.answer) <= 256<<10 {
 		buffers.Put(b)
 	}
 }
 
-// ServeHTTP answers one request. Nothing is written before the whole answer is known, so that a panic at
-// any point still leads to a proper error.
+// ServeHTTP answers one request. It writes nothing before the whole response is known, so a panic at any point still
+// results in an error response.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	requestID := uuid.NewString()
 	api := h.route(r)
@@ -187,12 +188,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	buf.answer = answer
 
 	header["Content-Type"] = []string{api.ContentType()}
-	header["Content-Length"] = []string{strconv.Itoa(len(answer))} // without it, net/http would send chunks, and one packet more
+	// Without a length, net/http would send chunks, and one more packet.
+	header["Content-Length"] = []string{strconv.Itoa(len(answer))}
 	header["X-Amzn-Requestid"] = []string{requestID}
-	// What fails below fails because the client has gone.
+	// The calls below fail only if the client has closed the connection.
 	send := http.NewResponseController(w)
 	if c.whenSent != nil {
-		send.SetWriteDeadline(time.Now().Add(sendTimeout)) // the server sets its own again for the next request
+		// The server sets its own deadline again for the next request.
+		send.SetWriteDeadline(time.Now().Add(sendTimeout))
 	}
 	w.WriteHeader(status)
 	w.Write(answer)
@@ -201,8 +204,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// route finds the API of a request by its target, or by the scope that it claims; the verifier holds the
-// two against each other. A request that names neither gets its refusal from a service without operations.
+// route finds the API of a request by its target, or else by the credential scope that it claims. The verifier checks
+// that the two agree. A request that names no API is rejected by unknownAPI.
 func (h *handler) route(r *http.Request) API {
 	prefix, _, _ := strings.Cut(r.Header.Get(targetHeader), ".")
 	if api, ok := h.byPrefix[prefix]; ok {
@@ -213,12 +216,13 @@ func (h *handler) route(r *http.Request) API {
 			return api
 		}
 	}
-	return nowhere
+	return unknownAPI
 }
 
-var nowhere API = &Service{}
+// unknownAPI has no operations.
+var unknownAPI API = &Service{}
 
-// answer returns the body and status that a request is answered with, whatever happens on the way.
+// answer returns the body and the status of the response, also after a panic.
 func (h *handler) answer(api API, r *http.Request, c *call, requestID string, buf *buffer) (body []byte, status int) {
 	defer func() {
 		switch p := recover(); p {
@@ -236,18 +240,18 @@ func (h *handler) answer(api API, r *http.Request, c *call, requestID string, bu
 		return body, http.StatusOK
 	}
 	wire, known := translate(err, api.Translate)
-	if !known && r.Context().Err() == nil { // a client that has gone is no failure of ours
+	if !known && r.Context().Err() == nil { // errors after the client has left are not failures of the server
 		h.cfg.Logger.Error("API call failed", "service", api.Scope(), "target", r.Header.Get(targetHeader),
 			"request_id", requestID, "err", err)
 	}
 	return api.AppendError(buf.answer[:0], wire, requestID)
 }
 
-// serve checks a request and calls its operation.
+// serve verifies a request and calls its operation.
 func (h *handler) serve(api API, r *http.Request, c *call, requestID string, buf *buffer) ([]byte, error) {
 	claim, credential, err := h.verifier.identify(r, api.Scope())
 	if err != nil {
-		return nil, err // before the body: a stranger shall not make us read it
+		return nil, err // without reading the body of an unknown sender
 	}
 	if buf.body, err = h.read(r, buf.body[:0]); err != nil {
 		return nil, err
@@ -261,7 +265,8 @@ func (h *handler) serve(api API, r *http.Request, c *call, requestID string, buf
 	}
 	if !credential.Role.permits(operation) {
 		return nil, &Error{Code: "AccessDeniedException", Message: fmt.Sprintf(
-			"Access key %s is not authorized to perform %s:%s, because its role is %s", claim.accessKeyID, api.Scope(), operation, credential.Role)}
+			"Access key %s is not authorized to perform %s:%s, because its role is %s",
+			claim.accessKeyID, api.Scope(), operation, credential.Role)}
 	}
 	c.caller = Caller{
 		Account:      h.cfg.Account,
@@ -275,12 +280,12 @@ func (h *handler) serve(api API, r *http.Request, c *call, requestID string, buf
 	return api.Call(context.WithValue(r.Context(), callKey{}, c), operation, buf.body, buf.answer[:0])
 }
 
-// read returns the body in dst's memory.
+// read returns the request's body, using dst's memory.
 func (h *handler) read(r *http.Request, dst []byte) ([]byte, error) {
 	if r.ContentLength > h.cfg.MaxBody {
 		return dst, h.tooLarge()
 	}
-	if n := int(r.ContentLength) + 1; cap(dst) < n { // one more, so that the end is seen without growing
+	if n := int(r.ContentLength) + 1; cap(dst) < n { // one byte more, so that Read reports the end without growing dst
 		dst = make([]byte, 0, n)
 	}
 	for {
@@ -295,7 +300,8 @@ func (h *handler) read(r *http.Request, dst []byte) ([]byte, error) {
 		case errors.Is(err, io.EOF):
 			return dst, nil
 		case err != nil:
-			return dst, &Error{Code: "RequestTimeout", Message: "The body did not arrive in full; send the request again."}
+			return dst, &Error{Code: "RequestTimeout",
+				Message: "The body did not arrive in full; send the request again."}
 		}
 	}
 }
@@ -308,7 +314,7 @@ func (h *handler) tooLarge() error {
 	}
 }
 
-// invocationID returns the id that an SDK gives to all attempts of one call, if it is one.
+// invocationID returns the id that an SDK sends with all attempts of one call, or "" if it is not a valid id.
 func invocationID(r *http.Request) string {
 	id := r.Header.Get("Amz-Sdk-Invocation-Id")
 	if len(id) > maxInvocationID || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {

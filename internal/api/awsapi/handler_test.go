@@ -26,30 +26,38 @@ import (
 
 // withHeaders edits the headers of each request before a client signs it.
 func withHeaders(edit func(http.Header)) func(*sd.Options) {
-	step := middleware.BuildMiddlewareFunc("edit headers", func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
-		edit(in.Request.(*smithyhttp.Request).Header)
-		return next.HandleBuild(ctx, in)
-	})
+	step := middleware.BuildMiddlewareFunc("edit headers",
+		func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput,
+			middleware.Metadata, error) {
+			edit(in.Request.(*smithyhttp.Request).Header)
+			return next.HandleBuild(ctx, in)
+		})
 	return sd.WithAPIOptions(func(s *middleware.Stack) error { return s.Build.Add(step, middleware.After) })
 }
 
-// TestErrorsArrive holds that the SDK makes the very error again that a handler returned.
-func TestErrorsArrive(t *testing.T) {
+// TestSDKReceivesErrors checks that the SDK returns the same error that a handler returned.
+func TestSDKReceivesErrors(t *testing.T) {
 	cloudMap, containers := newCloudMap(), newECS()
 	for _, tc := range []struct {
 		service   *Service
-		operation string // one whose model has the error
+		operation string // an operation whose model has the error
 		status    int
 		err       error
 	}{
 		{cloudMap, "GetService", 400, &sdtypes.ServiceNotFound{Message: aws.String(`no "x"`)}},
-		{cloudMap, "CreateService", 400, &sdtypes.ServiceAlreadyExists{Message: aws.String("m"), CreatorRequestId: aws.String("c"), ServiceId: aws.String("srv-1"), ServiceArn: aws.String("arn:1")}},
-		{cloudMap, "CreateHttpNamespace", 400, &sdtypes.NamespaceAlreadyExists{Message: aws.String("m"), NamespaceId: aws.String("ns-1")}},
-		{cloudMap, "RegisterInstance", 400, &sdtypes.DuplicateRequest{Message: aws.String("m"), DuplicateOperationId: aws.String("op")}},
-		{cloudMap, "TagResource", 400, &sdtypes.TooManyTagsException{Message: aws.String("m"), ResourceName: aws.String("arn:1")}},
+		{cloudMap, "CreateService", 400, &sdtypes.ServiceAlreadyExists{Message: aws.String("m"),
+			CreatorRequestId: aws.String("c"), ServiceId: aws.String("srv-1"), ServiceArn: aws.String("arn:1")}},
+		{cloudMap, "CreateHttpNamespace", 400, &sdtypes.NamespaceAlreadyExists{Message: aws.String("m"),
+			NamespaceId: aws.String("ns-1")}},
+		{cloudMap, "RegisterInstance", 400, &sdtypes.DuplicateRequest{Message: aws.String("m"),
+			DuplicateOperationId: aws.String("op")}},
+		{cloudMap, "TagResource", 400, &sdtypes.TooManyTagsException{Message: aws.String("m"),
+			ResourceName: aws.String("arn:1")}},
 		{cloudMap, "DeleteService", 400, &sdtypes.ResourceInUse{Message: aws.String("m")}},
-		{containers, "DescribeTasks", 400, &ecstypes.ClusterNotFoundException{Message: aws.String("Cluster not found.")}},
-		{containers, "RunTask", 400, &ecstypes.ConflictException{Message: aws.String("m"), ResourceIds: []string{"a", "b"}}},
+		{containers, "DescribeTasks", 400, &ecstypes.ClusterNotFoundException{
+			Message: aws.String("Cluster not found.")}},
+		{containers, "RunTask", 400, &ecstypes.ConflictException{Message: aws.String("m"),
+			ResourceIds: []string{"a", "b"}}},
 		{containers, "ListTasks", 500, &ecstypes.ServerException{Message: aws.String("m")}},
 	} {
 		t.Run(tc.operation, func(t *testing.T) {
@@ -72,7 +80,7 @@ func TestErrorsArrive(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			if diff := cmp.Diff(tc.err, got, sameMembers); diff != "" {
-				t.Errorf("returned (-) and got (+):\n%s", diff)
+				t.Errorf("the handler returned (-), the SDK returned (+):\n%s", diff)
 			}
 			if response.HTTPStatusCode() != tc.status || response.ServiceRequestID() == "" {
 				t.Errorf("got %v, want status %d and a request id", err, tc.status)
@@ -85,7 +93,7 @@ func TestErrorsArrive(t *testing.T) {
 }
 
 func TestErrorTranslation(t *testing.T) {
-	notFound := fault.New(fault.NotFound, "service", "there is no service srv-1")
+	notFound := fault.New(fault.NotFound, "service", "service srv-1 does not exist")
 	for _, tc := range []struct {
 		name    string
 		err     error
@@ -94,12 +102,17 @@ func TestErrorTranslation(t *testing.T) {
 		message string
 		logged  string
 	}{
-		{"the API has a name for it", notFound, 400, "ServiceNotFound", "there is no service srv-1", ""},
-		{"wrapped", fmt.Errorf("list: %w", notFound), 400, "ServiceNotFound", "there is no service srv-1", ""},
-		{"nobody has", errors.New("disk on fire at /dev/sda"), 500, "InternalFailure", internalFailure.Message, "disk on fire at /dev/sda"},
-		{"the API has none for the kind", fault.New(fault.Limit, "service", "quota of team x"), 500, "InternalFailure", internalFailure.Message, "quota of team x"},
-		{"unavailable", fmt.Errorf("tx: %w", fault.New(fault.Unavailable, "store", "etcd has no leader")), 503, "ServiceUnavailable", "etcd has no leader", ""},
-		{"of the protocol", &Error{Code: "ThrottlingException", Message: "Rate exceeded"}, 400, "ThrottlingException", "Rate exceeded", ""},
+		{"fault with a wire error", notFound, 400, "ServiceNotFound", "service srv-1 does not exist", ""},
+		{"wrapped", fmt.Errorf("list: %w", notFound), 400, "ServiceNotFound", "service srv-1 does not exist", ""},
+		{"not a fault", errors.New("disk on fire at /dev/sda"), 500, "InternalFailure", internalFailure.Message,
+			"disk on fire at /dev/sda"},
+		{"fault without a wire error", fault.New(fault.Limit, "service", "quota of team x"), 500, "InternalFailure",
+			internalFailure.Message, "quota of team x"},
+		{"unavailable", fmt.Errorf("tx: %w", fault.New(fault.Unavailable, "store", "etcd has no leader")), 503,
+			"ServiceUnavailable", "etcd has no leader", ""},
+		{"error of the protocol", &Error{Code: "ThrottlingException", Message: "Rate exceeded"}, 400,
+			"ThrottlingException",
+			"Rate exceeded", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			svc := newCloudMap()
@@ -137,8 +150,8 @@ func wantAPIError(t *testing.T, err error, status int, code, message string) {
 	}
 }
 
-// TestUnavailableIsRetried holds that the SDK tries again by itself, and that all attempts of a call have
-// one invocation id.
+// TestUnavailableIsRetried checks that the SDK retries without the caller's help, and that all attempts of a call have
+// the same invocation id.
 func TestUnavailableIsRetried(t *testing.T) {
 	svc := newCloudMap()
 	var ids []string
@@ -159,12 +172,12 @@ func TestUnavailableIsRetried(t *testing.T) {
 	}
 }
 
-// noDelay is the SDK's standard retryer in a hurry.
+// noDelay is the SDK's standard retryer without its delays.
 type noDelay struct{ aws.Retryer }
 
 func (noDelay) RetryDelay(int, error) (time.Duration, error) { return 0, nil }
 
-func TestPanicIsAnswered(t *testing.T) {
+func TestPanicBecomesAnError(t *testing.T) {
 	svc := newCloudMap()
 	Handle(svc, func(context.Context, *sd.GetServiceInput) (*sd.GetServiceOutput, error) { panic("secret detail") })
 	Handle(svc, func(context.Context, *sd.GetNamespaceInput) (*sd.GetNamespaceOutput, error) {
@@ -173,7 +186,7 @@ func TestPanicIsAnswered(t *testing.T) {
 	svc.ErrorOf = func(error) error { panic("secret detail of ErrorOf") }
 	s := serve(t, svc)
 	client := s.cloudMap(root.provider())
-	for range 2 { // the process, and the connection, go on
+	for range 2 { // the server and the connection survive
 		_, err := client.GetService(t.Context(), &sd.GetServiceInput{Id: aws.String("x")})
 		wantAPIError(t, err, 500, "InternalFailure", internalFailure.Message)
 		_, err = client.GetNamespace(t.Context(), &sd.GetNamespaceInput{Id: aws.String("x")})
@@ -196,7 +209,8 @@ func TestReadOnlyKeys(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := client.DeleteService(t.Context(), &sd.DeleteServiceInput{Id: aws.String("x")})
-	wantAPIError(t, err, 400, "AccessDeniedException", "Access key AKIAGUEST is not authorized to perform servicediscovery:DeleteService")
+	wantAPIError(t, err, 400, "AccessDeniedException",
+		"Access key AKIAGUEST is not authorized to perform servicediscovery:DeleteService")
 }
 
 func TestPermits(t *testing.T) {
@@ -208,21 +222,22 @@ func TestPermits(t *testing.T) {
 			t.Errorf("read-only permits %q: %t, want %t", operation, got, want)
 		}
 		if got := Workload.permits(operation); got != want {
-			t.Errorf("a workload is permitted %q: %t, want %t", operation, got, want)
+			t.Errorf("workload permits %q: %t, want %t", operation, got, want)
 		}
 		if !Administrator.permits(operation) || Role(0).permits(operation) {
-			t.Errorf("%q: an administrator may do all, the zero role nothing", operation)
+			t.Errorf("%q: want it permitted for an administrator and forbidden for the zero role", operation)
 		}
 	}
-	for _, operation := range []string{"GetLogs", "GetLogEvents", "FilterLogEvents", "DescribeLogGroups", "DescribeLogStreams"} {
+	for _, operation := range []string{"GetLogs", "GetLogEvents", "FilterLogEvents", "DescribeLogGroups",
+		"DescribeLogStreams"} {
 		if !ReadOnly.permits(operation) || Workload.permits(operation) {
-			t.Errorf("%q is for who may read everything, and not for tasks", operation)
+			t.Errorf("%q: want it permitted for read-only keys and forbidden for workloads", operation)
 		}
 	}
 }
 
-// TestAnswers sends requests that no SDK sends.
-func TestAnswers(t *testing.T) {
+// TestResponses sends requests that no SDK sends.
+func TestResponses(t *testing.T) {
 	const get = "Route53AutoNaming_v20170314.GetService"
 	svc := newCloudMap()
 	Handle(svc, func(context.Context, *sd.GetServiceInput) (*sd.GetServiceOutput, error) { return nil, nil })
@@ -230,25 +245,29 @@ func TestAnswers(t *testing.T) {
 		name, target, body string
 		edit               func(*http.Request)
 		status             int
-		want               string // code, or the body
+		want               string // the code, or the body
 	}{
 		{"empty body", get, "", nil, 200, "{}"},
-		{"garbage", get, "\x00\xff", nil, 400, "SerializationException"},
+		{"not UTF-8", get, "\x00\xff", nil, 400, "SerializationException"},
 		{"wrong type", get, `{"Id":1}`, nil, 400, "SerializationException"},
 		{"unknown operation", "Route53AutoNaming_v20170314.Nope", "{}", nil, 400, "UnknownOperationException"},
-		{"operation in lower case", "Route53AutoNaming_v20170314.getservice", "{}", nil, 400, "UnknownOperationException"},
+		{"operation in lower case", "Route53AutoNaming_v20170314.getservice", "{}", nil, 400,
+			"UnknownOperationException"},
 		{"unknown API", "Nope.GetService", "{}", nil, 400, "UnknownOperationException"},
 		{"no target", "", "{}", nil, 400, "UnknownOperationException"},
 		{"no dot", "Route53AutoNaming_v20170314", "{}", nil, 400, "UnknownOperationException"},
 		{"GET", get, "", func(r *http.Request) { r.Method = http.MethodGet }, 400, "UnknownOperationException"},
-		{"other path and host", get, "{}", func(r *http.Request) { r.URL.Path, r.Host = "/some/where", "data-x" }, 200, "{}"},
+		{"other path and host", get, "{}", func(r *http.Request) { r.URL.Path, r.Host = "/some/where", "data-x" }, 200,
+			"{}"},
 		{"largest body", get, "{" + strings.Repeat(" ", DefaultMaxBody-2) + "}", nil, 200, "{}"},
-		{"too large a body", get, "{" + strings.Repeat(" ", DefaultMaxBody-1) + "}", nil, 413, "RequestEntityTooLargeException"},
-		{"too large a body of unknown length", get, strings.Repeat(" ", DefaultMaxBody+1), func(r *http.Request) { r.ContentLength = -1 }, 413, "RequestEntityTooLargeException"},
+		{"body too large", get, "{" + strings.Repeat(" ", DefaultMaxBody-1) + "}", nil, 413,
+			"RequestEntityTooLargeException"},
+		{"body too large, of unknown length", get, strings.Repeat(" ", DefaultMaxBody+1),
+			func(r *http.Request) { r.ContentLength = -1 }, 413, "RequestEntityTooLargeException"},
 		{"body of unknown length", get, "{}", func(r *http.Request) { r.ContentLength = -1 }, 200, "{}"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := answerOf(t, signed(t, root.credentials(), tc.target, tc.body, tc.edit), svc)
+			w := responseTo(t, signed(t, root.credentials(), tc.target, tc.body, tc.edit), svc)
 			if w.Code != tc.status {
 				t.Errorf("status %d, want %d", w.Code, tc.status)
 			}
@@ -259,13 +278,13 @@ func TestAnswers(t *testing.T) {
 				t.Error("no request id")
 			}
 			if got := errorText(t, w.Body.Bytes()); !strings.HasPrefix(got, tc.want) {
-				t.Errorf("answer %s, want %s", w.Body, tc.want)
+				t.Errorf("body %s, want %s", w.Body, tc.want)
 			}
 		})
 	}
 }
 
-// errorText returns "CODE: message" of an error's body, and any other body as it is.
+// errorText returns "CODE: message" for the body of an error, and any other body unchanged.
 func errorText(t *testing.T, body []byte) string {
 	t.Helper()
 	var e struct {
@@ -280,18 +299,23 @@ func errorText(t *testing.T, body []byte) string {
 		return string(body)
 	}
 	if e.Message == "" || e.Message != e.Lower {
-		t.Errorf("want the message in both spellings: %s", body)
+		t.Errorf("Message and message differ or are missing: %s", body)
 	}
 	return e.Code + ": " + e.Message
 }
 
-func TestHandlePanicsOnMistakes(t *testing.T) {
+func TestHandlePanicsOnProgrammingErrors(t *testing.T) {
 	svc := newCloudMap()
 	ok := func(context.Context, *sd.GetServiceInput) (*sd.GetServiceOutput, error) { return nil, nil }
 	Handle(svc, ok)
 	for name, wiring := range map[string]func(){
-		"twice":             func() { Handle(svc, ok) },
-		"name":              func() { Handle(svc, func(context.Context, *shape) (*sd.GetServiceOutput, error) { return nil, nil }) },
+		"twice": func() { Handle(svc, ok) },
+		"name": func() {
+			Handle(svc, func(context.Context, *shape) (*sd.GetServiceOutput, error) {
+				return nil,
+					nil
+			})
+		},
 		"no form on wire":   func() { codecOf(timeChannelType, UpperCamel) },
 		"keys not a string": func() { codecOf(intMapType, UpperCamel) },
 	} {

@@ -18,7 +18,7 @@ func TestSessions(t *testing.T) {
 	keys := newKeys(t)
 	s := keys.Issue(ReadOnly, noon.Add(time.Hour+time.Millisecond))
 	if !s.Expires.Equal(noon.Add(time.Hour)) {
-		t.Errorf("expires %v, want it cut to the second", s.Expires)
+		t.Errorf("expires %v, want it truncated to the second", s.Expires)
 	}
 	if !regexp.MustCompile(`^ASIA[A-Z2-7]{16}$`).MatchString(s.AccessKeyID) || len(s.Secret) != 40 {
 		t.Errorf("key %q with a secret of %d characters", s.AccessKeyID, len(s.Secret))
@@ -37,9 +37,11 @@ func TestSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tampered := "AQI" + s.SessionToken[3:] // it would be an administrator's
-	if !strings.HasPrefix(keys.Issue(Administrator, noon).SessionToken, "AQE") || !strings.HasPrefix(s.SessionToken, "AQI") {
-		t.Fatal("the role is not where this test believes it to be")
+	// the token of an administrator's session, if the role were not authenticated
+	tampered := "AQI" + s.SessionToken[3:]
+	if !strings.HasPrefix(keys.Issue(Administrator, noon).SessionToken, "AQE") ||
+		!strings.HasPrefix(s.SessionToken, "AQI") {
+		t.Fatal("the role is not in the first bytes of the token")
 	}
 	tampered = "AQE" + tampered[3:]
 	for _, tc := range []struct {
@@ -49,11 +51,11 @@ func TestSessions(t *testing.T) {
 		now   time.Time
 		code  string
 	}{
-		{"ended", keys, s.SessionToken, s.Expires, "ExpiredTokenException"},
+		{"expired", keys, s.SessionToken, s.Expires, "ExpiredTokenException"},
 		{"another root secret", changed, s.SessionToken, noon, "UnrecognizedClientException"},
 		{"another role", keys, tampered, noon, "UnrecognizedClientException"},
-		{"cut", keys, s.SessionToken[:len(s.SessionToken)-2], noon, "UnrecognizedClientException"},
-		{"none", keys, "", noon, "UnrecognizedClientException"},
+		{"truncated", keys, s.SessionToken[:len(s.SessionToken)-2], noon, "UnrecognizedClientException"},
+		{"no token", keys, "", noon, "UnrecognizedClientException"},
 	} {
 		_, err := tc.keys.Lookup(s.AccessKeyID, tc.token, tc.now)
 		var wire *Error
@@ -63,7 +65,7 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-func TestNewKeysRefuses(t *testing.T) {
+func TestNewKeysErrors(t *testing.T) {
 	for name, pairs := range map[string][]Pair{
 		"no id":            {{Secret: "x"}},
 		"no secret":        {{AccessKeyID: "x"}},
@@ -82,10 +84,10 @@ func TestLoadOrCreate(t *testing.T) {
 	t.Setenv(SecretAccessKeyVar, "")
 	dir := t.TempDir()
 	if _, err := Load(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Load before anything is there: %v, want fs.ErrNotExist", err)
+		t.Errorf("Load from an empty folder: %v, want fs.ErrNotExist", err)
 	}
 
-	// Servers that start at once on one folder end up with one pair.
+	// Servers that start simultaneously with the same folder use the same pair.
 	made := make([]Pair, 8)
 	var wg sync.WaitGroup
 	for i := range made {
@@ -100,10 +102,11 @@ func TestLoadOrCreate(t *testing.T) {
 	pair := made[0]
 	for _, other := range made {
 		if other != pair {
-			t.Errorf("two pairs: %s and %s", pair.AccessKeyID, other.AccessKeyID)
+			t.Errorf("two servers use different pairs: %s and %s", pair.AccessKeyID, other.AccessKeyID)
 		}
 	}
-	if !regexp.MustCompile(`^AKIA[A-Z2-7]{16}$`).MatchString(pair.AccessKeyID) || len(pair.Secret) != 40 || pair.Role != Administrator {
+	if !regexp.MustCompile(`^AKIA[A-Z2-7]{16}$`).MatchString(pair.AccessKeyID) || len(pair.Secret) != 40 ||
+		pair.Role != Administrator {
 		t.Errorf("made %+v", pair)
 	}
 	path := filepath.Join(dir, CredentialsFile)
@@ -111,20 +114,21 @@ func TestLoadOrCreate(t *testing.T) {
 		t.Errorf("mode %v, %v, want 0600", info.Mode(), err)
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
-		t.Errorf("%d files are left in the folder (%v), want 1", len(files), err)
+		t.Errorf("the folder contains %d files (%v), want 1", len(files), err)
 	}
 
-	// The SDK reads the file as we do.
+	// The SDK reads the same pair from the file.
 	profile, err := config.LoadSharedConfigProfile(t.Context(), "default", func(o *config.LoadSharedConfigOptions) {
 		o.CredentialsFiles, o.ConfigFiles = []string{path}, []string{}
 	})
-	if err != nil || profile.Credentials.AccessKeyID != pair.AccessKeyID || profile.Credentials.SecretAccessKey != pair.Secret {
+	if err != nil || profile.Credentials.AccessKeyID != pair.AccessKeyID ||
+		profile.Credentials.SecretAccessKey != pair.Secret {
 		t.Errorf("the SDK reads %s from the file (%v), want %s", profile.Credentials.AccessKeyID, err, pair.AccessKeyID)
 	}
 
 	t.Setenv(AccessKeyIDVar, "test")
 	if _, err := LoadOrCreate(dir); err == nil || !strings.Contains(err.Error(), SecretAccessKeyVar) {
-		t.Errorf("half a pair in the environment: %v", err)
+		t.Errorf("only the id in the environment: %v", err)
 	}
 	t.Setenv(SecretAccessKeyVar, "secret")
 	if got, err := LoadOrCreate(dir); err != nil || got != (Pair{"test", "secret", Administrator}) {
@@ -135,12 +139,16 @@ func TestLoadOrCreate(t *testing.T) {
 func TestParseCredentials(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{ // want: ID SECRET, or part of the error
 		{"plain", "[default]\naws_access_key_id = A\naws_secret_access_key = s=+/\n", "A s=+/"},
-		{"untidy", "# c\r\n\r\n [ default ] \r\naws_access_key_id=A\r\n; c\r\naws_secret_access_key\t=\ts\r\nregion = x", "A s"},
-		{"among others", "[a]\naws_access_key_id = X\n[default]\naws_access_key_id = A\naws_secret_access_key = s\n[b]\naws_secret_access_key = y\n", "A s"},
+		{"untidy",
+			"# c\r\n\r\n [ default ] \r\naws_access_key_id=A\r\n; c\r\naws_secret_access_key\t=\ts\r\nregion = x",
+			"A s"},
+		{"between other profiles",
+			"[a]\naws_access_key_id = X\n[default]\naws_access_key_id = A\naws_secret_access_key = s\n" +
+				"[b]\naws_secret_access_key = y\n", "A s"},
 		{"other profile", "[a]\naws_access_key_id = A\naws_secret_access_key = s\n", "profile [default] lacks"},
-		{"half", "[default]\naws_access_key_id = A\n", "profile [default] lacks"},
+		{"no secret", "[default]\naws_access_key_id = A\n", "profile [default] lacks"},
 		{"empty", "", "profile [default] lacks"},
-		{"no id at all", "[default]\naws_access_key_id = a b\naws_secret_access_key = s\n", "letters, digits"},
+		{"invalid id", "[default]\naws_access_key_id = a b\naws_secret_access_key = s\n", "letters, digits"},
 	} {
 		pair, err := parseCredentials(tc.text)
 		got := pair.AccessKeyID + " " + pair.Secret

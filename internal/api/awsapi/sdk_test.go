@@ -11,10 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestEveryMemberOfEveryOperation sends every operation of both SDK clients with every member filled in,
-// and answers with every member filled in: what the SDK's generated code writes must be what the codec
-// reads, and the other way about. It is also what finds a member of a new SDK that the naming rule or the
-// codec does not fit.
+// TestEveryMemberOfEveryOperation calls every operation of both SDK clients with every member set, and responds with
+// every member set. It compares the members that the SDK's generated code encodes with those that the codec decodes,
+// and the reverse. With a new version of the SDK, it finds members that the naming rule or the codec does not support.
 func TestEveryMemberOfEveryOperation(t *testing.T) {
 	cloudMap, containers := newCloudMap(), newECS()
 	s := serve(t, cloudMap, containers)
@@ -32,7 +31,7 @@ func TestEveryMemberOfEveryOperation(t *testing.T) {
 		}
 		for name, call := range calls {
 			if name == "CreateGateway" {
-				continue // its client insists on a union, and nobody serves it
+				continue // the client requires a union, and no server has this operation
 			}
 			var received reflect.Value
 			input, output := reflect.New(call.Type().In(1).Elem()), reflect.New(call.Type().Out(0).Elem())
@@ -54,14 +53,15 @@ func TestEveryMemberOfEveryOperation(t *testing.T) {
 					t.Errorf("sent (-) and received (+):\n%s", diff)
 				}
 				if diff := cmp.Diff(output.Interface(), results[0].Interface(), sameMembers); diff != "" {
-					t.Errorf("answered (-) and got (+):\n%s", diff)
+					t.Errorf("responded (-) and the SDK returned (+):\n%s", diff)
 				}
 				again := reflect.New(input.Type().Elem())
-				if err := tc.service.Naming.Decode(tc.service.Naming.Append(nil, received.Interface()), again.Interface()); err != nil {
-					t.Errorf("stored and read again: %v", err)
+				if err := tc.service.Naming.Decode(tc.service.Naming.Append(nil, received.Interface()),
+					again.Interface()); err != nil {
+					t.Errorf("decode the encoded input: %v", err)
 				}
 				if diff := cmp.Diff(input.Interface(), again.Interface(), sameMembers); diff != "" {
-					t.Errorf("sent (-), stored and read again (+):\n%s", diff)
+					t.Errorf("sent (-), encoded and decoded again (+):\n%s", diff)
 				}
 			})
 		}
@@ -80,9 +80,9 @@ func operationsOf(client any) map[string]reflect.Value {
 	return calls
 }
 
-// TestClientHabits holds that what SDK clients and what stands between them and a server do to a request
-// does not break its signature.
-func TestClientHabits(t *testing.T) {
+// TestRequestsOfClients checks that the variations of requests by SDK clients and by proxies do not invalidate the
+// signature.
+func TestRequestsOfClients(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		path string // of the endpoint

@@ -10,27 +10,27 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Service is one API that speaks AWS JSON 1.1. Fill it in, register its operations with [Handle], then
-// give it to [NewHandler]; it does not change afterwards.
+// Service is one API that speaks AWS JSON 1.1. Fill in its fields, register its operations with [Handle], then pass it
+// to [NewHandler]. It must not change afterwards.
 type Service struct {
-	TargetPrefix string // before the dot in X-Amz-Target: "AmazonEC2ContainerServiceV20141113"
-	SigningName  string // service in the credential scope: "ecs"
+	TargetPrefix string // the part of X-Amz-Target before the dot: "AmazonEC2ContainerServiceV20141113"
+	SigningName  string // the service in the credential scope: "ecs"
 	Naming       Naming
-	// ErrorOf translates an error of the domain to the SDK's type for it (*types.ServiceNotFound) or to an
-	// *Error. Nil means that this API has no name for it: the client gets InternalFailure, the log the rest.
-	// It is not asked about errors that are such already, nor about fault.Unavailable.
+	// ErrorOf translates an error of the domain to the SDK's type for it (*types.ServiceNotFound) or to an *Error. It
+	// returns nil if the API has no such error; the client then receives InternalFailure, and the error is logged. It
+	// is not called for errors that already have a form on the wire, nor for fault.Unavailable.
 	ErrorOf func(error) error
 
 	operations map[string]operation
 }
 
-// operation decodes a body, calls the function behind one operation and appends its encoded output.
+// operation decodes a body, calls the function of one operation, and appends its encoded output to dst.
 type operation func(ctx context.Context, body, dst []byte) ([]byte, error)
 
-// Handle adds an operation to s. Its name is that of the type I without "Input". A nil output is {}.
+// Handle adds an operation to s. Its name is that of the type I without "Input". A nil output is encoded as {}.
 //
-// It is for the wiring of a program and panics if the name has no such form or is taken, or if a type has
-// members with no form on the wire.
+// Handle is called while the program starts. It panics if the name of I does not end in "Input", if the operation is
+// already handled, or if a type has members without a form on the wire.
 func Handle[I, O any](s *Service, fn func(context.Context, *I) (*O, error)) {
 	in, out := reflect.TypeFor[I](), reflect.TypeFor[O]()
 	codecOf(in, s.Naming)
@@ -62,10 +62,10 @@ func (s *Service) add(input reflect.Type, op operation) {
 	s.operations[name] = op
 }
 
-// Scope is the service that a request's credential scope must name.
+// Scope returns the service that the credential scope of a request must name.
 func (s *Service) Scope() string { return s.SigningName }
 
-// ContentType is that of every answer.
+// ContentType returns the media type of all responses.
 func (s *Service) ContentType() string { return "application/x-amz-json-1.1" }
 
 // Operation returns the operation that X-Amz-Target names.
@@ -77,12 +77,12 @@ func (s *Service) Operation(r *http.Request, _ []byte) (string, error) {
 	return name, nil
 }
 
-// Call runs an operation that Operation has returned.
+// Call runs an operation that Operation has returned, and appends its output to dst.
 func (s *Service) Call(ctx context.Context, name string, body, dst []byte) ([]byte, error) {
 	return s.operations[name](ctx, body, dst)
 }
 
-// Translate applies ErrorOf.
+// Translate calls ErrorOf.
 func (s *Service) Translate(err error) error {
 	if s.ErrorOf == nil {
 		return nil
@@ -90,13 +90,13 @@ func (s *Service) Translate(err error) error {
 	return s.ErrorOf(err)
 }
 
-// AppendError renders err in this API's spelling.
+// AppendError appends err as JSON.
 func (s *Service) AppendError(dst []byte, err smithy.APIError, _ string) ([]byte, int) {
 	return appendError(dst, s.Naming, err), HTTPStatus(err)
 }
 
-// unknownOperation is also the answer to a request that names no API at all.
+// unknownOperation is also the error for a request that names no API.
 func unknownOperation(r *http.Request) error {
 	return &Error{Code: "UnknownOperationException", Message: fmt.Sprintf(
-		"%s with X-Amz-Target %.100q is no operation that is served here.", r.Method, r.Header.Get(targetHeader))}
+		"%s with X-Amz-Target %.100q is not an operation of this server.", r.Method, r.Header.Get(targetHeader))}
 }

@@ -20,12 +20,13 @@ import (
 const (
 	signingAlgorithm = "AWS4-HMAC-SHA256"
 	amzDateFormat    = "20060102T150405Z"
-	maxSkew          = 5 * time.Minute // between the client's clock and ours, either way
+	maxSkew          = 5 * time.Minute // between the clocks of client and server, in either direction
 	maxRegion        = 32              // characters of a region's name
-	maxSigningKeys   = 1024            // derived keys that are remembered, 150 bytes each
+	maxSigningKeys   = 1024            // derived keys in memory, 150 bytes each
 )
 
-// claim is what a request says about its signature. Nothing in it may be believed before verify.
+// claim is the signature of a request and its credential scope, as the client claims them. They must not be trusted
+// before verify.
 type claim struct {
 	accessKeyID, date, region, service string
 	scope                              string // DATE/REGION/SERVICE/aws4_request
@@ -33,24 +34,24 @@ type claim struct {
 	signature                          string // hex
 }
 
-// verifier checks signatures by making them again ("Create a signed AWS API request" in the IAM User
-// Guide; the sections named below are of that page). Tests hold it against the SDK's signer, which is not
-// used here itself, since it is made for clients: it takes twice as long, keeps a derived key for
-// every region that a stranger makes up, and cannot check headers that it would not sign.
+// verifier checks a signature by computing it ("Create a signed AWS API request" in the IAM User Guide; the sections
+// named below are sections of that page). Tests compare it with the SDK's signer. The server does not use the SDK's
+// signer, because that is made for clients: it takes twice as long, keeps a derived key for every region that a sender
+// makes up, and cannot check headers that it would not sign itself.
 type verifier struct {
 	keys *Keys
 	now  func() time.Time
 
 	mu sync.RWMutex
-	// signingKeys holds the derived keys of scopes in which a signature has been good. Only those, so that
-	// nobody without a secret can make it grow.
+	// signingKeys holds the derived keys of scopes in which a signature has been valid. Only senders with a secret can
+	// make it grow.
 	signingKeys map[keyScope][]byte
 }
 
 type keyScope struct{ accessKeyID, date, region, service string }
 
-// identify reads who signed a request and when, and finds the credential that the signature must be made
-// with. It needs no body.
+// identify reads who signed a request and when, and finds the credential to verify the signature with. It does not read
+// the body.
 func (v *verifier) identify(r *http.Request, service string) (claim, Credential, error) {
 	c, err := parseAuthorization(r)
 	if err != nil {
@@ -63,19 +64,20 @@ func (v *verifier) identify(r *http.Request, service string) (claim, Credential,
 	return c, credential, err
 }
 
-// parseAuthorization takes the Authorization header apart:
+// parseAuthorization parses the Authorization header:
 //
 //	AWS4-HMAC-SHA256 Credential=ID/DATE/REGION/SERVICE/aws4_request, SignedHeaders=a;b, Signature=HEX
 func parseAuthorization(r *http.Request) (claim, error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		if strings.Contains(r.URL.RawQuery, "X-Amz-Signature=") {
-			return claim{}, incomplete("presigned URLs are not accepted here; sign with the Authorization header")
+			return claim{}, incomplete(
+				"presigned URLs are not accepted by this server; sign with the Authorization header")
 		}
 		return claim{}, &Error{Code: "MissingAuthenticationTokenException", Message: "Missing Authentication Token"}
 	}
 	if len(values) > 1 {
-		return claim{}, incomplete("there is more than one Authorization header")
+		return claim{}, incomplete("the request has more than one Authorization header")
 	}
 	algorithm, rest, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
 	if algorithm != signingAlgorithm {
@@ -111,7 +113,7 @@ func parseAuthorization(r *http.Request) (claim, error) {
 	return c, nil
 }
 
-// check holds a claim against the request around it and the clock.
+// check compares a claim with the rest of the request and with the clock.
 func (c claim) check(r *http.Request, service string, now time.Time) error {
 	if service != "" && c.service != service {
 		return invalid("Credential should be scoped to correct service: '%s'.", service)
@@ -127,11 +129,12 @@ func (c claim) check(r *http.Request, service string, now time.Time) error {
 	}
 	date := r.Header.Get("X-Amz-Date")
 	at, err := time.Parse(amzDateFormat, date)
-	if err != nil || len(date) != len(amzDateFormat) { // Parse would let fractions of a second pass
+	if err != nil || len(date) != len(amzDateFormat) { // Parse would accept fractions of a second
 		return incomplete("X-Amz-Date must have the form YYYYMMDDTHHMMSSZ")
 	}
 	if c.date != date[:8] {
-		return invalid("Date in Credential scope does not match YYYYMMDD from X-Amz-Date: '%.16s' != '%s'.", c.date, date[:8])
+		return invalid("Date in Credential scope does not match YYYYMMDD from X-Amz-Date: '%.16s' != '%s'.", c.date,
+			date[:8])
 	}
 	switch skew := now.Sub(at); {
 	case skew > maxSkew:
@@ -144,17 +147,19 @@ func (c claim) check(r *http.Request, service string, now time.Time) error {
 	return nil
 }
 
-// isRegion reports whether name may be a region: it becomes part of keys and ARNs.
+// isRegion reports whether name can be a region. It becomes part of keys and ARNs.
 func isRegion(name string) bool {
 	return name != "" && len(name) <= maxRegion && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// verify checks the signature over the request and the body that has been received.
+// verify checks the signature over the request and its body.
 func (v *verifier) verify(r *http.Request, body []byte, c claim, credential Credential) error {
 	sum := sha256.Sum256(body)
 	hash := hex.EncodeToString(sum[:])
 	if sent := r.Header.Get("X-Amz-Content-Sha256"); sent != "" && sent != hash {
-		return invalid("X-Amz-Content-Sha256 is not the hash of the body. Payloads that are unsigned or signed in chunks are not accepted here.")
+		return invalid(
+			"X-Amz-Content-Sha256 is not the hash of the body. " +
+				"Payloads that are unsigned or signed in chunks are not accepted by this server.")
 	}
 	request := make([]byte, 0, 1024)
 	request, err := appendCanonicalRequest(request, r, c.signedHeaders, hash)
@@ -175,14 +180,14 @@ func (v *verifier) verify(r *http.Request, body []byte, c claim, credential Cred
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}
 	if !known {
-		v.keep(c, key)
+		v.remember(c, key)
 	}
 	return nil
 }
 
-// appendCanonicalRequest writes what the signature covers ("Create a canonical request"). The host is the
-// one received, whatever it is. Headers come in the order in which the client lists them: another order
-// than the sorted one that is due leads to another signature all by itself.
+// appendCanonicalRequest writes the bytes that the signature covers ("Create a canonical request"). The host is the one
+// of the request; the server accepts any. Headers are in the client's order: if they are not sorted, the signatures
+// differ.
 func appendCanonicalRequest(dst []byte, r *http.Request, signedHeaders, payloadHash string) ([]byte, error) {
 	dst = append(append(dst, r.Method...), '\n')
 	dst = append(appendCanonicalPath(dst, r.URL), '\n')
@@ -192,7 +197,7 @@ func appendCanonicalRequest(dst []byte, r *http.Request, signedHeaders, payloadH
 		switch name {
 		case "host":
 			dst = append(dst, r.Host...)
-		case "content-length": // net/http takes it from the headers
+		case "content-length": // net/http removes it from the headers
 			dst = strconv.AppendInt(dst, r.ContentLength, 10)
 		default:
 			values, ok := r.Header[http.CanonicalHeaderKey(name)]
@@ -212,8 +217,7 @@ func appendCanonicalRequest(dst []byte, r *http.Request, signedHeaders, payloadH
 	return append(dst, payloadHash...), nil
 }
 
-// appendCanonicalPath writes the path as it was received and escapes it once more, as all services but S3
-// want it.
+// appendCanonicalPath writes the path as it was received and escapes it once more, as all services except S3 require.
 func appendCanonicalPath(dst []byte, u *url.URL) []byte {
 	path := u.EscapedPath()
 	if path == "" || path == "/" {
@@ -222,7 +226,7 @@ func appendCanonicalPath(dst []byte, u *url.URL) []byte {
 	return append(dst, httpbinding.EscapePath(path, false)...)
 }
 
-// appendCanonicalQuery writes the parameters, escaped, then sorted by name and value.
+// appendCanonicalQuery writes the parameters, escaped and then sorted by name and value.
 func appendCanonicalQuery(dst []byte, u *url.URL) []byte {
 	if u.RawQuery == "" {
 		return dst
@@ -246,24 +250,25 @@ func appendCanonicalQuery(dst []byte, u *url.URL) []byte {
 	return dst
 }
 
-// escapeQuery is url.QueryEscape but for the space, which is %20 here.
+// escapeQuery is url.QueryEscape, except that a space is %20.
 func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// appendCollapsed writes a header's value without spaces at its ends and with one for each run of them.
+// appendCollapsed writes a header's value without leading and trailing spaces, and with one space for each run of
+// spaces.
 func appendCollapsed(dst []byte, value string) []byte {
 	value = strings.TrimSpace(value)
 	if !strings.Contains(value, "  ") {
 		return append(dst, value...)
 	}
 	for i := range len(value) {
-		if value[i] != ' ' || value[i-1] != ' ' { // the first is no space
+		if value[i] != ' ' || value[i-1] != ' ' { // the first byte is not a space
 			dst = append(dst, value[i])
 		}
 	}
 	return dst
 }
 
-// signingKey returns the key for a claim's scope ("Derive a signing key") and whether it was remembered.
+// signingKey returns the key for a claim's scope ("Derive a signing key") and whether it was in memory.
 func (v *verifier) signingKey(c claim, secret string) (key []byte, known bool) {
 	v.mu.RLock()
 	key, known = v.signingKeys[c.keyScope()]
@@ -277,9 +282,9 @@ func (v *verifier) signingKey(c claim, secret string) (key []byte, known bool) {
 	return key, known
 }
 
-// keep remembers a key whose signature was good. When there are too many, all begin anew: most belong to
-// days or sessions of the past.
-func (v *verifier) keep(c claim, key []byte) {
+// remember stores the key of a valid signature. When there are too many, it drops all: most of them belong to past days
+// or sessions.
+func (v *verifier) remember(c claim, key []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.signingKeys == nil || len(v.signingKeys) >= maxSigningKeys {

@@ -22,14 +22,15 @@ func Update[R any](ctx context.Context, db *store.Store, fn func(tx *store.Tx) (
 	return store.Update(withInvocation(ctx), db, fn)
 }
 
-// UpdateSerialized is [Update] for transactions that would conflict with each other: this process runs those of
-// one queue one after the other ([store.UpdateSerialized]).
-func UpdateSerialized[R any](ctx context.Context, db *store.Store, queue string, fn func(tx *store.Tx) (R, error)) (R, error) {
+// UpdateSerialized is [Update] for transactions that would conflict with each other: this process runs the transactions
+// of one queue one at a time ([store.UpdateSerialized]).
+func UpdateSerialized[R any](ctx context.Context, db *store.Store, queue string, fn func(tx *store.Tx) (R, error)) (R,
+	error) {
 	return store.UpdateSerialized(withInvocation(ctx), db, queue, fn)
 }
 
-// withInvocation returns a context under which the store recognizes the repetition of a call. Clients choose their
-// invocation ids, so the access key is part of the key: a caller never receives the result of another caller's call.
+// withInvocation returns a context under which the store recognizes a repeated call. Clients choose their invocation
+// ids, so the access key is part of the key: a caller never receives the result of another caller's call.
 func withInvocation(ctx context.Context) context.Context {
 	c := CallerFrom(ctx)
 	if c.InvocationID == "" {

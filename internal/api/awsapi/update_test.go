@@ -10,18 +10,19 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// note is a row of the tests of this file.
+// note is a row of the tests in this file.
 type note struct{ Text string }
 
 var notes = store.NewTable[note]("note", "note/")
 
-// TestUpdateSharesResults: after a commit of unknown outcome, only the same access key with the same invocation id
-// receives the first attempt's result. Every other call runs.
+// TestUpdateSharesResults checks that after a commit of unknown outcome, only a call with the same access key and the
+// same invocation id receives the first attempt's result. All other calls run.
 func TestUpdateSharesResults(t *testing.T) {
 	type update func(ctx context.Context, db *store.Store, fn func(*store.Tx) (string, error)) (string, error)
 	updates := map[string]update{
 		"Update": awsapi.Update[string],
-		"UpdateSerialized": func(ctx context.Context, db *store.Store, fn func(*store.Tx) (string, error)) (string, error) {
+		"UpdateSerialized": func(ctx context.Context, db *store.Store, fn func(*store.Tx) (string, error)) (string,
+			error) {
 			return awsapi.UpdateSerialized(ctx, db, "queue", fn)
 		},
 	}
@@ -39,7 +40,7 @@ func TestUpdateSharesResults(t *testing.T) {
 			{"no ids", awsapi.Caller{AccessKeyID: "AKIAONE"}, awsapi.Caller{AccessKeyID: "AKIAONE"}, false},
 		} {
 			t.Run(name+", "+tc.name, func(t *testing.T) {
-				db, loseNext := apitest.OpenForgetful(t, notes)
+				db, loseNext := apitest.OpenLossy(t, notes)
 				call := func(c awsapi.Caller, result string) (string, error) {
 					return update(awsapi.WithCaller(t.Context(), c), db, func(tx *store.Tx) (string, error) {
 						notes.Put(tx, result, &note{Text: result})

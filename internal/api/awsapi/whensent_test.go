@@ -14,14 +14,14 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 )
 
-// TestWhenSent: who waits for an answer to be sent is told when the client has it, soon when the client does not take
-// it, and also when the operation fails or panics.
+// TestWhenSent checks that the function of WhenSent is called when the client has the response, soon when the client
+// does not receive it, and also when the operation fails or panics.
 func TestWhenSent(t *testing.T) {
-	told := make(chan struct{}, 1)
-	large := strings.Repeat("x", 32<<20) // more than the buffers of two sockets hold
+	sent := make(chan struct{}, 1)
+	large := strings.Repeat("x", 32<<20) // more than the buffers of two sockets
 	svc := newCloudMap()
 	Handle(svc, func(ctx context.Context, in *sd.GetOperationInput) (*sd.GetOperationOutput, error) {
-		WhenSent(ctx, func() { told <- struct{}{} })
+		WhenSent(ctx, func() { sent <- struct{}{} })
 		switch *in.OperationId {
 		case "panic":
 			panic("in the operation")
@@ -30,7 +30,8 @@ func TestWhenSent(t *testing.T) {
 		}
 		return &sd.GetOperationOutput{}, nil
 	})
-	ts := httptest.NewServer(NewHandler(Config{Account: account, Keys: newKeys(t), Now: func() time.Time { return noon },
+	ts := httptest.NewServer(NewHandler(Config{Account: account, Keys: newKeys(t),
+		Now:    func() time.Time { return noon },
 		Logger: slog.New(slog.DiscardHandler)}, svc))
 	defer ts.Close()
 
@@ -39,22 +40,22 @@ func TestWhenSent(t *testing.T) {
 		if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
 			t.Errorf("%s: %v", id, err)
 		}
-		<-told
+		<-sent
 	}
 	began := time.Now()
-	send(t, ts, "large") // and read nothing
-	<-told
+	send(t, ts, "large") // and never read the response
+	<-sent
 	if took := time.Since(began); took > 30*time.Second {
-		t.Errorf("a client that takes no answer held up who waits for it for %v", took)
+		t.Errorf("a client that does not read the response delayed the call by %v", took)
 	}
 
-	here := false
-	if WhenSent(WithCaller(t.Context(), Caller{}), func() { here = true }); !here {
-		t.Error("without a request nobody is told")
+	called := false
+	if WhenSent(WithCaller(t.Context(), Caller{}), func() { called = true }); !called {
+		t.Error("WhenSent did not call its function, although no request is pending")
 	}
 }
 
-// send sends a signed GetOperation over a connection of its own.
+// send sends a signed GetOperation over its own connection.
 func send(t *testing.T, ts *httptest.Server, id string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", ts.Listener.Addr().String())

@@ -9,8 +9,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// AppendXML appends a document: the XML declaration and v as an element named root in the namespace xmlns,
-// as the APIs that answer in XML have it. v is a struct with the tags of encoding/xml.
+// AppendXML appends a document: the XML declaration, and v as an element named root in the namespace xmlns. v is a
+// struct with tags of encoding/xml.
 func AppendXML(dst []byte, root, xmlns string, v any) ([]byte, error) {
 	b := bytes.NewBuffer(append(dst, xml.Header...))
 	start := xml.StartElement{
@@ -23,8 +23,8 @@ func AppendXML(dst []byte, root, xmlns string, v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// xmlCodes are the codes that the protocols with XML have for what JSON 1.1 calls otherwise, with the status
-// that goes with them ("Common Errors" in the API References of STS and Route 53).
+// xmlCodes maps codes of JSON 1.1 to the codes of the XML protocols where these differ, with their HTTP status ("Common
+// Errors" in the API References of STS and Route 53).
 var xmlCodes = map[string]struct {
 	code   string
 	status int
@@ -39,14 +39,14 @@ var xmlCodes = map[string]struct {
 }
 
 type xmlError struct {
-	Type      string `xml:"Error>Type"` // Sender or Receiver: whose fault it is
+	Type      string `xml:"Error>Type"` // the party at fault: Sender or Receiver
 	Code      string `xml:"Error>Code"`
 	Message   string `xml:"Error>Message"`
 	RequestID string `xml:"RequestId"`
 }
 
-// AppendXMLError appends err as an ErrorResponse document and returns it with its HTTP status: what an [API]
-// that answers in XML does in AppendError.
+// AppendXMLError appends err as an ErrorResponse document and returns it with its HTTP status. APIs that respond in XML
+// use it for AppendError.
 func AppendXMLError(dst []byte, xmlns string, err smithy.APIError, requestID string) ([]byte, int) {
 	answer := xmlError{Type: "Sender", Code: err.ErrorCode(), Message: err.ErrorMessage(), RequestID: requestID}
 	status := HTTPStatus(err)
@@ -58,7 +58,7 @@ func AppendXMLError(dst []byte, xmlns string, err smithy.APIError, requestID str
 	}
 	body, failed := AppendXML(dst, "ErrorResponse", xmlns, answer)
 	if failed != nil {
-		return dst, http.StatusInternalServerError // not reached: a struct of strings always has an XML form
+		return dst, http.StatusInternalServerError // cannot happen: a struct of strings always has an XML form
 	}
 	return body, status
 }

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/google/go-cmp/cmp"
 
@@ -99,7 +98,7 @@ func (w *world) signed(operation, body string) *http.Request {
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", "Route53AutoNaming_v20170314."+operation)
 	sum := sha256.Sum256([]byte(body))
-	err = v4.NewSigner().SignHTTP(w.t.Context(), aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret},
+	err = v4.NewSigner().SignHTTP(w.t.Context(), apitest.Credentials(apitest.Administrator),
 		r, hex.EncodeToString(sum[:]), "servicediscovery", apitest.Region, time.Now())
 	if err != nil {
 		w.t.Fatal(err)

@@ -12,10 +12,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// TestRepeatedCall: a call whose outcome is unknown can be repeated under its invocation id and then returns the
-// first attempt's result. Another caller's call with the same id is a call of its own.
+// TestRepeatedCall checks that a call whose outcome is unknown can be repeated under its invocation id and then
+// returns the first attempt's result, and that another caller's call with the same id does not receive it.
 func TestRepeatedCall(t *testing.T) {
-	db, loseNext := apitest.OpenForgetful(t, append(task.Schema(), registry.Schema()...)...)
+	db, loseNext := apitest.OpenLossy(t, append(task.Schema(), registry.Schema()...)...)
 	w := newWorldOn(t, db)
 	register := func(c *sdk.Client, family string) (*sdk.RegisterTaskDefinitionOutput, error) {
 		return c.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{

@@ -12,11 +12,11 @@ func TestToken(t *testing.T) {
 		ok                           bool
 	}{
 		{"first page", "ListServices", "", "", true},
-		{"its own", "ListServices", token, "us-east-1/web", true},
+		{"token of the operation", "ListServices", token, "us-east-1/web", true},
 		{"empty key", "ListServices", Token("ListServices", ""), "", true},
-		{"another operation's", "ListTasks", token, "", false},
-		{"an operation with the same beginning", "ListServicesByNamespace", token, "", false},
-		{"shortened", "ListServices", token[:len(token)-2], "", false},
+		{"token of another operation", "ListTasks", token, "", false},
+		{"operation with the same prefix", "ListServicesByNamespace", token, "", false},
+		{"truncated", "ListServices", token[:len(token)-2], "", false},
 		{"not base64", "ListServices", "!", "", false},
 		{"too short", "ListServices", "AAA", "", false},
 	} {
@@ -29,7 +29,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestPages walks a list page by page while the item that a token names goes away.
+// TestPages reads a list page by page while the item that a token names is deleted.
 func TestPages(t *testing.T) {
 	items := []string{"a", "b", "c", "d", "e"}
 	scan := func(after string, fn func(string) bool) {
@@ -64,6 +64,7 @@ func TestPages(t *testing.T) {
 func TestEmptyPage(t *testing.T) {
 	page := New[string](1)
 	if page.Items == nil || page.Next("List") != nil {
-		t.Errorf("an empty list is a page of no items without a token; got %v, %v", page.Items, page.Next("List"))
+		t.Errorf("page of an empty list has items %v and token %v, want no items and no token", page.Items,
+			page.Next("List"))
 	}
 }

@@ -1,9 +1,9 @@
-// Package sts is the one operation of the AWS Security Token Service that clients call before anything
-// else: GetCallerIdentity tells them whose access key they hold. Terraform asks it for the account id, and
-// people do with "aws sts get-caller-identity".
+// Package sts serves GetCallerIdentity, the operation of the AWS Security Token Service with which clients find out
+// whose access key they use. Terraform calls it for the account id, and users call it with "aws sts
+// get-caller-identity".
 //
-// STS speaks the AWS Query protocol: the request is a form (or a URL query), the answer XML. The package
-// stands as an [awsapi.API] behind the verification that all APIs share, and knows nothing but the caller.
+// STS speaks the AWS Query protocol: the request is a form (or a URL query), the response is XML. The package
+// implements [awsapi.API], so all requests are verified as those of the other APIs. It reads nothing but the caller.
 package sts
 
 import (
@@ -27,10 +27,10 @@ type API struct{}
 
 var _ awsapi.API = API{}
 
-// Scope is "sts".
+// Scope returns "sts".
 func (API) Scope() string { return "sts" }
 
-// ContentType is XML.
+// ContentType returns the media type of XML.
 func (API) ContentType() string { return "text/xml" }
 
 // Operation reads Action from the form or, in a GET, from the URL.
@@ -45,13 +45,13 @@ func (API) Operation(r *http.Request, body []byte) (string, error) {
 	}
 	if form.Get("Action") != "GetCallerIdentity" || form.Get("Version") != version {
 		return "", &awsapi.Error{Code: "InvalidAction", Message: fmt.Sprintf(
-			"Could not find operation %.100q for version %.20q; GetCallerIdentity of %s is served here.",
+			"Could not find operation %.100q for version %.20q; this server has only GetCallerIdentity of %s.",
 			form.Get("Action"), form.Get("Version"), version)}
 	}
 	return "GetCallerIdentity", nil
 }
 
-// callerIdentity is the answer ("GetCallerIdentity" in the AWS STS API Reference).
+// callerIdentity is the response ("GetCallerIdentity" in the AWS STS API Reference).
 type callerIdentity struct {
 	ARN       string `xml:"GetCallerIdentityResult>Arn"`
 	UserID    string `xml:"GetCallerIdentityResult>UserId"`
@@ -59,8 +59,8 @@ type callerIdentity struct {
 	RequestID string `xml:"ResponseMetadata>RequestId"`
 }
 
-// Call answers GetCallerIdentity. A permanent key is the root of the account; a temporary one is a session
-// of the role "rollcall" that has the key's id for its name.
+// Call answers GetCallerIdentity. A permanent key belongs to the root of the account. A temporary key is a session of
+// the role "rollcall" whose name is the key's id.
 func (API) Call(ctx context.Context, _ string, _, dst []byte) ([]byte, error) {
 	c := awsapi.CallerFrom(ctx)
 	answer := callerIdentity{
@@ -76,10 +76,10 @@ func (API) Call(ctx context.Context, _ string, _, dst []byte) ([]byte, error) {
 	return awsapi.AppendXML(dst, "GetCallerIdentityResponse", namespace, answer)
 }
 
-// Translate has nothing to translate: no call reaches the domain.
+// Translate returns nil: no call reaches the domain.
 func (API) Translate(error) error { return nil }
 
-// AppendError renders an error as an ErrorResponse.
+// AppendError appends an ErrorResponse.
 func (API) AppendError(dst []byte, err smithy.APIError, requestID string) ([]byte, int) {
 	return awsapi.AppendXMLError(dst, namespace, err, requestID)
 }

@@ -20,9 +20,7 @@ import (
 )
 
 func client(srv *apitest.Server, c aws.Credentials) *sdk.Client {
-	return sdk.NewFromConfig(srv.Config(func(cfg *aws.Config) {
-		cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })
-	}))
+	return sdk.NewFromConfig(srv.Config(apitest.WithCredentials(c)))
 }
 
 func TestGetCallerIdentity(t *testing.T) {
@@ -33,8 +31,11 @@ func TestGetCallerIdentity(t *testing.T) {
 		credentials aws.Credentials
 		arn         string
 	}{
-		{"permanent", aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret}, "arn:aws:iam::123456789012:root"},
-		{"temporary, read-only", aws.Credentials{AccessKeyID: session.AccessKeyID, SecretAccessKey: session.Secret, SessionToken: session.SessionToken},
+		{"permanent", apitest.Credentials(apitest.Administrator),
+			"arn:aws:iam::123456789012:root"},
+		{"temporary, read-only",
+			aws.Credentials{AccessKeyID: session.AccessKeyID, SecretAccessKey: session.Secret,
+				SessionToken: session.SessionToken},
 			"arn:aws:sts::123456789012:assumed-role/rollcall/" + session.AccessKeyID},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -51,7 +52,7 @@ func TestGetCallerIdentity(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	srv := apitest.Serve(t, sts.API{})
-	good := client(srv, aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret})
+	good := client(srv, apitest.Credentials(apitest.Administrator))
 	for _, tc := range []struct {
 		name   string
 		call   func(context.Context) error
@@ -63,11 +64,13 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "InvalidAction", 400},
 		{"unknown key", func(ctx context.Context) error {
-			_, err := client(srv, aws.Credentials{AccessKeyID: "AKIANOBODY", SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
+			unknown := aws.Credentials{AccessKeyID: "AKIAUNKNOWN", SecretAccessKey: "x"}
+			_, err := client(srv, unknown).GetCallerIdentity(ctx, nil)
 			return err
 		}, "InvalidClientTokenId", 403},
 		{"wrong secret", func(ctx context.Context) error {
-			_, err := client(srv, aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: "x"}).GetCallerIdentity(ctx, nil)
+			wrong := aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: "x"}
+			_, err := client(srv, wrong).GetCallerIdentity(ctx, nil)
 			return err
 		}, "SignatureDoesNotMatch", 403},
 	} {
@@ -78,14 +81,15 @@ func TestErrors(t *testing.T) {
 			if !errors.As(err, &api) || !errors.As(err, &response) {
 				t.Fatalf("got %v", err)
 			}
-			if api.ErrorCode() != tc.code || response.HTTPStatusCode() != tc.status || response.ServiceRequestID() == "" {
+			if api.ErrorCode() != tc.code || response.HTTPStatusCode() != tc.status ||
+				response.ServiceRequestID() == "" {
 				t.Errorf("got %v, want %d %s and a request id", err, tc.status, tc.code)
 			}
 		})
 	}
 }
 
-// TestGET is the request that only old tools make: everything in the URL.
+// TestGET sends the request of old tools, with all parameters in the URL.
 func TestGET(t *testing.T) {
 	for query, want := range map[string]string{
 		"Action=GetCallerIdentity&Version=2011-06-15": "<Arn>arn:aws:iam::123456789012:root</Arn>",
@@ -93,14 +97,12 @@ func TestGET(t *testing.T) {
 		"Action=%zz": "<Code>MalformedQueryString</Code>",
 		"":           "<Code>InvalidAction</Code>",
 	} {
-		keys, err := awsapi.NewKeys(apitest.Administrator)
-		if err != nil {
-			t.Fatal(err)
-		}
+		keys := apitest.Must(awsapi.NewKeys(apitest.Administrator))(t)
 		const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 		r := httptest.NewRequest("GET", "/?"+query, nil)
-		signer := v4.NewSigner()
-		if err := signer.SignHTTP(t.Context(), aws.Credentials{AccessKeyID: apitest.Administrator.AccessKeyID, SecretAccessKey: apitest.Administrator.Secret}, r, emptyHash, "sts", "us-east-1", time.Now()); err != nil {
+		err := v4.NewSigner().SignHTTP(t.Context(), apitest.Credentials(apitest.Administrator), r, emptyHash,
+			"sts", "us-east-1", time.Now())
+		if err != nil {
 			t.Fatal(err)
 		}
 		r.URL.RawQuery = query
