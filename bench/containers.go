@@ -13,8 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
+
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
+	mobynetwork "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
@@ -192,14 +194,16 @@ func (m *containers) alone(ctx context.Context, count int) (got startedTasks, er
 	}
 	defer os.RemoveAll(dir)
 	defer func() { err = errors.Join(err, m.sweep(dir)) }()
-	net, err := freeNetwork(ctx, dir)
+	var claims network.Claims
+	defer claims.Close()
+	net, err := freeNetwork(ctx, &claims, dir)
 	if err != nil {
 		return got, err
 	}
 	labels := map[string]string{labelData: dir}
 	made, err := m.engine.NetworkCreate(ctx, filepath.Base(dir), client.NetworkCreateOptions{
 		Driver: "bridge", Labels: labels,
-		IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: net.Prefix, Gateway: net.Gateway()}}},
+		IPAM: &mobynetwork.IPAM{Config: []mobynetwork.IPAMConfig{{Subnet: net.Prefix, Gateway: net.Gateway()}}},
 	})
 	if err != nil {
 		return got, err
@@ -219,8 +223,8 @@ func (m *containers) alone(ctx context.Context, count int) (got startedTasks, er
 		all.Go(func() error {
 			one := options
 			one.Name = fmt.Sprintf("%s-%d", filepath.Base(dir), n)
-			one.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
-				filepath.Base(dir): {NetworkID: made.ID, IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: at}},
+			one.NetworkingConfig = &mobynetwork.NetworkingConfig{EndpointsConfig: map[string]*mobynetwork.EndpointSettings{
+				filepath.Base(dir): {NetworkID: made.ID, IPAMConfig: &mobynetwork.EndpointIPAMConfig{IPv4Address: at}},
 			}}
 			c, err := m.engine.ContainerCreate(ctx, one)
 			if err != nil {
@@ -259,21 +263,23 @@ func (m *containers) same(dir string, labels map[string]string) (client.Containe
 }
 
 // freeNetwork is one that nobody on this machine has.
-func freeNetwork(ctx context.Context, dir string) (docker.Network, error) {
-	taken, err := docker.TakenHere(ctx, dir, "")
+func freeNetwork(ctx context.Context, claims *network.Claims, dir string) (network.Network, error) {
+	taken, err := network.InUse(ctx, dir, "")
 	if err != nil {
-		return docker.Network{}, err
+		return network.Network{}, err
 	}
-	return docker.Claim(dir, docker.Slices("", docker.DefaultRange, netip.Prefix{}), taken)
+	return claims.Claim(network.Slices("", network.DefaultRange, netip.Prefix{}), taken)
 }
 
 func runDockerTasks(ctx context.Context, args roleArgs, ready func(any)) error {
-	net, err := freeNetwork(ctx, args.Dir)
+	var claims network.Claims
+	defer claims.Close()
+	net, err := freeNetwork(ctx, &claims, args.Dir)
 	if err != nil {
 		return err
 	}
 	rt, err := docker.New(ctx, docker.Config{
-		Dir: args.Dir, Binary: args.Binary, Networks: []docker.Network{net}, HostAddress: net.Gateway(), Logger: slog.New(slog.DiscardHandler),
+		Dir: args.Dir, Binary: args.Binary, Networks: []network.Network{net}, HostAddress: net.Gateway(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err

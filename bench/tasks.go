@@ -12,11 +12,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
+
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/agent/agenttest"
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
@@ -196,7 +197,7 @@ func createTasks(ctx context.Context, db *store.Store, runtime, registryID strin
 	sc := arn.Scope{Account: account, Region: region}
 	main := task.ContainerDefinition{Name: "main", Image: "none", Essential: true, Command: sleeper}
 	if runtime == "docker" { // what it has itself, and does nothing
-		main.Image, main.Command = docker.SampleImage, []string{"rollcall", "pause"}
+		main.Image, main.Command = image.Sample, []string{"rollcall", "pause"}
 	}
 	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
 		now := time.Now()

@@ -5,7 +5,8 @@ package main
 import (
 	"os"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/role"
+
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/cli"
 )
@@ -16,7 +17,7 @@ func main() {
 		os.Exit(status)
 	}
 	// What a container does that only holds a task's namespaces, too.
-	if status, ok := docker.Main(os.Args[1:]); ok {
+	if status, ok := role.Main(os.Args[1:]); ok {
 		os.Exit(status)
 	}
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
+
 	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -14,11 +16,13 @@ import (
 
 // newDocker claims this node's slice of each VPC and opens the Docker runtime, which runs tasks there.
 func (a *App) newDocker(ctx context.Context) (nodeRuntime, error) {
-	taken, err := docker.TakenHere(ctx, a.cfg.DataDir, "")
+	taken, err := network.InUse(ctx, a.cfg.DataDir, "")
 	if err != nil {
 		return nil, err
 	}
-	networks, err := store.Update(ctx, a.db, func(tx *store.Tx) ([]docker.Network, error) { return a.claimNetworks(tx, taken) })
+	claims := &network.Claims{}
+	a.cleanup(claims.Close)
+	networks, err := store.Update(ctx, a.db, func(tx *store.Tx) ([]network.Network, error) { return a.claimNetworks(tx, claims, taken) })
 	if err != nil {
 		return nil, fmt.Errorf("give node %s its part of the VPCs' networks: %w", a.cfg.Node, err)
 	}
@@ -32,7 +36,7 @@ func (a *App) newDocker(ctx context.Context) (nodeRuntime, error) {
 
 // claimNetworks gives this node a slice of each VPC: the one that it had, or the first that neither another node has nor
 // anything else on this machine.
-func (a *App) claimNetworks(tx *store.Tx, taken []docker.Taken) ([]docker.Network, error) {
+func (a *App) claimNetworks(tx *store.Tx, claims *network.Claims, taken []network.Used) ([]network.Network, error) {
 	node := a.node(time.Time{})
 	for _, n := range task.Nodes(tx) {
 		if n.Name == a.cfg.Node {
@@ -42,18 +46,18 @@ func (a *App) claimNetworks(tx *store.Tx, taken []docker.Taken) ([]docker.Networ
 		for _, s := range n.Slices {
 			for _, p := range []netip.Prefix{s.Prefix, s.Prefix6} {
 				if p.IsValid() {
-					taken = append(taken, docker.Taken{Prefix: p, By: "node " + n.Name})
+					taken = append(taken, network.Used{Prefix: p, By: "node " + n.Name})
 				}
 			}
 		}
 	}
-	var networks []docker.Network
+	var networks []network.Network
 	var slices []task.Slice
 	for _, v := range a.cfg.taskNetworks() {
-		all := docker.Slices(v.VPC, v.Prefix, v.Prefix6)
-		n, err := docker.Claim(a.cfg.DataDir, had(node.Slices, all), taken)
+		all := network.Slices(v.VPC, v.Prefix, v.Prefix6)
+		n, err := claims.Claim(had(node.Slices, all), taken)
 		if err != nil {
-			n, err = docker.Claim(a.cfg.DataDir, all, taken)
+			n, err = claims.Claim(all, taken)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("the network %v of %s: %w", v.Prefix, vpcFlag(v.VPC), err)
@@ -67,7 +71,7 @@ func (a *App) claimNetworks(tx *store.Tx, taken []docker.Taken) ([]docker.Networ
 }
 
 // had are the slices, of all of a VPC, that a node has.
-func had(of []task.Slice, all []docker.Network) (kept []docker.Network) {
+func had(of []task.Slice, all []network.Network) (kept []network.Network) {
 	for _, n := range all {
 		for _, s := range of {
 			if s.VPC == n.VPC && s.Prefix == n.Prefix && s.Prefix6 == n.Prefix6 {
@@ -87,7 +91,7 @@ func vpcFlag(id string) string {
 
 // hostAddress is where tasks in bridge and host mode are reached: as --node-address says, else the address that this
 // machine reaches others from, else its own on the first VPC's network.
-func (a *App) hostAddress(first docker.Network) netip.Addr {
+func (a *App) hostAddress(first network.Network) netip.Addr {
 	if a.cfg.NodeAddress.IsValid() {
 		return a.cfg.NodeAddress
 	}
@@ -103,13 +107,13 @@ func (a *App) hostAddress(first docker.Network) netip.Addr {
 
 // taskNetworks are the VPCs' networks that containers get addresses of: the first of each kind. Where no VPC is declared,
 // they are in one of our choice.
-func (c *Config) taskNetworks() []docker.Network {
+func (c *Config) taskNetworks() []network.Network {
 	if len(c.VPCs) == 0 {
-		return []docker.Network{{Prefix: docker.DefaultRange}}
+		return []network.Network{{Prefix: network.DefaultRange}}
 	}
-	var all []docker.Network
+	var all []network.Network
 	for _, v := range c.VPCs {
-		n := docker.Network{VPC: v.ID}
+		n := network.Network{VPC: v.ID}
 		for _, p := range v.Networks {
 			switch {
 			case p.Addr().Is4() && !n.Prefix.IsValid():

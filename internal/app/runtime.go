@@ -9,10 +9,11 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
+
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -44,7 +45,7 @@ func chooseRuntime(ctx context.Context) (kind, why string) {
 	if runtime.GOOS != "linux" {
 		return RuntimeNone, "tasks run on Linux only; this is " + runtime.GOOS
 	}
-	if err := docker.Answers(ctx, ""); err != nil {
+	if err := engineapi.Ping(ctx, ""); err != nil {
 		return RuntimeProcess, err.Error()
 	}
 	return RuntimeDocker, "a Docker Engine answers"

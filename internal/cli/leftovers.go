@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/leftovers"
 	"github.com/bakingclouds/rollcall/internal/app"
 )
 
@@ -24,7 +24,7 @@ func newLeftovers() *cobra.Command {
 			"folder that exists, unless you name it with --data.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return leftovers(cmd.Context(), cmd.OutOrStdout(), data, remove)
+			return runLeftovers(cmd.Context(), cmd.OutOrStdout(), data, remove)
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "remove", false, "remove everything that is listed")
@@ -32,7 +32,7 @@ func newLeftovers() *cobra.Command {
 	return cmd
 }
 
-func leftovers(ctx context.Context, out io.Writer, data string, remove bool) error {
+func runLeftovers(ctx context.Context, out io.Writer, data string, remove bool) error {
 	if data != "" {
 		var err error
 		if data, err = filepath.Abs(data); err != nil {
@@ -47,7 +47,7 @@ func leftovers(ctx context.Context, out io.Writer, data string, remove bool) err
 			return fmt.Errorf("check whether a server is running on %s: %w", data, err)
 		}
 	}
-	found, err := docker.Leftovers(ctx, "", data)
+	found, err := leftovers.Find(ctx, "", data)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func leftovers(ctx context.Context, out io.Writer, data string, remove bool) err
 	}
 	shown := found
 	if remove {
-		shown, err = docker.RemoveLeftovers(ctx, "", found)
+		shown, err = leftovers.Remove(ctx, "", found)
 	}
 	t := table(out)
 	fmt.Fprintln(t, "KIND\tNAME\tDATA FOLDER\tWHY")

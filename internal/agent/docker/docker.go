@@ -27,6 +27,9 @@ import (
 	"net/netip"
 	"path/filepath"
 	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
 )
 
 // Config is what a Runtime needs to know.
@@ -38,7 +41,7 @@ type Config struct {
 	// Binary is a static build of this program, for the pause containers and the sample image; empty is the one that runs.
 	Binary string
 	// Networks are those of the VPCs, the first VPC's first; at least one.
-	Networks []Network
+	Networks []network.Network
 	// HostAddress is the address of tasks in bridge and host mode.
 	HostAddress netip.Addr
 	Logger      *slog.Logger // nil is slog.Default
@@ -48,16 +51,6 @@ type Config struct {
 // does not lead to another task; longer where answers that name it live longer ([agent.TaskSpec.Rest]).
 const quarantine = 10 * time.Minute
 
-// The labels of what is ours in the engine.
-const (
-	labelOwner     = "com.bakingclouds.rollcall.owner" // the data folder's id
-	labelData      = "com.bakingclouds.rollcall.data"  // the data folder
-	labelTask      = "com.bakingclouds.rollcall.task"
-	labelContainer = "com.bakingclouds.rollcall.container" // its name in the definition; "" is the pause container
-	labelVPC       = "com.bakingclouds.rollcall.vpc"
-)
-
 // The places in a data folder.
-func folder(dir string) string      { return filepath.Join(dir, "docker") }
-func tasksFolder(dir string) string { return filepath.Join(folder(dir), "tasks") }
-func restFile(dir string) string    { return filepath.Join(folder(dir), "resting.json") }
+func tasksFolder(dir string) string { return filepath.Join(engineapi.Folder(dir), "tasks") }
+func restFile(dir string) string    { return filepath.Join(engineapi.Folder(dir), "resting.json") }

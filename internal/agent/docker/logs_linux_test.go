@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/dockertest"
+
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
@@ -24,17 +26,17 @@ func TestLogGoesOn(t *testing.T) {
 		seen := func(n int) func() bool {
 			return func() bool { return strings.Count(printed(r, spec.ID, "main"), "\n") >= n }
 		}
-		eventually(t, "it prints", seen(50))
+		dockertest.Eventually(t, "it prints", seen(50))
 		for n := range 3 {
 			letGo(t, r)
 			r = open(t, dir, "", networks)
-			eventually(t, "it goes on", seen(150+100*n))
+			dockertest.Eventually(t, "it goes on", seen(150+100*n))
 		}
 		if err := r.StopContainer(t.Context(), spec.ID, "main", 0); err != nil {
 			t.Fatal(err)
 		}
 		folder := containerlog.Folder(containerlog.Root(dir), spec.ID, "main")
-		eventually(t, "it is known that nothing more comes", func() bool { return containerlog.Ended(folder) })
+		dockertest.Eventually(t, "it is known that nothing more comes", func() bool { return containerlog.Ended(folder) })
 		all := strings.Split(strings.TrimSpace(strings.ReplaceAll(printed(r, spec.ID, "main"), "\r", "")), "\n")
 		for n, line := range all {
 			if want := fmt.Sprint("line ", n); line != want && n < len(all)-1 { // the last may be cut
@@ -53,7 +55,7 @@ func TestLogFlood(t *testing.T) {
 	spec := task(agent.NetworkNone, one("main", "count", fmt.Sprint(lines)))
 	launch(t, r, spec)
 	last := fmt.Sprintf("line %d\n", lines-1)
-	eventually(t, "the last line is there", func() bool { return strings.HasSuffix(printed(r, spec.ID, "main"), last) })
+	dockertest.Eventually(t, "the last line is there", func() bool { return strings.HasSuffix(printed(r, spec.ID, "main"), last) })
 	if err := r.Remove(t.Context(), spec.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -91,12 +93,12 @@ func TestLogAfterRemoval(t *testing.T) {
 	spec := task(agent.NetworkNone, one("main", "count", "5"))
 	launch(t, r, spec)
 	want := []string{"line 0", "line 1", "line 2", "line 3", "line 4", ""}
-	eventually(t, "its lines are there", func() bool { return slices.Equal(strings.Split(printed(r, spec.ID, "main"), "\n"), want) })
-	if _, err := needEngine(t).ContainerRemove(t.Context(), r.find(spec.ID).engineID("main"), client.ContainerRemoveOptions{Force: true}); err != nil {
+	dockertest.Eventually(t, "its lines are there", func() bool { return slices.Equal(strings.Split(printed(r, spec.ID, "main"), "\n"), want) })
+	if _, err := dockertest.Engine(t).ContainerRemove(t.Context(), r.find(spec.ID).engineID("main"), client.ContainerRemoveOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	await(t, r, spec.ID, "main", "ended", ended)
 	folder := containerlog.Folder(containerlog.Root(dir), spec.ID, "main")
-	eventually(t, "it is known that nothing more comes", func() bool { return containerlog.Ended(folder) })
+	dockertest.Eventually(t, "it is known that nothing more comes", func() bool { return containerlog.Ended(folder) })
 	letGo(t, r)
 }

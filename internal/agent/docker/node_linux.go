@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
 )
 
 // Capabilities returns what this runtime can do; see [agent.Runtime].
@@ -84,7 +85,7 @@ func namesFor(byVPC map[string]names, firstVPC string, host names) func(mode, vp
 }
 
 // openOtherPort opens the DNS server for a network whose port 53 cannot be opened, on the port of --dns, and returns where.
-func (r *Runtime) openOtherPort(dns agent.DNSServer, n Network, first netip.AddrPort) netip.AddrPort {
+func (r *Runtime) openOtherPort(dns agent.DNSServer, n network.Network, first netip.AddrPort) netip.AddrPort {
 	at := netip.AddrPortFrom(n.Gateway(), first.Port())
 	if first.Addr().IsUnspecified() {
 		return at
@@ -144,7 +145,7 @@ func (r *Runtime) MetadataListeners() []net.Listener {
 	if errors.Is(problem, os.ErrPermission) {
 		problem = fmt.Errorf("it takes root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE: %w", problem)
 	}
-	r.note(fmt.Sprintf("containers get no credentials, since nothing can listen on %v for them: %v", LinkLocal, problem))
+	r.note(fmt.Sprintf("containers get no credentials, since nothing can listen on %v for them: %v", network.MetadataAddress, problem))
 	l, err := net.Listen("tcp4", netip.AddrPortFrom(r.NodeAddress(), 0).String())
 	if err != nil {
 		r.note(fmt.Sprintf("containers find no metadata: %v", err))

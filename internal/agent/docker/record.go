@@ -1,23 +1,22 @@
 package docker
 
 import (
-	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/engineopts"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
 )
 
 // record is what is kept of a task on disk. It is written before the engine is asked for anything, so that whatever the
 // engine has of the task can be found by it.
 type record struct {
 	Spec     agent.TaskSpec
-	Network  Network    // of its VPC
-	Address  netip.Addr `json:",omitzero"` // awsvpc: its own; bridge and host: the host's
-	Address6 netip.Addr `json:",omitzero"`
+	Network  network.Network // of its VPC
+	Address  netip.Addr      `json:",omitzero"` // awsvpc: its own; bridge and host: the host's
+	Address6 netip.Addr      `json:",omitzero"`
 	Pause    *containerRecord
 	// Containers are in the order of the spec.
 	Containers []*containerRecord
@@ -45,30 +44,6 @@ func recordFile(dir, taskID string) string {
 	return filepath.Join(taskFolder(dir, taskID), "task.json")
 }
 
-// paused says that a container of its own holds the task's namespaces: where several containers share one.
-func paused(spec *agent.TaskSpec) bool {
-	shared := spec.NetworkMode == agent.NetworkAWSVPC || spec.Options.PID == engineopts.Shared || spec.Options.IPC == engineopts.Shared
-	// An address must be somewhere, also when the only container has no network.
-	return shared && (len(spec.Containers) > 1 || spec.NetworkMode == agent.NetworkAWSVPC && spec.Containers[0].Options.DisableNetworking)
-}
-
-// containerName is the engine's name of a task's container, as ECS's agent makes them, but always the same of one task
-// (Amazon ECS Developer Guide, "Task definition parameters": the name is shown by docker ps). An empty container is the
-// pause container.
-func containerName(spec *agent.TaskSpec, container string) string {
-	family, revision := spec.Labels[labelFamily], spec.Labels[labelRevision]
-	if container == "" {
-		container = "pause"
-	}
-	return fmt.Sprintf("ecs-%.60s-%s-%.60s-%.20s", family, revision, container, spec.ID)
-}
-
-// The labels of ECS's agent that a name is made of.
-const (
-	labelFamily   = "com.amazonaws.ecs.task-definition-family"
-	labelRevision = "com.amazonaws.ecs.task-definition-version"
-)
-
 // leaseNames are the leases of what a task holds.
 func (r *record) leaseNames() []string {
 	var names []string
@@ -90,4 +65,13 @@ func (r *record) leaseNames() []string {
 		}
 	}
 	return names
+}
+
+// status adds what the record knows to the status that the engine reports.
+func (c *containerRecord) status(name string, seen agent.ContainerStatus) agent.ContainerStatus {
+	seen.Name, seen.Image, seen.Ports = name, c.Digest, c.Ports
+	if c.End != nil && !seen.Ended() {
+		seen.FinishedAt, seen.Reason = c.End.At, c.End.Reason
+	}
+	return seen
 }

@@ -10,6 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/logcopy"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/pidwatch"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/translate"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -31,9 +39,9 @@ type Runtime struct {
 	version   string // of the engine, when it was first asked
 	leases    *addrlease.Pool
 	gateways  []addrlease.Lease
-	images    *images
-	followers *followers
-	pids      *pidWatch
+	images    *image.Store
+	followers *logcopy.Copiers
+	pids      *pidwatch.Watcher
 	events    chan agent.Event
 	inbox     *mailbox.Mailbox[containerKey, agent.Event] // so that a slow consumer delays nothing
 
@@ -48,7 +56,7 @@ type Runtime struct {
 	byEngine  map[string]containerKey // by the engine's id
 	strangers map[string]bool         // tasks of ours in the engine that have no record
 	trouble   error                   // why the engine does not answer; nil while it does
-	links     []*link
+	links     []*network.MetadataLink
 	notes     []string // what does not work until this server starts again
 }
 
@@ -83,13 +91,13 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		config: config, log: config.Logger, events: make(chan agent.Event), inbox: mailbox.New[containerKey, agent.Event](),
 		tasks: map[string]*sandbox{}, byEngine: map[string]containerKey{}, strangers: map[string]bool{},
 	}
-	if r.owner, err = ownerOf(dir); err != nil {
+	if r.owner, err = engineapi.Owner(dir); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w", err)
 	}
 	if r.leases, err = addrlease.Open(quarantine, restFile(dir)); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w", err)
 	}
-	if r.engine, err = dial(ctx, config.Host); err != nil {
+	if r.engine, err = engineapi.Dial(ctx, config.Host); err != nil {
 		return nil, err
 	}
 	r.ctx, r.close = context.WithCancel(context.Background())
@@ -118,16 +126,16 @@ func (r *Runtime) open(ctx context.Context) error {
 		}
 		r.gateways = append(r.gateways, held)
 	}
-	if r.pids, err = newPIDWatch(); err != nil {
+	if r.pids, err = pidwatch.New(); err != nil {
 		return fmt.Errorf("docker runtime: %w", err)
 	}
-	r.images = newImages(r.engine, r.config.Binary, r.log)
-	r.followers = newFollowers(r.engine, r.log)
+	r.images = image.NewStore(r.engine, r.config.Binary, r.log)
+	r.followers = logcopy.New(r.engine, r.log)
 	if err := r.loadSandboxes(); err != nil {
 		return err
 	}
 	r.running.Go(r.deliver)
-	r.running.Go(func() { r.pids.run(r.ctx) })
+	r.running.Go(func() { r.pids.Run(r.ctx) })
 	listed := make(chan error, 1)
 	r.running.Go(func() { r.follow(listed) })
 	select {
@@ -146,7 +154,7 @@ func (r *Runtime) Events() <-chan agent.Event { return r.events }
 
 // Notes says what does not work now, and which images are being pulled.
 func (r *Runtime) Notes() []string {
-	progress := r.images.progress()
+	progress := r.images.Progress()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	notes := slices.Concat(r.notes, progress)
@@ -161,10 +169,10 @@ func (r *Runtime) Close() error {
 	r.close()
 	r.running.Wait()
 	if r.followers != nil {
-		r.followers.close()
+		r.followers.Close()
 	}
 	if r.pids != nil {
-		r.pids.close()
+		r.pids.Close()
 	}
 	for _, b := range r.tasks {
 		r.gateways = append(r.gateways, b.leases...)
@@ -194,17 +202,17 @@ func (r *Runtime) deliver() {
 
 // labels are those of what belongs to a task; an empty id is what belongs to all.
 func (r *Runtime) labels(taskID, container, vpc string) map[string]string {
-	labels := map[string]string{labelOwner: r.owner, labelData: r.config.Dir}
+	labels := map[string]string{engineapi.LabelOwner: r.owner, engineapi.LabelData: r.config.Dir}
 	if taskID != "" {
-		labels[labelTask], labels[labelContainer] = taskID, container
+		labels[engineapi.LabelTask], labels[engineapi.LabelContainer] = taskID, container
 	}
 	if vpc != "" {
-		labels[labelVPC] = vpc
+		labels[engineapi.LabelVPC] = vpc
 	}
 	return labels
 }
 
-func (r *Runtime) networkName(n Network) string { return networkName(r.owner, n) }
+func (r *Runtime) networkName(n network.Network) string { return network.Name(r.owner, n) }
 
 func (r *Runtime) find(taskID string) *sandbox {
 	r.mu.Lock()
@@ -218,7 +226,7 @@ func (r *Runtime) findContainer(taskID, name string) (*sandbox, error) {
 	if b == nil {
 		return nil, fault.New(fault.NotFound, "task", "%s was not created here, or is removed", taskID)
 	}
-	if b.work[name] == nil || name == pauseName {
+	if b.work[name] == nil || name == translate.PauseName {
 		return nil, fault.New(fault.NotFound, "container", "task %s has no container %q", taskID, name)
 	}
 	return b, nil
@@ -229,14 +237,14 @@ func (r *Runtime) Prepare(ctx context.Context, spec agent.TaskSpec, fetching fun
 	var all errgroup.Group
 	once := sync.OnceFunc(fetching)
 	for _, c := range spec.Containers {
-		all.Go(func() error { return r.images.prepare(ctx, c.Image, c.Login, once) })
+		all.Go(func() error { return r.images.Prepare(ctx, c.Image, c.Login, once) })
 	}
 	return all.Wait()
 }
 
 // Create reserves a task's addresses and ports, and makes its volumes and its pause container; see [agent.Runtime].
 func (r *Runtime) Create(ctx context.Context, spec agent.TaskSpec) (agent.Sandbox, error) {
-	if err := validate(&spec); err != nil {
+	if err := translate.Validate(&spec); err != nil {
 		return agent.Sandbox{}, err
 	}
 	b := r.find(spec.ID)
@@ -275,29 +283,29 @@ func (r *Runtime) newTask(spec agent.TaskSpec) (*sandbox, error) {
 
 // complete makes what a task has beside its containers, once. Some of it may have been made before a crash.
 func (r *Runtime) complete(ctx context.Context, b *sandbox) (err error) {
-	work := b.work[pauseName]
+	work := b.work[translate.PauseName]
 	work.Lock()
 	defer work.Unlock()
 	if b.complete {
 		return nil
 	}
 	defer func() { b.complete = err == nil }()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout) // as in StartContainer
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineapi.CallTimeout) // as in StartContainer
 	defer cancel()
 	if err := r.makeVolumes(ctx, &b.record.Spec); err != nil {
 		return err
 	}
-	if b.record.Pause == nil || b.statusOf(pauseName).Running() {
+	if b.record.Pause == nil || b.statusOf(translate.PauseName).Running() {
 		return nil
 	}
-	image, err := r.images.own(ctx)
+	image, err := r.images.Program(ctx)
 	if err != nil {
 		return err
 	}
-	if err := b.note(pauseName, func(c *containerRecord) { c.Image = image }); err != nil {
+	if err := b.note(translate.PauseName, func(c *containerRecord) { c.Image = image }); err != nil {
 		return err
 	}
-	return r.run(ctx, b, pauseName, pauseOptions(&b.record.Spec, r.put(b, pauseName)))
+	return r.run(ctx, b, translate.PauseName, translate.PauseOptions(&b.record.Spec, r.put(b, translate.PauseName)))
 }
 
 // StartContainer makes and starts a container, once; see [agent.Runtime].
@@ -342,7 +350,7 @@ func (r *Runtime) startContainer(ctx context.Context, b *sandbox, name string) e
 	b.mu.Unlock()
 	c := &spec.Containers[i]
 	if have == "" {
-		image, digest, err := r.images.local(ctx, c.Image)
+		image, digest, err := r.images.Local(ctx, c.Image)
 		if err != nil {
 			return err
 		}
@@ -350,7 +358,7 @@ func (r *Runtime) startContainer(ctx context.Context, b *sandbox, name string) e
 			return err
 		}
 	}
-	if err := r.run(ctx, b, name, createOptions(spec, c, r.put(b, name))); err != nil {
+	if err := r.run(ctx, b, name, translate.ContainerOptions(spec, c, r.put(b, name))); err != nil {
 		return err
 	}
 	r.followLog(b, name)
@@ -373,16 +381,19 @@ func (r *Runtime) run(ctx context.Context, b *sandbox, name string, options clie
 		}
 	}
 	if err != nil {
-		return startError("CannotStartContainerError", err)
+		return engineapi.StartError("CannotStartContainerError", err)
 	}
 	return r.refresh(ctx, b, name)
 }
 
 // ensureNetwork makes a VPC's network where it is not there.
-func (r *Runtime) ensureNetwork(ctx context.Context, n Network) error {
+// startTimeout limits the start of a container, as ECS's agent does (ECS_CONTAINER_START_TIMEOUT).
+const startTimeout = 3 * time.Minute
+
+func (r *Runtime) ensureNetwork(ctx context.Context, n network.Network) error {
 	r.making.Lock() // or the second of two finds its addresses taken
 	defer r.making.Unlock()
-	if err := ensureNetwork(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC)); err != nil {
+	if err := network.Ensure(ctx, r.engine, r.owner, n, r.labels("", "", n.VPC)); err != nil {
 		return err
 	}
 	r.renewLinks()
@@ -396,16 +407,16 @@ func (r *Runtime) make(ctx context.Context, b *sandbox, name string, options cli
 	if errdefs.IsConflict(err) {
 		have, lookErr := r.engine.ContainerInspect(ctx, options.Name, client.ContainerInspectOptions{})
 		if lookErr != nil {
-			return "", startError("CannotCreateContainerError", errors.Join(err, lookErr))
+			return "", engineapi.StartError("CannotCreateContainerError", errors.Join(err, lookErr))
 		}
-		if l := have.Container.Config.Labels; l[labelOwner] != r.owner || l[labelTask] != b.record.Spec.ID || l[labelContainer] != name {
+		if l := have.Container.Config.Labels; l[engineapi.LabelOwner] != r.owner || l[engineapi.LabelTask] != b.record.Spec.ID || l[engineapi.LabelContainer] != name {
 			return "", fault.New(fault.Invalid, "container", "CannotCreateContainerError: the name %s is taken by a container that is not Rollcall's; "+
 				"remove or rename it (docker rename %s OTHER)", options.Name, options.Name)
 		}
 		id, err = have.Container.ID, nil
 	}
 	if err != nil {
-		return "", startError("CannotCreateContainerError", err)
+		return "", engineapi.StartError("CannotCreateContainerError", err)
 	}
 	r.mu.Lock()
 	r.byEngine[id] = containerKey{b.record.Spec.ID, name}
@@ -425,7 +436,7 @@ func (r *Runtime) Shutdown(ctx context.Context) error {
 	var problems []error
 	for _, n := range r.config.Networks {
 		if _, err := r.engine.NetworkRemove(ctx, r.networkName(n), client.NetworkRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
-			problems = append(problems, engineError(err))
+			problems = append(problems, engineapi.Error(err))
 		}
 	}
 	return errors.Join(append(problems, r.Close())...)

@@ -17,6 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/dockertest"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/translate"
+
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
@@ -26,7 +31,7 @@ import (
 )
 
 // open makes a runtime of a data folder, on networks of its own.
-func open(t *testing.T, dir, host string, networks []Network) *Runtime {
+func open(t *testing.T, dir, host string, networks []network.Network) *Runtime {
 	t.Helper()
 	r, err := New(t.Context(), Config{
 		Dir: dir, Host: host, Binary: testBinary(t), Networks: networks, HostAddress: netip.MustParseAddr("127.0.0.1"),
@@ -39,26 +44,29 @@ func open(t *testing.T, dir, host string, networks []Network) *Runtime {
 }
 
 // fresh makes a runtime of a new data folder, and removes what it has at the test's end.
-func fresh(t *testing.T) (*Runtime, string, []Network) {
+func fresh(t *testing.T) (*Runtime, string, []network.Network) {
 	t.Helper()
-	needEngine(t)
-	dir := t.TempDir()
-	taken, err := TakenHere(t.Context(), dir, "")
+	dockertest.Engine(t)
+	dir := dataFolder(t)
+	used, err := network.InUse(t.Context(), dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := Claim(dir, Slices("", netip.MustParsePrefix("10.214.0.0/16"), netip.MustParsePrefix("fd00:214::/64")), taken)
+	claims := &network.Claims{}
+	t.Cleanup(claims.Close)
+	vpc := network.Slices("", netip.MustParsePrefix("10.214.0.0/16"), netip.MustParsePrefix("fd00:214::/64"))
+	n, err := claims.Claim(vpc, used)
 	if err != nil {
 		t.Fatal(err)
 	}
-	networks := []Network{n}
+	networks := []network.Network{n}
 	r := open(t, dir, "", networks)
 	t.Cleanup(func() { clean(t, dir, networks) })
 	return r, dir, networks
 }
 
 // clean takes away all that a data folder has in the engine, whatever became of the runtimes of the test.
-func clean(t *testing.T, dir string, networks []Network) {
+func clean(t *testing.T, dir string, networks []network.Network) {
 	t.Helper()
 	r, err := New(context.Background(), Config{Dir: dir, Binary: testBinary(t), Networks: networks, HostAddress: netip.MustParseAddr("127.0.0.1")})
 	if err != nil {
@@ -95,12 +103,12 @@ func task(mode string, containers ...agent.ContainerSpec) agent.TaskSpec {
 	id := fmt.Sprintf("%020x%012x", time.Now().UnixNano(), lastTask.n)
 	lastTask.Unlock()
 	for i := range containers {
-		containers[i].Image = SampleImage
+		containers[i].Image = image.Sample
 		containers[i].Command = append([]string{"rollcall"}, containers[i].Command...)
 	}
 	return agent.TaskSpec{
 		ID: id, NetworkMode: mode, Containers: containers, Env: map[string]string{roleVariable: "1"},
-		Labels: map[string]string{labelFamily: "test", labelRevision: strconv.Itoa(lastTask.n)},
+		Labels: map[string]string{translate.LabelFamily: "test", translate.LabelRevision: strconv.Itoa(lastTask.n)},
 	}
 }
 
@@ -251,14 +259,14 @@ func TestContainersShareANetwork(t *testing.T) {
 	if err := r.StartContainer(t.Context(), spec.ID, "web"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the server prints that it serves", func() bool { return strings.Contains(printed(r, spec.ID, "web"), "serving") })
+	dockertest.Eventually(t, "the server prints that it serves", func() bool { return strings.Contains(printed(r, spec.ID, "web"), "serving") })
 	if err := r.StartContainer(t.Context(), spec.ID, "ask"); err != nil {
 		t.Fatal(err)
 	}
 	if s := await(t, r, spec.ID, "ask", "ended", ended); s.ExitCode == nil || *s.ExitCode != 0 {
 		t.Errorf("the one did not reach the other: %+v, %s", s, printed(r, spec.ID, "ask"))
 	}
-	pause := r.find(spec.ID).engineID(pauseName)
+	pause := r.find(spec.ID).engineID(translate.PauseName)
 	if _, err := r.engine.ContainerKill(t.Context(), pause, client.ContainerKillOptions{Signal: "KILL"}); err != nil {
 		t.Fatal(err)
 	}
@@ -284,11 +292,11 @@ func TestNobodyAnswers(t *testing.T) {
 		{"paused", func(t *testing.T, id string) error {
 			_, err := r.engine.ContainerPause(t.Context(), id, client.ContainerPauseOptions{})
 			return err
-		}, reasonPaused},
+		}, translate.ReasonPaused},
 		{"cut off", func(t *testing.T, id string) error {
 			_, err := r.engine.NetworkDisconnect(t.Context(), r.networkName(networks[0]), client.NetworkDisconnectOptions{Container: id, Force: true})
 			return err
-		}, reasonCut},
+		}, translate.ReasonDisconnected},
 		{"killed", func(t *testing.T, id string) error {
 			_, err := r.engine.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"})
 			return err
@@ -311,7 +319,7 @@ func TestNobodyAnswers(t *testing.T) {
 	hungry := task(agent.NetworkNone, one("eat", "eat"))
 	hungry.Containers[0].Memory = 20
 	launch(t, r, hungry)
-	if s := await(t, r, hungry.ID, "eat", "ended", ended); s.Reason != reasonMemory || s.ExitCode == nil || *s.ExitCode != 137 {
+	if s := await(t, r, hungry.ID, "eat", "ended", ended); s.Reason != translate.ReasonOutOfMemory || s.ExitCode == nil || *s.ExitCode != 137 {
 		t.Errorf("without memory: %+v", s)
 	}
 	letGo(t, r)
@@ -322,7 +330,7 @@ func TestBadContainers(t *testing.T) {
 	t.Parallel()
 	r, _, _ := fresh(t)
 	taken := task(agent.NetworkNone, one("main", "exit", "0"))
-	create(t, r.engine, client.ContainerCreateOptions{Name: containerName(&taken, "main"), Image: mustOwn(t, r)})
+	dockertest.Create(t, r.engine, client.ContainerCreateOptions{Name: translate.ContainerName(&taken, "main"), Image: mustOwn(t, r)})
 	bad := task(agent.NetworkNone, one("main"))
 	bad.Containers[0].Command = []string{"/no/such/program"}
 	missing := task(agent.NetworkNone, one("main"))
@@ -368,7 +376,7 @@ func TestBadContainers(t *testing.T) {
 
 func mustOwn(t *testing.T, r *Runtime) string {
 	t.Helper()
-	id, err := r.images.own(t.Context())
+	id, err := r.images.Program(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +394,7 @@ func TestFoundAgain(t *testing.T) {
 	id := await(t, r, runs.ID, "a", "running", running).RuntimeID
 	victim := await(t, r, dies.ID, "a", "running", running).RuntimeID
 	letGo(t, r)
-	if _, err := needEngine(t).ContainerKill(t.Context(), victim, client.ContainerKillOptions{Signal: "KILL"}); err != nil {
+	if _, err := dockertest.Engine(t).ContainerKill(t.Context(), victim, client.ContainerKillOptions{Signal: "KILL"}); err != nil {
 		t.Fatal(err)
 	}
 	again := open(t, dir, "", networks)
@@ -460,7 +468,7 @@ func TestHealthAndRestarts(t *testing.T) {
 	launch(t, r, spec)
 	await(t, r, spec.ID, "web", "healthy", func(s agent.ContainerStatus) bool { return s.Health == agent.HealthHealthy })
 	starts := map[string]bool{}
-	eventually(t, "a container was restarted twice", func() bool {
+	dockertest.Eventually(t, "a container was restarted twice", func() bool {
 		seen, err := r.engine.ContainerInspect(t.Context(), r.find(spec.ID).engineID("again"), client.ContainerInspectOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -493,11 +501,11 @@ func TestVolumes(t *testing.T) {
 			t.Fatalf("%s: %+v", name, s)
 		}
 	}
-	eventually(t, "what the one wrote, the other prints", func() bool { return strings.Contains(printed(r, spec.ID, "read"), "kept") })
+	dockertest.Eventually(t, "what the one wrote, the other prints", func() bool { return strings.Contains(printed(r, spec.ID, "read"), "kept") })
 	if err := r.Remove(t.Context(), spec.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.engine.VolumeInspect(t.Context(), volumeSource(&spec, &spec.Options.Volumes[0]), client.VolumeInspectOptions{}); err == nil {
+	if _, err := r.engine.VolumeInspect(t.Context(), translate.VolumeSource(&spec, &spec.Options.Volumes[0]), client.VolumeInspectOptions{}); err == nil {
 		t.Error("the task's volume is still there")
 	}
 	absent := task(agent.NetworkNone, one("main", "exit", "0"))
@@ -513,7 +521,7 @@ func TestResolverFromInside(t *testing.T) {
 	t.Parallel()
 	r, _, networks := fresh(t)
 	err := r.TestResolver(t.Context(), networks[0])
-	if err == nil || !strings.Contains(err.Error(), "over udp") || !strings.Contains(err.Error(), bridgeName(r.owner, networks[0])) {
+	if err == nil || !strings.Contains(err.Error(), "over udp") || !strings.Contains(err.Error(), network.BridgeName(r.owner, networks[0])) {
 		t.Errorf("without a server: %v", err)
 	}
 	letGo(t, r)
@@ -564,7 +572,7 @@ func TestLinkGoesAlong(t *testing.T) {
 	if status := ask(); status != 0 {
 		t.Fatalf("at first a container gets %d", status)
 	}
-	eventually(t, "nothing is on the network", func() bool {
+	dockertest.Eventually(t, "nothing is on the network", func() bool {
 		_, err := r.engine.NetworkRemove(t.Context(), r.networkName(networks[0]), client.NetworkRemoveOptions{})
 		return err == nil
 	})
@@ -592,7 +600,7 @@ func TestLinksAndFolders(t *testing.T) {
 		}
 	}
 	web := r.find(bridge.ID).record.Containers[0].Address.String()
-	eventually(t, "the link leads to the container", func() bool { return strings.Contains(printed(r, bridge.ID, "ask"), web) })
+	dockertest.Eventually(t, "the link leads to the container", func() bool { return strings.Contains(printed(r, bridge.ID, "ask"), web) })
 	if text, err := os.ReadFile(filepath.Join(missing, "x")); string(text) != "kept" {
 		t.Errorf("the folder of the host has %q, %v", text, err)
 	}

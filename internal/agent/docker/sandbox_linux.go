@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/translate"
+
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
 	"github.com/bakingclouds/rollcall/internal/atomicfile"
@@ -21,7 +24,7 @@ type sandbox struct {
 	dir  string                 // the data folder
 	work map[string]*sync.Mutex // by container: held while the engine is asked to make, start or remove it
 
-	complete bool // what it has beside its containers is made; work[pauseName] guards it
+	complete bool // what it has beside its containers is made; work[translate.PauseName] guards it
 
 	mu     sync.Mutex // of all below
 	record record
@@ -31,12 +34,9 @@ type sandbox struct {
 	stopping map[string]bool
 }
 
-// pauseName is the pause container's name among a task's containers, which have others.
-const pauseName = ""
-
 // newSandbox makes what goes with a record.
 func newSandbox(dir string, r record) *sandbox {
-	b := &sandbox{dir: dir, record: r, work: map[string]*sync.Mutex{pauseName: {}}, status: map[string]agent.ContainerStatus{}, stopping: map[string]bool{}}
+	b := &sandbox{dir: dir, record: r, work: map[string]*sync.Mutex{translate.PauseName: {}}, status: map[string]agent.ContainerStatus{}, stopping: map[string]bool{}}
 	for i, c := range r.Containers {
 		name := r.Spec.Containers[i].Name
 		b.work[name] = &sync.Mutex{}
@@ -52,7 +52,7 @@ func newSandbox(dir string, r record) *sandbox {
 
 // find is a container's record; nil when the task has none of the name. b.mu is held.
 func (b *sandbox) find(name string) *containerRecord {
-	if name == pauseName {
+	if name == translate.PauseName {
 		return b.record.Pause
 	}
 	for i := range b.record.Spec.Containers {
@@ -121,7 +121,7 @@ func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 		return nil, err
 	}
 	v := &reservation{runtime: r, record: record{Spec: spec, Network: network}}
-	if paused(&spec) {
+	if translate.NeedsPause(&spec) {
 		v.record.Pause = &containerRecord{}
 	}
 	for range spec.Containers {
@@ -159,7 +159,7 @@ func (v *reservation) address(c *containerRecord) error {
 		return err
 	}
 	v.leases = append(v.leases, held)
-	c.Address, c.Address6 = a, v.record.Network.address6(a)
+	c.Address, c.Address6 = a, v.record.Network.Address6(a)
 	return nil
 }
 
@@ -216,26 +216,26 @@ func hostPorts(mode string, ports []agent.Port) []agent.Port {
 }
 
 // put is where a container goes.
-func (r *Runtime) put(b *sandbox, name string) place {
+func (r *Runtime) put(b *sandbox, name string) translate.Placement {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	rec, spec := b.find(name), &b.record.Spec
-	at := place{
-		Name: containerName(spec, name), Image: rec.Image,
+	at := translate.Placement{
+		Name: translate.ContainerName(spec, name), Image: rec.Image,
 		Labels:    r.labels(spec.ID, name, b.record.Network.VPC),
 		Address:   rec.Address,
 		Address6:  rec.Address6,
 		Siblings:  map[string]string{},
 		Addresses: map[string][]netip.Addr{},
 		Volumes:   map[string]string{},
-		Env:       told(&b.record, rec),
+		Env:       runtimeEnv(&b.record, rec),
 		CPUs:      r.cpus,
 	}
 	if b.record.Pause != nil {
 		at.Pause = b.record.Pause.Engine
 	}
 	for i, c := range spec.Containers {
-		at.Siblings[c.Name] = containerName(spec, c.Name)
+		at.Siblings[c.Name] = translate.ContainerName(spec, c.Name)
 		for _, a := range []netip.Addr{b.record.Containers[i].Address, b.record.Containers[i].Address6} {
 			if a.IsValid() {
 				at.Addresses[c.Name] = append(at.Addresses[c.Name], a)
@@ -243,19 +243,19 @@ func (r *Runtime) put(b *sandbox, name string) place {
 		}
 	}
 	for _, v := range spec.Options.Volumes {
-		at.Volumes[v.Name] = volumeSource(spec, &v)
+		at.Volumes[v.Name] = translate.VolumeSource(spec, &v)
 	}
 	switch spec.NetworkMode {
 	case agent.NetworkHost, agent.NetworkNone:
 		at.Network = spec.NetworkMode
 	case agent.NetworkAWSVPC:
-		if name != pauseName && b.record.Pause != nil {
+		if name != translate.PauseName && b.record.Pause != nil {
 			at.Share = b.record.Pause.Engine
 			break
 		}
 		at.Network = r.networkName(b.record.Network)
 	default:
-		if name == pauseName { // it holds other namespaces than the network
+		if name == translate.PauseName { // it holds other namespaces than the network
 			at.Network = agent.NetworkNone
 			break
 		}
@@ -268,8 +268,8 @@ func (r *Runtime) put(b *sandbox, name string) place {
 	return at
 }
 
-// told is what a container finds in its environment of where it is.
-func told(rec *record, c *containerRecord) map[string]string {
+// runtimeEnv is what a container finds in its environment of where it is.
+func runtimeEnv(rec *record, c *containerRecord) map[string]string {
 	env := map[string]string{}
 	address := rec.Address
 	if rec.Spec.NetworkMode == agent.NetworkBridge || rec.Spec.NetworkMode == "" {
@@ -367,11 +367,11 @@ func (r *Runtime) loadSandboxes() error {
 	return nil
 }
 
-func (r *Runtime) networkOf(vpc string) (Network, error) {
+func (r *Runtime) networkOf(vpc string) (network.Network, error) {
 	for _, n := range r.config.Networks {
 		if n.VPC == vpc || vpc == "" {
 			return n, nil
 		}
 	}
-	return Network{}, fault.New(fault.Invalid, "vpc", "%s has no network on this node", vpc)
+	return network.Network{}, fault.New(fault.Invalid, "vpc", "%s has no network on this node", vpc)
 }

@@ -2,27 +2,16 @@ package docker
 
 import (
 	"context"
-	"fmt"
+
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/translate"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
-	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
-
-// volumeSource is what the engine mounts for a volume: a folder of the host, or a volume of its own. One of a task is
-// called after it.
-func volumeSource(spec *agent.TaskSpec, v *engineopts.Volume) string {
-	switch {
-	case v.HostPath != "":
-		return v.HostPath
-	case v.Shared:
-		return v.Name
-	}
-	return fmt.Sprintf("ecs-%.60s-%.20s", v.Name, spec.ID)
-}
 
 // makeVolumes makes the volumes of a task. A shared one that is there is used as it is.
 func (r *Runtime) makeVolumes(ctx context.Context, spec *agent.TaskSpec) error {
@@ -31,14 +20,14 @@ func (r *Runtime) makeVolumes(ctx context.Context, spec *agent.TaskSpec) error {
 		if v.HostPath != "" {
 			continue
 		}
-		name := volumeSource(spec, v)
+		name := translate.VolumeSource(spec, v)
 		if v.Shared {
 			_, err := r.engine.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
 			if err == nil {
 				continue
 			}
 			if !errdefs.IsNotFound(err) {
-				return engineError(err)
+				return engineapi.Error(err)
 			}
 			if !v.Create {
 				return fault.New(fault.Invalid, "volume", "ResourceInitializationError: there is no Docker volume %s on this node; make it, or set autoprovision", name)
@@ -54,7 +43,7 @@ func (r *Runtime) makeVolumes(ctx context.Context, spec *agent.TaskSpec) error {
 			}
 		}
 		if _, err := r.engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Driver: v.Driver, DriverOpts: v.DriverOpts, Labels: labels}); err != nil {
-			return startError("ResourceInitializationError: failed to create volume "+v.Name, err)
+			return engineapi.StartError("ResourceInitializationError: failed to create volume "+v.Name, err)
 		}
 	}
 	return nil
@@ -67,8 +56,8 @@ func (r *Runtime) removeVolumes(ctx context.Context, spec *agent.TaskSpec) error
 		if v.HostPath != "" || v.Shared {
 			continue
 		}
-		if _, err := r.engine.VolumeRemove(ctx, volumeSource(spec, v), client.VolumeRemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
-			return engineError(err)
+		if _, err := r.engine.VolumeRemove(ctx, translate.VolumeSource(spec, v), client.VolumeRemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+			return engineapi.Error(err)
 		}
 	}
 	return nil
