@@ -32,7 +32,7 @@ func TestAirflow(t *testing.T) {
 	job.ContainerDefinitions[0].Environment = []ecstypes.KeyValuePair{
 		{Name: aws.String("GREETING"), Value: aws.String("definition")}, {Name: aws.String("KEPT"), Value: aws.String("definition")},
 	}
-	s.Register(job)
+	s.RegisterDefinition(job)
 
 	// A batch job: what it runs, its variables and its size are overridden; its exit code tells how it went.
 	batch := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("job"), StartedBy: aws.String("airflow-1"), LaunchType: ecstypes.LaunchTypeExternal,

@@ -18,8 +18,8 @@ func TestAppMeshController(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
 	api, ctx := s.CloudMapWithoutRetries(), t.Context()
-	want := s.Namespace("mesh.local")
-	s.Namespace("other.local")
+	want := s.CreateNamespace("mesh.local")
+	s.CreateNamespace("other.local")
 	namespace := ""
 	harness.ReadPages(t, sd.NewListNamespacesPaginator(api, &sd.ListNamespacesInput{}), func(page *sd.ListNamespacesOutput) []string {
 		for _, ns := range page.Namespaces {

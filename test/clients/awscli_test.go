@@ -20,7 +20,7 @@ type terminal struct {
 }
 
 func newTerminal(t *testing.T, s *harness.Server, aws awsCLI) *terminal {
-	return &terminal{t, s, harness.UserEnviron("PATH="+aws.path, "ROLLCALL="+harness.Self(t), "ROLLCALL_DATA="+s.Dir, "XDG_RUNTIME_DIR="+s.Dir, harness.AsRollcall+"=1")}
+	return &terminal{t, s, harness.UserEnviron("PATH="+aws.path, "ROLLCALL="+harness.TestBinary(t), "ROLLCALL_DATA="+s.Dir, "XDG_RUNTIME_DIR="+s.Dir, harness.RunAsCommand+"=1")}
 }
 
 // tryRun runs a command line of sh in which `aws` is `rollcall aws`.
@@ -150,7 +150,7 @@ func awsCLIs(t *testing.T) (found []awsCLI) {
 		found = append(found, awsCLI{version, dir + string(filepath.ListSeparator) + os.Getenv("PATH")})
 	}
 	if len(found) == 0 {
-		harness.Missing(t, "the AWS CLI")
+		harness.SkipMissing(t, "the AWS CLI")
 	}
 	return found
 }

@@ -11,7 +11,7 @@ import (
 func TestDocumentedPythonClient(t *testing.T) {
 	t.Parallel()
 	if err := exec.Command(interpreter, "-c", "import boto3").Run(); err != nil {
-		harness.Missing(t, "boto3 of "+interpreter)
+		harness.SkipMissing(t, "boto3 of "+interpreter)
 	}
 	_, environ := serveCart(t)
 	cmd := exec.CommandContext(t.Context(), interpreter, "-c", codeOf(t, "python"))
@@ -29,7 +29,7 @@ const interpreter = "/usr/bin/python3"
 func TestBoto3Operations(t *testing.T) {
 	t.Parallel()
 	if err := exec.Command(interpreter, "-c", "import boto3").Run(); err != nil {
-		harness.Missing(t, "boto3 of "+interpreter)
+		harness.SkipMissing(t, "boto3 of "+interpreter)
 	}
 	s := harness.Serve(t, "--runtime", "none")
 	cmd := exec.CommandContext(t.Context(), interpreter, "testdata/every_operation.py")

@@ -84,9 +84,9 @@ func TestLogsCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	goOn := filepath.Join(t.TempDir(), "go-on")
-	s.Register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
-	s.Run("web", "web", 1, nil)
-	s.Stable("web")
+	s.RegisterDefinition(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	s.CreateECSService("web", "web", 1, nil)
+	s.WaitStable("web")
 	id := harness.TaskID(s.Tasks("web", ecstypes.DesiredStatusRunning)[0])
 	stream := "p/main/" + id + ": "
 	first := stream + "hello\n" + stream + "hello again"
@@ -100,7 +100,7 @@ func TestLogsCommand(t *testing.T) {
 	if out := s.RunCommand("logs", "web", "--container", "other"); out != "" {
 		t.Errorf("the logs of another container: %q", out)
 	}
-	cmd := harness.Rollcall(t, "logs", "web", "--follow")
+	cmd := harness.Command(t, "logs", "web", "--follow")
 	cmd.Env = append(cmd.Env, "ROLLCALL_DATA="+s.Dir)
 	follow := following(t, cmd)
 	harness.Eventually(t, 30*time.Second, "the lines so far are followed", func() bool { return strings.Contains(follow.String(), "hello again\n") })
@@ -116,7 +116,7 @@ func TestLogsCommand(t *testing.T) {
 	s = harness.ServeOn(t, s.Dir)
 	all := first + "\n" + stream + "goodbye"
 	harness.Eventually(t, 30*time.Second, "the server knows the service again", func() bool { return logEvents(s, "/ecs/web") == all })
-	s.Scale("web", 0)
+	s.SetDesiredCount("web", 0)
 	waitTaskStopped(s, id)
 	if got := logEvents(s, "/ecs/web"); got != all {
 		t.Errorf("after the end of the task:\n%s", got)
@@ -130,7 +130,7 @@ func TestLogsCommand(t *testing.T) {
 func TestMissingLogGroup(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	s.Register(printer(t, "web", "/nowhere", nil))
+	s.RegisterDefinition(printer(t, "web", "/nowhere", nil))
 	task := waitTaskStopped(s, s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")}))
 	if task.StopCode != ecstypes.TaskStopCodeTaskFailedToStart || !strings.HasPrefix(*task.StoppedReason, "ResourceInitializationError: failed to validate logger args: ") ||
 		!strings.Contains(*task.StoppedReason, "The specified log group does not exist") {
@@ -146,7 +146,7 @@ func TestLogsWithCLI(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	goOn := filepath.Join(t.TempDir(), "go-on")
-	s.Register(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	s.RegisterDefinition(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
 	arn := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
 	id := arn[strings.LastIndexByte(arn, '/')+1:]
 	harness.Eventually(t, 30*time.Second, "the task prints", func() bool {
@@ -169,7 +169,7 @@ func TestLogsWithCLI(t *testing.T) {
 		if got := u.run("aws logs tail /ecs/web --format short"); !strings.Contains(got, " hello\n") || !strings.HasSuffix(got, " hello again") {
 			t.Errorf("%s logs tail: %q", cli.version, got)
 		}
-		cmd := exec.Command(harness.Self(t), "aws", "logs", "tail", "/ecs/web", "--follow", "--format", "short")
+		cmd := exec.Command(harness.TestBinary(t), "aws", "logs", "tail", "/ecs/web", "--follow", "--format", "short")
 		cmd.Env = u.environ
 		followed = append(followed, following(t, cmd))
 	}

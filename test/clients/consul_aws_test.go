@@ -17,7 +17,7 @@ func TestConsulAWS(t *testing.T) {
 	s := harness.Serve(t, "--runtime", "none")
 	api, ctx := s.CloudMapWithoutRetries(), t.Context()
 	made := harness.Must(api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: aws.String("consul")}))(t)
-	namespace := s.OperationTarget(made.OperationId)
+	namespace := s.NamespaceOf(made.OperationId)
 	ns := harness.Must(api.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &namespace}))(t).Namespace
 	for _, round := range []string{"first", "second"} {
 		svc := harness.Must(api.CreateService(ctx, &sd.CreateServiceInput{

@@ -55,10 +55,10 @@ func createDNSService(s *harness.Server, namespace, name string, policy sdtypes.
 func TestDig(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("dig"); err != nil {
-		harness.Missing(t, "dig")
+		harness.SkipMissing(t, "dig")
 	}
 	s := harness.Serve(t, "--runtime", "none")
-	ns := s.Namespace("corp")
+	ns := s.CreateNamespace("corp")
 	v4 := func(i int) map[string]string {
 		return map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("10.0.0.%d", i)}
 	}

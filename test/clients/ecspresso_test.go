@@ -55,7 +55,7 @@ func (e *ecspresso) wait(began time.Time) (events []string) {
 	if err := e.WaitServicesStable("api"); err != nil {
 		e.T.Fatal(err)
 	}
-	e.Stable("api") // the waiter does not look at the rollout's state, whose events come with it
+	e.WaitStable("api") // the waiter does not look at the rollout's state, whose events come with it
 	svc, _ := e.status()
 	for _, event := range svc.Events {
 		if event.CreatedAt.After(began) {
@@ -117,7 +117,7 @@ func (e *ecspresso) revisions(status ecstypes.TaskDefinitionStatus) string {
 func TestEcspresso(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "process")
-	registry := s.Discovery(s.Namespace("ecspresso.local"), "api", 1)
+	registry := s.CreateCloudMapService(s.CreateNamespace("ecspresso.local"), "api", 1)
 	e := &ecspresso{Server: s, api: s.ECSWithoutRetries(), registry: *registry.Arn, count: 1, tags: ecsTags("env=test")}
 	ctx := t.Context()
 	definition := func(seconds string) *ecs.RegisterTaskDefinitionInput {

@@ -64,7 +64,7 @@ func TestExternalDNS(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
 	x := &externalDNS{s, s.CloudMapWithoutRetries()}
-	s.Namespace("k8s.local")
+	s.CreateNamespace("k8s.local")
 	long := strings.Repeat("long-name.", 8) + "example.com"
 	first := []endpoint{
 		{"web", "A", 300, []string{"10.0.0.1", "10.0.0.2"}},
@@ -92,7 +92,7 @@ func TestExternalDNS(t *testing.T) {
 	x.dnsIs("six.k8s.local", dns.TypeAAAA)
 
 	// Somebody else's service stays, whatever is deleted around it.
-	s.Discovery(x.zone(), "foreign", 10)
+	s.CreateCloudMapService(x.zone(), "foreign", 10)
 	x.sync(nil)
 	x.holds(nil)
 	x.dnsIs("web.k8s.local", dns.TypeA)
@@ -107,7 +107,7 @@ func TestExternalDNSLoadBalancer(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
 	x := &externalDNS{s, s.CloudMapWithoutRetries()}
-	s.Namespace("k8s.local")
+	s.CreateNamespace("k8s.local")
 	const lb = "my-lb-123.eu-west-1.elb.amazonaws.com"
 	out := harness.Must(x.api.CreateService(t.Context(), &sd.CreateServiceInput{
 		Name: aws.String("lb"), NamespaceId: aws.String(x.zone()), Description: aws.String(owner), Tags: []sdtypes.Tag{},

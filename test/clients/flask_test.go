@@ -50,7 +50,7 @@ func haveFlask() bool {
 func needFlask(t *testing.T) {
 	t.Helper()
 	if !haveFlask() {
-		harness.Missing(t, "Flask or Requests of "+interpreter)
+		harness.SkipMissing(t, "Flask or Requests of "+interpreter)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestFlaskPrograms(t *testing.T) {
 	port := worker.url[strings.LastIndex(worker.url, ":")+1:]
 	backend := startPython(t, "backend.py", "WORKER_PORT="+port)
 	lonely := startPython(t, "backend.py", "NAMESPACE=nowhere", "WORKER_PORT="+port)
-	wrong := startPython(t, "backend.py", "WORKER_PORT="+harness.ClosedPort())
+	wrong := startPython(t, "backend.py", "WORKER_PORT="+harness.ClosedPort(t))
 
 	for _, tc := range []struct {
 		name, path string
@@ -202,16 +202,16 @@ func TestFlaskTasks(t *testing.T) {
 	}
 	dir := t.TempDir()
 	t.Cleanup(func() { harness.EndTasks(t, dir) })
-	s, err := harness.StartBinary(t, harness.Built(t), dir) // the health checks run `rollcall`
+	s, err := harness.StartBinary(t, harness.BuiltBinary(t), dir) // the health checks run `rollcall`
 	if err != nil {
 		t.Fatal(err)
 	}
-	ns := s.Namespace("corp")
+	ns := s.CreateNamespace("corp")
 	for service, count := range map[string]int32{"worker": 2, "backend": 1} {
-		s.Run(service, s.Register(flaskDefinition(t, service)), count, s.Discovery(ns, service, 1))
+		s.CreateECSService(service, s.RegisterDefinition(flaskDefinition(t, service)), count, s.CreateCloudMapService(ns, service, 1))
 	}
-	s.Stable("worker")
-	s.Stable("backend")
+	s.WaitStable("worker")
+	s.WaitStable("backend")
 
 	backend := s.Tasks("backend", ecstypes.DesiredStatusRunning)[0]
 	seen := map[netip.Addr]bool{}
@@ -226,12 +226,12 @@ func TestFlaskTasks(t *testing.T) {
 
 	// The names follow: with all workers gone none resolves, and with new ones the backend asks those.
 	old := s.Lookup("worker.corp")
-	s.Scale("worker", 0)
+	s.SetDesiredCount("worker", 0)
 	harness.Eventually(t, 20*time.Second, "the backend finds no worker", func() bool {
 		status, said := get(t, harness.Address(backend))
 		return status == http.StatusBadGateway && strings.HasPrefix(said, "worker.corp does not resolve: ")
 	})
-	s.Scale("worker", 1)
+	s.SetDesiredCount("worker", 1)
 	harness.Eventually(t, 20*time.Second, "the new worker is answered", func() bool { return len(s.Lookup("worker.corp")) == 1 })
 	if from := worksFor(t, harness.Address(backend)); old[from] || !s.Lookup("worker.corp")[from] {
 		t.Errorf("the backend asked %s; DNS named %v before and names %v now", from, old, s.Lookup("worker.corp"))
@@ -267,7 +267,7 @@ func worksFor(t *testing.T, backend string) netip.Addr {
 // get asks a sample service.
 func get(t *testing.T, address string) (status int, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(harness.Short(t), http.MethodGet, "http://"+net.JoinHostPort(address, "5000")+"/", nil)
+	req, err := http.NewRequestWithContext(harness.ShortContext(t), http.MethodGet, "http://"+net.JoinHostPort(address, "5000")+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestGitHubAction(t *testing.T) {
 	in := harness.Program(t, "app", "sleep", "1000")
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(8080), Name: aws.String("http")}}
 	in.ContainerDefinitions[0].DockerLabels = map[string]string{"a": "1"}
-	s.Run("app", s.Register(in), 1, nil)
+	s.CreateECSService("app", s.RegisterDefinition(in), 1, nil)
 	if err := s.WaitServicesStable("app"); err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestGitHubAction(t *testing.T) {
 	if got := harness.AsJSON(next.ContainerDefinitions); got != harness.AsJSON(again.ContainerDefinitions) || next.Revision != 2 {
 		t.Errorf("registered again as revision %d: %s", next.Revision, got)
 	}
-	if svc := s.Describe("app"); *svc.Status != "ACTIVE" {
+	if svc := s.DescribeService("app"); *svc.Status != "ACTIVE" {
 		t.Fatalf("the service is %s", *svc.Status)
 	}
 	updated := harness.Must(api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("app"), TaskDefinition: next.TaskDefinitionArn}))(t)

@@ -19,7 +19,7 @@ func TestMultiClusterController(t *testing.T) {
 	s := harness.Serve(t, "--runtime", "none")
 	api, ctx := s.CloudMapWithoutRetries(), t.Context()
 	svc := harness.Must(api.CreateService(ctx, &sd.CreateServiceInput{
-		Name: aws.String("web"), NamespaceId: aws.String(s.Namespace("demo")),
+		Name: aws.String("web"), NamespaceId: aws.String(s.CreateNamespace("demo")),
 		DnsConfig: &sdtypes.DnsConfig{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeSrv, TTL: aws.Int64(60)}}}}))(t).Service
 	if svc.DnsConfig.RoutingPolicy != sdtypes.RoutingPolicyMultivalue {
 		t.Errorf("without a policy it is %q", svc.DnsConfig.RoutingPolicy)

@@ -58,7 +58,7 @@ func newShell(t *testing.T, aws awsCLI, runtime string) *shell {
 	t.Helper()
 	for _, tool := range []string{"bash", "dig", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			harness.Missing(t, tool)
+			harness.SkipMissing(t, tool)
 		}
 	}
 	s := &shell{t: t, dir: t.TempDir(), aws: aws, runtime: runtime}
@@ -99,7 +99,7 @@ func (s *shell) run() {
 	data := filepath.Join(s.dir, ".rollcall")
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.script.String())
 	cmd.Dir = s.dir
-	cmd.Env = harness.UserEnviron("PATH="+s.aws.path, "BUILT="+harness.Built(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME="+s.runtime,
+	cmd.Env = harness.UserEnviron("PATH="+s.aws.path, "BUILT="+harness.BuiltBinary(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME="+s.runtime,
 		"ROLLCALL_DATA="+data, "XDG_RUNTIME_DIR="+s.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the server is in the shell's group
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -149,7 +149,7 @@ func TestReadme(t *testing.T) {
 	eachCLI(t, func(t *testing.T, aws awsCLI) { followReadme(t, aws, "process", `127\.[0-9.]+`) })
 	t.Run("docker", func(t *testing.T) {
 		t.Parallel()
-		harness.NeedEngine(t)
+		harness.RequireEngine(t)
 		followReadme(t, awsCLIs(t)[0], "docker", `10\.[0-9.]+`)
 	})
 }

@@ -16,7 +16,7 @@ func TestRevisionPoller(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
 	api, ctx := s.CloudMapWithoutRetries(), t.Context()
-	svc := s.Discovery(s.Namespace("shop"), "cart", 10)
+	svc := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 10)
 	known, asked, addresses := int64(0), 0, map[string]string{}
 	poll := func() {
 		t.Helper()

@@ -24,9 +24,9 @@ func TestServeEnvironment(t *testing.T) {
 	t.Parallel()
 	keys := awsapi.Pair{AccessKeyID: "AKIAENVIRONMENT00001", Secret: strings.Repeat("s3cret/+", 5)}
 	dir := filepath.Join(t.TempDir(), "data")
-	s := harness.Prepare(t, dir, exec.Command(harness.Self(t), "serve", "--region", "eu-west-3"))
+	s := harness.NewServer(t, dir, exec.Command(harness.TestBinary(t), "serve", "--region", "eu-west-3"))
 	s.Keys = keys
-	s.Cmd.Env = append(os.Environ(), harness.AsRollcall+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir, "ROLLCALL_API=127.0.0.1:0",
+	s.Cmd.Env = append(os.Environ(), harness.RunAsCommand+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir, "ROLLCALL_API=127.0.0.1:0",
 		"ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=none", "ROLLCALL_ACCOUNT=123456789012", "ROLLCALL_REGION=eu-central-1",
 		"ROLLCALL_LOG_FORMAT=json", "ROLLCALL_NODE=from-environment",
 		"ROLLCALL_ACCESS_KEY_ID="+keys.AccessKeyID, "ROLLCALL_SECRET_ACCESS_KEY="+keys.Secret)
@@ -50,8 +50,8 @@ func TestServeEnvironment(t *testing.T) {
 func TestLookupCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	ns := s.Namespace("shop")
-	cart := s.Discovery(ns, "cart", 7)
+	ns := s.CreateNamespace("shop")
+	cart := s.CreateCloudMapService(ns, "cart", 7)
 	for i, init := range []string{"HEALTHY", "HEALTHY", "UNHEALTHY"} {
 		s.RegisterInstance(*cart.Id, fmt.Sprintf("i-%d", i+1), map[string]string{
 			"AWS_INSTANCE_IPV4": fmt.Sprintf("192.0.2.%d", i+1), "AWS_INIT_HEALTH_STATUS": init,
@@ -77,7 +77,7 @@ func TestLookupCommand(t *testing.T) {
 	harness.WantLine(t, out, `^ +in +i-1 .*so are all, and then all are answered`)
 	harness.WantLine(t, out, `^ +out +i-3 .*never healthy yet`)
 
-	many := s.Discovery(ns, "many", 5)
+	many := s.CreateCloudMapService(ns, "many", 5)
 	for i := range 10 {
 		s.RegisterInstance(*many.Id, fmt.Sprintf("m-%d", i), map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("198.51.100.%d", i)})
 	}
@@ -87,7 +87,7 @@ func TestLookupCommand(t *testing.T) {
 	}
 	harness.WantLine(t, s.RunCommand("lookup", "nobody.shop"), `NXDOMAIN`)
 	harness.WantLine(t, s.RunCommand("lookup", "elsewhere.example"), `FORWARDED`)
-	if out, err := harness.Rollcall(t, "lookup", "cart.shop", "TXT", "--data", s.Dir).CombinedOutput(); err == nil || !strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
+	if out, err := harness.Command(t, "lookup", "cart.shop", "TXT", "--data", s.Dir).CombinedOutput(); err == nil || !strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
 		t.Errorf("lookup of a TXT record: %v, %s", err, out)
 	}
 }
@@ -96,8 +96,8 @@ func TestLookupCommand(t *testing.T) {
 func TestStatusCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "")), 2, s.Discovery(s.Namespace("shop"), "cart", 1))
-	s.Stable("cart")
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+	s.WaitStable("cart")
 	out := s.RunCommand("status")
 	harness.WantLine(t, out, `^test +process +2$`)
 	harness.WantLine(t, out, `^us-east-1/default/cart +2 +2 +2 +0 +flask-worker:1 +COMPLETED$`)
@@ -107,7 +107,7 @@ func TestStatusCommand(t *testing.T) {
 	// A namespace of the same name for the same clients: the older answers, and status says so.
 	made := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-other")}))(t)
-	second := s.OperationTarget(made.OperationId)
+	second := s.NamespaceOf(made.OperationId)
 	harness.WantLine(t, s.RunCommand("status"), `^warning: namespace shop \(`+second+`\) has the same name and clients as the older ns-`)
 	if tasks := s.Tasks("cart", ecstypes.DesiredStatusRunning); len(tasks) != 2 {
 		t.Errorf("%d tasks", len(tasks))
@@ -118,8 +118,8 @@ func TestStatusCommand(t *testing.T) {
 func TestStatusCountsInstances(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	ns := s.Namespace("shop")
-	cart := s.Discovery(ns, "cart", 1)
+	ns := s.CreateNamespace("shop")
+	cart := s.CreateCloudMapService(ns, "cart", 1)
 	for i, init := range []string{"HEALTHY", "HEALTHY", "HEALTHY", "UNHEALTHY"} {
 		s.RegisterInstance(*cart.Id, fmt.Sprintf("i-%d", i), map[string]string{
 			"AWS_INSTANCE_IPV4": fmt.Sprintf("192.0.2.%d", i+1), "AWS_INIT_HEALTH_STATUS": init,
@@ -129,7 +129,7 @@ func TestStatusCountsInstances(t *testing.T) {
 		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String("i-0"), Status: sdtypes.CustomHealthStatusUnhealthy}))(t)
 	const many = 30
 	for i := range many {
-		s.Discovery(ns, fmt.Sprintf("a-%02d", i), 1)
+		s.CreateCloudMapService(ns, fmt.Sprintf("a-%02d", i), 1)
 	}
 	out := s.RunCommand("status")
 	harness.WantLine(t, out, `^us-east-1/shop +DNS_PRIVATE +31 +4 +2 +1 +1 +0 +`+ns+`$`)

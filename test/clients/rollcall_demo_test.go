@@ -57,7 +57,7 @@ func startDemo(t *testing.T, as user, flags ...string) *demo {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	d := &demo{t: t, binary: filepath.Join(dir, "rollcall"), tmp: filepath.Join(dir, "tmp"), out: &harness.Output{}, errs: &harness.Output{}, done: make(chan struct{})}
-	text, err := os.ReadFile(harness.Built(t))
+	text, err := os.ReadFile(harness.BuiltBinary(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (d *demo) processes() (pids []int) {
 // dataFolders are those of which a container engine has something.
 func (d *demo) dataFolders() (dirs []string) {
 	for _, list := range [][]string{{"ps", "-a"}, {"network", "ls"}} {
-		all, _ := (&harness.Engine{}).Try(append(list, "--filter", "label="+harness.LabelData, "--format", `{{.Label "`+harness.LabelData+`"}}`)...)
+		all, _ := (&harness.Engine{}).TryCommand(append(list, "--filter", "label="+harness.LabelData, "--format", `{{.Label "`+harness.LabelData+`"}}`)...)
 		for dir := range strings.FieldsSeq(all) {
 			if strings.HasPrefix(dir, d.tmp+"/") {
 				dirs = append(dirs, dir)
@@ -183,7 +183,7 @@ func TestDemo(t *testing.T) {
 		t.Run(as.name, func(t *testing.T) {
 			t.Parallel()
 			if as == containers {
-				harness.NeedEngine(t)
+				harness.RequireEngine(t)
 			}
 			d := startDemo(t, as, "--runtime", as.runtime, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
 			d.waitFor("ready: press Ctrl-C")
@@ -194,7 +194,7 @@ func TestDemo(t *testing.T) {
 			if first == nil || tip == nil {
 				t.Fatalf("the demo shows no work, or no way to go on:\n%s", said)
 			}
-			s := harness.Prepare(t, "", nil)
+			s := harness.NewServer(t, "", nil)
 			s.Info.DNS = []string{net.JoinHostPort(tip[1], tip[2])}
 			var workers []string
 			for ip := range s.Lookup(tip[3]) {

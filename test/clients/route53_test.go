@@ -24,10 +24,10 @@ import (
 func TestHostedZone(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	ns := s.Namespace("corp")
-	registry := s.Discovery(ns, "worker", 7, types.RecordTypeA, types.RecordTypeSrv)
-	s.Run("worker", s.Register(harness.Worker(t, "worker", "")), 2, registry)
-	s.Stable("worker")
+	ns := s.CreateNamespace("corp")
+	registry := s.CreateCloudMapService(ns, "worker", 7, types.RecordTypeA, types.RecordTypeSrv)
+	s.CreateECSService("worker", s.RegisterDefinition(harness.Worker(t, "worker", "")), 2, registry)
+	s.WaitStable("worker")
 
 	client := route53.NewFromConfig(s.AWSConfig())
 	zones := harness.Must(client.ListHostedZones(t.Context(), nil))(t).HostedZones

@@ -16,13 +16,13 @@ import (
 func TestSampleServices(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	corp := s.Namespace("corp")
-	s.Run("worker", s.Register(harness.Worker(t, "flask-worker", "")), 2, s.Discovery(corp, "worker", 1))
+	corp := s.CreateNamespace("corp")
+	s.CreateECSService("worker", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, s.CreateCloudMapService(corp, "worker", 1))
 	backend := harness.Worker(t, "flask-backend", "")
-	backend.ContainerDefinitions[0].Command = []string{harness.Self(t), "sample", "flask-backend"}
-	s.Run("backend", s.Register(backend), 1, s.Discovery(corp, "backend", 1))
-	s.Stable("worker")
-	s.Stable("backend")
+	backend.ContainerDefinitions[0].Command = []string{harness.TestBinary(t), "sample", "flask-backend"}
+	s.CreateECSService("backend", s.RegisterDefinition(backend), 1, s.CreateCloudMapService(corp, "backend", 1))
+	s.WaitStable("worker")
+	s.WaitStable("backend")
 	workers := s.Lookup("worker.corp")
 	task := s.Tasks("backend", ecstypes.DesiredStatusRunning)[0]
 	seen := map[string]bool{}

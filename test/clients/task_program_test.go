@@ -96,7 +96,7 @@ func containerOutput(s *harness.Server, taskID, container string) string {
 // fetch reads a URL as a task would.
 func fetch(t *testing.T, url, token string) (int, string) {
 	t.Helper()
-	req := harness.Must(http.NewRequestWithContext(harness.Short(t), http.MethodGet, url, nil))(t)
+	req := harness.Must(http.NewRequestWithContext(harness.ShortContext(t), http.MethodGet, url, nil))(t)
 	req.Header.Set("Authorization", token)
 	resp := harness.Must(http.DefaultClient.Do(req))(t)
 	defer resp.Body.Close()
@@ -108,8 +108,8 @@ func fetch(t *testing.T, url, token string) (int, string) {
 func TestProgramInTask(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	registry := s.Discovery(s.Namespace("corp"), "inside", 5)
-	in := harness.Program(t, "inside", harness.Self(t), taskProgram)
+	registry := s.CreateCloudMapService(s.CreateNamespace("corp"), "inside", 5)
+	in := harness.Program(t, "inside", harness.TestBinary(t), taskProgram)
 	in.TaskRoleArn = aws.String("arn:aws:iam::000000000000:role/reader")
 	in.ContainerDefinitions[0].Secrets = []ecstypes.Secret{{Name: aws.String("TOKEN"), ValueFrom: aws.String("/prod/token")}}
 	in.ContainerDefinitions[0].EnvironmentFiles = []ecstypes.EnvironmentFile{{Type: ecstypes.EnvironmentFileTypeS3, Value: aws.String("arn:aws:s3:::conf/app.env")}}
@@ -119,8 +119,8 @@ func TestProgramInTask(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.Run("inside", s.Register(in), 1, registry)
-	s.Stable("inside")
+	s.CreateECSService("inside", s.RegisterDefinition(in), 1, registry)
+	s.WaitStable("inside")
 	running := s.Tasks("inside", ecstypes.DesiredStatusRunning)[0]
 	id := harness.TaskID(running)
 	harness.Eventually(t, time.Minute, "the task looks around", func() bool { return strings.HasSuffix(containerOutput(s, id, "main"), "\n") })

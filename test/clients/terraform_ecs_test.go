@@ -290,7 +290,7 @@ func TestTerraformECS(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "process")
 	tf := &ecsTerraform{&terraform{s, s.CloudMapWithoutRetries()}, s.ECSWithoutRetries()}
-	registry := s.Discovery(s.Namespace("tf-ecs.local"), "web", 1)
+	registry := s.CreateCloudMapService(s.CreateNamespace("tf-ecs.local"), "web", 1)
 	ids := map[string]string{"registry": *registry.Arn}
 	resources := []resource{
 		tf.accountSetting(), tf.capacityProvider(), tf.cluster(), tf.clusterProviders(ids), tf.taskDefinition(), tf.ecsService(ids), tf.tag(ids),

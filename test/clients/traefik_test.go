@@ -25,7 +25,7 @@ func createFargateService(s *harness.Server, cluster string) {
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(8080)}}
 	in.ContainerDefinitions[0].DockerLabels = map[string]string{"traefik.enable": "true", "traefik.http.routers.web.rule": "Host(`web.example.com`)"}
 	in.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "true"}}
-	definition := s.Register(in)
+	definition := s.RegisterDefinition(in)
 	for name, count := range map[string]int32{"web": 2, "idle": 0} {
 		harness.Must(api.CreateService(ctx, &ecs.CreateServiceInput{
 			Cluster: &cluster, ServiceName: &name, TaskDefinition: &definition, DesiredCount: aws.Int32(count), LaunchType: ecstypes.LaunchTypeFargate,

@@ -33,7 +33,7 @@ func TestWatchExamples(t *testing.T) {
 				needsBoto3(t, python)
 			}
 			s := harness.Serve(t, "--runtime", "none")
-			srv := s.Discovery(s.Namespace("shop"), "cart", 5)
+			srv := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 5)
 			lines := startWatcher(s, command)
 			wantLine(t, lines, "0")
 			s.RegisterInstance(*srv.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.1"})

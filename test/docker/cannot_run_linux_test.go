@@ -21,16 +21,16 @@ func TestCannotRun(t *testing.T) {
 	t.Parallel()
 	image := clients(t)
 	s := serve(t)
-	corp := s.Namespace("corp")
-	s.Run("good", s.Register(unchecked("good")), 1, s.Discovery(corp, "good", 1))
-	s.Stable("good")
+	corp := s.CreateNamespace("corp")
+	s.CreateECSService("good", s.RegisterDefinition(unchecked("good")), 1, s.CreateCloudMapService(corp, "good", 1))
+	s.WaitStable("good")
 	good := s.running("good")
 	bad := map[string]ecstypes.ContainerDefinition{}
 	bad["absent"] = container("main", "127.0.0.1:1/nowhere/nothing:1", "true")
 	bad["entry"] = container("main", image, "/no/such/program")
 	bad["exits"] = container("main", image, "sh", "-c", "exit 3")
 	for name, c := range bad {
-		s.Run(name, s.Register(task(name, c)), 1, s.Discovery(corp, name, 1))
+		s.CreateECSService(name, s.RegisterDefinition(task(name, c)), 1, s.CreateCloudMapService(corp, name, 1))
 	}
 	for name, want := range map[string]struct {
 		reason, event string
@@ -64,7 +64,7 @@ func TestCannotRun(t *testing.T) {
 		if name != "exits" && len(s.Lookup(name+".corp")) > 0 {
 			t.Errorf("%s is answered: %v", name, s.Lookup(name+".corp"))
 		}
-		s.Scale(name, 0)
+		s.SetDesiredCount(name, 0)
 	}
 	if !s.answers("good.corp", address(good[0])) {
 		t.Errorf("good.corp is answered %v", s.Lookup("good.corp"))
@@ -80,9 +80,9 @@ func TestLogFlood(t *testing.T) {
 	flood := container("main", image, "sh", "-c", `yes "all work and no play makes a log too long" | head -c 40000000; exec sleep 100000`)
 	tell := container("main", image, "sh", "-c", "echo hello from inside; exec sleep 100000")
 	noisy := s.start(task("flood", flood))
-	s.Run("worker", s.Register(unchecked("worker")), 1, s.Discovery(s.Namespace("corp"), "worker", 1))
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 1, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
 	quiet := s.start(task("tell", tell))
-	s.Stable("worker")
+	s.WaitStable("worker")
 	worker := s.running("worker")[0]
 	harness.Eventually(t, time.Minute, "what the other task prints can be read", func() bool { return strings.Contains(s.logs(quiet), "hello from inside\n") })
 	if !s.answers("worker.corp", address(worker)) {
@@ -104,7 +104,7 @@ func TestLogFlood(t *testing.T) {
 // TestHostPortTaken: a task that asks for a host port which another program has does not start, and the service says so.
 func TestHostPortTaken(t *testing.T) {
 	t.Parallel()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	s := serve(t)
 	taken := harness.Must(net.Listen("tcp", "0.0.0.0:0"))(t)
 	defer taken.Close()
@@ -112,11 +112,11 @@ func TestHostPortTaken(t *testing.T) {
 	in := unchecked("taken")
 	in.NetworkMode = ecstypes.NetworkModeBridge
 	in.ContainerDefinitions[0].PortMappings[0].HostPort = &port
-	definition := s.Register(in)
+	definition := s.RegisterDefinition(in)
 	create := &ecs.CreateServiceInput{ServiceName: in.Family, TaskDefinition: &definition, DesiredCount: aws.Int32(1)}
 	harness.Must(s.ECS().CreateService(t.Context(), create))(t)
 	harness.Eventually(t, time.Minute, "an event says that the port is taken", func() bool {
-		for _, e := range s.Describe("taken").Events {
+		for _, e := range s.DescribeService("taken").Events {
 			if strings.Contains(*e.Message, "port") {
 				t.Log(*e.Message)
 				return true
@@ -125,18 +125,18 @@ func TestHostPortTaken(t *testing.T) {
 		return false
 	})
 	taken.Close()
-	harness.Eventually(t, 2*time.Minute, "the task runs once the port is free", func() bool { return s.Describe("taken").RunningCount == 1 })
+	harness.Eventually(t, 2*time.Minute, "the task runs once the port is free", func() bool { return s.DescribeService("taken").RunningCount == 1 })
 }
 
 // TestOverlap: a VPC whose network the machine already has is refused at the start, and the one line says what is in the way.
 func TestOverlap(t *testing.T) {
 	t.Parallel()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	const mine = "10.217.77.0/24"
 	name := folders + "overlap"
-	shared.Try("network", "rm", name)
-	shared.Docker(t, "network", "create", "--subnet", mine, name)
-	t.Cleanup(func() { shared.Docker(t, "network", "rm", name) })
+	shared.TryCommand("network", "rm", name)
+	shared.MustCommand(t, "network", "create", "--subnet", mine, name)
+	t.Cleanup(func() { shared.MustCommand(t, "network", "rm", name) })
 	began := time.Now()
 	s, err := shared.start(t, shared.dataFolder(t), "--vpc", "vpc-local="+mine+",subnet-local")
 	if err == nil {

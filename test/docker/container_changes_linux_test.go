@@ -19,19 +19,19 @@ func TestTroubleByHand(t *testing.T) {
 	t.Parallel()
 	image := clients(t)
 	s := serve(t)
-	corp := s.Namespace("corp")
-	s.Run("worker", s.Register(unchecked("worker")), 3, s.Discovery(corp, "worker", 1))
-	s.Stable("worker")
-	network := shared.Docker(t, "network", "ls", "-q", "--filter", "label="+labelData+"="+s.Dir)
+	corp := s.CreateNamespace("corp")
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 3, s.CreateCloudMapService(corp, "worker", 1))
+	s.WaitStable("worker")
+	network := shared.MustCommand(t, "network", "ls", "-q", "--filter", "label="+labelData+"="+s.Dir)
 	for _, tc := range []struct {
 		name   string
 		do     func(id string)
 		reason string // of the container, or the task
 	}{
-		{"removed", func(id string) { shared.Docker(t, "rm", "-f", id) }, ""},
-		{"paused", func(id string) { shared.Docker(t, "pause", id) }, "paused"},
-		{"killed", func(id string) { shared.Docker(t, "kill", id) }, ""},
-		{"taken off its network", func(id string) { shared.Docker(t, "network", "disconnect", network, id) }, "disconnected"},
+		{"removed", func(id string) { shared.MustCommand(t, "rm", "-f", id) }, ""},
+		{"paused", func(id string) { shared.MustCommand(t, "pause", id) }, "paused"},
+		{"killed", func(id string) { shared.MustCommand(t, "kill", id) }, ""},
+		{"taken off its network", func(id string) { shared.MustCommand(t, "network", "disconnect", network, id) }, "disconnected"},
 	} {
 		s.replaced("worker", "worker.corp", 3, ecstypes.Task{TaskArn: aws.String("")})
 		victim := s.running("worker")[0]
@@ -49,9 +49,9 @@ func TestTroubleByHand(t *testing.T) {
 	// The whole network: its tasks are cut off, and the next have it again.
 	old := s.running("worker")
 	for _, victim := range old {
-		shared.Docker(t, "network", "disconnect", "-f", network, id(victim, "main"))
+		shared.MustCommand(t, "network", "disconnect", "-f", network, id(victim, "main"))
 	}
-	shared.Try("network", "rm", network) // a new task may have been faster, which is as well
+	shared.TryCommand("network", "rm", network) // a new task may have been faster, which is as well
 	for _, victim := range old {
 		s.without("worker.corp", address(victim), 20*time.Second)
 	}
@@ -69,8 +69,8 @@ func TestTroubleByHand(t *testing.T) {
 func TestAdoption(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.Run("worker", s.Register(unchecked("worker")), 3, s.Discovery(s.Namespace("corp"), "worker", 1))
-	s.Stable("worker")
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 3, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
+	s.WaitStable("worker")
 	s.replaced("worker", "worker.corp", 3, ecstypes.Task{TaskArn: aws.String("")})
 	before := s.running("worker")
 
@@ -78,12 +78,12 @@ func TestAdoption(t *testing.T) {
 	if got := s.Lookup("worker.corp"); len(got) != 3 {
 		t.Errorf("a server that has just started answers %v", got)
 	}
-	s.Stable("worker")
+	s.WaitStable("worker")
 	s.same(before, s.running("worker"))
 
 	s.Kill()
 	dead := before[0]
-	shared.Docker(t, "kill", id(dead, "main"))
+	shared.MustCommand(t, "kill", id(dead, "main"))
 	s = shared.serveOn(t, s.Dir)
 	s.without("worker.corp", address(dead), 20*time.Second)
 	s.replaced("worker", "worker.corp", 3, dead)
@@ -118,7 +118,7 @@ func (s *server) same(before, after []ecstypes.Task) {
 		if !is[one] {
 			s.T.Errorf("%+v is not among %+v", one, is)
 		}
-		if state := s.engine.Docker(s.T, "inspect", "-f", "{{.State.Status}}", one.container); state != "running" {
+		if state := s.engine.MustCommand(s.T, "inspect", "-f", "{{.State.Status}}", one.container); state != "running" {
 			s.T.Errorf("container %s is %s", one.container, state)
 		}
 	}

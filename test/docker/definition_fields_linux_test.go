@@ -70,10 +70,10 @@ func TestFields(t *testing.T) {
 		{"the root", in1("sh", "-c", "touch /new 2>/dev/null || echo read-only"), "read-only"},
 		{"the volume that is read only", in1("sh", "-c", "touch /data/new 2>/dev/null || echo read-only"), "read-only"},
 		{"shared memory", in1("sh", "-c", `while read -r d m t o x; do [ $m != /dev/shm ] || echo $o; done </proc/mounts | grep -o 'size=[0-9]*k'`), "size=32768k"},
-		{"the label", shared.Docker(t, "inspect", "-f", `{{index .Config.Labels "org.example.team"}} {{index .Config.Labels "com.amazonaws.ecs.container-name"}}`, a), "shop app"},
-		{"bounds", shared.Docker(t, "inspect", "-f", "{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a), "128 100663296 50331648"},
-		{"capabilities", shared.Docker(t, "inspect", "-f", "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}", a), "[NET_RAW] [SYS_PTRACE]"},
-		{"init", shared.Docker(t, "inspect", "-f", "{{.HostConfig.Init}}", a), "true"},
+		{"the label", shared.MustCommand(t, "inspect", "-f", `{{index .Config.Labels "org.example.team"}} {{index .Config.Labels "com.amazonaws.ecs.container-name"}}`, a), "shop app"},
+		{"bounds", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a), "128 100663296 50331648"},
+		{"capabilities", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}", a), "[NET_RAW] [SYS_PTRACE]"},
+		{"init", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.Init}}", a), "true"},
 		{"its log", strings.TrimSpace(s.logs(many)), "started in /tmp"},
 	} {
 		if got := strings.ReplaceAll(tc.got, "CAP_", ""); got != tc.want && !(tc.what == "its log" && strings.HasSuffix(got, tc.want)) {
@@ -95,13 +95,13 @@ func TestFields(t *testing.T) {
 		t.Errorf("the first container is %s", harness.AsJSON(c))
 	}
 	volumes := "label=" + labelTask + "=" + harness.TaskID(many)
-	if n := len(strings.Fields(shared.Docker(t, "volume", "ls", "-q", "--filter", volumes))); n != 1 {
+	if n := len(strings.Fields(shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes))); n != 1 {
 		t.Errorf("the task has %d volumes", n)
 	}
 	s.stop(many)
 	s.stopped(many)
 	harness.Eventually(t, time.Minute, "containers and volume of a task that has stopped are gone", func() bool {
-		return shared.Docker(t, "volume", "ls", "-q", "--filter", volumes)+shared.Docker(t, "ps", "-aq", "--filter", volumes) == ""
+		return shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes)+shared.MustCommand(t, "ps", "-aq", "--filter", volumes) == ""
 	})
 }
 
@@ -138,8 +138,8 @@ func TestOutOfMemory(t *testing.T) {
 	s := serve(t)
 	greedy := container("main", image, "python3", "-c", eater)
 	greedy.Memory = aws.Int32(32)
-	s.Run("greedy", s.Register(task("greedy", greedy)), 1, s.Discovery(s.Namespace("corp"), "greedy", 1))
-	s.Stable("greedy")
+	s.CreateECSService("greedy", s.RegisterDefinition(task("greedy", greedy)), 1, s.CreateCloudMapService(s.CreateNamespace("corp"), "greedy", 1))
+	s.WaitStable("greedy")
 	victim := s.running("greedy")[0]
 	shared.Exec(t, id(victim, "main"), "touch", "/tmp/eat")
 	s.without("greedy.corp", address(victim), 20*time.Second)
@@ -156,19 +156,19 @@ func TestNameClash(t *testing.T) {
 	image := clients(t)
 	s := serve(t)
 	first := s.start(unchecked("clash"))
-	name := strings.TrimPrefix(shared.Docker(t, "inspect", "-f", "{{.Name}}", id(first, "main")), "/")
+	name := strings.TrimPrefix(shared.MustCommand(t, "inspect", "-f", "{{.Name}}", id(first, "main")), "/")
 	if !strings.HasPrefix(name, "ecs-clash-1-main-") || !strings.HasSuffix(name, harness.TaskID(first)[:20]) {
 		t.Errorf("the container is called %s", name)
 	}
 	// The one whose name it was is gone, and somebody else takes it, before the server sees either.
 	s.Kill()
-	shared.Docker(t, "rm", "-f", id(first, "main"))
-	other := shared.Docker(t, "run", "-d", "--name", name, "--network", "none", "--label", labelData+".test="+s.Dir, image, "sleep", "100000")
-	t.Cleanup(func() { shared.Try("rm", "-f", other) })
+	shared.MustCommand(t, "rm", "-f", id(first, "main"))
+	other := shared.MustCommand(t, "run", "-d", "--name", name, "--network", "none", "--label", labelData+".test="+s.Dir, image, "sleep", "100000")
+	t.Cleanup(func() { shared.TryCommand("rm", "-f", other) })
 	s = shared.serveOn(t, s.Dir)
 	ended := s.stopped(first)
 	t.Logf("the task stopped as %s: %s %s", ended.StopCode, aws.ToString(ended.StoppedReason), aws.ToString(ended.Containers[0].Reason))
-	if state := shared.Docker(t, "inspect", "-f", "{{.State.Status}} {{.ID}}", name); state != "running "+other {
+	if state := shared.MustCommand(t, "inspect", "-f", "{{.State.Status}} {{.ID}}", name); state != "running "+other {
 		t.Errorf("somebody else's container is %s", state)
 	}
 }
@@ -187,8 +187,8 @@ func TestLinks(t *testing.T) {
 	web.DnsSearchDomains = []string{"corp"}
 	in := task("pair", db, web)
 	in.NetworkMode = ecstypes.NetworkModeBridge
-	s.Run("worker", s.Register(unchecked("worker")), 1, s.Discovery(s.Namespace("corp"), "worker", 5))
-	s.Stable("worker")
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 1, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 5))
+	s.WaitStable("worker")
 	pair := s.start(in)
 	c := id(pair, "web")
 	if got := shared.Exec(t, c, "wget", "-q", "-O", "-", "http://database/hostname"); got == "" {

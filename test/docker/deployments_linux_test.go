@@ -15,8 +15,8 @@ var deployments = flag.Int("deployments", 3, "how many deployments the proof of 
 // TestDeploymentsUnderLoad is the proof of exact drain and of no gap for containers.
 func TestDeploymentsUnderLoad(t *testing.T) {
 	t.Parallel()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	s := serve(t)
 	worker := func(family string) *ecs.RegisterTaskDefinitionInput { return sample(family, "flask-worker") }
-	harness.NewProof(t, s.Server, worker, sample("backend", "flask-backend")).NoClientNotices(*deployments)
+	harness.NewLoadTest(t, s.Server, worker, sample("backend", "flask-backend")).Run(*deployments)
 }

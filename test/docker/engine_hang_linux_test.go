@@ -31,7 +31,7 @@ func newGate(t *testing.T) *gate {
 	t.Helper()
 	behind := "/var/run/docker.sock"
 	if _, err := os.Stat(behind); err != nil {
-		harness.Missing(t, "the engine's socket "+behind)
+		harness.SkipMissing(t, "the engine's socket "+behind)
 	}
 	dir := harness.Must(os.MkdirTemp("", "gate"))(t)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -93,7 +93,7 @@ func (g *gate) pass(from, to net.Conn) {
 // ends meanwhile; what is to be started or stopped waits, and nobody is killed. Then it all goes on.
 func TestEngineHangs(t *testing.T) {
 	t.Parallel()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	g := newGate(t)
 	s := (&engine{harness.Engine{Host: g.host}}).workers(t, 3)
 	before := s.running("worker")
@@ -102,9 +102,9 @@ func TestEngineHangs(t *testing.T) {
 	g.shutTo(true)
 	defer g.shutTo(false)
 	hung := time.Now()
-	s.Scale("worker", 4)
+	s.SetDesiredCount("worker", 4)
 	harness.Must(s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: stopped.TaskArn}))(t)
-	shared.Docker(t, "kill", id(dead, "main")) // by another way
+	shared.MustCommand(t, "kill", id(dead, "main")) // by another way
 	s.without("worker.corp", address(dead), 30*time.Second)
 	s.without("worker.corp", address(stopped), 30*time.Second)
 	left := []netip.Addr{address(before[2])}
@@ -114,7 +114,7 @@ func TestEngineHangs(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	if state := shared.Docker(t, "inspect", "-f", "{{.State.Status}}", id(before[2], "main")); state != "running" {
+	if state := shared.MustCommand(t, "inspect", "-f", "{{.State.Status}}", id(before[2], "main")); state != "running" {
 		t.Errorf("a task that had nothing to do with it is %s", state)
 	}
 

@@ -62,7 +62,7 @@ func (e *engine) sweep() {
 		{"network", "ls", "--filter", "label=" + labelData, "--format", `{{.Label "` + labelData + `"}}`},
 		{"volume", "ls", "--filter", "label=" + labelData, "--format", `{{.Label "` + labelData + `"}}`},
 	} {
-		out, err := e.Try(list...)
+		out, err := e.TryCommand(list...)
 		if err != nil {
 			return // no engine
 		}
@@ -70,9 +70,9 @@ func (e *engine) sweep() {
 			seen[dir] = true
 		}
 	}
-	if images, err := e.Try("image", "ls", "-q", "--filter", "label="+labelData); err == nil && images != "" {
+	if images, err := e.TryCommand("image", "ls", "-q", "--filter", "label="+labelData); err == nil && images != "" {
 		format := `{{index .Config.Labels "` + labelData + `"}}`
-		out, _ := e.Try(append([]string{"image", "inspect", "--format", format}, strings.Fields(images)...)...)
+		out, _ := e.TryCommand(append([]string{"image", "inspect", "--format", format}, strings.Fields(images)...)...)
 		for dir := range strings.FieldsSeq(out) {
 			seen[dir] = true
 		}
@@ -116,13 +116,13 @@ func killAll(dir string) {
 // clients is the image of programs that look names up.
 func clients(t testing.TB) string {
 	t.Helper()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	name, err := clientsImage()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := shared.Try("image", "inspect", name); err != nil {
-		harness.Missing(t, "the image "+name)
+	if _, err := shared.TryCommand("image", "inspect", name); err != nil {
+		harness.SkipMissing(t, "the image "+name)
 	}
 	return name
 }

@@ -30,13 +30,13 @@ type privateEngine struct {
 // startEngine starts an engine, whose data is in root, or in a folder of its own where that is empty.
 func startEngine(t *testing.T, root string, args ...string) *privateEngine {
 	t.Helper()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	dockerd, err := exec.LookPath("dockerd")
 	if err != nil {
 		dockerd = "/usr/sbin/dockerd"
 	}
 	if _, err := os.Stat(dockerd); err != nil {
-		harness.Missing(t, "dockerd")
+		harness.SkipMissing(t, "dockerd")
 	}
 	dir := harness.Must(os.MkdirTemp("", fmt.Sprintf("%s%d-", engineFolders, os.Getpid())))(t)
 	if root == "" {
@@ -74,7 +74,7 @@ func (e *privateEngine) start() {
 			e.t.Fatalf("the engine ended: %v:\n%s", cmd.ProcessState, text)
 		default:
 		}
-		_, err := e.Try("version")
+		_, err := e.TryCommand("version")
 		return err == nil
 	})
 }
@@ -98,8 +98,8 @@ func (e *privateEngine) end() {
 		select {
 		case <-e.done:
 		default:
-			if ids, err := e.Try("ps", "-aq"); err == nil && ids != "" {
-				e.Try(append([]string{"rm", "-fv"}, strings.Fields(ids)...)...)
+			if ids, err := e.TryCommand("ps", "-aq"); err == nil && ids != "" {
+				e.TryCommand(append([]string{"rm", "-fv"}, strings.Fields(ids)...)...)
 			}
 			e.stop()
 		}
@@ -115,8 +115,8 @@ func (e *privateEngine) end() {
 func (e *engine) workers(t *testing.T, n int32) *server {
 	t.Helper()
 	s := e.serve(t)
-	s.Run("worker", s.Register(unchecked("worker")), n, s.Discovery(s.Namespace("corp"), "worker", 1))
-	s.Stable("worker")
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), n, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
+	s.WaitStable("worker")
 	s.replaced("worker", "worker.corp", int(n), ecstypes.Task{TaskArn: aws.String("")})
 	return s
 }
@@ -128,7 +128,7 @@ func TestEngineRestartLive(t *testing.T) {
 	e := startEngine(t, "", "--live-restore")
 	s := e.workers(t, 3)
 	before := s.running("worker")
-	pid := e.Docker(t, "inspect", "-f", "{{.State.Pid}}", id(before[0], "main"))
+	pid := e.MustCommand(t, "inspect", "-f", "{{.State.Pid}}", id(before[0], "main"))
 	e.stop()
 	if got := s.Lookup("worker.corp"); len(got) != 3 {
 		t.Errorf("without its engine the server answers %v", got)
@@ -181,7 +181,7 @@ func TestEngineRestart(t *testing.T) {
 // before, and what waits starts when there is room again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	disk := harness.Must(os.MkdirTemp("", fmt.Sprintf("%s%d-", engineFolders, os.Getpid())))(t)
 	t.Cleanup(func() { removeMounted(disk) })
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=400m"); err != nil {
@@ -195,7 +195,7 @@ func TestFullDisk(t *testing.T) {
 	if !strings.Contains(string(out), "No space left") {
 		t.Fatalf("the disk is not full: %s", out)
 	}
-	s.Scale("worker", 2)
+	s.SetDesiredCount("worker", 2)
 	harness.Eventually(t, time.Minute, "an event of the service says why no task starts", func() bool { return s.said("worker", "no space left on device") })
 	if !s.answers("worker.corp", address(first)) {
 		t.Errorf("with a full disk the server answers %v, and not %v alone", s.Lookup("worker.corp"), address(first))

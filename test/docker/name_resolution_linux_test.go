@@ -78,10 +78,10 @@ func TestNames(t *testing.T) {
 	t.Parallel()
 	image := clients(t)
 	s := serve(t, "--upstream", outside(t))
-	corp := s.Namespace("corp")
-	s.Run("worker", s.Register(unchecked("worker")), 2, s.Discovery(corp, "worker", 5))
+	corp := s.CreateNamespace("corp")
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 2, s.CreateCloudMapService(corp, "worker", 5))
 	asker := s.start(task("asker", container("main", image, "sleep", "100000")))
-	s.Stable("worker")
+	s.WaitStable("worker")
 	c := id(asker, "main")
 	var workers []string
 	for _, w := range s.running("worker") {
@@ -151,9 +151,9 @@ func TestNginx(t *testing.T) {
 	t.Parallel()
 	image := clients(t)
 	s := serve(t)
-	corp := s.Namespace("corp")
-	s.Run("worker", s.Register(sample("worker", "flask-worker")), 1, s.Discovery(corp, "worker", 1))
-	s.Stable("worker")
+	corp := s.CreateNamespace("corp")
+	s.CreateECSService("worker", s.RegisterDefinition(sample("worker", "flask-worker")), 1, s.CreateCloudMapService(corp, "worker", 1))
+	s.WaitStable("worker")
 	old := s.running("worker")[0]
 	const conf = `user root; error_log stderr; pid /tmp/nginx.pid; events {} http { access_log off; resolver NS valid=1s; server { listen 8080;
 		location /now/ { set $to worker.corp; rewrite /now/(.*) /$1 break; proxy_pass http://$to:5000; }
@@ -200,11 +200,11 @@ func TestSourceIsTheTask(t *testing.T) {
 	s := serve(t, "--vpc", "vpc-a=10.214.0.0/16,subnet-a", "--vpc", "vpc-b=10.215.0.0/16,subnet-b")
 	askers, want := map[string]ecstypes.Task{}, map[string]string{}
 	for _, vpc := range []string{"a", "b"} {
-		registry := s.Discovery(s.NamespaceIn("corp", "vpc-"+vpc), "worker", 5)
+		registry := s.CreateCloudMapService(s.CreateNamespaceIn("corp", "vpc-"+vpc), "worker", 5)
 		for family, in := range map[string]*ecs.RegisterTaskDefinitionInput{
 			"worker-" + vpc: unchecked("worker-" + vpc), "asker-" + vpc: task("asker-"+vpc, container("main", image, "sleep", "100000")),
 		} {
-			s.Register(in)
+			s.RegisterDefinition(in)
 			create := &ecs.CreateServiceInput{
 				ServiceName: &family, TaskDefinition: &family, DesiredCount: aws.Int32(1),
 				NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-" + vpc}}},
@@ -216,8 +216,8 @@ func TestSourceIsTheTask(t *testing.T) {
 		}
 	}
 	for _, vpc := range []string{"a", "b"} {
-		s.Stable("worker-" + vpc)
-		s.Stable("asker-" + vpc)
+		s.WaitStable("worker-" + vpc)
+		s.WaitStable("asker-" + vpc)
 		askers[vpc], want[vpc] = s.running("asker-" + vpc)[0], address(s.running("worker-" + vpc)[0]).String()
 	}
 	for vpc, asker := range askers {
@@ -236,12 +236,12 @@ func TestDualStack(t *testing.T) {
 	t.Parallel()
 	image := clients(t)
 	s := serve(t, "--vpc", "vpc-local=10.216.0.0/16,fd00:216::/48,subnet-local")
-	registry := s.Discovery(s.Namespace("corp"), "worker", 5, sdtypes.RecordTypeA, sdtypes.RecordTypeAaaa)
+	registry := s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 5, sdtypes.RecordTypeA, sdtypes.RecordTypeAaaa)
 	worker := container("main", image, "busybox", "httpd", "-f", "-p", "5000", "-h", "/etc") // over both
 	worker.PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
-	s.Run("worker", s.Register(task("worker", worker)), 1, registry)
+	s.CreateECSService("worker", s.RegisterDefinition(task("worker", worker)), 1, registry)
 	asker := s.start(task("asker", container("main", image, "sleep", "100000")))
-	s.Stable("worker")
+	s.WaitStable("worker")
 	serving := s.running("worker")[0]
 	six := ""
 	for _, i := range serving.Containers[0].NetworkInterfaces {

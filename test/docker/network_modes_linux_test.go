@@ -22,23 +22,23 @@ import (
 // onHost runs a service whose tasks have no address of their own, with an SRV record.
 func (s *server) onHost(corp string, in *ecs.RegisterTaskDefinitionInput, count int32) {
 	s.T.Helper()
-	registry := s.Discovery(corp, *in.Family, 5, sdtypes.RecordTypeSrv)
-	definition := s.Register(in)
+	registry := s.CreateCloudMapService(corp, *in.Family, 5, sdtypes.RecordTypeSrv)
+	definition := s.RegisterDefinition(in)
 	harness.Must(s.ECS().CreateService(s.T.Context(), &ecs.CreateServiceInput{
 		ServiceName: in.Family, TaskDefinition: &definition, DesiredCount: &count,
 		ServiceRegistries: []ecstypes.ServiceRegistry{{
 			RegistryArn: registry.Arn, ContainerName: aws.String("main"), ContainerPort: in.ContainerDefinitions[0].PortMappings[0].ContainerPort,
 		}},
 	}))(s.T)
-	s.Stable(*in.Family)
+	s.WaitStable(*in.Family)
 }
 
 // TestBridge: tasks whose ports are the host's are found by SRV: the port that each has got, at the host's address.
 func TestBridge(t *testing.T) {
 	t.Parallel()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	s := serve(t)
-	corp := s.Namespace("corp")
+	corp := s.CreateNamespace("corp")
 	in := unchecked("worker")
 	in.NetworkMode = ecstypes.NetworkModeBridge
 	s.onHost(corp, in, 2)
@@ -65,8 +65,8 @@ func TestHostMode(t *testing.T) {
 	main.PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(int32(port))}}
 	in := task("worker", main)
 	in.NetworkMode = ecstypes.NetworkModeHost
-	s.onHost(s.Namespace("corp"), in, 1)
-	if mode := shared.Docker(t, "inspect", "-f", "{{.HostConfig.NetworkMode}}", id(s.running("worker")[0], "main")); mode != "host" {
+	s.onHost(s.CreateNamespace("corp"), in, 1)
+	if mode := shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.NetworkMode}}", id(s.running("worker")[0], "main")); mode != "host" {
 		t.Errorf("the container's network is %s", mode)
 	}
 	s.found("worker.corp", map[uint16]bool{uint16(port): true}, "/passwd")
@@ -75,7 +75,7 @@ func TestHostMode(t *testing.T) {
 // found holds that a name's SRV records have these ports, at an address of this machine, where the workers answer.
 func (s *server) found(name string, ports map[uint16]bool, path string) {
 	s.T.Helper()
-	_, srvs, err := s.Resolver().LookupSRV(harness.Short(s.T), "", "", name+".")
+	_, srvs, err := s.Resolver().LookupSRV(harness.ShortContext(s.T), "", "", name+".")
 	if err != nil || len(srvs) != len(ports) {
 		s.T.Fatalf("SRV of %s: %s, %v; want the ports %v", name, harness.AsJSON(srvs), err, ports)
 	}

@@ -27,7 +27,7 @@ type server struct {
 // serve starts a server on the machine's engine.
 func serve(t testing.TB, flags ...string) *server {
 	t.Helper()
-	harness.NeedEngine(t)
+	harness.RequireEngine(t)
 	return shared.serve(t, flags...)
 }
 
@@ -50,12 +50,12 @@ func (e *engine) serveOn(t testing.TB, dir string, flags ...string) *server {
 func (e *engine) start(t testing.TB, dir string, flags ...string) (*server, error) {
 	t.Helper()
 	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "docker"}, flags...)
-	cmd := exec.Command(harness.Built(t), args...)
+	cmd := exec.Command(harness.BuiltBinary(t), args...)
 	cmd.Env = append(harness.UserEnviron(), "XDG_RUNTIME_DIR="+dir)
 	if e.Host != "" {
 		cmd.Env = append(cmd.Env, "DOCKER_HOST="+e.Host)
 	}
-	s := &server{harness.Prepare(t, dir, cmd), e, flags}
+	s := &server{harness.NewServer(t, dir, cmd), e, flags}
 	return s, s.Launch()
 }
 
@@ -166,7 +166,7 @@ func (s *server) task(arn string) ecstypes.Task {
 // start runs one task of a definition and waits until it runs, or has stopped.
 func (s *server) start(in *ecs.RegisterTaskDefinitionInput) (now ecstypes.Task) {
 	s.T.Helper()
-	s.Register(in)
+	s.RegisterDefinition(in)
 	run := &ecs.RunTaskInput{TaskDefinition: in.Family}
 	if in.NetworkMode == ecstypes.NetworkModeAwsvpc {
 		run.NetworkConfiguration = harness.AWSVPC()
@@ -185,7 +185,7 @@ func (s *server) start(in *ecs.RegisterTaskDefinitionInput) (now ecstypes.Task) 
 // said says whether one of a service's events has a text.
 func (s *server) said(service, text string) bool {
 	s.T.Helper()
-	for _, e := range s.Describe(service).Events {
+	for _, e := range s.DescribeService(service).Events {
 		if strings.Contains(*e.Message, text) {
 			return true
 		}
@@ -211,7 +211,7 @@ func (s *server) replaced(service, name string, n int, old ecstypes.Task) {
 // logs is what `rollcall logs` shows of a task.
 func (s *server) logs(task ecstypes.Task) string {
 	s.T.Helper()
-	cmd := exec.Command(harness.Built(s.T), "logs", "--data", s.Dir, harness.TaskID(task))
+	cmd := exec.Command(harness.BuiltBinary(s.T), "logs", "--data", s.Dir, harness.TaskID(task))
 	cmd.Env = append(harness.UserEnviron(), "XDG_RUNTIME_DIR="+s.Dir)
 	out, _ := cmd.CombinedOutput()
 	return string(out)

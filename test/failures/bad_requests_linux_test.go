@@ -18,11 +18,11 @@ import (
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	shop := s.Namespace("shop")
-	cart := s.Discovery(shop, "cart", 1)
+	shop := s.CreateNamespace("shop")
+	cart := s.CreateCloudMapService(shop, "cart", 1)
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
-	s.Run("cart", s.Register(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 0, cart)
-	s.Stable("cart") // from now on the server has nothing to write of its own
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 0, cart)
+	s.WaitStable("cart") // from now on the server has nothing to write of its own
 	before := s.Contents()
 
 	label := strings.Repeat("x", 64) // one more than a label may have (RFC 1035, section 2.3.4)

@@ -29,12 +29,12 @@ func TestKillAtAnyPoint(t *testing.T) {
 		keeps bool
 	}{
 		{"while ten tasks are created", 0, func(t *testing.T, s *harness.Server, starts string) int {
-			s.Scale("cart", 10)
+			s.SetDesiredCount("cart", 10)
 			harness.Eventually(t, 10*time.Second, "some tasks are started", func() bool { return len(harness.StartedPIDs(t, starts)) >= 3 })
 			return 10
 		}, false},
 		{"as soon as ten tasks are asked for", 0, func(_ *testing.T, s *harness.Server, _ string) int {
-			s.Scale("cart", 10)
+			s.SetDesiredCount("cart", 10)
 			return 10
 		}, false},
 		{"during a rollout", 3, func(t *testing.T, s *harness.Server, starts string) int {
@@ -67,8 +67,8 @@ func TestKillAtAnyPoint(t *testing.T) {
 				t.Parallel()
 				s := harness.Serve(t)
 				starts := filepath.Join(t.TempDir(), "starts")
-				s.Run("cart", s.Register(harness.MarkedWorker(t, starts)), tc.count, s.Discovery(s.Namespace("shop"), "cart", ttl))
-				s.Stable("cart")
+				s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), tc.count, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", ttl))
+				s.WaitStable("cart")
 				before := s.TaskProcesses("cart")
 				want := tc.upset(t, s, starts)
 
@@ -101,8 +101,8 @@ func TestKillAtAnyPoint(t *testing.T) {
 func TestKilledTaskIsReplaced(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "")), 2, s.Discovery(s.Namespace("shop"), "cart", 1))
-	s.Stable("cart")
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+	s.WaitStable("cart")
 	victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	pid, err := strconv.Atoi(aws.ToString(victim.Containers[0].RuntimeId))
 	if err != nil {
@@ -119,7 +119,7 @@ func TestKilledTaskIsReplaced(t *testing.T) {
 		}
 		return true
 	})
-	s.Stable("cart")
+	s.WaitStable("cart")
 	s.CheckAnswers("cart", 2)
 	for _, stopped := range s.Tasks("cart", ecstypes.DesiredStatusStopped) {
 		if harness.TaskID(stopped) != harness.TaskID(victim) {

@@ -32,7 +32,7 @@ func waitStoppedTasks(s *harness.Server, service string, n int, within time.Dura
 
 // hasEvent reports whether one of a service's events contains a text.
 func hasEvent(s *harness.Server, service, text string) bool {
-	return slices.ContainsFunc(s.Describe(service).Events, func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, text) })
+	return slices.ContainsFunc(s.DescribeService(service).Events, func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, text) })
 }
 
 // forceDeleteService deletes a service by force and waits until nothing of it is left.
@@ -70,7 +70,7 @@ func TestFailingTasks(t *testing.T) {
 			t.Parallel()
 			s := harness.Serve(t)
 			starts := filepath.Join(t.TempDir(), "starts")
-			s.Run("cart", s.Register(markContainers(harness.Program(t, "failing", tc.command...), starts)), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
+			s.CreateECSService("cart", s.RegisterDefinition(markContainers(harness.Program(t, "failing", tc.command...), starts)), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 
 			tasks := waitStoppedTasks(s, "cart", 4, 30*time.Second)
 			for _, task := range tasks {
@@ -95,14 +95,14 @@ func TestFailingTasks(t *testing.T) {
 			})
 			for _, part := range tc.reason {
 				if !hasEvent(s, "cart", part) {
-					t.Errorf("no event says %q: %s", part, harness.AsJSON(s.Describe("cart").Events))
+					t.Errorf("no event says %q: %s", part, harness.AsJSON(s.DescribeService("cart").Events))
 				}
 			}
 
-			good := s.Register(markContainers(harness.Program(t, "good", "/bin/sleep", "1000"), starts))
+			good := s.RegisterDefinition(markContainers(harness.Program(t, "good", "/bin/sleep", "1000"), starts))
 			began := time.Now()
 			harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), TaskDefinition: &good}))(t)
-			s.Stable("cart")
+			s.WaitStable("cart")
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("a good definition had to wait %v for the failures of a bad one", took)
 			}
@@ -117,16 +117,16 @@ func TestFailingTasks(t *testing.T) {
 func TestTaskListensOnAllAddresses(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	shop := s.Namespace("shop")
-	s.Run("good", s.Register(harness.Worker(t, "good", "")), 1, s.Discovery(shop, "good", 1))
-	s.Stable("good")
+	shop := s.CreateNamespace("shop")
+	s.CreateECSService("good", s.RegisterDefinition(harness.Worker(t, "good", "")), 1, s.CreateCloudMapService(shop, "good", 1))
+	s.WaitStable("good")
 	sibling := s.Tasks("good", ecstypes.DesiredStatusRunning)[0]
 
-	port := harness.ClosedPort() // not the siblings' own, which a listener on all addresses cannot have beside them
-	bad := harness.Worker(t, "bad", harness.Self(t)+" sample check http://$ROLLCALL_ADDRESS:"+port+"/health")
+	port := harness.ClosedPort(t) // not the siblings' own, which a listener on all addresses cannot have beside them
+	bad := harness.Worker(t, "bad", harness.TestBinary(t)+" sample check http://$ROLLCALL_ADDRESS:"+port+"/health")
 	bad.ContainerDefinitions[0].PortMappings[0].ContainerPort = aws.Int32(int32(harness.Must(strconv.Atoi(port))(t)))
-	bad.ContainerDefinitions[0].Command = []string{"/bin/sh", "-c", "ROLLCALL_ADDRESS=0.0.0.0 ROLLCALL_PORT_5000=" + port + " exec " + harness.Self(t) + " sample flask-worker"}
-	entry := s.Discovery(shop, "bad", 1)
+	bad.ContainerDefinitions[0].Command = []string{"/bin/sh", "-c", "ROLLCALL_ADDRESS=0.0.0.0 ROLLCALL_PORT_5000=" + port + " exec " + harness.TestBinary(t) + " sample flask-worker"}
+	entry := s.CreateCloudMapService(shop, "bad", 1)
 	stop := startWellBehavedClients(s,
 		func() error {
 			if got, err := s.QueryA("bad.shop"); err != nil || len(got) > 0 {
@@ -147,7 +147,7 @@ func TestTaskListensOnAllAddresses(t *testing.T) {
 			return err
 		},
 	)
-	s.Run("bad", s.Register(bad), 1, entry)
+	s.CreateECSService("bad", s.RegisterDefinition(bad), 1, entry)
 	task := waitStoppedTasks(s, "bad", 1, 20*time.Second)[0]
 	stop()
 	reason := aws.ToString(task.StoppedReason) + " " + aws.ToString(task.Containers[0].Reason)
@@ -166,11 +166,11 @@ func TestTaskIgnoresSIGTERM(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "starts")
 	in := markContainers(harness.Program(t, "stubborn", "/bin/sh", "-c", `trap 'echo told >> "$`+harness.MarkVariable+`"' TERM; echo ready >> "$`+harness.MarkVariable+`"; while :; do sleep 0.1; done`), starts)
 	in.ContainerDefinitions[0].StopTimeout = aws.Int32(2)
-	s.Run("cart", s.Register(in), 1, nil)
-	s.Stable("cart")
+	s.CreateECSService("cart", s.RegisterDefinition(in), 1, nil)
+	s.WaitStable("cart")
 	victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	harness.Eventually(t, 5*time.Second, "the task is ready for SIGTERM", func() bool { return slices.Contains(harness.StartedPIDs(t, starts), "ready") })
-	s.Scale("cart", 0)
+	s.SetDesiredCount("cart", 0)
 	harness.Eventually(t, 5*time.Second, "SIGTERM", func() bool { return slices.Contains(harness.StartedPIDs(t, starts), "told") })
 	told := time.Now()
 	harness.Eventually(t, 10*time.Second, "its processes are gone", func() bool { return len(harness.MarkedProcesses(t, starts)) == 0 })
@@ -191,7 +191,7 @@ func TestMissingSecret(t *testing.T) {
 	in.ContainerDefinitions[0].Secrets = []ecstypes.Secret{{
 		Name: aws.String("TOKEN"), ValueFrom: aws.String("arn:aws:secretsmanager:us-east-1:000000000000:secret:prod/token-AbCdEf"),
 	}}
-	s.Register(in)
+	s.RegisterDefinition(in)
 	out := harness.Must(s.ECS().RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: in.Family, NetworkConfiguration: harness.AWSVPC()}))(t)
 	var stopped ecstypes.Task
 	harness.Eventually(t, 30*time.Second, "the task has stopped", func() bool {

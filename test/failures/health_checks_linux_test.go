@@ -22,7 +22,7 @@ func TestHangingHealthCheck(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "starts")
 	in := markContainers(harness.Worker(t, "hanging", "sleep 1000 & sleep 1000; true"), starts)
 	in.ContainerDefinitions[0].StopTimeout = aws.Int32(2)
-	s.Run("cart", s.Register(in), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(in), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 	harness.Eventually(t, 20*time.Second, "the task is unhealthy", func() bool {
 		if got := s.Lookup("cart.shop"); len(got) != 0 {
 			t.Fatalf("a task that was never healthy is answered: %v", got)
@@ -46,7 +46,7 @@ func TestHealthCheckDecidesAnswers(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	flag := filepath.Join(t.TempDir(), "healthy")
-	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "test -e "+flag)), 1, s.Discovery(s.Namespace("shop"), "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "test -e "+flag)), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 	harness.Eventually(t, 20*time.Second, "the task is registered", func() bool {
 		return len(s.Discover("shop", "cart", sdtypes.HealthStatusFilterAll)) == 1
 	})
@@ -56,7 +56,7 @@ func TestHealthCheckDecidesAnswers(t *testing.T) {
 	if err := os.WriteFile(flag, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.Stable("cart")
+	s.WaitStable("cart")
 	first := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	if first.HealthStatus != ecstypes.HealthStatusHealthy {
 		t.Errorf("health is %s", first.HealthStatus)
@@ -76,6 +76,6 @@ func TestHealthCheckDecidesAnswers(t *testing.T) {
 	if err := os.WriteFile(flag, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.Stable("cart")
+	s.WaitStable("cart")
 	s.CheckAnswers("cart", 1)
 }

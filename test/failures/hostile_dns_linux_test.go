@@ -23,8 +23,8 @@ import (
 // good time, over UDP and TCP, and the server holds no more than before.
 func TestHostileDNS(t *testing.T) {
 	t.Parallel()
-	s := harness.Serve(t, "--runtime", "none", "--upstream", "127.0.0.1:"+harness.ClosedPort())
-	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	s := harness.Serve(t, "--runtime", "none", "--upstream", "127.0.0.1:"+harness.ClosedPort(t))
+	cart := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1)
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
 	before := processUsage(s)
 	stop := startWellBehavedClients(s,

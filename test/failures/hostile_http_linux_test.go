@@ -87,7 +87,7 @@ func startWellBehavedClients(s *harness.Server, ask ...func() error) (stop func(
 func TestHostileHTTP(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	cart := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1)
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
 	before := processUsage(s)
 	stop := startWellBehavedClients(s, func() error {
@@ -185,7 +185,7 @@ func sendSlowHeaders(s *harness.Server) {
 func TestManyConnections(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	s.Namespace("shop")
+	s.CreateNamespace("shop")
 	const most = 4096 // of package app
 	before := processUsage(s)
 	var conns []net.Conn

@@ -17,7 +17,7 @@ func TestExpiredLease(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := harness.ServeOn(t, dir, "--runtime", "none")
-	srv := s.Discovery(s.Namespace("shop"), "cart", 5)
+	srv := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 5)
 	for i, seconds := range map[string]string{"1": "2", "2": "600"} {
 		s.RegisterInstance(*srv.Id, "lease-"+i, map[string]string{
 			"AWS_INSTANCE_IPV4": "192.0.2." + i, "ROLLCALL_LEASE_SECONDS": seconds,

@@ -15,7 +15,7 @@ import (
 func TestServeErrors(t *testing.T) {
 	t.Parallel()
 	first := harness.Serve(t, "--runtime", "none")
-	first.Namespace("shop")
+	first.CreateNamespace("shop")
 	tcp := harness.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	t.Cleanup(func() { tcp.Close() })
 	udp := harness.Must(net.ListenPacket("udp", "127.0.0.1:0"))(t)
@@ -38,7 +38,7 @@ func TestServeErrors(t *testing.T) {
 		{"a port in use for DNS over UDP", "", []string{"--dns", udp.LocalAddr().String()}, []string{udp.LocalAddr().String(), "--dns"}},
 		{"the DNS of another server", "", []string{"--dns", first.Info.DNS[0]}, []string{"--dns"}},
 		{"an address of no interface", "", []string{"--api", "192.0.2.77:7070", "--runtime", "none"}, []string{"192.0.2.77:7070", "--api"}},
-		{"an etcd that is not there", "", []string{"--etcd", "127.0.0.1:" + harness.ClosedPort()}, []string{"etcd", "127.0.0.1:"}},
+		{"an etcd that is not there", "", []string{"--etcd", "127.0.0.1:" + harness.ClosedPort(t)}, []string{"etcd", "127.0.0.1:"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +75,7 @@ func TestServeErrors(t *testing.T) {
 // runServe runs a server to its end and returns its status and what it said on standard error.
 func runServe(t *testing.T, dir string, flags ...string) (status int, stderr string) {
 	t.Helper()
-	cmd := harness.Rollcall(t, append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)...)
+	cmd := harness.Command(t, append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)...)
 	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+t.TempDir())
 	var said harness.Output
 	cmd.Stderr = &said

@@ -11,15 +11,15 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness/source"
 )
 
-// builtDir is the folder of the binary that a user builds, or empty as long as no test has asked for it.
+// builtDir is the folder of the binary that a user builds. It is empty until a test needs it.
 var builtDir string
 
-// build runs `make build` once for all tests.
+// build runs `make build` once for all tests of the process.
 var build = sync.OnceValues(func() (output []byte, err error) {
 	if builtDir, err = os.MkdirTemp("", "rollcall-built-"); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(builtDir, 0o755); err != nil { // other users run it too
+	if err := os.Chmod(builtDir, 0o755); err != nil { // the tests of the demo run it as another user
 		return nil, err
 	}
 	cmd := exec.Command("make", "build", "BIN="+builtDir)
@@ -34,12 +34,12 @@ func CleanUp() {
 	}
 }
 
-// Built is the binary that a user builds. Tests need it where a file named rollcall matters, as in the health
-// checks of the examples; the others are quicker with the test binary.
-func Built(t testing.TB) string {
+// BuiltBinary returns the binary that a user builds. Tests need it where a file named rollcall must exist, as in the
+// health checks of the examples. The other tests use the test binary, which needs no second build.
+func BuiltBinary(t testing.TB) string {
 	t.Helper()
 	if _, err := exec.LookPath("make"); err != nil {
-		Missing(t, "make")
+		SkipMissing(t, "make")
 	}
 	if output, err := build(); err != nil {
 		t.Fatalf("make build: %v\n%s", err, output)
@@ -47,8 +47,8 @@ func Built(t testing.TB) string {
 	return filepath.Join(builtDir, "rollcall")
 }
 
-// UserEnviron is this process's environment without what points AWS's clients or Rollcall's commands
-// anywhere, and with more.
+// UserEnviron returns this process's environment without the variables that configure AWS's clients, Rollcall's
+// commands or proxies, and with the variables in more.
 func UserEnviron(more ...string) []string {
 	var env []string
 	for _, kv := range os.Environ() {

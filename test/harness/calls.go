@@ -15,26 +15,26 @@ import (
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 )
 
-// Call is a request as it goes over the wire: where the SDK would not let a test be wrong.
+// Call is a request on the wire. Tests use it to send what the SDK would refuse to send.
 type Call struct {
 	Operation string // CreateService
-	ECS       bool   // of ECS, else of Cloud Map
+	ECS       bool   // sends to ECS instead of Cloud Map
 	Body      string
 
 	Unsigned bool
-	Key      aws.Credentials // empty: the server's own
-	At       time.Time       // of the signature; zero: now
-	Service  string          // of the scope; empty: the right one
-	Tamper   func(*http.Request)
+	Key      aws.Credentials     // if empty, the server's
+	At       time.Time           // the time of the signature; if zero, now
+	Service  string              // in the scope of the signature; if empty, the right one
+	Tamper   func(*http.Request) // changes the request after it is signed
 }
 
-// Reply is what a call is answered with; code and message are those of an error.
+// Reply is the answer to a Call. Code and Message are those of an error.
 type Reply struct {
 	Status        int
 	Code, Message string
 }
 
-// Send makes a call.
+// Send sends a call over a connection that no other call uses.
 func (s *Server) Send(c Call) (Reply, error) {
 	target, service := "Route53AutoNaming_v20170314."+c.Operation, "servicediscovery"
 	if c.ECS {
@@ -64,7 +64,7 @@ func (s *Server) Send(c Call) (Reply, error) {
 	if c.Tamper != nil {
 		c.Tamper(req)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := oneRequestPerConnection.Do(req)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -73,17 +73,17 @@ func (s *Server) Send(c Call) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	var said struct {
+	var failure struct {
 		Type    string `json:"__type"`
 		Message string `json:"message"`
 	}
 	if resp.StatusCode != http.StatusOK {
-		err = json.Unmarshal(answer, &said)
+		err = json.Unmarshal(answer, &failure)
 	}
-	return Reply{resp.StatusCode, said.Type, said.Message}, err
+	return Reply{resp.StatusCode, failure.Type, failure.Message}, err
 }
 
-// Contents lists all that there is, as a text.
+// Contents returns everything that the lists of the APIs show, and the store's revision, as text.
 func (s *Server) Contents() string {
 	s.T.Helper()
 	ctx := s.T.Context()

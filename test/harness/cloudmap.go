@@ -9,7 +9,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// The next two functions stand in docs/clients.md, word for word.
+// The next two functions are in docs/clients.md, word for word.
 
 // newCloudMap is a client of the Cloud Map at AWS_ENDPOINT_URL.
 func newCloudMap(ctx context.Context) (*servicediscovery.Client, error) {
@@ -30,7 +30,7 @@ func noHostPrefix(o *servicediscovery.Options) {
 	})
 }
 
-// NewCloudMap and NoHostPrefix are these, for the tests that show how clients are made.
+// NewCloudMap and NoHostPrefix export the two functions above.
 var (
 	NewCloudMap  = newCloudMap
 	NoHostPrefix = noHostPrefix

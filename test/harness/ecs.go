@@ -14,33 +14,34 @@ import (
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 )
 
-// Namespace creates a private namespace the way a client of AWS has to, and returns its id.
-func (s *Server) Namespace(name string) string {
+// CreateNamespace creates a private namespace as AWS's clients do, with an operation, and returns its id.
+func (s *Server) CreateNamespace(name string) string {
 	s.T.Helper()
-	return s.NamespaceIn(name, "vpc-local")
+	return s.CreateNamespaceIn(name, "vpc-local")
 }
 
-func (s *Server) NamespaceIn(name, vpc string) string {
+// CreateNamespaceIn creates a private namespace in a VPC.
+func (s *Server) CreateNamespaceIn(name, vpc string) string {
 	s.T.Helper()
 	made := Must(s.CloudMap().CreatePrivateDnsNamespace(s.T.Context(),
 		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: &name, Vpc: &vpc}))(s.T)
-	return s.OperationTarget(made.OperationId)
+	return s.NamespaceOf(made.OperationId)
 }
 
-// OperationTarget is the namespace that an operation has made.
-func (s *Server) OperationTarget(operation *string) string {
+// NamespaceOf returns the namespace that a finished operation created.
+func (s *Server) NamespaceOf(operation *string) string {
 	s.T.Helper()
 	op := Must(s.CloudMap().GetOperation(s.T.Context(),
 		&servicediscovery.GetOperationInput{OperationId: operation}))(s.T).Operation
 	if op.Status != sdtypes.OperationStatusSuccess {
-		s.T.Fatalf("create a namespace: %s", AsJSON(op))
+		s.T.Fatalf("the operation that creates a namespace: %s", AsJSON(op))
 	}
 	return op.Targets["NAMESPACE"]
 }
 
-// Discovery creates a Cloud Map service with records of the types given, "A" when none is, and custom
-// health.
-func (s *Server) Discovery(namespace, name string, ttl int64, records ...sdtypes.RecordType) *sdtypes.Service {
+// CreateCloudMapService creates a Cloud Map service with custom health and records of the types given, or A records if
+// there are none.
+func (s *Server) CreateCloudMapService(namespace, name string, ttl int64, records ...sdtypes.RecordType) *sdtypes.Service {
 	s.T.Helper()
 	if len(records) == 0 {
 		records = []sdtypes.RecordType{sdtypes.RecordTypeA}
@@ -55,16 +56,16 @@ func (s *Server) Discovery(namespace, name string, ttl int64, records ...sdtypes
 	return Must(s.CloudMap().CreateService(s.T.Context(), in))(s.T).Service
 }
 
-// Worker is the sample worker's definition, run by the test binary. check is its health check's shell command, whose
-// first failure counts; empty is the sample's own, which only fails for good when the sample does: one that a busy
-// machine runs too slowly, once, must not have the task replaced in the middle of a test.
+// Worker returns the definition of the sample worker, run by the test binary. check is the shell command of its health
+// check, whose first failure counts. If check is empty, the sample's own check is used, with wide limits: a check that
+// is slow once, because the machine is busy, must not have the task replaced in the middle of a test.
 func Worker(t testing.TB, family, check string) *ecs.RegisterTaskDefinitionInput {
-	timeout, retries := int32(2), int32(1)
+	timeout, retries := int32(30), int32(1)
 	if check == "" {
-		check = Self(t) + " sample check http://$ROLLCALL_ADDRESS:$ROLLCALL_PORT_5000/health"
+		check = TestBinary(t) + " sample check http://$ROLLCALL_ADDRESS:$ROLLCALL_PORT_5000/health"
 		timeout, retries = 20, 3
 	}
-	in := Program(t, family, Self(t), "sample", "flask-worker")
+	in := Program(t, family, TestBinary(t), "sample", "flask-worker")
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
 	in.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{
 		Command: []string{"CMD-SHELL", check}, Interval: aws.Int32(5), Timeout: &timeout, Retries: &retries,
@@ -72,7 +73,7 @@ func Worker(t testing.TB, family, check string) *ecs.RegisterTaskDefinitionInput
 	return in
 }
 
-// Program is a definition of one container that runs a command and has no health check.
+// Program returns a definition with one container that runs a command and has no health check.
 func Program(_ testing.TB, family string, command ...string) *ecs.RegisterTaskDefinitionInput {
 	return &ecs.RegisterTaskDefinitionInput{
 		Family: &family, NetworkMode: ecstypes.NetworkModeAwsvpc,
@@ -82,20 +83,21 @@ func Program(_ testing.TB, family string, command ...string) *ecs.RegisterTaskDe
 	}
 }
 
-// Register registers a definition and returns its ARN.
-func (s *Server) Register(in *ecs.RegisterTaskDefinitionInput) string {
+// RegisterDefinition registers a task definition and returns its ARN.
+func (s *Server) RegisterDefinition(in *ecs.RegisterTaskDefinitionInput) string {
 	s.T.Helper()
 	out := Must(s.ECS().RegisterTaskDefinition(s.T.Context(), in))(s.T)
 	return *out.TaskDefinition.TaskDefinitionArn
 }
 
-// AWSVPC is the network configuration that every awsvpc task must have.
+// AWSVPC returns the network configuration that every awsvpc task must have.
 func AWSVPC() *ecstypes.NetworkConfiguration {
 	return &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-local"}}}
 }
 
-// Run creates an ECS service with an entry in discovery.
-func (s *Server) Run(name, definition string, count int32, registry *sdtypes.Service) *ecstypes.Service {
+// CreateECSService creates an ECS service. Its tasks are registered in the Cloud Map service registry, unless that is
+// nil.
+func (s *Server) CreateECSService(name, definition string, count int32, registry *sdtypes.Service) *ecstypes.Service {
 	s.T.Helper()
 	in := &ecs.CreateServiceInput{
 		ServiceName: &name, TaskDefinition: &definition, DesiredCount: &count,
@@ -113,14 +115,14 @@ func (s *Server) Run(name, definition string, count int32, registry *sdtypes.Ser
 	return Must(s.ECS().CreateService(s.T.Context(), in))(s.T).Service
 }
 
-// Scale sets a service's desired count.
-func (s *Server) Scale(service string, n int32) {
+// SetDesiredCount sets a service's desired count.
+func (s *Server) SetDesiredCount(service string, n int32) {
 	s.T.Helper()
 	Must(s.ECS().UpdateService(s.T.Context(), &ecs.UpdateServiceInput{Service: &service, DesiredCount: &n}))(s.T)
 }
 
-// Describe reads a service.
-func (s *Server) Describe(name string) ecstypes.Service {
+// DescribeService returns a service.
+func (s *Server) DescribeService(name string) ecstypes.Service {
 	s.T.Helper()
 	out := Must(s.ECS().DescribeServices(s.T.Context(), &ecs.DescribeServicesInput{Services: []string{name}}))(s.T)
 	if len(out.Services) != 1 {
@@ -129,17 +131,17 @@ func (s *Server) Describe(name string) ecstypes.Service {
 	return out.Services[0]
 }
 
-// Stable waits until a service's rollout is done and its count reached.
-func (s *Server) Stable(name string) {
+// WaitStable waits until a service's deployment is complete and its desired count is running.
+func (s *Server) WaitStable(name string) {
 	s.T.Helper()
 	Eventually(s.T, 2*time.Minute, "service "+name+" is stable", func() bool {
-		svc := s.Describe(name)
+		svc := s.DescribeService(name)
 		return len(svc.Deployments) == 1 && svc.RunningCount == svc.DesiredCount &&
 			svc.Deployments[0].RolloutState == ecstypes.DeploymentRolloutStateCompleted
 	})
 }
 
-// Tasks describes a service's tasks of a desired status.
+// Tasks returns a service's tasks that have a desired status.
 func (s *Server) Tasks(service string, desired ecstypes.DesiredStatus) []ecstypes.Task {
 	s.T.Helper()
 	ctx := s.T.Context()
@@ -150,7 +152,7 @@ func (s *Server) Tasks(service string, desired ecstypes.DesiredStatus) []ecstype
 	return Must(s.ECS().DescribeTasks(ctx, &ecs.DescribeTasksInput{Tasks: list.TaskArns}))(s.T).Tasks
 }
 
-// Discover is what DiscoverInstances answers: instance id to address.
+// Discover returns what DiscoverInstances answers: the address of each instance, by its id.
 func (s *Server) Discover(namespace, service string, health sdtypes.HealthStatusFilter) map[string]string {
 	s.T.Helper()
 	out := Must(s.CloudMap().DiscoverInstances(s.T.Context(),
@@ -162,12 +164,12 @@ func (s *Server) Discover(namespace, service string, health sdtypes.HealthStatus
 	return found
 }
 
-// TaskID is the last part of a task's ARN.
+// TaskID returns the last part of a task's ARN.
 func TaskID(t ecstypes.Task) string {
 	return (*t.TaskArn)[strings.LastIndexByte(*t.TaskArn, '/')+1:]
 }
 
-// Address is a task's own address.
+// Address returns a task's IPv4 address.
 func Address(t ecstypes.Task) string {
 	for _, i := range t.Containers[0].NetworkInterfaces {
 		return aws.ToString(i.PrivateIpv4Address)
@@ -175,15 +177,15 @@ func Address(t ecstypes.Task) string {
 	return ""
 }
 
-// Short bounds one call.
-func Short(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+// ShortContext returns a context for one call.
+func ShortContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// Attributes are those of one instance in DiscoverInstances.
-func (s *Server) Attributes(namespace, service, id string) (map[string]string, error) {
+// InstanceAttributes returns the attributes of one instance, as DiscoverInstances answers them.
+func (s *Server) InstanceAttributes(namespace, service, id string) (map[string]string, error) {
 	out, err := s.CloudMap().DiscoverInstances(s.T.Context(), &servicediscovery.DiscoverInstancesInput{
 		NamespaceName: &namespace, ServiceName: &service, HealthStatus: sdtypes.HealthStatusFilterAll,
 	})

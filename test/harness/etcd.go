@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Etcd is an etcd of one member that listens on a loopback address, behind a gate that stays when it goes.
+// Etcd is an etcd server with one member. It listens on a loopback address behind a gate, which stays when etcd stops.
 type Etcd struct {
 	t    testing.TB
 	dir  string
@@ -19,6 +19,7 @@ type Etcd struct {
 	etcd *embed.Etcd
 }
 
+// StartEtcd starts etcd, and stops it at the end of the test.
 func StartEtcd(t testing.TB) *Etcd {
 	t.Helper()
 	c := &Etcd{t: t, dir: filepath.Join(t.TempDir(), "etcd"), Gate: newGate(t)}
@@ -27,8 +28,10 @@ func StartEtcd(t testing.TB) *Etcd {
 	return c
 }
 
+// Endpoint returns the URL of the gate.
 func (c *Etcd) Endpoint() string { return "http://" + c.Gate.listener.Addr().String() }
 
+// Start starts etcd, again after Stop.
 func (c *Etcd) Start() {
 	cfg := embed.NewConfig()
 	cfg.Dir = c.dir
@@ -47,6 +50,7 @@ func (c *Etcd) Start() {
 	c.Gate.Redirect(etcd.Clients[0].Addr().String())
 }
 
+// Stop stops etcd. From then on the gate refuses connections.
 func (c *Etcd) Stop() {
 	c.Gate.Redirect("")
 	if c.etcd != nil {
@@ -55,18 +59,19 @@ func (c *Etcd) Stop() {
 	}
 }
 
-// Gate passes on TCP connections, refuses them, or swallows what comes.
+// Gate is a TCP proxy that forwards connections, refuses them, or stops forwarding what it receives.
 type Gate struct {
 	listener net.Listener
 	passing  sync.WaitGroup
 
 	mu      sync.Mutex
-	target  string // "" refuses
-	stalled bool   // swallows
+	target  string // if empty, the gate refuses connections
+	stalled bool
 	change  *sync.Cond
 	conns   map[net.Conn]bool
 }
 
+// newGate returns a gate that refuses connections.
 func newGate(t testing.TB) *Gate {
 	t.Helper()
 	g := &Gate{listener: Must(net.Listen("tcp", "127.0.0.1:0"))(t), conns: map[net.Conn]bool{}}
@@ -89,7 +94,7 @@ func newGate(t testing.TB) *Gate {
 	return g
 }
 
-// Redirect ends the connections there are and sends new ones to an address; "" refuses them.
+// Redirect closes all connections and sends new ones to target. If target is empty, the gate refuses connections.
 func (g *Gate) Redirect(target string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -99,17 +104,21 @@ func (g *Gate) Redirect(target string) {
 	}
 }
 
+// Stall makes the gate accept connections and bytes without forwarding them.
 func (g *Gate) Stall() { g.setStalled(true) }
 
+// Resume ends Stall.
 func (g *Gate) Resume() { g.setStalled(false) }
 
-func (g *Gate) setStalled(shut bool) {
+// setStalled stores whether the gate is stalled, and wakes what waits for a change.
+func (g *Gate) setStalled(stalled bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stalled = shut
+	g.stalled = stalled
 	g.change.Broadcast()
 }
 
+// proxy connects a client to the target and forwards bytes in both directions until one side ends.
 func (g *Gate) proxy(client net.Conn) {
 	defer client.Close()
 	g.mu.Lock()
@@ -138,8 +147,8 @@ func (g *Gate) proxy(client net.Conn) {
 	back.Wait()
 }
 
-// copy passes bytes on while the gate is open. What comes while it is shut is lost, and with it the connection, which
-// ends when the gate opens: so what a test sent into the void stays there.
+// copy forwards bytes while the gate is not stalled. It discards what arrives while the gate is stalled, and then
+// closes the connection when the gate resumes, so that what was sent into a stalled gate never arrives.
 func (g *Gate) copy(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()
@@ -147,12 +156,12 @@ func (g *Gate) copy(to, from net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		g.mu.Lock()
-		swallowed := g.stalled
+		wasStalled := g.stalled
 		for g.stalled {
 			g.change.Wait()
 		}
 		g.mu.Unlock()
-		if swallowed {
+		if wasStalled {
 			return
 		}
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {

@@ -15,7 +15,7 @@ func Main(m *testing.M, programs map[string]func() int) {
 	if status, ok := process.Main(os.Args[1:]); ok {
 		os.Exit(status)
 	}
-	if os.Getenv(AsRollcall) != "" || len(os.Args) > 1 && os.Args[1] == "sample" {
+	if os.Getenv(RunAsCommand) != "" || len(os.Args) > 1 && os.Args[1] == "sample" {
 		os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if len(os.Args) > 1 {

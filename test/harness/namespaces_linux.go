@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideNamespaces says that this process was started by inNamespaces.
+// insideNamespaces is set in the environment of the processes that InNamespaces starts.
 const insideNamespaces = "ROLLCALL_TEST_NAMESPACES"
 
-// InNamespaces runs the test once more in a child process with a user namespace and those of flags
-// (unix.CLONE_NEW…), where it is root without being it. It returns true in the child, which is to do the test, and
-// false in the parent, for which it has been done.
+// InNamespaces runs the test again in a child process that has a new user namespace, in which it is root, and the new
+// namespaces that flags name (unix.CLONE_NEW…). It returns true in the child, which then does the test, and false in
+// the parent, after the child has done it.
 func InNamespaces(t *testing.T, flags uintptr) bool {
 	t.Helper()
 	if os.Getenv(insideNamespaces) != "" {
@@ -34,17 +34,17 @@ func InNamespaces(t *testing.T, flags uintptr) bool {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		t.Logf("in namespaces of its own:\n%s", out)
+		t.Logf("in new namespaces:\n%s", out)
 	case errors.As(err, &exit):
-		t.Errorf("in namespaces of its own: %v\n%s", err, out)
+		t.Errorf("in new namespaces: %v\n%s", err, out)
 	default:
-		cannotRun(t, fmt.Sprintf("make a user namespace: %v", err))
+		cannotRun(t, fmt.Errorf("create a user namespace: %w", err))
 	}
 	return false
 }
 
-// SmallDisk mounts a file system of this many bytes in memory, in namespaces of its own where this user may not
-// mount. It returns false when the test has been done there.
+// SmallDisk mounts a file system of a given size in memory; if this user may not mount, it does so in new namespaces.
+// It returns false if the test has been done there.
 func SmallDisk(t *testing.T, size int64) (dir string, here bool) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "disk")
@@ -56,7 +56,7 @@ func SmallDisk(t *testing.T, size int64) (dir string, here bool) {
 		return "", false
 	}
 	if err != nil {
-		cannotRun(t, fmt.Sprintf("mount a small disk: %v", err))
+		cannotRun(t, fmt.Errorf("mount a small disk: %w", err))
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
@@ -66,7 +66,7 @@ func SmallDisk(t *testing.T, size int64) (dir string, here bool) {
 	return dir, true
 }
 
-// FillDisk takes all that is left of a disk, and returns what gives it back.
+// FillDisk fills a disk and returns a function that frees the space again.
 func FillDisk(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	path := filepath.Join(dir, "filler")
@@ -89,11 +89,11 @@ func FillDisk(t *testing.T, dir string) (free func()) {
 	}
 }
 
-// cannotRun skips a test because of what this machine does not allow; with CI=true that is a failure.
-func cannotRun(t *testing.T, what string) {
+// cannotRun skips a test that this machine does not allow. With CI=true it fails the test instead.
+func cannotRun(t *testing.T, err error) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("this machine does not let the test %s", what)
+		t.Fatal(err)
 	}
-	t.Skipf("this machine does not let the test %s", what)
+	t.Skip(err)
 }

@@ -20,23 +20,20 @@ import (
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 )
 
-// The tests of this file end processes as kill -9 and a power cut do, and hold that nothing that was acknowledged is
-// lost, that running tasks go on and that nothing is left over.
-
-// MarkVariable is set in the environment of the tasks below, to the path of the file that their starts are written to. So
-// the processes of one test's tasks can be found whoever their parent is.
+// MarkVariable is an environment variable of the tasks below. Its value is the path of the file that a task writes its
+// pid to when it starts. A test finds the processes of its tasks by that value, whichever process is their parent.
 const MarkVariable = "ROLLCALL_TEST_STARTS"
 
-// MarkedWorker is the sample worker, which first writes its pid down. It has no health check, so that a task is one
-// process.
+// MarkedWorker returns the definition of a sample worker that writes its pid to the file starts when it starts. It has
+// no health check, so each of its tasks is one process.
 func MarkedWorker(t testing.TB, starts string) *ecs.RegisterTaskDefinitionInput {
-	in := Program(t, "marked-worker", "/bin/sh", "-c", `echo $$ >> "$`+MarkVariable+`" && exec `+Self(t)+` sample flask-worker`)
+	in := Program(t, "marked-worker", "/bin/sh", "-c", `echo $$ >> "$`+MarkVariable+`" && exec `+TestBinary(t)+` sample flask-worker`)
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
 	in.ContainerDefinitions[0].Environment = []ecstypes.KeyValuePair{{Name: aws.String(MarkVariable), Value: &starts}}
 	return in
 }
 
-// StartedPIDs are the pids of all tasks that were ever started, in order.
+// StartedPIDs returns the pids that tasks have written to a file when they started, in order.
 func StartedPIDs(t testing.TB, file string) []string {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -46,7 +43,8 @@ func StartedPIDs(t testing.TB, file string) []string {
 	return strings.Fields(string(b))
 }
 
-// MarkedProcesses are the processes that now run with the marker, those of health checks and of programs of tasks alike.
+// MarkedProcesses returns the pids of all running processes whose MarkVariable is starts: tasks, their health checks
+// and their children.
 func MarkedProcesses(t testing.TB, starts string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
@@ -55,7 +53,7 @@ func MarkedProcesses(t testing.TB, starts string) []string {
 	}
 	var pids []string
 	for _, file := range files {
-		environ, err := os.ReadFile(file) // fails for what has ended meanwhile, and for other users' processes
+		environ, err := os.ReadFile(file) // fails for a process that has ended, or of another user
 		if err == nil && bytes.Contains(append([]byte{0}, environ...), []byte("\x00"+MarkVariable+"="+starts+"\x00")) {
 			pids = append(pids, strings.Split(file, "/")[2])
 		}
@@ -64,8 +62,8 @@ func MarkedProcesses(t testing.TB, starts string) []string {
 	return pids
 }
 
-// startTime is when a process started, in clock ticks since the boot (proc_pid_stat(5), field 22); empty when there is no
-// such process. With its pid it tells a process from all others.
+// startTime returns when a process started, in clock ticks since the machine started (proc_pid_stat(5), field 22), or
+// "" if there is no such process. A pid and a start time identify a process.
 func startTime(pid string) string {
 	b, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
@@ -75,7 +73,7 @@ func startTime(pid string) string {
 	return fields[22-3]
 }
 
-// TaskProcesses are the running tasks of a service: the pid of each, and when that process started.
+// TaskProcesses returns the pid and start time of each running task of a service.
 func (s *Server) TaskProcesses(service string) map[string]string {
 	s.T.Helper()
 	all := map[string]string{}
@@ -88,7 +86,7 @@ func (s *Server) TaskProcesses(service string) map[string]string {
 	return all
 }
 
-// sandboxes are the tasks that the supervisor of a data folder holds, by id.
+// sandboxes returns the ids of the tasks for which a data folder has a sandbox.
 func sandboxes(t testing.TB, dir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "tasks", "*", "sandbox.json"))
@@ -103,18 +101,18 @@ func sandboxes(t testing.TB, dir string) []string {
 	return ids
 }
 
-// CheckOnlyTasks holds that of a service exactly n tasks run, and that they are all: no process, no sandbox and no
-// address in DNS or DiscoverInstances beside theirs.
+// CheckOnlyTasks waits until a service has exactly n running tasks and nothing else: every process, every sandbox and
+// every address in DNS and DiscoverInstances belongs to one of them.
 func (s *Server) CheckOnlyTasks(service, starts string, n int) {
 	s.T.Helper()
-	s.Stable(service)
-	var said string
+	s.WaitStable(service)
+	var state string
 	defer func() {
 		if s.T.Failed() {
-			s.T.Log(said)
+			s.T.Log(state)
 		}
 	}()
-	Eventually(s.T, 20*time.Second, fmt.Sprintf("%s is %d tasks and nothing else", service, n), func() bool {
+	Eventually(s.T, 20*time.Second, fmt.Sprintf("%s has %d tasks and nothing else", service, n), func() bool {
 		var ids, pids, addresses []string
 		for _, task := range s.Tasks(service, ecstypes.DesiredStatusRunning) {
 			ids, addresses = append(ids, TaskID(task)), append(addresses, Address(task))
@@ -126,22 +124,25 @@ func (s *Server) CheckOnlyTasks(service, starts string, n int) {
 		boxes, running := sandboxes(s.T, s.Dir), MarkedProcesses(s.T, starts)
 		dns := slices.Collect(maps.Keys(s.Lookup(service + ".shop")))
 		found := slices.Collect(maps.Values(s.Discover("shop", service, sdtypes.HealthStatusFilterAll)))
-		said = fmt.Sprintf("tasks %v at %v, pids %v; sandboxes %v, processes %v, DNS %v, DiscoverInstances %v", ids, addresses, pids, boxes, running, dns, found)
-		return len(ids) == n && sameSet(boxes, ids) && slices.Equal(running, pids) && len(dns) == min(n, 8) && sameSet(found, addresses)
+		state = fmt.Sprintf("tasks %v with addresses %v and pids %v; sandboxes %v, processes %v, DNS %v, DiscoverInstances %v",
+			ids, addresses, pids, boxes, running, dns, found)
+		return len(ids) == n && sameElements(boxes, ids) && slices.Equal(running, pids) &&
+			len(dns) == min(n, 8) && sameElements(found, addresses)
 	})
 }
 
-// CheckStartedOnce holds that no task was started twice: every pid that was ever written down is that of another process,
-// and there are as many as ECS has tasks whose container was started.
+// CheckStartedOnce waits until the pids in the file starts are those of the tasks that ECS lists, which holds only if
+// no task was started twice.
 func (s *Server) CheckStartedOnce(service, starts string) {
 	s.T.Helper()
 	var got, expected []string
 	defer func() {
 		if s.T.Failed() {
-			s.T.Logf("the tasks that were started are %v, those that ECS knows %v", got, expected)
+			s.T.Logf("started pids %v, pids of the tasks that ECS lists %v", got, expected)
 		}
 	}()
-	Eventually(s.T, 5*time.Second, "every task was started once", func() bool { // a task runs a moment before it writes its pid
+	// A task writes its pid a moment after it has started.
+	Eventually(s.T, 5*time.Second, "every task was started once", func() bool {
 		got, expected = StartedPIDs(s.T, starts), nil
 		for _, status := range []ecstypes.DesiredStatus{ecstypes.DesiredStatusRunning, ecstypes.DesiredStatusStopped} {
 			for _, task := range s.Tasks(service, status) {
@@ -150,18 +151,18 @@ func (s *Server) CheckStartedOnce(service, starts string) {
 				}
 			}
 		}
-		return sameSet(got, expected)
+		return sameElements(got, expected)
 	})
 }
 
-// SupervisorPID is the process that is the parent of a data folder's tasks.
+// SupervisorPID returns the pid of the supervisor of a data folder.
 func SupervisorPID(t testing.TB, dir string) int {
 	t.Helper()
 	b := Must(os.ReadFile(filepath.Join(dir, "supervisor.lock")))(t)
 	return Must(strconv.Atoi(strings.TrimSpace(string(b))))(t)
 }
 
-// KillProcess ends a process and waits until it is gone.
+// KillProcess ends a process with SIGKILL and waits until it has ended.
 func KillProcess(t testing.TB, pid int) {
 	t.Helper()
 	was := startTime(strconv.Itoa(pid))
@@ -174,16 +175,19 @@ func KillProcess(t testing.TB, pid int) {
 	})
 }
 
+// isZombie reports whether a process has ended and its parent has not yet waited for it.
 func isZombie(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && bytes.HasPrefix(b[bytes.LastIndexByte(b, ')')+1:], []byte(" Z"))
 }
 
-// CheckNothingLeft holds that a service which is being deleted goes, with all that was of it.
+// CheckNothingLeft waits until a service that is being deleted is inactive, and its processes, sandboxes and addresses
+// are gone.
 func (s *Server) CheckNothingLeft(service, starts string) {
 	s.T.Helper()
 	Eventually(s.T, 30*time.Second, "the deleted service is gone", func() bool {
-		return aws.ToString(s.Describe(service).Status) == "INACTIVE" && len(MarkedProcesses(s.T, starts)) == 0 && len(sandboxes(s.T, s.Dir)) == 0 &&
+		return aws.ToString(s.DescribeService(service).Status) == "INACTIVE" &&
+			len(MarkedProcesses(s.T, starts)) == 0 && len(sandboxes(s.T, s.Dir)) == 0 &&
 			len(s.Lookup(service+".shop")) == 0 && len(s.Discover("shop", service, sdtypes.HealthStatusFilterAll)) == 0
 	})
 }

@@ -24,14 +24,16 @@ import (
 	"github.com/miekg/dns"
 )
 
-// sharedClient are shared by the clients below, as by those of one program.
+// sharedClient is the HTTP client of all SDK clients below, so that they share connections as the clients of one
+// program do.
 var sharedClient = bodyFromMemory{awshttp.NewBuildableClient()}
 
-// bodyFromMemory sends bodies from memory of its own. The SDK closes its body once the answer's header is there; a
-// transport that then still looks for the end of the body takes that for a failed write, and closes the
-// connection while the answer is being read. A client that never repeats a call would fail with it.
+// bodyFromMemory sends request bodies from memory. The SDK closes a request's body as soon as the header of the answer
+// arrives. A transport that still reads the body at that time takes that for a failed write and closes the connection
+// while the answer is read. A client that never repeats a call would fail.
 type bodyFromMemory struct{ *awshttp.BuildableClient }
 
+// Do sends a request with a copy of its body.
 func (c bodyFromMemory) Do(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		return c.BuildableClient.Do(r)
@@ -45,8 +47,8 @@ func (c bodyFromMemory) Do(r *http.Request) (*http.Response, error) {
 	return c.BuildableClient.Do(r)
 }
 
-// ConfigWithoutRetries is that of a client which never repeats a call, so that a test sees each answer that there is. Like all
-// of this file it may be used from any goroutine.
+// ConfigWithoutRetries returns the configuration of a client that never repeats a call, so that a test sees every
+// answer.
 func (s *Server) ConfigWithoutRetries() aws.Config {
 	cfg := s.AWSConfig()
 	cfg.RetryMaxAttempts = 1
@@ -54,27 +56,29 @@ func (s *Server) ConfigWithoutRetries() aws.Config {
 	return cfg
 }
 
+// CloudMapWithoutRetries returns a client of the Cloud Map API that never repeats a call.
 func (s *Server) CloudMapWithoutRetries() *servicediscovery.Client {
 	return servicediscovery.NewFromConfig(s.ConfigWithoutRetries(), NoHostPrefix)
 }
 
+// ECSWithoutRetries returns a client of the ECS API that never repeats a call.
 func (s *Server) ECSWithoutRetries() *ecs.Client { return ecs.NewFromConfig(s.ConfigWithoutRetries()) }
 
-// QueryDNS sends one query over UDP, once.
+// QueryDNS sends one query over UDP.
 func (s *Server) QueryDNS(name string, typ uint16) (*dns.Msg, error) {
-	client := dns.Client{Net: "udp", Timeout: 2 * time.Second}
+	client := dns.Client{Net: "udp", Timeout: 20 * time.Second}
 	reply, _, err := client.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), typ), s.Info.DNS[0])
 	return reply, err
 }
 
-// QueryA are those of the A records that one query is answered with, sorted.
+// QueryA sends one query and returns the addresses of the A records in the answer, sorted.
 func (s *Server) QueryA(name string) ([]string, error) {
 	reply, err := s.QueryDNS(name, dns.TypeA)
 	if err != nil {
 		return nil, err
 	}
 	if reply.Rcode != dns.RcodeSuccess {
-		return nil, fmt.Errorf("%s is answered %s", name, dns.RcodeToString[reply.Rcode])
+		return nil, fmt.Errorf("the answer for %s is %s", name, dns.RcodeToString[reply.Rcode])
 	}
 	var all []string
 	for _, rr := range reply.Answer {
@@ -86,7 +90,7 @@ func (s *Server) QueryA(name string) ([]string, error) {
 	return all, nil
 }
 
-// ReadPages reads all pages.
+// ReadPages reads all pages of a list of Cloud Map and returns what names returns for each, in order.
 func ReadPages[O any](t testing.TB, pages interface {
 	HasMorePages() bool
 	NextPage(context.Context, ...func(*sd.Options)) (*O, error)
@@ -98,12 +102,12 @@ func ReadPages[O any](t testing.TB, pages interface {
 	return all
 }
 
-// Registration is the call that registers an instance with an IPv4 address.
+// Registration returns the input of a RegisterInstance call with an IPv4 address.
 func Registration(service, id, ip string) *sd.RegisterInstanceInput {
 	return &sd.RegisterInstanceInput{ServiceId: &service, InstanceId: &id, Attributes: map[string]string{"AWS_INSTANCE_IPV4": ip}}
 }
 
-// ErrorCode is the code of an AWS error, "" for none, and the text of any other error.
+// ErrorCode returns the code of an AWS error, "" for nil, and the text of any other error.
 func ErrorCode(err error) string {
 	var apiErr smithy.APIError
 	switch {
@@ -115,7 +119,7 @@ func ErrorCode(err error) string {
 	return err.Error()
 }
 
-// CheckQueryA compares the answer of one query with the addresses that are wanted.
+// CheckQueryA sends one query and returns an error if the addresses in the answer are not those in want.
 func (s *Server) CheckQueryA(name string, want ...string) error {
 	got, err := s.QueryA(name)
 	slices.Sort(want)
@@ -125,15 +129,15 @@ func (s *Server) CheckQueryA(name string, want ...string) error {
 	return err
 }
 
-// Get reads a page of the API's server.
+// Get reads a page of the HTTP server.
 func (s *Server) Get(path string) (status int, body string) {
 	s.T.Helper()
-	resp := Must(http.Get(s.Info.API + path))(s.T)
+	resp := Must(oneRequestPerConnection.Get(s.Info.API + path))(s.T)
 	defer resp.Body.Close()
 	return resp.StatusCode, string(Must(io.ReadAll(resp.Body))(s.T))
 }
 
-// Metric reads one gauge or counter.
+// Metric returns the value of a gauge or counter.
 func (s *Server) Metric(name string) float64 {
 	s.T.Helper()
 	_, body := s.Get("/metrics")
@@ -142,15 +146,15 @@ func (s *Server) Metric(name string) float64 {
 			return Must(strconv.ParseFloat(strings.TrimSpace(value), 64))(s.T)
 		}
 	}
-	s.T.Fatalf("there is no metric %s", name)
+	s.T.Fatalf("no metric %s", name)
 	return 0
 }
 
-// CheckAnswers holds that DNS, DiscoverInstances and ECS name the same n tasks.
+// CheckAnswers waits until DNS, DiscoverInstances and ECS name the same n tasks of a service in the namespace shop.
 func (s *Server) CheckAnswers(service string, n int) {
 	s.T.Helper()
 	var dns, disc, ecs []string
-	Eventually(s.T, 20*time.Second, fmt.Sprintf("%d tasks of %s in every answer", n, service), func() bool {
+	Eventually(s.T, 20*time.Second, fmt.Sprintf("every answer has %d tasks of %s", n, service), func() bool {
 		dns, disc, ecs = nil, nil, nil
 		for ip := range s.Lookup(service + ".shop") {
 			dns = append(dns, ip.String())
@@ -161,11 +165,12 @@ func (s *Server) CheckAnswers(service string, n int) {
 		for _, t := range s.Tasks(service, ecstypes.DesiredStatusRunning) {
 			ecs = append(ecs, Address(t))
 		}
-		return len(dns) == n && sameSet(dns, disc) && sameSet(dns, ecs)
+		return len(dns) == n && sameElements(dns, disc) && sameElements(dns, ecs)
 	})
 }
 
-func sameSet(a, b []string) bool {
+// sameElements reports whether two lists of different strings have the same elements.
+func sameElements(a, b []string) bool {
 	set := map[string]bool{}
 	for _, x := range a {
 		set[x] = true
@@ -178,7 +183,7 @@ func sameSet(a, b []string) bool {
 	return len(a) == len(b)
 }
 
-// RegisterInstance registers an instance, as a program that is no task does.
+// RegisterInstance registers an instance, as a program that is not a task does.
 func (s *Server) RegisterInstance(service, id string, attributes map[string]string) {
 	s.T.Helper()
 	Must(s.CloudMap().RegisterInstance(s.T.Context(), &servicediscovery.RegisterInstanceInput{

@@ -9,8 +9,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 )
 
-// CheckTaskResolver says why tasks have no resolver of their own on this machine, or is nil: it takes port 53 on
-// loopback addresses, and root or user namespaces for a private /etc/resolv.conf.
+// CheckTaskResolver returns an error if tasks cannot have a resolver on this machine. It needs port 53 on loopback
+// addresses, and root or user namespaces for a private /etc/resolv.conf.
 func CheckTaskResolver(t *testing.T) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

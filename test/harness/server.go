@@ -1,5 +1,9 @@
-// Package harness starts whole servers and speaks with them as clients do, for the tests of the whole binary: those in
-// test, whose tasks are processes, and those in test/docker.
+// Package harness starts whole servers and calls them as clients do, for the tests of the whole binary in test/clients,
+// test/promises and test/failures, whose tasks are processes, and in test/docker.
+//
+// Start reading at [Serve], which starts a server with a new data folder and ends it, and its tasks, with the test. The
+// methods of [Server] make the calls that tests make most often. They fail the test where a call fails; a method that
+// returns an error may be called from any goroutine.
 package harness
 
 import (
@@ -30,11 +34,11 @@ import (
 	"github.com/bakingclouds/rollcall/internal/app"
 )
 
-// AsRollcall makes the test binary the command line.
-const AsRollcall = "ROLLCALL_TEST_AS_COMMAND"
+// RunAsCommand is the environment variable that makes the test binary run as the command line, rollcall.
+const RunAsCommand = "ROLLCALL_TEST_AS_COMMAND"
 
-// Self is the test binary, which is also the rollcall binary.
-func Self(t testing.TB) string {
+// TestBinary returns the path of the test binary, which is also the rollcall binary.
+func TestBinary(t testing.TB) string {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {
@@ -43,18 +47,18 @@ func Self(t testing.TB) string {
 	return path
 }
 
-// Rollcall prepares a run of the command line.
-func Rollcall(t testing.TB, args ...string) *exec.Cmd {
+// Command returns a run of the command line that has not been started.
+func Command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(Self(t), args...)
-	cmd.Env = append(os.Environ(), AsRollcall+"=1")
+	cmd := exec.Command(TestBinary(t), args...)
+	cmd.Env = append(os.Environ(), RunAsCommand+"=1")
 	return cmd
 }
 
 // Server is a rollcall process.
 type Server struct {
 	T    testing.TB
-	Dir  string // its data folder
+	Dir  string // the data folder
 	Cmd  *exec.Cmd
 	Out  *Output
 	Info app.Info
@@ -68,22 +72,22 @@ type Output struct {
 	b  bytes.Buffer
 }
 
-// Write adds to it.
+// Write appends p to the output.
 func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.Write(p)
 }
 
-// String is all of it so far.
+// String returns the output so far.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String()
 }
 
-// Serve starts a server on ports of its own, with a new data folder, and waits until it is ready. Its tasks are
-// processes unless the flags say otherwise, and end with the test.
+// Serve starts a server with ports that the system chooses and a new data folder, and waits until it is ready. Its
+// tasks are processes unless the flags choose another runtime, and end with the test.
 func Serve(t testing.TB, flags ...string) *Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -91,7 +95,7 @@ func Serve(t testing.TB, flags ...string) *Server {
 	return ServeOn(t, dir, flags...)
 }
 
-// ServeOn starts a server on a data folder.
+// ServeOn starts a server on an existing data folder, as Serve does.
 func ServeOn(t testing.TB, dir string, flags ...string) *Server {
 	t.Helper()
 	s, err := Start(t, dir, flags...)
@@ -101,32 +105,33 @@ func ServeOn(t testing.TB, dir string, flags ...string) *Server {
 	return s
 }
 
-// Start starts a server; an error says how it ended instead of getting ready.
+// Start starts a server as ServeOn does. It returns an error, with the output, if the server ends instead of getting
+// ready.
 func Start(t testing.TB, dir string, flags ...string) (*Server, error) {
 	t.Helper()
-	return StartBinary(t, Self(t), dir, flags...)
+	return StartBinary(t, TestBinary(t), dir, flags...)
 }
 
-// StartBinary is Start, of a given binary.
+// StartBinary starts a server from a given binary, as Start does.
 func StartBinary(t testing.TB, binary, dir string, flags ...string) (*Server, error) {
 	t.Helper()
 	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)
-	s := Prepare(t, dir, exec.Command(binary, args...))
-	s.Cmd.Env = append(os.Environ(), AsRollcall+"=1")
-	s.Cmd.Env = append(s.Cmd.Env, "XDG_RUNTIME_DIR="+dir) // its pointer is not the user's
+	s := NewServer(t, dir, exec.Command(binary, args...))
+	s.Cmd.Env = append(os.Environ(), RunAsCommand+"=1")
+	s.Cmd.Env = append(s.Cmd.Env, "XDG_RUNTIME_DIR="+dir) // keeps the pointer to the server out of the user's folder
 	if err := s.Launch(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// Prepare is a server that Launch will start.
-func Prepare(t testing.TB, dir string, cmd *exec.Cmd) *Server {
+// NewServer returns a server that Launch will start.
+func NewServer(t testing.TB, dir string, cmd *exec.Cmd) *Server {
 	return &Server{T: t, Dir: dir, Cmd: cmd, Out: &Output{}, Done: make(chan struct{})}
 }
 
-// Launch starts the process and waits until it serves; an error says how it ended instead. The keys are those of the
-// data folder unless they are known.
+// Launch starts the process and waits until it is ready. It returns an error, with the output, if the process ends
+// instead. It reads the keys from the data folder unless Keys is already set.
 func (s *Server) Launch() error {
 	t := s.T
 	t.Helper()
@@ -139,14 +144,14 @@ func (s *Server) Launch() error {
 		t.Fatal(err)
 	}
 	ready := make(chan struct{})
-	go s.read(stdout, ready)
+	go s.readOutput(stdout, ready)
 	t.Cleanup(s.Stop)
 	select {
 	case <-ready:
 	case <-s.Done:
 		return fmt.Errorf("%w: %s", errors.New(s.Cmd.ProcessState.String()), s.Out)
-	case <-time.After(time.Minute):
-		return fmt.Errorf("not ready after a minute: %s", s.Out)
+	case <-time.After(3 * time.Minute):
+		return fmt.Errorf("not ready after 3 minutes: %s", s.Out)
 	}
 	if s.Info, err = app.Find(s.Dir); err != nil {
 		t.Fatal(err)
@@ -159,15 +164,15 @@ func (s *Server) Launch() error {
 	return nil
 }
 
-// read follows the server's output until it ends.
-func (s *Server) read(stdout io.Reader, ready chan struct{}) {
+// readOutput reads the server's output until the process ends.
+func (s *Server) readOutput(stdout io.Reader, ready chan struct{}) {
 	buf := make([]byte, 4096)
-	said := false
+	isReady := false
 	for {
 		n, err := stdout.Read(buf)
 		s.Out.Write(buf[:n])
-		if !said && strings.Contains("\n"+s.Out.String(), "\nready") {
-			said = true
+		if !isReady && strings.Contains("\n"+s.Out.String(), "\nready") {
+			isReady = true
 			close(ready)
 		}
 		if err != nil {
@@ -178,22 +183,27 @@ func (s *Server) read(stdout io.Reader, ready chan struct{}) {
 	close(s.Done)
 }
 
-// Stop ends the server as an operator would, and shows its log when the test failed.
+// Stop ends the server with SIGTERM, and logs its output if the test has failed.
 func (s *Server) Stop() {
 	s.Cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.Done:
-	case <-time.After(20 * time.Second):
-		s.Cmd.Process.Kill()
-		<-s.Done
-		s.T.Errorf("the server did not stop within 20 s of SIGTERM")
+	watch := StartStopwatch()
+	for stopped := false; !stopped; {
+		select {
+		case <-s.Done:
+			stopped = true
+		case <-time.After(time.Second):
+			if watch.Unstalled() > 20*time.Second {
+				s.Kill()
+				s.T.Errorf("the server did not stop within 20 s of SIGTERM")
+			}
+		}
 	}
 	if s.T.Failed() {
 		s.T.Logf("the server's output:\n%s", s.Out)
 	}
 }
 
-// Kill ends the server as a power cut would.
+// Kill ends the server with SIGKILL, as a power cut would.
 func (s *Server) Kill() {
 	s.Cmd.Process.Kill()
 	<-s.Done
@@ -201,7 +211,7 @@ func (s *Server) Kill() {
 
 // EndTasks ends the tasks that a server left running, and their supervisor.
 func EndTasks(t testing.TB, dir string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if _, err := os.Stat(filepath.Join(dir, "tasks")); err != nil {
 		return
@@ -226,7 +236,7 @@ func EndTasks(t testing.TB, dir string) {
 	}
 }
 
-// AWSConfig is what a user of the Go SDK writes.
+// AWSConfig returns the configuration that a user of the Go SDK writes.
 func (s *Server) AWSConfig() aws.Config {
 	return aws.Config{
 		Region: "us-east-1", BaseEndpoint: &s.Info.API,
@@ -236,26 +246,28 @@ func (s *Server) AWSConfig() aws.Config {
 	}
 }
 
-// CloudMap is a client, as are ECS and STS.
+// CloudMap returns a client of the Cloud Map API.
 func (s *Server) CloudMap() *servicediscovery.Client {
 	return servicediscovery.NewFromConfig(s.AWSConfig(), noHostPrefix)
 }
 
+// ECS returns a client of the ECS API.
 func (s *Server) ECS() *ecs.Client { return ecs.NewFromConfig(s.AWSConfig()) }
 
+// STS returns a client of the STS API.
 func (s *Server) STS() *sts.Client { return sts.NewFromConfig(s.AWSConfig()) }
 
-// Resolver is Go's resolver, asking the server.
+// Resolver returns Go's resolver, which asks this server.
 func (s *Server) Resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, s.Info.DNS[0])
 	}}
 }
 
-// Lookup is the set of addresses of a name; none for a name without addresses.
+// Lookup returns the IPv4 addresses of a name. It returns an empty set if the name does not exist or has no address.
 func (s *Server) Lookup(name string) map[netip.Addr]bool {
 	s.T.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ips, err := s.Resolver().LookupNetIP(ctx, "ip4", name+".")
 	var dnsErr *net.DNSError
@@ -269,22 +281,8 @@ func (s *Server) Lookup(name string) map[netip.Addr]bool {
 	return set
 }
 
-// Eventually waits until what is so; it asks again at once after each answer that is not.
-func Eventually(t testing.TB, within time.Duration, what string, so func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", within, what)
-		}
-		<-tick.C
-	}
-}
-
-// Missing ends a test that needs something which is not installed. Where CI=true everything must be there.
-func Missing(t testing.TB, what string) {
+// SkipMissing skips a test that needs something which is not installed. With CI=true it fails the test instead.
+func SkipMissing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is missing; scripts/setup-test.sh installs it", what)
@@ -293,7 +291,8 @@ func Missing(t testing.TB, what string) {
 }
 
 // Must returns a function that returns the result of a call, and fails the test if the call failed:
-// Must(client.GetService(ctx, in))(t).
+//
+//	out := Must(client.GetService(ctx, in))(t)
 func Must[T any](v T, err error) func(t testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()
@@ -304,7 +303,7 @@ func Must[T any](v T, err error) func(t testing.TB) T {
 	}
 }
 
-// AsJSON shows a value to readers.
+// AsJSON returns v as indented JSON, for messages of tests.
 func AsJSON(v any) string {
 	b, _ := json.MarshalIndent(v, "", "  ")
 	return string(b)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -19,43 +20,45 @@ import (
 	"github.com/miekg/dns"
 )
 
-// TTLClient sends requests to a service all the time, each over a connection of its own, to one of the addresses that
-// it was last told, which it keeps for their TTL and no longer. So it notices every address that it should not have
-// been given, and every one that was taken away too early.
+// TTLClient sends requests to a service without pause, each over a new connection, to one of the addresses in the last
+// answer, which it uses for their TTL and no longer. A request fails if the answer had an address that it should not
+// have had, or if a task was stopped before the answer expired.
 type TTLClient struct {
 	name string
-	// resolve asks for the addresses of the service and for how long they hold.
+	// resolve returns the addresses of the service and their TTL.
 	resolve func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error)
-	// path is what the addresses are asked for.
+	// path is the path of the requests.
 	path string
+	// ignoresTTL is set for addresses that stay valid: every failed request counts.
+	ignoresTTL bool
 
 	sent       atomic.Int64
-	unanswered atomic.Int64 // times when nobody could be asked: the server was down
+	unanswered atomic.Int64 // lookups without an answer: the server was down
 	mu         sync.Mutex
-	troubles   []Trouble
+	failures   []Failure
 }
 
-// Trouble is a request that failed, or an answer that was empty.
-type Trouble struct {
+// Failure is a request that failed, or an answer that was empty.
+type Failure struct {
 	At    time.Time
-	Empty bool
+	Empty bool // an empty answer
 	What  string
 }
 
-// String is one line for readers.
-func (t Trouble) String() string { return t.At.Format("15:04:05.000 ") + t.What }
+// String returns one line for the log of a test.
+func (t Failure) String() string { return t.At.Format("15:04:05.000 ") + t.What }
 
-// work is a page of the worker's that costs it little.
-const work = "/work?n=10"
+// workPath is a page of the sample worker that takes little work.
+const workPath = "/work?n=10"
 
-// pace is how long a client waits between two requests: some hundred a second from all of them together.
-const pace = 20 * time.Millisecond
+// requestInterval is the time between two requests of one client. All clients together send some hundred per second.
+const requestInterval = 20 * time.Millisecond
 
 // run sends requests until ctx ends.
 func (c *TTLClient) run(ctx context.Context) {
 	var addrs []netip.AddrPort
 	var until time.Time
-	tick := time.NewTicker(pace)
+	tick := time.NewTicker(requestInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -63,7 +66,7 @@ func (c *TTLClient) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if !time.Now().Before(until) {
+		if asked := time.Now(); !asked.Before(until) {
 			fresh, ttl, err := c.resolve(ctx)
 			switch {
 			case ctx.Err() != nil:
@@ -72,35 +75,53 @@ func (c *TTLClient) run(ctx context.Context) {
 				c.unanswered.Add(1)
 				continue
 			case len(fresh) == 0:
-				c.note(true, "an empty answer")
+				c.addFailure(true, "an empty answer")
 				continue
 			}
-			addrs, until = fresh, time.Now().Add(ttl)
+			// The TTL runs from the time at which the server sent the answer, which is not known here. It is not before
+			// the question. Counting from the arrival would use an address for too long when this process is slow.
+			addrs, until = fresh, asked.Add(ttl)
 		}
 		at := addrs[rand.IntN(len(addrs))]
-		if err := visit(ctx, "http://"+at.String()+c.path); err != nil && ctx.Err() == nil {
-			c.note(false, fmt.Sprintf("%s, to be used until %s: %v", at, until.Format("15:04:05.000"), err))
+		var conn connectTime
+		err := httpGet(httptrace.WithClientTrace(ctx, conn.trace()), "http://"+at.String()+c.path)
+		if err != nil && ctx.Err() == nil && (c.ignoresTTL || conn.ended.Before(until)) {
+			c.addFailure(false, fmt.Sprintf("%s, valid until %s: %v", at, until.Format("15:04:05.000"), err))
 		}
 		c.sent.Add(1)
 	}
 }
 
-func (c *TTLClient) note(empty bool, what string) {
+// addFailure records a failure.
+func (c *TTLClient) addFailure(empty bool, what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.troubles = append(c.troubles, Trouble{time.Now(), empty, c.name + ": " + what})
+	c.failures = append(c.failures, Failure{time.Now(), empty, c.name + ": " + what})
 }
 
-// newConnections makes each request over a connection of its own.
-var newConnections = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+// oneRequestPerConnection is an HTTP client that opens a new connection for each request, so that no request meets a
+// connection that its server is about to close.
+var oneRequestPerConnection = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 
-// visit gets a page.
-func visit(ctx context.Context, url string) error {
+// connectTime records when an attempt to connect ended.
+type connectTime struct{ ended time.Time }
+
+// trace returns hooks that record the time.
+//
+// A client that honours TTLs opens no connection after an answer has expired. On a busy machine this process may have to
+// wait for a CPU between its look at the clock and the connection. A failed request is therefore the server's fault only
+// if the attempt to connect ended, with or without a connection, before the answer expired.
+func (c *connectTime) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{ConnectDone: func(string, string, error) { c.ended = time.Now() }}
+}
+
+// httpGet reads a page and returns an error unless its status is 200.
+func httpGet(ctx context.Context, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := newConnections.Do(req)
+	resp, err := oneRequestPerConnection.Do(req)
 	if err != nil {
 		return err
 	}
@@ -112,14 +133,14 @@ func visit(ctx context.Context, url string) error {
 	return err
 }
 
-// Current is the server that clients ask: the one that runs now.
-type Current struct{ atomic.Pointer[Server] }
+// CurrentServer is the server that clients ask. A test replaces it when it restarts the server.
+type CurrentServer struct{ atomic.Pointer[Server] }
 
-// ByA asks DNS for addresses.
-func ByA(s *Current, name string) *TTLClient {
-	c := &TTLClient{name: "A " + name, path: work}
+// NewAClient returns a client that asks DNS for A records.
+func NewAClient(s *CurrentServer, name string) *TTLClient {
+	c := &TTLClient{name: "A " + name, path: workPath}
 	c.resolve = func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error) {
-		reply, err := exchange(ctx, s, name, dns.TypeA)
+		reply, err := queryOnce(ctx, s, name, dns.TypeA)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -135,17 +156,17 @@ func ByA(s *Current, name string) *TTLClient {
 	return c
 }
 
-// BySRV asks DNS for hosts and ports, and then for the addresses of one of the hosts, as clients do that do not read
-// the additional section.
-func BySRV(s *Current, name string) *TTLClient {
-	c := &TTLClient{name: "SRV " + name, path: work}
+// NewSRVClient returns a client that asks DNS for SRV records, and then for the addresses of one of the targets, as
+// clients do that do not read the additional section.
+func NewSRVClient(s *CurrentServer, name string) *TTLClient {
+	c := &TTLClient{name: "SRV " + name, path: workPath}
 	c.resolve = func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error) {
-		reply, err := exchange(ctx, s, name, dns.TypeSRV)
+		reply, err := queryOnce(ctx, s, name, dns.TypeSRV)
 		if err != nil || len(reply.Answer) == 0 {
 			return nil, 0, err
 		}
 		srv := reply.Answer[rand.IntN(len(reply.Answer))].(*dns.SRV)
-		host, err := exchange(ctx, s, srv.Target, dns.TypeA)
+		host, err := queryOnce(ctx, s, srv.Target, dns.TypeA)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -161,8 +182,9 @@ func BySRV(s *Current, name string) *TTLClient {
 	return c
 }
 
-func exchange(ctx context.Context, s *Current, name string, typ uint16) (*dns.Msg, error) {
-	client := dns.Client{Timeout: 2 * time.Second}
+// queryOnce sends one query to the current server.
+func queryOnce(ctx context.Context, s *CurrentServer, name string, typ uint16) (*dns.Msg, error) {
+	client := dns.Client{Timeout: time.Minute}
 	reply, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(name), typ), s.Load().Info.DNS[0])
 	if err == nil && reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError {
 		err = errors.New(dns.RcodeToString[reply.Rcode])
@@ -170,9 +192,9 @@ func exchange(ctx context.Context, s *Current, name string, typ uint16) (*dns.Ms
 	return reply, err
 }
 
-// ByDiscovery asks DiscoverInstances, and keeps what it says for a second.
-func ByDiscovery(s *Current, namespace, service string) *TTLClient {
-	c := &TTLClient{name: "DiscoverInstances " + service, path: work}
+// NewDiscoveryClient returns a client that calls DiscoverInstances and uses the addresses for one second.
+func NewDiscoveryClient(s *CurrentServer, namespace, service string) *TTLClient {
+	c := &TTLClient{name: "DiscoverInstances " + service, path: workPath}
 	c.resolve = func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error) {
 		out, err := s.Load().CloudMap().DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service},
 			func(o *sd.Options) { o.RetryMaxAttempts = 1 })
@@ -188,53 +210,54 @@ func ByDiscovery(s *Current, namespace, service string) *TTLClient {
 	return c
 }
 
-// BySystem has a task ask, the sample backend, which looks the worker up for each request by the resolv.conf of its
-// system. A lookup that nobody answers is no trouble; an empty answer, or a worker that is not there, is.
-func BySystem(backend netip.AddrPort) *TTLClient {
-	c := &TTLClient{name: "the backend at " + backend.String(), path: "/health"}
+// NewBackendClient returns a client that sends requests to a task of the sample backend, which looks up the worker for
+// each request with the resolver of its system. A lookup without an answer is not a failure; an empty answer, or a
+// worker that does not answer, is one.
+func NewBackendClient(backend netip.AddrPort) *TTLClient {
+	c := &TTLClient{name: "the backend at " + backend.String(), path: "/health", ignoresTTL: true}
 	c.resolve = func(ctx context.Context) ([]netip.AddrPort, time.Duration, error) {
-		switch err := visit(ctx, "http://"+backend.String()+"/"); {
+		switch err := httpGet(ctx, "http://"+backend.String()+"/"); {
 		case err == nil, ctx.Err() != nil:
 		case strings.Contains(err.Error(), "no such host"):
-			c.note(true, err.Error())
+			c.addFailure(true, err.Error())
 		case strings.Contains(err.Error(), "does not resolve"):
 			return nil, 0, err
 		default:
-			c.note(false, err.Error())
+			c.addFailure(false, err.Error())
 		}
-		return []netip.AddrPort{backend}, 0, nil // it is there itself
+		return []netip.AddrPort{backend}, 0, nil // then run asks for the backend's own health
 	}
 	return c
 }
 
-// Watchers run clients until their end is called.
-type Watchers struct {
+// ClientGroup is a group of clients that run until Stop is called.
+type ClientGroup struct {
 	t       testing.TB
 	clients []*TTLClient
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
-// StartWatchers starts clients.
-func StartWatchers(t testing.TB, clients ...*TTLClient) *Watchers {
-	w := &Watchers{t: t, clients: clients}
+// StartClients starts clients, and stops them at the end of the test.
+func StartClients(t testing.TB, clients ...*TTLClient) *ClientGroup {
+	w := &ClientGroup{t: t, clients: clients}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(t.Context())
 	for _, c := range clients {
 		w.running.Go(func() { c.run(ctx) })
 	}
-	t.Cleanup(w.End)
+	t.Cleanup(w.Stop)
 	return w
 }
 
-// End ends them; it can be called again.
-func (w *Watchers) End() {
+// Stop stops the clients. It may be called more than once.
+func (w *ClientGroup) Stop() {
 	w.cancel()
 	w.running.Wait()
 }
 
-// Counts sums up what the clients have seen so far.
-func (w *Watchers) Counts() (sent, unanswered int64) {
+// Counts returns the number of requests sent, and of lookups without an answer, so far.
+func (w *ClientGroup) Counts() (sent, unanswered int64) {
 	for _, c := range w.clients {
 		sent += c.sent.Load()
 		unanswered += c.unanswered.Load()
@@ -242,21 +265,21 @@ func (w *Watchers) Counts() (sent, unanswered int64) {
 	return sent, unanswered
 }
 
-// Troubles takes what went wrong since the last call.
-func (w *Watchers) Troubles() (all []Trouble) {
+// TakeFailures returns the failures since its last call.
+func (w *ClientGroup) TakeFailures() (all []Failure) {
 	for _, c := range w.clients {
 		c.mu.Lock()
-		all = append(all, c.troubles...)
-		c.troubles = nil
+		all = append(all, c.failures...)
+		c.failures = nil
 		c.mu.Unlock()
 	}
 	return all
 }
 
-// None holds that nothing went wrong since the last look.
-func (w *Watchers) None(during string) {
+// CheckNoFailures fails the test if there were failures since the last call of TakeFailures or CheckNoFailures.
+func (w *ClientGroup) CheckNoFailures(during string) {
 	w.t.Helper()
-	all := w.Troubles()
+	all := w.TakeFailures()
 	for _, t := range all[:min(len(all), 10)] {
 		w.t.Errorf("%s: %v", during, t)
 	}

@@ -32,7 +32,7 @@ func replaceBody(body string) func(*http.Request) {
 func TestOnlySignedCalls(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	cart := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1)
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
 
 	writes := []harness.Call{
@@ -112,7 +112,7 @@ func TestPrivateNamespaces(t *testing.T) {
 		"--vpc", "vpc-a=10.1.0.0/16,subnet-a", "--vpc", "vpc-b=10.2.0.0/16,subnet-b")
 	s.Info.DNS = s.Info.DNS[len(s.Info.DNS)-1:] // of the two --dns the second
 	for name, address := range map[string]string{"vpc-a": "10.1.9.9", "vpc-b": "10.2.9.9"} {
-		cart := s.Discovery(s.NamespaceIn("shop", name), "cart", 1)
+		cart := s.CreateCloudMapService(s.CreateNamespaceIn("shop", name), "cart", 1)
 		harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", address)))(t)
 	}
 	lost := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
@@ -122,7 +122,7 @@ func TestPrivateNamespaces(t *testing.T) {
 		t.Errorf("a namespace in a VPC that is not declared: %s", harness.AsJSON(op))
 	}
 	public := harness.Must(s.CloudMap().CreatePublicDnsNamespace(t.Context(), &sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))(t)
-	cart := s.Discovery(s.OperationTarget(public.OperationId), "cart", 1)
+	cart := s.CreateCloudMapService(s.NamespaceOf(public.OperationId), "cart", 1)
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.4.9.9")))(t)
 
 	for _, tc := range []struct {

@@ -21,8 +21,8 @@ import (
 func TestAcknowledgedIsVisible(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	shop := s.Namespace("shop")
-	cart := s.Discovery(shop, "cart", 1)
+	shop := s.CreateNamespace("shop")
+	cart := s.CreateCloudMapService(shop, "cart", 1)
 	// One instance stays healthy, since with none the unhealthy ones would be answered.
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "anchor", "10.0.0.1")))(t)
 
@@ -192,7 +192,7 @@ func inParallel(t *testing.T, rounds int, round func(n int) error) {
 func TestConflictingWrites(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	shop := s.Namespace("shop")
+	shop := s.CreateNamespace("shop")
 	ctx := t.Context()
 	api := s.CloudMapWithoutRetries()
 	newService := func(namespace, name string) (*sd.CreateServiceOutput, error) {
@@ -264,7 +264,7 @@ func TestConflictingWrites(t *testing.T) {
 	})
 
 	t.Run("two creates of one name", func(t *testing.T) {
-		s.Register(harness.Program(t, "sleeper", "/bin/sleep", "1000"))
+		s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000"))
 		for _, tc := range []struct {
 			what, code string
 			create     func(name, token string) error

@@ -14,10 +14,10 @@ import (
 func TestTaskInstanceAttributes(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "")), 1, s.Discovery(s.Namespace("shop"), "cart", 1, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
-	s.Stable("cart")
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
+	s.WaitStable("cart")
 	task := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
-	out := harness.Must(s.Attributes("shop", "cart", harness.TaskID(task)))(t)
+	out := harness.Must(s.InstanceAttributes("shop", "cart", harness.TaskID(task)))(t)
 	for key, want := range map[string]string{
 		"AWS_INSTANCE_IPV4": harness.Address(task), "AWS_INSTANCE_PORT": "5000", "AVAILABILITY_ZONE": "us-east-1a", "REGION": "us-east-1",
 		"ECS_CLUSTER_NAME": "default", "ECS_SERVICE_NAME": "cart", "ECS_TASK_DEFINITION_FAMILY": "flask-worker",
@@ -26,7 +26,7 @@ func TestTaskInstanceAttributes(t *testing.T) {
 			t.Errorf("attribute %s is %q, want %q", key, out[key], want)
 		}
 	}
-	_, srvs, err := s.Resolver().LookupSRV(harness.Short(t), "", "", "cart.shop.")
+	_, srvs, err := s.Resolver().LookupSRV(harness.ShortContext(t), "", "", "cart.shop.")
 	if err != nil || len(srvs) != 1 || srvs[0].Port != 5000 || srvs[0].Target != harness.TaskID(task)+".cart.shop." {
 		t.Errorf("SRV: %s, %v", harness.AsJSON(srvs), err)
 	}

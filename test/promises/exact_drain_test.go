@@ -46,9 +46,9 @@ type signalRecorder struct {
 
 func startSignalRecorder(s *harness.Server, namespace, name string, ttl int64, records ...sdtypes.RecordType) *signalRecorder {
 	s.T.Helper()
-	n := &signalRecorder{Server: s, name: name, dir: s.T.TempDir(), registry: s.Discovery(namespace, name, ttl, records...)}
-	s.Run(name, s.Register(recordingDefinition(s.T, name, n.dir)), 1, n.registry)
-	s.Stable(name)
+	n := &signalRecorder{Server: s, name: name, dir: s.T.TempDir(), registry: s.CreateCloudMapService(namespace, name, ttl, records...)}
+	s.CreateECSService(name, s.RegisterDefinition(recordingDefinition(s.T, name, n.dir)), 1, n.registry)
+	s.WaitStable(name)
 	n.task = s.Tasks(name, ecstypes.DesiredStatusRunning)[0]
 	return n
 }
@@ -85,7 +85,7 @@ func (n *signalRecorder) waitDraining() {
 func TestNoDrainWithoutAnswers(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	shop := s.Namespace("shop")
+	shop := s.CreateNamespace("shop")
 	var waits []time.Duration
 	for _, name := range []string{"a", "b", "c"} {
 		n := startSignalRecorder(s, shop, name, 300)
@@ -102,7 +102,7 @@ func TestNoDrainWithoutAnswers(t *testing.T) {
 func TestDrainWaitsForLastAnswer(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	shop := s.Namespace("shop")
+	shop := s.CreateNamespace("shop")
 	const ttl = 3
 	for name, ask := range map[string]func(n *signalRecorder){
 		"dns":      func(n *signalRecorder) { n.mustAnswer("udp", n.name+".shop.", dns.TypeA) },
@@ -150,7 +150,7 @@ func (n *signalRecorder) mustAnswer(network, name string, typ uint16) *dns.Msg {
 func TestDrainKeepsSRVTarget(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	n := startSignalRecorder(s, s.Namespace("shop"), "cart", 4, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv)
+	n := startSignalRecorder(s, s.CreateNamespace("shop"), "cart", 4, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv)
 	asked := time.Now()
 	n.mustAnswer("udp", "cart.shop.", dns.TypeSRV)
 	n.stopTask()
@@ -184,7 +184,7 @@ func TestDrainKeepsSRVTarget(t *testing.T) {
 func TestDrainAfterServerKill(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	n := startSignalRecorder(s, s.Namespace("shop"), "cart", 5)
+	n := startSignalRecorder(s, s.CreateNamespace("shop"), "cart", 5)
 	asked := time.Now()
 	n.mustAnswer("udp", "cart.shop.", dns.TypeA)
 	n.stopTask()
@@ -204,14 +204,14 @@ func TestDrainAfterServerKill(t *testing.T) {
 	if wait := told.Sub(asked); wait < 5*time.Second {
 		t.Errorf("SIGTERM came %v after an answer that lives 5 s", wait)
 	}
-	again.Stable("cart")
+	again.WaitStable("cart")
 }
 
 // TestDrainAfterLoweredTTL: answers that were handed out before a TTL was lowered live as long as they say.
 func TestDrainAfterLoweredTTL(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	n := startSignalRecorder(s, s.Namespace("shop"), "cart", 4)
+	n := startSignalRecorder(s, s.CreateNamespace("shop"), "cart", 4)
 	asked := time.Now()
 	n.mustAnswer("udp", "cart.shop.", dns.TypeA)
 	ttl := int64(0)
@@ -231,9 +231,9 @@ func TestDrainAfterLoweredTTL(t *testing.T) {
 func TestDrainMinimumAndCap(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--drain-cap", "6s")
-	shop := s.Namespace("shop")
+	shop := s.CreateNamespace("shop")
 	tag := func(n *signalRecorder, seconds string) {
-		svc := s.Describe(n.name)
+		svc := s.DescribeService(n.name)
 		harness.Must(s.ECS().TagResource(t.Context(), &ecs.TagResourceInput{
 			ResourceArn: svc.ServiceArn, Tags: []ecstypes.Tag{{Key: aws.String(drain.MinimumTag), Value: &seconds}},
 		}))(t)
@@ -258,7 +258,7 @@ func TestDrainMinimumAndCap(t *testing.T) {
 func TestAddressOfCrashedTaskIsNotReused(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	n := startSignalRecorder(s, s.Namespace("shop"), "cart", 60)
+	n := startSignalRecorder(s, s.CreateNamespace("shop"), "cart", 60)
 	n.mustAnswer("udp", "cart.shop.", dns.TypeA)
 	pid := harness.Must(strconv.Atoi(aws.ToString(n.task.Containers[0].RuntimeId)))(t)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -299,7 +299,7 @@ func (n *signalRecorder) on(other *harness.Server) *signalRecorder {
 func TestDrainOnEveryNode(t *testing.T) {
 	t.Parallel()
 	first, second := startTwoNodes(t)
-	n := startSignalRecorder(first, first.Namespace("shop"), "cart", 4)
+	n := startSignalRecorder(first, first.CreateNamespace("shop"), "cart", 4)
 	asked := time.Now()
 	n.on(second).mustAnswer("udp", "cart.shop.", dns.TypeA)
 	n.stopTask()
@@ -315,7 +315,7 @@ func TestDrainOnEveryNode(t *testing.T) {
 func TestDrainOfLostNode(t *testing.T) {
 	t.Parallel()
 	first, second := startTwoNodes(t)
-	n := startSignalRecorder(first, first.Namespace("shop"), "cart", 6)
+	n := startSignalRecorder(first, first.CreateNamespace("shop"), "cart", 6)
 	asked := time.Now()
 	n.on(second).mustAnswer("udp", "cart.shop.", dns.TypeA)
 	second.Kill()

@@ -22,7 +22,7 @@ import (
 // currentServiceDeployment is a service's newest service deployment.
 func currentServiceDeployment(s *harness.Server, service string) ecstypes.ServiceDeployment {
 	s.T.Helper()
-	arn := aws.ToString(s.Describe(service).CurrentServiceDeployment)
+	arn := aws.ToString(s.DescribeService(service).CurrentServiceDeployment)
 	out := harness.Must(s.ECS().DescribeServiceDeployments(s.T.Context(),
 		&ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{arn}}))(s.T)
 	if len(out.ServiceDeployments) != 1 {
@@ -49,7 +49,7 @@ func TestDeploymentRollback(t *testing.T) {
 		t.Helper()
 		var d ecstypes.ServiceDeployment
 		harness.Eventually(t, time.Minute, fmt.Sprintf("the service deployment is %s", status), func() bool {
-			if n := s.Describe("web").RunningCount; n < 1 {
+			if n := s.DescribeService("web").RunningCount; n < 1 {
 				t.Fatalf("%d tasks run", n)
 			}
 			d = currentServiceDeployment(s, "web")
@@ -57,18 +57,18 @@ func TestDeploymentRollback(t *testing.T) {
 		})
 		return d
 	}
-	good := s.Register(harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000"))
-	s.Run("web", good, 1, nil)
-	s.Stable("web")
+	good := s.RegisterDefinition(harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000"))
+	s.CreateECSService("web", good, 1, nil)
+	s.WaitStable("web")
 	first := s.Tasks("web", ecstypes.DesiredStatusRunning)
 
-	bad := s.Register(harness.Program(t, "web", "/bin/sh", "-c", "exit 3"))
+	bad := s.RegisterDefinition(harness.Program(t, "web", "/bin/sh", "-c", "exit 3"))
 	update(bad, true)
 	d := until(ecstypes.ServiceDeploymentStatusRollbackInProgress, ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	if b := d.DeploymentCircuitBreaker; b.Status != ecstypes.ServiceDeploymentRollbackMonitorsStatusTriggered || b.FailureCount != 3 || b.Threshold != 3 {
 		t.Errorf("the circuit breaker: %s", harness.AsJSON(b))
 	}
-	svc := s.Describe("web")
+	svc := s.DescribeService("web")
 	if *svc.TaskDefinition != good || *svc.Deployments[0].TaskDefinition != good {
 		t.Errorf("while it rolls back, the service has the definition %s", *svc.TaskDefinition)
 	}
@@ -85,18 +85,18 @@ func TestDeploymentRollback(t *testing.T) {
 	}
 	update("", false) // the rollback need not prove itself any more, which would take 10 s
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
-	s.Stable("web")
+	s.WaitStable("web")
 
 	slow := harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000") // not healthy for five minutes, nor unhealthy
 	slow.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "false"}, StartPeriod: aws.Int32(300)}
-	update(s.Register(slow), true)
+	update(s.RegisterDefinition(slow), true)
 	d = until(ecstypes.ServiceDeploymentStatusInProgress)
 	harness.Must(s.ECS().StopServiceDeployment(t.Context(), &ecs.StopServiceDeploymentInput{ServiceDeploymentArn: d.ServiceDeploymentArn}))(t)
 	until(ecstypes.ServiceDeploymentStatusRollbackInProgress, ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	update("", false)
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
-	s.Stable("web")
-	if svc := s.Describe("web"); *svc.TaskDefinition != good {
+	s.WaitStable("web")
+	if svc := s.DescribeService("web"); *svc.TaskDefinition != good {
 		t.Errorf("in the end the service has the definition %s", *svc.TaskDefinition)
 	}
 }
@@ -105,8 +105,8 @@ func TestDeploymentRollback(t *testing.T) {
 var deployments = flag.Int("deployments", 5, "how many deployments the proof of exact drain makes")
 
 // newProof is the proof's services as processes.
-func newProof(t *testing.T) *harness.Proof {
-	command := []string{harness.Self(t), "sample", "flask-backend"}
+func newProof(t *testing.T) *harness.LoadTest {
+	command := []string{harness.TestBinary(t), "sample", "flask-backend"}
 	if why := harness.CheckTaskResolver(t); why == nil {
 		command = slices.Concat([]string{"env", "-u", "ROLLCALL_DNS"}, command) // leaves it the system's resolver
 	} else if os.Getenv("CI") == "true" {
@@ -117,19 +117,19 @@ func newProof(t *testing.T) *harness.Proof {
 		in.ContainerDefinitions[0].HealthCheck.Interval = aws.Int32(60) // once healthy, it need not be asked often
 		return in
 	}
-	return harness.NewProof(t, harness.Serve(t), quick, harness.Program(t, "backend", command...))
+	return harness.NewLoadTest(t, harness.Serve(t), quick, harness.Program(t, "backend", command...))
 }
 
 // TestDeploymentsUnderLoad is the proof of exact drain and of no gap for processes.
 func TestDeploymentsUnderLoad(t *testing.T) {
-	newProof(t).NoClientNotices(*deployments)
+	newProof(t).Run(*deployments)
 }
 
 // TestRequestsAfterKilledTask: when a task's process is killed, requests fail until that is noticed and its answers have expired,
 // and not for longer.
 func TestRequestsAfterKilledTask(t *testing.T) {
 	p := newProof(t)
-	s := p.S.Load()
+	s := p.Server.Load()
 	victim := s.Tasks("team", ecstypes.DesiredStatusRunning)[0]
 	pid := harness.Must(strconv.Atoi(aws.ToString(victim.Containers[0].RuntimeId)))(t)
 	killed := time.Now()
@@ -140,13 +140,13 @@ func TestRequestsAfterKilledTask(t *testing.T) {
 		return !s.Lookup("team.corp")[netip.MustParseAddr(harness.Address(victim))]
 	})
 	detected := time.Now()
-	p.Stable("team")
-	p.Gone(victim)
-	p.End()
+	p.WaitStable("team")
+	p.WaitStopped(victim)
+	p.Stop()
 	failed, late := 0, 0
-	for _, trouble := range p.Troubles() {
+	for _, trouble := range p.TakeFailures() {
 		failed++
-		if trouble.Empty || trouble.At.Before(killed) || trouble.At.After(detected.Add((harness.ProofTTL+1)*time.Second)) {
+		if trouble.Empty || trouble.At.Before(killed) || trouble.At.After(detected.Add((harness.LoadTestTTL+1)*time.Second)) {
 			late++
 			t.Errorf("killed at %s, noticed by %s: %v", killed.Format("15:04:05.000"), detected.Format("15:04:05.000"), trouble)
 		}

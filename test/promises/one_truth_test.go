@@ -21,7 +21,7 @@ import (
 func TestOneTruth(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
+	cart := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	var churn errgroup.Group
 	defer func() {
@@ -93,16 +93,16 @@ func discoverWithRevision(s *harness.Server, namespace, service string) discover
 func TestServiceLifecycle(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	ns := s.Namespace("shop")
-	cart := s.Discovery(ns, "cart", 1)
-	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "")), 2, cart)
-	s.Stable("cart")
+	ns := s.CreateNamespace("shop")
+	cart := s.CreateCloudMapService(ns, "cart", 1)
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, cart)
+	s.WaitStable("cart")
 	s.CheckAnswers("cart", 2)
 
 	scale := func(n int32) {
 		t.Helper()
 		harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), DesiredCount: &n}))(t)
-		s.Stable("cart")
+		s.WaitStable("cart")
 		s.CheckAnswers("cart", int(n))
 	}
 	scale(5)
@@ -110,14 +110,14 @@ func TestServiceLifecycle(t *testing.T) {
 
 	before := s.Tasks("cart", ecstypes.DesiredStatusRunning)
 	harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), ForceNewDeployment: true}))(t)
-	checkNeverEmpty(s, "cart.shop", func() { s.Stable("cart") })
+	checkNeverEmpty(s, "cart.shop", func() { s.WaitStable("cart") })
 	s.CheckAnswers("cart", 1)
 	if after := s.Tasks("cart", ecstypes.DesiredStatusRunning); harness.TaskID(after[0]) == harness.TaskID(before[0]) {
 		t.Error("a forced deployment kept the old task")
 	}
 
 	harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))(t)
-	harness.Eventually(t, 20*time.Second, "the deleted service is inactive", func() bool { return aws.ToString(s.Describe("cart").Status) == "INACTIVE" })
+	harness.Eventually(t, 20*time.Second, "the deleted service is inactive", func() bool { return aws.ToString(s.DescribeService("cart").Status) == "INACTIVE" })
 	if got := s.Lookup("cart.shop"); len(got) != 0 {
 		t.Errorf("a deleted service answers %v", got)
 	}

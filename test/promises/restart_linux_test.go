@@ -43,8 +43,8 @@ func TestStopAndRestart(t *testing.T) {
 			}
 			s := harness.Serve(t, flags...)
 			starts := filepath.Join(t.TempDir(), "starts")
-			s.Run("cart", s.Register(harness.MarkedWorker(t, starts)), 2, s.Discovery(s.Namespace("shop"), "cart", 1))
-			s.Stable("cart")
+			s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), 2, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+			s.WaitStable("cart")
 			before := s.TaskProcesses("cart")
 
 			if err := s.Cmd.Process.Signal(tc.signal); err != nil {
@@ -118,10 +118,10 @@ func TestKillDuringWrites(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	starts := filepath.Join(t.TempDir(), "starts")
-	shop := s.Namespace("shop")
-	s.Run("cart", s.Register(harness.MarkedWorker(t, starts)), 2, s.Discovery(shop, "cart", 1))
-	s.Stable("cart")
-	outside := s.Discovery(shop, "outside", 1)
+	shop := s.CreateNamespace("shop")
+	s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), 2, s.CreateCloudMapService(shop, "cart", 1))
+	s.WaitStable("cart")
+	outside := s.CreateCloudMapService(shop, "outside", 1)
 	before := s.TaskProcesses("cart")
 	if len(before) != 2 {
 		t.Fatalf("running tasks: %v", before)
@@ -203,8 +203,8 @@ func checkRegistrations(s *harness.Server, service string, book *writeLog) {
 func TestOperationsSurviveKill(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
-	shop := s.Namespace("shop")
-	cart := s.Discovery(shop, "cart", 1)
+	shop := s.CreateNamespace("shop")
+	cart := s.CreateCloudMapService(shop, "cart", 1)
 	type acknowledged struct{ instance, operation string }
 	acks := make(chan acknowledged)
 	var writers errgroup.Group
@@ -268,7 +268,7 @@ func TestOperationsSurviveKill(t *testing.T) {
 	}
 	emptied := discoverWithRevision(s, "shop", "cart").revision
 	harness.Must(api.DeleteService(ctx, &sd.DeleteServiceInput{Id: cart.Id}))(t)
-	s.Discovery(shop, "cart", 1)
+	s.CreateCloudMapService(shop, "cart", 1)
 	if anew := discoverWithRevision(s, "shop", "cart").revision; anew <= emptied || emptied <= after {
 		t.Errorf("the revision went from %d over %d, when the last instance had gone, to %d of a service made anew", after, emptied, anew)
 	}
@@ -280,15 +280,15 @@ func TestKillDuringDeployment(t *testing.T) {
 	p := newProof(t)
 	for range 2 {
 		p.Update()
-		old := p.S.Load()
-		harness.Eventually(t, time.Minute, "the update is under way", func() bool { return len(old.Describe("team").Deployments) > 1 })
+		old := p.Server.Load()
+		harness.Eventually(t, time.Minute, "the update is under way", func() bool { return len(old.DescribeService("team").Deployments) > 1 })
 		old.Kill()
-		p.S.Store(harness.ServeOn(t, old.Dir))
-		p.Stable("worker")
-		p.Stable("team")
+		p.Server.Store(harness.ServeOn(t, old.Dir))
+		p.WaitStable("worker")
+		p.WaitStable("team")
 	}
-	p.End()
-	p.None("an update during which the server was killed")
+	p.Stop()
+	p.CheckNoFailures("an update during which the server was killed")
 	sent, unanswered := p.Counts()
 	t.Logf("%d requests, 0 failed, 0 empty; %d lookups found no server", sent, unanswered)
 }
@@ -298,9 +298,9 @@ func TestKillDuringDeployment(t *testing.T) {
 func TestCustomHealthSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	cart := s.Discovery(s.Namespace("shop"), "cart", 1)
-	s.Run("cart", s.Register(harness.Worker(t, "flask-worker", "")), 2, cart)
-	s.Stable("cart")
+	cart := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1)
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, cart)
+	s.WaitStable("cart")
 	s.CheckAnswers("cart", 2)
 	victim := harness.TaskID(s.Tasks("cart", ecstypes.DesiredStatusRunning)[0])
 	harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
@@ -311,7 +311,7 @@ func TestCustomHealthSurvivesRestart(t *testing.T) {
 	s.Kill()
 	again := harness.ServeOn(t, s.Dir)
 	s.Info, s.Keys = again.Info, again.Keys
-	s.Stable("cart")
+	s.WaitStable("cart")
 	s.RunCommand("status") // a round through the loops' state
 	if got := s.Lookup("cart.shop"); len(got) != 1 {
 		t.Errorf("a restart forgot that an instance is unhealthy: %v", got)

@@ -45,7 +45,7 @@ func TestStopWithoutEtcd(t *testing.T) {
 	t.Parallel()
 	e := harness.StartEtcd(t)
 	s := harness.Serve(t, "--etcd", e.Endpoint())
-	s.Namespace("shop")
+	s.CreateNamespace("shop")
 	e.Stop()
 	began := time.Now()
 	s.Stop()
@@ -95,13 +95,13 @@ const (
 // runOutage runs tasks and a service from outside, loses the store, and has it back.
 func runOutage(t *testing.T, s *harness.Server, lose, back func(), tells staleness) {
 	t.Helper()
-	shop := s.Namespace("shop")
-	s.Run("cart", s.Register(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 2, s.Discovery(shop, "cart", 1))
-	outside := s.Discovery(shop, "outside", 1)
+	shop := s.CreateNamespace("shop")
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 2, s.CreateCloudMapService(shop, "cart", 1))
+	outside := s.CreateCloudMapService(shop, "outside", 1)
 	for n := range 3 {
 		harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*outside.Id, strconv.Itoa(n), fmt.Sprintf("10.0.0.%d", n+1))))(t)
 	}
-	s.Stable("cart")
+	s.WaitStable("cart")
 	tasks, answered := s.TaskProcesses("cart"), s.Lookup("cart.shop")
 	stopWatching := watchAnswers(s, "cart", "outside")
 
@@ -132,7 +132,7 @@ func runOutage(t *testing.T, s *harness.Server, lose, back func(), tells stalene
 		now := s.TaskProcesses("cart")
 		return len(now) == 2 && now[victim] != tasks[victim] && now[survivor] == tasks[survivor]
 	})
-	s.Stable("cart")
+	s.WaitStable("cart")
 	s.CheckAnswers("cart", 2)
 	harness.Eventually(t, 5*time.Second, "/healthz says ok and the lag is 0", func() bool {
 		status, _ := s.Get("/healthz")
