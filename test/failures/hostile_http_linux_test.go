@@ -21,13 +21,13 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// usage is what a process holds.
+// usage is the memory and the open files of a process.
 type usage struct {
 	resident int64 // bytes
-	files    int   // open ones, connections among them
+	files    int   // including connections
 }
 
-// processUsage reads the server's footprint (proc_pid_status(5)).
+// processUsage returns the usage of the server's process (proc_pid_status(5)).
 func processUsage(s *harness.Server) usage {
 	s.T.Helper()
 	pid := s.Cmd.Process.Pid
@@ -44,7 +44,8 @@ func processUsage(s *harness.Server) usage {
 	return f
 }
 
-// checkGrowth holds that the server has grown by no more than so many bytes, and has closed what it had opened.
+// checkGrowth checks that the server's memory has grown by at most the given bytes, and that it closes the connections
+// that it had opened.
 func checkGrowth(s *harness.Server, before usage, bytes int64) {
 	s.T.Helper()
 	if now := processUsage(s); now.resident-before.resident > bytes {
@@ -53,27 +54,27 @@ func checkGrowth(s *harness.Server, before usage, bytes int64) {
 	harness.Eventually(s.T, 20*time.Second, "the server has closed its connections", func() bool { return processUsage(s).files <= before.files+20 })
 }
 
-// startWellBehavedClients lets a well-behaved client ask DNS over UDP and the API all the time, until what it returns is called.
-// Each answer must be right and come within a second.
-func startWellBehavedClients(s *harness.Server, ask ...func() error) (stop func()) {
+// startWellBehavedClients starts a client for each function, which calls it again and again until stop is called. Each
+// call must succeed within a second.
+func startWellBehavedClients(s *harness.Server, calls ...func() error) (stop func()) {
 	ctx, cancel := context.WithCancel(s.T.Context())
 	var clients sync.WaitGroup
-	for n, ask := range ask {
+	for n, call := range calls {
 		clients.Go(func() {
-			asked := 0
-			for ; ctx.Err() == nil; asked++ {
-				began := time.Now()
-				err := ask()
-				if took := time.Since(began); err == nil && took > time.Second {
+			made := 0
+			for ; ctx.Err() == nil; made++ {
+				watch := harness.StartStopwatch()
+				err := call()
+				if took := watch.Unstalled(); err == nil && took > time.Second {
 					err = fmt.Errorf("it took %v", took)
 				}
 				if err != nil {
-					s.T.Errorf("the well-behaved client %d, question %d: %v", n+1, asked+1, err)
+					s.T.Errorf("well-behaved client %d, call %d: %v", n+1, made+1, err)
 					return
 				}
 			}
-			if asked < 10 {
-				s.T.Errorf("the well-behaved client %d asked only %d times", n+1, asked)
+			if made < 10 {
+				s.T.Errorf("well-behaved client %d made only %d calls", n+1, made)
 			}
 		})
 	}
@@ -83,7 +84,8 @@ func startWellBehavedClients(s *harness.Server, ask ...func() error) (stop func(
 	}
 }
 
-// TestHostileHTTP throws at the API what no client sends. Each is refused, and a well-behaved client notices nothing.
+// TestHostileHTTP sends the API what no client sends. The API must reject each request, and a well-behaved client must
+// not be disturbed.
 func TestHostileHTTP(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -108,22 +110,22 @@ func TestHostileHTTP(t *testing.T) {
 		{"a body of 10 MiB", "RequestEntityTooLargeException", http.StatusRequestEntityTooLarge, harness.Call{Body: `{"Name":"` + strings.Repeat("x", 10<<20) + `"}`}},
 		{"10 MiB in chunks", "RequestEntityTooLargeException", http.StatusRequestEntityTooLarge, harness.Call{Body: strings.Repeat(" ", 10<<20), Tamper: func(r *http.Request) { r.ContentLength = -1 }}},
 		{"an unsigned body of 10 MiB", "MissingAuthenticationTokenException", http.StatusBadRequest, harness.Call{Unsigned: true, Body: strings.Repeat("x", 10<<20)}},
-		{"no JSON", "SerializationException", http.StatusBadRequest, harness.Call{Body: "\x00\xff garbage"}},
-		{"half of some JSON", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Name":"sh`}},
-		{"another type", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Name":{"a":[1]}}`}},
+		{"not JSON", "SerializationException", http.StatusBadRequest, harness.Call{Body: "\x00\xff garbage"}},
+		{"incomplete JSON", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Name":"sh`}},
+		{"a member of the wrong type", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Name":{"a":[1]}}`}},
 		{"a list", "SerializationException", http.StatusBadRequest, harness.Call{Body: `[]`}},
-		{"deep lists", "SerializationException", http.StatusBadRequest, harness.Call{Body: nested}},
-		{"deep lists, closed", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Tags":` + nested + strings.Repeat("]", 200_000) + `}`}},
-		{"deep objects", "SerializationException", http.StatusBadRequest, harness.Call{Body: strings.Repeat(`{"Name":`, 100_000)}},
-		{"no such operation", "UnknownOperationException", http.StatusBadRequest, harness.Call{Operation: "DropAllTables", Body: `{}`}},
+		{"deeply nested lists, not closed", "SerializationException", http.StatusBadRequest, harness.Call{Body: nested}},
+		{"deeply nested lists", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Tags":` + nested + strings.Repeat("]", 200_000) + `}`}},
+		{"deeply nested objects", "SerializationException", http.StatusBadRequest, harness.Call{Body: strings.Repeat(`{"Name":`, 100_000)}},
+		{"an unknown operation", "UnknownOperationException", http.StatusBadRequest, harness.Call{Operation: "DropAllTables", Body: `{}`}},
 	} {
 		if tc.do.Operation == "" {
 			tc.do.Operation = "CreateHttpNamespace"
 		}
 		got, err := s.Send(tc.do)
-		// A body that the server will not read may end the connection before the client has read the answer.
-		gone := err != nil && len(tc.do.Body) > 1<<20
-		if !gone && (err != nil || got.Status != tc.status || got.Code != tc.code) {
+		// A server that does not read a large body may close the connection before the client has read the answer.
+		closed := err != nil && len(tc.do.Body) > 1<<20
+		if !closed && (err != nil || got.Status != tc.status || got.Code != tc.code) {
 			t.Errorf("%s: %+v, %v; want %d, %s", tc.name, got, err, tc.status, tc.code)
 		}
 	}
@@ -133,15 +135,15 @@ func TestHostileHTTP(t *testing.T) {
 	checkGrowth(s, before, 100<<20)
 }
 
-// sendLargeHeaders sends 1 MiB of headers, which is refused before they are read to the end. The answer is no API's, hence
-// not read by send.
+// sendLargeHeaders sends 1 MiB of headers. The HTTP server must reject them before it has read them all. Its answer
+// does not have the form of an API, so harness.Send cannot read it.
 func sendLargeHeaders(s *harness.Server) {
 	s.T.Helper()
 	req := harness.Must(http.NewRequestWithContext(s.T.Context(), http.MethodPost, s.Info.API, nil))(s.T)
 	req.Header.Set("X-Large", strings.Repeat("x", 1<<20))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return // the connection ended before the client had sent them all
+		return // the server closed the connection before the client had sent all headers
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
@@ -149,7 +151,7 @@ func sendLargeHeaders(s *harness.Server) {
 	}
 }
 
-// sendSlowHeaders sends the headers of a request one byte at a time, until the server has had enough.
+// sendSlowHeaders sends the headers of a request one byte at a time, until the server closes the connection.
 func sendSlowHeaders(s *harness.Server) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.Info.API, "http://"))
 	if err != nil {
@@ -157,7 +159,7 @@ func sendSlowHeaders(s *harness.Server) {
 		return
 	}
 	defer conn.Close()
-	began := time.Now()
+	watch := harness.StartStopwatch()
 	closed := make(chan struct{})
 	go func() {
 		io.Copy(io.Discard, conn)
@@ -173,46 +175,46 @@ func sendSlowHeaders(s *harness.Server) {
 		case <-drip.C:
 			io.WriteString(conn, "x")
 		}
-		if time.Since(began) > 20*time.Second {
-			s.T.Error("a client that never finishes its headers has been borne for 20 s")
+		if watch.Unstalled() > 20*time.Second {
+			s.T.Error("the server has kept a connection with unfinished headers for 20 s")
 			return
 		}
 	}
 }
 
-// TestManyConnections opens more connections to the API than it takes. Those that it has taken go on, and when they
-// end it takes others.
+// TestManyConnections opens more connections to the API than it accepts. DNS must work meanwhile, and when the
+// connections end the API must accept new ones.
 func TestManyConnections(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
 	s.CreateNamespace("shop")
-	const most = 4096 // of package app
+	const limit = 4096 // the limit in package app
 	before := processUsage(s)
 	var conns []net.Conn
-	for range most + 500 {
+	for range limit + 500 {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.Info.API, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		conns = append(conns, conn)
 	}
-	harness.Eventually(t, 5*time.Second, "as many connections as there may be are open", func() bool { return processUsage(s).files >= most })
-	if now := processUsage(s); now.files > before.files+most {
-		t.Errorf("%d files are open, before it were %d", now.files, before.files)
+	harness.Eventually(t, 5*time.Second, "the server has opened as many connections as it accepts", func() bool { return processUsage(s).files >= limit })
+	if now := processUsage(s); now.files > before.files+limit {
+		t.Errorf("%d open files, %d before the connections", now.files, before.files)
 	}
 	if got := responseCode(s, "cart.shop"); got != dns.RcodeNameError {
-		t.Errorf("DNS answers %s while the API is full", dns.RcodeToString[got])
+		t.Errorf("DNS answers %s while the API accepts no connection", dns.RcodeToString[got])
 	}
 	for _, conn := range conns {
 		conn.Close()
 	}
 	if got, err := s.Send(harness.Call{Operation: "ListNamespaces", Body: `{}`}); got.Status != http.StatusOK {
-		t.Errorf("afterwards: %+v, %v", got, err)
+		t.Errorf("a call after the connections have ended: %+v, %v", got, err)
 	}
-	checkGrowth(s, before, 500<<20) // 100 MiB, and some times as much under the race detector
+	checkGrowth(s, before, 500<<20) // about 100 MiB, and several times as much with the race detector
 }
 
-// responseCode is the code that one query is answered with.
+// responseCode sends one query and returns the code of the answer.
 func responseCode(s *harness.Server, name string) int {
 	s.T.Helper()
 	return harness.Must(s.QueryDNS(name, dns.TypeA))(s.T).Rcode

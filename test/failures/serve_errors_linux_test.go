@@ -11,7 +11,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestServeErrors starts servers that cannot be. Each ends with status 1 and one line that says what is in the way.
+// TestServeErrors starts servers that cannot serve. Each must end with status 1, and the last line of its output must
+// name the cause and, where one helps, the flag.
 func TestServeErrors(t *testing.T) {
 	t.Parallel()
 	first := harness.Serve(t, "--runtime", "none")
@@ -26,19 +27,19 @@ func TestServeErrors(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name     string
-		dir      string // empty: one of its own
+		dir      string // if empty, a new one
 		flags    []string
 		mentions []string
 	}{
 		{"the data folder of another server", first.Dir, nil, []string{first.Dir}},
 		{"a data folder that is a file", file, nil, []string{file, "--data"}},
 		{"a port in use for the API", "", []string{"--api", tcp.Addr().String()}, []string{tcp.Addr().String(), "--api"}},
-		{"the API of another server", "", []string{"--api", strings.TrimPrefix(first.Info.API, "http://")}, []string{"--api"}},
+		{"the API address of another server", "", []string{"--api", strings.TrimPrefix(first.Info.API, "http://")}, []string{"--api"}},
 		{"a port in use for DNS over TCP", "", []string{"--dns", tcp.Addr().String()}, []string{tcp.Addr().String(), "--dns"}},
 		{"a port in use for DNS over UDP", "", []string{"--dns", udp.LocalAddr().String()}, []string{udp.LocalAddr().String(), "--dns"}},
-		{"the DNS of another server", "", []string{"--dns", first.Info.DNS[0]}, []string{"--dns"}},
+		{"the DNS address of another server", "", []string{"--dns", first.Info.DNS[0]}, []string{"--dns"}},
 		{"an address of no interface", "", []string{"--api", "192.0.2.77:7070", "--runtime", "none"}, []string{"192.0.2.77:7070", "--api"}},
-		{"an etcd that is not there", "", []string{"--etcd", "127.0.0.1:" + harness.ClosedPort(t)}, []string{"etcd", "127.0.0.1:"}},
+		{"an etcd that does not answer", "", []string{"--etcd", "127.0.0.1:" + harness.ClosedPort(t)}, []string{"etcd", "127.0.0.1:"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -47,42 +48,42 @@ func TestServeErrors(t *testing.T) {
 				dir = t.TempDir()
 				t.Cleanup(func() { harness.EndTasks(t, dir) })
 			}
-			began := time.Now()
-			status, said := runServe(t, dir, tc.flags...)
-			if took := time.Since(began); status != 1 || took > 15*time.Second {
-				t.Errorf("status %d after %v", status, took)
+			watch := harness.StartStopwatch()
+			status, stderr := runServe(t, dir, tc.flags...)
+			if took := watch.Unstalled(); status != 1 || took > 15*time.Second {
+				t.Errorf("status %d after %v, want 1 within 15 s", status, took)
 			}
 			var last string
-			for line := range strings.Lines(said) {
+			for line := range strings.Lines(stderr) {
 				if last = line; !strings.HasPrefix(line, "time=") && !strings.HasPrefix(line, "rollcall: ") {
-					t.Errorf("a line that is neither of the log nor the error: %q", line)
+					t.Errorf("a line that is neither a log line nor the error: %q", line)
 				}
 			}
 			for _, part := range tc.mentions {
 				if !strings.HasPrefix(last, "rollcall: ") || !strings.Contains(last, part) {
-					t.Errorf("the last line is %q, which does not name %q", last, part)
+					t.Errorf("the last line is %q, want an error that contains %q", last, part)
 				}
 			}
 		})
 	}
-	t.Cleanup(func() { // after the others have tried
+	t.Cleanup(func() { // after the subtests: the first server still answers
 		if err := first.CheckQueryA("shop"); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// runServe runs a server to its end and returns its status and what it said on standard error.
+// runServe runs a server that is expected to end, and returns its status and its output on standard error.
 func runServe(t *testing.T, dir string, flags ...string) (status int, stderr string) {
 	t.Helper()
 	cmd := harness.Command(t, append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)...)
 	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+t.TempDir())
-	var said harness.Output
-	cmd.Stderr = &said
-	ended := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
-	defer ended.Stop()
+	var output harness.Output
+	cmd.Stderr = &output
+	timeout := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
+	defer timeout.Stop()
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	return cmd.ProcessState.ExitCode(), said.String()
+	return cmd.ProcessState.ExitCode(), output.String()
 }
