@@ -75,7 +75,7 @@ func (c *TTLClient) run(ctx context.Context) {
 				c.unanswered.Add(1)
 				continue
 			case len(fresh) == 0:
-				c.addFailure(true, "an empty answer")
+				c.addFailure(time.Now(), true, "an empty answer")
 				continue
 			}
 			// The TTL runs from the time at which the server sent the answer, which is not known here. It is not before
@@ -86,17 +86,17 @@ func (c *TTLClient) run(ctx context.Context) {
 		var conn connectTime
 		err := httpGet(httptrace.WithClientTrace(ctx, conn.trace()), "http://"+at.String()+c.path)
 		if err != nil && ctx.Err() == nil && (c.ignoresTTL || conn.ended.Before(until)) {
-			c.addFailure(false, fmt.Sprintf("%s, valid until %s: %v", at, until.Format("15:04:05.000"), err))
+			c.addFailure(conn.ended, false, fmt.Sprintf("%s, valid until %s: %v", at, until.Format("15:04:05.000"), err))
 		}
 		c.sent.Add(1)
 	}
 }
 
 // addFailure records a failure.
-func (c *TTLClient) addFailure(empty bool, what string) {
+func (c *TTLClient) addFailure(at time.Time, empty bool, what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.failures = append(c.failures, Failure{time.Now(), empty, c.name + ": " + what})
+	c.failures = append(c.failures, Failure{at, empty, c.name + ": " + what})
 }
 
 // oneRequestPerConnection is an HTTP client that opens a new connection for each request, so that no request meets a
@@ -219,11 +219,11 @@ func NewBackendClient(backend netip.AddrPort) *TTLClient {
 		switch err := httpGet(ctx, "http://"+backend.String()+"/"); {
 		case err == nil, ctx.Err() != nil:
 		case strings.Contains(err.Error(), "no such host"):
-			c.addFailure(true, err.Error())
+			c.addFailure(time.Now(), true, err.Error())
 		case strings.Contains(err.Error(), "does not resolve"):
 			return nil, 0, err
 		default:
-			c.addFailure(false, err.Error())
+			c.addFailure(time.Now(), false, err.Error())
 		}
 		return []netip.AddrPort{backend}, 0, nil // then run asks for the backend's own health
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// replaceBody sends another body than the one that was signed.
+// replaceBody returns a function that replaces the body that was signed.
 func replaceBody(body string) func(*http.Request) {
 	return func(r *http.Request) {
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
@@ -27,8 +27,8 @@ func replaceBody(body string) func(*http.Request) {
 	}
 }
 
-// TestOnlySignedCalls holds that a call whose signature is missing, wrong, of another request or of another time
-// changes nothing, not even a row that no list shows.
+// TestOnlySignedCalls makes calls whose signature is missing, wrong, of another request or of another time. The API
+// must reject them, and nothing may change, not even a row that no list shows.
 func TestOnlySignedCalls(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -42,7 +42,7 @@ func TestOnlySignedCalls(t *testing.T) {
 		{Operation: "CreateCluster", ECS: true, Body: `{"clusterName":"stolen"}`},
 		{Operation: "RegisterTaskDefinition", ECS: true, Body: `{"family":"stolen","containerDefinitions":[{"name":"main","image":"none","memory":64}]}`},
 	}
-	wrongs := []struct {
+	faults := []struct {
 		name, code string
 		do         func(*harness.Call)
 	}{
@@ -75,20 +75,20 @@ func TestOnlySignedCalls(t *testing.T) {
 		}},
 	}
 	before := s.Contents()
-	for _, wrong := range wrongs {
+	for _, fault := range faults {
 		for _, write := range writes {
 			operation := write.Operation
-			wrong.do(&write)
+			fault.do(&write)
 			got, err := s.Send(write)
-			if err != nil || got.Status < 400 || got.Status >= 500 || got.Code != wrong.code {
-				t.Errorf("%s, %s: %+v, %v; want a refusal with %s", operation, wrong.name, got, err, wrong.code)
+			if err != nil || got.Status < 400 || got.Status >= 500 || got.Code != fault.code {
+				t.Errorf("%s, %s: %+v, %v; want an error with the code %s", operation, fault.name, got, err, fault.code)
 			}
 		}
 	}
 	if after := s.Contents(); after != before {
-		t.Errorf("something has changed:\n%s\nbefore:\n%s", after, before)
+		t.Errorf("rejected calls changed the state to\n%s\nfrom\n%s", after, before)
 	}
-	// The same calls with nothing wrong do what they say, so it was the signature that kept them out.
+	// The same calls with a correct signature succeed, so the signature was the reason.
 	for _, write := range writes {
 		if got, err := s.Send(write); got.Status != http.StatusOK {
 			t.Errorf("%s, signed: %+v, %v", write.Operation, got, err)
@@ -96,8 +96,8 @@ func TestOnlySignedCalls(t *testing.T) {
 	}
 }
 
-// TestPrivateNamespaces holds that a private namespace answers the networks of its VPC and nobody else. It runs in a
-// network namespace of its own, whose one interface has an address in each of the networks.
+// TestPrivateNamespaces checks that a private namespace is answered only in the networks of its VPC. It runs in a new
+// network namespace, whose one interface has an address in each of the networks.
 func TestPrivateNamespaces(t *testing.T) {
 	t.Parallel()
 	if !harness.InNamespaces(t, unix.CLONE_NEWNET) {
@@ -107,19 +107,19 @@ func TestPrivateNamespaces(t *testing.T) {
 	for n, address := range []string{"10.1.0.1", "10.2.0.1", "10.3.0.1"} {
 		bringUp(t, fmt.Sprintf("lo:%d", n+1), address)
 	}
-	elsewhere := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeNameError)) // the host's resolver knows none of them
-	s := harness.Serve(t, "--runtime", "none", "--dns", "0.0.0.0:0", "--upstream", elsewhere.Addr.String(),
+	upstream := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeNameError)) // the upstream resolver has none of the names
+	s := harness.Serve(t, "--runtime", "none", "--dns", "0.0.0.0:0", "--upstream", upstream.Addr.String(),
 		"--vpc", "vpc-a=10.1.0.0/16,subnet-a", "--vpc", "vpc-b=10.2.0.0/16,subnet-b")
-	s.Info.DNS = s.Info.DNS[len(s.Info.DNS)-1:] // of the two --dns the second
+	s.Info.DNS = s.Info.DNS[len(s.Info.DNS)-1:] // Serve sets --dns too; this test uses its own, the second
 	for name, address := range map[string]string{"vpc-a": "10.1.9.9", "vpc-b": "10.2.9.9"} {
 		cart := s.CreateCloudMapService(s.CreateNamespaceIn("shop", name), "cart", 1)
 		harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", address)))(t)
 	}
-	lost := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
+	undeclared := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&sd.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-c")}))(t)
-	op := harness.Must(s.CloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: lost.OperationId}))(t).Operation
+	op := harness.Must(s.CloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: undeclared.OperationId}))(t).Operation
 	if aws.ToString(op.ErrorCode) != "CANNOT_CREATE_HOSTED_ZONE" || !strings.Contains(aws.ToString(op.ErrorMessage), "InvalidVPCId") {
-		t.Errorf("a namespace in a VPC that is not declared: %s", harness.AsJSON(op))
+		t.Errorf("the operation that creates a namespace in a VPC without --vpc: %s", harness.AsJSON(op))
 	}
 	public := harness.Must(s.CloudMap().CreatePublicDnsNamespace(t.Context(), &sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))(t)
 	cart := s.CreateCloudMapService(s.NamespaceOf(public.OperationId), "cart", 1)
@@ -131,31 +131,31 @@ func TestPrivateNamespaces(t *testing.T) {
 	}{
 		{"10.1.0.1", "10.1.0.1", "cart.shop.", "NOERROR 10.1.9.9"},
 		{"10.2.0.1", "10.2.0.1", "cart.shop.", "NOERROR 10.2.9.9"},
-		{"10.2.0.1", "10.1.0.1", "cart.shop.", "NOERROR 10.2.9.9"}, // whichever address it asks
+		{"10.2.0.1", "10.1.0.1", "cart.shop.", "NOERROR 10.2.9.9"}, // the client's address counts, not the server's
 		{"127.0.0.1", "127.0.0.1", "cart.shop.", "NOERROR 10.1.9.9"},
-		{"127.0.0.2", "127.0.0.1", "CART.shop.", "NOERROR 10.1.9.9"}, // loopback belongs to the first
-		{"10.3.0.1", "10.3.0.1", "cart.shop.", "REFUSED"},            // it is in no VPC
+		{"127.0.0.2", "127.0.0.1", "CART.shop.", "NOERROR 10.1.9.9"}, // loopback belongs to the first VPC
+		{"10.3.0.1", "10.3.0.1", "cart.shop.", "REFUSED"},            // an address in no VPC
 		{"10.3.0.1", "10.1.0.1", "cart.shop.", "REFUSED"},
-		{"10.3.0.1", "10.1.0.1", "shop.", "REFUSED"}, // not even that it exists
+		{"10.3.0.1", "10.1.0.1", "shop.", "REFUSED"}, // the answer must not reveal that the name exists
 		{"10.3.0.1", "10.1.0.1", "nothing.shop.", "REFUSED"},
 		{"10.3.0.1", "10.1.0.1", "one.cart.shop.", "REFUSED"},
-		{"10.1.0.1", "10.1.0.1", "other.name.", "REFUSED"}, // nor is anything resolved for strangers
+		{"10.1.0.1", "10.1.0.1", "other.name.", "REFUSED"}, // a client that is not local must not use the upstream resolver
 		{"127.0.0.1", "127.0.0.1", "other.name.", "NXDOMAIN"},
 		{"10.1.0.1", "10.1.0.1", "cart.open.example.", "NOERROR 10.4.9.9"},
 		{"10.3.0.1", "10.3.0.1", "cart.open.example.", "NOERROR 10.4.9.9"},
 	} {
 		for _, network := range []string{"udp", "tcp"} {
 			if got := queryFrom(s, network, tc.client, tc.to, tc.name); got != tc.want {
-				t.Errorf("%s asks %s over %s for %s: %s, want %s", tc.client, tc.to, network, tc.name, got, tc.want)
+				t.Errorf("%s queries %s over %s for %s: %s, want %s", tc.client, tc.to, network, tc.name, got, tc.want)
 			}
 		}
 	}
-	if asked := elsewhere.Asked(); asked != 2 && asked != 1 { // the second may come from the cache
-		t.Errorf("the host's resolver was asked %d times; private names are none of its business", asked)
+	if asked := upstream.Asked(); asked != 2 && asked != 1 { // over UDP and TCP; the second answer may come from the cache
+		t.Errorf("the upstream resolver received %d queries, want only those for the public name", asked)
 	}
 }
 
-// bringUp gives an interface, or an alias of one, an address of its own (netdevice(7)).
+// bringUp sets the address of an interface, or of an alias of one, and brings it up (netdevice(7)).
 func bringUp(t *testing.T, name, address string) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -179,19 +179,19 @@ func bringUp(t *testing.T, name, address string) {
 			err = unix.IoctlIfreq(fd, step.request, request)
 		}
 		if err != nil {
-			t.Fatalf("give %s the address %s: %v", name, address, err)
+			t.Fatalf("set the address of %s to %s: %v", name, address, err)
 		}
 	}
 }
 
-// queryFrom sends one question from one address to another and returns the answer's code and address.
+// queryFrom sends a query from one address to another and returns the code and the addresses of the answer as text.
 func queryFrom(s *harness.Server, network, from, to, name string) string {
 	port := harness.Must(netip.ParseAddrPort(s.Info.DNS[0]))(s.T).Port()
-	dialer := &net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
+	dialer := &net.Dialer{Timeout: 20 * time.Second, LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
 	if network == "tcp" {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
-	client := dns.Client{Net: network, Dialer: dialer, Timeout: 2 * time.Second}
+	client := dns.Client{Net: network, Dialer: dialer, Timeout: 20 * time.Second}
 	reply, _, err := client.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeA), fmt.Sprintf("%s:%d", to, port))
 	if err != nil {
 		return err.Error()

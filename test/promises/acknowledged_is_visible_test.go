@@ -16,19 +16,19 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestAcknowledgedIsVisible holds that whatever call has been acknowledged, the very next query and the very next
-// read show it, while others write to the same service.
+// TestAcknowledgedIsVisible checks that the first query and the first read after an acknowledged call show its effect,
+// while other clients write to the same service.
 func TestAcknowledgedIsVisible(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
 	shop := s.CreateNamespace("shop")
 	cart := s.CreateCloudMapService(shop, "cart", 1)
-	// One instance stays healthy, since with none the unhealthy ones would be answered.
+	// One instance stays healthy: if none were, DNS would answer with the unhealthy ones.
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "anchor", "10.0.0.1")))(t)
 
 	const rounds = 15
 	var writers errgroup.Group
-	for n := range 7 { // with the anchor, as many as one answer holds
+	for n := range 7 { // with the instance anchor, as many as one answer holds
 		writers.Go(func() error {
 			for round := range rounds {
 				if err := checkInstanceVisible(s, *cart.Id, n, round); err != nil {
@@ -53,7 +53,8 @@ func TestAcknowledgedIsVisible(t *testing.T) {
 	}
 }
 
-// checkInstanceVisible leads one instance of cart.shop through its life and looks once after each step.
+// checkInstanceVisible registers an instance of cart.shop, changes its health and deregisters it, and queries once
+// after each step.
 func checkInstanceVisible(s *harness.Server, service string, n, round int) error {
 	ctx := s.T.Context()
 	api := s.CloudMapWithoutRetries()
@@ -67,7 +68,7 @@ func checkInstanceVisible(s *harness.Server, service string, n, round int) error
 	}
 	got, err := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &service, InstanceId: &id})
 	if err != nil || got.Instance.Attributes["AWS_INSTANCE_IPV4"] != ip {
-		return fmt.Errorf("after RegisterInstance: GetInstance gives %s, %v", harness.AsJSON(got), err)
+		return fmt.Errorf("after RegisterInstance: GetInstance returns %s, %v", harness.AsJSON(got), err)
 	}
 	for _, health := range []sdtypes.CustomHealthStatus{sdtypes.CustomHealthStatusUnhealthy, sdtypes.CustomHealthStatusHealthy} {
 		if _, err := api.UpdateInstanceCustomHealthStatus(ctx, &sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &service, InstanceId: &id, Status: health}); err != nil {
@@ -84,19 +85,20 @@ func checkInstanceVisible(s *harness.Server, service string, n, round int) error
 		return fmt.Errorf("after DeregisterInstance: %w", err)
 	}
 	if _, err := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &service, InstanceId: &id}); harness.ErrorCode(err) != "InstanceNotFound" {
-		return fmt.Errorf("after DeregisterInstance: GetInstance gives %v", err)
+		return fmt.Errorf("after DeregisterInstance: GetInstance returns %v", err)
 	}
 	return nil
 }
 
-// checkInstanceAnswered asks DNS once and DiscoverInstances once, and compares with what is wanted.
+// checkInstanceAnswered queries DNS once and DiscoverInstances once, and returns an error unless both have the
+// instance, or neither if want is false.
 func checkInstanceAnswered(s *harness.Server, service, id, ip string, want bool) error {
 	answered, err := s.QueryA("cart.shop")
 	if err != nil {
 		return err
 	}
 	if slices.Contains(answered, ip) != want {
-		return fmt.Errorf("DNS answers %v; %s in it: want %v", answered, ip, want)
+		return fmt.Errorf("DNS answers %v; contains %s: want %v", answered, ip, want)
 	}
 	out, err := s.CloudMapWithoutRetries().DiscoverInstances(s.T.Context(), &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart"), HealthStatus: sdtypes.HealthStatusFilterHealthy})
 	if err != nil {
@@ -106,20 +108,20 @@ func checkInstanceAnswered(s *harness.Server, service, id, ip string, want bool)
 		return *i.InstanceId == id && i.Attributes["AWS_INSTANCE_IPV4"] == ip
 	})
 	if found != want {
-		return fmt.Errorf("DiscoverInstances gives %s; %s in it: want %v", harness.AsJSON(out.Instances), id, want)
+		return fmt.Errorf("DiscoverInstances returns %s; contains %s: want %v", harness.AsJSON(out.Instances), id, want)
 	}
 	return nil
 }
 
-// checkServiceVisible creates a service with an instance and deletes both. Before and after it there is no such name; a
-// service without instances has a name and no address.
+// checkServiceVisible creates a service with an instance and deletes both. Its name must exist only between, and have
+// an address only while there is an instance.
 func checkServiceVisible(s *harness.Server, namespace, name string) error {
 	ctx := s.T.Context()
 	api := s.CloudMapWithoutRetries()
 	rcode := func(when string, want int) error {
 		reply, err := s.QueryDNS(name+".shop", dns.TypeA)
 		if err == nil && reply.Rcode != want {
-			err = fmt.Errorf("%s is answered %s, want %s", name, dns.RcodeToString[reply.Rcode], dns.RcodeToString[want])
+			err = fmt.Errorf("the answer for %s is %s, want %s", name, dns.RcodeToString[reply.Rcode], dns.RcodeToString[want])
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", when, err)
@@ -156,12 +158,12 @@ func checkServiceVisible(s *harness.Server, namespace, name string) error {
 		return err
 	}
 	if _, err := api.GetService(ctx, &sd.GetServiceInput{Id: id}); harness.ErrorCode(err) != "ServiceNotFound" {
-		return fmt.Errorf("after DeleteService: GetService gives %v", err)
+		return fmt.Errorf("after DeleteService: GetService returns %v", err)
 	}
 	return nil
 }
 
-// runTogether makes two calls at once and returns the codes that they failed with, "" for the one that won.
+// runTogether makes two calls at the same time and returns the codes of their errors, "" for success.
 func runTogether(a, b func() error) (codeA, codeB string) {
 	done := make(chan string)
 	go func() { done <- harness.ErrorCode(a()) }()
@@ -169,7 +171,7 @@ func runTogether(a, b func() error) (codeA, codeB string) {
 	return <-done, codeB
 }
 
-// inParallel runs rounds of a test from a few goroutines at once.
+// inParallel runs rounds of a test in a few goroutines.
 func inParallel(t *testing.T, rounds int, round func(n int) error) {
 	t.Helper()
 	var g errgroup.Group
@@ -187,8 +189,8 @@ func inParallel(t *testing.T, rounds int, round func(n int) error) {
 	}
 }
 
-// TestConflictingWrites holds that of two calls of which one makes the other impossible exactly one wins, and that what is
-// left afterwards is what the winner promised.
+// TestConflictingWrites makes pairs of calls of which each makes the other impossible. Exactly one must succeed, and
+// the state afterwards must be the one that it promised.
 func TestConflictingWrites(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -293,7 +295,7 @@ func TestConflictingWrites(t *testing.T) {
 				name := fmt.Sprintf("twice-%d", n)
 				a, b := runTogether(func() error { return tc.create(name, "a "+tc.what+name) }, func() error { return tc.create(name, "b "+tc.what+name) })
 				if !(a == "" && b == tc.code || a == tc.code && b == "") {
-					return fmt.Errorf("%s %s: one call gave %q, the other %q", tc.what, name, a, b)
+					return fmt.Errorf("%s %s: one call returned %q, the other %q", tc.what, name, a, b)
 				}
 				return nil
 			})

@@ -10,7 +10,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestTaskInstanceAttributes holds what ECS tells Cloud Map of a task.
+// TestTaskInstanceAttributes checks the attributes and records of the instance that ECS registers for a task.
 func TestTaskInstanceAttributes(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
@@ -28,9 +28,9 @@ func TestTaskInstanceAttributes(t *testing.T) {
 	}
 	_, srvs, err := s.Resolver().LookupSRV(harness.ShortContext(t), "", "", "cart.shop.")
 	if err != nil || len(srvs) != 1 || srvs[0].Port != 5000 || srvs[0].Target != harness.TaskID(task)+".cart.shop." {
-		t.Errorf("SRV: %s, %v", harness.AsJSON(srvs), err)
+		t.Errorf("the SRV records are %s, %v", harness.AsJSON(srvs), err)
 	}
 	if ips := s.Lookup(strings.TrimSuffix(srvs[0].Target, ".")); len(ips) != 1 {
-		t.Errorf("the SRV record's target has the addresses %v", ips)
+		t.Errorf("the target of the SRV record has the addresses %v, want one", ips)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// currentServiceDeployment is a service's newest service deployment.
+// currentServiceDeployment returns a service's newest service deployment.
 func currentServiceDeployment(s *harness.Server, service string) ecstypes.ServiceDeployment {
 	s.T.Helper()
 	arn := aws.ToString(s.DescribeService(service).CurrentServiceDeployment)
@@ -31,8 +31,9 @@ func currentServiceDeployment(s *harness.Server, service string) ecstypes.Servic
 	return out.ServiceDeployments[0]
 }
 
-// TestDeploymentRollback: a definition whose task exits at once trips the circuit breaker, and a deployment under way is stopped
-// by hand. Each time the definition before comes back, and the task that served is there until it does.
+// TestDeploymentRollback deploys a definition whose task exits immediately, which trips the circuit breaker, and then
+// stops a deployment with StopServiceDeployment. Each time the service must return to the definition before, and a task
+// must be running at all times.
 func TestDeploymentRollback(t *testing.T) {
 	s := harness.Serve(t)
 	update := func(definition string, watched bool) {
@@ -50,7 +51,7 @@ func TestDeploymentRollback(t *testing.T) {
 		var d ecstypes.ServiceDeployment
 		harness.Eventually(t, time.Minute, fmt.Sprintf("the service deployment is %s", status), func() bool {
 			if n := s.DescribeService("web").RunningCount; n < 1 {
-				t.Fatalf("%d tasks run", n)
+				t.Fatalf("%d running tasks, want at least 1", n)
 			}
 			d = currentServiceDeployment(s, "web")
 			return slices.Contains(status, d.Status)
@@ -66,28 +67,28 @@ func TestDeploymentRollback(t *testing.T) {
 	update(bad, true)
 	d := until(ecstypes.ServiceDeploymentStatusRollbackInProgress, ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	if b := d.DeploymentCircuitBreaker; b.Status != ecstypes.ServiceDeploymentRollbackMonitorsStatusTriggered || b.FailureCount != 3 || b.Threshold != 3 {
-		t.Errorf("the circuit breaker: %s", harness.AsJSON(b))
+		t.Errorf("the circuit breaker is %s", harness.AsJSON(b))
 	}
 	svc := s.DescribeService("web")
 	if *svc.TaskDefinition != good || *svc.Deployments[0].TaskDefinition != good {
-		t.Errorf("while it rolls back, the service has the definition %s", *svc.TaskDefinition)
+		t.Errorf("during the rollback the service has the definition %s", *svc.TaskDefinition)
 	}
 	for _, want := range []string{") deployment failed: tasks failed to start.", "rolling back to deployment " + *first[0].StartedBy + "."} {
 		if !slices.ContainsFunc(svc.Events, func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, want) }) {
-			t.Errorf("no event says %q: %s", want, harness.AsJSON(svc.Events))
+			t.Errorf("no event contains %q: %s", want, harness.AsJSON(svc.Events))
 		}
 	}
-	// Without a health check a task proves itself by serving for ten seconds.
+	// A task without a health check counts as healthy once it has run for ten seconds.
 	if !slices.ContainsFunc(s.Tasks("web", ecstypes.DesiredStatusRunning), func(t ecstypes.Task) bool {
 		return *t.TaskArn == *first[0].TaskArn || t.StartedAt != nil && time.Since(*t.StartedAt) >= 10*time.Second
 	}) {
-		t.Error("the task that served was replaced by none that has proven itself")
+		t.Error("the old task was replaced by a task that has not run for ten seconds")
 	}
-	update("", false) // the rollback need not prove itself any more, which would take 10 s
+	update("", false) // without the circuit breaker the rollback need not wait ten seconds
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	s.WaitStable("web")
 
-	slow := harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000") // not healthy for five minutes, nor unhealthy
+	slow := harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000") // neither healthy nor unhealthy for five minutes
 	slow.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "false"}, StartPeriod: aws.Int32(300)}
 	update(s.RegisterDefinition(slow), true)
 	d = until(ecstypes.ServiceDeploymentStatusInProgress)
@@ -97,60 +98,60 @@ func TestDeploymentRollback(t *testing.T) {
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	s.WaitStable("web")
 	if svc := s.DescribeService("web"); *svc.TaskDefinition != good {
-		t.Errorf("in the end the service has the definition %s", *svc.TaskDefinition)
+		t.Errorf("after the rollback the service has the definition %s", *svc.TaskDefinition)
 	}
 }
 
-// deployments is how many updates TestDeploymentsUnderLoad makes; `make soak` asks for 200.
-var deployments = flag.Int("deployments", 5, "how many deployments the proof of exact drain makes")
+// deployments is the number of deployments that TestDeploymentsUnderLoad makes; `make soak` makes 200.
+var deployments = flag.Int("deployments", 5, "number of deployments under load")
 
-// newProof is the proof's services as processes.
-func newProof(t *testing.T) *harness.LoadTest {
+// newLoadTest starts a load test whose tasks are processes.
+func newLoadTest(t *testing.T) *harness.LoadTest {
 	command := []string{harness.TestBinary(t), "sample", "flask-backend"}
-	if why := harness.CheckTaskResolver(t); why == nil {
-		command = slices.Concat([]string{"env", "-u", "ROLLCALL_DNS"}, command) // leaves it the system's resolver
+	if err := harness.CheckTaskResolver(t); err == nil {
+		command = slices.Concat([]string{"env", "-u", "ROLLCALL_DNS"}, command) // then the backend uses the resolver of its system
 	} else if os.Getenv("CI") == "true" {
-		t.Fatalf("tasks have no resolver of their own: %v", why)
+		t.Fatalf("tasks cannot have a resolver: %v", err)
 	}
-	quick := func(family string) *ecs.RegisterTaskDefinitionInput {
+	worker := func(family string) *ecs.RegisterTaskDefinitionInput {
 		in := harness.Worker(t, family, "")
-		in.ContainerDefinitions[0].HealthCheck.Interval = aws.Int32(60) // once healthy, it need not be asked often
+		in.ContainerDefinitions[0].HealthCheck.Interval = aws.Int32(60) // one passed check is enough; more would only cost time
 		return in
 	}
-	return harness.NewLoadTest(t, harness.Serve(t), quick, harness.Program(t, "backend", command...))
+	return harness.NewLoadTest(t, harness.Serve(t), worker, harness.Program(t, "backend", command...))
 }
 
-// TestDeploymentsUnderLoad is the proof of exact drain and of no gap for processes.
+// TestDeploymentsUnderLoad checks exact drain and no gap with tasks that are processes.
 func TestDeploymentsUnderLoad(t *testing.T) {
-	newProof(t).Run(*deployments)
+	newLoadTest(t).Run(*deployments)
 }
 
-// TestRequestsAfterKilledTask: when a task's process is killed, requests fail until that is noticed and its answers have expired,
-// and not for longer.
+// TestRequestsAfterKilledTask kills a task's process. Requests may fail until the server has noticed and the answers
+// with the task's address have expired, and not after that.
 func TestRequestsAfterKilledTask(t *testing.T) {
-	p := newProof(t)
-	s := p.Server.Load()
+	load := newLoadTest(t)
+	s := load.Server.Load()
 	victim := s.Tasks("team", ecstypes.DesiredStatusRunning)[0]
 	pid := harness.Must(strconv.Atoi(aws.ToString(victim.Containers[0].RuntimeId)))(t)
 	killed := time.Now()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, time.Minute, "the task that was killed has left the answers", func() bool {
+	harness.Eventually(t, time.Minute, "the killed task has left the answers", func() bool {
 		return !s.Lookup("team.corp")[netip.MustParseAddr(harness.Address(victim))]
 	})
 	detected := time.Now()
-	p.WaitStable("team")
-	p.WaitStopped(victim)
-	p.Stop()
+	load.WaitStable("team")
+	load.WaitStopped(victim)
+	load.Stop()
 	failed, late := 0, 0
-	for _, trouble := range p.TakeFailures() {
+	for _, failure := range load.TakeFailures() {
 		failed++
-		if trouble.Empty || trouble.At.Before(killed) || trouble.At.After(detected.Add((harness.LoadTestTTL+1)*time.Second)) {
+		if failure.Empty || failure.At.Before(killed) || failure.At.After(detected.Add((harness.LoadTestTTL+1)*time.Second)) {
 			late++
-			t.Errorf("killed at %s, noticed by %s: %v", killed.Format("15:04:05.000"), detected.Format("15:04:05.000"), trouble)
+			t.Errorf("killed at %s, out of the answers at %s: %v", killed.Format("15:04:05.000"), detected.Format("15:04:05.000"), failure)
 		}
 	}
-	sent, _ := p.Counts()
-	t.Logf("noticed within %v; of %d requests %d failed, %d of them later than a TTL after that", detected.Sub(killed), sent, failed, late)
+	sent, _ := load.Counts()
+	t.Logf("out of the answers after %v; of %d requests %d failed, %d of them after the answers had expired", detected.Sub(killed), sent, failed, late)
 }

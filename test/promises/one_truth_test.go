@@ -16,8 +16,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestOneTruth holds that DNS and DiscoverInstances give the same set whenever the InstancesRevision before and after
-// the two is the same, while instances come and go.
+// TestOneTruth compares DNS with DiscoverInstances while instances come and go: the two must give the same set whenever
+// the InstancesRevision is the same before and after.
 func TestOneTruth(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -33,7 +33,7 @@ func TestOneTruth(t *testing.T) {
 	for n := range 2 {
 		churn.Go(func() error {
 			for round := 0; ctx.Err() == nil; round++ {
-				id := fmt.Sprintf("%d-%d", n, round%4) // both together, as many as one answer holds
+				id := fmt.Sprintf("%d-%d", n, round%4) // both writers together register as many as one answer holds
 				_, err := s.CloudMapWithoutRetries().RegisterInstance(ctx, harness.Registration(*cart.Id, id, fmt.Sprintf("10.%d.%d.%d", n, round>>8&255, round&255)))
 				if err == nil && round%3 != 0 {
 					_, err = s.CloudMapWithoutRetries().DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: cart.Id, InstanceId: &id})
@@ -45,12 +45,12 @@ func TestOneTruth(t *testing.T) {
 			return nil
 		})
 	}
-	const enough = 100 // comparisons, and half as many revisions
+	const enough = 100 // comparisons, at half as many revisions
 	revisions := map[int64]bool{}
-	deadline := time.Now().Add(time.Minute)
+	watch := harness.StartStopwatch()
 	for compared := 0; compared < enough || len(revisions) < enough/2; {
-		if time.Now().After(deadline) {
-			t.Fatalf("only %d comparisons at %d revisions in a minute", compared, len(revisions))
+		if watch.Unstalled() > time.Minute {
+			t.Fatalf("only %d comparisons at %d revisions within a minute", compared, len(revisions))
 		}
 		before := discoverWithRevision(s, "shop", "cart")
 		answered, err := s.QueryA("cart.shop")
@@ -64,18 +64,19 @@ func TestOneTruth(t *testing.T) {
 		compared++
 		revisions[before.revision] = true
 		if !slices.Equal(before.addresses, answered) || !slices.Equal(before.addresses, after.addresses) {
-			t.Fatalf("at revision %d: DiscoverInstances gives %v, DNS %v, DiscoverInstances %v",
+			t.Fatalf("at revision %d: DiscoverInstances returns %v, DNS %v, DiscoverInstances %v",
 				before.revision, before.addresses, answered, after.addresses)
 		}
 	}
 }
 
-// discovered is one answer of DiscoverInstances.
+// discovered is an answer of DiscoverInstances.
 type discovered struct {
 	revision  int64
 	addresses []string // sorted
 }
 
+// discoverWithRevision calls DiscoverInstances and returns the addresses with their revision.
 func discoverWithRevision(s *harness.Server, namespace, service string) discovered {
 	s.T.Helper()
 	out := harness.Must(s.CloudMapWithoutRetries().DiscoverInstances(s.T.Context(),
@@ -88,8 +89,8 @@ func discoverWithRevision(s *harness.Server, namespace, service string) discover
 	return d
 }
 
-// TestServiceLifecycle is the main job: a service runs as tasks and is found by name, as it starts, scales, is updated,
-// loses a task and is deleted.
+// TestServiceLifecycle runs a service that starts, scales, is updated and is deleted. DNS, DiscoverInstances and ECS
+// must name the same tasks after each step, and the name must have an address at all times.
 func TestServiceLifecycle(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
@@ -119,12 +120,12 @@ func TestServiceLifecycle(t *testing.T) {
 	harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))(t)
 	harness.Eventually(t, 20*time.Second, "the deleted service is inactive", func() bool { return aws.ToString(s.DescribeService("cart").Status) == "INACTIVE" })
 	if got := s.Lookup("cart.shop"); len(got) != 0 {
-		t.Errorf("a deleted service answers %v", got)
+		t.Errorf("the answer for a deleted service is %v", got)
 	}
 }
 
-// checkNeverEmpty holds that a name has an address at every moment while something goes on.
-func checkNeverEmpty(s *harness.Server, name string, while func()) {
+// checkNeverEmpty checks that a name has an address at all times while during runs.
+func checkNeverEmpty(s *harness.Server, name string, during func()) {
 	s.T.Helper()
 	stop, done := make(chan struct{}), make(chan int)
 	go func() {
@@ -141,9 +142,9 @@ func checkNeverEmpty(s *harness.Server, name string, while func()) {
 			}
 		}
 	}()
-	while()
+	during()
 	close(stop)
 	if empty := <-done; empty > 0 {
-		s.T.Errorf("%s had no address %d times", name, empty)
+		s.T.Errorf("%d of the answers for %s had no address", empty, name)
 	}
 }

@@ -23,46 +23,46 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestLosingEtcd takes the store away in every way that it can go. Answers never get empty, writes fail fast with an
-// error that SDKs repeat, tasks go on, and afterwards nothing is lost.
+// TestLosingEtcd takes etcd away from a server. Answers must never be empty, writes must fail fast with an error that
+// SDKs retry, tasks must continue, and nothing may be lost afterwards.
 func TestLosingEtcd(t *testing.T) {
 	t.Parallel()
 	t.Run("etcd is stopped", func(t *testing.T) {
 		t.Parallel()
 		e := harness.StartEtcd(t)
-		runOutage(t, harness.Serve(t, "--etcd", e.Endpoint()), e.Stop, e.Start, staleAtOnce)
+		runOutage(t, harness.Serve(t, "--etcd", e.Endpoint()), e.Stop, e.Start, staleImmediately)
 	})
-	t.Run("the network swallows everything", func(t *testing.T) {
+	t.Run("the network drops every packet", func(t *testing.T) {
 		t.Parallel()
 		e := harness.StartEtcd(t)
-		runOutage(t, harness.Serve(t, "--etcd", e.Endpoint()), e.Gate.Stall, e.Gate.Resume, staleInTime)
+		runOutage(t, harness.Serve(t, "--etcd", e.Endpoint()), e.Gate.Stall, e.Gate.Resume, staleAfterTimeout)
 	})
 }
 
-// TestStopWithoutEtcd holds that a server which has lost its store still stops cleanly and soon, and starts again with
-// all there was.
+// TestStopWithoutEtcd stops a server that has lost etcd. It must stop cleanly and within a bounded time, and start
+// again with everything that was stored.
 func TestStopWithoutEtcd(t *testing.T) {
 	t.Parallel()
 	e := harness.StartEtcd(t)
 	s := harness.Serve(t, "--etcd", e.Endpoint())
 	s.CreateNamespace("shop")
 	e.Stop()
-	began := time.Now()
+	watch := harness.StartStopwatch()
 	s.Stop()
-	if took := time.Since(began); took > 15*time.Second || s.Cmd.ProcessState.ExitCode() != 0 {
-		t.Errorf("%v, after %v", s.Cmd.ProcessState, took)
+	if took := watch.Unstalled(); took > 15*time.Second || s.Cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("the server ended after %v: %v; want status 0 within 15 s", took, s.Cmd.ProcessState)
 	}
 	if _, err := harness.Start(t, s.Dir, "--etcd", e.Endpoint()); err == nil || !strings.Contains(err.Error(), e.Endpoint()) {
-		t.Errorf("a start without etcd gives %v, want an error that names %s", err, e.Endpoint())
+		t.Errorf("a start without etcd: %v, want an error that names %s", err, e.Endpoint())
 	}
 	e.Start()
 	s = harness.ServeOn(t, s.Dir, "--etcd", e.Endpoint())
 	if reply, err := s.QueryDNS("shop", dns.TypeSOA); err != nil || len(reply.Answer) != 1 {
-		t.Errorf("the namespace is gone: %v, %v", reply, err)
+		t.Errorf("SOA of the namespace: %v, %v; want one record", reply, err)
 	}
 }
 
-// TestFullDisk fills the disk of the embedded store.
+// TestFullDisk fills the disk of the embedded etcd, with the same requirements as TestLosingEtcd.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir, here := harness.SmallDisk(t, 320<<20)
@@ -74,8 +74,8 @@ func TestFullDisk(t *testing.T) {
 	var free func()
 	fill := func() {
 		free = harness.FillDisk(t, dir)
-		// What was reserved before is still written to, until the next look at the disk.
-		harness.Eventually(t, 5*time.Second, "the full disk is noticed", func() bool {
+		// Space that etcd has reserved is still written to, until the server checks the disk the next time.
+		harness.Eventually(t, 5*time.Second, "/healthz reports the full disk", func() bool {
 			status, _ := s.Get("/healthz")
 			return status == http.StatusServiceUnavailable
 		})
@@ -83,17 +83,18 @@ func TestFullDisk(t *testing.T) {
 	runOutage(t, s, fill, func() { free() }, writesOnly)
 }
 
-// How soon /healthz and the metrics tell that the store is gone.
+// staleness tells what /healthz and the metrics must report during an outage, and how soon.
 type staleness int
 
 const (
-	staleAtOnce staleness = iota
-	staleInTime           // when the connection is found to be dead, after some 15 s
-	writesOnly            // nothing changes in a full store, so what is answered is not stale
+	staleImmediately  staleness = iota
+	staleAfterTimeout           // when the connection is found to be dead, after about 15 s
+	writesOnly                  // a full store does not change, so answers are not stale
 )
 
-// runOutage runs tasks and a service from outside, loses the store, and has it back.
-func runOutage(t *testing.T, s *harness.Server, lose, back func(), tells staleness) {
+// runOutage runs tasks, and a service whose instances are registered by the test. It then calls lose, checks the server
+// without its store, calls restore, and checks that nothing was lost.
+func runOutage(t *testing.T, s *harness.Server, lose, restore func(), expected staleness) {
 	t.Helper()
 	shop := s.CreateNamespace("shop")
 	s.CreateECSService("cart", s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 2, s.CreateCloudMapService(shop, "cart", 1))
@@ -107,20 +108,20 @@ func runOutage(t *testing.T, s *harness.Server, lose, back func(), tells stalene
 
 	lose()
 	checkWritesFail(s, shop, *outside.Id)
-	checkOutageReported(s, tells)
+	checkOutageReported(s, expected)
 	if now := s.TaskProcesses("cart"); !maps.Equal(now, tasks) {
-		t.Errorf("processes of the tasks: %v, before: %v", now, tasks)
+		t.Errorf("the tasks' processes are %v, were %v", now, tasks)
 	}
 	if now := s.Lookup("cart.shop"); !maps.Equal(now, answered) {
-		t.Errorf("DNS answers %v, before: %v", now, answered)
+		t.Errorf("DNS answers %v, want %v", now, answered)
 	}
 	victim, survivor := twoOf(tasks)
 	pid := harness.Must(strconv.Atoi(victim))(t)
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // nobody can write it down now
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // the agent cannot store the task's new state now
 		t.Fatal(err)
 	}
 
-	back()
+	restore()
 	harness.Eventually(t, 20*time.Second, "writes succeed again", func() bool {
 		_, err := s.CloudMapWithoutRetries().RegisterInstance(t.Context(), harness.Registration(*outside.Id, "after", "10.0.0.100"))
 		return err == nil
@@ -128,42 +129,42 @@ func runOutage(t *testing.T, s *harness.Server, lose, back func(), tells stalene
 	if err := s.CheckQueryA("outside.shop", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.100"); err != nil {
 		t.Error(err)
 	}
-	harness.Eventually(t, 20*time.Second, "the task that died meanwhile is replaced", func() bool {
+	harness.Eventually(t, 20*time.Second, "the task that was killed during the outage is replaced", func() bool {
 		now := s.TaskProcesses("cart")
 		return len(now) == 2 && now[victim] != tasks[victim] && now[survivor] == tasks[survivor]
 	})
 	s.WaitStable("cart")
 	s.CheckAnswers("cart", 2)
-	harness.Eventually(t, 5*time.Second, "/healthz says ok and the lag is 0", func() bool {
+	harness.Eventually(t, 5*time.Second, "/healthz reports ok and the lag is 0", func() bool {
 		status, _ := s.Get("/healthz")
 		return status == http.StatusOK && s.Metric("rollcall_store_lag_seconds") == 0
 	})
 	stopWatching()
 }
 
-// twoOf are the keys of a map that has two.
+// twoOf returns the keys of a map that has two.
 func twoOf(m map[string]string) (first, second string) {
 	keys := slices.Sorted(maps.Keys(m))
 	return keys[0], keys[1]
 }
 
-// watchAnswers asks DNS and DiscoverInstances for services of shop again and again, until what it returns is called.
-// Each answer must come and hold an address.
+// watchAnswers queries DNS and DiscoverInstances for services of the namespace shop again and again, until stop is
+// called. Each answer must have an address.
 func watchAnswers(s *harness.Server, services ...string) (stop func()) {
 	ctx, cancel := context.WithCancel(s.T.Context())
 	var watchers sync.WaitGroup
 	for _, name := range services {
-		watch := func(by string, ask func() (int, error)) {
+		watch := func(by string, query func() (int, error)) {
 			watchers.Go(func() {
-				asked := 0
-				for ; ctx.Err() == nil; asked++ {
-					if n, err := ask(); (n == 0 || err != nil) && ctx.Err() == nil {
-						s.T.Errorf("%s named %d addresses of %s in answer %d: %v", by, n, name, asked+1, err)
+				answers := 0
+				for ; ctx.Err() == nil; answers++ {
+					if n, err := query(); (n == 0 || err != nil) && ctx.Err() == nil {
+						s.T.Errorf("%s returned %d addresses for %s in answer %d: %v", by, n, name, answers+1, err)
 						return
 					}
 				}
-				if asked < 10 {
-					s.T.Errorf("%s was only asked %d times for %s", by, asked, name)
+				if answers < 10 {
+					s.T.Errorf("%s gave only %d answers for %s", by, answers, name)
 				}
 			})
 		}
@@ -185,7 +186,7 @@ func watchAnswers(s *harness.Server, services ...string) (stop func()) {
 	}
 }
 
-// checkWritesFail holds that writes of each kind fail within 3 s with an error that SDKs repeat, and change nothing.
+// checkWritesFail checks that writes of each kind fail within 3 s with an error that SDKs retry.
 func checkWritesFail(s *harness.Server, namespace, service string) {
 	s.T.Helper()
 	ctx := s.T.Context()
@@ -214,38 +215,38 @@ func checkWritesFail(s *harness.Server, namespace, service string) {
 		},
 	} {
 		calls.Go(func() {
-			began := time.Now()
+			watch := harness.StartStopwatch()
 			err := write()
-			took := time.Since(began)
+			took := watch.Unstalled()
 			var response *smithyhttp.ResponseError
 			if !errors.As(err, &response) || response.HTTPStatusCode() != http.StatusServiceUnavailable || harness.ErrorCode(err) != "ServiceUnavailable" {
-				s.T.Errorf("%s without a store gives %v, want ServiceUnavailable with the status 503", what, err)
+				s.T.Errorf("%s without a store: %v, want ServiceUnavailable with status 503", what, err)
 			}
 			if took > 3*time.Second {
-				s.T.Errorf("%s without a store fails only after %v", what, took)
+				s.T.Errorf("%s without a store failed after %v, want at most 3 s", what, took)
 			}
 		})
 	}
 	calls.Wait()
 }
 
-// checkOutageReported holds that the operator can see it.
-func checkOutageReported(s *harness.Server, tells staleness) {
+// checkOutageReported checks that /healthz and the metrics report the outage.
+func checkOutageReported(s *harness.Server, expected staleness) {
 	s.T.Helper()
 	within := 5 * time.Second
-	if tells == staleInTime {
+	if expected == staleAfterTimeout {
 		within = 25 * time.Second
 	}
 	var body string
-	harness.Eventually(s.T, within, "/healthz tells of the outage", func() bool {
+	harness.Eventually(s.T, within, "/healthz reports the outage", func() bool {
 		var status int
 		status, body = s.Get("/healthz")
 		return status == http.StatusServiceUnavailable
 	})
 	if len(body) == 0 || strings.Count(body, "\n") > 1 {
-		s.T.Errorf("/healthz says %q, want one line", body)
+		s.T.Errorf("/healthz is %q, want one line", body)
 	}
-	if tells == writesOnly {
+	if expected == writesOnly {
 		return
 	}
 	first := s.Metric("rollcall_store_lag_seconds")
