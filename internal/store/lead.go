@@ -9,39 +9,40 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// leaseTTL is how long, in seconds, the leadership of a node that vanished stays taken, and its rows stay held.
+// leaseTTL is the time to live of leases, in seconds. For this long after a node has crashed or lost etcd, no other
+// node becomes the leader in its place, and the rows that it wrote with [PutWithLease] remain.
 const leaseTTL = 10
 
-// Lead runs work whenever this node is the elected leader, until ctx ends. work's context ends with the
-// leadership. Each node has a name of its own: a node that starts again takes back at once what its
-// former process held, so that no loop waits out a lease that nobody renews.
+// Lead calls work whenever this node is the elected leader, until ctx ends. The context of work ends with the
+// leadership. Each node must have a unique name: a node that restarts revokes the lease of its previous process, so
+// that no loop has to wait until that lease expires.
 func (s *Store) Lead(ctx context.Context, node string, work func(context.Context)) {
 	for ctx.Err() == nil {
-		if err := s.lead(ctx, node, work); err != nil && ctx.Err() == nil {
-			s.log.Warn("not the leader; the loops pause here", "err", err)
+		if err := s.leadOnce(ctx, node, work); err != nil && ctx.Err() == nil {
+			s.log.Warn("leader election failed; control loops pause on this node", "err", err)
 		}
 		select {
-		case <-time.After(retryPause):
+		case <-time.After(retryDelay):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// lead campaigns once, works, and gives the leadership back.
-func (s *Store) lead(ctx context.Context, node string, work func(context.Context)) error {
+// leadOnce campaigns, calls work while this node is the leader, and resigns.
+func (s *Store) leadOnce(ctx context.Context, node string, work func(context.Context)) error {
 	client, err := s.source()
 	if err != nil {
 		return err
 	}
 	election := s.prefix + "leader"
-	if err := revoke(ctx, client, election+"/", node); err != nil {
-		return fmt.Errorf("take back the lease of this node's former process: %w", err)
+	if err := revokeLeasesOf(ctx, client, election+"/", node); err != nil {
+		return fmt.Errorf("revoke the lease of this node's previous process: %w", err)
 	}
 	session, err := concurrency.NewSession(client, concurrency.WithTTL(leaseTTL), concurrency.WithContext(ctx))
 	if err != nil {
-		return fmt.Errorf("get a lease: %w", err)
+		return fmt.Errorf("grant a lease: %w", err)
 	}
-	defer giveBack(session) // also when ctx has ended
+	defer revokeLease(session) // also when ctx has ended
 	if err := concurrency.NewElection(session, election).Campaign(ctx, node); err != nil {
 		return fmt.Errorf("campaign: %w", err)
 	}
@@ -58,20 +59,21 @@ func (s *Store) lead(ctx context.Context, node string, work func(context.Context
 	return nil
 }
 
-// giveBack revokes the lease, so that the next leader need not wait for its end. It is patient as a write is, not for
-// the whole TTL as [concurrency.Session.Close], since a node shall stop soon without etcd too.
-func giveBack(session *concurrency.Session) {
+// revokeLease revokes a session's lease, so that the next leader need not wait until it expires. It waits for at most
+// [WriteTimeout]. [concurrency.Session.Close] would wait for the whole TTL, which delays the shutdown of a node that
+// has lost etcd.
+func revokeLease(session *concurrency.Session) {
 	session.Orphan()
 	ctx, cancel := context.WithTimeout(context.Background(), WriteTimeout)
 	defer cancel()
-	_, _ = session.Client().Revoke(ctx, session.Lease()) // failing that, the lease runs out
+	_, _ = session.Client().Revoke(ctx, session.Lease()) // if this fails, the lease expires
 }
 
-// revoke ends the leases under which a node stands in an election.
-func revoke(ctx context.Context, client *clientv3.Client, under, node string) error {
+// revokeLeasesOf revokes the leases with which a node takes part in an election. prefix is that of the election's keys.
+func revokeLeasesOf(ctx context.Context, client *clientv3.Client, prefix, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, WriteTimeout)
 	defer cancel()
-	resp, err := client.Get(ctx, under, clientv3.WithPrefix())
+	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix())
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
@@ -15,36 +16,36 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// listPage is how many keys one request of a listing asks for: some 20 MB at 400 bytes a row. For each page etcd
-// counts all keys that follow, so many small pages would take longer than few large ones.
+// listPage is the number of keys in one page of a listing, some 20 MB at 400 bytes a row. etcd counts all remaining
+// keys for each page, so many small pages would take longer than a few large ones.
 const listPage = 50_000
 
-// retryPause is how long the mirror waits before it asks a lost etcd again.
-const retryPause = 100 * time.Millisecond
+// retryDelay is the time after which the mirror retries to reach etcd.
+const retryDelay = 100 * time.Millisecond
 
-// checkEvery is how often it is compared whether the mirror is where etcd is. The watch alone does not tell, since
-// etcd's client waits without end, and without a word, for a server that is gone.
-const checkEvery = time.Second
+// checkInterval is the time between two checks that the mirror is up to date. The watch alone does not show this,
+// because etcd's client waits for a lost server forever and reports nothing.
+const checkInterval = time.Second
 
-// mirror keeps the rows equal to etcd's until ctx ends: list, apply the difference, watch; again from the
-// start whenever the watch ends, be it by compaction, a lost connection or an exchanged client.
+// mirror keeps the rows equal to etcd's until ctx ends. It lists all keys, applies the difference, and watches. It
+// starts over whenever the watch ends: after a compaction, a lost connection, or a change of the client.
 func (s *Store) mirror(ctx context.Context) {
 	defer close(s.done)
 	for ctx.Err() == nil {
-		err := s.follow(ctx)
+		err := s.listAndWatch(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		s.lost(err)
+		s.markStale(err)
 		select {
-		case <-time.After(retryPause):
+		case <-time.After(retryDelay):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// follow lists once and then watches; it returns when the watch ends.
-func (s *Store) follow(ctx context.Context) error {
+// listAndWatch lists once and then watches. It returns when the watch ends.
+func (s *Store) listAndWatch(ctx context.Context) error {
 	client, err := s.source()
 	if err != nil {
 		return err
@@ -60,27 +61,27 @@ func (s *Store) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	s.fresh(began)
+	s.markCurrent(began)
 	s.markReady()
-	checks.Go(func() { s.keepChecking(ctx, client) })
+	checks.Go(func() { s.checkPeriodically(ctx, client) })
 	for resp := range client.Watch(ctx, s.prefix, clientv3.WithPrefix(), clientv3.WithRev(rev+1)) {
 		if err := resp.Err(); err != nil {
 			return fmt.Errorf("watch from revision %d: %w", rev+1, err)
 		}
 		s.applyEvents(resp.Events)
 		if resp.IsProgressNotify() {
-			// Only such a report says that nothing older is under way: a response that carries events may bear
-			// a revision whose own events are still to come (etcd sends at most 1,000 revisions at once to a
-			// watcher that catches up).
+			// Only a progress notification guarantees that all earlier events have been delivered. The header of a
+			// response with events may carry a revision whose own events are still to come, because etcd sends at most
+			// 1,000 revisions at a time to a watcher that is catching up.
 			s.advance(resp.Header.Revision)
 		}
 	}
-	return fmt.Errorf("the watch ended")
+	return errors.New("the watch ended")
 }
 
-// keepChecking compares until ctx ends.
-func (s *Store) keepChecking(ctx context.Context, client *clientv3.Client) {
-	tick := time.NewTicker(checkEvery)
+// checkPeriodically checks that the mirror is up to date, until ctx ends.
+func (s *Store) checkPeriodically(ctx context.Context, client *clientv3.Client) {
+	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -88,16 +89,16 @@ func (s *Store) keepChecking(ctx context.Context, client *clientv3.Client) {
 			return
 		case <-tick.C:
 		}
-		asked := time.Now()
+		began := time.Now()
 		if err := s.check(ctx, client); err == nil {
-			s.fresh(asked)
+			s.markCurrent(began)
 		} else if ctx.Err() == nil {
-			s.lost(err)
+			s.markStale(err)
 		}
 	}
 }
 
-// check asks etcd, and a quorum of it, for its revision, and waits until the mirror is there.
+// check reads etcd's revision, which needs a quorum, and waits until the mirror has applied it.
 func (s *Store) check(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, WriteTimeout)
 	defer cancel()
@@ -108,18 +109,18 @@ func (s *Store) check(ctx context.Context, client *clientv3.Client) error {
 	return s.Wait(ctx, resp.Header.Revision)
 }
 
-// fresh notes that the mirror was not behind etcd at this time.
-func (s *Store) fresh(at time.Time) {
-	s.since.Store(at.UnixNano())
+// markCurrent notes that the mirror was up to date at a time.
+func (s *Store) markCurrent(at time.Time) {
+	s.currentAt.Store(at.UnixNano())
 	if !s.connected.Swap(true) {
-		s.log.Info("following etcd", "revision", s.Applied())
+		s.log.Info("store is up to date with etcd", "revision", s.Applied())
 	}
 }
 
-// lost notes that the mirror cannot know whether it is behind etcd.
-func (s *Store) lost(err error) {
+// markStale notes that the mirror may be behind etcd.
+func (s *Store) markStale(err error) {
 	if s.connected.Swap(false) {
-		s.log.Warn("lost etcd; answering from the last known state", "err", err)
+		s.log.Warn("etcd is unreachable; serving the last known state", "err", err)
 	}
 }
 
@@ -131,7 +132,7 @@ func (s *Store) markReady() {
 	}
 }
 
-// list reads the whole keyspace at one revision and applies what differs from the mirror.
+// list reads the whole keyspace at one revision, and applies the rows that differ from the mirror as one change.
 func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error) {
 	var (
 		change Change
@@ -144,13 +145,14 @@ func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error
 		}
 		if change.Rev == 0 {
 			change.Rev = resp.Header.Revision
-			change.Rows = make([]RowChange, 0, max(0, int(resp.Count)-s.Snapshot().rows.byKey.Len())) // what is new, at least
+			added := int(resp.Count) - s.Snapshot().rows.byKey.Len() // a lower bound
+			change.Rows = make([]RowChange, 0, max(0, added))
 		}
-		news := make([]arrival, 0, len(resp.Kvs))
+		diffs := make([]difference, 0, len(resp.Kvs))
 		for _, kv := range resp.Kvs {
 			key := string(kv.Key[len(s.prefix):])
-			for more && known.Key() < key { // what the mirror has and etcd has no more
-				news = append(news, arrival{RowChange: RowChange{Key: known.Key(), Old: known.Value().val}})
+			for more && known.Key() < key { // deleted in etcd
+				diffs = append(diffs, difference{RowChange: RowChange{Key: known.Key(), Old: known.Value().val}})
 				more = known.Next()
 			}
 			var old row
@@ -159,13 +161,13 @@ func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error
 				more = known.Next()
 			}
 			if old.mod != kv.ModRevision {
-				news = append(news, arrival{RowChange{Key: key, Old: old.val, Revision: kv.ModRevision}, kv.Value})
+				diffs = append(diffs, difference{RowChange{Key: key, Old: old.val, Revision: kv.ModRevision}, kv.Value})
 			}
 		}
-		s.decodeAll(news)
-		for _, n := range news {
-			if n.New != nil || n.gone() {
-				change.Rows = append(change.Rows, n.RowChange)
+		s.decodeAll(diffs)
+		for _, d := range diffs {
+			if d.New != nil || d.deleted() {
+				change.Rows = append(change.Rows, d.RowChange)
 			}
 		}
 	}
@@ -176,7 +178,7 @@ func (s *Store) list(ctx context.Context, client *clientv3.Client) (int64, error
 	return change.Rev, nil
 }
 
-// pages lists the whole keyspace at one revision. It asks for a page while the one before is worked on.
+// pages lists the whole keyspace at one revision. It requests the next page while the caller works on the current one.
 func (s *Store) pages(ctx context.Context, client *clientv3.Client) iter.Seq2[*clientv3.GetResponse, error] {
 	type page struct {
 		resp *clientv3.GetResponse
@@ -185,12 +187,12 @@ func (s *Store) pages(ctx context.Context, client *clientv3.Client) iter.Seq2[*c
 	return func(yield func(*clientv3.GetResponse, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		pages := make(chan page)
-		var asking sync.WaitGroup
+		var requests sync.WaitGroup
 		defer func() {
 			cancel()
-			asking.Wait()
+			requests.Wait()
 		}()
-		asking.Go(func() {
+		requests.Go(func() {
 			defer close(pages)
 			from, end, rev := s.prefix, clientv3.GetPrefixRangeEnd(s.prefix), int64(0)
 			for {
@@ -215,22 +217,22 @@ func (s *Store) pages(ctx context.Context, client *clientv3.Client) iter.Seq2[*c
 	}
 }
 
-// arrival is a row in which a listing differs from the mirror.
-type arrival struct {
+// difference is a row of a listing that differs from the mirror.
+type difference struct {
 	RowChange
-	value []byte // as etcd has it
+	value []byte // the row as etcd stores it
 }
 
-// gone says that etcd has the row no more.
-func (a *arrival) gone() bool { return a.Revision == 0 }
+// deleted reports whether the row no longer exists in etcd.
+func (d *difference) deleted() bool { return d.Revision == 0 }
 
-// decodeAll decodes the rows on all cores; New stays nil where decode has none.
-func (s *Store) decodeAll(news []arrival) {
+// decodeAll decodes the rows on all cores. New stays nil for a row that decode ignores.
+func (s *Store) decodeAll(diffs []difference) {
 	var g sync.WaitGroup
-	for part := range slices.Chunk(news, max(1, len(news)/runtime.GOMAXPROCS(0)+1)) {
+	for part := range slices.Chunk(diffs, max(1, len(diffs)/runtime.GOMAXPROCS(0)+1)) {
 		g.Go(func() {
 			for i := range part {
-				if !part[i].gone() {
+				if !part[i].deleted() {
 					part[i].New = s.decode(part[i].Key, part[i].value)
 				}
 			}
@@ -239,7 +241,7 @@ func (s *Store) decodeAll(news []arrival) {
 	g.Wait()
 }
 
-// applyEvents groups events by their revision, so that a transaction appears whole.
+// applyEvents applies events. It groups them by revision, so that the writes of one transaction appear together.
 func (s *Store) applyEvents(events []*clientv3.Event) {
 	for len(events) > 0 {
 		rev := events[0].Kv.ModRevision
@@ -263,8 +265,8 @@ func (s *Store) applyEvents(events []*clientv3.Event) {
 	}
 }
 
-// decode turns a value into its table's row; nil for keys of no table of ours (a newer Rollcall's), which
-// are passed over, and for values that do not parse, which are logged.
+// decode decodes a value into the row type of its table. It returns nil for a key that belongs to no known table, such
+// as one of a newer version of Rollcall, and for a value that does not parse, which it logs.
 func (s *Store) decode(key string, value []byte) any {
 	t, ok := s.schema.table(key)
 	if !ok {
@@ -272,37 +274,37 @@ func (s *Store) decode(key string, value []byte) any {
 	}
 	val, err := t.decode(value)
 	if err != nil {
-		s.log.Error("a row cannot be read and is ignored", "key", key, "err", err)
+		s.log.Error("ignoring a row that does not parse", "key", key, "err", err)
 		return nil
 	}
 	return val
 }
 
-// apply takes in one revision: the rows, then the followers, then "applied". Only the mirror's goroutine
-// calls it.
+// apply applies one revision: first to the mirror, then to the followers, and last it advances the applied revision.
+// Only the mirror's goroutine calls it.
 func (s *Store) apply(c Change) {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	s.mu.Lock()
 	s.snap = nil
 	for i := range c.Rows {
-		s.schema.set(s.tree, c.Rows[i])
+		s.schema.apply(s.tree, c.Rows[i])
 	}
 	s.rev = c.Rev
 	s.mu.Unlock()
 	for _, f := range s.followers {
-		f.tell(c)
+		f.notify(c)
 	}
 	s.advance(c.Rev)
 }
 
-// advance says that everything up to rev is applied, and wakes those who wait for it.
+// advance sets the applied revision to rev, and wakes the callers of Wait that wait for rev or an earlier revision.
 func (s *Store) advance(rev int64) {
 	if rev <= s.applied.Load() {
 		return
 	}
 	s.mu.Lock()
-	if rev > s.rev { // a report of progress: nothing of ours changed in between
+	if rev > s.rev { // a progress notification: the revisions up to rev changed none of our keys
 		s.rev = rev
 		s.snap = nil
 	}

@@ -22,100 +22,101 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 )
 
-// line is an etcd client whose watches can be cut and whose commits can lose their answers.
-type line struct {
+// flakyEtcd is an etcd client that can lose its connection, cancel or delay its watches, and lose the responses to
+// commits.
+type flakyEtcd struct {
 	client *clientv3.Client
 
-	mu      sync.Mutex
-	down    error // what Source answers
-	cut     context.CancelFunc
-	hold    chan struct{} // when not nil, watches begin once it is closed
-	answers func() error  // after a commit: the error that the caller gets in its place
+	mu          sync.Mutex
+	down        error // the error of source
+	cancelWatch context.CancelFunc
+	watchGate   chan struct{} // if not nil, watches begin when it is closed
+	commitErr   func() error  // if it returns an error after a commit, the caller receives that error
 }
 
-// newLine starts an etcd server behind a line.
-func newLine(t *testing.T) *line {
-	real := storetest.Etcd(t)
-	l := &line{}
-	l.client = clientv3.NewCtxClient(context.Background())
-	l.client.KV = lossyKV{real.KV, l}
-	l.client.Watcher = cutWatcher{real.Watcher, l}
-	return l
+// startFlakyEtcd starts an etcd server and returns a flaky client of it.
+func startFlakyEtcd(t *testing.T) *flakyEtcd {
+	client := storetest.Etcd(t)
+	e := &flakyEtcd{}
+	e.client = clientv3.NewCtxClient(context.Background())
+	e.client.KV = lossyKV{client.KV, e}
+	e.client.Watcher = flakyWatcher{client.Watcher, e}
+	return e
 }
 
-func (l *line) source() (*clientv3.Client, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.client, l.down
+func (e *flakyEtcd) source() (*clientv3.Client, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.client, e.down
 }
 
-// lose makes the source fail and cuts the watch.
-func (l *line) lose(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down = err
-	l.cut()
+// disconnect makes source fail and cancels the watch.
+func (e *flakyEtcd) disconnect(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.down = err
+	e.cancelWatch()
 }
 
-// mend undoes lose.
-func (l *line) mend() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down = nil
+// reconnect makes source succeed again.
+func (e *flakyEtcd) reconnect() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.down = nil
 }
 
-type cutWatcher struct {
+type flakyWatcher struct {
 	clientv3.Watcher
-	line *line
+	etcd *flakyEtcd
 }
 
-func (w cutWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	ctx, cut := context.WithCancel(ctx)
-	w.line.mu.Lock()
-	w.line.cut = cut
-	hold := w.line.hold
-	w.line.mu.Unlock()
-	if hold != nil {
-		<-hold
+func (w flakyWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	ctx, cancel := context.WithCancel(ctx)
+	w.etcd.mu.Lock()
+	w.etcd.cancelWatch = cancel
+	gate := w.etcd.watchGate
+	w.etcd.mu.Unlock()
+	if gate != nil {
+		<-gate
 	}
 	return w.Watcher.Watch(ctx, key, opts...)
 }
 
 type lossyKV struct {
 	clientv3.KV
-	line *line
+	etcd *flakyEtcd
 }
 
-func (kv lossyKV) Txn(ctx context.Context) clientv3.Txn { return lossyTxn{kv.KV.Txn(ctx), kv.line} }
+func (kv lossyKV) Txn(ctx context.Context) clientv3.Txn { return lossyTxn{kv.KV.Txn(ctx), kv.etcd} }
 
 type lossyTxn struct {
 	clientv3.Txn
-	line *line
+	etcd *flakyEtcd
 }
 
-func (t lossyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { return lossyTxn{t.Txn.If(cs...), t.line} }
-func (t lossyTxn) Then(ops ...clientv3.Op) clientv3.Txn { return lossyTxn{t.Txn.Then(ops...), t.line} }
+func (t lossyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { return lossyTxn{t.Txn.If(cs...), t.etcd} }
+func (t lossyTxn) Then(ops ...clientv3.Op) clientv3.Txn { return lossyTxn{t.Txn.Then(ops...), t.etcd} }
 func (t lossyTxn) Commit() (*clientv3.TxnResponse, error) {
 	resp, err := t.Txn.Commit()
-	t.line.mu.Lock()
-	defer t.line.mu.Unlock()
-	if t.line.answers != nil {
-		if lost := t.line.answers(); lost != nil {
-			return nil, lost
+	t.etcd.mu.Lock()
+	defer t.etcd.mu.Unlock()
+	if t.etcd.commitErr != nil {
+		if err := t.etcd.commitErr(); err != nil {
+			return nil, err
 		}
 	}
 	return resp, err
 }
 
-// record collects the changes that a follower sees, and lets a test wait for one.
-type record struct {
+// changeLog collects the changes that a follower sees, and can wait for one.
+type changeLog struct {
 	mu      sync.Mutex
 	changes []store.Change
 	arrived chan struct{}
 }
 
-func follow(db *store.Store) *record {
-	r := &record{arrived: make(chan struct{}, 1)}
+func logChanges(db *store.Store) *changeLog {
+	r := &changeLog{arrived: make(chan struct{}, 1)}
 	db.Follow(func(c store.Change) {
 		r.mu.Lock()
 		r.changes = append(r.changes, c)
@@ -125,12 +126,13 @@ func follow(db *store.Store) *record {
 		default:
 		}
 	})
-	r.take()
+	r.drain()
 	return r
 }
 
-// take returns the changes since the last take, as "+key", "*key" or "-key", a revision a word.
-func (r *record) take() string {
+// drain returns the changes since the last drain, one word for each revision: "+key" for a new row, "*key" for a
+// changed one and "-key" for a deleted one.
+func (r *changeLog) drain() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var revs []string
@@ -152,22 +154,22 @@ func (r *record) take() string {
 	return strings.Join(revs, " ")
 }
 
-// await takes until it has taken something.
-func (r *record) await(t *testing.T) string {
+// await waits for a change, and then drains.
+func (r *changeLog) await(t *testing.T) string {
 	t.Helper()
 	for {
-		if got := r.take(); got != "" {
+		if got := r.drain(); got != "" {
 			return got
 		}
 		select {
 		case <-r.arrived:
 		case <-time.After(20 * time.Second):
-			t.Fatal("the follower saw nothing for 20 s")
+			t.Fatal("no change reached the follower within 20 s")
 		}
 	}
 }
 
-func mustPut(t testing.TB, c *clientv3.Client, id, text string) int64 {
+func putRow(t testing.TB, c *clientv3.Client, id, text string) int64 {
 	t.Helper()
 	b, err := json.Marshal(note{Text: text})
 	if err != nil {
@@ -180,7 +182,7 @@ func mustPut(t testing.TB, c *clientv3.Client, id, text string) int64 {
 	return resp.Header.Revision
 }
 
-func mustDelete(t testing.TB, c *clientv3.Client, id string) int64 {
+func deleteRow(t testing.TB, c *clientv3.Client, id string) int64 {
 	t.Helper()
 	resp, err := c.Delete(t.Context(), storetest.Prefix+"/"+notes.Key(id))
 	if err != nil {
@@ -189,213 +191,213 @@ func mustDelete(t testing.TB, c *clientv3.Client, id string) int64 {
 	return resp.Header.Revision
 }
 
-// TestLostEtcd: while etcd is away, rows stay, writes fail with Unavailable; when it is back, followers see
-// what changed meanwhile and nothing else.
-func TestLostEtcd(t *testing.T) {
-	l := newLine(t)
+// TestEtcdUnreachable: while etcd is unreachable, rows stay readable and writes fail with Unavailable. Afterwards,
+// followers see exactly the rows that changed meanwhile.
+func TestEtcdUnreachable(t *testing.T) {
+	e := startFlakyEtcd(t)
 	for _, id := range []string{"kept", "changed", "deleted"} {
-		mustPut(t, l.client, id, "old")
+		putRow(t, e.client, id, "old")
 	}
-	db := storetest.OpenOn(t, l.source, notes)
-	rec := follow(db)
+	db := storetest.OpenOn(t, e.source, notes)
+	changes := logChanges(db)
 
-	l.lose(errors.New("away"))
+	e.disconnect(errors.New("unreachable"))
 	_, err := store.Update(t.Context(), db, func(tx *store.Tx) (int, error) { notes.Put(tx, "x", &note{}); return 0, nil })
 	if !fault.Is(err, fault.Unavailable) {
-		t.Errorf("a write while etcd is away: %v, want Unavailable", err)
+		t.Errorf("write while etcd is unreachable: %v, want Unavailable", err)
 	}
 	if got, want := ids(db.Snapshot(), ""), []string{"changed", "deleted", "kept"}; !slices.Equal(got, want) {
-		t.Errorf("rows while etcd is away: %v, want %v", got, want)
+		t.Errorf("rows while etcd is unreachable: %v, want %v", got, want)
 	}
-	mustPut(t, l.client, "changed", "new")
-	mustPut(t, l.client, "added", "new")
-	mustDelete(t, l.client, "deleted")
-	if got := rec.take(); got != "" {
-		t.Errorf("the follower saw %q while etcd was away", got)
+	putRow(t, e.client, "changed", "new")
+	putRow(t, e.client, "added", "new")
+	deleteRow(t, e.client, "deleted")
+	if got := changes.drain(); got != "" {
+		t.Errorf("the follower saw %q while etcd was unreachable, want nothing", got)
 	}
 
-	l.mend()
-	if got, want := rec.await(t), "+added,*changed,-deleted"; got != want {
+	e.reconnect()
+	if got, want := changes.await(t), "+added,*changed,-deleted"; got != want {
 		t.Errorf("the follower saw %q, want %q", got, want)
 	}
 	put(t, db, "after", "x")
-	if got, want := rec.take(), "+after"; got != want {
-		t.Errorf("afterwards the follower saw %q, want %q", got, want)
+	if got, want := changes.drain(), "+after"; got != want {
+		t.Errorf("after the next write the follower saw %q, want %q", got, want)
 	}
 }
 
-// TestCompactedWatch: a watch that begins behind a compaction leads to another listing, of which only the
-// difference is applied.
+// TestCompactedWatch: a watch from a compacted revision leads to another listing, of which only the difference is
+// applied.
 func TestCompactedWatch(t *testing.T) {
-	l := newLine(t)
-	mustPut(t, l.client, "kept", "old")
-	db := storetest.OpenOn(t, l.source, notes)
-	rec := follow(db)
+	e := startFlakyEtcd(t)
+	putRow(t, e.client, "kept", "old")
+	db := storetest.OpenOn(t, e.source, notes)
+	changes := logChanges(db)
 
-	l.mu.Lock()
-	l.hold = make(chan struct{})
-	l.mu.Unlock()
-	l.lose(errors.New("away"))
-	mustPut(t, l.client, "listed", "1")
-	l.mend()
-	if got, want := rec.await(t), "+listed"; got != want { // listed; the watch is held before it begins
+	e.mu.Lock()
+	e.watchGate = make(chan struct{})
+	e.mu.Unlock()
+	e.disconnect(errors.New("unreachable"))
+	putRow(t, e.client, "listed", "1")
+	e.reconnect()
+	if got, want := changes.await(t), "+listed"; got != want { // the listing is applied; the watch waits at the gate
 		t.Fatalf("the follower saw %q, want %q", got, want)
 	}
-	mustPut(t, l.client, "listed", "2")
-	rev := mustPut(t, l.client, "missed", "1")
-	if _, err := l.client.Compact(t.Context(), rev); err != nil {
+	putRow(t, e.client, "listed", "2")
+	rev := putRow(t, e.client, "missed", "1")
+	if _, err := e.client.Compact(t.Context(), rev); err != nil {
 		t.Fatal(err)
 	}
-	l.mu.Lock()
-	close(l.hold)
-	l.hold = nil
-	l.mu.Unlock()
-	if got, want := rec.await(t), "*listed,+missed"; got != want {
+	e.mu.Lock()
+	close(e.watchGate)
+	e.watchGate = nil
+	e.mu.Unlock()
+	if got, want := changes.await(t), "*listed,+missed"; got != want {
 		t.Errorf("the follower saw %q, want %q", got, want)
 	}
 	put(t, db, "after", "x")
 }
 
-// TestCatchUp: a watch that starts thousands of revisions behind never shows a revision as applied before
-// its rows are.
-func TestCatchUp(t *testing.T) {
-	const n = 3000 // etcd hands at most 1,000 revisions at once to a watcher that catches up
-	l := newLine(t)
-	mustPut(t, l.client, "listed", "x")
-	l.hold = make(chan struct{})
-	db := storetest.OpenOn(t, l.source, notes)
+// TestWatchCatchUp: while a watch catches up on thousands of revisions, no revision counts as applied before its rows
+// are in the mirror.
+func TestWatchCatchUp(t *testing.T) {
+	const n = 3000 // etcd sends at most 1,000 revisions at a time to a watcher that is catching up
+	e := startFlakyEtcd(t)
+	putRow(t, e.client, "listed", "x")
+	e.watchGate = make(chan struct{})
+	db := storetest.OpenOn(t, e.source, notes)
 	db.Follow(func(c store.Change) {
 		if applied := db.Applied(); c.Rev <= applied && applied > 0 && len(c.Rows) == 1 && c.Rows[0].Revision > applied {
-			t.Errorf("revision %d is applied and comes as a change only now", c.Rev)
+			t.Errorf("revision %d already counts as applied when its change arrives", c.Rev)
 		}
 	})
-	first := mustPut(t, l.client, "n/0", "x")
+	first := putRow(t, e.client, "n/0", "x")
 	for i := 1; i < n; i++ {
-		mustPut(t, l.client, fmt.Sprintf("n/%d", i), "x")
+		putRow(t, e.client, fmt.Sprintf("n/%d", i), "x")
 	}
-	go close(l.hold)
+	go close(e.watchGate)
 	for i := range int64(n) {
 		if err := db.Wait(t.Context(), first+i); err != nil {
 			t.Fatal(err)
 		}
 		if _, ok := notes.Find(db.Snapshot(), fmt.Sprintf("n/%d", i)); !ok {
-			t.Fatalf("revision %d is applied, but its row is not there", first+i)
+			t.Fatalf("revision %d counts as applied, but the mirror lacks its row", first+i)
 		}
 	}
 }
 
-// TestSharedEtcd: revisions that belong to somebody else's keys hold up nobody who waits for them.
+// TestSharedEtcd: Wait returns for a revision that wrote only keys of another program.
 func TestSharedEtcd(t *testing.T) {
-	l := newLine(t)
-	db := storetest.OpenOn(t, l.source, notes)
-	resp, err := l.client.Put(t.Context(), "somebody/else", "x")
+	e := startFlakyEtcd(t)
+	db := storetest.OpenOn(t, e.source, notes)
+	resp, err := e.client.Put(t.Context(), "other/program", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), store.WriteTimeout)
 	defer cancel()
 	if err := db.Wait(ctx, resp.Header.Revision); err != nil {
-		t.Errorf("wait for a revision of another's key: %v", err)
+		t.Errorf("wait for a revision of another program: %v", err)
 	}
 	if got := ids(db.Snapshot(), ""); len(got) > 0 {
-		t.Errorf("rows = %v, want none of another's", got)
+		t.Errorf("rows = %v, want none", got)
 	}
 }
 
-// TestUnknownOutcome: a write whose answer was lost is answered, not done again, when the same invocation
-// repeats it; one that was not done is done then.
+// TestUnknownOutcome: if the response to a commit is lost and the same invocation retries, Update returns the first
+// attempt's result if it was applied, and runs the function again if it was not.
 func TestUnknownOutcome(t *testing.T) {
-	lost := errors.New("the answer was lost")
+	lost := errors.New("the response was lost")
 	for _, tc := range []struct {
 		name    string
-		fn      func(tx *store.Tx, try int)
-		between func(t *testing.T, c *clientv3.Client) // after the first try
-		sent    bool                                   // the first try reached etcd
-		runs    int                                    // of fn in all
+		fn      func(tx *store.Tx, attempt int)
+		between func(t *testing.T, c *clientv3.Client) // runs after the first attempt
+		sent    bool                                   // the first attempt reached etcd
+		runs    int                                    // how often fn runs in total
 	}{
-		{name: "done", sent: true, runs: 1,
-			fn: func(tx *store.Tx, try int) { notes.Put(tx, "a", &note{Text: fmt.Sprint("try", try)}) }},
-		{name: "not done", sent: false, runs: 2,
-			fn: func(tx *store.Tx, try int) { notes.Put(tx, "a", &note{Text: fmt.Sprint("try", try)}) }},
-		{name: "done, and one of its rows overwritten since", sent: true, runs: 1,
-			fn: func(tx *store.Tx, try int) {
-				notes.Put(tx, "a", &note{Text: fmt.Sprint("try", try)})
-				notes.Put(tx, "log", &note{Text: fmt.Sprint("try", try)})
+		{name: "applied", sent: true, runs: 1,
+			fn: func(tx *store.Tx, attempt int) { notes.Put(tx, "a", &note{Text: fmt.Sprint("attempt", attempt)}) }},
+		{name: "not applied", sent: false, runs: 2,
+			fn: func(tx *store.Tx, attempt int) { notes.Put(tx, "a", &note{Text: fmt.Sprint("attempt", attempt)}) }},
+		{name: "applied, and one row overwritten since", sent: true, runs: 1,
+			fn: func(tx *store.Tx, attempt int) {
+				notes.Put(tx, "a", &note{Text: fmt.Sprint("attempt", attempt)})
+				notes.Put(tx, "log", &note{Text: fmt.Sprint("attempt", attempt)})
 			},
-			between: func(t *testing.T, c *clientv3.Client) { mustPut(t, c, "a", "other") }},
-		{name: "only deletes, done", sent: true, runs: 1,
+			between: func(t *testing.T, c *clientv3.Client) { putRow(t, c, "a", "other") }},
+		{name: "applied, deletes only", sent: true, runs: 1,
 			fn: func(tx *store.Tx, _ int) { notes.Delete(tx, "old") }},
-		{name: "not done, but a row that it puts for its revision is there", sent: false, runs: 2,
-			fn: func(tx *store.Tx, try int) {
+		{name: "not applied, but an unchanged row exists", sent: false, runs: 2,
+			fn: func(tx *store.Tx, attempt int) {
 				notes.Put(tx, "old", &note{Text: "old"})
-				notes.Put(tx, "a", &note{Text: fmt.Sprint("try", try)})
+				notes.Put(tx, "a", &note{Text: fmt.Sprint("attempt", attempt)})
 			}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			l := newLine(t)
-			mustPut(t, l.client, "old", "old")
-			db := storetest.OpenOn(t, l.source, notes)
+			e := startFlakyEtcd(t)
+			putRow(t, e.client, "old", "old")
+			db := storetest.OpenOn(t, e.source, notes)
 			runs := 0
 			update := func() (string, error) {
 				ctx := store.WithInvocation(t.Context(), "8f14e45f-ceea-467f-a8f9-8d5b5f1d0c11")
 				return store.Update(ctx, db, func(tx *store.Tx) (string, error) {
 					runs++
 					tc.fn(tx, runs)
-					return fmt.Sprint("result of try ", runs), nil
+					return fmt.Sprint("result of attempt ", runs), nil
 				})
 			}
 			if tc.sent {
-				l.answers = func() error { l.answers = nil; return lost }
+				e.commitErr = func() error { e.commitErr = nil; return lost }
 			} else {
-				l.client.KV = refusingKV{l.client.KV, lost}
+				e.client.KV = rejectingKV{e.client.KV, lost}
 			}
 			if _, err := update(); !fault.Is(err, fault.Unavailable) {
-				t.Fatalf("first try: %v, want Unavailable", err)
+				t.Fatalf("first attempt: %v, want Unavailable", err)
 			}
-			if kv, ok := l.client.KV.(refusingKV); ok {
-				l.client.KV = kv.KV
+			if kv, ok := e.client.KV.(rejectingKV); ok {
+				e.client.KV = kv.KV
 			}
 			if tc.between != nil {
-				tc.between(t, l.client)
+				tc.between(t, e.client)
 			}
 			got, err := update()
 			if err != nil {
-				t.Fatalf("second try: %v", err)
+				t.Fatalf("second attempt: %v", err)
 			}
-			if want := fmt.Sprint("result of try ", tc.runs); got != want || runs != tc.runs {
+			if want := fmt.Sprint("result of attempt ", tc.runs); got != want || runs != tc.runs {
 				t.Errorf("%q after %d runs, want %q", got, runs, want)
 			}
-			if got, err := update(); err != nil || got != fmt.Sprint("result of try ", tc.runs+1) {
-				t.Errorf("once settled, the invocation is an ordinary one: %q, %v", got, err)
+			if got, err := update(); err != nil || got != fmt.Sprint("result of attempt ", tc.runs+1) {
+				t.Errorf("third attempt: %q, %v; want a new run", got, err)
 			}
 		})
 	}
 }
 
-// refusingKV fails transactions before they reach etcd.
-type refusingKV struct {
+// rejectingKV is a KV whose transactions fail without reaching etcd.
+type rejectingKV struct {
 	clientv3.KV
 	err error
 }
 
-func (kv refusingKV) Txn(ctx context.Context) clientv3.Txn {
-	return refusedTxn{kv.KV.Txn(ctx), kv.err}
+func (kv rejectingKV) Txn(ctx context.Context) clientv3.Txn {
+	return rejectedTxn{kv.KV.Txn(ctx), kv.err}
 }
 
-type refusedTxn struct {
+type rejectedTxn struct {
 	clientv3.Txn
 	err error
 }
 
-func (t refusedTxn) If(...clientv3.Cmp) clientv3.Txn        { return t }
-func (t refusedTxn) Then(...clientv3.Op) clientv3.Txn       { return t }
-func (t refusedTxn) Commit() (*clientv3.TxnResponse, error) { return nil, t.err }
+func (t rejectedTxn) If(...clientv3.Cmp) clientv3.Txn        { return t }
+func (t rejectedTxn) Then(...clientv3.Op) clientv3.Txn       { return t }
+func (t rejectedTxn) Commit() (*clientv3.TxnResponse, error) { return nil, t.err }
 
-// TestMirrorEqualsEtcd makes random transactions with lost watches in between; the mirror, its counts and a
-// follower's own copy end up equal to what etcd holds.
+// TestMirrorEqualsEtcd commits random transactions and cancels watches in between. The mirror, its counts and a
+// follower's copy end up equal to etcd's content.
 func TestMirrorEqualsEtcd(t *testing.T) {
-	l := newLine(t)
-	db := storetest.OpenOn(t, l.source, notes)
+	e := startFlakyEtcd(t)
+	db := storetest.OpenOn(t, e.source, notes)
 	var mu sync.Mutex
 	copied := map[string]note{}
 	db.Follow(func(c store.Change) {
@@ -403,7 +405,7 @@ func TestMirrorEqualsEtcd(t *testing.T) {
 		defer mu.Unlock()
 		for _, r := range c.Rows {
 			if old, ok := copied[r.Key]; ok != (r.Old != nil) || ok && old != *r.Old.(*note) {
-				t.Errorf("%s was %v before, says the change; the copy says %v", r.Key, r.Old, old)
+				t.Errorf("change of %s: Old is %v, but the follower's copy has %v", r.Key, r.Old, old)
 			}
 			if r.New == nil {
 				delete(copied, r.Key)
@@ -415,8 +417,8 @@ func TestMirrorEqualsEtcd(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		id := rapid.StringMatching(`[ab]/[1-9]`)
 		for range rapid.IntRange(1, 20).Draw(rt, "steps") {
-			if rapid.IntRange(0, 49).Draw(rt, "lose") == 37 {
-				l.lose(nil)
+			if rapid.IntRange(0, 49).Draw(rt, "disconnect") == 37 {
+				e.disconnect(nil)
 			}
 			write(t, db, func(tx *store.Tx) {
 				for _, key := range rapid.SliceOfN(id, 1, 4).Draw(rt, "keys") {
@@ -428,7 +430,7 @@ func TestMirrorEqualsEtcd(t *testing.T) {
 				}
 			})
 		}
-		resp, err := l.client.Get(t.Context(), storetest.Prefix+"/", clientv3.WithPrefix())
+		resp, err := e.client.Get(t.Context(), storetest.Prefix+"/", clientv3.WithPrefix())
 		if err != nil {
 			rt.Fatal(err)
 		}

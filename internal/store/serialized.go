@@ -2,15 +2,15 @@ package store
 
 import "context"
 
-// UpdateSerialized is [Update] for transactions that would conflict with each other anyway: of one line, this process runs
-// one at a time. Waiting in line costs less than to lose and run again, and the wait does not count against
-// [WriteTimeout].
-func UpdateSerialized[R any](ctx context.Context, s *Store, line string, fn func(*Tx) (R, error)) (R, error) {
-	held, _ := s.lines.LoadOrStore(line, make(chan struct{}, 1))
-	turn := held.(chan struct{})
+// UpdateSerialized is [Update] for transactions that are likely to conflict with each other. This process runs the
+// transactions of one queue one at a time, which costs less than conflicts and retries. The time spent in the queue
+// does not count against [WriteTimeout].
+func UpdateSerialized[R any](ctx context.Context, s *Store, queue string, fn func(*Tx) (R, error)) (R, error) {
+	slot, _ := s.queues.LoadOrStore(queue, make(chan struct{}, 1))
+	running := slot.(chan struct{})
 	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
+	case running <- struct{}{}:
+		defer func() { <-running }()
 	case <-ctx.Done():
 		var zero R
 		return zero, unavailable(ctx.Err())

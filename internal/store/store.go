@@ -1,19 +1,23 @@
-// Package store holds Rollcall's rows: typed tables over one etcd client, transactions that compare all
-// they read, and a mirror of the whole keyspace in memory that every read is served from.
+// Package store holds Rollcall's rows. It consists of typed tables over one etcd client, transactions that commit only
+// if nothing they read has changed, and a mirror of the whole keyspace in memory that serves every read.
 //
 // The promises:
 //
-//   - A transaction ([Update]) that returned without error is durable in etcd, and the mirror and all its
-//     followers (the directory behind DNS among them) have taken it in.
-//   - Two transactions of which one read what the other wrote never both win: a commit compares every key
-//     and every range that was read. The loser waits for the revision that it lost to and runs again.
-//   - A [Snapshot] is one revision, whole, for as long as its holder keeps it; taking one costs no copy.
-//   - Losing etcd empties nothing: reads go on from the last known state, writes fail with
-//     fault.Unavailable after [WriteTimeout]. When etcd is back, the difference is applied; nothing is ever
-//     cleared and filled again.
+//   - When a transaction ([Update]) returns without error, its writes are durable in etcd, and the mirror and all
+//     followers (the directory behind DNS among them) have applied them.
+//   - Of two concurrent transactions, one of which reads what the other writes, only one commits: a commit compares
+//     every key and every range that was read. The other one waits until the mirror has applied the revision that it
+//     lost to, and runs again.
+//   - A [Snapshot] is the state at exactly one revision and never changes. Taking one copies no rows.
+//   - When etcd is unreachable, reads continue to return the last known state, and writes fail with fault.Unavailable
+//     after [WriteTimeout]. When etcd is back, the mirror applies the difference. It never clears its rows to fill them
+//     again.
 //
-// store knows keys, revisions and JSON. It does not know what a row means, nor whether etcd runs in this
-// process or elsewhere: package etcd obtains the client.
+// The package knows keys, revisions and JSON. It does not know what a row means, or whether etcd runs in this process
+// or elsewhere; package etcd provides the client.
+//
+// Start reading with [Table] and [Update]. The mirror is in mirror.go; unknownoutcome.go explains what happens when the
+// response to a commit is lost.
 package store
 
 import (
@@ -32,23 +36,23 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// WriteTimeout is how long a write may take before it is given up with fault.Unavailable.
+// WriteTimeout is the longest time that a write may take before it fails with fault.Unavailable.
 const WriteTimeout = 2 * time.Second
 
-// nudgeEvery is how often a wait for a revision asks etcd how far the watch is.
-const nudgeEvery = 50 * time.Millisecond
+// progressInterval is the time between two progress requests to etcd while a caller waits for a revision.
+const progressInterval = 50 * time.Millisecond
 
-// Source gives the etcd client of this moment, or an error while there is none. The store asks again
-// after each failure, since an embedded server that recovered has a new client.
+// Source returns the current etcd client, or an error while there is none. The store calls it again after each failure,
+// because an embedded server has a new client after it has recovered.
 type Source func() (*clientv3.Client, error)
 
-// row is one decoded value and the revision that wrote it.
+// row is a decoded value and the revision that wrote it.
 type row struct {
 	mod int64
 	val any // *T of the key's table
 }
 
-// Store is the mirror and the way to write. Safe for concurrent use.
+// Store is the mirror and the way to write. It is safe for concurrent use.
 type Store struct {
 	source Source
 	prefix string // of every key in etcd, ends in "/"
@@ -57,31 +61,31 @@ type Store struct {
 
 	mu    sync.Mutex
 	tree  rows
-	snap  *Snapshot // of tree, nil when tree has changed since
+	snap  *Snapshot // of tree; nil when tree has changed since the last call of Snapshot
 	rev   int64     // of tree
 	ready chan struct{}
 
-	applyMu   sync.Mutex // one revision at a time passes to the followers
+	applyMu   sync.Mutex // held while a revision is applied, followers included
 	followers []follower
 
 	applied   atomic.Int64
 	waitMu    sync.Mutex
 	waiters   map[chan struct{}]int64
 	connected atomic.Bool
-	since     atomic.Int64 // unix nanoseconds; when the mirror was last known to be where etcd was
+	currentAt atomic.Int64 // the last time at which the mirror was known to be up to date, in Unix nanoseconds
 
-	doubts doubts
-	lines  sync.Map // of UpdateSerialized: name to a channel that holds the one whose turn it is
+	unknown unknownOutcomes
+	queues  sync.Map // for UpdateSerialized: from a queue's name to a channel that the running transaction occupies
 
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-// rows is the mirror's ordered maps; a copy shares everything until one side writes.
+// rows are the ordered maps of the mirror. A copy shares all nodes with its original until one of them is written.
 type rows struct {
 	byKey  *btree.Map[string, row]
 	index  *btree.Map[string, row] // index, NUL, value, NUL, id
-	counts *btree.Map[string, int] // of rows below a parent key, for counted tables
+	counts *btree.Map[string, int] // for counted tables: the number of rows below a parent key
 }
 
 func newRows() rows {
@@ -96,15 +100,15 @@ type Change struct {
 	Rows []RowChange
 }
 
-// RowChange is one row before and after: nil where there was, or is, none. The rows are pointers to the
-// table's type, shared by all readers and never written.
+// RowChange is a row before and after a change. Old is nil if the row is new, and New is nil if it was deleted. Both
+// are pointers to the table's type. All readers share them, so they must not be modified.
 type RowChange struct {
 	Key      string // with the table's prefix
 	Old, New any
 	Revision int64 // the revision that wrote New
 }
 
-// Row is the row as the change leaves it, or as it was where it is gone.
+// Row returns New, or Old if the row was deleted.
 func (r RowChange) Row() any {
 	if r.New != nil {
 		return r.New
@@ -112,8 +116,8 @@ func (r RowChange) Row() any {
 	return r.Old
 }
 
-// Open starts the mirror and returns when it holds the state of etcd as it is. prefix separates this
-// Rollcall from whatever else lives in the same etcd. tables lists every table whose rows are read.
+// Open starts the mirror and returns when the mirror holds etcd's current state. prefix separates this Rollcall's keys
+// from other keys in the same etcd. tables lists every table whose rows are read.
 func Open(ctx context.Context, source Source, prefix string, log *slog.Logger, tables ...Schema) (*Store, error) {
 	s := &Store{
 		source:  source,
@@ -127,7 +131,7 @@ func Open(ctx context.Context, source Source, prefix string, log *slog.Logger, t
 	}
 	run, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	s.since.Store(time.Now().UnixNano())
+	s.currentAt.Store(time.Now().UnixNano())
 	go s.mirror(run)
 	select {
 	case <-s.ready:
@@ -138,22 +142,23 @@ func Open(ctx context.Context, source Source, prefix string, log *slog.Logger, t
 	}
 }
 
-// Close stops the mirror. Rows stay readable.
+// Close stops the mirror. Its rows stay readable.
 func (s *Store) Close() {
 	s.cancel()
 	<-s.done
 }
 
-// Stale reports whether the mirror has lost etcd, and when it was last known to be where etcd was.
+// Stale reports whether the mirror may be behind etcd, and the last time at which it was known to be up to date.
 func (s *Store) Stale() (bool, time.Time) {
-	return !s.connected.Load(), time.Unix(0, s.since.Load())
+	return !s.connected.Load(), time.Unix(0, s.currentAt.Load())
 }
 
-// Applied is the last revision that the mirror and all followers have taken in.
+// Applied returns the last revision that the mirror and all followers have applied.
 func (s *Store) Applied() int64 { return s.applied.Load() }
 
-// Follow calls fn with the whole state as one Change, then with every revision in order: with the rows of these tables,
-// or of all if none is named. fn runs on the mirror's goroutine and holds up every writer: it only notes what changed.
+// Follow calls fn with the whole state as one Change, and then with every revision in order. If tables are given, fn
+// sees only the rows of these tables. fn runs on the mirror's goroutine, where it delays every writer, so it should do
+// no more than note what has changed.
 func (s *Store) Follow(fn func(Change), tables ...Schema) {
 	f := follower{fn: fn}
 	for _, t := range tables {
@@ -161,18 +166,18 @@ func (s *Store) Follow(fn func(Change), tables ...Schema) {
 	}
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
-	fn(f.whole(s.Snapshot()))
+	fn(f.initialChange(s.Snapshot()))
 	s.followers = append(s.followers, f)
 }
 
-// follower is who is told of changes.
+// follower is a function that is called with each change.
 type follower struct {
 	fn       func(Change)
-	prefixes []string // of the keys that it sees; none means all
+	prefixes []string // of the keys that the follower sees; empty means all keys
 }
 
-// whole is the state as one Change.
-func (f follower) whole(s *Snapshot) Change {
+// initialChange returns the state of a snapshot as one Change.
+func (f follower) initialChange(s *Snapshot) Change {
 	all := Change{Rev: s.rev}
 	prefixes := f.prefixes
 	if len(prefixes) == 0 {
@@ -188,8 +193,8 @@ func (f follower) whole(s *Snapshot) Change {
 	return all
 }
 
-// tell passes a revision on, if there is anything in it for the follower.
-func (f follower) tell(c Change) {
+// notify calls the follower with the rows of a change that it sees, if the change has any.
+func (f follower) notify(c Change) {
 	unseen := func(r RowChange) bool {
 		sees := func(prefix string) bool { return strings.HasPrefix(r.Key, prefix) }
 		return len(f.prefixes) > 0 && !slices.ContainsFunc(f.prefixes, sees)
@@ -202,7 +207,7 @@ func (f follower) tell(c Change) {
 	}
 }
 
-// Snapshot returns the state as it is now. It never changes.
+// Snapshot returns the current state. The snapshot never changes.
 func (s *Store) Snapshot() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,7 +217,7 @@ func (s *Store) Snapshot() *Snapshot {
 	return s.snap
 }
 
-// Wait returns when the mirror and all followers have taken in rev.
+// Wait waits until the mirror and all followers have applied rev.
 func (s *Store) Wait(ctx context.Context, rev int64) error {
 	if s.applied.Load() >= rev {
 		return nil
@@ -225,17 +230,18 @@ func (s *Store) Wait(ctx context.Context, rev int64) error {
 	}
 	s.waiters[ch] = rev
 	s.waitMu.Unlock()
-	nudge := time.NewTicker(nudgeEvery)
-	defer nudge.Stop()
+	ticker := time.NewTicker(progressInterval)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ch:
 			return nil
-		case <-nudge.C:
-			// The revision may belong to somebody else's keys in a shared etcd: ask how far the watch is. The
-			// watch's stream is found by the metadata of its context, so this one must carry the same.
+		case <-ticker.C:
+			// In a shared etcd, the revision may have written only keys of another program, and then the watch does not
+			// deliver it. A progress request makes etcd report the watch's revision. The client finds the stream of the
+			// watch by the metadata of its context, so this context must carry the same metadata.
 			if c, err := s.source(); err == nil {
-				_ = c.RequestProgress(clientv3.WithRequireLeader(ctx)) // failing that, the wait ends with ctx
+				_ = c.RequestProgress(clientv3.WithRequireLeader(ctx)) // if this fails, the wait ends with ctx
 			}
 		case <-ctx.Done():
 			s.waitMu.Lock()
@@ -246,14 +252,15 @@ func (s *Store) Wait(ctx context.Context, rev int64) error {
 	}
 }
 
-// unavailable is the error of a write that etcd did not take.
+// unavailable returns the error of a write that did not reach etcd, or whose outcome is unknown.
 func unavailable(err error) error {
 	if fault.Is(err, fault.Unavailable) {
-		return err // the source knows better what is wrong
+		return err // the source's own error describes the cause better
 	}
 	return &fault.Error{
 		Kind: fault.Unavailable, What: "store",
-		Msg: "The control plane cannot write its state just now; nothing that is being answered is affected. Try again.",
+		Msg: "The control plane cannot write its state at the moment. " +
+			"Running tasks and DNS answers are not affected. Try again.",
 		Err: err,
 	}
 }

@@ -23,7 +23,7 @@ var (
 	byTag = store.NewIndex(notes, "tag", func(_ string, n *note) string { return n.Tag })
 )
 
-// put is a one-row transaction.
+// put writes one row in a transaction.
 func put(t testing.TB, db *store.Store, id, text string) {
 	t.Helper()
 	write(t, db, func(tx *store.Tx) { notes.Put(tx, id, &note{Text: text}) })
@@ -37,23 +37,23 @@ func write(t testing.TB, db *store.Store, do func(*store.Tx)) {
 	}
 }
 
-// ids lists the rows under a prefix.
-func ids(r store.Reader, under string) []string {
+// ids returns the ids of the rows under a prefix.
+func ids(r store.Reader, prefix string) []string {
 	var got []string
-	notes.Scan(r, under, "", func(id string, _ *note) bool { got = append(got, id); return true })
+	notes.Scan(r, prefix, "", func(id string, _ *note) bool { got = append(got, id); return true })
 	return got
 }
 
-// TestConflicts lets another transaction commit between a transaction's reading and its commit: when the
-// other changed something that was read, the transaction runs again, and only then.
+// TestConflicts commits another transaction between a transaction's reads and its commit. The transaction runs again if
+// and only if the other one has changed something that it has read.
 func TestConflicts(t *testing.T) {
 	db := storetest.Open(t, notes)
 	read := func(id string) func(*store.Tx) { return func(tx *store.Tx) { notes.Find(tx, id) } }
-	scan := func(under string) func(*store.Tx) { return func(tx *store.Tx) { ids(tx, under) } }
-	empty := func(under string) func(*store.Tx) { return func(tx *store.Tx) { notes.Empty(tx, under) } }
-	first := func(under, after string) func(*store.Tx) {
+	scan := func(prefix string) func(*store.Tx) { return func(tx *store.Tx) { ids(tx, prefix) } }
+	empty := func(prefix string) func(*store.Tx) { return func(tx *store.Tx) { notes.Empty(tx, prefix) } }
+	first := func(prefix, after string) func(*store.Tx) {
 		return func(tx *store.Tx) {
-			notes.Scan(tx, under, after, func(string, *note) bool { return false })
+			notes.Scan(tx, prefix, after, func(string, *note) bool { return false })
 		}
 	}
 	set := func(id string) func(*store.Tx) {
@@ -65,30 +65,30 @@ func TestConflicts(t *testing.T) {
 		name        string
 		reads       func(*store.Tx)
 		other       func(*store.Tx)
-		again       bool
-		alsoWrites  string // of the transaction itself, "own" when empty
-		startsEmpty bool   // no rows a/1, a/3
+		again       bool   // the transaction must run again
+		writes      string // the id that the transaction writes; "own" if empty
+		startsEmpty bool   // the rows a/1 and a/3 do not exist
 	}{
-		{name: "a row read, changed", reads: read("a/1"), other: set("a/1"), again: true},
-		{name: "a row read, another changed", reads: read("a/1"), other: set("a/3")},
-		{name: "a row read, deleted", reads: read("a/1"), other: del("a/1"), again: true},
-		{name: "an absence read, filled", reads: read("a/2"), other: set("a/2"), again: true},
-		{name: "an absence read, deleted again", reads: read("a/2"), other: del("a/2")},
-		{name: "a range read, joined", reads: scan("a/"), other: set("a/2"), again: true},
-		{name: "a range read, a row changed", reads: scan("a/"), other: set("a/3"), again: true},
-		{name: "a range read, a row deleted", reads: scan("a/"), other: del("a/3"), again: true},
-		{name: "a range read, joined elsewhere", reads: scan("a/"), other: set("b/1")},
-		{name: "an empty range read, joined", reads: scan("c/"), other: set("c/1"), again: true},
-		{name: "an empty range read, joined elsewhere", reads: scan("c/"), other: set("d/1")},
-		{name: "emptiness read, joined", reads: empty("c/"), other: set("c/1"), again: true},
-		{name: "no emptiness read, a later row joins", reads: empty("a/"), other: set("a/4")},
-		{name: "no emptiness read, its witness goes", reads: empty("a/"), other: del("a/1"), again: true},
-		{name: "the start of a range read, the rest changes", reads: first("a/", ""), other: set("a/3")},
-		{name: "the start of a range read, one joins before", reads: first("a/", ""), other: set("a/0"), again: true},
-		{name: "from behind a row, one before joins", reads: first("a/", "a/1"), other: set("a/0")},
-		{name: "from behind a row, one between joins", reads: first("a/", "a/1"), other: set("a/2"), again: true},
-		{name: "nothing read: a blind put wins over a put", reads: func(*store.Tx) {}, other: set("a/1"), alsoWrites: "a/1"},
-		{name: "everything empty", reads: scan(""), other: set("x"), again: true, startsEmpty: true},
+		{name: "row read, then changed", reads: read("a/1"), other: set("a/1"), again: true},
+		{name: "row read, another row changed", reads: read("a/1"), other: set("a/3")},
+		{name: "row read, then deleted", reads: read("a/1"), other: del("a/1"), again: true},
+		{name: "absent row read, then created", reads: read("a/2"), other: set("a/2"), again: true},
+		{name: "absent row read, then deleted again", reads: read("a/2"), other: del("a/2")},
+		{name: "range read, row added", reads: scan("a/"), other: set("a/2"), again: true},
+		{name: "range read, row changed", reads: scan("a/"), other: set("a/3"), again: true},
+		{name: "range read, row deleted", reads: scan("a/"), other: del("a/3"), again: true},
+		{name: "range read, row added elsewhere", reads: scan("a/"), other: set("b/1")},
+		{name: "empty range read, row added", reads: scan("c/"), other: set("c/1"), again: true},
+		{name: "empty range read, row added elsewhere", reads: scan("c/"), other: set("d/1")},
+		{name: "found empty, row added", reads: empty("c/"), other: set("c/1"), again: true},
+		{name: "found not empty, later row added", reads: empty("a/"), other: set("a/4")},
+		{name: "found not empty, first row deleted", reads: empty("a/"), other: del("a/1"), again: true},
+		{name: "start of a range read, rest changed", reads: first("a/", ""), other: set("a/3")},
+		{name: "start of a range read, earlier row added", reads: first("a/", ""), other: set("a/0"), again: true},
+		{name: "range read from a row on, row added before it", reads: first("a/", "a/1"), other: set("a/0")},
+		{name: "range read from a row on, row added in between", reads: first("a/", "a/1"), other: set("a/2"), again: true},
+		{name: "nothing read, same row written", reads: func(*store.Tx) {}, other: set("a/1"), writes: "a/1"},
+		{name: "empty store read, row added", reads: scan(""), other: set("x"), again: true, startsEmpty: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			write(t, db, func(tx *store.Tx) {
@@ -100,7 +100,7 @@ func TestConflicts(t *testing.T) {
 				put(t, db, "a/1", "first")
 				put(t, db, "a/3", "third")
 			}
-			own := tc.alsoWrites
+			own := tc.writes
 			if own == "" {
 				own = "own"
 			}
@@ -116,13 +116,13 @@ func TestConflicts(t *testing.T) {
 				t.Errorf("ran again: %v (%d runs), want %v", again, runs, tc.again)
 			}
 			if n, ok := notes.Find(db.Snapshot(), own); !ok || n.Text != "mine" {
-				t.Errorf("the transaction's own row is %v", n)
+				t.Errorf("row %s = %v, want the transaction's value", own, n)
 			}
 		})
 	}
 }
 
-// TestReadsOwnWrites: within a transaction, reads and scans show what it wrote.
+// TestReadsOwnWrites: reads and scans of a transaction return its own writes.
 func TestReadsOwnWrites(t *testing.T) {
 	db := storetest.Open(t, notes)
 	for _, id := range []string{"a/1", "a/2", "a/4"} {
@@ -143,10 +143,10 @@ func TestReadsOwnWrites(t *testing.T) {
 		got = nil
 		notes.Scan(tx, "a/", "a/1", func(id string, n *note) bool { got = append(got, id); return len(got) < 2 })
 		if want := []string{"a/3", "a/4"}; !slices.Equal(got, want) {
-			t.Errorf("two behind a/1 = %v, want %v", got, want)
+			t.Errorf("two after a/1 = %v, want %v", got, want)
 		}
 		if _, ok := notes.Find(tx, "a/2"); ok {
-			t.Error("a deleted row is still found")
+			t.Error("Find returns a deleted row")
 		}
 		if n, _ := notes.Find(tx, "a/3"); n == nil || n.Text != "new" {
 			t.Errorf("a/3 = %v", n)
@@ -154,24 +154,24 @@ func TestReadsOwnWrites(t *testing.T) {
 	})
 }
 
-// TestUpdateErrorWritesNothing: an error of the function is the caller's, and leaves no trace.
+// TestUpdateErrorWritesNothing: Update returns the function's error unchanged and writes nothing.
 func TestUpdateErrorWritesNothing(t *testing.T) {
 	db := storetest.Open(t, notes)
-	mine := errors.New("mine")
+	failure := errors.New("failure")
 	_, err := store.Update(t.Context(), db, func(tx *store.Tx) (int, error) {
 		notes.Put(tx, "a", &note{})
-		return 0, mine
+		return 0, failure
 	})
-	if err != mine {
-		t.Errorf("err = %v, want the function's own", err)
+	if err != failure {
+		t.Errorf("err = %v, want the function's error", err)
 	}
 	if got := ids(db.Snapshot(), ""); len(got) > 0 {
 		t.Errorf("rows = %v, want none", got)
 	}
 }
 
-// TestVisibleAtOnce: when Update returns, the mirror and the followers have the row, whoever writes beside.
-func TestVisibleAtOnce(t *testing.T) {
+// TestVisibleOnReturn: when Update returns, the mirror and the followers have the row, even with concurrent writers.
+func TestVisibleOnReturn(t *testing.T) {
 	db := storetest.Open(t, notes)
 	var followed sync.Map
 	db.Follow(func(c store.Change) {
@@ -186,10 +186,10 @@ func TestVisibleAtOnce(t *testing.T) {
 				id := fmt.Sprintf("w/%d-%d", w, i)
 				put(t, db, id, "x")
 				if _, ok := notes.Find(db.Snapshot(), id); !ok {
-					t.Errorf("%s is acknowledged and not in the mirror", id)
+					t.Errorf("%s is acknowledged, but the mirror lacks it", id)
 				}
 				if _, ok := followed.Load(notes.Key(id)); !ok {
-					t.Errorf("%s is acknowledged and has not reached the follower", id)
+					t.Errorf("%s is acknowledged, but the follower has not seen it", id)
 				}
 			}
 		})
@@ -200,14 +200,14 @@ func TestVisibleAtOnce(t *testing.T) {
 	}
 }
 
-// TestEmptyOrFilled has many try to fill a folder and one to close it once it is empty, as RegisterInstance
-// and DeleteService do: never do both win.
-func TestEmptyOrFilled(t *testing.T) {
+// TestFillOrDelete runs a transaction that adds a row to a folder concurrently with one that deletes the folder if it
+// is empty, as RegisterInstance and DeleteService do. Exactly one of them commits.
+func TestFillOrDelete(t *testing.T) {
 	db := storetest.Open(t, notes)
 	for round := range 30 {
 		folder := fmt.Sprintf("folder%d", round)
 		put(t, db, folder, "open")
-		var filled, closed bool
+		var filled, deleted bool
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			filled, _ = store.Update(t.Context(), db, func(tx *store.Tx) (bool, error) {
@@ -219,7 +219,7 @@ func TestEmptyOrFilled(t *testing.T) {
 			})
 		})
 		wg.Go(func() {
-			closed, _ = store.Update(t.Context(), db, func(tx *store.Tx) (bool, error) {
+			deleted, _ = store.Update(t.Context(), db, func(tx *store.Tx) (bool, error) {
 				if !notes.Empty(tx, folder+"/") {
 					return false, nil
 				}
@@ -228,14 +228,14 @@ func TestEmptyOrFilled(t *testing.T) {
 			})
 		})
 		wg.Wait()
-		if filled == closed {
-			t.Fatalf("round %d: filled %v, closed %v; exactly one must win", round, filled, closed)
+		if filled == deleted {
+			t.Fatalf("round %d: filled %v, deleted %v; want exactly one", round, filled, deleted)
 		}
 	}
 }
 
-// TestCounters: increments by read and write lose none.
-func TestCounters(t *testing.T) {
+// TestNoLostUpdates: concurrent read-modify-write transactions lose no increment.
+func TestNoLostUpdates(t *testing.T) {
 	db := storetest.Open(t, notes)
 	var wg sync.WaitGroup
 	for range 4 {
@@ -254,11 +254,11 @@ func TestCounters(t *testing.T) {
 	wg.Wait()
 	n, _ := notes.Find(db.Snapshot(), "counter")
 	if n == nil || n.Text != strings.Repeat("i", 100) {
-		t.Errorf("counter = %v, want 100 strokes", n)
+		t.Errorf("counter = %v, want 100 increments", n)
 	}
 }
 
-// TestIndexAndCount: both follow puts, changes and deletes, and a snapshot keeps its own.
+// TestIndexAndCount: puts and deletes update indexes and counts, and a snapshot keeps those of its revision.
 func TestIndexAndCount(t *testing.T) {
 	db := storetest.Open(t, notes)
 	tagged := func(r store.Reader, tag string) (got []string) {
@@ -281,36 +281,40 @@ func TestIndexAndCount(t *testing.T) {
 		{func(tx *store.Tx) { notes.Delete(tx, "a/1"); notes.Delete(tx, "b/1") }, nil, nil, 1},
 		{func(tx *store.Tx) { notes.Delete(tx, "a/1"); notes.Delete(tx, "a/2") }, nil, nil, 0},
 	}
-	var kept []*store.Snapshot
+	var snapshots []*store.Snapshot
 	for _, s := range steps {
 		write(t, db, s.do)
-		kept = append(kept, db.Snapshot())
+		snapshots = append(snapshots, db.Snapshot())
 	}
 	for i, s := range steps {
-		if red, blue, n := tagged(kept[i], "red"), tagged(kept[i], "blue"), notes.Count(kept[i], "a"); !slices.Equal(red, s.red) || !slices.Equal(blue, s.blue) || n != s.count {
+		red, blue, n := tagged(snapshots[i], "red"), tagged(snapshots[i], "blue"), notes.Count(snapshots[i], "a")
+		if !slices.Equal(red, s.red) || !slices.Equal(blue, s.blue) || n != s.count {
 			t.Errorf("step %d: red %v blue %v count %d, want %v %v %d", i, red, blue, n, s.red, s.blue, s.count)
 		}
 	}
 }
 
-// TestScanReverse: newest first, from anywhere.
+// TestScanReverse: rows arrive in descending order, from any starting point.
 func TestScanReverse(t *testing.T) {
 	db := storetest.Open(t, notes)
 	for _, id := range []string{"a/1", "a/2", "a/3", "b/1", "0"} {
 		put(t, db, id, "")
 	}
-	for _, tc := range []struct{ under, before, want string }{
+	for _, tc := range []struct{ prefix, before, want string }{
 		{"a/", "", "a/3 a/2 a/1"},
 		{"a/", "a/3", "a/2 a/1"},
-		{"a/", "a/25", "a/2 a/1"}, // where a row was that is gone
+		{"a/", "a/25", "a/2 a/1"}, // no row has this id
 		{"a/", "a/1", ""},
 		{"", "", "b/1 a/3 a/2 a/1 0"},
 		{"c/", "", ""},
 	} {
 		var got []string
-		notes.ScanReverse(db.Snapshot(), tc.under, tc.before, func(id string, _ *note) bool { got = append(got, id); return true })
+		notes.ScanReverse(db.Snapshot(), tc.prefix, tc.before, func(id string, _ *note) bool {
+			got = append(got, id)
+			return true
+		})
 		if g := strings.Join(got, " "); g != tc.want {
-			t.Errorf("ScanReverse(%q, before %q) = %q, want %q", tc.under, tc.before, g, tc.want)
+			t.Errorf("ScanReverse(%q, before %q) = %q, want %q", tc.prefix, tc.before, g, tc.want)
 		}
 	}
 }

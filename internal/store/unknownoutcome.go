@@ -9,14 +9,20 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// maxDoubts bounds the memory of unknown outcomes; beyond it the oldest is forgotten.
-const maxDoubts = 10_000
+// When the response to a commit is lost, the write may or may not have been applied. The caller receives
+// fault.Unavailable and retries. The retry must not apply the write a second time, so the store remembers what the lost
+// attempt would have written and what it would have returned, by the invocation id that all attempts of one call share.
+// Before a retry runs, the store reads these keys from etcd: if the write was applied, the retry returns the remembered
+// result.
+
+// maxUnknownOutcomes bounds the number of remembered attempts. Beyond it the oldest ones are forgotten.
+const maxUnknownOutcomes = 10_000
 
 type invocationKey struct{}
 
-// WithInvocation marks ctx with the id that a client gives all tries of one call (AWS SDKs send it as
-// amz-sdk-invocation-id), so that a write whose outcome was unknown is not done twice. One call makes one
-// [Update].
+// WithInvocation returns a context that carries the id which a client sends with all attempts of one call (AWS SDKs
+// send it as amz-sdk-invocation-id), so that a retry does not repeat a write whose outcome was unknown. One call makes
+// one [Update].
 func WithInvocation(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, invocationKey{}, id)
 }
@@ -26,74 +32,76 @@ func invocation(ctx context.Context) string {
 	return id
 }
 
-// doubts are the writes whose outcome is unknown, by invocation.
-type doubts struct {
-	mu   sync.Mutex
-	byID map[string]doubt
-	age  []string // invocations, oldest first; those that were settled may still be in it
+// unknownOutcomes are the attempts whose outcome is unknown, by invocation id.
+type unknownOutcomes struct {
+	mu    sync.Mutex
+	byID  map[string]unknownOutcome
+	order []string // invocation ids, oldest first; may contain ids that are no longer in byID
 }
 
-// doubt is one such write: what tells whether it was done, and what it would have returned.
-type doubt struct {
-	marks  []mark
-	result any
+// unknownOutcome is an attempt whose response was lost.
+type unknownOutcome struct {
+	effects []effect // any one of them proves that the attempt was applied
+	result  any      // what the attempt would have returned
 }
 
-// mark is a key that the write would have changed; nil bytes mean that it would be gone.
-type mark struct {
+// effect is a key and the value that an attempt would have left there. Nil bytes mean that it would have deleted the
+// key.
+type effect struct {
 	key   string
 	bytes []byte
 }
 
-// add remembers an attempt.
-func (d *doubts) add(ctx context.Context, tx *Tx, result any) {
+// add remembers an attempt, if ctx carries an invocation id.
+func (u *unknownOutcomes) add(ctx context.Context, tx *Tx, result any) {
 	id := invocation(ctx)
 	if id == "" {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.byID == nil {
-		d.byID = map[string]doubt{}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.byID == nil {
+		u.byID = map[string]unknownOutcome{}
 	}
-	for len(d.byID) >= maxDoubts || len(d.age) >= 2*maxDoubts {
-		delete(d.byID, d.age[0])
-		d.age = d.age[1:]
+	for len(u.byID) >= maxUnknownOutcomes || len(u.order) >= 2*maxUnknownOutcomes {
+		delete(u.byID, u.order[0])
+		u.order = u.order[1:]
 	}
-	d.byID[id] = doubt{marks(tx), result}
-	d.age = append(d.age, id)
+	u.byID[id] = unknownOutcome{effectsOf(tx), result}
+	u.order = append(u.order, id)
 }
 
-func (d *doubts) find(id string) (doubt, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	got, ok := d.byID[id]
-	return got, ok
+func (u *unknownOutcomes) find(id string) (unknownOutcome, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	found, ok := u.byID[id]
+	return found, ok
 }
 
-func (d *doubts) forget(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.byID, id)
+func (u *unknownOutcomes) forget(id string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.byID, id)
 }
 
-// marks picks what tells an attempt: the rows it would have given another value, or, when it only deletes,
-// the rows it would have deleted. Rows carry ids and times that no other attempt makes, so any one of them
-// found as written is that attempt's, even when another was overwritten meanwhile.
-func marks(tx *Tx) []mark {
-	var puts, deletes []mark
+// effectsOf returns the effects by which an attempt can be recognized: the rows to which it gives another value or, if
+// it only deletes, the rows that it deletes. Rows contain ids and times that no other attempt produces. Therefore a
+// single row with the expected value proves that the attempt was applied, even if a later write has overwritten the
+// others.
+func effectsOf(tx *Tx) []effect {
+	var puts, deletes []effect
 	for _, key := range tx.order {
 		w := tx.writes[key]
 		if w.bytes == nil {
-			deletes = append(deletes, mark{key: key})
+			deletes = append(deletes, effect{key: key})
 			continue
 		}
 		if old, ok := tx.snap.get(key); ok {
 			if b, err := json.Marshal(old.val); err == nil && bytes.Equal(b, w.bytes) {
-				continue // put for the sake of its revision; says nothing
+				continue // written only to advance the row's revision; the value proves nothing
 			}
 		}
-		puts = append(puts, mark{key, w.bytes})
+		puts = append(puts, effect{key, w.bytes})
 	}
 	if len(puts) > 0 {
 		return puts
@@ -101,13 +109,14 @@ func marks(tx *Tx) []mark {
 	return deletes
 }
 
-// settle finds out what became of an earlier try of the same invocation: its result when it was done.
-func (s *Store) settle(ctx context.Context) (result any, done bool, err error) {
+// resolveOutcome determines whether an earlier attempt of the same invocation was applied, and returns its result if
+// so.
+func (s *Store) resolveOutcome(ctx context.Context) (result any, applied bool, err error) {
 	id := invocation(ctx)
 	if id == "" {
 		return nil, false, nil
 	}
-	d, ok := s.doubts.find(id)
+	attempt, ok := s.unknown.find(id)
 	if !ok {
 		return nil, false, nil
 	}
@@ -115,19 +124,28 @@ func (s *Store) settle(ctx context.Context) (result any, done bool, err error) {
 	if err != nil {
 		return nil, false, unavailable(err)
 	}
-	for _, m := range d.marks {
-		resp, err := client.Get(ctx, s.prefix+m.key, clientv3.WithLimit(1)) // linearizable: behind every write before it
+	for _, e := range attempt.effects {
+		// The read is linearizable, so it sees every write that etcd has accepted before it.
+		resp, err := client.Get(ctx, s.prefix+e.key, clientv3.WithLimit(1))
 		if err != nil {
 			return nil, false, unavailable(err)
 		}
 		if err := s.Wait(ctx, resp.Header.Revision); err != nil {
 			return nil, false, unavailable(err)
 		}
-		if m.bytes == nil && len(resp.Kvs) == 0 || len(resp.Kvs) == 1 && m.bytes != nil && bytes.Equal(resp.Kvs[0].Value, m.bytes) {
-			done = true
+		if e.visibleIn(resp) {
+			applied = true
 			break
 		}
 	}
-	s.doubts.forget(id)
-	return d.result, done, nil
+	s.unknown.forget(id)
+	return attempt.result, applied, nil
+}
+
+// visibleIn reports whether the response to a read of the key shows the effect.
+func (e effect) visibleIn(resp *clientv3.GetResponse) bool {
+	if e.bytes == nil {
+		return len(resp.Kvs) == 0
+	}
+	return len(resp.Kvs) == 1 && bytes.Equal(resp.Kvs[0].Value, e.bytes)
 }

@@ -1,5 +1,6 @@
-// Package storetest gives tests a real store: a store.Store over an etcd server that runs in the test's own
-// process and folder. There is nothing to fake, since that is how Rollcall itself runs by default.
+// Package storetest opens real stores for tests: a store.Store over an etcd server that runs in the test's process and
+// keeps its files in a temporary folder. Nothing is faked, because Rollcall itself runs etcd in the same way by
+// default.
 package storetest
 
 import (
@@ -14,10 +15,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store/etcd"
 )
 
-// Prefix is the prefix of the keys of stores that [Open] opens.
+// Prefix is the key prefix of the stores that [Open] opens.
 const Prefix = "rollcall"
 
-// Etcd starts an etcd server for the test and returns its client. It is stopped when the test ends.
+// Etcd starts an etcd server for the test and returns its client. The server stops when the test ends.
 func Etcd(t testing.TB) *clientv3.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -38,14 +39,14 @@ func Etcd(t testing.TB) *clientv3.Client {
 	return client
 }
 
-// Open opens a store on an etcd server of its own, both for as long as the test runs.
+// Open opens a store on a new etcd server. Both are closed when the test ends.
 func Open(t testing.TB, tables ...store.Schema) *store.Store {
 	t.Helper()
 	client := Etcd(t)
 	return OpenOn(t, func() (*clientv3.Client, error) { return client, nil }, tables...)
 }
 
-// OpenOn opens a store on whatever etcd source gives; closed when the test ends.
+// OpenOn opens a store on the etcd client that source returns. The store is closed when the test ends.
 func OpenOn(t testing.TB, source store.Source, tables ...store.Schema) *store.Store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
