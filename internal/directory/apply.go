@@ -5,19 +5,20 @@ import (
 	"slices"
 )
 
-// Batch is the changes of one revision. It is used inside [Directory.Apply] only.
+// Batch is a set of changes that belong to one revision. It is valid only during [Directory.Apply].
 type Batch struct {
 	d     *Directory
-	first bool // what it brings was there before this process
-	dirty []*serviceNode
-	added []*serviceNode // not yet found by their names
+	first bool           // the batch contains the state from before this process started
+	dirty []*serviceNode // services to publish
+	added []*serviceNode // services to index by name
 }
 
-// Apply takes in one store revision, the first one with all that was there when the process started: change makes the changes, then each service that it touched is shown
-// at once. When Apply returns, Applied is rev and every reader sees the revision whole.
+// Apply applies one store revision. change makes the changes; then Apply publishes each changed service atomically. The
+// first call carries the whole state at the start of the process. When Apply returns, Applied returns rev, and every
+// reader sees all changes of the revision.
 //
-// The parents come first: a service of an unknown namespace, or an instance of an unknown service, is
-// ignored, as is the removal of what is not there; the store's transactions keep that from happening.
+// Parents must be added before their children. A service of an unknown namespace, an instance of an unknown service,
+// and a removal of something unknown are ignored; the store's transactions prevent them.
 func (d *Directory) Apply(rev int64, change func(*Batch)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -28,12 +29,12 @@ func (d *Directory) Apply(rev int64, change func(*Batch)) {
 		n.publish(rev)
 	}
 	for _, n := range b.added {
-		n.link()
+		n.index()
 	}
 	d.applied.Store(rev)
 }
 
-// PutNamespace adds a namespace or changes its settings. Its id, region, name, HTTP name and kind are for life.
+// PutNamespace adds a namespace or changes its settings. Its id, region, name, HTTP name and kind never change.
 func (b *Batch) PutNamespace(ns Namespace) {
 	st, known := b.d.byID.get(ns.ID)
 	if !known {
@@ -42,7 +43,7 @@ func (b *Batch) PutNamespace(ns Namespace) {
 	st.ns.Store(&ns)
 	if known {
 		for _, n := range st.services.all() {
-			b.touch(n) // views carry the namespace's settings
+			b.markDirty(n) // views contain the namespace's settings
 		}
 		return
 	}
@@ -54,7 +55,7 @@ func (b *Batch) PutNamespace(ns Namespace) {
 	b.d.byHTTP.put(ns.Region+"\x00"+ns.HTTPName, st)
 }
 
-// RemoveNamespace takes a namespace and whatever is still in it away.
+// RemoveNamespace removes a namespace with all services in it.
 func (b *Batch) RemoveNamespace(id string) {
 	st, ok := b.d.byID.get(id)
 	if !ok {
@@ -76,12 +77,12 @@ func (b *Batch) RemoveNamespace(id string) {
 	}
 	b.d.byID.remove(id)
 	name := ns.Region + "\x00" + ns.HTTPName
-	if holder, _ := b.d.byHTTP.get(name); holder == st { // a new namespace may have the name already
+	if current, _ := b.d.byHTTP.get(name); current == st { // a new namespace may already have the name
 		b.d.byHTTP.remove(name)
 	}
 }
 
-// setZones changes the zones of one name on a copy, in the order in which they are asked.
+// setZones replaces the zones with a name by a changed copy, in the order in which Zone considers them.
 func (b *Batch) setZones(name string, change func([]*Zone) []*Zone) {
 	old, _ := b.d.zones.get(name)
 	zs := change(slices.Clone(old))
@@ -89,13 +90,13 @@ func (b *Batch) setZones(name string, change func([]*Zone) []*Zone) {
 		b.d.zones.remove(name)
 		return
 	}
-	slices.SortStableFunc(zs, func(a, c *Zone) int { return before(a.Namespace(), c.Namespace()) })
+	slices.SortStableFunc(zs, func(a, c *Zone) int { return comparePrecedence(a.Namespace(), c.Namespace()) })
 	b.d.zones.put(name, zs)
 }
 
-// before orders namespaces of one name: private before public, as in Route 53 (a private hosted zone hides
-// the public one from its VPCs), then the older.
-func before(a, c *Namespace) int {
+// comparePrecedence orders namespaces with one name. Private ones precede public ones, as in Route 53, where a private
+// hosted zone hides the public one from its VPCs; then the older one precedes.
+func comparePrecedence(a, c *Namespace) int {
 	if (a.Kind == Public) != (c.Kind == Public) {
 		if c.Kind == Public {
 			return -1
@@ -105,12 +106,12 @@ func before(a, c *Namespace) int {
 	return cmp.Compare(a.Order, c.Order)
 }
 
-// PutService adds a service or changes its settings. Its id, namespace, name and record types are for life.
+// PutService adds a service or changes its settings. Its id, namespace, name and record types never change.
 func (b *Batch) PutService(s Service) {
 	if n, ok := b.d.service.get(s.ID); ok {
-		s.Revision = max(s.Revision, n.service.Revision) // settings change, the count of registrations goes on
+		s.Revision = max(s.Revision, n.service.Revision) // the InstancesRevision never decreases
 		n.service = s
-		b.touch(n)
+		b.markDirty(n)
 		return
 	}
 	st, ok := b.d.byID.get(s.NamespaceID)
@@ -118,37 +119,37 @@ func (b *Batch) PutService(s Service) {
 		return
 	}
 	n := &serviceNode{service: s, ns: st, name: fullName(st.ns.Load(), &s), instances: map[string]*slot{}}
-	b.touch(n)
+	b.markDirty(n)
 	b.added = append(b.added, n)
 	b.d.service.put(s.ID, n)
 }
 
-// link makes a new service found by its name, once it is published: a service that comes with its
-// instances is never seen without them.
-func (n *serviceNode) link() {
+// index makes a new service findable by its name. Apply calls it after it has published the service, so that no reader
+// sees the service without the instances of the same revision.
+func (n *serviceNode) index() {
 	if n.removed {
 		return
 	}
-	n.linked = true
-	n.ns.services.put(n.ns.fold(n.service.Name), n)
+	n.indexed = true
+	n.ns.services.put(n.ns.serviceKey(n.service.Name), n)
 	if n.name == "" {
 		return
 	}
-	n.ns.zone.ref(n.name, 1, n)
+	n.ns.zone.addRefs(n.name, 1, n)
 	for _, s := range n.instances {
-		n.refHost(s.inst, 1)
+		n.addHostRefs(s.inst, 1)
 	}
 }
 
-// SetRevision sets a service's InstancesRevision; a smaller one than it has is ignored.
+// SetRevision sets a service's InstancesRevision, unless it is already greater.
 func (b *Batch) SetRevision(serviceID string, rev int64) {
 	if n, ok := b.d.service.get(serviceID); ok && rev > n.service.Revision {
 		n.service.Revision = rev
-		b.touch(n)
+		b.markDirty(n)
 	}
 }
 
-// RemoveService takes a service and whatever instances it still has away.
+// RemoveService removes a service with all its instances.
 func (b *Batch) RemoveService(id string) {
 	n, ok := b.d.service.get(id)
 	if !ok {
@@ -159,57 +160,57 @@ func (b *Batch) RemoveService(id string) {
 	if last := n.view.Load(); last != nil {
 		close(last.superseded)
 	}
-	if !n.linked {
+	if !n.indexed {
 		return
 	}
 	for _, s := range n.instances {
-		n.refHost(s.inst, -1)
+		n.addHostRefs(s.inst, -1)
 	}
-	n.ns.services.remove(n.ns.fold(n.service.Name))
+	n.ns.services.remove(n.ns.serviceKey(n.service.Name))
 	if n.name != "" {
-		n.ns.zone.ref(n.name, -1, nil).service.Store(nil)
+		n.ns.zone.addRefs(n.name, -1, nil).service.Store(nil)
 	}
 }
 
-// PutInstance adds an instance, or replaces the one of its id.
+// PutInstance adds an instance, or replaces the one with its id.
 func (b *Batch) PutInstance(i *Instance) {
 	n, ok := b.d.service.get(i.ServiceID)
 	if !ok {
 		return
 	}
 	if old, ok := n.instances[i.ID]; ok {
-		i.hold = b.holdOf(n, i, old.inst)
+		i.expiry = b.expiryFor(n, i, old.inst)
 		if old.inst.State == i.State {
 			n.sets[i.State].set(old.pos, i)
 			n.mu.Lock()
 			old.inst = i
 			n.mu.Unlock()
 		} else {
-			n.take(old)
+			n.removeFromSet(old)
 			pos := n.sets[i.State].push(i)
 			n.mu.Lock()
 			old.inst, old.pos = i, pos
 			n.mu.Unlock()
 		}
-		b.touch(n)
+		b.markDirty(n)
 		return
 	}
-	i.hold = b.holdOf(n, i, nil)
+	i.expiry = b.expiryFor(n, i, nil)
 	s := &slot{inst: i, pos: n.sets[i.State].push(i)}
 	n.mu.Lock()
 	n.instances[i.ID] = s
-	if f := CanonicalName(i.ID); f != i.ID {
-		if n.folded == nil {
-			n.folded = map[string]string{}
+	if c := CanonicalName(i.ID); c != i.ID {
+		if n.canonical == nil {
+			n.canonical = map[string]string{}
 		}
-		n.folded[f] = i.ID
+		n.canonical[c] = i.ID
 	}
 	n.mu.Unlock()
-	n.refHost(i, 1)
-	b.touch(n)
+	n.addHostRefs(i, 1)
+	b.markDirty(n)
 }
 
-// RemoveInstance takes an instance away.
+// RemoveInstance removes an instance.
 func (b *Batch) RemoveInstance(serviceID, id string) {
 	n, ok := b.d.service.get(serviceID)
 	if !ok {
@@ -219,62 +220,66 @@ func (b *Batch) RemoveInstance(serviceID, id string) {
 	if !ok {
 		return
 	}
-	n.take(s)
+	n.removeFromSet(s)
 	n.forgetHost(s.inst)
-	b.d.departed.add(s.inst)
+	b.d.removed.add(s.inst)
 	n.mu.Lock()
 	delete(n.instances, id)
 	n.mu.Unlock()
-	b.touch(n)
+	b.markDirty(n)
 }
 
-// take removes a slot from the set of its state and tells the one that moved in its place.
-func (n *serviceNode) take(s *slot) {
+// removeFromSet removes an instance from the set of its state, and updates the position of the instance that takes its
+// place.
+func (n *serviceNode) removeFromSet(s *slot) {
 	if moved := n.sets[s.inst.State].remove(s.pos); moved != nil {
 		n.instances[moved.ID].pos = s.pos
 	}
 }
 
-// refHost counts the names between a host name and its service, which exist as long as the host does.
-// For a service that is not linked yet, link counts them.
-func (n *serviceNode) refHost(i *Instance, delta int) {
-	if !n.linked {
+// addHostRefs adds delta references to the names between an instance's host name and its service, which exist as long
+// as the instance does. For a service that is not indexed yet, index adds them.
+func (n *serviceNode) addHostRefs(i *Instance, delta int) {
+	if !n.indexed {
 		return
 	}
 	if _, srv := n.service.TTL(SRV); !srv || n.name == "" {
 		return
 	}
-	if name := above(CanonicalName(i.ID), n.name); name != "" {
-		n.ns.zone.ref(name, delta, nil)
+	if name := parentName(CanonicalName(i.ID), n.name); name != "" {
+		n.ns.zone.addRefs(name, delta, nil)
 	}
 }
 
 func (n *serviceNode) forgetHost(i *Instance) {
-	n.refHost(i, -1)
-	if f := CanonicalName(i.ID); f != i.ID {
+	n.addHostRefs(i, -1)
+	if c := CanonicalName(i.ID); c != i.ID {
 		n.mu.Lock()
-		if n.folded[f] == i.ID {
-			delete(n.folded, f)
+		if n.canonical[c] == i.ID {
+			delete(n.canonical, c)
 		}
 		n.mu.Unlock()
 	}
 }
 
-// touch marks a service to be shown at the end of the batch.
-func (b *Batch) touch(n *serviceNode) {
+// markDirty marks a service to be published at the end of the batch.
+func (b *Batch) markDirty(n *serviceNode) {
 	if !n.dirty {
 		n.dirty = true
 		b.dirty = append(b.dirty, n)
 	}
 }
 
-// publish shows the service as it is now, at a revision, and wakes those who wait for the view before to
-// be superseded.
+// publish replaces the service's view by one of its current state, and wakes the callers that wait until the previous
+// view is superseded.
 func (n *serviceNode) publish(rev int64) {
 	if n.removed {
 		return
 	}
-	v := &View{Service: n.service, Namespace: n.ns.ns.Load(), FullName: n.name, StoreRevision: rev, superseded: make(chan struct{})}
+	v := &View{
+		Service: n.service, Namespace: n.ns.ns.Load(), FullName: n.name, StoreRevision: rev,
+		superseded: make(chan struct{}),
+	}
 	for s := range n.sets {
 		v.sets[s] = n.sets[s].freeze()
 	}

@@ -1,19 +1,21 @@
-// Package directory is the live index that DNS and DiscoverInstances answer from: namespaces to services
-// to instances, and whether each instance may be answered.
+// Package directory is the in-memory index that DNS and DiscoverInstances answer from. It maps namespaces to services
+// and services to instances, and knows whether an answer may contain an instance.
 //
-// One [Directory.Apply] carries one store revision. What a reader sees of a service, its settings and its
-// instances in all their states, hangs on one atomic pointer ([View]), so a reader sees a service wholly
-// before or wholly after a change, and keeps what it saw for as long as it likes. Names are found through
-// sharded maps whose locks are held for one map operation only, so no reader waits for a writer's work.
+// Each [Directory.Apply] applies one store revision. A reader reaches a service, with its settings and its instances in
+// all states, through one atomic pointer ([View]). It therefore sees the service either entirely before or entirely
+// after a change, and can keep what it has seen. Names are found in sharded maps whose locks are held for one map
+// operation, so no reader waits for the work of a writer.
 //
-// A change costs in proportion to the change: one more instance in a service of 100,000 copies a few small
+// The cost of a change is proportional to the change: adding an instance to a service of 100,000 copies a few small
 // nodes of a tree ([Set]), not the service.
 //
-// Addresses that are handed out are held: the directory knows until when clients may use each, so that what
-// answers there can be told to stop exactly then ([Instance.MarkSent], [Directory.ExpiresAt], [Guard]).
+// The directory tracks when the answers that contain an address expire, so that a task can be stopped exactly when no
+// client may use its address any more ([Instance.MarkSent], [Directory.ExpiresAt], [Guard]).
 //
-// directory knows names, instances and health. It knows nothing of the store, of AWS or of sockets, and it
-// picks nothing at random: that is the answerer's.
+// The package knows names, instances and health. It does not know the store, AWS or sockets, and it makes no random
+// choices; dns/answer does.
+//
+// Start reading with [Directory.Apply] and [Directory.Discover]. Names in DNS are in zone.go, expiries in expiry.go.
 package directory
 
 import (
@@ -25,34 +27,35 @@ import (
 	"github.com/bakingclouds/rollcall/internal/attributes"
 )
 
-// Kind says where a namespace is answered.
+// Kind is the kind of a namespace. It determines who can find the services in it, and how.
 type Kind uint8
 
-// The kinds of namespace, after Cloud Map: HTTP ones answer DiscoverInstances only.
+// The kinds of namespaces in Cloud Map. HTTP namespaces are not in DNS.
 const (
 	HTTP Kind = iota
 	Private
 	Public
 )
 
-// Namespace is the boundary in which services find each other; a DNS one is also a zone.
+// Namespace is a group of services that find each other by name. A private or public namespace is also a DNS zone.
 type Namespace struct {
 	ID       string
 	Region   string
-	Name     string // as given; compared without case in DNS
-	HTTPName string // what DiscoverInstances calls it: unique in a region
+	Name     string // as registered; DNS ignores its case
+	HTTPName string // the name in DiscoverInstances, unique in a region
 	Kind     Kind
-	// Networks are the clients a private namespace answers; none means everybody who reaches the server.
+	// Networks are the clients that may query a private namespace; empty means all clients.
 	Networks []netip.Prefix
-	// ExcludedNetworks are clients within Networks that it does not answer: those of another VPC.
+	// ExcludedNetworks are clients within Networks that may not query the namespace: those of another VPC.
 	ExcludedNetworks []netip.Prefix
-	// NegativeTTL is how long a negative answer lives, in seconds (RFC 2308, section 5).
+	// NegativeTTL is the TTL of negative answers, in seconds (RFC 2308, section 5).
 	NegativeTTL uint32
-	// Order decides between namespaces of one name that claim the same client: the smaller (older) answers.
+	// Order decides between namespaces with one name and overlapping networks: the one with the smaller (older) Order
+	// answers.
 	Order int64
 }
 
-// RecordType is a DNS type that a service can be answered with; the values are those of the wire.
+// RecordType is the DNS type of a service's records. The values are those of the wire format.
 type RecordType uint16
 
 // The record types of Cloud Map.
@@ -63,42 +66,42 @@ const (
 	SRV   RecordType = 33
 )
 
-// Record says that a service is answered with a type, and for how long an answer lives.
+// Record is a type of records that a service has, and their TTL.
 type Record struct {
 	Type RecordType
 	TTL  uint32 // seconds
 }
 
-// Policy says how many instances an answer holds.
+// Policy is a routing policy: it determines how many instances an answer contains.
 type Policy uint8
 
-// The routing policies of Cloud Map: up to eight instances, or exactly one.
+// The routing policies of Cloud Map: Multivalue answers contain up to eight instances, Weighted ones exactly one.
 const (
 	Multivalue Policy = iota
 	Weighted
 )
 
-// Service is an application in a namespace. Without Records it is not in DNS.
+// Service is a Cloud Map service. A service without Records is not in DNS.
 type Service struct {
 	ID          string
 	NamespaceID string
-	Name        string // as given; "." stands at the zone's apex
+	Name        string // as registered; "." is the zone's apex
 	Records     []Record
 	Policy      Policy
-	// HealthChecked services have a health configuration, so that DiscoverInstances filters by health.
+	// HealthChecked means that the service has a health check configuration, so DiscoverInstances filters by health.
 	HealthChecked bool
-	// Revision is the InstancesRevision: it grows when an instance is registered or deregistered.
+	// Revision is the InstancesRevision. It increases when an instance is registered or deregistered.
 	Revision int64
-	// LongestTTL is the greatest TTL, in seconds, that the service's answers ever had.
+	// LongestTTL is the greatest TTL, in seconds, that the service has ever had.
 	LongestTTL uint32
 }
 
-// DefaultDiscoverTTL is for how long, in seconds, a client is taken to use what DiscoverInstances answered of a service
-// that has no DNS records, and hence no TTL of its own.
+// DefaultDiscoverTTL is the assumed time, in seconds, for which a client uses a DiscoverInstances response about a
+// service that has no DNS records and hence no TTL.
 const DefaultDiscoverTTL = 5
 
-// DiscoverTTL is for how long, in seconds, a client is taken to use what DiscoverInstances answered, which
-// bears no TTL: as long as the service's DNS answers.
+// DiscoverTTL returns the assumed time, in seconds, for which a client uses a DiscoverInstances response. The response
+// has no TTL, so this is the TTL of the service's DNS records.
 func (s *Service) DiscoverTTL() uint32 {
 	if len(s.Records) == 0 {
 		return DefaultDiscoverTTL
@@ -110,7 +113,7 @@ func (s *Service) DiscoverTTL() uint32 {
 	return ttl
 }
 
-// TTL returns the record of the type, and whether the service has one.
+// TTL returns the TTL of the service's records of a type, and whether it has such records.
 func (s *Service) TTL(t RecordType) (uint32, bool) {
 	for _, r := range s.Records {
 		if r.Type == t {
@@ -120,11 +123,11 @@ func (s *Service) TTL(t RecordType) (uint32, bool) {
 	return 0, false
 }
 
-// State says whether an instance may be answered.
+// State determines whether answers may contain an instance.
 type State uint8
 
-// The states of an instance. Unhealthy ones are answered when no healthy one is left, as Route 53 does;
-// Unready ones (never healthy yet) and Draining ones are in no answer of their service.
+// The states of an instance. Answers contain Unhealthy instances only if no Healthy one is left, as in Route 53. They
+// never contain Unready instances, which have not been healthy yet, or Draining ones.
 const (
 	Healthy State = iota
 	Unhealthy
@@ -133,7 +136,7 @@ const (
 	states = 4
 )
 
-// Instance is one address (and port) that answers for a service. It never changes: a new one replaces it.
+// Instance is an instance of a service: an address and port, or a CNAME. It is immutable; an update replaces it.
 type Instance struct {
 	ID         string
 	ServiceID  string
@@ -141,77 +144,78 @@ type Instance struct {
 	CNAME      string // without trailing dot
 	Port       uint16
 	State      State
-	// TrackExpiry says that somebody will ask [Directory.ExpiresAt] before what answers at the address is stopped.
+	// TrackExpiry means that the directory tracks when the answers with the instance's address expire, for
+	// [Directory.ExpiresAt]. It is set for the instances of tasks, which stop only after that time.
 	TrackExpiry bool
 	Attributes  attributes.Set
 
-	hold *hold // nil unless it drains
+	expiry *addressExpiry // nil unless TrackExpiry is set
 }
 
-// Directory is the index. Any number of readers, one writer at a time (Apply).
+// Directory is the index. It is safe for concurrent use. Apply runs once at a time.
 type Directory struct {
-	zones   table[[]*Zone]      // zone name -> zones of that name: private before public, then oldest first
+	zones   table[[]*Zone]      // by zone name: private before public, then the oldest first
 	byHTTP  table[*nsState]     // region, NUL, HTTPName
 	byID    table[*nsState]     // namespace id
 	service table[*serviceNode] // service id
 
-	guards   guards
-	departed departed
+	guards  guards
+	removed removedExpiries
 
 	applied atomic.Int64
-	mu      sync.Mutex // one Apply at a time
-	filled  bool       // by a first Apply
+	mu      sync.Mutex // held by Apply
+	filled  bool       // Apply has been called
 }
 
 // nsState is a namespace and the services in it.
 type nsState struct {
 	ns       atomic.Pointer[Namespace]
-	services table[*serviceNode] // by folded name; HTTP namespaces by the very name
-	zone     *Zone               // nil for HTTP
+	services table[*serviceNode] // by serviceKey
+	zone     *Zone               // nil for an HTTP namespace
 }
 
-// serviceNode is a service and, for the writer, its working sets.
+// serviceNode is a service: the view that readers see, and the sets from which Apply makes the next view.
 type serviceNode struct {
 	view atomic.Pointer[View]
 
 	mu        sync.RWMutex
 	instances map[string]*slot  // by instance id
-	folded    map[string]string // folded id -> id, only for ids that are not their own fold
+	canonical map[string]string // from a canonical id to the id, if they differ
 
-	// The rest is the writer's alone.
+	// Only Apply uses the fields below.
 	service Service
 	sets    [states]builder
 	dirty   bool
-	linked  bool // found by its name
+	indexed bool // readers can find the service by its name
 	removed bool
 	ns      *nsState
-	name    string // full DNS name; "" when not in DNS
+	name    string // full DNS name, "" if the service is not in DNS
 }
 
-// slot is where an instance stands in the set of its state.
+// slot is an instance and its position in the set of its state.
 type slot struct {
 	inst *Instance
 	pos  int
 }
 
-// View is a service as it was at one moment.
+// View is the state of a service at one revision.
 type View struct {
 	Service   Service
 	Namespace *Namespace
-	// FullName is the service's DNS name, lower case, without trailing dot; "" when it is not in DNS.
+	// FullName is the service's DNS name in canonical form, "" if the service is not in DNS.
 	FullName string
-	// StoreRevision is the revision that brought this view: of any change that shows, health included.
+	// StoreRevision is the store revision of the latest change to the view, including changes of health.
 	StoreRevision int64
 
 	sets       [states]Set
 	superseded chan struct{}
 }
 
-// Superseded is closed when the service has a newer view, or is gone.
+// Superseded returns a channel that is closed when the service has a newer view or has been removed.
 func (v *View) Superseded() <-chan struct{} { return v.superseded }
 
-// Stale reports whether the service has a newer view, or is gone. A view that is not stale after a [Guard] was
-// taken is as good as one that was found within it.
+// Stale reports whether the service has a newer view or has been removed. A view that is not stale after the caller has
+// acquired a [Guard] is as good as a view that the caller looks up afterwards.
 func (v *View) Stale() bool {
 	select {
 	case <-v.superseded:
@@ -221,11 +225,11 @@ func (v *View) Stale() bool {
 	}
 }
 
-// In returns the instances of one state.
+// In returns the instances in a state.
 func (v *View) In(s State) Set { return v.sets[s] }
 
-// Answerable returns the instances an answer chooses from: the healthy ones, or, when there are none,
-// the unhealthy ones (Route 53 fails open).
+// Answerable returns the instances that an answer may contain: the healthy ones or, if there are none, the unhealthy
+// ones, because Route 53 fails open.
 func (v *View) Answerable() Set {
 	if v.sets[Healthy].Len() > 0 {
 		return v.sets[Healthy]
@@ -236,10 +240,10 @@ func (v *View) Answerable() Set {
 // New returns an empty directory.
 func New() *Directory { return &Directory{} }
 
-// Applied is the last revision that Apply has taken in whole.
+// Applied returns the last revision that Apply has completed.
 func (d *Directory) Applied() int64 { return d.applied.Load() }
 
-// CanonicalName is the canonical form in which names are compared: ASCII lower case (RFC 4343), no trailing dot.
+// CanonicalName returns the form in which names are compared: ASCII lower case (RFC 4343) without a trailing dot.
 func CanonicalName(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	for i := 0; i < len(name); i++ {
@@ -256,8 +260,9 @@ func CanonicalName(name string) string {
 	return name
 }
 
-// Discover finds a service as DiscoverInstances names it. The namespace is found when ns is not nil; the
-// exact name comes first, then, in DNS namespaces, one that differs in case only.
+// Discover finds a service by the names that DiscoverInstances uses. ns is nil if the namespace does not exist, and v
+// is nil if the service does not exist. Discover prefers the exact name of a namespace; in DNS namespaces, names may
+// also differ in case.
 func (d *Directory) Discover(region, namespace, service string) (ns *Namespace, v *View) {
 	st, ok := d.byHTTP.get(region + "\x00" + namespace)
 	if !ok {
@@ -265,24 +270,24 @@ func (d *Directory) Discover(region, namespace, service string) (ns *Namespace, 
 			return nil, nil
 		}
 	}
-	node, ok := st.services.get(st.fold(service))
+	node, ok := st.services.get(st.serviceKey(service))
 	if !ok {
 		return st.ns.Load(), nil
 	}
 	return st.ns.Load(), node.view.Load()
 }
 
-// ServiceByID finds a service's view by its id.
+// ServiceByID returns the view of the service with an id.
 func (d *Directory) ServiceByID(id string) (*View, bool) {
 	node, ok := d.service.get(id)
 	if !ok {
 		return nil, false
 	}
-	v := node.view.Load() // nil while the Apply that brings the service is under way
+	v := node.view.Load() // nil while the Apply that adds the service is running
 	return v, v != nil
 }
 
-// Namespace finds a namespace by its id.
+// Namespace returns the namespace with an id.
 func (d *Directory) Namespace(id string) (*Namespace, bool) {
 	st, ok := d.byID.get(id)
 	if !ok {
@@ -291,7 +296,7 @@ func (d *Directory) Namespace(id string) (*Namespace, bool) {
 	return st.ns.Load(), true
 }
 
-// Instance finds an instance of a service by its id, in whatever state.
+// Instance returns the instance of a service with an id, in any state.
 func (d *Directory) Instance(serviceID, id string) (*Instance, bool) {
 	node, ok := d.service.get(serviceID)
 	if !ok {
@@ -300,8 +305,9 @@ func (d *Directory) Instance(serviceID, id string) (*Instance, bool) {
 	return node.instance(id)
 }
 
-// fold is the form in which a namespace compares the names of its services.
-func (st *nsState) fold(service string) string {
+// serviceKey returns the form in which a namespace compares the names of its services: names in DNS ignore case, names
+// in HTTP namespaces do not.
+func (st *nsState) serviceKey(service string) string {
 	if st.zone == nil {
 		return service
 	}
@@ -318,13 +324,13 @@ func (n *serviceNode) instance(id string) (*Instance, bool) {
 	return s.inst, true
 }
 
-// host finds the instance whose folded id is the first part of a host name.
-func (n *serviceNode) host(folded string) (*Instance, bool) {
+// instanceByCanonicalID finds the instance whose canonical id is the first part of a host name.
+func (n *serviceNode) instanceByCanonicalID(id string) (*Instance, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	s, ok := n.instances[folded]
+	s, ok := n.instances[id]
 	if !ok {
-		s, ok = n.instances[n.folded[folded]]
+		s, ok = n.instances[n.canonical[id]]
 	}
 	if !ok {
 		return nil, false
@@ -332,7 +338,7 @@ func (n *serviceNode) host(folded string) (*Instance, bool) {
 	return s.inst, true
 }
 
-// fullName is a service's DNS name, or "" when it is not in DNS.
+// fullName returns a service's DNS name, or "" if the service is not in DNS.
 func fullName(ns *Namespace, s *Service) string {
 	switch {
 	case ns.Kind == HTTP || len(s.Records) == 0:

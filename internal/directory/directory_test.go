@@ -18,10 +18,11 @@ func namespace(id, name string, kind directory.Kind) directory.Namespace {
 }
 
 func service(id, ns, name string) directory.Service {
-	return directory.Service{ID: id, NamespaceID: ns, Name: name, Records: []directory.Record{{Type: directory.SRV, TTL: 60}}}
+	records := []directory.Record{{Type: directory.SRV, TTL: 60}}
+	return directory.Service{ID: id, NamespaceID: ns, Name: name, Records: records}
 }
 
-func TestFold(t *testing.T) {
+func TestCanonicalName(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", ".": "", "corp": "corp", "corp.": "corp", "Web.CORP.": "web.corp", "wEb": "web", "É": "É", "a..": "a.",
 	} {
@@ -31,7 +32,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// TestDiscover finds services as DiscoverInstances names them: case matters in HTTP namespaces only.
+// TestDiscover: names are case-sensitive in HTTP namespaces only.
 func TestDiscover(t *testing.T) {
 	d := directory.New()
 	d.Apply(1, func(b *directory.Batch) {
@@ -62,7 +63,7 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-// TestRemoveNamespace takes a namespace with all that is in it away, also with what the same batch put there.
+// TestRemoveNamespace: a namespace is removed with all its content, including what the same batch has added.
 func TestRemoveNamespace(t *testing.T) {
 	d := directory.New()
 	d.Apply(1, func(b *directory.Batch) {
@@ -76,19 +77,19 @@ func TestRemoveNamespace(t *testing.T) {
 		b.RemoveNamespace("one")
 	})
 	if _, ok := d.Zone(local, "corp"); ok {
-		t.Error("the zone is still there")
+		t.Error("the zone still exists")
 	}
 	for _, id := range []string{"s1", "s2"} {
 		if _, ok := d.ServiceByID(id); ok {
-			t.Errorf("service %s is still there", id)
+			t.Errorf("service %s still exists", id)
 		}
 	}
 	if ns, _ := d.Discover("r", "corp", "web"); ns != nil {
-		t.Error("the namespace is still discovered")
+		t.Error("Discover still finds the namespace")
 	}
 }
 
-// TestUnknownParents ignores what belongs to nothing, and removals of nothing.
+// TestUnknownParents: changes to unknown namespaces, services and instances are ignored.
 func TestUnknownParents(t *testing.T) {
 	d := directory.New()
 	d.Apply(7, func(b *directory.Batch) {
@@ -100,14 +101,14 @@ func TestUnknownParents(t *testing.T) {
 		b.RemoveNamespace("nowhere")
 	})
 	if _, ok := d.ServiceByID("s"); ok || d.Applied() != 7 {
-		t.Errorf("service found: %v; applied %d", ok, d.Applied())
+		t.Errorf("service found: %v, applied: %d, want false and 7", ok, d.Applied())
 	}
 }
 
-// TestReadersSeeServicesWhole replaces all instances of a service in each batch, and adds and removes
-// another one together with its instances, while many read. Whoever finds a service has to find all of its
-// instances, of one generation.
-func TestReadersSeeServicesWhole(t *testing.T) {
+// TestAtomicViews replaces all instances of a service in each batch, and adds and removes another service together with
+// its instances, while several goroutines read. A reader that finds a service must find all its instances, and all must
+// be of one generation.
+func TestAtomicViews(t *testing.T) {
 	const instances, generations = 300, 200
 	d := directory.New()
 	d.Apply(1, func(b *directory.Batch) { b.PutNamespace(namespace("ns", "corp", directory.Public)) })
@@ -127,7 +128,7 @@ func TestReadersSeeServicesWhole(t *testing.T) {
 			return false
 		}
 		if m.Kind != directory.ServiceName {
-			t.Errorf("%s: found %d, want a service or nothing", name, m.Kind)
+			t.Errorf("%s: match kind %d, want ServiceName or NoName", name, m.Kind)
 			return true
 		}
 		set, gen := m.View.Answerable(), m.View.Service.Revision
@@ -137,7 +138,7 @@ func TestReadersSeeServicesWhole(t *testing.T) {
 		}
 		for k := range set.Len() {
 			if i := set.At(k); i.Port != uint16(gen) {
-				t.Errorf("%s: an instance of generation %d in generation %d", name, i.Port, gen)
+				t.Errorf("%s: instance of generation %d in a view of generation %d", name, i.Port, gen)
 				return true
 			}
 		}
@@ -151,7 +152,7 @@ func TestReadersSeeServicesWhole(t *testing.T) {
 					return
 				default:
 					check("steady.corp")
-					check("passing.corp")
+					check("temporary.corp")
 				}
 			}
 		})
@@ -163,22 +164,21 @@ func TestReadersSeeServicesWhole(t *testing.T) {
 			}
 			fill(b, "steady", gen)
 			if gen%4 < 2 {
-				b.RemoveService("passing")
+				b.RemoveService("temporary")
 			} else {
-				b.PutService(service("passing", "ns", "passing"))
-				fill(b, "passing", gen)
+				b.PutService(service("temporary", "ns", "temporary"))
+				fill(b, "temporary", gen)
 			}
 		})
-		if !check("steady.corp") || check("passing.corp") != (gen%4 >= 2) {
-			t.Fatalf("revision %d is not visible when Apply returns", gen)
+		if !check("steady.corp") || check("temporary.corp") != (gen%4 >= 2) {
+			t.Fatalf("revision %d is not visible after Apply has returned", gen)
 		}
 	}
 	close(done)
 	readers.Wait()
 }
 
-// oneMore returns what adds an instance to a service of a size, in one revision, and takes it away again in
-// another.
+// oneMore returns a function that adds an instance to a service of a size in one revision, and removes it in the next.
 func oneMore(size int) (addAndRemove func()) {
 	d := directory.New()
 	d.Apply(1, func(b *directory.Batch) {
@@ -195,10 +195,10 @@ func oneMore(size int) (addAndRemove func()) {
 	}
 }
 
-// TestOneMoreInstanceCopiesLittle holds that a change to a large service copies at most twice what it copies
-// in a small one. The benchmark below measures the same in time.
-func TestOneMoreInstanceCopiesLittle(t *testing.T) {
-	octets := func(size int) uint64 {
+// TestChangeAllocation: a change to a large service allocates at most twice as much as one to a small service. The
+// benchmark below measures the time.
+func TestChangeAllocation(t *testing.T) {
+	bytes := func(size int) uint64 {
 		change := oneMore(size)
 		change()
 		const times = 1000
@@ -210,8 +210,8 @@ func TestOneMoreInstanceCopiesLittle(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return (after.TotalAlloc - before.TotalAlloc) / times
 	}
-	if small, large := octets(100), octets(100_000); large > 2*small {
-		t.Errorf("one more instance allocates %d octets in a service of 100, %d in one of 100,000", small, large)
+	if small, large := bytes(100), bytes(100_000); large > 2*small {
+		t.Errorf("one more instance allocates %d bytes in a service of 100 instances, %d in one of 100,000", small, large)
 	}
 }
 

@@ -6,134 +6,137 @@ import (
 	"time"
 )
 
-// Tick is a moment by this process's monotonic clock, counted in eighths of a second from its start. Holds
-// are kept in ticks so that a name that is asked for all the time writes its holds eight times a second, not
-// with every answer. No tick is ever told to another process.
+// Tick is a time of this process's monotonic clock, in eighths of a second since the process started. Expiries are kept
+// in ticks, so that a name that is queried all the time updates its expiry eight times a second, not with every answer.
+// Ticks of different processes cannot be compared.
 type Tick int64
 
 const second Tick = 8
 
-var began = time.Now()
+var processStart = time.Now()
 
-// Now is the present tick.
-func Now() Tick { return Tick(time.Since(began) / (time.Second / time.Duration(second))) }
+// Now returns the current tick.
+func Now() Tick { return Tick(time.Since(processStart) / (time.Second / time.Duration(second))) }
 
-// In is how long it takes from now until the tick begins; 0 when it has begun.
+// Until returns the duration until the tick begins, or 0 if it has begun.
 func (t Tick) Until() time.Duration {
-	return max(0, time.Until(began.Add(time.Duration(t)*time.Second/time.Duration(second))))
+	return max(0, time.Until(processStart.Add(time.Duration(t)*time.Second/time.Duration(second))))
 }
 
-// slack is added to the TTL of what is handed out: an answer is on its way for a while, and a client counts
-// whole seconds.
+// slack is added to the TTL of an answer, because the answer is in transit for a while, and because clients count whole
+// seconds.
 const slack = second
 
-// expiry is when an answer that leaves now, with a TTL in seconds, has expired wherever it is.
-func expiry(now Tick, ttl uint32) Tick { return now + 1 + Tick(ttl)*second + slack }
+// expiryOf returns the tick at which an answer that is sent now, with a TTL in seconds, has expired at every client.
+func expiryOf(now Tick, ttl uint32) Tick { return now + 1 + Tick(ttl)*second + slack }
 
-// hold is until when clients may use an address that they have been given. All versions of one instance
-// share it. It only grows.
-type hold struct{ until atomic.Int64 }
+// addressExpiry is the tick at which the last answer with an instance's address expires. All versions of one instance
+// share it. It never decreases.
+type addressExpiry struct{ at atomic.Int64 }
 
-func (h *hold) extend(until Tick) {
+func (e *addressExpiry) extend(to Tick) {
 	for {
-		old := h.until.Load()
-		if old >= int64(until) || h.until.CompareAndSwap(old, int64(until)) {
+		old := e.at.Load()
+		if old >= int64(to) || e.at.CompareAndSwap(old, int64(to)) {
 			return
 		}
 	}
 }
 
-// MarkSent notes that an answer with the instance's address leaves now and may be kept for ttl seconds. It
-// is to be called before the answer is sent and again when it has been, within a [Guard]. It concerns
-// instances that drain; the host name of one that drains already is answered with the time that is left to
-// it, so nothing is prolonged then.
+func (e *addressExpiry) tick() Tick { return Tick(e.at.Load()) }
+
+// MarkSent notes that an answer with the instance's address is sent now, and that clients may cache it for ttl seconds.
+// The caller holds a [Guard], and calls MarkSent before it sends the answer and again afterwards. MarkSent has an
+// effect only on an instance that tracks its expiry and is not draining yet: an answer with the host name of a draining
+// instance has the remaining TTL, so it does not extend the expiry.
 func (i *Instance) MarkSent(now Tick, ttl uint32) {
-	if i.hold != nil && i.State != Draining {
-		i.hold.extend(expiry(now, ttl))
+	if i.expiry != nil && i.State != Draining {
+		i.expiry.extend(expiryOf(now, ttl))
 	}
 }
 
-// RemainingTTL is the TTL, in seconds, with which a draining instance can be answered without prolonging its drain.
+// RemainingTTL returns the longest TTL, in seconds, of an answer with a draining instance that does not extend its
+// drain.
 func (i *Instance) RemainingTTL(now Tick) uint32 {
-	if i.hold == nil {
+	if i.expiry == nil {
 		return 0
 	}
-	return uint32(max(0, Tick(i.hold.until.Load())-now-1-slack) / second)
+	return uint32(max(0, i.expiry.tick()-now-1-slack) / second)
 }
 
-// ExpiresAt is the tick from which on no client that honours TTLs has the address of an instance from this
-// process, provided that the instance is in no answer any more and that [Directory.WaitForGuards] has returned
-// since; 0 when nothing was handed out. An instance that somebody has deregistered is still known for as
-// long as it is held.
+// ExpiresAt returns the tick at which every answer with the address of an instance has expired, as far as this process
+// has sent it and clients honor TTLs. It returns 0 if no answer contained the address. The result is final if the
+// instance is no longer in any answer and [Directory.WaitForGuards] has returned since. The expiry of an instance that
+// has been deregistered remains known until it has passed.
 func (d *Directory) ExpiresAt(serviceID, id string) Tick {
-	if i, ok := d.Instance(serviceID, id); ok && i.hold != nil {
-		return Tick(i.hold.until.Load())
+	if i, ok := d.Instance(serviceID, id); ok && i.expiry != nil {
+		return i.expiry.tick()
 	}
-	return d.departed.held(serviceID, id)
+	return d.removed.expiresAt(serviceID, id)
 }
 
-// departed are the holds of instances that were removed while clients might use them.
-type departed struct {
-	mu    sync.Mutex
-	holds map[string]*hold
-	purge int // when there are so many, those that are over are dropped
+// removedExpiries are the expiries of removed instances, until they have passed.
+type removedExpiries struct {
+	mu      sync.Mutex
+	byKey   map[string]*addressExpiry // service id, NUL, instance id
+	purgeAt int                       // the size of byKey at which expiries that have passed are deleted
 }
 
-func (d *departed) add(i *Instance) {
-	if i.hold == nil || Tick(i.hold.until.Load()) <= Now() {
+func (r *removedExpiries) add(i *Instance) {
+	if i.expiry == nil || i.expiry.tick() <= Now() {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.holds == nil {
-		d.holds = map[string]*hold{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byKey == nil {
+		r.byKey = map[string]*addressExpiry{}
 	}
-	d.holds[i.ServiceID+"\x00"+i.ID] = i.hold
-	if len(d.holds) < d.purge {
+	r.byKey[i.ServiceID+"\x00"+i.ID] = i.expiry
+	if len(r.byKey) < r.purgeAt {
 		return
 	}
-	for key, h := range d.holds {
-		if Tick(h.until.Load()) <= Now() {
-			delete(d.holds, key)
+	for key, e := range r.byKey {
+		if e.tick() <= Now() {
+			delete(r.byKey, key)
 		}
 	}
-	d.purge = 2*len(d.holds) + 64
+	r.purgeAt = 2*len(r.byKey) + 64
 }
 
-// take returns the hold of an instance that comes back.
-func (d *departed) take(serviceID, id string) *hold {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	h := d.holds[serviceID+"\x00"+id]
-	delete(d.holds, serviceID+"\x00"+id)
-	return h
+// remove removes and returns the expiry of an instance that has been registered again, or returns nil.
+func (r *removedExpiries) remove(serviceID, id string) *addressExpiry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.byKey[serviceID+"\x00"+id]
+	delete(r.byKey, serviceID+"\x00"+id)
+	return e
 }
 
-func (d *departed) held(serviceID, id string) Tick {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if h, ok := d.holds[serviceID+"\x00"+id]; ok {
-		return Tick(h.until.Load())
+func (r *removedExpiries) expiresAt(serviceID, id string) Tick {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e, ok := r.byKey[serviceID+"\x00"+id]; ok {
+		return e.tick()
 	}
 	return 0
 }
 
-// holdOf gives a new or changed instance its hold: that of the version before, or of its former life. What a
-// process finds at its start may have been handed out by the process before, a moment ago, with the greatest
-// TTL that the service ever had.
-func (b *Batch) holdOf(n *serviceNode, i *Instance, old *Instance) *hold {
+// expiryFor returns the expiry of a new or changed instance: that of the previous version, or of an earlier
+// registration under the same id. An instance that exists when the process starts may be in an answer that the previous
+// process has just sent, with the greatest TTL that the service ever had.
+func (b *Batch) expiryFor(n *serviceNode, i *Instance, old *Instance) *addressExpiry {
 	switch {
 	case !i.TrackExpiry:
 		return nil
-	case old != nil && old.hold != nil:
-		return old.hold
+	case old != nil && old.expiry != nil:
+		return old.expiry
 	}
-	if h := b.d.departed.take(i.ServiceID, i.ID); h != nil {
-		return h
+	if e := b.d.removed.remove(i.ServiceID, i.ID); e != nil {
+		return e
 	}
-	h := new(hold)
+	e := new(addressExpiry)
 	if b.first {
-		h.extend(expiry(Now(), n.service.LongestTTL))
+		e.extend(expiryOf(Now(), n.service.LongestTTL))
 	}
-	return h
+	return e
 }

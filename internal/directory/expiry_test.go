@@ -11,131 +11,140 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// held is a directory with one instance, and what changes it.
-type held struct {
+// oneInstance is a directory with one service, whose only instance the tests change.
+type oneInstance struct {
 	*directory.Directory
 	rev int64
 }
 
-const heldService, heldInstance = "svc", "i"
+const testService, testInstance = "svc", "i"
 
-func newHeld(found ...*directory.Instance) *held {
-	d := &held{Directory: directory.New()}
+// newOneInstance returns a directory whose first revision contains the instances.
+func newOneInstance(initial ...*directory.Instance) *oneInstance {
+	d := &oneInstance{Directory: directory.New()}
 	d.apply(func(b *directory.Batch) {
 		b.PutNamespace(directory.Namespace{ID: "ns", Name: "shop", HTTPName: "shop", Kind: directory.Public})
-		b.PutService(directory.Service{ID: heldService, NamespaceID: "ns", Name: "cart",
+		b.PutService(directory.Service{ID: testService, NamespaceID: "ns", Name: "cart",
 			Records: []directory.Record{{Type: directory.A, TTL: 10}}, LongestTTL: 60})
-		for _, i := range found {
+		for _, i := range initial {
 			b.PutInstance(i)
 		}
 	})
 	return d
 }
 
-func (d *held) apply(change func(b *directory.Batch)) {
+func (d *oneInstance) apply(change func(b *directory.Batch)) {
 	d.rev++
 	d.Apply(d.rev, change)
 }
 
-func (d *held) put(i *directory.Instance) { d.apply(func(b *directory.Batch) { b.PutInstance(i) }) }
-func (d *held) remove() {
-	d.apply(func(b *directory.Batch) { b.RemoveInstance(heldService, heldInstance) })
+func (d *oneInstance) put(i *directory.Instance) {
+	d.apply(func(b *directory.Batch) { b.PutInstance(i) })
 }
-func (d *held) holds() directory.Tick { return d.ExpiresAt(heldService, heldInstance) }
+func (d *oneInstance) remove() {
+	d.apply(func(b *directory.Batch) { b.RemoveInstance(testService, testInstance) })
+}
+func (d *oneInstance) expiresAt() directory.Tick { return d.ExpiresAt(testService, testInstance) }
 
-func (d *held) handOut(ttl uint32) (least directory.Tick) {
-	i, _ := d.Instance(heldService, heldInstance)
+// send marks an answer as sent, and returns the earliest possible expiry.
+func (d *oneInstance) send(ttl uint32) (earliest directory.Tick) {
+	i, _ := d.Instance(testService, testInstance)
 	now := directory.Now()
 	i.MarkSent(now, ttl)
 	return now + directory.Tick(8*ttl)
 }
 
-func draining(state directory.State) *directory.Instance {
-	return &directory.Instance{ID: heldInstance, ServiceID: heldService, IPv4: netip.MustParseAddr("192.0.2.1"), State: state, TrackExpiry: true}
+// tracked returns an instance that tracks its expiry.
+func tracked(state directory.State) *directory.Instance {
+	return &directory.Instance{
+		ID: testInstance, ServiceID: testService, IPv4: netip.MustParseAddr("192.0.2.1"),
+		State: state, TrackExpiry: true,
+	}
 }
 
-// TestHold follows one address through what can happen to its instance.
-func TestHold(t *testing.T) {
-	d := newHeld()
-	d.put(draining(directory.Healthy))
-	if got := d.holds(); got != 0 {
-		t.Errorf("held until %d before anybody had it", got)
+// TestExpiry follows the expiry of one address through the changes of its instance.
+func TestExpiry(t *testing.T) {
+	d := newOneInstance()
+	d.put(tracked(directory.Healthy))
+	if got := d.expiresAt(); got != 0 {
+		t.Errorf("expires at %d before any answer was sent, want 0", got)
 	}
-	least := d.handOut(20)
-	if got := d.holds(); got < least || got > least+3*8 {
-		t.Errorf("handed out for 20 s: held until %d, want %d and little more", got, least)
+	earliest := d.send(20)
+	if got := d.expiresAt(); got < earliest || got > earliest+3*8 {
+		t.Errorf("sent with a TTL of 20 s: expires at %d, want %d or slightly more", got, earliest)
 	}
-	d.handOut(5)
-	if got := d.holds(); got < least {
-		t.Errorf("an answer with a shorter TTL ended the hold of the one before: %d", got)
+	d.send(5)
+	if got := d.expiresAt(); got < earliest {
+		t.Errorf("an answer with a shorter TTL moved the expiry back to %d", got)
 	}
-	d.put(draining(directory.Unhealthy))
-	if got := d.holds(); got < least {
-		t.Errorf("a change of health ended the hold: %d", got)
+	d.put(tracked(directory.Unhealthy))
+	if got := d.expiresAt(); got < earliest {
+		t.Errorf("a change of health moved the expiry back to %d", got)
 	}
-	before := d.holds()
-	d.put(draining(directory.Draining))
-	d.handOut(300)
-	if got := d.holds(); got != before {
-		t.Errorf("answering for the draining instance moved its hold from %d to %d", before, got)
+	before := d.expiresAt()
+	d.put(tracked(directory.Draining))
+	d.send(300)
+	if got := d.expiresAt(); got != before {
+		t.Errorf("an answer with the draining instance moved the expiry from %d to %d", before, got)
 	}
-	i, _ := d.Instance(heldService, heldInstance)
+	i, _ := d.Instance(testService, testInstance)
 	if left := i.RemainingTTL(directory.Now()); left > 20 || left < 15 {
-		t.Errorf("the draining instance may be kept %d s more, want about 20", left)
+		t.Errorf("remaining TTL of the draining instance = %d s, want about 20", left)
 	}
 	d.remove()
-	if got := d.holds(); got != before {
-		t.Errorf("its removal moved the hold from %d to %d", before, got)
+	if got := d.expiresAt(); got != before {
+		t.Errorf("the removal moved the expiry from %d to %d", before, got)
 	}
-	d.put(draining(directory.Healthy))
-	if got := d.holds(); got != before {
-		t.Errorf("registered again, it is held until %d, want %d as before", got, before)
+	d.put(tracked(directory.Healthy))
+	if got := d.expiresAt(); got != before {
+		t.Errorf("after a new registration it expires at %d, want %d as before", got, before)
 	}
 }
 
-// TestHoldAtStart: what was there before the process may have been handed out by the one before, with the longest TTL.
-func TestHoldAtStart(t *testing.T) {
+// TestExpiryAtStart: an instance that exists at the start of the process expires after the service's longest TTL,
+// because the previous process may have sent its address. Without TrackExpiry there is no expiry.
+func TestExpiryAtStart(t *testing.T) {
 	now := directory.Now()
-	if got := newHeld(draining(directory.Healthy)).holds(); got < now+8*60 {
-		t.Errorf("found at the start: held until %d, want %d at least", got, now+8*60)
+	if got := newOneInstance(tracked(directory.Healthy)).expiresAt(); got < now+8*60 {
+		t.Errorf("existing at the start: expires at %d, want at least %d", got, now+8*60)
 	}
-	d := newHeld()
-	d.put(&directory.Instance{ID: heldInstance, ServiceID: heldService, IPv4: netip.MustParseAddr("192.0.2.1")})
-	if d.handOut(20); d.holds() != 0 {
-		t.Errorf("an instance that does not drain is held until %d", d.holds())
+	d := newOneInstance()
+	d.put(&directory.Instance{ID: testInstance, ServiceID: testService, IPv4: netip.MustParseAddr("192.0.2.1")})
+	if d.send(20); d.expiresAt() != 0 {
+		t.Errorf("an instance without TrackExpiry expires at %d, want 0", d.expiresAt())
 	}
 }
 
-// TestSettle: it waits for each guard that was taken before, and for none that came later.
-func TestSettle(t *testing.T) {
+// TestWaitForGuards: the call waits for guards that were acquired before it, and until its context ends.
+func TestWaitForGuards(t *testing.T) {
 	d := directory.New()
 	early := d.AcquireGuard()
-	settled := make(chan error, 1)
-	go func() { settled <- d.WaitForGuards(t.Context()) }()
+	returned := make(chan error, 1)
+	go func() { returned <- d.WaitForGuards(t.Context()) }()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	select {
-	case <-settled:
-		t.Error("it did not wait for a guard that was there before")
+	case <-returned:
+		t.Error("WaitForGuards returned while a guard was held")
 	case <-ctx.Done():
 	}
 	early.Release()
-	if err := <-settled; err != nil {
+	if err := <-returned; err != nil {
 		t.Error(err)
 	}
 	late := d.AcquireGuard()
 	defer late.Release()
 	if err := d.WaitForGuards(ctx); err == nil {
-		t.Error("it did not wait for a guard that is still held")
+		t.Error("WaitForGuards succeeded while a guard was held")
 	}
 }
 
-// TestSettleUnderLoad: with readers coming and going all the time, whoever acts on an older state has left when
-// WaitForGuards returns.
-func TestSettleUnderLoad(t *testing.T) {
+// TestWaitForGuardsUnderLoad: while readers acquire and release guards all the time, no reader uses an older state
+// after WaitForGuards has returned.
+func TestWaitForGuardsUnderLoad(t *testing.T) {
 	d := directory.New()
 	var state atomic.Int64
-	inUse := make([]atomic.Int64, 4) // the state that each reader acts on; 0 is none
+	inUse := make([]atomic.Int64, 4) // the state that each reader uses; 0 means none
 	done := make(chan struct{})
 	var readers sync.WaitGroup
 	for k := range inUse {
@@ -160,7 +169,7 @@ func TestSettleUnderLoad(t *testing.T) {
 		}
 		for k := range inUse {
 			if got := inUse[k].Load(); got != 0 && got < n {
-				t.Fatalf("reader %d still acts on state %d after state %d has settled", k, got, n)
+				t.Fatalf("reader %d still uses state %d after WaitForGuards has returned for state %d", k, got, n)
 			}
 		}
 	}

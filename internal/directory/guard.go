@@ -8,48 +8,50 @@ import (
 	"time"
 )
 
-// Guard is held by who hands addresses out, from before it looks them up until the answer has been sent, so
-// that [Directory.WaitForGuards] knows when nobody acts any more on what was true before.
-type Guard struct{ inside *atomic.Int64 }
+// Guard marks an answer in progress. A caller holds a Guard from before it looks up an address until it has sent the
+// answer with it, so that [Directory.WaitForGuards] can wait for every answer that was decided on an older state.
+type Guard struct{ active *atomic.Int64 }
 
-// Release ends the guard. It is called once.
-func (g Guard) Release() { g.inside.Add(-1) }
+// Release ends the guard. It must be called exactly once.
+func (g Guard) Release() { g.active.Add(-1) }
 
-// AcquireGuard takes a guard. It never waits. Who takes one gives it back within seconds, whatever the client does.
+// AcquireGuard returns a guard. It never blocks. The caller must release the guard within seconds, even if the client
+// is slow to take the answer.
 func (d *Directory) AcquireGuard() Guard {
-	g := Guard{&d.guards.inside[d.guards.epoch.Load()&1][rand.Uint32()%guardShards].n}
-	g.inside.Add(1)
+	g := Guard{&d.guards.active[d.guards.epoch.Load()&1][rand.Uint32()%guardShards].n}
+	g.active.Add(1)
 	return g
 }
 
-// guardShards spreads the guards over counters, so that cores do not fight for one cache line.
+// guardShards is the number of counters that the guards of one epoch are spread over, so that cores do not contend for
+// one cache line.
 const guardShards = 8
 
-// guards counts those inside by the parity of the epoch in which they came, as the Linux kernel's sleepable
-// RCU does: who waits turns the epoch and waits for the counters of the old one alone, so that new guards,
-// which count elsewhere, cannot keep it waiting for ever.
+// guards counts the active guards by the parity of the epoch in which they were acquired, as the Linux kernel's
+// sleepable RCU does. A waiter starts a new epoch and waits for the counters of the old one only. New guards increment
+// the other counters, so they cannot keep the waiter waiting forever.
 type guards struct {
-	settling sync.Mutex // one WaitForGuards at a time turns the epoch
-	epoch    atomic.Uint32
-	inside   [2][guardShards]struct {
+	waitMu sync.Mutex // held by WaitForGuards, so that one caller at a time changes the epoch
+	epoch  atomic.Uint32
+	active [2][guardShards]struct {
 		n atomic.Int64
-		_ [56]byte // a cache line each
+		_ [56]byte // fills a cache line
 	}
 }
 
-// WaitForGuards returns when every guard that was taken before the call has been left: whatever answer was decided
-// on an older state has then been sent, and its holds are known ([Instance.MarkSent]).
+// WaitForGuards waits until every guard that was acquired before the call has been released. All answers that were
+// decided on an older state have been sent by then, and their expiries are known ([Instance.MarkSent]).
 func (d *Directory) WaitForGuards(ctx context.Context) error {
 	g := &d.guards
-	g.settling.Lock()
-	defer g.settling.Unlock()
-	// Twice, since a guard may be counted in the epoch before the one in which it looked things up: it read the
-	// epoch, and counted itself only after a turn.
+	g.waitMu.Lock()
+	defer g.waitMu.Unlock()
+	// One new epoch is not enough: AcquireGuard reads the epoch and increments a counter in two steps. If an epoch begins
+	// between them, the guard is counted in an epoch that was already waited for.
 	for range 2 {
 		old := (g.epoch.Add(1) - 1) & 1
-		for wait := 100 * time.Microsecond; g.busy(old); wait = min(2*wait, 5*time.Millisecond) {
+		for delay := 100 * time.Microsecond; g.anyActive(old); delay = min(2*delay, 5*time.Millisecond) {
 			select {
-			case <-time.After(wait):
+			case <-time.After(delay):
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -58,9 +60,9 @@ func (d *Directory) WaitForGuards(ctx context.Context) error {
 	return nil
 }
 
-func (g *guards) busy(parity uint32) bool {
-	for k := range g.inside[parity] {
-		if g.inside[parity][k].n.Load() != 0 {
+func (g *guards) anyActive(parity uint32) bool {
+	for k := range g.active[parity] {
+		if g.active[parity][k].n.Load() != 0 {
 			return true
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// model is a directory of one zone as plain maps: what Apply and the lookups have to agree with.
+// model is a directory of one zone in plain maps. Apply and all lookups must agree with it.
 type model struct {
 	services map[string]*modelService // by id
 }
@@ -30,9 +30,9 @@ type modelService struct {
 
 const modelZone = "corp"
 
-// The names and ids are few and meet each other in every way: names that are parents of names, ids with dots
-// and capitals, an id that makes another service's name. Ids that differ in case only, and the like, are
-// refused before they come here.
+// The few names and ids are chosen to interact: names that are parents of names, ids with dots and capital letters, and
+// an id whose host name is the name of another service. The registry rejects ids that differ only in case, so they do
+// not occur here.
 var (
 	modelNames = []string{".", "a", "b", "a.b", "c.a.b", "x"}
 	modelIDs   = []string{"i", "j", "A", "10.0.0.1", "p.q", "0.1"}
@@ -63,13 +63,14 @@ func TestAgainstModel(t *testing.T) {
 	})
 }
 
-// change makes one random change to both.
+// change makes one random change to the model and to the directory.
 func (m *model) change(t *rapid.T, b *directory.Batch) {
 	name := rapid.SampledFrom(modelNames).Draw(t, "service")
 	id := "svc-" + name
 	s := m.services[id]
 	instance := rapid.SampledFrom(modelIDs).Draw(t, "instance")
-	switch rapid.SampledFrom([]string{"service", "remove service", "put", "put", "put", "put", "remove", "revision"}).Draw(t, "change") {
+	changes := []string{"service", "remove service", "put", "put", "put", "put", "remove", "revision"}
+	switch rapid.SampledFrom(changes).Draw(t, "change") {
 	case "service":
 		if s == nil {
 			s = &modelService{name: name, srv: rapid.Bool().Draw(t, "srv"), instances: map[string]directory.Instance{}}
@@ -107,9 +108,9 @@ func (m *model) change(t *rapid.T, b *directory.Batch) {
 func (m *model) compare(t *rapid.T, d *directory.Directory) {
 	zone, ok := d.Zone(netip.MustParseAddr("127.0.0.1"), modelZone)
 	if !ok {
-		t.Fatal("the zone is gone")
+		t.Fatal("the zone does not exist")
 	}
-	for name := range m.askable() {
+	for name := range m.queryNames() {
 		want, got := m.find(name), describe(zone.Find(name))
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("%s (-want +got):\n%s\nmodel %+v", name, diff, m.services)
@@ -140,12 +141,13 @@ func (m *model) compare(t *rapid.T, d *directory.Directory) {
 
 var byValue = cmpopts.EquateComparable(netip.Addr{}, attributes.Set{})
 
-// askable are the names worth asking: each that could exist, what is above it, and one below.
-func (m *model) askable() map[string]bool {
+// queryNames returns the names to look up: each name that may exist, the names above it, and one below it.
+func (m *model) queryNames() map[string]bool {
 	names := map[string]bool{}
 	for _, s := range modelNames {
-		for _, id := range append(modelIDs, "nobody") {
-			for n := directory.CanonicalName(id) + "." + modelName(s); strings.HasSuffix(n, modelZone); _, n, _ = strings.Cut(n, ".") {
+		for _, id := range append(modelIDs, "unknown") {
+			n := directory.CanonicalName(id) + "." + modelName(s)
+			for ; strings.HasSuffix(n, modelZone); _, n, _ = strings.Cut(n, ".") {
 				names[n] = true
 			}
 		}
@@ -160,16 +162,16 @@ func modelName(service string) string {
 	return service + "." + modelZone
 }
 
-// found is what stands at a name, in a form to compare.
+// found is a Match in a form that can be compared.
 type found struct {
-	Found    directory.MatchKind
+	Kind     directory.MatchKind
 	Service  string
 	Instance string
-	Sets     [4][]string // instance=address by state, sorted
+	Sets     [4][]string // sorted "instance=address", by state
 }
 
 func describe(f directory.Match) found {
-	out := found{Found: f.Kind}
+	out := found{Kind: f.Kind}
 	if f.View == nil {
 		return out
 	}
@@ -189,8 +191,8 @@ func describe(f directory.Match) found {
 
 func show(i directory.Instance) string { return fmt.Sprint(i.ID, "=", i.IPv4) }
 
-// find is Zone.Find by brute force: a service before a host, a host of the longest service name, then
-// whether anything is below.
+// find is Zone.Find by brute force. It prefers a service to a host, and a host of the longest service name; then it
+// checks whether a name below exists.
 func (m *model) find(name string) found {
 	var host found
 	longest, below := -1, name == modelZone
@@ -215,13 +217,13 @@ func (m *model) find(name string) found {
 	case longest >= 0:
 		return host
 	case below:
-		return found{Found: directory.EmptyName}
+		return found{Kind: directory.EmptyName}
 	}
-	return found{Found: directory.NoName}
+	return found{Kind: directory.NoName}
 }
 
 func (m *model) describe(s *modelService, f directory.MatchKind, instance string) found {
-	out := found{Found: f, Service: s.name, Instance: instance}
+	out := found{Kind: f, Service: s.name, Instance: instance}
 	for _, id := range slices.Sorted(maps.Keys(s.instances)) {
 		i := s.instances[id]
 		out.Sets[i.State] = append(out.Sets[i.State], show(i))

@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBuilder changes a set at random, around the bounds of its leaves and pages, and compares it with a slice. Every
-// set that was frozen on the way has to stay as it was.
+// TestBuilder makes random changes to a set whose size is near the limits of its leaves and pages, and compares it with
+// a slice. A frozen set must never change.
 func TestBuilder(t *testing.T) {
 	type frozen struct {
 		set  Set
@@ -21,11 +21,12 @@ func TestBuilder(t *testing.T) {
 		push := func() {
 			i := &Instance{}
 			if pos := b.push(i); pos != len(want) {
-				t.Fatalf("push at %d, want %d", pos, len(want))
+				t.Fatalf("push returned position %d, want %d", pos, len(want))
 			}
 			want = append(want, i)
 		}
-		for range rapid.SampledFrom([]int{0, 1, leafSize - 1, leafSize, leafSize + 1, 3*leafSize - 1, perPage - 1, perPage, perPage + 1}).Draw(t, "start") {
+		sizes := []int{0, 1, leafSize - 1, leafSize, leafSize + 1, 3*leafSize - 1, perPage - 1, perPage, perPage + 1}
+		for range rapid.SampledFrom(sizes).Draw(t, "size") {
 			push()
 		}
 		for range rapid.IntRange(1, 30).Draw(t, "changes") {
@@ -43,12 +44,12 @@ func TestBuilder(t *testing.T) {
 					continue
 				}
 				last := len(want) - 1
-				var moves *Instance
+				var wantMoved *Instance
 				if at != last {
-					moves = want[last]
+					wantMoved = want[last]
 				}
-				if moved := b.remove(at); moved != moves {
-					t.Fatalf("remove %d of %d moved the wrong one", at, len(want))
+				if moved := b.remove(at); moved != wantMoved {
+					t.Fatalf("remove at %d of %d moved the wrong instance", at, len(want))
 				}
 				want[at] = want[last]
 				want = want[:last]
@@ -61,12 +62,12 @@ func TestBuilder(t *testing.T) {
 				got = append(got, f.set.At(i))
 			}
 			if !slices.Equal(got, f.want) {
-				t.Fatalf("set %d of %d is not what was frozen: %d instances, want %d", k+1, len(kept), len(got), len(f.want))
+				t.Fatalf("set %d of %d changed after it was frozen: %d instances, want %d", k+1, len(kept), len(got), len(f.want))
 			}
 		}
 		for pos := len(want); pos < len(b.pages)*perPage; pos++ {
 			if l := b.pages[pos/perPage].leaves[pos/leafSize%pageSize]; l != nil && l.at[pos%leafSize] != nil {
-				t.Fatalf("position %d of a set of %d keeps an instance alive", pos, len(want))
+				t.Fatalf("position %d of a set of %d keeps a removed instance in memory", pos, len(want))
 			}
 		}
 	})

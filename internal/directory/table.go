@@ -9,8 +9,8 @@ const shards = 64
 
 var seed = maphash.MakeSeed()
 
-// table is a map from strings that many read and one writes: sharded, with a lock a shard that is held for
-// one map operation, so that a reader never waits for more than that.
+// table is a concurrent map from strings with many readers and one writer. It is sharded. The lock of a shard is held
+// for one map operation, so a reader never waits longer than that.
 type table[V any] struct {
 	shard [shards]struct {
 		mu sync.RWMutex
@@ -43,7 +43,7 @@ func (t *table[V]) remove(key string) {
 	s.mu.Unlock()
 }
 
-// all returns every value, in no order.
+// all returns all values, in no particular order.
 func (t *table[V]) all() []V {
 	var vs []V
 	for i := range t.shard {

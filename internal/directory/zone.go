@@ -7,46 +7,46 @@ import (
 	"sync/atomic"
 )
 
-// Zone is a DNS namespace as a resolver sees it.
+// Zone is a private or public namespace as a resolver sees it.
 type Zone struct {
 	state *nsState
-	nodes table[*node] // full name -> node; the apex has one, and so has every name above a service
+	nodes table[*node] // by full name; contains every service and every name above one
 }
 
-// node is one name of a zone that exists: because a service stands there or below.
+// node is a name that exists in a zone: that of a service, or one above a service or host.
 type node struct {
-	refs    int // names at or below; the writer's alone
+	refs    int // names at or below; only Apply uses it
 	service atomic.Pointer[serviceNode]
 }
 
-// Namespace is the zone's namespace.
+// Namespace returns the zone's namespace.
 func (z *Zone) Namespace() *Namespace { return z.state.ns.Load() }
 
-// MatchKind says what stands at a name.
+// MatchKind is the kind of a name in a zone.
 type MatchKind uint8
 
-// What a lookup can find.
+// The kinds of names that a lookup distinguishes.
 const (
-	NoName      MatchKind = iota // nothing at or below the name: NXDOMAIN
-	EmptyName                    // the apex, or a name with something below it: no data
-	ServiceName                  // a service
-	HostName                     // an instance of a service with SRV records: the target of its SRV record
+	NoName      MatchKind = iota // neither the name nor a name below it exists (NXDOMAIN)
+	EmptyName                    // the apex without a service, or a name that exists because of one below it (NODATA)
+	ServiceName                  // the name of a service
+	HostName                     // the name of an instance whose service has SRV records: the target of its SRV record
 )
 
-// Match is what stands at a name of a zone.
+// Match is the result of looking up a name in a zone.
 type Match struct {
 	Kind     MatchKind
-	View     *View     // ServiceName, HostName: the service
-	Instance *Instance // HostName
+	View     *View     // the service, for ServiceName and HostName
+	Instance *Instance // the instance, for HostName
 }
 
-// Zone finds the zone that answers name for a client: the longest that encloses the name and may answer
-// the client. name is folded ([CanonicalName]).
+// Zone returns the zone that answers a client's query for name: of the zones that enclose the name and that the client
+// may query, the one with the longest name. name is in canonical form ([CanonicalName]).
 func (d *Directory) Zone(client netip.Addr, name string) (*Zone, bool) {
 	for {
 		if zs, ok := d.zones.get(name); ok {
 			for _, z := range zs {
-				if z.Namespace().answers(client) {
+				if z.Namespace().allows(client) {
 					return z, true
 				}
 			}
@@ -59,8 +59,8 @@ func (d *Directory) Zone(client netip.Addr, name string) (*Zone, bool) {
 	}
 }
 
-// Zones are the zones that enclose name, whoever may ask them: the longest name first, and of one name in
-// the order in which they are asked.
+// Zones returns all zones that enclose name, regardless of the client. The longest zone name comes first; zones with
+// one name are in the order in which Zone considers them.
 func (d *Directory) Zones(name string) []*Zone {
 	var all []*Zone
 	for more := true; more; _, name, more = strings.Cut(name, ".") {
@@ -70,8 +70,8 @@ func (d *Directory) Zones(name string) []*Zone {
 	return all
 }
 
-// answers reports whether a client may ask for this namespace.
-func (ns *Namespace) answers(client netip.Addr) bool {
+// allows reports whether a client may query the namespace.
+func (ns *Namespace) allows(client netip.Addr) bool {
 	if ns.Kind == Public || len(ns.Networks) == 0 {
 		return true
 	}
@@ -80,7 +80,7 @@ func (ns *Namespace) answers(client netip.Addr) bool {
 	return slices.ContainsFunc(ns.Networks, within) && !slices.ContainsFunc(ns.ExcludedNetworks, within)
 }
 
-// Find says what stands at name, which is folded and lies in the zone.
+// Find looks up a name, which is in canonical form and lies in the zone.
 func (z *Zone) Find(name string) Match {
 	n, exists := z.nodes.get(name)
 	if exists {
@@ -91,7 +91,7 @@ func (z *Zone) Find(name string) Match {
 	apex := CanonicalName(z.Namespace().Name)
 	for i := strings.IndexByte(name, '.'); i >= 0 && len(name)-i-1 >= len(apex); {
 		if above, ok := z.nodes.get(name[i+1:]); ok {
-			if m, ok := above.host(name[:i]); ok {
+			if m, ok := above.findHost(name[:i]); ok {
 				return m
 			}
 		}
@@ -107,7 +107,7 @@ func (z *Zone) Find(name string) Match {
 		}
 		return Match{Kind: NoName}
 	}
-	// A service that was just taken away leaves its node for an instant: look again whether the name exists.
+	// A service that is being removed leaves its node for an instant, so check again whether the name exists.
 	switch n, still := z.nodes.get(name); {
 	case still && n.service.Load() != nil:
 		return z.Find(name)
@@ -117,8 +117,9 @@ func (z *Zone) Find(name string) Match {
 	return Match{Kind: NoName}
 }
 
-// host looks for an instance of the service at n; a service has host names only when it has SRV records.
-func (n *node) host(id string) (Match, bool) {
+// findHost finds an instance of the service at n by its canonical id. Only instances of services with SRV records have
+// host names.
+func (n *node) findHost(id string) (Match, bool) {
 	s := n.service.Load()
 	if s == nil {
 		return Match{}, false
@@ -127,19 +128,20 @@ func (n *node) host(id string) (Match, bool) {
 	if _, srv := v.Service.TTL(SRV); !srv {
 		return Match{}, false
 	}
-	inst, ok := s.host(id)
+	inst, ok := s.instanceByCanonicalID(id)
 	if !ok {
 		return Match{}, false
 	}
 	return Match{Kind: HostName, View: v, Instance: inst}, true
 }
 
-// HostName is the DNS name of an instance of a service with SRV records: the target of its SRV record.
+// HostName returns the DNS name of an instance of a service with SRV records: the target of its SRV record.
 func (v *View) HostName(i *Instance) string { return CanonicalName(i.ID) + "." + v.FullName }
 
-// ref counts a name, and every name between it and the apex, as existing (delta 1) or no more (-1). A
-// service that is to stand at the name stands there from the first moment on.
-func (z *Zone) ref(name string, delta int, stands *serviceNode) *node {
+// addRefs adds delta to the references of a name and of every name between it and the apex. A name exists as long as it
+// has references. If service is not nil, the name has the service from the moment at which readers can find the name.
+// addRefs returns the node of the name.
+func (z *Zone) addRefs(name string, delta int, service *serviceNode) *node {
 	apex := CanonicalName(z.Namespace().Name)
 	var at *node
 	for {
@@ -149,8 +151,8 @@ func (z *Zone) ref(name string, delta int, stands *serviceNode) *node {
 		}
 		if at == nil {
 			at = n
-			if stands != nil {
-				n.service.Store(stands)
+			if service != nil {
+				n.service.Store(service)
 			}
 		}
 		if !ok {
@@ -167,9 +169,9 @@ func (z *Zone) ref(name string, delta int, stands *serviceNode) *node {
 	}
 }
 
-// above is the name one label up from an instance's host name, "" when that is the service itself.
-func above(id, service string) string {
-	if _, rest, dotted := strings.Cut(id, "."); dotted {
+// parentName returns the name one label above an instance's host name, or "" if that is the name of the service.
+func parentName(id, service string) string {
+	if _, rest, found := strings.Cut(id, "."); found {
 		return rest + "." + service
 	}
 	return ""
