@@ -9,68 +9,68 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// choose draws the instances of an answer of type t: at most eight, or one for a weighted service, without
-// replacement, every subset and every order equally likely. Those that have nothing to answer with are
-// passed over. When no healthy instance can be answered the unhealthy ones are, as Route 53 does, which
-// counts health per record set, that is per name and type.
+// choose chooses the instances of an answer of type t: at most eight, or one for a weighted service. Every subset and
+// every order has the same probability. Instances without a record of the type are not eligible. If no healthy instance
+// is eligible, choose takes unhealthy ones, as Route 53 does, which evaluates health per record set, that is, per name
+// and type.
 //
 // The result is valid until the next call.
-func (s *step) choose(v *directory.View, t directory.RecordType) []*directory.Instance {
+func (s *resolution) choose(v *directory.View, t directory.RecordType) []*directory.Instance {
 	want := maxAnswers
 	if v.Service.Policy == directory.Weighted || t == directory.CNAME {
 		want = 1
 	}
-	fit := fitness{t, v.FullName}
-	chosen := s.draw(v.In(directory.Healthy), want, fit)
+	e := eligibility{t, v.FullName}
+	chosen := s.sample(v.In(directory.Healthy), want, e)
 	if len(chosen) == 0 {
-		chosen = s.draw(v.In(directory.Unhealthy), want, fit)
+		chosen = s.sample(v.In(directory.Unhealthy), want, e)
 	}
 	return chosen
 }
 
-// draw picks up to want instances that fit. Where each that is drawn fits, which is nearly always, the cost
-// is that of want draws, however large the set.
-func (s *step) draw(set directory.Set, want int, fit fitness) []*directory.Instance {
+// sample returns up to want random eligible instances. In the common case, in which every instance that it draws is
+// eligible, the cost is that of want draws, regardless of the size of the set.
+func (s *resolution) sample(set directory.Set, want int, e eligibility) []*directory.Instance {
 	chosen := s.r.chosen[:0]
 	if set.Len() <= want {
 		for k := range set.Len() {
-			if i := set.At(k); fit.ok(i) {
+			if i := set.At(k); e.includes(i) {
 				chosen = append(chosen, i)
 			}
 		}
 		s.shuffle(chosen)
 		return chosen
 	}
-	var taken [maxAnswers]int
+	var drawn [maxAnswers]int
 	for len(chosen) < want {
-		k := s.rnd.below(set.Len())
-		if slices.Contains(taken[:len(chosen)], k) {
+		k := s.rnd.intN(set.Len())
+		if slices.Contains(drawn[:len(chosen)], k) {
 			continue
 		}
 		i := set.At(k)
-		if !fit.ok(i) {
-			return s.drawFrom(set, want, fit)
+		if !e.includes(i) {
+			return s.sampleAll(set, want, e)
 		}
-		taken[len(chosen)] = k
+		drawn[len(chosen)] = k
 		chosen = append(chosen, i)
 	}
 	return chosen
 }
 
-// drawFrom is draw for a set in which some do not fit: it looks at each one (reservoir sampling, algorithm
-// R), since how many fit is not known. Starting over keeps the draw uniform: nothing here tells one fitting
-// instance from another.
-func (s *step) drawFrom(set directory.Set, want int, fit fitness) []*directory.Instance {
+// sampleAll is sample for a set in which some instances are not eligible. It inspects every instance (reservoir
+// sampling, algorithm R), because the number of eligible instances is unknown. Starting over here does not bias the
+// sample, because the decision to start over does not depend on which eligible instances were drawn before.
+func (s *resolution) sampleAll(set directory.Set, want int, e eligibility) []*directory.Instance {
 	chosen, seen := s.r.chosen[:0], 0
 	for k := range set.Len() {
 		i := set.At(k)
-		if !fit.ok(i) {
+		if !e.includes(i) {
 			continue
 		}
 		seen++
 		if len(chosen) < want {
 			chosen = append(chosen, i)
-		} else if at := s.rnd.below(seen); at < want {
+		} else if at := s.rnd.intN(seen); at < want {
 			chosen[at] = i
 		}
 	}
@@ -78,38 +78,38 @@ func (s *step) drawFrom(set directory.Set, want int, fit fitness) []*directory.I
 	return chosen
 }
 
-func (s *step) shuffle(chosen []*directory.Instance) {
+func (s *resolution) shuffle(chosen []*directory.Instance) {
 	for k := len(chosen) - 1; k > 0; k-- {
-		at := s.rnd.below(k + 1)
+		at := s.rnd.intN(k + 1)
 		chosen[k], chosen[at] = chosen[at], chosen[k]
 	}
 }
 
-// fitness says which instances can be answered with a type at a service's name.
-type fitness struct {
+// eligibility determines which instances have a record of a type at a service's name.
+type eligibility struct {
 	t       directory.RecordType
 	service string
 }
 
-func (f fitness) ok(i *directory.Instance) bool {
-	switch f.t {
+func (e eligibility) includes(i *directory.Instance) bool {
+	switch e.t {
 	case directory.A:
 		return i.IPv4.IsValid()
 	case directory.AAAA:
 		return i.IPv6.IsValid()
 	case directory.CNAME:
 		return validName(strings.TrimSuffix(i.CNAME, "."), maxName)
-	default: // SRV: a name that no message can carry must not spoil the whole answer
-		return validName(i.ID, maxName-len(f.service)-1)
+	default: // SRV: one name that is too long for a message must not make the whole answer unencodable
+		return validName(i.ID, maxName-len(e.service)-1)
 	}
 }
 
-// maxName is the length of the longest name in text without its last dot: 255 octets on the wire are each
-// label with its length octet, and the root's (RFC 1035, section 3.1).
+// maxName is the length of the longest name as text without a trailing dot. On the wire, a name has at most 255 octets,
+// which include a length octet for each label and for the root (RFC 1035, section 3.1).
 const maxName = 253
 
-// validName reports whether text can be sent as a name of at most limit octets: labels of 1 to 63 octets.
-// A backslash would be read as the begin of an escape and occurs in no name that is registered.
+// validName reports whether text can be encoded as a name of at most limit octets with labels of 1 to 63 octets. A
+// backslash would begin an escape sequence; no registered name contains one.
 func validName(text string, limit int) bool {
 	if text == "" || len(text) > limit {
 		return false
@@ -133,18 +133,18 @@ func validName(text string, limit int) bool {
 	return label > 0
 }
 
-// source is a stream of random numbers from one word.
-type source struct{ pcg rand.PCG }
+// random is a sequence of random numbers that one seed determines.
+type random struct{ pcg rand.PCG }
 
-func newSource(word uint64) source {
-	var s source
-	s.pcg.Seed(word, 0x9e3779b97f4a7c15)
-	return s
+func newRandom(seed uint64) random {
+	var r random
+	r.pcg.Seed(seed, 0x9e3779b97f4a7c15)
+	return r
 }
 
-// below returns a number from 0 to n-1: the high half of a product instead of a remainder, which spares a
-// division, and whose bias of n/2^64 nobody can measure.
-func (s *source) below(n int) int {
-	hi, _ := bits.Mul64(s.pcg.Uint64(), uint64(n))
+// intN returns a number from 0 to n-1. It uses the high half of a product in place of a remainder, which saves a
+// division. The bias of n/2^64 is not measurable.
+func (r *random) intN(n int) int {
+	hi, _ := bits.Mul64(r.pcg.Uint64(), uint64(n))
 	return int(hi)
 }

@@ -17,9 +17,9 @@ const (
 	typeAAAA = uint16(directory.AAAA)
 )
 
-// ask returns the addresses that a random word leads to, in their order.
-func ask(a *answer.Authority, r *answer.Reply, name string, typ uint16, word uint64) []netip.Addr {
-	a.Answer(answer.Query{Name: name, Type: typ, Client: client, Rand: word}, r)
+// addresses returns the addresses of the answer for a random number, in order.
+func addresses(a *answer.Authority, r *answer.Reply, name string, typ uint16, random uint64) []netip.Addr {
+	a.Answer(answer.Query{Name: name, Type: typ, Client: client, Rand: random}, r)
 	var addrs []netip.Addr
 	for _, rr := range r.Answer {
 		addrs = append(addrs, rr.Addr)
@@ -27,7 +27,7 @@ func ask(a *answer.Authority, r *answer.Reply, name string, typ uint16, word uin
 	return addrs
 }
 
-func TestHowMany(t *testing.T) {
+func TestAnswerSize(t *testing.T) {
 	for _, tc := range []struct{ have, multivalue, weighted int }{
 		{0, 0, 0}, {1, 1, 1}, {7, 7, 1}, {8, 8, 1}, {9, 8, 1}, {1000, 8, 1},
 	} {
@@ -35,9 +35,9 @@ func TestHowMany(t *testing.T) {
 			row := fmt.Sprintf("  i-1..%d 10.0.0.1..\n", tc.have)
 			a := &answer.Authority{Directory: dnstest.Load(t, "zone corp.\nm A 60\n"+row+"w A 60 weighted\n"+row)}
 			var r answer.Reply
-			for word := range uint64(200) {
+			for random := range uint64(200) {
 				for name, want := range map[string]int{"m.corp": tc.multivalue, "w.corp": tc.weighted} {
-					got := ask(a, &r, name, typeA, word)
+					got := addresses(a, &r, name, typeA, random)
 					if len(got) != want {
 						t.Fatalf("%s: %d answers, want %d", name, len(got), want)
 					}
@@ -46,7 +46,7 @@ func TestHowMany(t *testing.T) {
 						distinct[addr] = true
 					}
 					if len(distinct) != want {
-						t.Fatalf("%s: %v repeats an address", name, got)
+						t.Fatalf("%s: %v contains an address twice", name, got)
 					}
 				}
 			}
@@ -54,9 +54,9 @@ func TestHowMany(t *testing.T) {
 	}
 }
 
-// TestUniform draws many answers and compares how often each instance is in one, and in the first place,
-// with what an even draw gives. The words are fixed, so the verdict is too; the bound is five standard
-// deviations, which an even draw of this many exceeds once in a million.
+// TestUniform counts how often each instance is in an answer and in its first place, and compares the counts with a
+// uniform distribution. The random numbers are fixed, so the result never varies. The limit is five standard
+// deviations, which a uniform sample exceeds once in a million.
 func TestUniform(t *testing.T) {
 	const draws = 20000
 	for _, tc := range []struct {
@@ -64,63 +64,64 @@ func TestUniform(t *testing.T) {
 		typ             uint16
 		have, want      int
 	}{
-		{"few", "m A 60\n  i-1..5 10.0.0.1..", typeA, 5, 5},
+		{"fewer than eight", "m A 60\n  i-1..5 10.0.0.1..", typeA, 5, 5},
 		{"eight", "m A 60\n  i-1..8 10.0.0.1..", typeA, 8, 8},
 		{"nine", "m A 60\n  i-1..9 10.0.0.1..", typeA, 9, 8},
 		{"thousand", "m A 60\n  i-1..1000 10.0.0.1..", typeA, 1000, 8},
 		{"weighted", "m A 60 weighted\n  i-1..20 10.0.0.1..", typeA, 20, 1},
 		{"unhealthy", "m A 60\n  i-1..20 10.0.0.1.. unhealthy", typeA, 20, 8},
-		{"half without", "m A 60 AAAA 60\n  i-1..20 10.0.0.1.. 2001:db8::1..\n  j-1..20 10.0.1.1..", typeAAAA, 20, 8},
+		{"half without an AAAA record", "m A 60 AAAA 60\n  i-1..20 10.0.0.1.. 2001:db8::1..\n  j-1..20 10.0.1.1..",
+			typeAAAA, 20, 8},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := &answer.Authority{Directory: dnstest.Load(t, "zone corp.\n"+tc.instances)}
 			var r answer.Reply
 			in, first := map[netip.Addr]int{}, map[netip.Addr]int{}
-			for word := range uint64(draws) {
-				got := ask(a, &r, "m.corp", tc.typ, word)
+			for random := range uint64(draws) {
+				got := addresses(a, &r, "m.corp", tc.typ, random)
 				for _, addr := range got {
 					in[addr]++
 				}
 				first[got[0]]++
 			}
 			if len(in) != tc.have || len(first) != tc.have {
-				t.Fatalf("%d instances answered, %d in the first place, want %d", len(in), len(first), tc.have)
+				t.Fatalf("%d instances in answers, %d in the first place, want %d", len(in), len(first), tc.have)
 			}
-			even(t, "in the answer", in, draws, float64(tc.want)/float64(tc.have))
-			even(t, "in the first place", first, draws, 1/float64(tc.have))
+			checkUniform(t, "in the answer", in, draws, float64(tc.want)/float64(tc.have))
+			checkUniform(t, "in the first place", first, draws, 1/float64(tc.have))
 		})
 	}
 }
 
-// even checks that each count is within five standard deviations of a binomial's mean.
-func even(t *testing.T, what string, counts map[netip.Addr]int, n, p float64) {
+// checkUniform checks that each count is within five standard deviations of the mean of a binomial distribution.
+func checkUniform(t *testing.T, what string, counts map[netip.Addr]int, n, p float64) {
 	t.Helper()
 	mean, variance := n*p, n*p*(1-p)
 	for addr, count := range counts {
 		if off := float64(count) - mean; off*off > 25*variance {
-			t.Errorf("%s is %s %d times of %v, an even draw gives %.0f", addr, what, count, n, mean)
+			t.Errorf("%s is %s %d times of %v, want about %.0f", addr, what, count, n, mean)
 		}
 	}
 }
 
-func TestSameWordSameAnswer(t *testing.T) {
+func TestDeterministic(t *testing.T) {
 	a := &answer.Authority{Directory: dnstest.Load(t, "zone corp.\nm A 60\n  i-1..100 10.0.0.1..")}
 	var r, s answer.Reply
 	orders := map[string]bool{}
-	for word := range uint64(100) {
-		got, again := fmt.Sprint(ask(a, &r, "m.corp", typeA, word)), fmt.Sprint(ask(a, &s, "m.corp", typeA, word))
+	for random := range uint64(100) {
+		got := fmt.Sprint(addresses(a, &r, "m.corp", typeA, random))
+		again := fmt.Sprint(addresses(a, &s, "m.corp", typeA, random))
 		if got != again {
-			t.Fatalf("word %d gives %s, then %s", word, got, again)
+			t.Fatalf("random number %d leads to %s, then to %s", random, got, again)
 		}
 		orders[got] = true
 	}
 	if len(orders) != 100 {
-		t.Errorf("100 words give %d different answers of 8 out of 100", len(orders))
+		t.Errorf("100 random numbers lead to %d different answers of 8 out of 100", len(orders))
 	}
 }
 
-// TestAllocations holds that a decision allocates nothing once its Reply has grown, so that an encoder can
-// do without garbage too.
+// TestAllocations: Answer allocates nothing once the Reply has grown, so that the server can answer without garbage.
 func TestAllocations(t *testing.T) {
 	a := &answer.Authority{Directory: dnstest.Load(t, `zone corp.
 four A 60
@@ -132,8 +133,12 @@ srv SRV 60
 `)}
 	var r answer.Reply
 	for _, q := range []answer.Query{
-		{Name: "four.corp", Type: typeA}, {Name: "many.corp", Type: typeA}, {Name: "srv.corp", Type: uint16(directory.SRV)},
-		{Name: "i-7.srv.corp", Type: typeA}, {Name: "nobody.corp", Type: typeA}, {Name: "not.ours.test", Type: typeA},
+		{Name: "four.corp", Type: typeA},
+		{Name: "many.corp", Type: typeA},
+		{Name: "srv.corp", Type: uint16(directory.SRV)},
+		{Name: "i-7.srv.corp", Type: typeA},
+		{Name: "unknown.corp", Type: typeA},
+		{Name: "outside.test", Type: typeA},
 	} {
 		q.Client = client
 		if n := testing.AllocsPerRun(100, func() { q.Rand++; a.Answer(q, &r) }); n != 0 {

@@ -6,27 +6,29 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// Reply is a decision: which records, in which section. It is authoritative unless OutsideZones or Refused.
+// Reply is the decided answer: a response code, and the records of each section. It is authoritative unless
+// OutsideZones is set or Rcode is Refused.
 type Reply struct {
 	Rcode Rcode
-	// OutsideZones: no zone of this client's view encloses the name; the server forwards it or refuses.
+	// OutsideZones means that no zone which the client may query encloses the name. The server forwards or refuses the
+	// query.
 	OutsideZones bool
-	// ExternalTarget is the target of the answer's last CNAME when that lies in no zone of ours: a server that
-	// resolves for the client goes on with it, since stub resolvers do not. "" otherwise.
+	// ExternalTarget is the target of the answer's last CNAME if it lies outside our zones, and "" otherwise. If the
+	// server resolves on behalf of the client, it resolves this name too, because stub resolvers do not.
 	ExternalTarget string
 
 	Answer     []Record
 	Authority  []Record // the zone's SOA in a negative answer
 	Additional []Record
 
-	// View is the service that the question named, for counting; nil when it named none.
+	// View is the service that the question names, for statistics. It is nil if the question names none.
 	View *directory.View
 
 	chosen [maxAnswers]*directory.Instance
 }
 
-// Record is one resource record of a reply. Which fields count depends on Type: Addr for A and AAAA; Target
-// for CNAME, NS, SRV (with Port) and SOA, whose primary server it is; none for HINFO.
+// Record is one resource record of a reply. Type determines which fields are used: Addr for A and AAAA; Target for
+// CNAME, NS, SRV (with Port) and SOA, where it is the primary server; neither for HINFO.
 type Record struct {
 	Owner  Name
 	Type   uint16
@@ -34,35 +36,35 @@ type Record struct {
 	TTL    uint32
 	Addr   netip.Addr
 	Target Name
-	// Instance is the one that the record hands out; nil for records of a zone.
+	// Instance is the instance that the record points to. It is nil for NS, SOA and HINFO.
 	Instance *directory.Instance
 }
 
-// What an encoder adds to the records, the same in every one.
+// Constant fields, which an encoder adds to the records.
 const (
-	// Priority and weight of SRV records cannot be set in Cloud Map.
+	// Cloud Map does not allow to set the priority and weight of SRV records.
 	SRVPriority, SRVWeight = 1, 1
-	// The numbers of a zone's SOA are those of Route 53, except the minimum, which is the record's TTL. The
-	// serial does not move: there are no secondaries that would ask for it.
+	// The numbers of a zone's SOA are those of Route 53, except the minimum, which is the record's TTL. The serial never
+	// changes, because zones have no secondary servers, which would compare it.
 	SOASerial, SOARefresh, SOARetry, SOAExpire = 1, 7200, 900, 1209600
-	// HINFO's CPU field in the answer to ANY; the OS field is empty (RFC 8482, section 4.2).
+	// HINFOCPU is the CPU field of the HINFO record in the answer to ANY. The OS field is empty (RFC 8482, section 4.2).
 	HINFOCPU = "RFC8482"
 )
 
-// From says how a name in a reply is spelled.
+// From determines how a name in a reply is composed.
 type From uint8
 
-// The ways to spell a name. All but Literal keep the spelling of the question (what clients that vary the
-// case of their questions rely on), and are pointers to it on the wire.
+// The ways to compose a name. All except Literal keep the upper and lower case of the question, which clients that
+// randomize the case of their questions rely on, and an encoder can compress them to a pointer to the question.
 const (
 	Literal  From = iota // Text
 	Question             // the question's name
-	Below                // Text, a dot, the question's name
-	Above                // the end of the question's name that has as many labels as Text
+	Below                // Text, a dot, and the question's name
+	Above                // as many labels from the end of the question's name as Text has
 )
 
-// Name is a name in a reply. Text has no dot at its end; it is lower case, but for the target of a CNAME,
-// which is as it was registered.
+// Name is a name in a reply. Text has no trailing dot. It is in lower case, except for the target of a CNAME, which
+// keeps its registered form.
 type Name struct {
 	From From
 	Text string
@@ -84,8 +86,8 @@ func (r *Reply) reset() {
 	*r = Reply{Answer: r.Answer[:0], Authority: r.Authority[:0], Additional: r.Additional[:0]}
 }
 
-// address adds an instance's address of the family, if it has one.
-func (r *Reply) address(section *[]Record, owner Name, t directory.RecordType, ttl uint32, i *directory.Instance) {
+// addAddress adds a record with an instance's IPv4 or IPv6 address to a section, if the instance has one.
+func (r *Reply) addAddress(section *[]Record, owner Name, t directory.RecordType, ttl uint32, i *directory.Instance) {
 	addr := i.IPv4
 	if t == directory.AAAA {
 		addr = i.IPv6
@@ -95,8 +97,8 @@ func (r *Reply) address(section *[]Record, owner Name, t directory.RecordType, t
 	}
 }
 
-// HasTrackedAddresses reports whether the reply gives away an address that drains: it is then to be sent within a
-// [directory.Guard], with MarkSent before and after.
+// HasTrackedAddresses reports whether the reply contains an address whose expiry is tracked. If so, the server must
+// send it while it holds a [directory.Guard], and call MarkSent before and after.
 func (r *Reply) HasTrackedAddresses() bool {
 	for _, section := range [...][]Record{r.Answer, r.Additional} {
 		for k := range section {
@@ -108,7 +110,7 @@ func (r *Reply) HasTrackedAddresses() bool {
 	return false
 }
 
-// MarkSent notes that the reply leaves now.
+// MarkSent notes for each instance in the reply that the reply is sent now.
 func (r *Reply) MarkSent(now directory.Tick) {
 	for _, section := range [...][]Record{r.Answer, r.Additional} {
 		for k := range section {
@@ -119,8 +121,8 @@ func (r *Reply) MarkSent(now directory.Tick) {
 	}
 }
 
-// bound makes no record live longer than ttl seconds.
-func (r *Reply) bound(ttl uint32) {
+// limitTTL reduces the TTL of every record to at most ttl seconds.
+func (r *Reply) limitTTL(ttl uint32) {
 	for _, section := range [...][]Record{r.Answer, r.Authority, r.Additional} {
 		for k := range section {
 			section[k].TTL = min(section[k].TTL, ttl)

@@ -12,11 +12,11 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/dnstest"
 )
 
-// TestScripts answers the queries of testdata. Commands are "zone …", which adds to the directory, and
+// TestScripts answers the queries in testdata. The commands are "zone …", which adds to the directory, and
 //
 //	query NAME TYPE [from CLIENT]
 //
-// Records are shown sorted: their order is random, and has its own test.
+// Records are sorted, because their order is random. TestUniform covers the order.
 func TestScripts(t *testing.T) {
 	dnstest.Run(t, "testdata/*.txt", func(*testing.T) func(*testing.T, string) string {
 		dir := directory.New()
@@ -27,10 +27,10 @@ func TestScripts(t *testing.T) {
 				}
 				return ""
 			}
-			q, asked := parseQuery(t, command)
+			q, question := parseQuery(t, command)
 			var r answer.Reply
 			(&answer.Authority{Directory: dir}).Answer(q, &r)
-			return show(asked, &r)
+			return format(question, &r)
 		}
 	})
 }
@@ -38,11 +38,11 @@ func TestScripts(t *testing.T) {
 var typeNumbers = map[string]uint16{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "HINFO": 13, "MX": 15, "TXT": 16,
 	"AAAA": 28, "SRV": 33, "OPT": 41, "IXFR": 251, "AXFR": 252, "ANY": 255}
 
-func parseQuery(t *testing.T, command string) (q answer.Query, asked string) {
+func parseQuery(t *testing.T, command string) (q answer.Query, question string) {
 	t.Helper()
 	words := strings.Fields(command)
 	if len(words) < 3 || words[0] != "query" || typeNumbers[words[2]] == 0 {
-		t.Fatalf("%q is not a query NAME TYPE [from CLIENT]", command)
+		t.Fatalf("%q is not of the form: query NAME TYPE [from CLIENT]", command)
 	}
 	client := "127.0.0.1"
 	if len(words) == 5 && words[3] == "from" {
@@ -52,16 +52,16 @@ func parseQuery(t *testing.T, command string) (q answer.Query, asked string) {
 		Client: netip.MustParseAddr(client), Rand: 1}, words[1]
 }
 
-func show(asked string, r *answer.Reply) string {
+func format(question string, r *answer.Reply) string {
 	if r.OutsideZones {
-		return "not ours"
+		return "outside our zones"
 	}
 	var b strings.Builder
 	fmt.Fprintln(&b, map[answer.Rcode]string{0: "NOERROR", 3: "NXDOMAIN", 5: "REFUSED"}[r.Rcode])
 	section := func(title string, records []answer.Record) {
 		var lines []string
 		for _, rr := range records {
-			lines = append(lines, showRecord(asked, rr))
+			lines = append(lines, formatRecord(question, rr))
 		}
 		slices.Sort(lines)
 		if len(lines) > 0 {
@@ -72,14 +72,14 @@ func show(asked string, r *answer.Reply) string {
 	section("authority", r.Authority)
 	section("additional", r.Additional)
 	if r.ExternalTarget != "" {
-		fmt.Fprintln(&b, "follow:", r.ExternalTarget)
+		fmt.Fprintln(&b, "external target:", r.ExternalTarget)
 	}
 	return b.String()
 }
 
-func showRecord(asked string, rr answer.Record) string {
-	head := fmt.Sprint(spell(asked, rr.Owner), " ", rr.TTL, " ")
-	target := spell(asked, rr.Target)
+func formatRecord(question string, rr answer.Record) string {
+	head := fmt.Sprint(presentationName(question, rr.Owner), " ", rr.TTL, " ")
+	target := presentationName(question, rr.Target)
 	switch rr.Type {
 	case 1:
 		return head + "A " + rr.Addr.String()
@@ -99,16 +99,16 @@ func showRecord(asked string, rr answer.Record) string {
 	return head + fmt.Sprint("type ", rr.Type)
 }
 
-// spell writes a name as a message would carry it.
-func spell(asked string, n answer.Name) string {
-	asked = strings.TrimSuffix(asked, ".")
+// presentationName returns a name of a reply in presentation form.
+func presentationName(question string, n answer.Name) string {
+	question = strings.TrimSuffix(question, ".")
 	switch n.From {
 	case answer.Question:
-		return asked + "."
+		return question + "."
 	case answer.Below:
-		return n.Text + "." + asked + "."
+		return n.Text + "." + question + "."
 	case answer.Above:
-		labels := strings.Split(asked, ".")
+		labels := strings.Split(question, ".")
 		return strings.Join(labels[len(labels)-strings.Count(n.Text, ".")-1:], ".") + "."
 	}
 	return n.Text + "."
