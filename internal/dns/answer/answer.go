@@ -86,7 +86,7 @@ type Authority struct {
 // Answer overwrites r with the answer to q. It reuses the memory of r.
 func (a *Authority) Answer(q Query, r *Reply) {
 	r.reset()
-	if !isRecordType(q.Type) {
+	if !isAnswerableType(q.Type) {
 		r.Rcode = Refused
 		return
 	}
@@ -114,9 +114,9 @@ func (s *resolution) followCNAMEs() {
 	}
 }
 
-// isRecordType reports whether a query type is a record type or ANY. Other query types (RFC 6895, section 3.1), such as
+// isAnswerableType reports whether a query type is a record type or ANY. Other query types (RFC 6895, section 3.1), such as
 // zone transfers, which Cloud Map does not have, and meta types, are refused.
-func isRecordType(typ uint16) bool {
+func isAnswerableType(typ uint16) bool {
 	return typ == typeANY || typ != typeOPT && typ != 0 && (typ < 128 || typ > 255)
 }
 
@@ -218,8 +218,8 @@ func (s *resolution) answerSRV(v *directory.View, ttl uint32) {
 // answerHost answers the host name of one instance, the target of an SRV record, as long as the instance is registered.
 // A draining instance is answered too, because a client with a cached SRV record must still be able to reach it. Its
 // TTL is the time that is left until every cached record has expired, so that the answer does not extend the drain. An
-// unready instance is also answered: no SRV record names it yet, so a client that queries the name has it from another
-// source, such as an operator who wants to test exactly this instance.
+// unready instance is answered as well: no SRV record names it yet, so the client learned the name elsewhere. An
+// operator may test exactly this instance, for example.
 func (s *resolution) answerHost(m directory.Match) {
 	if s.r.View == nil {
 		s.r.View = m.View

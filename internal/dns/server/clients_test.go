@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestGoResolver asks as a Go program does.
+// TestGoResolver queries the server with the resolver of Go's standard library.
 func TestGoResolver(t *testing.T) {
 	_, addr := start(t, zone, Config{})
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -32,13 +32,13 @@ func TestGoResolver(t *testing.T) {
 	if hosts, err = r.LookupHost(t.Context(), "wide.corp."); err != nil || len(hosts) != 16 {
 		t.Errorf("LookupHost of a large service: %d addresses, %v; want 8 of each family", len(hosts), err)
 	}
-	_, err = r.LookupHost(t.Context(), "nobody.corp.")
+	_, err = r.LookupHost(t.Context(), "unknown.corp.")
 	if e, ok := err.(*net.DNSError); !ok || !e.IsNotFound {
-		t.Errorf("LookupHost of nobody: %v", err)
+		t.Errorf("LookupHost of an unknown name: %v, want not found", err)
 	}
 }
 
-// TestDig asks as people do. dig (Debian: dnsutils) has to be installed.
+// TestDig queries the server with dig, which must be installed (Debian: dnsutils).
 func TestDig(t *testing.T) {
 	_, addr := start(t, zone, Config{})
 	host, port, err := net.SplitHostPort(addr)
@@ -51,16 +51,19 @@ func TestDig(t *testing.T) {
 	}{
 		{"+short worker.corp A", []string{"10.0.0.7", "10.0.0.8"}},
 		{"+short +tcp api.corp SRV", []string{"1 1 8080 i-1.api.corp."}},
-		{"+short -x 10.0.0.7", nil}, // not ours, refused
+		{"+short -x 10.0.0.7", nil}, // outside our zones, refused
 		{"+noall +answer wOrKeR.corp A", []string{"wOrKeR.corp. 60 IN A 10.0.0.7", "wOrKeR.corp. 60 IN A 10.0.0.8"}},
-		{"+noall +authority nobody.corp A", []string{"corp. 5 IN SOA ns.rollcall.invalid. hostmaster.rollcall.invalid. 1 7200 900 1209600 5"}},
+		{"+noall +authority unknown.corp A",
+			[]string{"corp. 5 IN SOA ns.rollcall.invalid. hostmaster.rollcall.invalid. 1 7200 900 1209600 5"}},
 		{"+noedns +notcp +ignore +noall +comments many.corp SRV | flags:", []string{"qr aa tc rd"}},
 		{"+noall +comments worker.corp A | COOKIE:", []string{"(good)"}},
 		{"+noall +comments example.net A | status:", []string{"REFUSED"}},
 		{"+noall +comments example.net A | EDE:", []string{"20 (Not Authoritative)"}},
 	} {
 		args, find, filtered := strings.Cut(tc.args, " | ")
-		out, err := exec.Command("dig", append([]string{"@" + host, "-p", port, "+time=5", "+tries=1"}, strings.Fields(args)...)...).CombinedOutput()
+		dig := exec.Command("dig", "@"+host, "-p", port, "+time=5", "+tries=1")
+		dig.Args = append(dig.Args, strings.Fields(args)...)
+		out, err := dig.CombinedOutput()
 		if err != nil {
 			t.Fatalf("dig %s: %v\n%s", args, err, out)
 		}

@@ -12,27 +12,28 @@ import (
 )
 
 const (
-	// udpSize is the largest message sent over UDP, and the size we say we take: what passes every path
-	// without fragments (DNS flag day 2020).
+	// udpSize is the size of the largest message that the server sends over UDP, and the one that it advertises for
+	// receiving. Such messages are not fragmented on any common path (DNS flag day 2020).
 	udpSize = 1232
-	// plainSize is the limit for clients without EDNS (RFC 1035, section 4.2.1).
+	// plainSize is the size of the largest message to a client without EDNS (RFC 1035, section 4.2.1).
 	plainSize = 512
 )
 
-// edns is what a query's OPT record says (RFC 6891). DO is read for those who are forwarded for; our own
-// zones are not signed.
+// edns is the content of a query's OPT record (RFC 6891). The DO bit matters only for forwarded questions, because our
+// own zones are not signed.
 type edns struct {
 	present bool
 	size    int
 	version uint8
 	do      bool
-	cookie  []byte // client cookie, and server cookie if it has one; nil without
+	cookie  []byte // the client cookie, followed by the server cookie if the client sent one; nil if there is none
 }
 
-var errOPT = errors.New("more than one OPT record, one below the root, or a cookie of a wrong length")
+var errOPT = errors.New("invalid OPT record")
 
-// readEDNS reads the OPT record of a query. An error means FORMERR: a second OPT record (RFC 6891, section
-// 6.1.1) or a cookie of a length that none has (RFC 7873, section 5.2.2).
+// readEDNS reads the OPT record of a query. It returns an error, which the server answers with FORMERR, for a second
+// OPT record or one whose owner is not the root (RFC 6891, section 6.1.1), and for a cookie of an invalid length (RFC
+// 7873, section 5.2.2).
 func readEDNS(m *dns.Msg) (edns, error) {
 	var e edns
 	for _, rr := range m.Extra {
@@ -57,7 +58,7 @@ func readEDNS(m *dns.Msg) (edns, error) {
 	return e, nil
 }
 
-// limit is the size of the largest reply over UDP.
+// limit returns the size of the largest reply over UDP.
 func (e edns) limit() int {
 	if !e.present {
 		return plainSize
@@ -65,7 +66,7 @@ func (e edns) limit() int {
 	return min(max(e.size, plainSize), udpSize)
 }
 
-// opt is the reply's OPT record: none for a client that sent none.
+// opt returns the reply's OPT record, or nil if the query has none.
 func (e edns) opt(cookie []byte, ede *dns.EDNS0_EDE) *dns.OPT {
 	if !e.present {
 		return nil
@@ -81,37 +82,38 @@ func (e edns) opt(cookie []byte, ede *dns.EDNS0_EDE) *dns.OPT {
 	return o
 }
 
-// cookies makes server cookies (RFC 7873) in the interoperable form of RFC 9018. None is ever required: with
-// one, a client can tell our replies from forged ones.
+// cookies creates server cookies (RFC 7873) in the interoperable form of RFC 9018. The server never requires one. With
+// a cookie, a client can tell our replies from forged ones.
 type cookies struct{ secret [16]byte }
 
 const (
 	clientCookie = 8
 	serverCookie = 16 // version, three reserved octets, time, hash
-	// A server cookie is given back as it came when it is ours and younger than renewAfter; RFC 9018, section
-	// 4.3 also names the limits beyond which its time counts as wrong.
+	// The server returns a valid server cookie unchanged if it is younger than renewAfter. A cookie from the future is
+	// accepted up to maxAhead (RFC 9018, section 4.3).
 	renewAfter = 30 * time.Minute
 	maxAhead   = 5 * time.Minute
 )
 
-// renew returns the cookie for a reply to a client that sent the given one: that one while it is good, else
-// a new one; nil for a client that sent none.
-func (c *cookies) renew(got []byte, source netip.Addr, now time.Time) []byte {
-	if got == nil {
+// renew returns the cookie for the reply to a client: the received one while it is valid, otherwise a new one. It
+// returns nil if the client sent none.
+func (c *cookies) renew(received []byte, source netip.Addr, now time.Time) []byte {
+	if received == nil {
 		return nil
 	}
-	if len(got) == clientCookie+serverCookie && got[clientCookie] == 1 {
-		made := time.Unix(int64(binary.BigEndian.Uint32(got[clientCookie+4:])), 0)
-		age := now.Sub(made)
-		if age < renewAfter && age > -maxAhead && string(c.make(got[:clientCookie], source, made)) == string(got) {
-			return got
+	client := received[:clientCookie]
+	if len(received) == clientCookie+serverCookie && received[clientCookie] == 1 {
+		created := time.Unix(int64(binary.BigEndian.Uint32(received[clientCookie+4:])), 0)
+		age := now.Sub(created)
+		if age < renewAfter && age > -maxAhead && string(c.create(client, source, created)) == string(received) {
+			return received
 		}
 	}
-	return c.make(got[:clientCookie], source, now)
+	return c.create(client, source, now)
 }
 
-// make builds the whole cookie: the client's and, for this client at this time, ours.
-func (c *cookies) make(client []byte, source netip.Addr, at time.Time) []byte {
+// create returns a complete cookie: the client cookie, followed by the server cookie for this client and time.
+func (c *cookies) create(client []byte, source netip.Addr, at time.Time) []byte {
 	cookie := append(make([]byte, 0, clientCookie+serverCookie), client...)
 	cookie = append(cookie, 1, 0, 0, 0)
 	cookie = binary.BigEndian.AppendUint32(cookie, uint32(at.Unix()))

@@ -9,15 +9,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// TestCookieVectors are the examples of RFC 9018, appendix A.
+// TestCookieVectors checks the examples of RFC 9018, appendix A.
 func TestCookieVectors(t *testing.T) {
-	for _, tc := range []struct{ what, secret, source, got, at, want string }{
-		{"A.1 a new cookie", "e5e973e5a6b2a43f48e7dc849e37bfcf", "198.51.100.100",
+	for _, tc := range []struct{ name, secret, source, received, at, want string }{
+		{"A.1 new cookie", "e5e973e5a6b2a43f48e7dc849e37bfcf", "198.51.100.100",
 			"2464c4abcf10c957", "2019-06-05T10:53:05Z", "2464c4abcf10c957010000005cf79f111f8130c3eee29480"},
 		{"A.2 renewed after 40 minutes", "e5e973e5a6b2a43f48e7dc849e37bfcf", "198.51.100.100",
-			"2464c4abcf10c957010000005cf79f111f8130c3eee29480", "2019-06-05T11:33:05Z", "2464c4abcf10c957010000005cf7a871d4a564a1442aca77"},
-		{"still fresh after 20", "e5e973e5a6b2a43f48e7dc849e37bfcf", "198.51.100.100",
-			"2464c4abcf10c957010000005cf79f111f8130c3eee29480", "2019-06-05T11:13:05Z", "2464c4abcf10c957010000005cf79f111f8130c3eee29480"},
+			"2464c4abcf10c957010000005cf79f111f8130c3eee29480", "2019-06-05T11:33:05Z",
+			"2464c4abcf10c957010000005cf7a871d4a564a1442aca77"},
+		{"unchanged after 20 minutes", "e5e973e5a6b2a43f48e7dc849e37bfcf", "198.51.100.100",
+			"2464c4abcf10c957010000005cf79f111f8130c3eee29480", "2019-06-05T11:13:05Z",
+			"2464c4abcf10c957010000005cf79f111f8130c3eee29480"},
 		{"A.4 IPv6", "445536bcd2513298075a5d379663c962", "2001:db8:220:1:59de:d0f4:8769:82b8",
 			"22681ab97d52c298", "2019-06-05T13:39:21Z", "22681ab97d52c298010000005cf7c609a6bb79d16625507a"},
 	} {
@@ -27,8 +29,8 @@ func TestCookieVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := hex.EncodeToString(c.renew(unhex(t, tc.got), netip.MustParseAddr(tc.source), at)); got != tc.want {
-			t.Errorf("%s: got %s, want %s", tc.what, got, tc.want)
+		if got := hex.EncodeToString(c.renew(unhex(t, tc.received), netip.MustParseAddr(tc.source), at)); got != tc.want {
+			t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
 		}
 	}
 }
@@ -42,8 +44,8 @@ func unhex(t *testing.T, text string) []byte {
 	return b
 }
 
-// other is another hex digit.
-func other(digit byte) string {
+// otherDigit returns a different hex digit.
+func otherDigit(digit byte) string {
 	if digit == '0' {
 		return "1"
 	}
@@ -57,25 +59,25 @@ func TestCookies(t *testing.T) {
 		withCookie(q, cookie)
 		r := ask(t, "udp", addr, q)
 		if r.Rcode != dns.RcodeSuccess || len(r.Answer) != 2 {
-			t.Errorf("with cookie %s: %s", cookie, brief(r))
+			t.Errorf("with cookie %s: %s", cookie, summary(r))
 		}
 		return r.IsEdns0().Option[0].(*dns.EDNS0_COOKIE).Cookie
 	}
 	const client = "0102030405060708"
 	cookie := send(client)
 	if len(cookie) != 48 || cookie[:16] != client {
-		t.Fatalf("cookie %s", cookie)
+		t.Fatalf("cookie %s, want the client cookie and 16 octets", cookie)
 	}
 	if again := send(cookie); again != cookie {
-		t.Errorf("a good cookie %s was replaced by %s", cookie, again)
+		t.Errorf("valid cookie %s was replaced by %s", cookie, again)
 	}
-	for what, forged := range map[string]string{
-		"another client's": "0102030405060709" + cookie[16:],
-		"altered":          cookie[:47] + other(cookie[47]),
-		"of another kind":  client + "0102030405060708090a",
+	for name, forged := range map[string]string{
+		"of another client":  "0102030405060709" + cookie[16:],
+		"altered":            cookie[:47] + otherDigit(cookie[47]),
+		"of another version": client + "0102030405060708090a",
 	} {
 		if got := send(forged); got == forged || got[:16] != forged[:16] {
-			t.Errorf("cookie %s: %s got %s", what, forged, got)
+			t.Errorf("cookie %s: %s, reply has %s", name, forged, got)
 		}
 	}
 }

@@ -10,85 +10,86 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 )
 
-// encode writes a decision into a message. asked is the question's name, as it was spelled.
-func encode(m *dns.Msg, asked string, r *answer.Reply) {
+// addRecords sets the response code and the records of a message. question is the question's name as the client spelled
+// it.
+func addRecords(m *dns.Msg, question string, r *answer.Reply) {
 	m.Rcode = int(r.Rcode)
-	m.Answer = records(asked, r.Answer)
-	m.Ns = records(asked, r.Authority)
-	m.Extra = records(asked, r.Additional)
+	m.Answer = resourceRecords(question, r.Answer)
+	m.Ns = resourceRecords(question, r.Authority)
+	m.Extra = resourceRecords(question, r.Additional)
 }
 
-func records(asked string, rrs []answer.Record) []dns.RR {
+func resourceRecords(question string, rrs []answer.Record) []dns.RR {
 	var out []dns.RR
 	for i := range rrs {
-		out = append(out, record(asked, &rrs[i]))
+		out = append(out, resourceRecord(question, &rrs[i]))
 	}
 	return out
 }
 
-func record(asked string, rr *answer.Record) dns.RR {
-	h := dns.RR_Header{Name: spell(asked, rr.Owner), Rrtype: rr.Type, Class: dns.ClassINET, Ttl: rr.TTL}
+func resourceRecord(question string, rr *answer.Record) dns.RR {
+	h := dns.RR_Header{Name: presentationName(question, rr.Owner), Rrtype: rr.Type, Class: dns.ClassINET, Ttl: rr.TTL}
 	switch directory.RecordType(rr.Type) {
 	case directory.A:
 		return &dns.A{Hdr: h, A: rr.Addr.AsSlice()}
 	case directory.AAAA:
 		return &dns.AAAA{Hdr: h, AAAA: rr.Addr.AsSlice()}
 	case directory.CNAME:
-		return &dns.CNAME{Hdr: h, Target: spell(asked, rr.Target)}
+		return &dns.CNAME{Hdr: h, Target: presentationName(question, rr.Target)}
 	case directory.SRV:
 		return &dns.SRV{Hdr: h, Priority: answer.SRVPriority, Weight: answer.SRVWeight, Port: rr.Port,
-			Target: spell(asked, rr.Target)}
+			Target: presentationName(question, rr.Target)}
 	}
 	switch rr.Type {
 	case dns.TypeNS:
-		return &dns.NS{Hdr: h, Ns: spell(asked, rr.Target)}
+		return &dns.NS{Hdr: h, Ns: presentationName(question, rr.Target)}
 	case dns.TypeSOA:
-		primary := spell(asked, rr.Target)
+		primary := presentationName(question, rr.Target)
 		return &dns.SOA{Hdr: h, Ns: primary, Mbox: hostmaster(primary), Serial: answer.SOASerial,
 			Refresh: answer.SOARefresh, Retry: answer.SOARetry, Expire: answer.SOAExpire, Minttl: rr.TTL}
-	default: // HINFO, the answer to ANY
+	default: // HINFO, in the answer to ANY
 		return &dns.HINFO{Hdr: h, Cpu: answer.HINFOCPU}
 	}
 }
 
-// hostmaster is the mailbox of RFC 2142, section 7, at the primary server's domain.
+// hostmaster returns the hostmaster mailbox (RFC 2142, section 7) in the primary server's domain.
 func hostmaster(primary string) string {
 	_, domain, _ := strings.Cut(primary, ".")
 	return "hostmaster." + domain
 }
 
-// spell writes a name of a decision in presentation form.
-func spell(asked string, n answer.Name) string {
+// presentationName returns a name of a reply in presentation form.
+func presentationName(question string, n answer.Name) string {
 	switch n.From {
 	case answer.Question:
-		return asked
+		return question
 	case answer.Below:
-		return n.Text + "." + asked
+		return n.Text + "." + question
 	case answer.Above:
-		labels := dns.Split(asked)
+		labels := dns.Split(question)
 		if skip := len(labels) - strings.Count(n.Text, ".") - 1; skip >= 0 {
-			return asked[labels[skip]:]
+			return question[labels[skip]:]
 		}
 	}
 	return dns.Fqdn(n.Text)
 }
 
-// fit packs a message with an OPT record, if any, into at most limit octets. What does not fit is left out
-// from the end: additional records silently, since a client can ask for them, but a missing record of the
-// answer or the authority section sets TC, which sends the client to TCP (RFC 2181, section 9).
-func fit(m *dns.Msg, opt *dns.OPT, limit int) ([]byte, error) {
-	whole := *m
+// packWithin encodes a message with an OPT record, if any, in at most limit octets. It omits records from the end that
+// do not fit. It omits additional records silently, because a client can query them. If it omits a record of the answer
+// or the authority section, it sets TC, so that the client retries over TCP (RFC 2181, section 9).
+func packWithin(m *dns.Msg, opt *dns.OPT, limit int) ([]byte, error) {
+	full := *m
 	pack := func(keep int) ([]byte, error) {
-		m.Answer, keep = first(whole.Answer, keep)
-		m.Ns, keep = first(whole.Ns, keep)
-		m.Extra, _ = first(whole.Extra, keep)
+		m.Answer, keep = firstRecords(full.Answer, keep)
+		m.Ns, keep = firstRecords(full.Ns, keep)
+		m.Extra, _ = firstRecords(full.Extra, keep)
 		if opt != nil {
 			m.Extra = append(m.Extra[:len(m.Extra):len(m.Extra)], opt)
 		}
-		m.Truncated = len(m.Answer) < len(whole.Answer) || len(m.Ns) < len(whole.Ns)
+		m.Truncated = len(m.Answer) < len(full.Answer) || len(m.Ns) < len(full.Ns)
 		return m.Pack()
 	}
-	all := len(whole.Answer) + len(whole.Ns) + len(whole.Extra)
+	all := len(full.Answer) + len(full.Ns) + len(full.Extra)
 	reply, err := pack(all)
 	if err != nil || len(reply) <= limit {
 		return reply, err
@@ -100,8 +101,8 @@ func fit(m *dns.Msg, opt *dns.OPT, limit int) ([]byte, error) {
 	return pack(keep)
 }
 
-// first returns the first n records, and how many of n are left for the next section.
-func first(rrs []dns.RR, n int) (kept []dns.RR, left int) {
+// firstRecords returns the first n records, and the part of n that is left for the next section.
+func firstRecords(rrs []dns.RR, n int) (kept []dns.RR, left int) {
 	if n < len(rrs) {
 		return rrs[:n], 0
 	}

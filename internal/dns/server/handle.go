@@ -18,27 +18,27 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/forward"
 )
 
-// origin is where a message came from.
+// origin is the sender of a message.
 type origin struct {
-	source netip.Addr // the sender's address
-	client netip.Addr // whose view of the names it gets, see clientOf
-	stream bool       // over TCP
+	source netip.Addr // the source address
+	client netip.Addr // the address that selects the visible namespaces, see clientOf
+	tcp    bool       // the message came over TCP
 }
 
-// outcome is what becomes of a message: a reply, or a wait for one, or neither when it gets none.
+// outcome is the result of handling a message. If neither reply nor resolve is set, the message receives no reply.
 type outcome struct {
 	reply []byte
-	// wait resolves what is not ours and returns the reply.
-	wait func(context.Context) []byte
-	// handsOut is the decision behind a reply that gives away addresses that drain. Such an outcome holds guard
-	// until it has been passed to [Server.sent].
-	handsOut *answer.Reply
-	guard    directory.Guard
+	// resolve forwards the question, or the rest of a CNAME chain, and returns the reply.
+	resolve func(context.Context) []byte
+	// tracked is the decision of a reply with addresses whose expiry is tracked. Such an outcome holds guard until it is
+	// passed to [Server.markSent].
+	tracked *answer.Reply
+	guard   directory.Guard
 }
 
-// clientOf says whose view a query gets. That is the sender's, but what a task of the process runtime sends
-// to its resolver, its own address, has 127.0.0.1 as its source, as anything on loopback has that does not
-// choose one; there the address that was asked tells who asks.
+// clientOf returns the address that determines which namespaces a query may see. This is the source address, with one
+// exception. A task of the process runtime sends its queries to its own loopback address, and the kernel sets the
+// source to 127.0.0.1 unless the sender chooses one. In that case the destination address identifies the task.
 func clientOf(source, local netip.Addr) netip.Addr {
 	source = source.Unmap().WithZone("")
 	if source == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
@@ -47,180 +47,185 @@ func clientOf(source, local netip.Addr) netip.Addr {
 	return source
 }
 
-// handle is process for the sockets: a bug that some message finds costs that message its reply, not the
-// process its life.
+// handle calls process and recovers from panics, so that a message which triggers a bug remains without a reply, but
+// does not end the process.
 //
-// The guard is taken before the names are looked up. An outcome that gives nothing away that drains has left it.
+// It acquires the guard before process looks up names, and releases it unless the reply has tracked addresses.
 func (s *Server) handle(msg []byte, from origin) (out outcome) {
 	guard := s.cfg.Authority.Directory.AcquireGuard()
 	defer func() {
-		if out.guard = guard; out.handsOut == nil {
+		if out.guard = guard; out.tracked == nil {
 			guard.Release()
 		}
-		if out.reply == nil && out.wait == nil {
+		if out.reply == nil && out.resolve == nil {
 			s.counters.dropped.Add(1)
 		}
 	}()
-	defer s.survive(msg)
+	defer s.recoverPanic(msg)
 	return s.process(msg, from)
 }
 
-// sent is told of each outcome when its reply has left, or is known not to.
-func (s *Server) sent(out outcome) {
-	if out.handsOut != nil {
-		out.handsOut.MarkSent(directory.Now()) // again: sending may have taken its time
+// markSent must be called for each outcome after its reply has been sent, or sending has failed.
+func (s *Server) markSent(out outcome) {
+	if out.tracked != nil {
+		out.tracked.MarkSent(directory.Now()) // again, because sending may have taken a while
 		out.guard.Release()
-		s.replies.Put(out.handsOut)
+		s.replies.Put(out.tracked)
 	}
 }
 
-// finish waits for the reply of an outcome that has to be waited for.
-func (s *Server) finish(ctx context.Context, out outcome) []byte {
-	defer s.survive(nil)
-	return out.wait(ctx)
+// resolve returns the reply of an outcome that must be resolved by an upstream.
+func (s *Server) resolve(ctx context.Context, out outcome) []byte {
+	defer s.recoverPanic(nil)
+	return out.resolve(ctx)
 }
 
-// survive is deferred around what reads what others have written.
-func (s *Server) survive(msg []byte) {
+// recoverPanic is deferred by functions that parse messages from the network. It logs a panic.
+func (s *Server) recoverPanic(msg []byte) {
 	if p := recover(); p != nil {
-		s.cfg.Log.LogAttrs(s.ctx, slog.LevelError, "DNS message made the server panic, please report it",
-			slog.Any("panic", p), slog.String("message", hex.EncodeToString(msg)), slog.String("stack", string(debug.Stack())))
+		s.cfg.Log.LogAttrs(s.ctx, slog.LevelError, "panic while handling a DNS message; please report it as a bug",
+			slog.Any("panic", p), slog.String("message", hex.EncodeToString(msg)),
+			slog.String("stack", string(debug.Stack())))
 	}
 }
 
-// process checks a message and decides what becomes of it.
+// process checks a message and answers it.
 func (s *Server) process(msg []byte, from origin) outcome {
 	if len(msg) < headerSize || isResponse(msg) {
-		return outcome{} // never reply to a reply: two servers would go on for ever
+		return outcome{} // a reply to a reply could make two servers reply to each other forever
 	}
 	if opcode(msg) != dns.OpcodeQuery {
-		return s.bare(msg, dns.RcodeNotImplemented)
+		return s.headerReply(msg, dns.RcodeNotImplemented)
 	}
 	var m dns.Msg
-	if err := m.Unpack(msg); err != nil || !whole(msg, &m) {
-		return s.bare(msg, dns.RcodeFormatError)
+	if err := m.Unpack(msg); err != nil || !isComplete(msg, &m) {
+		return s.headerReply(msg, dns.RcodeFormatError)
 	}
 	e, err := readEDNS(&m)
 	if err != nil {
-		return s.bare(msg, dns.RcodeFormatError)
+		return s.headerReply(msg, dns.RcodeFormatError)
 	}
-	x := &exchange{s: s, from: from, edns: e, m: replyTo(&m)}
+	x := &exchange{s: s, from: from, edns: e, m: newReply(&m)}
 	x.m.RecursionAvailable = s.forwarder != nil && s.cfg.MayRecurse(from.client)
 	switch {
 	case e.version != 0:
-		return x.rcode(dns.RcodeBadVers) // RFC 6891, section 6.1.3
+		return x.rcodeReply(dns.RcodeBadVers) // RFC 6891, section 6.1.3
 	case len(m.Question) == 0 && e.cookie != nil:
-		return x.rcode(dns.RcodeSuccess) // asks for a cookie only (RFC 7873, section 5.4)
+		return x.rcodeReply(dns.RcodeSuccess) // a request for a cookie only (RFC 7873, section 5.4)
 	case len(m.Question) != 1: // RFC 9619
-		return s.bare(msg, dns.RcodeFormatError)
+		return s.headerReply(msg, dns.RcodeFormatError)
 	case m.Question[0].Qclass != dns.ClassINET:
-		return x.rcode(dns.RcodeRefused)
+		return x.rcodeReply(dns.RcodeRefused)
 	}
 	return x.answer(&m)
 }
 
-// exchange is a query and its reply in the making.
+// exchange is a query, and the reply that is being built.
 type exchange struct {
 	s    *Server
 	from origin
 	edns edns
 	m    *dns.Msg
-	ede  *dns.EDNS0_EDE // why it failed, for a client with EDNS (RFC 8914)
+	ede  *dns.EDNS0_EDE // the reason of a failure, for a client with EDNS (RFC 8914)
 }
 
-// replyTo begins the reply to a query.
-func replyTo(q *dns.Msg) *dns.Msg {
+// newReply returns an empty reply to a query.
+func newReply(q *dns.Msg) *dns.Msg {
 	m := &dns.Msg{Question: q.Question, Compress: true}
 	m.Id, m.Response, m.Opcode = q.Id, true, q.Opcode
 	m.RecursionDesired, m.CheckingDisabled = q.RecursionDesired, q.CheckingDisabled
 	return m
 }
 
-// answer has the question decided, and forwards what is left.
+// answer answers the question. If the name, or the target of its last CNAME, lies outside our zones, the outcome must
+// be resolved by an upstream.
 func (x *exchange) answer(q *dns.Msg) outcome {
 	question := q.Question[0]
 	r := x.s.replies.Get().(*answer.Reply)
 	now := directory.Now()
 	x.s.cfg.Authority.Answer(answer.Query{
-		Name: canonical(question.Name), Type: question.Qtype, Client: x.from.client, Rand: rand.Uint64(),
+		Name: canonicalName(question.Name), Type: question.Qtype, Client: x.from.client, Rand: rand.Uint64(),
 		Now: now, Stale: x.s.cfg.Stale != nil && x.s.cfg.Stale(),
 	}, r)
-	out := x.decided(q, r)
-	// What waits for an upstream is a CNAME's way out of our zones and gives no address of ours away.
+	out := x.outcomeOf(q, r)
+	// A reply that waits for an upstream contains only CNAMEs of our zones, so it has no tracked addresses.
 	if out.reply == nil || !r.HasTrackedAddresses() {
 		x.s.replies.Put(r)
 		return out
 	}
 	r.MarkSent(now)
-	out.handsOut = r
+	out.tracked = r
 	return out
 }
 
-// decided turns a decision into an outcome.
-func (x *exchange) decided(q *dns.Msg, r *answer.Reply) outcome {
+// outcomeOf returns the outcome for a decision of dns/answer.
+func (x *exchange) outcomeOf(q *dns.Msg, r *answer.Reply) outcome {
 	question := q.Question[0]
 	forwards := x.m.RecursionAvailable && q.RecursionDesired
 	if r.OutsideZones && !forwards {
 		x.ede = &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotAuthoritative}
-		return x.rcode(dns.RcodeRefused)
+		return x.rcodeReply(dns.RcodeRefused)
 	}
 	if !r.OutsideZones {
-		if x.s.cfg.Answered != nil {
-			x.s.cfg.Answered(x.from.client, r)
+		if x.s.cfg.OnAnswer != nil {
+			x.s.cfg.OnAnswer(x.from.client, r)
 		}
 		x.m.Authoritative = r.Rcode != answer.Refused
-		encode(x.m, question.Name, r)
+		addRecords(x.m, question.Name, r)
 	}
 	switch {
 	case r.OutsideZones:
-		return outcome{wait: x.resolve(question.Name, q)}
+		return outcome{resolve: x.forward(question.Name, q)}
 	case r.ExternalTarget != "" && forwards:
-		return outcome{wait: x.resolve(dns.Fqdn(r.ExternalTarget), q)}
+		return outcome{resolve: x.forward(dns.Fqdn(r.ExternalTarget), q)}
 	}
 	return outcome{reply: x.pack()}
 }
 
-// resolve returns what adds the records of a name that is not ours to the reply, and packs it.
-func (x *exchange) resolve(name string, q *dns.Msg) func(context.Context) []byte {
-	ask := forward.Question{Name: name, Type: q.Question[0].Qtype, DO: x.edns.do, CD: q.CheckingDisabled}
+// forward returns a function that resolves a name outside our zones, adds the records to the reply, and packs it.
+func (x *exchange) forward(name string, q *dns.Msg) func(context.Context) []byte {
+	question := forward.Question{Name: name, Type: q.Question[0].Qtype, DO: x.edns.do, CD: q.CheckingDisabled}
 	return func(ctx context.Context) []byte {
-		got, err := x.s.forwarder.Resolve(ctx, ask)
+		resp, err := x.s.forwarder.Resolve(ctx, question)
 		if err != nil {
 			x.m.Rcode = dns.RcodeServerFailure
-			x.ede = &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeOther, ExtraText: "too many questions are being forwarded"}
+			x.ede = &dns.EDNS0_EDE{
+				InfoCode: dns.ExtendedErrorCodeOther, ExtraText: "too many questions are being forwarded",
+			}
 			if f := (*forward.Failure)(nil); errors.As(err, &f) {
 				x.ede.InfoCode, x.ede.ExtraText = f.Code, f.Reason
 			}
 			return x.pack()
 		}
-		x.m.Rcode = got.Rcode
-		x.m.AuthenticatedData = got.AuthenticatedData && !x.m.Authoritative && (q.AuthenticatedData || x.edns.do)
-		x.m.Answer = append(x.m.Answer, got.Answer...)
-		x.m.Ns = append(x.m.Ns, got.Ns...)
-		x.m.Extra = append(x.m.Extra, got.Extra...)
+		x.m.Rcode = resp.Rcode
+		x.m.AuthenticatedData = resp.AuthenticatedData && !x.m.Authoritative && (q.AuthenticatedData || x.edns.do)
+		x.m.Answer = append(x.m.Answer, resp.Answer...)
+		x.m.Ns = append(x.m.Ns, resp.Ns...)
+		x.m.Extra = append(x.m.Extra, resp.Extra...)
 		return x.pack()
 	}
 }
 
-func (x *exchange) rcode(code int) outcome {
+// rcodeReply returns a reply without records.
+func (x *exchange) rcodeReply(code int) outcome {
 	x.m.Rcode = code
 	return outcome{reply: x.pack()}
 }
 
-// pack writes the reply, as large as the client takes.
+// pack encodes the reply within the size that the client accepts.
 func (x *exchange) pack() []byte {
 	limit := dns.MaxMsgSize - 1
-	if !x.from.stream {
+	if !x.from.tcp {
 		limit = x.edns.limit()
 	}
 	opt := x.edns.opt(x.s.cookies.renew(x.edns.cookie, x.from.source, time.Now()), x.ede)
-	reply, err := fit(x.m, opt, limit)
+	reply, err := packWithin(x.m, opt, limit)
 	if err != nil {
-		// Only records that came from elsewhere can be such that they cannot be written again.
-		x.s.cfg.Log.LogAttrs(x.s.ctx, slog.LevelWarn, "DNS reply cannot be written",
+		// Only records from an upstream can be valid to decode and invalid to encode.
+		x.s.cfg.Log.LogAttrs(x.s.ctx, slog.LevelWarn, "DNS reply cannot be encoded",
 			slog.String("name", x.m.Question[0].Name), slog.Any("err", err))
 		x.m.Answer, x.m.Ns, x.m.Extra, x.m.Rcode = nil, nil, nil, dns.RcodeServerFailure
-		if reply, err = fit(x.m, opt, limit); err != nil {
+		if reply, err = packWithin(x.m, opt, limit); err != nil {
 			return nil
 		}
 	}
@@ -228,16 +233,16 @@ func (x *exchange) pack() []byte {
 	return reply
 }
 
-// The header of a message (RFC 1035, section 4.1.1), as far as it is read before the rest.
+// headerSize is the size of a message's header (RFC 1035, section 4.1.1).
 const headerSize = 12
 
 func isResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
 func opcode(msg []byte) int      { return int(msg[2]>>3) & 0xf }
 
-// whole reports whether a message holds what its header counts, and a type and a class for each question:
-// Unpack is content with less when the octets end between two fields. Type and class 0 are reserved (RFC
-// 6895, section 3).
-func whole(msg []byte, m *dns.Msg) bool {
+// isComplete reports whether a decoded message has the number of records that its header states, and a type and a class
+// for each question. Unpack accepts a message that ends between two fields. Type and class 0 are reserved (RFC 6895,
+// section 3), so they mean a missing field.
+func isComplete(msg []byte, m *dns.Msg) bool {
 	for k, n := range []int{len(m.Question), len(m.Answer), len(m.Ns), len(m.Extra)} {
 		if int(binary.BigEndian.Uint16(msg[4+2*k:])) != n {
 			return false
@@ -251,8 +256,8 @@ func whole(msg []byte, m *dns.Msg) bool {
 	return true
 }
 
-// bare is a reply of a header alone, to a message of which nothing else is understood.
-func (s *Server) bare(msg []byte, rcode int) outcome {
+// headerReply returns a reply that consists of a header only, to a message that could not be decoded.
+func (s *Server) headerReply(msg []byte, rcode int) outcome {
 	reply := make([]byte, headerSize)
 	copy(reply, msg[:2])
 	const response, opcodeAndRD = 0x80, 0x79
@@ -261,10 +266,10 @@ func (s *Server) bare(msg []byte, rcode int) outcome {
 	return outcome{reply: reply}
 }
 
-// canonical is a name as dns/answer wants it, from presentation form. That escapes a dozen characters with a
-// backslash of which the directory has some in instance ids; a dot inside a label, and a backslash, stay
-// marked, so that neither is taken for a separator.
-func canonical(name string) string {
+// canonicalName converts a name from presentation form to the form of [answer.Query]. Presentation form escapes a dozen
+// characters with a backslash, some of which occur in instance ids. canonicalName unescapes them, except a dot or
+// backslash inside a label, so that it is not mistaken for a separator.
+func canonicalName(name string) string {
 	name = directory.CanonicalName(name)
 	for k := range len(name) {
 		if name[k] == '\\' {
@@ -287,7 +292,7 @@ func unescape(name string, from int) string {
 			b = append(b, `\046`...)
 		case c == '\\':
 			b = append(b, `\092`...)
-		case '0' <= c && c <= '9': // \DDD, an octet that no name of ours has
+		case '0' <= c && c <= '9': // \DDD, an octet that does not occur in our names
 			b = append(b, '\\', c)
 		default:
 			b = append(b, c)

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,30 +14,30 @@ import (
 	"github.com/bakingclouds/rollcall/internal/portowner"
 )
 
-// bindTries is how often a port that is free over UDP but taken over TCP is exchanged for another one, when
-// any will do.
-const bindTries = 16
+// maxBindAttempts is the number of attempts to find a port that is free over both UDP and TCP, if the caller accepts
+// any port.
+const maxBindAttempts = 16
 
-// listener is one address, over UDP and TCP.
+// listener listens on one address over UDP and TCP.
 type listener struct {
 	addr    netip.AddrPort
 	udp     *net.UDPConn
 	tcp     *net.TCPListener
-	running sync.WaitGroup // every goroutine that sends from the address
+	running sync.WaitGroup // the goroutines that send from the address
 
 	mu     sync.Mutex
 	conns  map[*net.TCPConn]bool
 	closed bool
 }
 
-// bind opens an address for UDP and TCP, on one port. SO_REUSEPORT is not set, so a second server on the
-// same address is refused.
+// bind listens on an address over UDP and TCP, on the same port. It does not set SO_REUSEPORT, so a second server
+// cannot bind the same address.
 func bind(addr string) (*listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, badAddress(addr)
 	}
-	var ip netip.Addr // not valid for an empty host: all addresses of both families
+	var ip netip.Addr // invalid if the host is empty, which means all addresses of both families
 	if host != "" {
 		if ip, err = netip.ParseAddr(host); err != nil {
 			return nil, badAddress(addr)
@@ -48,19 +47,20 @@ func bind(addr string) (*listener, error) {
 	if err != nil {
 		return nil, badAddress(addr)
 	}
-	for try := 1; ; try++ {
+	for attempt := 1; ; attempt++ {
 		l, err := open(ip, uint16(number))
 		if err == nil {
 			return l, nil
 		}
-		if number != 0 || try == bindTries || !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, explain(addr, ip, uint16(number), err)
+		if number != 0 || attempt == maxBindAttempts || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, bindError(addr, ip, uint16(number), err)
 		}
 	}
 }
 
 func badAddress(addr string) error {
-	return fault.New(fault.Invalid, "DNS address", "%q is not IP:PORT, such as 127.0.0.1:7053 or [::1]:7053", addr)
+	return fault.New(fault.Invalid, "DNS address",
+		"%q must be of the form IP:PORT, such as 127.0.0.1:7053 or [::1]:7053", addr)
 }
 
 func open(ip netip.Addr, port uint16) (*listener, error) {
@@ -75,7 +75,7 @@ func open(ip netip.Addr, port uint16) (*listener, error) {
 	if ip.IsValid() {
 		host = ip.String()
 	}
-	u, err := (&net.ListenConfig{}).ListenPacket(context.Background(), udp, net.JoinHostPort(host, strconv.Itoa(int(port))))
+	u, err := net.ListenPacket(udp, net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
 		return nil, err
 	}
@@ -94,18 +94,21 @@ func open(ip netip.Addr, port uint16) (*listener, error) {
 	return l, nil
 }
 
-// explain says why an address cannot be listened on and what to do about it.
-func explain(addr string, ip netip.Addr, port uint16, err error) error {
+// bindError returns an error with the reason why bind failed and a remedy.
+func bindError(addr string, ip netip.Addr, port uint16, err error) error {
 	var f *fault.Error
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		f = fault.New(fault.InUse, "DNS address", "%s is taken by %s; choose another with --dns, such as --dns %s for any free port",
+		f = fault.New(fault.InUse, "DNS address",
+			"%s is in use by %s; choose another address with --dns, such as --dns %s for any free port",
 			addr, portowner.Of(ip, port), anyPort(ip))
 	case errors.Is(err, fs.ErrPermission):
-		f = fault.New(fault.Denied, "DNS address", "%s needs root or CAP_NET_BIND_SERVICE, its port being below 1024; choose a higher one, such as --dns %s",
-			addr, higher(ip))
+		f = fault.New(fault.Denied, "DNS address",
+			"%s needs root or CAP_NET_BIND_SERVICE, because its port is below 1024; choose a higher port, such as --dns %s",
+			addr, unprivilegedPort(ip))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		f = fault.New(fault.Invalid, "DNS address", "%s is no address of this host; choose one that is, such as --dns 127.0.0.1:7053", addr)
+		f = fault.New(fault.Invalid, "DNS address",
+			"%s is not an address of this host; choose one that is, such as --dns 127.0.0.1:7053", addr)
 	default:
 		return fmt.Errorf("listen for DNS on %s: %w", addr, err)
 	}
@@ -113,8 +116,8 @@ func explain(addr string, ip netip.Addr, port uint16, err error) error {
 	return f
 }
 
-func anyPort(ip netip.Addr) string { return withPort(ip, 0) }
-func higher(ip netip.Addr) string  { return withPort(ip, 7053) }
+func anyPort(ip netip.Addr) string          { return withPort(ip, 0) }
+func unprivilegedPort(ip netip.Addr) string { return withPort(ip, 7053) }
 
 func withPort(ip netip.Addr, port int) string {
 	if !ip.IsValid() {
@@ -123,7 +126,7 @@ func withPort(ip netip.Addr, port int) string {
 	return netip.AddrPortFrom(ip, uint16(port)).String()
 }
 
-// close frees the address and waits until nothing more is sent from it.
+// close closes the sockets and all connections, and waits until the server has stopped to send from the address.
 func (l *listener) close() {
 	l.mu.Lock()
 	l.closed = true
@@ -136,8 +139,8 @@ func (l *listener) close() {
 	l.running.Wait()
 }
 
-// add notes a connection, so that close ends it; false when it is too late.
-func (l *listener) add(c *net.TCPConn) bool {
+// addConn registers a connection, so that close closes it. It returns false if the listener is closed.
+func (l *listener) addConn(c *net.TCPConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed {
@@ -146,7 +149,7 @@ func (l *listener) add(c *net.TCPConn) bool {
 	return !l.closed
 }
 
-func (l *listener) remove(c *net.TCPConn) {
+func (l *listener) removeConn(c *net.TCPConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)

@@ -8,32 +8,34 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// A socket on all addresses of a host does not say by itself which of them a datagram was sent to, and would
-// answer from whichever the route back suggests, which the client then ignores. So the kernel is asked to
-// tell (IP_PKTINFO, ip(7)), and told, for each datagram.
+// On a socket that is bound to all addresses of a host, a program cannot see to which of them a datagram was sent, and
+// the kernel chooses the source address of the reply by its route. If the source differs from the address that the
+// client has queried, the client ignores the reply. Control messages (IP_PKTINFO, ip(7)) carry the destination of each
+// received datagram, and set the source of each sent one.
 
-// destination reads what the kernel tells. Sockets on one address need none of it.
+// destination determines the destination address of datagrams. A socket that is bound to one address needs no control
+// messages.
 type destination struct {
-	oob []byte // the buffer for control messages; nil for a socket on one address
-	one netip.Addr
+	oob   []byte     // the buffer for control messages; nil if the socket is bound to one address
+	bound netip.Addr // the address of the socket
 }
 
 func newDestination(l *listener) destination {
-	d := destination{one: l.addr.Addr()}
-	if !d.one.IsUnspecified() {
+	d := destination{bound: l.addr.Addr()}
+	if !d.bound.IsUnspecified() {
 		return d
 	}
-	// A socket of both families gets both; on one of a single family the other call fails, and may.
+	// A socket of both families needs both calls. On a socket of one family, the other call fails without harm.
 	ipv4.NewPacketConn(l.udp).SetControlMessage(ipv4.FlagDst, true)
 	ipv6.NewPacketConn(l.udp).SetControlMessage(ipv6.FlagDst, true)
 	d.oob = make([]byte, len(ipv4.NewControlMessage(ipv4.FlagDst))+len(ipv6.NewControlMessage(ipv6.FlagDst)))
 	return d
 }
 
-// of returns the address that the datagram just read was sent to.
-func (d destination) of(oobn int) netip.Addr {
+// lastRead returns the destination of the datagram that was read last.
+func (d destination) lastRead(oobn int) netip.Addr {
 	if d.oob == nil {
-		return d.one
+		return d.bound
 	}
 	var dst net.IP
 	var c6 ipv6.ControlMessage
@@ -47,11 +49,11 @@ func (d destination) of(oobn int) netip.Addr {
 	if a, ok := netip.AddrFromSlice(dst); ok {
 		return a.Unmap()
 	}
-	return d.one
+	return d.bound
 }
 
-// sourceControl is the control message that sends a datagram from one of a host's addresses; nil for a
-// socket that has only one.
+// sourceControl returns the control message that sets the source address of a datagram, or nil if the socket is bound
+// to one address.
 func sourceControl(l *listener, local netip.Addr) []byte {
 	switch {
 	case !l.addr.Addr().IsUnspecified() || local.IsUnspecified():

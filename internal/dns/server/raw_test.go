@@ -17,30 +17,31 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/dnstest"
 )
 
-// bad are messages, in hex, that are no proper queries, with the rcode of the reply, "" for none.
-var bad = []struct{ what, message, want string }{
-	{"nothing", "", ""},
+// malformed contains messages in hex that are not valid queries, and the response code of the reply, "" for none.
+var malformed = []struct{ name, message, want string }{
+	{"empty", "", ""},
 	{"one octet", "00", ""},
-	{"a header cut short", "1234 0100 0001 0000 0000 00", ""},
-	{"a response", "1234 8100 0001 0000 0000 0000 04636f727000 0001 0001", ""},
-	{"a header alone", "1234 0100 0001 0000 0000 0000", "FORMERR"},
+	{"truncated header", "1234 0100 0001 0000 0000 00", ""},
+	{"response", "1234 8100 0001 0000 0000 0000 04636f727000 0001 0001", ""},
+	{"header only", "1234 0100 0001 0000 0000 0000", "FORMERR"},
 	{"no question", "1234 0100 0000 0000 0000 0000", "FORMERR"},
-	{"a name cut short", "1234 0100 0001 0000 0000 0000 04636f", "FORMERR"},
-	{"no type and class", "1234 0100 0001 0000 0000 0000 04636f727000", "FORMERR"},
-	{"a pointer to itself", "1234 0100 0001 0000 0000 0000 c00c 0001 0001", "FORMERR"},
-	{"two pointers in a ring", "1234 0100 0002 0000 0000 0000 c012 0001 0001 c00c 0001 0001", "FORMERR"},
-	{"a pointer beyond the end", "1234 0100 0001 0000 0000 0000 c0ff 0001 0001", "FORMERR"},
-	{"a label of a reserved kind", "1234 0100 0001 0000 0000 0000 80 0001 0001", "FORMERR"},
+	{"truncated name", "1234 0100 0001 0000 0000 0000 04636f", "FORMERR"},
+	{"without type and class", "1234 0100 0001 0000 0000 0000 04636f727000", "FORMERR"},
+	{"pointer to itself", "1234 0100 0001 0000 0000 0000 c00c 0001 0001", "FORMERR"},
+	{"two pointers to each other", "1234 0100 0002 0000 0000 0000 c012 0001 0001 c00c 0001 0001", "FORMERR"},
+	{"pointer beyond the end", "1234 0100 0001 0000 0000 0000 c0ff 0001 0001", "FORMERR"},
+	{"reserved label type", "1234 0100 0001 0000 0000 0000 80 0001 0001", "FORMERR"},
 	{"more records than octets", "1234 0100 0001 0000 0000 ffff 04636f727000 0001 0001", "FORMERR"},
-	{"an option longer than its record", "1234 0100 0001 0000 0000 0001 04636f727000 0001 0001 00 0029 04d0 00000000 0004 000a 00ff", "FORMERR"},
-	{"a label and a pointer back to it", "1234 0100 0001 0000 0000 0000 0161 c00c 0001 0001", "FORMERR"},
+	{"option longer than its record",
+		"1234 0100 0001 0000 0000 0001 04636f727000 0001 0001 00 0029 04d0 00000000 0004 000a 00ff", "FORMERR"},
+	{"label and a pointer back to it", "1234 0100 0001 0000 0000 0000 0161 c00c 0001 0001", "FORMERR"},
 	{"random octets", "9f3a 0123 4567 89ab cdef 0123 4567 89ab cdef", "FORMERR"},
-	{"another opcode and rubbish", "1234 7800 ffff ffff ffff ffff", "NOTIMP"},
+	{"other opcode and random octets", "1234 7800 ffff ffff ffff ffff", "NOTIMP"},
 }
 
-func TestBadMessages(t *testing.T) {
+func TestMalformedMessages(t *testing.T) {
 	_, addr := start(t, zone, Config{})
-	for _, tc := range bad {
+	for _, tc := range malformed {
 		msg := unhex(t, strings.ReplaceAll(tc.message, " ", ""))
 		c, err := net.Dial("udp", addr)
 		if err != nil {
@@ -48,13 +49,14 @@ func TestBadMessages(t *testing.T) {
 		}
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(10 * time.Second))
-		// The server reads in order, so whatever it makes of the bad message comes before this reply.
-		good, err := query("worker.corp.", dns.TypeA).Pack()
+		// The server handles datagrams in order, so a reply to the malformed message arrives before the reply to a valid
+		// query that is sent after it.
+		valid, err := query("worker.corp.", dns.TypeA).Pack()
 		if err != nil {
 			t.Fatal(err)
 		}
-		binary.BigEndian.PutUint16(good, 0xbeef)
-		for _, m := range [][]byte{msg, good} {
+		binary.BigEndian.PutUint16(valid, 0xbeef)
+		for _, m := range [][]byte{msg, valid} {
 			if _, err := c.Write(m); err != nil {
 				t.Fatal(err)
 			}
@@ -63,29 +65,29 @@ func TestBadMessages(t *testing.T) {
 		for {
 			n, err := c.Read(reply)
 			if err != nil {
-				t.Fatalf("%s: no reply to the good query after it: %v", tc.what, err)
+				t.Fatalf("%s: no reply to the valid query after it: %v", tc.name, err)
 			}
 			if binary.BigEndian.Uint16(reply) == 0xbeef {
 				break
 			}
 			got = dns.RcodeToString[int(reply[3]&0xf)]
 			if n < headerSize || !isResponse(reply) || !bytes.Equal(reply[:2], msg[:2]) || opcode(reply) != opcode(msg) {
-				t.Errorf("%s: reply %x to %x", tc.what, reply[:n], msg)
+				t.Errorf("%s: reply %x to %x", tc.name, reply[:n], msg)
 			}
 		}
 		if got != tc.want {
-			t.Errorf("%s: reply %q, want %q", tc.what, got, tc.want)
+			t.Errorf("%s: reply %q, want %q", tc.name, got, tc.want)
 		}
 	}
 }
 
-func TestBadStreams(t *testing.T) {
+func TestMalformedStreams(t *testing.T) {
 	_, addr := start(t, zone, Config{})
-	for what, octets := range map[string]string{
-		"a message of no length": "0000",
-		"one too short":          "0003 010203",
-		"one too long":           "ffff",
-		"a response":             "0012 1234 8100 0001 0000 0000 0000 04636f727000 0001 0001",
+	for name, octets := range map[string]string{
+		"length 0":  "0000",
+		"too short": "0003 010203",
+		"too long":  "ffff",
+		"response":  "0012 1234 8100 0001 0000 0000 0000 04636f727000 0001 0001",
 	} {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -97,7 +99,7 @@ func TestBadStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := c.Read(make([]byte, 1)); n != 0 || isTimeout(err) {
-			t.Errorf("%s: the connection stays open (%d octets, %v)", what, n, err)
+			t.Errorf("%s: the connection stays open (%d octets, %v)", name, n, err)
 		}
 	}
 }
@@ -107,8 +109,8 @@ func isTimeout(err error) bool {
 	return ok && n.Timeout()
 }
 
-// TestPipeline sends many queries at once over one connection, then no more.
-func TestPipeline(t *testing.T) {
+// TestPipelining sends many queries over one connection without waiting for replies, and then closes its sending side.
+func TestPipelining(t *testing.T) {
 	_, addr := start(t, zone, Config{})
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -127,7 +129,7 @@ func TestPipeline(t *testing.T) {
 		}
 		all = append(binary.BigEndian.AppendUint16(all, uint16(len(m))), m...)
 	}
-	go c.Write(all[:len(all)-1]) // and the last octet by itself
+	go c.Write(all[:len(all)-1]) // the last octet is sent separately below
 	seen := map[uint16]bool{}
 	for len(seen) < n-1 {
 		seen[readReply(t, c)] = true
@@ -140,7 +142,7 @@ func TestPipeline(t *testing.T) {
 		t.Errorf("%d different replies, want %d", len(seen), n)
 	}
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("after the end of the queries: %v, want EOF", err)
+		t.Errorf("after the last reply: %v, want EOF", err)
 	}
 }
 
@@ -176,7 +178,7 @@ func TestConnectionLimit(t *testing.T) {
 		return err == nil
 	}
 	var open []*net.TCPConn
-	for range maxConnsOf {
+	for range maxConnsPerAddr {
 		c := dial()
 		if !served(c) {
 			t.Fatalf("connection %d is not served", len(open)+1)
@@ -184,29 +186,32 @@ func TestConnectionLimit(t *testing.T) {
 		open = append(open, c)
 	}
 	if served(dial()) {
-		t.Errorf("connection %d of one client is served", maxConnsOf+1)
+		t.Errorf("connection %d of one client is served", maxConnsPerAddr+1)
 	}
 	if n := s.Stats().Refused; n != 1 {
 		t.Errorf("%d connections refused, want 1", n)
 	}
 	open[0].CloseWrite()
-	io.Copy(io.Discard, open[0]) // until the server has closed it too
+	io.Copy(io.Discard, open[0]) // returns when the server has closed the connection
 	for deadline := time.Now().Add(5 * time.Second); !served(dial()); {
 		if time.Now().After(deadline) {
-			t.Fatal("no new connection is served after one was closed")
+			t.Fatal("no new connection is served after one has been closed")
 		}
 	}
 }
 
-// FuzzServe holds that no message makes the server panic, and that what it replies is a well-formed response
-// within the size that the client takes.
+// FuzzServe checks that no message makes the server panic, and that each reply is a well-formed response within the
+// size that the client accepts.
 func FuzzServe(f *testing.F) {
-	for _, tc := range bad {
+	for _, tc := range malformed {
 		if m, err := hex.DecodeString(strings.ReplaceAll(tc.message, " ", "")); err == nil {
 			f.Add(m)
 		}
 	}
-	for _, name := range []string{"worker.corp.", "API.corp.", "many.corp.", "wide.corp.", "i-1.api.corp.", "nobody.corp.", "db.corp.", "corp.", "."} {
+	names := []string{
+		"worker.corp.", "API.corp.", "many.corp.", "wide.corp.", "i-1.api.corp.", "unknown.corp.", "db.corp.", "corp.", ".",
+	}
+	for _, name := range names {
 		for _, typ := range []uint16{dns.TypeA, dns.TypeSRV, dns.TypeANY, dns.TypeSOA, dns.TypeAXFR} {
 			q := query(name, typ)
 			withCookie(q, "0102030405060708")
@@ -220,15 +225,15 @@ func FuzzServe(f *testing.F) {
 	from := origin{source: netip.MustParseAddr("127.0.0.1"), client: netip.MustParseAddr("127.0.0.1")}
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		out := s.process(msg, from)
-		if out.wait != nil {
-			t.Fatal("nothing is forwarded here")
+		if out.resolve != nil {
+			t.Fatal("the question would be forwarded, but forwarding is disabled")
 		}
 		if out.reply == nil {
 			return
 		}
 		var r dns.Msg
 		if err := r.Unpack(out.reply); err != nil {
-			t.Fatalf("reply %x cannot be read: %v", out.reply, err)
+			t.Fatalf("reply %x does not decode: %v", out.reply, err)
 		}
 		if !r.Response || r.Id != binary.BigEndian.Uint16(msg) || len(out.reply) > udpSize {
 			t.Fatalf("%d octets in reply to %x: %v", len(out.reply), msg, &r)

@@ -1,20 +1,19 @@
-// Package server turns DNS messages into questions for dns/answer, and replies back into messages.
+// Package server answers DNS messages over UDP and TCP. It decodes a message into a query for dns/answer, and encodes
+// the reply.
 //
-// A [Server] listens on any number of addresses, over UDP and TCP each; [Server.Listen] and
-// [Server.Close] add and remove them while it runs, since each task of the process runtime has its own.
-// The way of a message:
+// A [Server] listens on any number of addresses, on each over UDP and TCP. [Server.Listen] and [Server.Close] add and
+// remove addresses while it runs, because each task of the process runtime has its own address. The path of a message:
 //
-//	udp, tcp   read a message and who sent it
-//	handle     check it, have it decided (dns/answer) or resolved (dns/forward)
-//	encode     write the decision as a message, as large as the client takes
+//	udp.go, tcp.go   read the message, and determine its sender
+//	handle.go        check the message, and answer it (dns/answer) or forward it (dns/forward)
+//	encode.go        encode the reply within the size that the client accepts
 //
-// It promises that every well-formed query gets one reply, that a malformed one gets FORMERR or nothing, and
-// that no input makes the process crash, hang, or grow without bound: the bounds are the constants of this
-// package. Answers from the directory are given at once by the goroutine that read the query; only names
-// that are forwarded wait elsewhere.
+// Every well-formed query receives exactly one reply. A malformed one receives FORMERR or nothing. No input makes the
+// process crash, hang, or grow without bound; the constants of this package are the limits. The goroutine that has read
+// a query answers it from the directory without waiting; only forwarded queries wait, on other goroutines.
 //
-// server knows sockets and messages. Which records a name has is for dns/answer to say, and which client may
-// ask what beyond our own zones for its [Config].
+// The package knows sockets and messages. dns/answer decides which records a name has, and [Config] decides which
+// clients may resolve names outside our zones.
 package server
 
 import (
@@ -36,38 +35,38 @@ import (
 )
 
 const (
-	// maxQuery is the longest message that is read: many times what a question with EDNS options takes. A
-	// longer one over UDP is cut, hence malformed; over TCP it ends the connection.
+	// maxQuery is the size of the longest message that the server reads, many times that of a question with EDNS options.
+	// A longer message over UDP is cut off, so it is malformed. Over TCP it ends the connection.
 	maxQuery = 4096
-	// maxResolving is how many forwarded questions may be under way; more are answered from the cache or
-	// with SERVFAIL.
+	// maxResolving is the maximum number of questions that are forwarded at the same time. Further ones are answered
+	// from the cache or with SERVFAIL.
 	maxResolving = 1000
-	// writeTimeout bounds the time between a decision and the client having it.
+	// writeTimeout is the longest time that sending a reply may take.
 	writeTimeout = 2 * time.Second
 )
 
-// Config is what a server is made of.
+// Config configures a [Server].
 type Config struct {
 	Authority *answer.Authority
-	// Forward says who resolves the names that are not ours; nil means nobody. Its Own is set here.
+	// Forward configures the upstream resolvers for names outside our zones. If it is nil, the server refuses such names.
+	// New sets its Own function.
 	Forward *forward.Config
-	// MayRecurse says which clients may have other names resolved; nil means those on loopback addresses.
+	// MayRecurse reports whether the server resolves names outside our zones for a client. If it is nil, the server does
+	// so for clients on loopback addresses.
 	MayRecurse func(client netip.Addr) bool
-	// Answered, if set, is told of each reply that dns/answer has decided, before it is sent. It must not
-	// block and not keep the reply.
-	Answered func(client netip.Addr, r *answer.Reply)
-	// Stale, if set, says that the directory may be behind the state that others act on, so that answers are to
-	// be short-lived. It must not block.
+	// OnAnswer, if set, is called with each reply of dns/answer before it is sent. It must not block or keep the reply.
+	OnAnswer func(client netip.Addr, r *answer.Reply)
+	// Stale, if set, reports whether the directory may be out of date, so that answers get a short TTL. It must not block.
 	Stale func() bool
-	Log   *slog.Logger // nil means slog.Default
+	Log   *slog.Logger // nil means slog.Default()
 }
 
-// Server answers DNS. Safe for use by many at once.
+// Server is a DNS server. It is safe for concurrent use.
 type Server struct {
 	cfg       Config
-	forwarder *forward.Forwarder // nil: names that are not ours are refused
+	forwarder *forward.Forwarder // nil if the server refuses names outside our zones
 	cookies   cookies
-	resolving chan struct{} // a slot for each forwarded question
+	resolving chan struct{} // contains one element for each question that is being forwarded
 	replies   sync.Pool     // of *answer.Reply
 	counters  counters
 	conns     connLimit
@@ -80,7 +79,7 @@ type Server struct {
 	stopped   bool
 }
 
-// New makes a server that listens nowhere yet.
+// New returns a server that does not listen on any address yet.
 func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -100,9 +99,9 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Listen answers on an address, over UDP and TCP, from now on, and returns the address with the port that
-// it got: addr is host:port with an IP address or nothing as host, and port 0 for any free one. The error
-// says who holds the address when that can be known.
+// Listen starts to answer on an address over UDP and TCP. addr is host:port, where host is an IP address or empty, and
+// port 0 means any free port. Listen returns the address with the actual port. If another process uses the address, the
+// error names it where possible.
 func (s *Server) Listen(addr string) (netip.AddrPort, error) {
 	l, err := bind(addr)
 	if err != nil {
@@ -120,8 +119,8 @@ func (s *Server) Listen(addr string) (netip.AddrPort, error) {
 	return l.addr, nil
 }
 
-// Close stops answering on an address that Listen returned; when it returns, the address is free and nothing
-// more is sent from it. An address that is not listened on is no error.
+// Close stops answering on an address that Listen has returned. When Close returns, the address is free, and the server
+// sends nothing more from it. Close ignores an address on which the server does not listen.
 func (s *Server) Close(addr netip.AddrPort) {
 	s.mu.Lock()
 	l := s.listeners[addr]
@@ -132,7 +131,7 @@ func (s *Server) Close(addr netip.AddrPort) {
 	}
 }
 
-// Shutdown stops answering everywhere, and gives up what is being forwarded.
+// Shutdown stops answering on all addresses, and cancels forwarded questions.
 func (s *Server) Shutdown() {
 	s.mu.Lock()
 	s.stopped = true
@@ -148,7 +147,7 @@ func (s *Server) Shutdown() {
 	}
 }
 
-// Addrs lists the addresses that are listened on, in order.
+// Addrs returns the addresses on which the server listens, sorted.
 func (s *Server) Addrs() []netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,16 +159,17 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Upstreams lists the resolvers that other names are forwarded to now; the error says why there are none.
+// Upstreams returns the resolvers to which the server currently forwards names outside our zones, or an error with the
+// reason why it forwards none.
 func (s *Server) Upstreams() ([]netip.AddrPort, error) {
 	if s.forwarder == nil {
-		return nil, errors.New("forwarding is off")
+		return nil, errors.New("forwarding is disabled")
 	}
 	return s.forwarder.Upstreams()
 }
 
-// owns reports whether an address is one of ours: listened on itself, or local to a host all of whose
-// addresses are listened on.
+// owns reports whether the server listens on an address, or on the port of all addresses of this host, to which the
+// address belongs.
 func (s *Server) owns(addr netip.AddrPort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,12 +195,12 @@ func isLocal(a netip.Addr) bool {
 	})
 }
 
-// Stats are counts since the start.
+// Stats contains counts since the start of the server.
 type Stats struct {
-	UDP, TCP uint64 // messages read
-	Dropped  uint64 // of these, not replied to: too short, or no queries
-	Refused  uint64 // connections over the limit
-	// Rcodes counts the replies by their response code's name.
+	UDP, TCP uint64 // received messages
+	Dropped  uint64 // received messages without a reply: too short, or not a query
+	Refused  uint64 // TCP connections beyond the limits
+	// Rcodes contains the number of replies for each response code, by the code's name.
 	Rcodes map[string]uint64
 }
 
@@ -222,7 +222,8 @@ func (s *Server) Stats() Stats {
 	return st
 }
 
-// rcodeName is the name of a response code; 16 is two in one, of which servers without TSIG have one.
+// rcodeName returns the name of a response code. Code 16 has two meanings; the other one, BADSIG, concerns only servers
+// with TSIG.
 func rcodeName(code int) string {
 	if code == dns.RcodeBadVers {
 		return "BADVERS"

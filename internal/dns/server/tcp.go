@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -11,21 +12,21 @@ import (
 )
 
 const (
-	// maxConns and maxConnsOf bound the connections of all clients and of one address. Loopback is one
-	// address for many tasks, hence the generous second.
-	maxConns   = 1000
-	maxConnsOf = 250
-	// idleTimeout is how long a connection may take for its next message, from the end of the one before
-	// (RFC 7766, section 6.2.3 asks for seconds).
+	// maxConns and maxConnsPerAddr are the maximum numbers of connections in total and from one address. Many tasks
+	// share one loopback address, so the second limit is generous.
+	maxConns        = 1000
+	maxConnsPerAddr = 250
+	// idleTimeout is the longest time between the end of one message and the end of the next one on a connection (RFC
+	// 7766, section 6.2.3 recommends a few seconds).
 	idleTimeout = 10 * time.Second
-	// maxPipelined is how many forwarded questions of one connection may be under way; the next message is
-	// read when one is done.
+	// maxPipelined is the maximum number of questions of one connection that are forwarded at the same time. The server
+	// reads no further message until one of them is done.
 	maxPipelined = 64
-	// acceptPause is waited after a failed accept, which is mostly a lack of file descriptors.
-	acceptPause = 50 * time.Millisecond
+	// acceptRetryDelay is the delay after a failed accept, which usually means that no file descriptor is free.
+	acceptRetryDelay = 50 * time.Millisecond
 )
 
-// serveTCP accepts a listener's connections until it is closed.
+// serveTCP accepts the connections of a listener until it is closed.
 func (s *Server) serveTCP(l *listener) {
 	for {
 		c, err := l.tcp.AcceptTCP()
@@ -33,39 +34,39 @@ func (s *Server) serveTCP(l *listener) {
 			return
 		}
 		if err != nil {
-			s.cfg.Log.Warn("DNS connection not accepted", "addr", l.addr, "err", err)
+			s.cfg.Log.Warn("cannot accept a DNS connection; retrying", "addr", l.addr, "err", err)
 			select {
-			case <-time.After(acceptPause):
+			case <-time.After(acceptRetryDelay):
 			case <-s.ctx.Done():
 			}
 			continue
 		}
 		source := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
-		if !s.conns.take(source) {
+		if !s.conns.acquire(source) {
 			s.counters.refused.Add(1)
 			c.Close()
 			continue
 		}
 		l.running.Go(func() {
-			defer s.conns.giveBack(source)
+			defer s.conns.release(source)
 			defer c.Close()
-			if l.add(c) {
-				defer l.remove(c)
+			if l.addConn(c) {
+				defer l.removeConn(c)
 				s.serveConn(c, source)
 			}
 		})
 	}
 }
 
-// serveConn answers the messages of one connection. Replies to forwarded questions are sent as they come,
-// not in the order of the questions (RFC 7766, section 6.2.1.1).
+// serveConn answers the messages of one connection. It sends replies to forwarded questions as soon as they are
+// available, not in the order of the questions (RFC 7766, section 6.2.1.1).
 func (s *Server) serveConn(c *net.TCPConn, source netip.Addr) {
 	local := c.LocalAddr().(*net.TCPAddr).AddrPort().Addr()
-	from := origin{source: source, client: clientOf(source, local), stream: true}
-	w := &stream{conn: c}
+	from := origin{source: source, client: clientOf(source, local), tcp: true}
+	w := &replyWriter{conn: c}
 	slots := make(chan struct{}, maxPipelined)
-	var waiting sync.WaitGroup
-	defer waiting.Wait()
+	var forwarded sync.WaitGroup
+	defer forwarded.Wait()
 	for {
 		c.SetReadDeadline(time.Now().Add(idleTimeout))
 		msg, err := readMessage(c)
@@ -75,25 +76,25 @@ func (s *Server) serveConn(c *net.TCPConn, source netip.Addr) {
 		s.counters.tcp.Add(1)
 		out := s.handle(msg, from)
 		switch {
-		case out.wait != nil && s.startResolving():
+		case out.resolve != nil && s.startResolving():
 			slots <- struct{}{}
-			waiting.Go(func() {
+			forwarded.Go(func() {
 				defer func() { <-slots }()
 				defer s.endResolving()
-				w.send(s.finish(s.ctx, out))
+				w.send(s.resolve(s.ctx, out))
 			})
-		case out.wait != nil:
-			w.send(s.finish(overloaded, out))
+		case out.resolve != nil:
+			w.send(s.resolve(overloaded, out))
 		default:
 			w.send(out.reply)
-			s.sent(out)
+			s.markSent(out)
 		}
 	}
 }
 
-var errTooLong = errors.New("message longer than any query")
+var errTooLong = fmt.Errorf("message longer than %d octets", maxQuery)
 
-// readMessage reads a message and the two octets of its length before it (RFC 1035, section 4.2.2).
+// readMessage reads the two octets of a message's length, and then the message (RFC 1035, section 4.2.2).
 func readMessage(r io.Reader) ([]byte, error) {
 	var length [2]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
@@ -108,15 +109,15 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return msg, err
 }
 
-// stream writes the replies of a connection, one at a time.
-type stream struct {
+// replyWriter writes the replies of a connection, one at a time.
+type replyWriter struct {
 	mu   sync.Mutex
 	conn *net.TCPConn
 }
 
-// send writes a reply, if there is one. A client that does not take it in time, or that waits for a reply
-// that there is none of, loses the connection, which ends its reader too.
-func (w *stream) send(reply []byte) {
+// send writes a reply. It closes the connection, which also ends serveConn, if the client does not accept the reply in
+// time, or if reply is nil, since the client would wait for a reply in vain.
+func (w *replyWriter) send(reply []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if reply == nil {
@@ -130,32 +131,33 @@ func (w *stream) send(reply []byte) {
 	}
 }
 
-// connLimit counts connections.
+// connLimit limits the number of connections.
 type connLimit struct {
-	mu  sync.Mutex
-	all int
-	of  map[netip.Addr]int
+	mu     sync.Mutex
+	total  int
+	byAddr map[netip.Addr]int
 }
 
-func (c *connLimit) take(source netip.Addr) bool {
+// acquire counts a connection from an address. It returns false if a limit is reached.
+func (c *connLimit) acquire(source netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.all >= maxConns || c.of[source] >= maxConnsOf {
+	if c.total >= maxConns || c.byAddr[source] >= maxConnsPerAddr {
 		return false
 	}
-	if c.of == nil {
-		c.of = map[netip.Addr]int{}
+	if c.byAddr == nil {
+		c.byAddr = map[netip.Addr]int{}
 	}
-	c.all++
-	c.of[source]++
+	c.total++
+	c.byAddr[source]++
 	return true
 }
 
-func (c *connLimit) giveBack(source netip.Addr) {
+func (c *connLimit) release(source netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.all--
-	if c.of[source]--; c.of[source] == 0 {
-		delete(c.of, source)
+	c.total--
+	if c.byAddr[source]--; c.byAddr[source] == 0 {
+		delete(c.byAddr, source)
 	}
 }

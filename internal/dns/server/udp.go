@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// serveUDP answers the datagrams of a listener until it is closed. What is forwarded waits in goroutines of
-// its own, at most maxResolving of them.
+// serveUDP answers the datagrams of a listener until it is closed. Forwarded questions wait on separate goroutines, of
+// which there are at most maxResolving.
 func (s *Server) serveUDP(l *listener) {
 	buf := make([]byte, maxQuery)
 	dest := newDestination(l)
@@ -19,30 +19,30 @@ func (s *Server) serveUDP(l *listener) {
 			return
 		}
 		if err != nil {
-			continue // of one datagram: the socket is good as long as it is open
+			continue // the error concerns one datagram; the socket remains usable until it is closed
 		}
 		s.counters.udp.Add(1)
-		local := dest.of(oobn)
+		local := dest.lastRead(oobn)
 		from := origin{source: source.Addr(), client: clientOf(source.Addr(), local)}
 		out := s.handle(buf[:n], from)
-		if out.wait == nil {
+		if out.resolve == nil {
 			s.sendUDP(l, out.reply, local, source)
-			s.sent(out)
+			s.markSent(out)
 			continue
 		}
 		if !s.startResolving() {
-			s.sendUDP(l, s.finish(overloaded, out), local, source)
+			s.sendUDP(l, s.resolve(overloaded, out), local, source)
 			continue
 		}
 		l.running.Go(func() {
 			defer s.endResolving()
-			s.sendUDP(l, s.finish(s.ctx, out), local, source)
+			s.sendUDP(l, s.resolve(s.ctx, out), local, source)
 		})
 	}
 }
 
-// sendUDP sends a reply, if there is one, from the address that was asked. A reply that cannot be sent is
-// lost, as any datagram may be: the client asks again.
+// sendUDP sends a reply from the address to which the query was sent. It does nothing if the reply is nil. It ignores
+// errors: a client retries after a lost datagram.
 func (s *Server) sendUDP(l *listener, reply []byte, local netip.Addr, to netip.AddrPort) {
 	if reply == nil {
 		return
@@ -51,7 +51,8 @@ func (s *Server) sendUDP(l *listener, reply []byte, local netip.Addr, to netip.A
 	l.udp.WriteMsgUDPAddrPort(reply, sourceControl(l, local), to)
 }
 
-// startResolving takes one of the slots for forwarded questions, if one is free.
+// startResolving reserves a slot for a forwarded question. It returns false if maxResolving questions are being
+// forwarded.
 func (s *Server) startResolving() bool {
 	select {
 	case s.resolving <- struct{}{}:
@@ -63,8 +64,8 @@ func (s *Server) startResolving() bool {
 
 func (s *Server) endResolving() { <-s.resolving }
 
-// overloaded is the context of questions for which no slot is free: it is over, so that the forwarder
-// answers them from its cache only.
+// overloaded is the context of questions for which no slot is free. It is canceled, so that the forwarder answers from
+// its cache only.
 var overloaded = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
