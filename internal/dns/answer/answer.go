@@ -114,8 +114,8 @@ func (s *resolution) followCNAMEs() {
 	}
 }
 
-// isAnswerableType reports whether a query type is a record type or ANY. Other query types (RFC 6895, section 3.1), such as
-// zone transfers, which Cloud Map does not have, and meta types, are refused.
+// isAnswerableType reports whether a query type is a record type or ANY. Other query types (RFC 6895, section 3.1),
+// such as zone transfers, which Cloud Map does not have, and meta types, are refused.
 func isAnswerableType(typ uint16) bool {
 	return typ == typeANY || typ != typeOPT && typ != 0 && (typ < 128 || typ > 255)
 }

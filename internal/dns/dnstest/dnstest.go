@@ -1,5 +1,5 @@
-// Package dnstest is the notation in which tests of DNS are written: what a directory holds, in lines that
-// resemble a zone file, and scripts of queries with the replies they are to get.
+// Package dnstest provides the notation of DNS tests: directories in lines that resemble a zone file, and scripts of
+// queries with the expected replies. It also provides an upstream resolver for tests ([NewUpstream]).
 //
 // A directory ([Load]):
 //
@@ -14,13 +14,13 @@
 //	many    A 60
 //	  m-1..1000  10.1.0.1..
 //
-// A zone is private or public (the default), answers the networks named, and its negative answers live 5
-// seconds unless it says otherwise. What follows it are its services, "." being the one at the apex, and,
-// indented, their instances: an id, then addresses, :port, =cname, a state. m-1..1000 stands for a thousand
-// ids, and "10.1.0.1.." for as many addresses in a row.
+// A zone is private or public (the default). It answers the listed networks only, if any, and its negative answers have
+// a TTL of 5 seconds unless the line specifies another one. The following lines are its services, where "." is the one
+// at the apex. Indented lines are their instances: an id, followed by addresses, :port, =cname, and a state. m-1..1000
+// means a thousand ids, and "10.1.0.1.." as many consecutive addresses.
 //
-// A script ([Run]) is a file of blocks: a command, a line of four dashes, what the command is to print.
-// With -update the file is written anew from what it does print.
+// A script ([Run]) is a file of blocks. Each consists of a command, a line of four dashes, and the expected output.
+// With the flag -update, the test replaces the expected output by the actual one.
 package dnstest
 
 import (
@@ -34,7 +34,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// Load makes a directory of the text, or ends the test when it cannot be read.
+// Load returns a directory with the content of the text. If the text is invalid, it fails the test.
 func Load(tb testing.TB, text string) *directory.Directory {
 	tb.Helper()
 	d := directory.New()
@@ -44,8 +44,8 @@ func Load(tb testing.TB, text string) *directory.Directory {
 	return d
 }
 
-// Add applies the text to a directory as its next revision. What the text names that is there already is
-// replaced, so a later text can change the state of an instance.
+// Add applies the text to a directory as its next revision. It replaces existing services and instances, so a later
+// text can change the state of an instance.
 func Add(d *directory.Directory, text string) error {
 	var err error
 	d.Apply(d.Applied()+1, func(b *directory.Batch) { err = (&loader{b: b}).load(text) })
@@ -64,8 +64,8 @@ var states = map[string]directory.State{
 type loader struct {
 	b       *directory.Batch
 	zones   int64
-	zone    string // the id of the namespace, service, that the next line belongs to
-	service string
+	zone    string // the id of the namespace of the next service
+	service string // the id of the service of the next instance
 }
 
 func (l *loader) load(text string) error {
@@ -116,7 +116,7 @@ func (l *loader) readZone(name string, words []string) error {
 		}
 	}
 	ns.ID = fmt.Sprint("ns-", name, ns.Kind, ns.Networks)
-	ns.Region = ns.ID // so that two of one name do not meet in Discover
+	ns.Region = ns.ID // so that Discover distinguishes namespaces with the same name
 	l.zone = ns.ID
 	l.b.PutNamespace(ns)
 	return nil
@@ -145,19 +145,19 @@ func (l *loader) readService(name string, words []string) error {
 }
 
 func (l *loader) readInstance(id string, words []string) error {
-	proto := directory.Instance{ServiceID: l.service}
+	template := directory.Instance{ServiceID: l.service}
 	for _, w := range words {
-		if err := property(&proto, w); err != nil {
+		if err := setProperty(&template, w); err != nil {
 			return err
 		}
 	}
 	ids := []string{id}
-	if head, last, many := strings.Cut(id, ".."); many && slices.ContainsFunc(words, isRow) {
+	if head, last, many := strings.Cut(id, ".."); many && slices.ContainsFunc(words, isRange) {
 		start := strings.TrimRight(head, "0123456789")
 		from, err1 := strconv.Atoi(head[len(start):])
 		to, err2 := strconv.Atoi(last)
 		if err1 != nil || err2 != nil {
-			return fmt.Errorf("%q is not a row of ids such as i-1..9", id)
+			return fmt.Errorf("%q must be a range of ids such as i-1..9", id)
 		}
 		ids = ids[:0]
 		for n := from; n <= to; n++ {
@@ -165,15 +165,15 @@ func (l *loader) readInstance(id string, words []string) error {
 		}
 	}
 	for _, id := range ids {
-		i := proto
+		i := template
 		i.ID = id
 		l.b.PutInstance(&i)
-		proto.IPv4, proto.IPv6 = next(proto.IPv4), next(proto.IPv6)
+		template.IPv4, template.IPv6 = next(template.IPv4), next(template.IPv6)
 	}
 	return nil
 }
 
-func isRow(word string) bool { return strings.HasSuffix(word, "..") }
+func isRange(word string) bool { return strings.HasSuffix(word, "..") }
 
 func next(a netip.Addr) netip.Addr {
 	if !a.IsValid() {
@@ -182,7 +182,8 @@ func next(a netip.Addr) netip.Addr {
 	return a.Next()
 }
 
-func property(i *directory.Instance, w string) error {
+// setProperty sets the field of an instance that a word describes.
+func setProperty(i *directory.Instance, w string) error {
 	if state, ok := states[w]; ok {
 		i.State = state
 		return nil

@@ -8,17 +8,19 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the scripts in testdata anew from what their commands print")
+var update = flag.Bool("update", false, "replace the expected output in the scripts of testdata by the actual output")
 
-const rule = "----"
+// separator separates a command from its expected output.
+const separator = "----"
 
-// Run runs each script that the pattern names as a subtest. start begins a script and returns what carries
-// out its commands: do gets a block's text above the rule without comments, and returns what it prints.
+// Run runs each script whose file name matches the pattern as a subtest. start is called for each script. It returns a
+// function that executes the script's commands: do receives the command of a block without comments, and returns the
+// output.
 func Run(t *testing.T, pattern string, start func(t *testing.T) (do func(t *testing.T, command string) string)) {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no script matches %s (%v)", pattern, err)
+		t.Fatalf("no script matches %s: %v", pattern, err)
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
@@ -33,16 +35,16 @@ func runScript(t *testing.T, file string, do func(*testing.T, string) string) {
 	}
 	var out []string
 	for _, block := range strings.Split(strings.TrimSpace(string(raw)), "\n\n") {
-		command, want, isCommand := strings.Cut(block+"\n", rule+"\n")
+		command, want, isCommand := strings.Cut(block+"\n", separator+"\n")
 		if !isCommand {
 			out = append(out, block) // a paragraph of comment
 			continue
 		}
 		got := strings.TrimSpace(do(t, withoutComments(command)))
 		if want = strings.TrimSpace(want); got != want && !*update {
-			t.Errorf("%s: %sgot\n%s\nwant\n%s\n(-update takes what it got)", file, command, got, want)
+			t.Errorf("%s: %sgot\n%s\nwant\n%s\n(the flag -update accepts the actual output)", file, command, got, want)
 		}
-		out = append(out, strings.TrimSpace(command+rule+"\n"+got))
+		out = append(out, strings.TrimSpace(command+separator+"\n"+got))
 	}
 	if *update {
 		if err := os.WriteFile(file, []byte(strings.Join(out, "\n\n")+"\n"), 0o644); err != nil {

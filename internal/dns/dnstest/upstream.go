@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Upstream is a resolver on a loopback address, for tests of those who ask one. Its handler may be changed
+// Upstream is a resolver on a loopback address, for tests of code that queries a resolver. Its handler can be changed
 // while it runs.
 type Upstream struct {
 	Addr    netip.AddrPort
@@ -19,7 +19,7 @@ type Upstream struct {
 	asked   atomic.Int64
 }
 
-// NewUpstream starts a resolver that lives as long as the test.
+// NewUpstream starts a resolver that stops when the test ends.
 func NewUpstream(tb testing.TB, handler dns.HandlerFunc) *Upstream {
 	tb.Helper()
 	udp, tcp := listen(tb)
@@ -39,11 +39,11 @@ func NewUpstream(tb testing.TB, handler dns.HandlerFunc) *Upstream {
 	return u
 }
 
-// listen opens one port of the loopback address over UDP and TCP. A port that is free over UDP may be taken over
-// TCP, by any connection of the machine; then another one is tried.
+// listen opens one port of the loopback address over UDP and TCP. A port that is free over UDP may be in use over TCP
+// by any connection of the machine; in that case listen tries another port.
 func listen(tb testing.TB) (net.PacketConn, net.Listener) {
 	tb.Helper()
-	for try := 1; ; try++ {
+	for attempt := 1; ; attempt++ {
 		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
@@ -53,7 +53,7 @@ func listen(tb testing.TB) (net.PacketConn, net.Listener) {
 			return udp, tcp
 		}
 		udp.Close()
-		if try == 16 || !errors.Is(err, syscall.EADDRINUSE) {
+		if attempt == 16 || !errors.Is(err, syscall.EADDRINUSE) {
 			tb.Fatal(err)
 		}
 	}
@@ -62,15 +62,15 @@ func listen(tb testing.TB) (net.PacketConn, net.Listener) {
 // Handle replaces the handler.
 func (u *Upstream) Handle(h dns.HandlerFunc) { u.handler.Store(&h) }
 
-// Asked is how many messages have come, over UDP and TCP.
+// Asked returns the number of messages received over UDP and TCP.
 func (u *Upstream) Asked() int { return int(u.asked.Load()) }
 
-// Answer is a handler that replies with the code and the records, written as in a zone file.
+// Answer returns a handler that replies with a response code and with records in zone-file notation.
 func Answer(rcode int, records ...string) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(Reply(q, rcode, records...)) }
 }
 
-// Reply is a reply to q with the records in the answer section, SOA records in the authority section.
+// Reply returns a reply to q with SOA records in the authority section and all other records in the answer section.
 func Reply(q *dns.Msg, rcode int, records ...string) *dns.Msg {
 	m := new(dns.Msg).SetRcode(q, rcode)
 	m.RecursionAvailable = true
@@ -88,5 +88,5 @@ func Reply(q *dns.Msg, rcode int, records ...string) *dns.Msg {
 	return m
 }
 
-// Silent is a handler that never replies.
+// Silent is a handler that never replies to a query.
 func Silent(dns.ResponseWriter, *dns.Msg) {}

@@ -9,26 +9,26 @@ import (
 )
 
 const (
-	// cacheEntries bounds the cache: with a typical message of half a kilobyte, some ten megabytes.
+	// cacheEntries is the maximum number of cached messages, some ten megabytes for typical messages of half a kilobyte.
 	cacheEntries = 10_000
-	// maxCached keeps the rare large message out, so that the bound in entries is one in memory too.
+	// maxCached is the size of the largest message that is cached, so that cacheEntries also bounds the memory.
 	maxCached = 4096
-	// maxLife caps how long an answer is kept, whatever its TTL: after a change elsewhere nobody has to wait
-	// longer, or restart us.
-	maxLife = 5 * time.Minute
+	// maxLifetime is the longest time for which an answer is cached, regardless of its TTL. It bounds the time until a
+	// change elsewhere is visible without a restart.
+	maxLifetime = 5 * time.Minute
 )
 
-// cache keeps answers for their TTL, the least recently used one making room.
+// cache keeps answers for their TTL. When it is full, it evicts the least recently used one.
 type cache struct {
 	mu      sync.Mutex
 	max     int
 	entries map[string]*list.Element
-	recent  *list.List // of *cached, the most recent first
+	recent  *list.List // of *cached, the most recently used first
 }
 
 type cached struct {
 	key    string
-	msg    *dns.Msg // never changed
+	msg    *dns.Msg // must not be changed
 	stored time.Time
 	until  time.Time
 }
@@ -37,7 +37,7 @@ func newCache(max int) cache {
 	return cache{max: max, entries: map[string]*list.Element{}, recent: list.New()}
 }
 
-// get returns a copy of a live entry with what is left of its TTLs, or nil.
+// get returns a copy of an entry with the remaining TTLs, or nil if the entry does not exist or has expired.
 func (c *cache) get(key string, now time.Time) *dns.Msg {
 	entry := c.find(key, now)
 	if entry == nil {
@@ -70,8 +70,8 @@ func (c *cache) find(key string, now time.Time) *cached {
 	return entry
 }
 
-// put keeps a message for as long as it lives. The message is not changed afterwards.
-func (c *cache) put(key string, m *dns.Msg, now time.Time) {
+// add caches a message for its lifetime. The caller must not change the message afterwards.
+func (c *cache) add(key string, m *dns.Msg, now time.Time) {
 	life := lifetime(m)
 	if life <= 0 || m.Len() > maxCached {
 		return
@@ -92,10 +92,10 @@ func (c *cache) put(key string, m *dns.Msg, now time.Time) {
 	}
 }
 
-// lifetime is how long a message may be kept: the least of its TTLs and of the minimum of an SOA that says
-// that something is not there; a negative answer without SOA not at all (RFC 2308, section 5).
+// lifetime returns the time for which a message may be cached: the smallest of its TTLs and, for a negative answer, the
+// minimum of its SOA. A negative answer without SOA must not be cached (RFC 2308, section 5).
 func lifetime(m *dns.Msg) time.Duration {
-	ttl := uint32(maxLife / time.Second)
+	ttl := uint32(maxLifetime / time.Second)
 	if soa := soaOf(m); soa != nil {
 		ttl = min(ttl, soa.Minttl)
 	} else if len(m.Answer) == 0 || m.Rcode == dns.RcodeNameError {

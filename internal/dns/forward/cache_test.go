@@ -17,32 +17,32 @@ func message(records ...string) *dns.Msg {
 func TestLifetime(t *testing.T) {
 	const soa = "example.net. 100 IN SOA ns. host. 1 2 3 4 "
 	for _, tc := range []struct {
-		what    string
+		name    string
 		rcode   int
 		records []string
 		want    time.Duration
 	}{
-		{"the least TTL", 0, []string{"example.net. 60 IN A 192.0.2.1", "example.net. 30 IN A 192.0.2.2"}, 30 * time.Second},
+		{"smallest TTL", 0, []string{"example.net. 60 IN A 192.0.2.1", "example.net. 30 IN A 192.0.2.2"}, 30 * time.Second},
 		{"at most five minutes", 0, []string{"example.net. 86400 IN A 192.0.2.1"}, 5 * time.Minute},
 		{"TTL 0", 0, []string{"example.net. 0 IN A 192.0.2.1"}, 0},
 		{"negative, the SOA's minimum", dns.RcodeNameError, []string{soa + "50"}, 50 * time.Second},
 		{"negative, the SOA's TTL", dns.RcodeNameError, []string{soa + "500"}, 100 * time.Second},
-		{"no data", 0, []string{soa + "50"}, 50 * time.Second},
-		{"no data at the end of a CNAME", 0, []string{"example.net. 60 IN CNAME x.", soa + "20"}, 20 * time.Second},
+		{"NODATA", 0, []string{soa + "50"}, 50 * time.Second},
+		{"NODATA at the end of a CNAME", 0, []string{"example.net. 60 IN CNAME x.", soa + "20"}, 20 * time.Second},
 		{"negative without SOA", dns.RcodeNameError, nil, 0},
-		{"no data without SOA", 0, nil, 0},
+		{"NODATA without SOA", 0, nil, 0},
 	} {
 		m := message(tc.records...)
 		m.Rcode = tc.rcode
 		if got := lifetime(m); got != tc.want {
-			t.Errorf("%s: %v, want %v", tc.what, got, tc.want)
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
 		}
 	}
 }
 
-func TestCacheAges(t *testing.T) {
+func TestCacheTTLs(t *testing.T) {
 	c, now := newCache(10), time.Now()
-	c.put("k", message("example.net. 60 IN A 192.0.2.1", "example.net. 40 IN A 192.0.2.2"), now)
+	c.add("k", message("example.net. 60 IN A 192.0.2.1", "example.net. 40 IN A 192.0.2.2"), now)
 	for _, tc := range []struct {
 		age  time.Duration
 		want string
@@ -59,11 +59,11 @@ func TestCacheAges(t *testing.T) {
 	}
 }
 
-func TestCacheIsBounded(t *testing.T) {
+func TestCacheLimits(t *testing.T) {
 	c, now := newCache(3), time.Now()
 	for k := range 5 {
-		c.put(fmt.Sprint(k), message("example.net. 60 IN A 192.0.2.1"), now)
-		c.get("0", now) // used all the time, so it stays
+		c.add(fmt.Sprint(k), message("example.net. 60 IN A 192.0.2.1"), now)
+		c.get("0", now) // the most recently used entry stays
 	}
 	got := ""
 	for k := range 5 {
@@ -72,13 +72,13 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 	}
 	if got != "034" || c.recent.Len() != 3 || len(c.entries) != 3 {
-		t.Errorf("kept %q (%d, %d entries), want 034", got, c.recent.Len(), len(c.entries))
+		t.Errorf("cached %q (%d, %d entries), want 034", got, c.recent.Len(), len(c.entries))
 	}
 	large := message()
 	for k := range 400 {
 		large.Answer = append(large.Answer, message(fmt.Sprintf("example.net. 60 IN A 192.0.2.%d", k%256)).Answer...)
 	}
-	if c.put("large", large, now); c.get("large", now) != nil {
-		t.Error("a message of", large.Len(), "octets is kept")
+	if c.add("large", large, now); c.get("large", now) != nil {
+		t.Errorf("a message of %d octets is cached", large.Len())
 	}
 }

@@ -22,7 +22,8 @@ func newForwarder(t *testing.T, cfg forward.Config) *forward.Forwarder {
 	return f
 }
 
-func to(ups ...*dnstest.Upstream) forward.Config {
+// withUpstreams returns a configuration with upstreams.
+func withUpstreams(ups ...*dnstest.Upstream) forward.Config {
 	var cfg forward.Config
 	for _, u := range ups {
 		cfg.Upstreams = append(cfg.Upstreams, u.Addr)
@@ -30,7 +31,7 @@ func to(ups ...*dnstest.Upstream) forward.Config {
 	return cfg
 }
 
-// resolve returns the records of the answer, or the rcode of a negative one, or the reason of a failure.
+// resolve returns the records of the answer, the response code of a negative answer, or the reason of a failure.
 func resolve(t *testing.T, f *forward.Forwarder, q forward.Question) string {
 	t.Helper()
 	m, err := f.Resolve(t.Context(), q)
@@ -41,7 +42,7 @@ func resolve(t *testing.T, f *forward.Forwarder, q forward.Question) string {
 		t.Fatal(err)
 	}
 	if m.IsEdns0() != nil {
-		t.Error("the upstream's OPT record is left in")
+		t.Error("the message contains the upstream's OPT record")
 	}
 	if len(m.Answer) == 0 {
 		return dns.RcodeToString[m.Rcode]
@@ -53,69 +54,71 @@ func resolve(t *testing.T, f *forward.Forwarder, q forward.Question) string {
 	return strings.Join(lines, "; ")
 }
 
-func a(name string) forward.Question { return forward.Question{Name: name, Type: dns.TypeA} }
+// queryA returns a question of type A.
+func queryA(name string) forward.Question { return forward.Question{Name: name, Type: dns.TypeA} }
 
 func TestCacheAndCase(t *testing.T) {
-	up := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeSuccess, "www.example.net. 100 IN CNAME web.example.net.", "web.example.net. 100 IN A 192.0.2.1"))
-	f := newForwarder(t, to(up))
+	up := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeSuccess,
+		"www.example.net. 100 IN CNAME web.example.net.", "web.example.net. 100 IN A 192.0.2.1"))
+	f := newForwarder(t, withUpstreams(up))
 	for _, name := range []string{"www.example.net.", "WWW.example.net.", "www.example.NET."} {
 		want := name + " 100 IN CNAME web.example.net.; web.example.net. 100 IN A 192.0.2.1"
-		if got := resolve(t, f, a(name)); got != want {
+		if got := resolve(t, f, queryA(name)); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 	if n := up.Asked(); n != 1 {
-		t.Errorf("asked %d times, want once", n)
+		t.Errorf("the upstream received %d queries, want 1", n)
 	}
 	for _, q := range []forward.Question{{Name: "www.example.net.", Type: dns.TypeA, DO: true},
 		{Name: "www.example.net.", Type: dns.TypeA, CD: true}, {Name: "www.example.net.", Type: dns.TypeAAAA}} {
 		resolve(t, f, q)
 	}
 	if n := up.Asked(); n != 4 {
-		t.Errorf("asked %d times, want once for each kind of question", n)
+		t.Errorf("the upstream received %d queries, want one for each kind of question", n)
 	}
 }
 
 func TestNegativeCache(t *testing.T) {
 	const soa = "example.net. 100 IN SOA ns. host. 1 2 3 4 50"
 	for _, tc := range []struct {
-		what   string
+		name   string
 		answer dns.HandlerFunc
 		want   string
 		asked  int
 	}{
-		{"no such name", dnstest.Answer(dns.RcodeNameError, soa), "NXDOMAIN", 1},
-		{"no such type", dnstest.Answer(dns.RcodeSuccess, soa), "NOERROR", 1},
+		{"NXDOMAIN", dnstest.Answer(dns.RcodeNameError, soa), "NXDOMAIN", 1},
+		{"NODATA", dnstest.Answer(dns.RcodeSuccess, soa), "NOERROR", 1},
 		{"without SOA", dnstest.Answer(dns.RcodeNameError), "NXDOMAIN", 2},
 		{"TTL 0", dnstest.Answer(dns.RcodeSuccess, "x.example.net. 0 IN A 192.0.2.1"), "x.example.net. 0 IN A 192.0.2.1", 2},
 	} {
 		up := dnstest.NewUpstream(t, tc.answer)
-		f := newForwarder(t, to(up))
+		f := newForwarder(t, withUpstreams(up))
 		for range 2 {
-			if got := resolve(t, f, a("x.example.net.")); got != tc.want {
-				t.Errorf("%s: got %s, want %s", tc.what, got, tc.want)
+			if got := resolve(t, f, queryA("x.example.net.")); got != tc.want {
+				t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
 			}
 		}
 		if n := up.Asked(); n != tc.asked {
-			t.Errorf("%s: asked %d times, want %d", tc.what, n, tc.asked)
+			t.Errorf("%s: the upstream received %d queries, want %d", tc.name, n, tc.asked)
 		}
 	}
 }
 
-// TestEqualQuestions has many ask while the first question is under way.
+// TestEqualQuestions: equal questions at the same time lead to one query to the upstream.
 func TestEqualQuestions(t *testing.T) {
 	release := make(chan struct{})
 	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		<-release
 		w.WriteMsg(dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 192.0.2.1"))
 	})
-	f := newForwarder(t, to(up))
+	f := newForwarder(t, withUpstreams(up))
 	var group sync.WaitGroup
 	ready := make(chan struct{}, 50)
 	for range cap(ready) {
 		group.Go(func() {
 			ready <- struct{}{}
-			if got := resolve(t, f, a("example.net.")); !strings.HasSuffix(got, "IN A 192.0.2.1") {
+			if got := resolve(t, f, queryA("example.net.")); !strings.HasSuffix(got, "IN A 192.0.2.1") {
 				t.Errorf("got %s", got)
 			}
 		})
@@ -126,11 +129,11 @@ func TestEqualQuestions(t *testing.T) {
 	close(release)
 	group.Wait()
 	if n := up.Asked(); n != 1 {
-		t.Errorf("asked %d times, want once", n)
+		t.Errorf("the upstream received %d queries, want 1", n)
 	}
 }
 
-func TestTruncated(t *testing.T) {
+func TestTruncatedReply(t *testing.T) {
 	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		m := dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 192.0.2.1")
 		if w.RemoteAddr().Network() == "udp" {
@@ -138,13 +141,13 @@ func TestTruncated(t *testing.T) {
 		}
 		w.WriteMsg(m)
 	})
-	f := newForwarder(t, to(up))
-	if got := resolve(t, f, a("example.net.")); got != "example.net. 100 IN A 192.0.2.1" {
+	f := newForwarder(t, withUpstreams(up))
+	if got := resolve(t, f, queryA("example.net.")); got != "example.net. 100 IN A 192.0.2.1" {
 		t.Errorf("got %s", got)
 	}
 }
 
-// TestWithoutEDNS has an upstream that knows no EDNS.
+// TestWithoutEDNS: the upstream does not support EDNS.
 func TestWithoutEDNS(t *testing.T) {
 	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		if q.IsEdns0() != nil {
@@ -153,39 +156,39 @@ func TestWithoutEDNS(t *testing.T) {
 		}
 		w.WriteMsg(dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 192.0.2.1"))
 	})
-	f := newForwarder(t, to(up))
-	if got := resolve(t, f, a("example.net.")); got != "example.net. 100 IN A 192.0.2.1" {
+	f := newForwarder(t, withUpstreams(up))
+	if got := resolve(t, f, queryA("example.net.")); got != "example.net. 100 IN A 192.0.2.1" {
 		t.Errorf("got %s", got)
 	}
 }
 
-// TestSeveralUpstreams passes over the ones that do not help, and remembers the one that does.
+// TestSeveralUpstreams: the forwarder asks the next upstream if one does not answer, and prefers the one that did.
 func TestSeveralUpstreams(t *testing.T) {
 	t.Parallel()
 	good := func(w dns.ResponseWriter, q *dns.Msg) {
 		w.WriteMsg(dnstest.Reply(q, dns.RcodeSuccess, q.Question[0].Name+" 100 IN A 192.0.2.1"))
 	}
-	for what, bad := range map[string]dns.HandlerFunc{
-		"silent":  dnstest.Silent,
-		"failing": dnstest.Answer(dns.RcodeServerFailure),
-		"refuses": dnstest.Answer(dns.RcodeRefused),
-		"answers another question": func(w dns.ResponseWriter, q *dns.Msg) {
+	for name, bad := range map[string]dns.HandlerFunc{
+		"no reply": dnstest.Silent,
+		"SERVFAIL": dnstest.Answer(dns.RcodeServerFailure),
+		"REFUSED":  dnstest.Answer(dns.RcodeRefused),
+		"reply to another question": func(w dns.ResponseWriter, q *dns.Msg) {
 			m := dnstest.Reply(q, dns.RcodeSuccess, "example.net. 100 IN A 203.0.113.1")
 			m.Question[0].Name = "other.example.net."
 			w.WriteMsg(m)
 		},
 	} {
-		t.Run(what, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			first, second := dnstest.NewUpstream(t, bad), dnstest.NewUpstream(t, good)
-			f := newForwarder(t, to(first, second))
-			for _, name := range []string{"example.net.", "example.com."} {
-				if got := resolve(t, f, a(name)); got != name+" 100 IN A 192.0.2.1" {
+			f := newForwarder(t, withUpstreams(first, second))
+			for _, domain := range []string{"example.net.", "example.com."} {
+				if got := resolve(t, f, queryA(domain)); got != domain+" 100 IN A 192.0.2.1" {
 					t.Errorf("got %s", got)
 				}
 			}
 			if n := first.Asked(); n != 1 {
-				t.Errorf("the bad one was asked %d times, want once", n)
+				t.Errorf("the first upstream received %d queries, want 1", n)
 			}
 		})
 	}
@@ -194,32 +197,33 @@ func TestSeveralUpstreams(t *testing.T) {
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		what    string
+		name    string
 		handler dns.HandlerFunc
 		want    []string
 		asked   int
 	}{
-		{"silent", dnstest.Silent, []string{"failure 22:", "upstream 127.0.0.1:", "timeout"}, 2},
-		{"SERVFAIL", dnstest.Answer(dns.RcodeServerFailure), []string{"failure 0:", "upstream 127.0.0.1:", "answered SERVFAIL"}, 1},
+		{"no reply", dnstest.Silent, []string{"failure 22:", "upstream 127.0.0.1:", "timeout"}, 2},
+		{"SERVFAIL", dnstest.Answer(dns.RcodeServerFailure),
+			[]string{"failure 0:", "upstream 127.0.0.1:", "replied with SERVFAIL"}, 1},
 	} {
-		t.Run(tc.what, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			up := dnstest.NewUpstream(t, tc.handler)
-			f := newForwarder(t, to(up))
-			got := resolve(t, f, a("example.net."))
+			f := newForwarder(t, withUpstreams(up))
+			got := resolve(t, f, queryA("example.net."))
 			for _, want := range tc.want {
 				if !strings.Contains(got, want) {
-					t.Errorf("%s does not say %q", got, want)
+					t.Errorf("%s does not contain %q", got, want)
 				}
 			}
 			if n := up.Asked(); n != tc.asked {
-				t.Errorf("asked %d times, want %d", n, tc.asked)
+				t.Errorf("the upstream received %d queries, want %d", n, tc.asked)
 			}
 		})
 	}
 }
 
-// TestHostList follows the host's files as they change.
+// TestHostList changes the host's files, and checks the resolvers after each change.
 func TestHostList(t *testing.T) {
 	dir := t.TempDir()
 	main, systemd := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "systemd.conf")
@@ -228,7 +232,7 @@ func TestHostList(t *testing.T) {
 		Own: func(a netip.AddrPort) bool { return a == own }})
 	write := func(file, text string) func() {
 		return func() {
-			// As resolvconf and NetworkManager do: a new file in the place of the old.
+			// Replace the file, as resolvconf and NetworkManager do.
 			if err := os.WriteFile(file+".new", []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -238,22 +242,23 @@ func TestHostList(t *testing.T) {
 		}
 	}
 	for _, step := range []struct {
-		what   string
+		name   string
 		change func()
 		want   string
 	}{
 		{"no file", func() {}, "no such file"},
-		{"empty file", write(main, "search corp\n"), "names none; name one with --upstream"},
+		{"empty file", write(main, "search corp\n"), "names no resolver; name one with --upstream"},
 		{"two resolvers", write(main, "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"), "192.0.2.1:53 [2001:db8::1]:53"},
-		{"another", write(main, "nameserver 192.0.2.2\n"), "192.0.2.2:53"},
-		{"ourselves among them", write(main, "nameserver 127.0.0.1\nnameserver 192.0.2.3\n"), "192.0.2.3:53"},
-		{"only ourselves", write(main, "nameserver 127.0.0.1\n"), main + " names no resolver but this server"},
-		{"the stub, nothing behind it", write(main, "nameserver 127.0.0.53\noptions edns0\n"), "127.0.0.53:53"},
-		{"the stub", write(systemd, "nameserver 192.0.2.4\n"), "192.0.2.4:53"},
-		{"a change behind the stub", write(systemd, "nameserver 192.0.2.5\nnameserver fe80::1%lo\n"), "192.0.2.5:53 [fe80::1%lo]:53"},
-		{"a moment without the file", func() { os.Remove(main) }, "192.0.2.5:53 [fe80::1%lo]:53"},
-		{"no more stub", write(main, "nameserver 192.0.2.6\n"), "192.0.2.6:53"},
-		{"rubbish", write(main, "nameserver somewhere\nnonsense\nnameserver 192.0.2.7\n"), "192.0.2.7:53"},
+		{"other resolver", write(main, "nameserver 192.0.2.2\n"), "192.0.2.2:53"},
+		{"own address among them", write(main, "nameserver 127.0.0.1\nnameserver 192.0.2.3\n"), "192.0.2.3:53"},
+		{"own address only", write(main, "nameserver 127.0.0.1\n"), main + " names no resolver other than this server"},
+		{"stub without resolvers behind it", write(main, "nameserver 127.0.0.53\noptions edns0\n"), "127.0.0.53:53"},
+		{"stub", write(systemd, "nameserver 192.0.2.4\n"), "192.0.2.4:53"},
+		{"change behind the stub", write(systemd, "nameserver 192.0.2.5\nnameserver fe80::1%lo\n"),
+			"192.0.2.5:53 [fe80::1%lo]:53"},
+		{"file removed", func() { os.Remove(main) }, "192.0.2.5:53 [fe80::1%lo]:53"},
+		{"no stub", write(main, "nameserver 192.0.2.6\n"), "192.0.2.6:53"},
+		{"invalid lines", write(main, "nameserver somewhere\nnonsense\nnameserver 192.0.2.7\n"), "192.0.2.7:53"},
 	} {
 		step.change()
 		var got []string
@@ -265,24 +270,24 @@ func TestHostList(t *testing.T) {
 			got = append(got, err.Error())
 		}
 		if text := strings.Join(got, " "); text != step.want && (err == nil || !strings.Contains(text, step.want)) {
-			t.Errorf("%s: got %s, want %s", step.what, text, step.want)
+			t.Errorf("%s: got %s, want %s", step.name, text, step.want)
 		}
 	}
 }
 
-// TestCloseGivesUp closes the forwarder while a question is under way.
-func TestCloseGivesUp(t *testing.T) {
-	asked := make(chan struct{}, 8)
-	up := dnstest.NewUpstream(t, func(dns.ResponseWriter, *dns.Msg) { asked <- struct{}{} })
-	f := newForwarder(t, to(up))
+// TestClose: Close cancels a pending question.
+func TestClose(t *testing.T) {
+	received := make(chan struct{}, 8)
+	up := dnstest.NewUpstream(t, func(dns.ResponseWriter, *dns.Msg) { received <- struct{}{} })
+	f := newForwarder(t, withUpstreams(up))
 	done := make(chan error)
 	go func() {
-		_, err := f.Resolve(t.Context(), a("example.net."))
+		_, err := f.Resolve(t.Context(), queryA("example.net."))
 		done <- err
 	}()
-	<-asked
+	<-received
 	f.Close()
 	if err := <-done; err == nil {
-		t.Error("the question was answered")
+		t.Error("Resolve succeeded, want an error")
 	}
 }

@@ -11,31 +11,31 @@ import (
 	"github.com/miekg/dns"
 )
 
-// stubs are the addresses at which systemd-resolved answers local clients (systemd-resolved.service(8)).
-// What it knows of our own namespaces would come back to us, so the list of the real resolvers is taken.
+// stubs are the addresses at which systemd-resolved answers local clients (systemd-resolved.service(8)). It may itself
+// forward the names of our namespaces to this server, so the forwarder asks the resolvers behind it.
 var stubs = []netip.Addr{netip.MustParseAddr("127.0.0.53"), netip.MustParseAddr("127.0.0.54")}
 
-// hostList is the host's list of resolvers, as its files say at the moment.
+// hostList is the current list of the host's resolvers.
 type hostList struct {
-	main, systemd string
+	resolvConf, systemd string // the files
 
 	mu      sync.Mutex
-	seen    [2]os.FileInfo // of main and systemd, as last read
-	from    string
+	read    [2]os.FileInfo // of resolvConf and systemd when they were last read
+	from    string         // the file that names servers
 	servers []netip.AddrPort
 }
 
-// read returns the resolvers and the file that names them. It asks the file system each time whether the
-// files are still the ones it has read, which takes a few microseconds where a question takes milliseconds.
-// A file that cannot be read just now changes nothing.
-func (h *hostList) read() (from string, servers []netip.AddrPort, err error) {
+// current returns the resolvers and the file that names them. Each call checks whether the files have changed, which
+// takes a few microseconds, while a question takes milliseconds. If a file cannot be read, current returns the previous
+// list.
+func (h *hostList) current() (from string, servers []netip.AddrPort, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := [2]os.FileInfo{stat(h.main), stat(h.systemd)}
-	if h.servers != nil && same(now[0], h.seen[0]) && same(now[1], h.seen[1]) {
+	now := [2]os.FileInfo{stat(h.resolvConf), stat(h.systemd)}
+	if h.servers != nil && sameFile(now[0], h.read[0]) && sameFile(now[1], h.read[1]) {
 		return h.from, h.servers, nil
 	}
-	from = h.main
+	from = h.resolvConf
 	servers, err = parse(from)
 	if err == nil && slices.ContainsFunc(servers, isStub) {
 		if behind, err := parse(h.systemd); err == nil && len(behind) > 0 {
@@ -44,10 +44,10 @@ func (h *hostList) read() (from string, servers []netip.AddrPort, err error) {
 	}
 	switch {
 	case err == nil && len(servers) > 0:
-		h.seen, h.from, h.servers = now, from, servers
+		h.read, h.from, h.servers = now, from, servers
 	case h.servers != nil:
 	case err == nil:
-		return "", nil, fmt.Errorf("%s names none; name one with --upstream", from)
+		return "", nil, fmt.Errorf("%s names no resolver; name one with --upstream", from)
 	default:
 		return "", nil, fmt.Errorf("%w; name one with --upstream", err)
 	}
@@ -64,14 +64,14 @@ func stat(file string) os.FileInfo {
 	return info
 }
 
-func same(a, b os.FileInfo) bool {
+func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
 	}
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// parse reads the name servers of a resolv.conf; a line that is no address is passed over, as libc does.
+// parse returns the name servers of a resolv.conf. Like libc, it ignores a name server that is not an IP address.
 func parse(file string) ([]netip.AddrPort, error) {
 	cfg, err := dns.ClientConfigFromFile(file)
 	if err != nil {
