@@ -8,69 +8,69 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// The strategies where none is given: a service's tasks are spread over the zones and then over the instances, others
-// go anywhere (ECS Developer Guide, "Task placement strategies").
+// The default strategies: the tasks of a service are spread over the zones and then over the instances, standalone
+// tasks are placed at random (ECS Developer Guide, "Task placement strategies").
 var (
-	defaultOfServices = []task.PlacementStrategy{
+	defaultForServices = []task.PlacementStrategy{
 		{Type: task.Spread, Field: "attribute:ecs.availability-zone"}, {Type: task.Spread, Field: "instanceId"},
 	}
-	defaultOfTasks = []task.PlacementStrategy{{Type: task.Random}}
+	defaultForTasks = []task.PlacementStrategy{{Type: task.Random}}
 )
 
-// prefer chooses among the hosts that fit: each strategy in turn keeps those that it likes best. Of what all like
-// equally, the host with the fewest tasks is taken, the first of several by name.
-func prefer(fit, open []*Host, w Requirements, random func(n int) int) *Host {
-	strategy := w.Strategy
+// best picks one of the hosts that fit. Each strategy in turn keeps the hosts that it ranks first. Of the hosts that
+// are left it picks the one with the fewest tasks, then the first by name. spread counts the tasks on all candidates.
+func best(fit, candidates []*Host, rq Requirements, random func(n int) int) *Host {
+	strategies := rq.Strategy
 	switch {
-	case len(strategy) > 0:
-	case w.Service:
-		strategy = defaultOfServices
+	case len(strategies) > 0:
+	case rq.Service:
+		strategies = defaultForServices
 	default:
-		strategy = defaultOfTasks
+		strategies = defaultForTasks
 	}
-	for _, s := range strategy {
+	for _, s := range strategies {
 		switch s.Type {
 		case task.Random:
 			fit = []*Host{fit[random(len(fit))]}
 		case task.Binpack:
-			fit = least(fit, func(h *Host) int {
+			fit = lowest(fit, func(h *Host) int {
 				if strings.EqualFold(s.Field, "cpu") {
 					return h.FreeCPU()
 				}
 				return h.FreeMemory()
 			})
 		case task.Spread:
-			have := map[string]int{} // tasks of the group by the value of the field, those on full hosts too
-			for _, h := range open {
-				have[valueOf(h, s.Field)] += h.group(w.Group)
+			count := map[string]int{} // tasks of the group by the value of the field
+			for _, h := range candidates {
+				count[fieldValue(h, s.Field)] += h.groupCount(rq.Group)
 			}
-			fit = least(fit, func(h *Host) int { return have[valueOf(h, s.Field)] })
+			fit = lowest(fit, func(h *Host) int { return count[fieldValue(h, s.Field)] })
 		}
 	}
 	return slices.MinFunc(fit, func(a, b *Host) int {
-		return cmp.Or(cmp.Compare(a.load.tasks, b.load.tasks), cmp.Compare(a.Node.Name, b.Node.Name))
+		return cmp.Or(cmp.Compare(a.usage.tasks, b.usage.tasks), cmp.Compare(a.Node.Name, b.Node.Name))
 	})
 }
 
-// valueOf is a host's value of a field to spread over; hosts without the attribute share one.
-func valueOf(h *Host, field string) string {
+// fieldValue returns a host's value of a field to spread over. All hosts without an attribute have the same value.
+func fieldValue(h *Host, field string) string {
 	if name, ok := strings.CutPrefix(field, "attribute:"); ok {
 		return h.Attributes()[name]
 	}
 	return h.Node.Name // instanceId, host
 }
 
-// least keeps the hosts with the smallest value.
-func least(hosts []*Host, value func(*Host) int) []*Host {
-	var best []*Host
-	lowest := 0
+// lowest returns the hosts with the lowest value.
+func lowest(hosts []*Host, value func(*Host) int) []*Host {
+	var found []*Host
+	least := 0
 	for _, h := range hosts {
 		switch v := value(h); {
-		case len(best) == 0 || v < lowest:
-			best, lowest = []*Host{h}, v
-		case v == lowest:
-			best = append(best, h)
+		case len(found) == 0 || v < least:
+			found, least = []*Host{h}, v
+		case v == least:
+			found = append(found, h)
 		}
 	}
-	return best
+	return found
 }

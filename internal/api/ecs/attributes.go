@@ -134,7 +134,7 @@ func (a *api) listAttributes(ctx context.Context, in *sdk.ListAttributesInput) (
 	}
 	inventory := placement.ReadInventory(s)
 	for _, c := range activeInstances(s, sc, cluster) {
-		h, _ := inventory.Host(sc, cluster, c.ID())
+		h, _ := inventory.Host(task.ClusterRef{Scope: sc, Name: cluster}, c.ID())
 		attributes := h.Attributes()
 		for _, name := range slices.Sorted(maps.Keys(attributes)) {
 			key, value := c.ID()+"/"+name, attributes[name]

@@ -78,7 +78,7 @@ func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerI
 	inventory := placement.ReadInventory(s)
 	for _, c := range clusterInstances(s, sc, cluster) {
 		wanted := string(in.Status) == c.Status || in.Status == "" && c.Status != task.Inactive
-		if h, _ := inventory.Host(sc, cluster, c.ID()); !wanted || c.ID() <= page.after || !match(h) {
+		if h, _ := inventory.Host(task.ClusterRef{Scope: sc, Name: cluster}, c.ID()); !wanted || c.ID() <= page.after || !match(h) {
 			continue
 		}
 		if !page.Add(c.ID(), c.ARN()) {
@@ -115,7 +115,7 @@ func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeCo
 			out.Failures = append(out.Failures, missingInstance(sc, cluster, id))
 			continue
 		}
-		h, _ := inventory.Host(sc, cluster, id.Name)
+		h, _ := inventory.Host(task.ClusterRef{Scope: sc, Name: cluster}, id.Name)
 		out.ContainerInstances = append(out.ContainerInstances, render.ContainerInstance(s, h, in.Include...))
 	}
 	return out, nil
@@ -169,7 +169,7 @@ func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateC
 	s := a.db.Snapshot()
 	inventory := placement.ReadInventory(s)
 	for _, id := range got.changed {
-		if h, ok := inventory.Host(sc, cluster, id); ok {
+		if h, ok := inventory.Host(task.ClusterRef{Scope: sc, Name: cluster}, id); ok {
 			out.ContainerInstances = append(out.ContainerInstances, render.ContainerInstance(s, h, types.ContainerInstanceFieldTags))
 		}
 	}
@@ -206,7 +206,7 @@ func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.Deregiste
 		return nil, err
 	}
 	s := a.db.Snapshot()
-	h, _ := placement.ReadInventory(s).Host(sc, cluster, id.Name)
+	h, _ := placement.ReadInventory(s).Host(task.ClusterRef{Scope: sc, Name: cluster}, id.Name)
 	view := render.ContainerInstance(s, h, types.ContainerInstanceFieldTags)
 	return &sdk.DeregisterContainerInstanceOutput{ContainerInstance: &view}, nil
 }

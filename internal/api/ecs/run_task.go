@@ -59,7 +59,7 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 		var result started
 		inventory, have := placement.ReadInventory(tx.Snapshot()), map[string]int{}
 		for n := range count {
-			host, rejections := placement.Pick(inventory.Hosts(sc, s.cluster), requirements, rand.IntN)
+			host, rejections := placement.Pick(inventory.Hosts(task.ClusterRef{Scope: sc, Name: s.cluster}), requirements, rand.IntN)
 			if host == nil && len(rejections) == 0 {
 				return nowhere(row.LaunchType)
 			}
@@ -176,7 +176,7 @@ func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.Start
 			if err != nil {
 				return started{}, err
 			}
-			host, ok := inventory.Host(sc, s.cluster, id.Name)
+			host, ok := inventory.Host(task.ClusterRef{Scope: sc, Name: s.cluster}, id.Name)
 			if !ok {
 				result.failures = append(result.failures, missingInstance(sc, s.cluster, id))
 				continue

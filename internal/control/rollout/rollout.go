@@ -161,7 +161,7 @@ func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 		return nil, err
 	}
 	nodes := Nodes{}
-	for _, h := range placement.ReadInventory(s).Hosts(svc.Scope(), svc.Cluster) {
+	for _, h := range placement.ReadInventory(s).Hosts(svc.Ref().ClusterRef()) {
 		switch {
 		case h.Eligible(constraints):
 			nodes[h.Node.Name] = true

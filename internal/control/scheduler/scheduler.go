@@ -1,17 +1,22 @@
-// Package scheduler gives the tasks that wait for a node one, as soon as one has room for them; a task is never moved.
+// Package scheduler gives each task that waits for a node one as soon as a node has room for it. It never moves a task.
 //
-// Which node, package placement decides. Of all waiting tasks one pass places as many as it can, the oldest first, so
-// that each is placed on what those before it have left. A pass is made when a task begins to wait, and when something
-// changes that could make room: a task ends, a node comes or changes. Why a service's task finds no room, its history
-// says, once for each cause until none of its tasks waits any more.
+// Package placement decides which node. One transaction places as many of the waiting tasks as it can, the oldest
+// first; each placed task reduces the resources for the next one. The loop runs when a task begins to wait and when a
+// change may have made room: a task ended, or a node was added or changed. While tasks of a service find no room, an
+// event in the service's history reports the cause, once per cause until none of its tasks waits.
+//
+// scheduler does not start tasks: the agent of the node that a task is placed on does. Start reading at
+// [placer.placeTask].
 package scheduler
 
 import (
 	"context"
+	crand "crypto/rand"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,24 +27,24 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// batch bounds how many tasks one transaction places or ends.
+// batch is the maximum number of tasks that one transaction places or ends.
 const batch = 200
 
-// repeat is how long a cause that goes on is not told again (ECS says it every six hours).
-const repeat = 6 * time.Hour
+// repeatAfter is the interval after which the event of a cause that persists is added again, as at ECS.
+const repeatAfter = 6 * time.Hour
 
-// everything is the loop's one key: tasks are placed on what others have left.
-const everything = "everything"
+// allTasks is the loop's only key: where a task is placed depends on the tasks that were placed before it.
+const allTasks = "everything"
 
-// New makes the loop and marks it when there may be something to place.
+// New returns the loop. It runs when a task may be placed.
 func New(db *store.Store, log *slog.Logger) *loop.Loop {
 	l := loop.New("place", 1, log, func(ctx context.Context, _ string) (time.Duration, error) {
-		return reconcile(ctx, db)
+		return reconcile(ctx, db, time.Now())
 	})
 	db.Follow(func(c store.Change) {
 		for _, r := range c.Rows {
-			if matters(r) {
-				l.Mark(everything)
+			if affectsPlacement(r) {
+				l.Mark(allTasks)
 				return
 			}
 		}
@@ -47,14 +52,16 @@ func New(db *store.Store, log *slog.Logger) *loop.Loop {
 	return l
 }
 
-// matters reports whether a change may be one that a task waits for, or a task that begins to wait.
-func matters(r store.RowChange) bool {
+// affectsPlacement reports whether a change may let a task be placed: a task began to wait, or there may be more room.
+func affectsPlacement(r store.RowChange) bool {
 	switch row := r.New.(type) {
 	case *task.Task:
 		old, _ := r.Old.(*task.Task)
-		return row.Node == "" && row.Observed.State < task.Stopped || // waits
-			old != nil && old.Observed.State < task.Stopped && row.Observed.State == task.Stopped || // gives back
-			old != nil && old.Desired != row.Desired // counts no more for distinctInstance
+		waits := row.Node == "" && row.Observed.State < task.Stopped
+		// A stopped task releases its resources. A task that is to stop does not count for distinctInstance.
+		releases := old != nil && (old.Observed.State < task.Stopped && row.Observed.State == task.Stopped ||
+			old.Desired != row.Desired)
+		return waits || releases
 	case *task.Service:
 		return row.Unplaced != nil
 	case *task.Node, *task.Alive, *task.ContainerInstance:
@@ -70,139 +77,137 @@ func matters(r store.RowChange) bool {
 	return false
 }
 
-func reconcile(ctx context.Context, db *store.Store) (time.Duration, error) {
+// reconcile places the waiting tasks. It returns the time after which it has to run again although no row changes.
+func reconcile(ctx context.Context, db *store.Store, now time.Time) (time.Duration, error) {
 	if s := db.Snapshot(); len(task.Waiting(s)) == 0 && len(task.UnplacedServices(s)) == 0 {
 		return 0, nil
 	}
+	var seed [32]byte // drawn before the transaction, so that each run of the function draws the same numbers
+	crand.Read(seed[:])
 	return store.UpdateSerialized(ctx, db, task.PlacementQueue, func(tx *store.Tx) (time.Duration, error) {
-		p := &pass{tx: tx, inventory: placement.ReadInventory(tx.Snapshot()), now: time.Now(), refused: map[kind]bool{}, causes: map[string]cause{}}
-		return p.run()
+		p := &placer{
+			tx: tx, inventory: placement.ReadInventory(tx.Snapshot()), random: rand.NewChaCha8(seed), now: now,
+			rejected: map[taskClass]bool{}, causes: map[string]waitCause{},
+		}
+		return p.placeAll()
 	})
 }
 
-// pass is one transaction under way.
-type pass struct {
+// placer places the waiting tasks in one transaction.
+type placer struct {
 	tx        *store.Tx
 	inventory *placement.Inventory
+	random    *rand.ChaCha8
 	now       time.Time
-	refused   map[kind]bool    // found no room: within a pass, none is made
-	causes    map[string]cause // by service: why some of its tasks wait
+	rejected  map[taskClass]bool   // classes without room; a placer only takes room, so the next task has none either
+	causes    map[string]waitCause // by service key: why some of its tasks wait
 }
 
-// cause is why a task waits: in a word, and as the service's history says it.
-type cause struct{ reason, text string }
-
-// kind is what tasks have in common that differ in nothing placement asks about.
-type kind struct {
+// taskClass identifies tasks with the same requirements.
+type taskClass struct {
 	service, family string
 	revision        int
 	node            string
 }
 
-func (p *pass) run() (time.Duration, error) {
+func (p *placer) placeAll() (time.Duration, error) {
 	changed, more := 0, false
-	waits := map[string]bool{} // services
+	waiting := map[string]bool{} // keys of the services with tasks that still wait
 	for _, t := range task.Waiting(p.tx.Snapshot()) {
 		if changed == batch {
 			more = true
-			waits[t.ServiceKey()] = true
+			waiting[t.ServiceKey()] = true
 			continue
 		}
-		done, err := p.place(t)
+		done, err := p.placeTask(t)
 		if err != nil {
 			return 0, err
 		}
 		if done {
 			changed++
 		} else {
-			waits[t.ServiceKey()] = true
+			waiting[t.ServiceKey()] = true
 		}
 	}
-	for key, cause := range p.causes {
-		p.say(key, cause)
+	for _, key := range slices.Sorted(maps.Keys(p.causes)) {
+		p.reportCause(key, p.causes[key])
 	}
-	for _, svc := range task.UnplacedServices(p.tx.Snapshot()) {
-		if waits[svc.Key()] {
-			continue
-		}
-		if svc, ok := task.FindServiceByKey(p.tx, svc.Key()); ok {
-			next := *svc
-			next.Unplaced = nil
-			task.PutService(p.tx, next)
-		}
-	}
+	p.clearUnplaced(waiting)
 	switch {
 	case more:
 		return time.Millisecond, nil
 	case len(p.causes) > 0:
-		return repeat, nil
+		return repeatAfter, nil
 	}
 	return 0, nil
 }
 
-// place gives a task a node; false leaves it waiting.
-func (p *pass) place(t *task.Task) (done bool, err error) {
+// placeTask gives a task a node, or ends a task that cannot have one. False means that the task still waits.
+func (p *placer) placeTask(t *task.Task) (done bool, err error) {
 	if t.Desired == task.DesiredStopped {
-		return true, p.end(t) // it was stopped before it had a node: no agent will
+		return true, p.endTask(t) // without a node, no agent would end it
 	}
-	k := kind{t.ServiceKey(), t.Family, t.Revision, t.OnlyNode}
+	class := taskClass{t.ServiceKey(), t.Family, t.Revision, t.OnlyNode}
 	if t.Service == "" {
-		k.service += string(t.ID)
+		class.service += string(t.ID)
 	}
-	if p.refused[k] {
+	if p.rejected[class] {
 		return false, nil
 	}
-	w, err := p.wish(t)
+	requirements, err := p.requirementsOf(t)
 	if err != nil {
-		if _, _, err := task.Stop(p.tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: err.Error()}, p.now); err != nil {
+		cause := task.StopCause{Code: task.TaskFailedToStart, Reason: err.Error()}
+		if _, _, err := task.Stop(p.tx, t.Ref(), cause, p.now); err != nil {
 			return false, err
 		}
-		return true, p.end(t)
+		return true, p.endTask(t)
 	}
-	host, rejections := placement.Pick(p.inventory.Hosts(t.Scope(), t.Cluster), w, rand.IntN)
+	hosts := p.inventory.Hosts(t.ClusterRef())
+	host, rejections := placement.Pick(hosts, requirements, rand.New(p.random).IntN)
 	if host == nil {
-		p.refused[k] = true
+		p.rejected[class] = true
 		if t.Service != "" {
-			p.causes[t.ServiceKey()] = why(rejections)
+			p.causes[t.ServiceKey()] = waitCauseOf(rejections)
 		}
 		return false, nil
 	}
 	return true, task.UpdateTask(p.tx, t.Ref(), func(t *task.Task) bool {
-		p.inventory.Assign(p.tx, t, host, w.Resources)
+		p.inventory.Assign(p.tx, t, host, requirements.Resources)
 		return true
 	})
 }
 
-// wish is what a task asks of a node: by its definition, and by its service as that is now. An error is one for
-// people to read: the task can never be placed.
-func (p *pass) wish(t *task.Task) (placement.Requirements, error) {
-	w := placement.Requirements{Group: t.Group(), Service: t.Service != "", OnlyNode: t.OnlyNode}
+// requirementsOf returns the requirements of a task: those of its definition, and those that its service has now. An
+// error, whose text is for users, means that the task can never be placed.
+func (p *placer) requirementsOf(t *task.Task) (placement.Requirements, error) {
+	r := placement.Requirements{Group: t.Group(), Service: t.Service != "", OnlyNode: t.OnlyNode}
 	def, err := task.GetDefinition(p.tx.Snapshot(), t.Scope(), t.Family, t.Revision)
 	if err != nil {
-		return w, fmt.Errorf("TaskDefinition %s:%d not found", t.Family, t.Revision)
+		return r, fmt.Errorf("TaskDefinition %s:%d not found", t.Family, t.Revision)
 	}
-	w.Resources = t.Overrides.Apply(def).Resources()
+	r.Resources = t.Overrides.Apply(def).Resources()
 	constraints := [][]task.PlacementConstraint{def.Constraints}
 	if svc, ok := task.FindServiceByKey(p.tx.Snapshot(), t.ServiceKey()); ok {
-		constraints, w.Strategy = append(constraints, svc.Constraints), svc.Placement
+		constraints, r.Strategy = append(constraints, svc.Constraints), svc.Placement
 	}
-	if w.Constraints, err = placement.ParseConstraints(constraints...); err != nil {
-		return w, fmt.Errorf("a placement constraint cannot be read: %w", err)
+	if r.Constraints, err = placement.ParseConstraints(constraints...); err != nil {
+		return r, fmt.Errorf("invalid placement constraint: %w", err)
 	}
-	return w, nil
+	return r, nil
 }
 
-// end finishes a task that has no node.
-func (p *pass) end(t *task.Task) error {
+// endTask ends a task without a node.
+func (p *placer) endTask(t *task.Task) error {
 	return task.UpdateTask(p.tx, t.Ref(), func(t *task.Task) bool {
 		t.Observed.State, t.Observed.StoppedAt = task.Stopped, &p.now
 		return true
 	})
 }
 
-// say writes into a service's history why its tasks wait, unless it has said so not long ago.
-func (p *pass) say(key string, c cause) {
-	svc, ok := task.FindServiceByKey(p.tx, key)
+// reportCause adds an event that reports why tasks of a service wait, unless the cause was reported less than
+// repeatAfter ago.
+func (p *placer) reportCause(serviceKey string, c waitCause) {
+	svc, ok := task.FindServiceByKey(p.tx, serviceKey)
 	if !ok {
 		return
 	}
@@ -211,33 +216,51 @@ func (p *pass) say(key string, c cause) {
 	if svc.Unplaced != nil {
 		maps.Copy(next.Unplaced.Said, svc.Unplaced.Said)
 	}
-	if said, ok := next.Unplaced.Said[c.reason]; ok && p.now.Sub(said) < repeat {
+	if reported, ok := next.Unplaced.Said[c.reason]; ok && p.now.Sub(reported) < repeatAfter {
 		return
 	}
 	next.Unplaced.Said[c.reason] = p.now
 	task.PutService(p.tx, next)
 	task.AddEvent(p.tx, svc, task.Event{
-		ID: uuid.NewString(), Created: p.now,
+		ID: uuid.Must(uuid.NewRandomFromReader(p.random)).String(), Created: p.now,
 		Message: "was unable to place a task because no container instance met all of its requirements. " +
 			c.text + " For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.",
 	})
 }
 
-// why is the cause in ECS's words (ECS Developer Guide, "Service event messages").
-func why(rejections []placement.Rejection) cause {
+// clearUnplaced clears the reported causes of the services that have no waiting tasks any more.
+func (p *placer) clearUnplaced(waiting map[string]bool) {
+	for _, svc := range task.UnplacedServices(p.tx.Snapshot()) {
+		if waiting[svc.Key()] {
+			continue
+		}
+		if svc, ok := task.FindServiceByKey(p.tx, svc.Key()); ok {
+			next := *svc
+			next.Unplaced = nil
+			task.PutService(p.tx, next)
+		}
+	}
+}
+
+// waitCause is the cause for which a task waits: a key that identifies it, and the sentence of the event.
+type waitCause struct{ reason, text string }
+
+// waitCauseOf returns the cause of rejections in ECS's words (ECS Developer Guide, "Service event messages").
+func waitCauseOf(rejections []placement.Rejection) waitCause {
 	if len(rejections) == 0 {
-		return cause{"none", "Reason: No Container Instances were found in your cluster."}
+		return waitCause{"none", "Reason: No Container Instances were found in your cluster."}
 	}
 	closest := placement.Closest(rejections)
 	reason := closest.Reasons[0]
-	what := fmt.Sprintf("encountered error %q.", reason)
+	problem := fmt.Sprintf("encountered error %q.", reason)
 	switch reason {
 	case placement.LacksMemory:
-		what = "has insufficient memory available."
+		problem = "has insufficient memory available."
 	case placement.LacksCPU:
-		what = "has insufficient CPU units available."
+		problem = "has insufficient CPU units available."
 	case placement.LacksPorts:
-		what = "is already using a port required by your task."
+		problem = "is already using a port required by your task."
 	}
-	return cause{reason, fmt.Sprintf("The closest matching (container-instance %s) %s", closest.Host.Instance.ID(), what)}
+	id := closest.Host.Instance.ID()
+	return waitCause{reason, fmt.Sprintf("The closest matching (container-instance %s) %s", id, problem)}
 }

@@ -17,7 +17,7 @@ import (
 
 // ContainerInstance is a container instance with what include asks for.
 func ContainerInstance(r store.Reader, h *placement.Host, include ...types.ContainerInstanceField) types.ContainerInstance {
-	c, n := h.Instance, h.Count()
+	c, n := h.Instance, h.TaskCount()
 	view := types.ContainerInstance{
 		ContainerInstanceArn: aws.String(c.ARN()),
 		Ec2InstanceId:        aws.String(c.EC2InstanceID()),
