@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -187,6 +188,23 @@ type HealthCheck struct {
 	Timeout     time.Duration
 	Retries     int
 	StartPeriod time.Duration
+}
+
+// Argv returns the program that the check runs, nil if there is no check.
+func (h *HealthCheck) Argv() ([]string, error) {
+	if h == nil || len(h.Command) == 0 {
+		return nil, nil
+	}
+	switch kind, rest := h.Command[0], h.Command[1:]; {
+	case kind == "NONE":
+		return nil, nil
+	case kind == "CMD" && len(rest) > 0 && rest[0] != "":
+		return rest, nil
+	case kind == "CMD-SHELL" && len(rest) > 0:
+		return []string{"/bin/sh", "-c", strings.Join(rest, " ")}, nil
+	}
+	return nil, errors.New("healthCheck: the command must begin with CMD, a program and its arguments, or with CMD-SHELL and " +
+		"a shell command")
 }
 
 // Health is the verdict of a container's health check.

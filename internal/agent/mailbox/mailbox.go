@@ -1,4 +1,5 @@
-// Package mailbox lets a slow reader follow what changes fast: it is given the newest of each, not all.
+// Package mailbox connects a fast writer to a slow reader of changes: the reader gets the newest value of each key, not every
+// value, and the writer never waits.
 package mailbox
 
 import (
@@ -6,21 +7,21 @@ import (
 	"sync"
 )
 
-// Mailbox keeps the newest value of each key until somebody takes it. A slow reader costs no more than one value for each
-// key, and never holds up the writer. Make it with [New].
+// Mailbox keeps the newest value of each key until it is taken. A slow reader costs at most one value for each key. Make one
+// with [New].
 type Mailbox[K comparable, V any] struct {
 	mu     sync.Mutex
 	order  []K // oldest first
 	newest map[K]V
-	filled chan struct{} // holds a token when order is not empty
+	filled chan struct{} // holds a token if order is not empty
 }
 
-// New makes an empty mailbox.
+// New returns an empty mailbox.
 func New[K comparable, V any]() *Mailbox[K, V] {
 	return &Mailbox[K, V]{newest: map[K]V{}, filled: make(chan struct{}, 1)}
 }
 
-// Put leaves a value for the reader, in place of an older one of its key.
+// Put stores a value for the reader. It replaces an older value of the key.
 func (m *Mailbox[K, V]) Put(key K, value V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -31,7 +32,7 @@ func (m *Mailbox[K, V]) Put(key K, value V) {
 	m.signal()
 }
 
-// Take waits for a value; false means that ctx ended first.
+// Take waits for a value and removes it; ok is false if ctx ended first.
 func (m *Mailbox[K, V]) Take(ctx context.Context) (value V, ok bool) {
 	for {
 		select {
@@ -41,6 +42,22 @@ func (m *Mailbox[K, V]) Take(ctx context.Context) (value V, ok bool) {
 		}
 		if value, ok = m.pop(); ok {
 			return value, true
+		}
+	}
+}
+
+// Deliver sends the values to out as its reader receives them, until ctx ends, and then closes out.
+func (m *Mailbox[K, V]) Deliver(ctx context.Context, out chan<- V) {
+	defer close(out)
+	for {
+		value, ok := m.Take(ctx)
+		if !ok {
+			return
+		}
+		select {
+		case out <- value:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// check begins a container's health checks when it runs, and ends them when it has ended.
-func (r *Runtime) check(u update) {
-	key := u.key()
-	argv, err := checkArgv(u.Check)
+// startOrStopCheck starts a container's health checks when it runs, and stops them when it has ended.
+func (r *Runtime) startOrStopCheck(u protocol.Update) {
+	key := u.Key()
+	argv, err := u.Check.Argv()
 	if err != nil || argv == nil {
-		return // refused by Create, or no check
+		return // no check; Create rejects invalid ones
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -22,13 +23,13 @@ func (r *Runtime) check(u update) {
 	case status.Running() && !checked && r.ctx.Err() == nil:
 		ctx, cancel := context.WithCancel(r.ctx)
 		r.checks[key] = cancel
-		r.running.Go(func() { r.checkUntil(ctx, key, status, argv, withDefaults(*u.Check)) })
+		r.running.Go(func() { r.runChecks(ctx, key, status, argv, withDefaults(*u.Check)) })
 	case status.Ended() && checked:
-		cancel() // checkUntil forgets it
+		cancel() // runChecks forgets the check
 	}
 }
 
-func (r *Runtime) forgetCheck(key containerKey) {
+func (r *Runtime) forgetCheck(key protocol.ContainerKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if cancel, found := r.checks[key]; found {
@@ -37,38 +38,48 @@ func (r *Runtime) forgetCheck(key containerKey) {
 	}
 }
 
-// checkUntil runs a container's health checks until ctx ends. The supervisor keeps what they say, and tells it to
-// everybody, this Runtime too.
-func (r *Runtime) checkUntil(ctx context.Context, key containerKey, status agent.ContainerStatus, argv []string, hc agent.HealthCheck) {
+// runChecks runs a container's health checks until ctx ends. It reports each verdict to the supervisor, which records it and
+// sends it to all clients, including this Runtime.
+func (r *Runtime) runChecks(
+	ctx context.Context, key protocol.ContainerKey, status agent.ContainerStatus, argv []string, check agent.HealthCheck,
+) {
 	defer r.forgetCheck(key)
-	s := resumed(status.Health, status.HealthOutput)
+	s := resumedStreak(status.Health, status.HealthOutput)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(s.wait):
 		}
-		var res execResult
-		err := r.call(ctx, callExec, execArgs{key.taskID, key.container, argv, hc.Timeout}, &res)
+		var res protocol.ExecResult
+		args := protocol.ExecArgs{TaskID: key.TaskID, Container: key.Container, Argv: argv, Timeout: check.Timeout}
+		err := r.call(ctx, protocol.CallExec, args, &res)
 		if fault.Is(err, fault.NotFound) {
-			return // it has ended, or was removed
+			return // the container has ended or was removed
 		}
 		if err != nil {
-			// The supervisor is being replaced, which says nothing of the container's health.
+			// The supervisor is being replaced, which does not affect the container's health.
 			s.wait = max(s.wait, time.Second)
 			continue
 		}
-		next := s.after(hc, time.Since(status.StartedAt), res.Code == 0 && !res.TimedOut, failureOutput(res, hc.Timeout))
+		passed := res.Code == 0 && !res.TimedOut
+		next := s.after(check, time.Since(status.StartedAt), passed, failureOutput(res, check.Timeout))
 		if next.health != s.health || next.output != s.output {
-			err := r.call(ctx, callHealth, healthArgs{key.taskID, key.container, next.health, next.output}, nil)
-			if err != nil {
-				if ctx.Err() == nil {
-					r.log.Error("a container's health cannot be told", "task", key.taskID, "container", key.container, "err", err)
-				}
+			if err := r.reportHealth(ctx, key, next); err != nil {
 				s.wait = max(s.wait, time.Second)
-				continue // checked again, so that the verdict is told after all
+				continue // check and report again
 			}
 		}
 		s = next
 	}
+}
+
+// reportHealth sends the verdict of a container's health checks to the supervisor.
+func (r *Runtime) reportHealth(ctx context.Context, key protocol.ContainerKey, s streak) error {
+	args := protocol.HealthArgs{TaskID: key.TaskID, Container: key.Container, Health: s.health, Output: s.output}
+	err := r.call(ctx, protocol.CallHealth, args, nil)
+	if err != nil && ctx.Err() == nil {
+		r.log.Error("cannot report a container's health", "task", key.TaskID, "container", key.Container, "err", err)
+	}
+	return err
 }

@@ -10,39 +10,41 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
 )
 
-// The patience of connect.
+// The limits of connect.
 const (
 	connectAttempts = 5
 	startupTimeout  = 15 * time.Second
 )
 
-// connect gives a connection to the folder's supervisor, started when there is none. Several servers may do this at
-// once: one of their supervisors gets the lock, and all connect to that.
-func connect(ctx context.Context, dir string) (*link, error) {
+// connect connects to the data folder's supervisor, and starts one if none runs. Several servers may do this at the same time:
+// one of their supervisors gets the lock, and all connect to that one.
+func connect(ctx context.Context, dir string) (*connection, error) {
 	var lastErr error
 	for range connectAttempts {
-		conn, err := dial(ctx, dir)
+		conn, err := protocol.Dial(ctx, dir)
 		if err == nil {
-			l, err := newLink(conn)
+			c, err := newConnection(conn)
 			if err == nil {
-				return l, nil
+				return c, nil
 			}
 			conn.Close()
 			var version *versionError
 			if errors.As(err, &version) {
 				return nil, err
 			}
-			lastErr = err // it may have been about to end
+			lastErr = err // the supervisor may be about to end
 		} else if !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("connect to the supervisor: %w", err)
 		}
 		if err := startSupervisor(ctx, dir); err != nil {
-			if !strings.Contains(err.Error(), errRunning.Error()) { // it comes as text, from another process
+			if !strings.Contains(err.Error(), protocol.ErrRunning.Error()) { // the other process sends its error as text
 				return nil, err
 			}
-			lastErr = err // it holds the lock: about to listen, or about to end
+			lastErr = err // the other supervisor holds the lock: it is about to listen or to end
 			select {
 			case <-ctx.Done():
 				return nil, ctx.Err()
@@ -50,12 +52,12 @@ func connect(ctx context.Context, dir string) (*link, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("connect to the supervisor: %w; its log is %s", lastErr, supervisorLogFile(dir))
+	return nil, fmt.Errorf("connect to the supervisor: %w; its log is %s", lastErr, protocol.SupervisorLogFile(dir))
 }
 
 // startSupervisor starts a supervisor that outlives this process, and returns when it listens.
 func startSupervisor(ctx context.Context, dir string) error {
-	log, err := os.OpenFile(supervisorLogFile(dir), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(protocol.SupervisorLogFile(dir), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
@@ -65,19 +67,19 @@ func startSupervisor(ctx context.Context, dir string) error {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	defer readyIn.Close()
-	cmd := exec.Command("/proc/self/exe", superviseRole, "--dir", dir)
+	cmd := exec.Command("/proc/self/exe", protocol.SupervisorRole, "--dir", dir)
 	cmd.Args[0] = "rollcall"
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), readyVariable + "=3"} // nothing of the server's secrets
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), protocol.ReadyVariable + "=3"} // none of the server's secrets
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{readyOut}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // away from the terminal and its signals
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that it does not get the terminal's signals
 	err = cmd.Start()
 	readyOut.Close()
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
-	go cmd.Wait() // so that it leaves no zombie should it end before this process; its log says why
+	go cmd.Wait() // so that it leaves no zombie if it ends before this process
 	deadline := time.Now().Add(startupTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -87,10 +89,10 @@ func startSupervisor(ctx context.Context, dir string) error {
 	}
 	line, err := bufio.NewReader(readyIn).ReadString('\n')
 	switch {
-	case line == readyLine:
+	case line == protocol.ReadyLine:
 		return nil
 	case line != "":
-		return fmt.Errorf("the supervisor does not start: %s", strings.TrimSpace(line))
+		return fmt.Errorf("start the supervisor: %s", strings.TrimSpace(line))
 	}
-	return fmt.Errorf("the supervisor does not start (%w); its log is %s", err, supervisorLogFile(dir))
+	return fmt.Errorf("start the supervisor: %w; its log is %s", err, protocol.SupervisorLogFile(dir))
 }

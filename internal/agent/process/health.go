@@ -1,73 +1,57 @@
 package process
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
 )
 
-// firstCheck is how long after its start a container is first checked. Until there is a verdict, each wait is half as
-// long again as the one before, up to the interval: a container that is ready early is found healthy early.
+// firstCheck is the time from a container's start to its first health check. Until there is a verdict, each wait is 1.5 times
+// the one before, up to the interval, so that a container that is ready early is found healthy early.
 const firstCheck = 250 * time.Millisecond
 
-// withDefaults fills in what ECS fills in (HealthCheck in the ECS API reference: interval 30, timeout 5, retries 3).
-func withDefaults(hc agent.HealthCheck) agent.HealthCheck {
-	if hc.Interval <= 0 {
-		hc.Interval = 30 * time.Second
+// withDefaults sets the defaults of ECS (HealthCheck in the ECS API reference: interval 30, timeout 5, retries 3).
+func withDefaults(check agent.HealthCheck) agent.HealthCheck {
+	if check.Interval <= 0 {
+		check.Interval = 30 * time.Second
 	}
-	if hc.Timeout <= 0 {
-		hc.Timeout = 5 * time.Second
+	if check.Timeout <= 0 {
+		check.Timeout = 5 * time.Second
 	}
-	if hc.Retries <= 0 {
-		hc.Retries = 3
+	if check.Retries <= 0 {
+		check.Retries = 3
 	}
-	return hc
+	return check
 }
 
-// checkArgv is the program that a health check runs; nil when there is no check.
-func checkArgv(hc *agent.HealthCheck) ([]string, error) {
-	if hc == nil || len(hc.Command) == 0 {
-		return nil, nil
-	}
-	switch kind, rest := hc.Command[0], hc.Command[1:]; {
-	case kind == "NONE":
-		return nil, nil
-	case kind == "CMD" && len(rest) > 0 && rest[0] != "":
-		return rest, nil
-	case kind == "CMD-SHELL" && len(rest) > 0:
-		return []string{"/bin/sh", "-c", strings.Join(rest, " ")}, nil
-	}
-	return nil, errors.New("a health check command begins with CMD, a program and its arguments, or with CMD-SHELL and a shell command")
-}
-
-// streak is what a container's health checks have said so far.
+// streak is the result of a container's health checks so far.
 type streak struct {
 	health   agent.Health
-	failures int           // that counted, since the last success
-	counted  time.Duration // after the start: when the last failure that counted ended
+	failures int           // counted ones since the last success
+	counted  time.Duration // from the container's start to the end of the last counted failure
 	wait     time.Duration // until the next check
-	output   string        // of the last failure that counted; empty after a success
+	output   string        // of the last counted failure; empty after a success
 }
 
-// resumed is the streak of a container whose verdict was reached before: it is checked at once.
-func resumed(verdict agent.Health, output string) streak {
+// resumedStreak returns the streak of a container with the verdict of an earlier server; its first check follows immediately.
+func resumedStreak(verdict agent.Health, output string) streak {
 	if verdict == "" || verdict == agent.HealthUnknown {
 		return streak{health: agent.HealthUnknown, wait: firstCheck}
 	}
 	return streak{health: verdict, output: output}
 }
 
-// after is the streak after one more check, which ended at age (time since the container's start).
+// after returns the streak after one more check, which ended at age, the time since the container's start.
 //
-// A success makes the container healthy. While it is undecided, failures in the start period do not count, and
-// others count one for each interval at most: the early extra checks can only find it healthy sooner, never
-// unhealthy sooner than ECS would. So many counted in a row as hc.Retries make it unhealthy.
-func (s streak) after(hc agent.HealthCheck, age time.Duration, passed bool, output string) streak {
+// A success makes the container healthy. Before the first verdict, failures in the start period do not count, and later ones
+// count at most once an interval: the early extra checks can only find a container healthy sooner than ECS would, never
+// unhealthy sooner. As many counted failures in a row as the check's retries make the container unhealthy.
+func (s streak) after(check agent.HealthCheck, age time.Duration, passed bool, output string) streak {
 	undecided := s.health == agent.HealthUnknown
-	countsFrom := max(hc.StartPeriod, s.counted+hc.Interval)
+	countsFrom := max(check.StartPeriod, s.counted+check.Interval)
 	next := s
 	switch {
 	case passed:
@@ -77,22 +61,22 @@ func (s streak) after(hc agent.HealthCheck, age time.Duration, passed bool, outp
 		next.failures++
 		next.counted = age
 		next.output = output
-		if next.failures >= hc.Retries {
+		if next.failures >= check.Retries {
 			next.health = agent.HealthUnhealthy
 		}
 	}
-	next.wait = hc.Interval
+	next.wait = check.Interval
 	if next.health == agent.HealthUnknown {
 		next.wait = min(next.wait, max(firstCheck, s.wait*3/2))
-		if left := max(hc.StartPeriod, next.counted+hc.Interval) - age; left > 0 {
-			next.wait = min(next.wait, left) // do not step over the first moment that counts
+		if left := max(check.StartPeriod, next.counted+check.Interval) - age; left > 0 {
+			next.wait = min(next.wait, left) // check at the first moment at which a failure counts
 		}
 	}
 	return next
 }
 
-// failureOutput is what is kept of a check that failed.
-func failureOutput(res execResult, timeout time.Duration) string {
+// failureOutput returns the output that is kept of a failed check.
+func failureOutput(res protocol.ExecResult, timeout time.Duration) string {
 	switch {
 	case res.TimedOut:
 		return strings.TrimSpace(fmt.Sprintf("Health check exceeded timeout (%v). %s", timeout, res.Output))

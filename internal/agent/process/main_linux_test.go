@@ -12,7 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/process/procfs"
+	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
 )
 
 // TestMain lets this binary be the supervisor and container-init of its own tests, and their programs.
@@ -143,15 +147,8 @@ func endSupervisor(t *testing.T, dir string) {
 	if err := r.Shutdown(ctx); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the supervisor has ended", func() bool {
-		lock, err := lockFolder(dir)
-		if err != nil {
-			return false
-		}
-		lock.Close()
-		return true
-	})
-	log, err := os.ReadFile(supervisorLogFile(dir))
+	eventually(t, "the supervisor has ended", func() bool { return lockIsFree(dir) })
+	log, err := os.ReadFile(protocol.SupervisorLogFile(dir))
 	if err != nil {
 		t.Error(err)
 	}
@@ -160,6 +157,16 @@ func endSupervisor(t *testing.T, dir string) {
 			t.Errorf("the supervisor's log holds %q:\n%s", bad, log)
 		}
 	}
+}
+
+// lockIsFree reports whether no supervisor holds the lock of a data folder.
+func lockIsFree(dir string) bool {
+	file, err := os.OpenFile(protocol.LockFile(dir), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
 // eventually waits for something that nobody announces: what other processes do.
@@ -252,7 +259,7 @@ func awaitOutput(t *testing.T, r *Runtime, task, want string) {
 
 func supervisorPID(t *testing.T, dir string) int {
 	t.Helper()
-	text, err := os.ReadFile(lockFile(dir))
+	text, err := os.ReadFile(protocol.LockFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,6 +272,6 @@ func supervisorPID(t *testing.T, dir string) int {
 
 // gone says that no live process has this pid.
 func gone(pid int) bool {
-	stat, err := readStat(pid)
-	return err != nil || stat.ended()
+	stat, err := procfs.ReadStat(pid)
+	return err != nil || stat.Ended()
 }

@@ -22,9 +22,6 @@ func New(context.Context, Config) (*Runtime, error) { return nil, errNotLinux }
 // CanMountResolver returns an error: this system has no process runtime.
 func CanMountResolver(context.Context) error { return errNotLinux }
 
-// Supervise returns an error: this system has no process runtime.
-func Supervise(string) error { return errNotLinux }
-
 // Main plays no role on this system.
 func Main([]string) (status int, ok bool) { return 0, false }
 

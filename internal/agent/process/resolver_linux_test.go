@@ -62,6 +62,8 @@ func checkResolver(t *testing.T, got, uid, capabilities string) {
 	}
 }
 
+const resolvConf = "/etc/resolv.conf"
+
 // missing ends a test for which the machine lacks something: in CI it fails.
 func missing(t *testing.T, why ...any) {
 	t.Helper()

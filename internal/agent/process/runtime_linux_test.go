@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +16,13 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/agent/addrlease"
+	"github.com/bakingclouds/rollcall/internal/agent/process/procfs"
+	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
+
+// startFailure begins the reasons of containers that could not start.
+const startFailure = "CannotStartContainerError: "
 
 func TestContainerEnds(t *testing.T) {
 	t.Parallel()
@@ -132,7 +138,7 @@ func TestRemove(t *testing.T) {
 	if !gone(pid) {
 		t.Errorf("process %d lives although its task is removed", pid)
 	}
-	if _, err := os.Stat(filepath.Join(tasksFolder(r.config.Dir), "short")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(protocol.TasksFolder(r.config.Dir), "short")); !os.IsNotExist(err) {
 		t.Errorf("the folder of the removed task: %v; want none", err)
 	}
 	if err := r.StartContainer(t.Context(), "short", "main"); !fault.Is(err, fault.NotFound) {
@@ -168,7 +174,7 @@ func TestEnvironment(t *testing.T) {
 	if self, _ := os.Executable(); !strings.HasPrefix(env["PATH"], filepath.Dir(self)+":") {
 		t.Errorf("PATH is %q, want the folder of this binary first", env["PATH"])
 	}
-	if want := filepath.Join(tasksFolder(r.config.Dir), "env", "main", "work"); got[0] != want {
+	if want := filepath.Join(protocol.TasksFolder(r.config.Dir), "env", "main", "work"); got[0] != want {
 		t.Errorf("the container runs in %q, want its own folder %q", got[0], want)
 	}
 }
@@ -185,10 +191,10 @@ func TestStartFailures(t *testing.T) {
 		spec agent.ContainerSpec
 		want string
 	}{
-		{"no-program", agent.ContainerSpec{Command: []string{"no-such-program"}}, `the program "no-such-program" cannot be run: it is not in PATH (`},
-		{"no-file", agent.ContainerSpec{Command: []string{"/no/such/program"}}, `the program "/no/such/program" cannot be run: `},
+		{"no-program", agent.ContainerSpec{Command: []string{"no-such-program"}}, `cannot run the program "no-such-program": it is not in PATH (`},
+		{"no-file", agent.ContainerSpec{Command: []string{"/no/such/program"}}, `cannot run the program "/no/such/program": `},
 		{"not-executable", agent.ContainerSpec{Command: []string{noProgram}}, "permission denied"},
-		{"no-directory", agent.ContainerSpec{Command: []string{"true"}, WorkingDirectory: "/no/such/folder"}, "the working directory /no/such/folder cannot be entered: "},
+		{"no-directory", agent.ContainerSpec{Command: []string{"true"}, WorkingDirectory: "/no/such/folder"}, "enter the working directory /no/such/folder: "},
 		{"no-user", agent.ContainerSpec{Command: []string{"true"}, User: "no-such-user"}, `no user "no-such-user" on this machine`},
 	} {
 		tc.spec.Name = "main"
@@ -283,12 +289,12 @@ func TestCreateRefuses(t *testing.T) {
 		kind fault.Kind
 		want string
 	}{
-		{agent.TaskSpec{ID: "../escape"}, fault.Invalid, "other characters"},
+		{agent.TaskSpec{ID: "../escape"}, fault.Invalid, "the task id"},
 		{agent.TaskSpec{ID: "empty"}, fault.Invalid, "no containers"},
-		{agent.TaskSpec{ID: "a", NetworkMode: "vlan", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}})}, fault.Invalid, "network mode"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c/d", Command: []string{"true"}})}, fault.Invalid, "container name"},
+		{agent.TaskSpec{ID: "a", NetworkMode: "vlan", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}})}, fault.Invalid, "networkMode"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c/d", Command: []string{"true"}})}, fault.Invalid, "container \"c/d\": the name"},
 		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Image: "nginx"})}, fault.Invalid, "neither entryPoint nor command"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "begins with CMD"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "must begin with CMD"},
 		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ulimits: []agent.Ulimit{{Name: "ink"}}})}, fault.Invalid, "ulimit"},
 		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkNone, Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ports: []agent.Port{{Container: 80}}})}, fault.Invalid, "mode none"},
 		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse, fmt.Sprintf("(pid %d)", os.Getpid())},
@@ -325,6 +331,9 @@ func TestHostPorts(t *testing.T) {
 		t.Errorf("the same host port from another data folder: %v; want it refused", err)
 	}
 }
+
+// addressBlock is the range of tasks' addresses.
+var addressBlock = netip.MustParsePrefix("127.64.0.0/10")
 
 func TestAddressesAreNobodyElses(t *testing.T) {
 	t.Parallel()
@@ -412,7 +421,7 @@ func TestSupervisorKilled(t *testing.T) {
 	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := awaitEnd(t, r, "ends-later"); got.ExitCode != nil || got.Reason != reasonAdopted {
+	if got := awaitEnd(t, r, "ends-later"); got.ExitCode != nil || got.Reason != "Exit code unknown: the supervisor was restarted while the container ran." {
 		t.Errorf("the end of an adopted container: %+v; want no exit code, and why", got)
 	}
 	if err := r.StopContainer(t.Context(), "stays", "main", time.Minute); err != nil {
@@ -440,7 +449,7 @@ func TestEndedWhileNoSupervisorRan(t *testing.T) {
 	}
 	eventually(t, "the container is gone", func() bool { return gone(pid) })
 	again := runtimeIn(t, dir)
-	if got := awaitEnd(t, again, "orphan"); got.ExitCode != nil || got.Reason != reasonUnseen {
+	if got := awaitEnd(t, again, "orphan"); got.ExitCode != nil || got.Reason != "Exit code unknown: the container ended while no supervisor ran." {
 		t.Errorf("status %+v; want no exit code, and why", got)
 	}
 }
@@ -462,7 +471,7 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 		for fault.Is(err, fault.Unavailable) { // as the agent does
 			err = r.StartContainer(t.Context(), id, "main")
 		}
-		if err != nil && err.Error() != reasonStartUnseen {
+		if err != nil && err.Error() != startFailure+"the supervisor ended while it started the container, whose program may have run." {
 			t.Fatal(err)
 		}
 		killer.Stop()
@@ -479,14 +488,14 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all, err := processes()
+	all, err := procfs.Processes()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range all {
-		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
 		if strings.Contains(string(environ), folder) {
-			t.Errorf("process %d is left: %q", p.pid, environ)
+			t.Errorf("process %d is left: %q", p.PID, environ)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
+	"github.com/bakingclouds/rollcall/internal/agent/process/supervisor"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
@@ -27,7 +29,7 @@ func TestHealthCheck(t *testing.T) {
 	}{
 		{"passes", []string{"CMD-SHELL", `test "$FROM" = spec`}, agent.HealthHealthy, ""},
 		{"fails", []string{"CMD-SHELL", "echo not well >&2; exit 2"}, agent.HealthUnhealthy, "not well"},
-		{"no-command", []string{"CMD", "no-such-check"}, agent.HealthUnhealthy, `the program "no-such-check" cannot be run: it is not in PATH`},
+		{"no-command", []string{"CMD", "no-such-check"}, agent.HealthUnhealthy, `cannot run the program "no-such-check": it is not in PATH`},
 		{"hangs", []string{"CMD-SHELL", "echo waiting; sleep 1000"}, agent.HealthUnhealthy, "Health check exceeded timeout (100ms). waiting"},
 	} {
 		spec := shellTask(tc.name, "exec sleep 1000")
@@ -139,9 +141,9 @@ func TestGarbageOnTheSocket(t *testing.T) {
 		`{"id":1,"call":"start","args":7}` + "\n",
 		`{"id":1,"call":"stop","args":{"Timeout":"soon"}}` + "\n",
 		`{"id":1,"call":"no such call"}` + "\n",
-		strings.Repeat("x", maxRequest+1),
+		strings.Repeat("x", protocol.MaxRequest+1),
 	} {
-		conn, err := dial(t.Context(), r.config.Dir)
+		conn, err := protocol.Dial(t.Context(), r.config.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,9 +151,9 @@ func TestGarbageOnTheSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 		go conn.Write([]byte(garbage)) // the supervisor may close first
-		w := newWire(conn, maxReply)
+		w := protocol.NewConn(conn, protocol.MaxReply)
 		for {
-			f, err := w.receive()
+			f, err := w.Receive()
 			if err == nil && f.Hello == nil && f.Update == nil && f.Error == nil {
 				t.Errorf("%.40q is answered with %+v", garbage, f)
 			}
@@ -171,7 +173,7 @@ func TestGarbageOnTheSocket(t *testing.T) {
 
 func TestOtherVersion(t *testing.T) {
 	dir := t.TempDir()
-	listener, err := listen(dir)
+	listener, err := protocol.Listen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,11 +183,11 @@ func TestOtherVersion(t *testing.T) {
 		if err != nil {
 			return
 		}
-		text, _ := json.Marshal(frame{Hello: &hello{Version: protocolVersion + 1, PID: 4711}})
+		text, _ := json.Marshal(protocol.Frame{Hello: &protocol.Hello{Version: protocol.Version + 1, PID: 4711}})
 		conn.Write(append(text, '\n'))
 	}()
 	_, err = New(t.Context(), Config{Dir: dir})
-	if want := "(process 4711) speaks version 2 of its protocol, this rollcall version 1"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "(pid 4711) has version 2 of the protocol, this rollcall has version 1"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("New: %v; want …%s…", err, want)
 	}
 }
@@ -194,70 +196,12 @@ func TestOneSupervisor(t *testing.T) {
 	t.Parallel()
 	deep := filepath.Join(t.TempDir(), strings.Repeat("deep/", 40)) // deeper than the path of a socket may be
 	r := runtimeIn(t, deep)
-	if err := supervise(r.config.Dir, nil); !errors.Is(err, errRunning) {
-		t.Errorf("a second supervisor: %v; want %v", err, errRunning)
+	if err := supervisor.Run(r.config.Dir); !errors.Is(err, protocol.ErrRunning) {
+		t.Errorf("a second supervisor: %v; want %v", err, protocol.ErrRunning)
 	}
-	info, err := os.Stat(filepath.Join(deep, socketName()))
+	info, err := os.Stat(filepath.Join(deep, protocol.SocketName))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket: mode %v, %v; want 0600", info.Mode(), err)
-	}
-}
-
-func TestIdle(t *testing.T) {
-	start := time.Now()
-	for _, tc := range []struct {
-		name           string
-		tasks, clients int
-		after          time.Duration
-		want           bool
-	}{
-		{"just begun", 0, 0, idleTime - 1, false},
-		{"nothing to do", 0, 0, idleTime, true},
-		{"a task", 1, 0, time.Hour, false},
-		{"a client", 0, 1, time.Hour, false},
-	} {
-		s := &supervisor{tasks: map[string]*task{}, clients: map[*client]bool{}, idleSince: start}
-		for range tc.tasks {
-			s.tasks["t"] = &task{}
-		}
-		for range tc.clients {
-			s.clients[&client{}] = true
-		}
-		if got := s.idle(start.Add(tc.after)); got != tc.want {
-			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
-		}
-	}
-}
-
-func TestRotate(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	writer, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // as a container has it
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer writer.Close()
-	for _, tc := range []struct{ write, log, first, second string }{
-		{"12345678", "12345678", "", ""},
-		{"9ab", "", "3456789ab", ""},
-		{"short", "short", "3456789ab", ""},
-		{"-and-more", "", "-and-more", "3456789ab"},
-		{strings.Repeat("long", 10) + "!", "", "longlong!", "-and-more"},
-	} {
-		if _, err := writer.WriteString(tc.write); err != nil {
-			t.Fatal(err)
-		}
-		if err := rotate(path, 9); err != nil {
-			t.Fatal(err)
-		}
-		for name, want := range map[string]string{path: tc.log, path + ".1": tc.first, path + ".2": tc.second} {
-			got, _ := os.ReadFile(name)
-			if string(got) != want {
-				t.Errorf("after %q: %s holds %q, want %q", tc.write, filepath.Base(name), got, want)
-			}
-		}
-	}
-	if err := rotate(filepath.Join(t.TempDir(), "none"), 9); err != nil {
-		t.Errorf("a log that was never written: %v", err)
 	}
 }
 

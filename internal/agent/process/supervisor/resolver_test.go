@@ -1,25 +1,9 @@
-package process
+package supervisor
 
-import (
-	"net/netip"
-	"testing"
-
-	"github.com/bakingclouds/rollcall/internal/agent"
-)
-
-func TestResolvConfText(t *testing.T) {
-	const head = "# Written by Rollcall for this task.\nnameserver 127.64.1.2\n"
-	address := netip.MustParseAddr("127.64.1.2")
-	if got := (agent.Resolver{Nameserver: address}).Conf(); got != head {
-		t.Errorf("without search: %q, want %q", got, head)
-	}
-	if got, want := (agent.Resolver{Nameserver: address, Search: []string{"corp", "example.org"}}).Conf(), head+"search corp example.org\n"; got != want {
-		t.Errorf("with search: %q, want %q", got, want)
-	}
-}
+import "testing"
 
 func TestNsswitchText(t *testing.T) {
-	for _, tc := range []struct{ hosts, want string }{ // want is empty where nothing need change
+	for _, tc := range []struct{ hosts, want string }{ // want is empty if the text stays
 		{"hosts: files dns", ""},
 		{"hosts:          files dns", ""},
 		{"hosts: files myhostname dns # as ever", ""},

@@ -1,4 +1,4 @@
-package process
+package launch
 
 import (
 	"encoding/json"
@@ -14,56 +14,60 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// order is what container-init is asked to do, in this order of its fields, before it becomes the program. The
-// supervisor sends it after it has written down the pid: a supervisor that dies before leaves a container-init
-// that reads the end of its input and gives up, never a program that nobody knows of.
-type order struct {
-	Mounts  []bindMount
-	Ulimits []ulimit
-	User    *account // nil: as the supervisor runs
+// InitRole is the first argument of this binary when it runs as container-init.
+const InitRole = "container-init"
+
+// Order is what container-init does, in the order of the fields, before it becomes the program. The caller of [Start] sends
+// it after it has recorded the pid. If the caller dies before that, container-init reads the end of its input and exits, so
+// that no program runs without a record.
+type Order struct {
+	Mounts  []Mount
+	Ulimits []Ulimit
+	User    *Account // nil: the caller's
 	Dir     string
-	// PrivateDir says that Dir is the container's own folder, entered before the user changes: the folders above it are
-	// closed to others.
+	// PrivateDir reports that Dir is the container's own folder. It is entered before the user changes, as other users cannot
+	// enter the folders above it.
 	PrivateDir bool
 	Env        []string
-	Argv       []string // empty: end with status 0, for trying out the mounts
+	Argv       []string // empty: exit with status 0, to try out the mounts
 }
 
-// bindMount puts one file in the place of another, for this container alone.
-type bindMount struct{ Source, Target string }
+// Mount covers one file with another, for one container.
+type Mount struct{ Source, Target string }
 
-type ulimit struct {
+// Ulimit is a resource limit with its number in getrlimit(2).
+type Ulimit struct {
 	Name       string
 	Number     int
 	Soft, Hard uint64
 }
 
-// containerUmask is the umask of a container's programs, as in Docker.
-const containerUmask = 0o022
-
-// account is whom a container runs as.
-type account struct {
+// Account is the user that a container runs as.
+type Account struct {
 	UID, GID int
 	Groups   []int
 }
 
-// The descriptors that container-init is started with, beside the program's own 0 to 2.
+// umask is the umask of a container's programs, as in Docker.
+const umask = 0o022
+
+// The file descriptors of container-init, after the program's own 0 to 2.
 const (
 	orderFD   = 3
-	failureFD = 4 // closes by itself when the program starts, so that reading its end without text means success
+	failureFD = 4 // closed by exec, so that an end without text means that the program runs
 )
 
-// containerInit is the role between fork and exec. It returns only to say that it failed.
-func containerInit() int {
+// Init is the role between fork and exec. It returns the exit status only if it fails or the order has no program.
+func Init() int {
 	// Capabilities belong to a thread, and exec keeps those of the thread that calls it.
 	runtime.LockOSThread()
 	unix.CloseOnExec(orderFD)
 	unix.CloseOnExec(failureFD)
 	failures := os.NewFile(failureFD, "failures")
-	var o order
+	var o Order
 	err := json.NewDecoder(os.NewFile(orderFD, "order")).Decode(&o)
 	if errors.Is(err, io.EOF) {
-		return 1 // the supervisor is gone
+		return 1 // the supervisor has died
 	}
 	if err == nil {
 		err = carryOut(o)
@@ -75,10 +79,9 @@ func containerInit() int {
 	return 0
 }
 
-// limit sets a resource limit, or as much of it as this process may: without privileges, no limit can be raised beyond what
-// the server was started with. By way of package syscall, which restores the soft limit on open files at exec unless it was
-// set here.
-func limit(u ulimit) error {
+// setLimit sets a resource limit, or as much of it as this process may: an unprivileged process cannot raise a limit beyond
+// its own. It uses package syscall, which restores the soft limit on open files at exec unless it was set through it.
+func setLimit(u Ulimit) error {
 	err := syscall.Setrlimit(u.Number, &syscall.Rlimit{Cur: u.Soft, Max: u.Hard})
 	if !errors.Is(err, syscall.EPERM) {
 		return err
@@ -90,15 +93,15 @@ func limit(u ulimit) error {
 	return syscall.Setrlimit(u.Number, &syscall.Rlimit{Cur: min(u.Soft, have.Max), Max: min(u.Hard, have.Max)})
 }
 
-func carryOut(o order) error {
-	syscall.Umask(containerUmask)
+func carryOut(o Order) error {
+	syscall.Umask(umask)
 	for _, m := range o.Mounts {
 		if err := unix.Mount(m.Source, m.Target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount a private %s: %w", m.Target, err)
 		}
 	}
 	for _, u := range o.Ulimits {
-		if err := limit(u); err != nil {
+		if err := setLimit(u); err != nil {
 			return fmt.Errorf("set the ulimit %s to %d:%d: %w", u.Name, int64(u.Soft), int64(u.Hard), err)
 		}
 	}
@@ -122,17 +125,17 @@ func carryOut(o order) error {
 	if len(o.Argv) == 0 {
 		return nil
 	}
-	return become(o.Argv, o.Env)
+	return execProgram(o.Argv, o.Env)
 }
 
 func enter(dir string) error {
 	if err := os.Chdir(dir); err != nil {
-		return fmt.Errorf("the working directory %s cannot be entered: %w", dir, errors.Unwrap(err))
+		return fmt.Errorf("enter the working directory %s: %w", dir, errors.Unwrap(err))
 	}
 	return nil
 }
 
-func becomeUser(a account) error {
+func becomeUser(a Account) error {
 	err := syscall.Setgroups(a.Groups)
 	if err == nil {
 		err = syscall.Setgid(a.GID)
@@ -146,25 +149,25 @@ func becomeUser(a account) error {
 	return nil
 }
 
-// dropMountCapability gives up the capability that an ordinary user's container-init was lent for the mounts (an
-// ambient one, see startAttributes), so that the program has none.
+// dropMountCapability gives up the ambient capability that an ordinary user's container-init has for the mounts (see
+// startAttributes), so that the program has none.
 func dropMountCapability() error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("give up capabilities: %w", err)
+		return fmt.Errorf("drop capabilities: %w", err)
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	none := [2]unix.CapUserData{}
 	if err := unix.Capset(&header, &none[0]); err != nil {
-		return fmt.Errorf("give up capabilities: %w", err)
+		return fmt.Errorf("drop capabilities: %w", err)
 	}
 	return nil
 }
 
-// become replaces this process by the program.
-func become(argv, env []string) error {
+// execProgram replaces this process by the program.
+func execProgram(argv, env []string) error {
 	path, err := findProgram(argv[0], env)
 	if err == nil {
 		err = syscall.Exec(path, argv, env)
@@ -172,8 +175,8 @@ func become(argv, env []string) error {
 	return programError(argv[0], err)
 }
 
-// findProgram looks a program up in the PATH that it will see. A name with a slash is a path already, from the working
-// directory; parts of PATH that mean the working directory are left out.
+// findProgram finds a program in the PATH of its environment. A name with a slash is a path, relative to the working
+// directory. It skips entries of PATH that are relative to the working directory.
 func findProgram(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
@@ -194,5 +197,5 @@ func findProgram(name string, env []string) (string, error) {
 }
 
 func programError(name string, err error) error {
-	return fmt.Errorf("the program %q cannot be run: %w", name, err)
+	return fmt.Errorf("cannot run the program %q: %w", name, err)
 }

@@ -1,4 +1,4 @@
-package process
+package supervisor
 
 import (
 	"errors"
@@ -9,23 +9,25 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bakingclouds/rollcall/internal/agent/process/procfs"
 )
 
-// reaper is the parent of all containers, and of what they leave behind: it waits for every child of this process, so
-// nothing else here may (os/exec would find its children gone).
+// reaper is the parent of all containers and of the processes that they leave behind. It waits for every child of this
+// process, so nothing else may (os/exec would not find its children).
 type reaper struct {
-	mu    sync.Mutex // also held while forking, so that no end arrives before its channel is known
-	known map[int]chan<- syscall.WaitStatus
+	mu   sync.Mutex // also held while forking, so that a child's channel exists before its end arrives
+	ends map[int]chan<- syscall.WaitStatus
 }
 
-// newReaper makes this process the one that orphans of its containers fall to (PR_SET_CHILD_SUBREAPER), and reaps until
-// the process ends.
+// newReaper makes this process the parent of the orphans of its containers (PR_SET_CHILD_SUBREAPER), and reaps until the
+// process ends.
 func newReaper() (*reaper, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("become the reaper of orphaned processes: %w", err)
+		return nil, fmt.Errorf("become the parent of orphaned processes: %w", err)
 	}
-	r := &reaper{known: map[int]chan<- syscall.WaitStatus{}}
-	ended := make(chan os.Signal, 1) // one token is enough: each round reaps all there are
+	r := &reaper{ends: map[int]chan<- syscall.WaitStatus{}}
+	ended := make(chan os.Signal, 1) // one token is enough: each round reaps all children that have ended
 	signal.Notify(ended, syscall.SIGCHLD)
 	go func() {
 		for range ended {
@@ -46,8 +48,8 @@ func (r *reaper) reapAll() {
 			return
 		}
 		r.mu.Lock()
-		end := r.known[pid]
-		delete(r.known, pid)
+		end := r.ends[pid]
+		delete(r.ends, pid)
 		r.mu.Unlock()
 		if end != nil {
 			end <- status
@@ -55,7 +57,7 @@ func (r *reaper) reapAll() {
 	}
 }
 
-// start forks a child; it is a starter.
+// start forks a child; it is a [launch.Starter].
 func (r *reaper) start(path string, argv []string, attr *syscall.ProcAttr) (int, <-chan syscall.WaitStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,28 +66,27 @@ func (r *reaper) start(path string, argv []string, attr *syscall.ProcAttr) (int,
 		return 0, nil, err
 	}
 	end := make(chan syscall.WaitStatus, 1)
-	r.known[pid] = end
+	r.ends[pid] = end
 	return pid, end, nil
 }
 
-// awaitStranger returns when a process that is not a child of this one has ended. Such a process's exit code is not to
-// be had.
-func awaitStranger(id identity) error {
+// awaitAdopted returns when a process has ended that is not a child of this one. Its exit code is unknown.
+func awaitAdopted(id procfs.Identity) error {
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("follow process %d: %w", id.PID, err)
+		return fmt.Errorf("wait for process %d: %w", id.PID, err)
 	}
 	file := os.NewFile(uintptr(fd), "pidfd")
 	defer file.Close()
-	if !id.alive(id.Boot) {
-		return nil // it ended before, and the pid may be another's
+	if !id.Alive(id.Boot) {
+		return nil // it ended before, and the pid may be that of another process
 	}
 	conn, err := file.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("follow process %d: %w", id.PID, err)
+		return fmt.Errorf("wait for process %d: %w", id.PID, err)
 	}
 	// A pidfd is readable once its process has ended (pidfd_open(2)); Go's poller waits for that without a thread.
 	return conn.Read(func(fd uintptr) bool {
