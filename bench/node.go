@@ -119,13 +119,13 @@ func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 // populate makes the namespace and the services, by their names, and fills those that are to be discovered.
 func populate(ctx context.Context, db *store.Store, ids map[string]string) error {
 	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
-		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, time.Now())
+		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, registry.NewCall(time.Now()))
 		if err != nil {
 			return struct{}{}, err
 		}
 		create := func(name string, records ...registry.Record) error {
 			svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: name,
-				HasDNS: true, Records: records, CustomHealth: true}, time.Now())
+				HasDNS: true, Records: records, CustomHealth: true}, registry.NewCall(time.Now()))
 			if err == nil {
 				ids[name] = svc.ID
 			}
@@ -142,12 +142,12 @@ func populate(ctx context.Context, db *store.Store, ids map[string]string) error
 				return struct{}{}, err
 			}
 			for i := range n {
-				if _, err := registry.RegisterInstance(tx, scope, instanceSpec(ids[discoverService(n)], i), time.Now()); err != nil {
+				if _, err := registry.RegisterInstance(tx, scope, instanceSpec(ids[discoverService(n)], i), registry.NewCall(time.Now())); err != nil {
 					return struct{}{}, err
 				}
 			}
 		}
-		_, err = registry.RegisterInstance(tx, scope, instanceSpec(ids[targetService], 0), time.Now())
+		_, err = registry.RegisterInstance(tx, scope, instanceSpec(ids[targetService], 0), registry.NewCall(time.Now()))
 		return struct{}{}, err
 	})
 	if err != nil {

@@ -189,7 +189,7 @@ func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 						at = now
 					}
 					service := services[min(i/args.Each, len(services)-1)]
-					if _, err := registry.RegisterInstance(tx, scope, instanceSpec(service, i), at); err != nil {
+					if _, err := registry.RegisterInstance(tx, scope, instanceSpec(service, i), registry.NewCall(at)); err != nil {
 						return struct{}{}, err
 					}
 				}
@@ -247,7 +247,7 @@ func turnLogOver(ctx context.Context, client *clientv3.Client) error {
 
 func createServices(ctx context.Context, db *store.Store, n int) (ids []string, err error) {
 	op, err := store.Update(ctx, db, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, time.Now())
+		return registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, registry.NewCall(time.Now()))
 	})
 	if err != nil {
 		return nil, err
@@ -256,7 +256,7 @@ func createServices(ctx context.Context, db *store.Store, n int) (ids []string, 
 		more, err := store.Update(ctx, db, func(tx *store.Tx) (more []string, err error) {
 			for k := len(ids); k < min(len(ids)+perTx, n); k++ {
 				svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: serviceLabel(k),
-					HasDNS: true, Records: []registry.Record{{Type: registry.A, TTL: 60}}, CustomHealth: true}, time.Now())
+					HasDNS: true, Records: []registry.Record{{Type: registry.A, TTL: 60}}, CustomHealth: true}, registry.NewCall(time.Now()))
 				if err != nil {
 					return nil, err
 				}

@@ -36,8 +36,8 @@ func nameFault(r store.Reader, sc arn.Scope, ns *Namespace, svc *Service, id str
 	if !svc.Has(SRV) {
 		return ""
 	}
-	if held, ok := claims.Find(r, serviceClaims(sc, ns.ID)+fold(name)); ok {
-		if other, ok := services.Find(r, sc.Region+"/"+held.Holder); ok && len(other.Records) > 0 {
+	if held, ok := claims.Find(r, serviceClaim(sc, ns.ID, fold(name))); ok {
+		if other, ok := services.Find(r, serviceKey(sc, held.Holder)); ok && len(other.Records) > 0 {
 			return "The host name " + full + " is the name of service " + other.ID
 		}
 	}
@@ -69,19 +69,19 @@ func instanceNamed(r store.Reader, sc arn.Scope, ns *Namespace, name string) (*I
 		if i < len(name) {
 			service = name[i+1:]
 		}
-		held, ok := claims.Find(r, serviceClaims(sc, ns.ID)+service)
+		held, ok := claims.Find(r, serviceClaim(sc, ns.ID, service))
 		if !ok {
 			continue
 		}
-		svc, ok := services.Find(r, sc.Region+"/"+held.Holder)
+		svc, ok := services.Find(r, serviceKey(sc, held.Holder))
 		if !ok || !svc.Has(SRV) {
 			continue
 		}
-		if inst, ok := instances.Find(r, instanceKey(sc, svc.ID, name[:i])); ok {
+		if inst, ok := instances.Find(r, InstanceRef{sc, svc.ID, name[:i]}.Key()); ok {
 			return inst, true
 		}
-		if held, ok := claims.Find(r, hostClaim(sc, svc, name[:i])); ok {
-			if inst, ok := instances.Find(r, instanceKey(sc, svc.ID, held.Holder)); ok {
+		if held, ok := claims.Find(r, hostClaim(sc, svc.ID, name[:i])); ok {
+			if inst, ok := instances.Find(r, InstanceRef{sc, svc.ID, held.Holder}.Key()); ok {
 				return inst, true
 			}
 		}
@@ -89,20 +89,14 @@ func instanceNamed(r store.Reader, sc arn.Scope, ns *Namespace, name string) (*I
 	return nil, false
 }
 
-// hostClaim is the claim by which an instance is found whose id is not its own fold. Others, nearly all,
-// are found by their own row.
-func hostClaim(sc arn.Scope, svc *Service, folded string) string {
-	return sc.Region + "/host/" + svc.ID + "/" + escape(folded)
-}
-
-func claimHost(tx *store.Tx, sc arn.Scope, svc *Service, id string) {
+func claimHost(tx *store.Tx, svc *Service, id string) {
 	if folded := fold(id); svc.Has(SRV) && folded != id {
-		claims.Put(tx, hostClaim(sc, svc, folded), &Claim{id})
+		claims.Put(tx, hostClaim(svc.Scope(), svc.ID, folded), &Claim{id})
 	}
 }
 
-func releaseHost(tx *store.Tx, sc arn.Scope, svc *Service, id string) {
+func releaseHost(tx *store.Tx, svc *Service, id string) {
 	if folded := fold(id); svc.Has(SRV) && folded != id {
-		claims.Delete(tx, hostClaim(sc, svc, folded))
+		claims.Delete(tx, hostClaim(svc.Scope(), svc.ID, folded))
 	}
 }

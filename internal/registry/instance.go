@@ -2,7 +2,6 @@ package registry
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/arn"
@@ -78,21 +77,10 @@ type InstanceSpec struct {
 	Unready bool
 }
 
-func instanceKey(sc arn.Scope, service, id string) string {
-	return sc.Region + "/" + service + "/" + escape(id)
-}
-
-// escape keeps "/" a separator of key parts.
-func escape(id string) string {
-	if !strings.ContainsAny(id, "/%") {
-		return id
-	}
-	return strings.ReplaceAll(strings.ReplaceAll(id, "%", "%25"), "/", "%2F")
-}
-
 // RegisterInstance adds an instance or replaces the one of its id, whole, and returns the operation that
 // did. A repeat (same creator token and attributes) changes nothing and returns the first operation.
-func RegisterInstance(tx *store.Tx, sc arn.Scope, spec InstanceSpec, now time.Time) (*Operation, error) {
+func RegisterInstance(tx *store.Tx, sc arn.Scope, spec InstanceSpec, call Call) (*Operation, error) {
+	now := call.Time
 	svc, err := GetService(tx, sc, spec.ServiceID)
 	if err != nil {
 		return nil, err
@@ -104,14 +92,14 @@ func RegisterInstance(tx *store.Tx, sc arn.Scope, spec InstanceSpec, now time.Ti
 	if err := checkAttributes(ns, svc, spec.Attributes); err != nil {
 		return nil, err
 	}
-	key := instanceKey(sc, svc.ID, spec.ID)
-	old, exists := instances.Find(tx, key)
+	ref := InstanceRef{sc, svc.ID, spec.ID}
+	old, exists := instances.Find(tx, ref.Key())
 	if exists && spec.Creator != "" && old.Creator == spec.Creator && old.Attributes == attributes.Of(spec.Attributes) {
 		if op, ok := findOperation(tx, sc, old.Operation); ok {
-			return op, change(tx, sc, svc.ID, spec.ID, func(i *Instance) { i.renew(now) })
+			return op, change(tx, ref, func(i *Instance) { i.renew(now) })
 		}
 	}
-	op := newOperation(sc, RegisterInstanceOp, ns.ID, Targets{Service: svc.ID, Instance: spec.ID}, now)
+	op := newOperation(sc, RegisterInstanceOp, ns.ID, Targets{Service: svc.ID, Instance: spec.ID}, call)
 	if reason := nameFault(tx, sc, ns, svc, spec.ID); reason != "" {
 		op.fail("INVALID_CHANGE_BATCH", reason)
 		putOperation(tx, op)
@@ -129,27 +117,26 @@ func RegisterInstance(tx *store.Tx, sc arn.Scope, spec InstanceSpec, now time.Ti
 	if spec.Unready || svc.CustomHealth && Health(spec.Attributes[AttrInitHealth]) == Unhealthy {
 		i.Health, i.Unready = Unhealthy, true
 	}
-	instances.Put(tx, key, i)
-	claimHost(tx, sc, svc, spec.ID)
-	revisions.Put(tx, sc.Region+"/"+svc.ID, &Revision{})
+	instances.Put(tx, ref.Key(), i)
+	claimHost(tx, svc, spec.ID)
+	revisions.Put(tx, serviceKey(sc, svc.ID), &Revision{})
 	putOperation(tx, op)
 	return op, nil
 }
 
 // DeregisterInstance removes an instance and returns the operation that did.
-func DeregisterInstance(tx *store.Tx, sc arn.Scope, service, id string, now time.Time) (*Operation, error) {
-	svc, err := GetService(tx, sc, service)
+func DeregisterInstance(tx *store.Tx, ref InstanceRef, call Call) (*Operation, error) {
+	svc, err := GetService(tx, ref.Scope, ref.ServiceID)
 	if err != nil {
 		return nil, err
 	}
-	key := instanceKey(sc, service, id)
-	if _, ok := instances.Find(tx, key); !ok {
-		return nil, instanceNotFound(id)
+	if _, ok := instances.Find(tx, ref.Key()); !ok {
+		return nil, instanceNotFound(ref.ID)
 	}
-	op := newOperation(sc, DeregisterInstanceOp, svc.NamespaceID, Targets{Service: service, Instance: id}, now)
-	instances.Delete(tx, key)
-	releaseHost(tx, sc, svc, id)
-	revisions.Put(tx, sc.Region+"/"+service, &Revision{})
+	op := newOperation(ref.Scope, DeregisterInstanceOp, svc.NamespaceID, Targets{Service: ref.ServiceID, Instance: ref.ID}, call)
+	instances.Delete(tx, ref.Key())
+	releaseHost(tx, svc, ref.ID)
+	revisions.Put(tx, serviceKey(ref.Scope, ref.ServiceID), &Revision{})
 	putOperation(tx, op)
 	return op, nil
 }
@@ -159,36 +146,38 @@ func instanceNotFound(id string) error {
 }
 
 // GetInstance finds an instance.
-func GetInstance(r store.Reader, sc arn.Scope, service, id string) (*Instance, error) {
-	if _, err := GetService(r, sc, service); err != nil {
+func GetInstance(r store.Reader, ref InstanceRef) (*Instance, error) {
+	if _, err := GetService(r, ref.Scope, ref.ServiceID); err != nil {
 		return nil, err
 	}
-	i, ok := instances.Find(r, instanceKey(sc, service, id))
+	i, ok := instances.Find(r, ref.Key())
 	if !ok {
-		return nil, instanceNotFound(id)
+		return nil, instanceNotFound(ref.ID)
 	}
 	return i, nil
 }
 
-// ScanInstances calls fn with a service's instances behind the id after, in the order of their keys.
-func ScanInstances(r store.Reader, sc arn.Scope, service, after string, fn func(*Instance) bool) {
-	if after != "" {
-		after = instanceKey(sc, service, after)
+// ScanInstances calls fn with the instances of after's service whose keys follow after's, in the order of their keys,
+// until fn returns false. An after without an id begins with the first instance.
+func ScanInstances(r store.Reader, after InstanceRef, fn func(*Instance) bool) {
+	afterKey := ""
+	if after.ID != "" {
+		afterKey = after.Key()
 	}
-	instances.Scan(r, sc.Region+"/"+service+"/", after, func(_ string, i *Instance) bool { return fn(i) })
+	instances.Scan(r, serviceKey(after.Scope, after.ServiceID)+"/", afterKey, func(_ string, i *Instance) bool { return fn(i) })
 }
 
 // SetCustomHealth is UpdateInstanceCustomHealthStatus: it needs a service with custom health. It renews the
 // instance's lease, whatever the status says.
-func SetCustomHealth(tx *store.Tx, sc arn.Scope, service, id string, h Health, now time.Time) error {
-	svc, err := GetService(tx, sc, service)
+func SetCustomHealth(tx *store.Tx, ref InstanceRef, h Health, now time.Time) error {
+	svc, err := GetService(tx, ref.Scope, ref.ServiceID)
 	if err != nil {
 		return err
 	}
 	if !svc.CustomHealth {
-		return fault.New(fault.NotFound, "custom health", "Service %s has no HealthCheckCustomConfig", service)
+		return fault.New(fault.NotFound, "custom health", "Service %s has no HealthCheckCustomConfig", ref.ServiceID)
 	}
-	return change(tx, sc, service, id, func(i *Instance) {
+	return change(tx, ref, func(i *Instance) {
 		i.setHealth(h, ByCustomStatus, now)
 		i.renew(now)
 	})
@@ -196,8 +185,8 @@ func SetCustomHealth(tx *store.Tx, sc arn.Scope, service, id string, h Health, n
 
 // SetTaskHealth records what ECS knows of the task behind an instance, whether or not the service has
 // custom health: a task that fails its health check is in no answer in either case.
-func SetTaskHealth(tx *store.Tx, sc arn.Scope, service, id string, h Health, now time.Time) error {
-	return change(tx, sc, service, id, func(i *Instance) {
+func SetTaskHealth(tx *store.Tx, ref InstanceRef, h Health, now time.Time) error {
+	return change(tx, ref, func(i *Instance) {
 		if i.TaskHealth != h {
 			i.TaskHealth = h
 			i.setHealth(h, ByTask, now)
@@ -207,14 +196,14 @@ func SetTaskHealth(tx *store.Tx, sc arn.Scope, service, id string, h Health, now
 
 // Answered reports whether the service's answers may name an instance: it is registered, healthy, and does
 // not drain.
-func Answered(r store.Reader, sc arn.Scope, service, id string) bool {
-	i, ok := instances.Find(r, instanceKey(sc, service, id))
+func Answered(r store.Reader, ref InstanceRef) bool {
+	i, ok := instances.Find(r, ref.Key())
 	return ok && i.Health == Healthy && !i.Draining
 }
 
-// Drain takes an instance out of the answers while its row remains.
-func Drain(tx *store.Tx, sc arn.Scope, service, id string, now time.Time) error {
-	return change(tx, sc, service, id, func(i *Instance) {
+// SetDraining takes an instance out of all answers; its row remains until it is deregistered.
+func SetDraining(tx *store.Tx, ref InstanceRef, now time.Time) error {
+	return change(tx, ref, func(i *Instance) {
 		if !i.Draining {
 			i.Draining, i.Changed, i.By = true, now, ByScheduler
 		}
@@ -237,28 +226,26 @@ func (i *Instance) renew(now time.Time) {
 }
 
 // change writes an instance's row if do changes anything that can change.
-func change(tx *store.Tx, sc arn.Scope, service, id string, do func(*Instance)) error {
-	key := instanceKey(sc, service, id)
-	old, ok := instances.Find(tx, key)
+func change(tx *store.Tx, ref InstanceRef, do func(*Instance)) error {
+	old, ok := instances.Find(tx, ref.Key())
 	if !ok {
-		return instanceNotFound(id)
+		return instanceNotFound(ref.ID)
 	}
 	i := *old
 	do(&i)
 	if i.Health != old.Health || i.TaskHealth != old.TaskHealth || i.Unready != old.Unready || i.Draining != old.Draining || !i.Renewed.Equal(old.Renewed) {
-		instances.Put(tx, key, &i)
+		instances.Put(tx, ref.Key(), &i)
 	}
 	return nil
 }
 
 // Expire deregisters an instance whose lease ran out, unless it has been renewed, or registered anew, since
 // it was seen.
-func Expire(tx *store.Tx, seen *Instance, now time.Time) error {
-	sc := arn.Scope{Account: seen.Account, Region: seen.Region}
-	i, ok := instances.Find(tx, instanceKey(sc, seen.ServiceID, seen.ID))
+func Expire(tx *store.Tx, seen *Instance, call Call) error {
+	i, ok := instances.Find(tx, seen.Ref().Key())
 	if !ok || !i.Renewed.Equal(seen.Renewed) || i.Operation != seen.Operation {
 		return nil
 	}
-	_, err := DeregisterInstance(tx, sc, seen.ServiceID, seen.ID, now)
+	_, err := DeregisterInstance(tx, seen.Ref(), call)
 	return err
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +38,9 @@ type Namespace struct {
 	Tags            map[string]string `json:",omitempty"`
 }
 
+// Scope returns the account and region of the namespace.
+func (n *Namespace) Scope() arn.Scope { return arn.Scope{Account: n.Account, Region: n.Region} }
+
 // NegativeTTL is how long negative answers live, in seconds.
 func (n *Namespace) NegativeTTL() uint32 {
 	if n.SOATTL != nil {
@@ -63,9 +67,10 @@ const maxHTTPName = 1024
 // CreateNamespace makes a namespace and returns the operation that did. A repeat of an earlier request
 // (same creator token, same content) returns that request's operation; a name that no zone can have ends
 // in a failed operation, as at AWS.
-func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, now time.Time) (*Operation, error) {
+func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, call Call) (*Operation, error) {
+	now := call.Time
 	request, _ := json.Marshal(spec) // a struct of strings
-	token := sc.Region + "/namespace/" + spec.Creator
+	token := tokenKey(sc, spec.Creator)
 	if spec.Creator != "" {
 		if t, ok := tokens.Find(tx, token); ok && now.Sub(t.At) < tokenLife {
 			if op, ok := findOperation(tx, sc, t.Operation); ok && t.Request == string(request) {
@@ -76,58 +81,43 @@ func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, now time.Ti
 		}
 	}
 	ns := &Namespace{
-		Account: sc.Account, Region: sc.Region, ID: "ns-" + randomID(10), Kind: spec.Kind, Name: spec.Name,
+		Account: sc.Account, Region: sc.Region, ID: call.namespaceID(), Kind: spec.Kind, Name: spec.Name,
 		Description: spec.Description, VPC: spec.VPC, SOATTL: spec.SOATTL, Creator: spec.Creator, Created: now, Tags: spec.Tags,
 	}
 	if reason, code := zoneFault(spec); reason != "" {
-		op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, now)
+		op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, call)
 		op.fail("CANNOT_CREATE_HOSTED_ZONE", fmt.Sprintf("%s (Service: AmazonRoute53; Status Code: 400; Error Code: %s; Request ID: %s)", reason, code, op.ID))
 		putOperation(tx, op)
 		return op, nil
 	}
-	if held, ok := claims.Find(tx, ns.uniqueName()); ok {
+	if held, ok := claims.Find(tx, ns.claim()); ok {
 		e := fault.New(fault.Exists, "namespace", "A namespace with the name %q exists already: %s", ns.Name, held.Holder).With("NamespaceId", held.Holder)
-		if other, ok := namespaces.Find(tx, sc.Region+"/"+held.Holder); ok {
+		if other, ok := namespaces.Find(tx, namespaceKey(sc, held.Holder)); ok {
 			e.With("CreatorRequestId", other.Creator)
 		}
 		return nil, e
 	}
 	ns.HTTPName = ns.Name
-	for { // AWS appends a hash of unknown form to a name that is taken
-		if _, taken := claims.Find(tx, ns.httpName()); !taken {
+	for n := 0; ; n++ { // AWS appends a hash of unknown form to a name that is taken
+		if _, taken := claims.Find(tx, ns.httpNameClaim()); !taken {
 			break
 		}
-		suffix := "-" + randomID(5)
+		suffix := "-" + call.id(5, "http-name", strconv.Itoa(n))
 		ns.HTTPName = ns.Name[:min(len(ns.Name), maxHTTPName-len(suffix))] + suffix
 	}
 	if ns.Kind != HTTP {
-		ns.ZoneID = newZoneID()
+		ns.ZoneID = call.zoneID()
 	}
-	claims.Put(tx, ns.uniqueName(), &Claim{ns.ID})
-	claims.Put(tx, ns.httpName(), &Claim{ns.ID})
-	namespaces.Put(tx, sc.Region+"/"+ns.ID, ns)
-	op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, now)
+	claims.Put(tx, ns.claim(), &Claim{ns.ID})
+	claims.Put(tx, ns.httpNameClaim(), &Claim{ns.ID})
+	namespaces.Put(tx, namespaceKey(sc, ns.ID), ns)
+	op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, call)
 	putOperation(tx, op)
 	if spec.Creator != "" {
 		tokens.Put(tx, token, &Token{Request: string(request), Operation: op.ID, At: now})
 	}
 	return op, nil
 }
-
-// uniqueName is the claim that keeps a second namespace from being the same one: HTTP names are unique in
-// a region, private ones in a VPC, public ones in a region.
-func (n *Namespace) uniqueName() string {
-	switch n.Kind {
-	case HTTP:
-		return n.Region + "/http-namespace/" + n.Name
-	case Private:
-		return n.Region + "/private-zone/" + escape(n.VPC) + "/" + fold(strings.TrimSuffix(n.Name, "."))
-	default:
-		return n.Region + "/public-zone/" + fold(strings.TrimSuffix(n.Name, "."))
-	}
-}
-
-func (n *Namespace) httpName() string { return n.Region + "/http-name/" + n.HTTPName }
 
 // zoneFault says why a namespace can have no hosted zone, and Route 53's code for it.
 func zoneFault(spec NamespaceSpec) (reason, code string) {
@@ -158,21 +148,21 @@ func zoneNameFault(spec NamespaceSpec) string {
 }
 
 // DeleteNamespace removes an empty namespace and returns the operation that did.
-func DeleteNamespace(tx *store.Tx, sc arn.Scope, id string, now time.Time) (*Operation, error) {
+func DeleteNamespace(tx *store.Tx, sc arn.Scope, id string, call Call) (*Operation, error) {
 	ns, err := GetNamespace(tx, sc, id)
 	if err != nil {
 		return nil, err
 	}
-	if !claims.Empty(tx, serviceClaims(sc, id)) {
+	if !claims.Empty(tx, serviceClaim(sc, id, "")) {
 		return nil, fault.New(fault.InUse, "namespace", "Namespace has associated services; delete the services before deleting the namespace")
 	}
-	claims.Delete(tx, ns.uniqueName())
-	claims.Delete(tx, ns.httpName())
-	namespaces.Delete(tx, sc.Region+"/"+id)
+	claims.Delete(tx, ns.claim())
+	claims.Delete(tx, ns.httpNameClaim())
+	namespaces.Delete(tx, namespaceKey(sc, id))
 	if ns.Creator != "" {
-		tokens.Delete(tx, sc.Region+"/namespace/"+ns.Creator)
+		tokens.Delete(tx, tokenKey(sc, ns.Creator))
 	}
-	op := newOperation(sc, DeleteNamespaceOp, id, Targets{Namespace: id}, now)
+	op := newOperation(sc, DeleteNamespaceOp, id, Targets{Namespace: id}, call)
 	putOperation(tx, op)
 	return op, nil
 }
@@ -184,7 +174,7 @@ type NamespaceChange struct {
 }
 
 // UpdateNamespace changes a namespace of the kind and returns the operation that did.
-func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change NamespaceChange, now time.Time) (*Operation, error) {
+func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change NamespaceChange, call Call) (*Operation, error) {
 	old, err := GetNamespace(tx, sc, id)
 	if err != nil {
 		return nil, err
@@ -199,8 +189,8 @@ func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change Na
 	if change.SOATTL != nil {
 		ns.SOATTL = change.SOATTL
 	}
-	namespaces.Put(tx, sc.Region+"/"+id, &ns)
-	op := newOperation(sc, UpdateNamespaceOp, id, Targets{Namespace: id}, now)
+	namespaces.Put(tx, namespaceKey(sc, id), &ns)
+	op := newOperation(sc, UpdateNamespaceOp, id, Targets{Namespace: id}, call)
 	putOperation(tx, op)
 	return op, nil
 }
@@ -209,7 +199,7 @@ func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change Na
 // when several have it. Clients that take Name for HttpName mean that one.
 func NamespaceNamed(r store.Reader, sc arn.Scope, name string) (*Namespace, bool) {
 	var found []*Namespace
-	namespacesByName.Scan(r, sc.Region+"/"+fold(name), func(_ string, ns *Namespace) bool {
+	namespacesByName.Scan(r, sc.Key(fold(name)), func(_ string, ns *Namespace) bool {
 		if ns.Kind != HTTP || ns.Name == name {
 			found = append(found, ns)
 		}
@@ -223,7 +213,7 @@ func NamespaceNamed(r store.Reader, sc arn.Scope, name string) (*Namespace, bool
 
 // GetNamespace finds a namespace by its id.
 func GetNamespace(r store.Reader, sc arn.Scope, id string) (*Namespace, error) {
-	ns, ok := namespaces.Find(r, sc.Region+"/"+id)
+	ns, ok := namespaces.Find(r, namespaceKey(sc, id))
 	if !ok {
 		return nil, fault.New(fault.NotFound, "namespace", "Failed to find namespace: %s", id)
 	}
@@ -233,9 +223,9 @@ func GetNamespace(r store.Reader, sc arn.Scope, id string) (*Namespace, error) {
 // ScanNamespaces calls fn with the region's namespaces behind the id after, in the order of their ids.
 func ScanNamespaces(r store.Reader, sc arn.Scope, after string, fn func(*Namespace) bool) {
 	if after != "" {
-		after = sc.Region + "/" + after
+		after = namespaceKey(sc, after)
 	}
-	namespaces.Scan(r, sc.Region+"/", after, func(_ string, ns *Namespace) bool { return fn(ns) })
+	namespaces.Scan(r, sc.Prefix(), after, func(_ string, ns *Namespace) bool { return fn(ns) })
 }
 
 // ScanAllNamespaces calls fn with every namespace of every region, by region and id.
@@ -245,5 +235,5 @@ func ScanAllNamespaces(r store.Reader, fn func(*Namespace) bool) {
 
 // ServiceCount is the number of services in a namespace.
 func ServiceCount(r store.Reader, sc arn.Scope, namespace string) int {
-	return claims.Count(r, strings.TrimSuffix(serviceClaims(sc, namespace), "/"))
+	return claims.Count(r, strings.TrimSuffix(serviceClaim(sc, namespace, ""), "/"))
 }

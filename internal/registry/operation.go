@@ -43,9 +43,9 @@ type Operation struct {
 	Targets         Targets
 }
 
-func newOperation(sc arn.Scope, t OperationType, namespace string, targets Targets, now time.Time) *Operation {
+func newOperation(sc arn.Scope, t OperationType, namespace string, targets Targets, call Call) *Operation {
 	return &Operation{
-		Account: sc.Account, Region: sc.Region, ID: newOperationID(now), Type: t, Created: now,
+		Account: sc.Account, Region: sc.Region, ID: call.operationID(t, targets), Type: t, Created: call.Time,
 		NamespaceID: namespace, Targets: targets,
 	}
 }
@@ -59,7 +59,7 @@ func operationKey(sc arn.Scope, id string) (string, bool) {
 	if !ok || err != nil || ms < 0 {
 		return "", false
 	}
-	return fmt.Sprintf("%s/%013d/%s", sc.Region, ms, id), true
+	return sc.Key(fmt.Sprintf("%013d", ms), id), true
 }
 
 func putOperation(tx *store.Tx, op *Operation) {
@@ -95,7 +95,7 @@ func ScanOperations(s *store.Snapshot, sc arn.Scope, before string, fn func(*Ope
 		}
 		before = key
 	}
-	operations.ScanReverse(s, sc.Region+"/", before, func(_ string, op *Operation) bool {
+	operations.ScanReverse(s, sc.Prefix(), before, func(_ string, op *Operation) bool {
 		if _, err := GetNamespace(s, sc, op.NamespaceID); err != nil && (op.Type != CreateNamespaceOp || op.ErrorCode == "") {
 			return true
 		}

@@ -11,9 +11,6 @@
 package registry
 
 import (
-	"crypto/rand"
-	"encoding/base32"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,10 +35,10 @@ var (
 	tokens = store.NewTable[Token]("token", "registry/token/")
 
 	namespacesByName = store.NewIndex(namespaces, "name", func(_ string, ns *Namespace) string {
-		return ns.Region + "/" + fold(ns.Name)
+		return ns.Scope().Key(fold(ns.Name))
 	})
 	servicesByNamespace = store.NewIndex(services, "namespace", func(_ string, s *Service) string {
-		return s.Region + "/" + s.NamespaceID
+		return namespaceKey(s.Scope(), s.NamespaceID)
 	})
 )
 
@@ -71,23 +68,6 @@ type Token struct {
 
 // tokenLife is how long a repeated CreatorRequestId is recognised.
 const tokenLife = 24 * time.Hour
-
-var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
-// randomID is n random bytes in AWS's lower-case base32.
-func randomID(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails (crypto/rand)
-	return lowerBase32.EncodeToString(b)
-}
-
-// newZoneID is a Route 53 hosted zone id: Z and upper-case alphanumerics.
-func newZoneID() string { return "Z" + strings.ToUpper(randomID(12)) }
-
-// newOperationID ends in the creation time in milliseconds, base 36, as AWS's do.
-func newOperationID(now time.Time) string {
-	return randomID(20) + "-" + strconv.FormatInt(now.UnixMilli(), 36)
-}
 
 // invalid is a request that breaks a rule.
 func invalid(msg string, args ...any) error { return fault.New(fault.Invalid, "input", msg, args...) }

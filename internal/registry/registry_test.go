@@ -35,7 +35,9 @@ func do[R any](r *reg, fn func(*store.Tx) (R, error)) (R, error) {
 }
 
 func (r *reg) createNamespace(spec registry.NamespaceSpec) (*registry.Operation, error) {
-	return do(r, func(tx *store.Tx) (*registry.Operation, error) { return registry.CreateNamespace(tx, sc, spec, noon) })
+	return do(r, func(tx *store.Tx) (*registry.Operation, error) {
+		return registry.CreateNamespace(tx, sc, spec, registry.NewCall(noon))
+	})
 }
 
 func (r *reg) namespace(kind registry.Kind, name string) string {
@@ -63,7 +65,9 @@ func (r *reg) createService(ns, name, what string) (*registry.Service, error) {
 			spec.Records = append(spec.Records, registry.Record{Type: registry.RecordType(word), TTL: 10})
 		}
 	}
-	return do(r, func(tx *store.Tx) (*registry.Service, error) { return registry.CreateService(tx, sc, spec, noon) })
+	return do(r, func(tx *store.Tx) (*registry.Service, error) {
+		return registry.CreateService(tx, sc, spec, registry.NewCall(noon))
+	})
 }
 
 func (r *reg) service(ns, name, what string) string {
@@ -77,14 +81,14 @@ func (r *reg) service(ns, name, what string) string {
 
 func (r *reg) register(svc, id string, attributes map[string]string) (*registry.Operation, error) {
 	return do(r, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: attributes}, noon)
+		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: attributes}, registry.NewCall(noon))
 	})
 }
 
 func (r *reg) deregister(svc, id string) {
 	r.t.Helper()
 	if _, err := do(r, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.DeregisterInstance(tx, sc, svc, id, noon)
+		return registry.DeregisterInstance(tx, registry.InstanceRef{Scope: sc, ServiceID: svc, ID: id}, registry.NewCall(noon))
 	}); err != nil {
 		r.t.Fatal(err)
 	}
@@ -379,7 +383,7 @@ func TestRegisterOrDelete(t *testing.T) {
 		wg.Go(func() { _, created = r.createService(passing, "cart", "") })
 		wg.Go(func() {
 			_, removed = do(r, func(tx *store.Tx) (*registry.Operation, error) {
-				return registry.DeleteNamespace(tx, sc, passing, noon)
+				return registry.DeleteNamespace(tx, sc, passing, registry.NewCall(noon))
 			})
 		})
 		wg.Wait()
@@ -438,7 +442,7 @@ func TestReapOperations(t *testing.T) {
 	for i := range 5 {
 		op, err := do(r, func(tx *store.Tx) (*registry.Operation, error) {
 			spec := registry.NamespaceSpec{Kind: registry.HTTP, Name: fmt.Sprint("n", i)}
-			return registry.CreateNamespace(tx, sc, spec, noon.Add(time.Duration(i)*time.Hour))
+			return registry.CreateNamespace(tx, sc, spec, registry.NewCall(noon.Add(time.Duration(i)*time.Hour)))
 		})
 		if err != nil {
 			t.Fatal(err)

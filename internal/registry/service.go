@@ -65,6 +65,9 @@ type Service struct {
 	Tags      map[string]string `json:",omitempty"`
 }
 
+// Scope returns the account and region of the service.
+func (s *Service) Scope() arn.Scope { return arn.Scope{Account: s.Account, Region: s.Region} }
+
 // HealthConfigured services have a health status that DiscoverInstances filters by.
 func (s *Service) HealthConfigured() bool { return s.CustomHealth || s.HealthCheck != nil }
 
@@ -103,7 +106,7 @@ type ServiceSpec struct {
 }
 
 // CreateService makes a service. A repeat with the same creator token and content returns what is there.
-func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, now time.Time) (*Service, error) {
+func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, call Call) (*Service, error) {
 	ns, err := GetNamespace(tx, sc, spec.NamespaceID)
 	if err != nil {
 		return nil, err
@@ -113,13 +116,13 @@ func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, now time.Time) 
 	}
 	request := digest(spec)
 	svc := &Service{
-		Account: sc.Account, Region: sc.Region, ID: "srv-" + randomID(10), NamespaceID: ns.ID, Name: spec.Name,
+		Account: sc.Account, Region: sc.Region, ID: call.serviceID(), NamespaceID: ns.ID, Name: spec.Name,
 		Description: spec.Description, Policy: spec.Policy, Records: spec.Records, HealthCheck: spec.HealthCheck,
-		CustomHealth: spec.CustomHealth, Creator: spec.Creator, Request: request, Created: now, Tags: spec.Tags,
+		CustomHealth: spec.CustomHealth, Creator: spec.Creator, Request: request, Created: call.Time, Tags: spec.Tags,
 	}
-	claim := serviceClaims(sc, ns.ID) + foldService(ns, svc.Name)
+	claim := serviceClaim(sc, ns.ID, foldService(ns, svc.Name))
 	if held, ok := claims.Find(tx, claim); ok {
-		old, ok := services.Find(tx, sc.Region+"/"+held.Holder)
+		old, ok := services.Find(tx, serviceKey(sc, held.Holder))
 		if ok && spec.Creator != "" && old.Creator == spec.Creator && old.Request == request {
 			return old, nil
 		}
@@ -136,8 +139,8 @@ func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, now time.Time) 
 		}
 	}
 	claims.Put(tx, claim, &Claim{svc.ID})
-	services.Put(tx, sc.Region+"/"+svc.ID, svc)
-	revisions.Put(tx, sc.Region+"/"+svc.ID, &Revision{})
+	services.Put(tx, serviceKey(sc, svc.ID), svc)
+	revisions.Put(tx, serviceKey(sc, svc.ID), &Revision{})
 	return svc, nil
 }
 
@@ -230,7 +233,7 @@ type ServiceChange struct {
 }
 
 // UpdateService changes a service and returns the operation that did.
-func UpdateService(tx *store.Tx, sc arn.Scope, id string, change ServiceChange, now time.Time) (*Operation, error) {
+func UpdateService(tx *store.Tx, sc arn.Scope, id string, change ServiceChange, call Call) (*Operation, error) {
 	old, err := GetService(tx, sc, id)
 	if err != nil {
 		return nil, err
@@ -264,8 +267,8 @@ func UpdateService(tx *store.Tx, sc arn.Scope, id string, change ServiceChange, 
 		}
 	}
 	svc.HealthCheck = change.HealthCheck
-	services.Put(tx, sc.Region+"/"+id, &svc)
-	op := newOperation(sc, UpdateServiceOp, svc.NamespaceID, Targets{Service: id}, now)
+	services.Put(tx, serviceKey(sc, id), &svc)
+	op := newOperation(sc, UpdateServiceOp, svc.NamespaceID, Targets{Service: id}, call)
 	putOperation(tx, op)
 	return op, nil
 }
@@ -317,7 +320,7 @@ func changeAttributes(tx *store.Tx, sc arn.Scope, id string, do func(map[string]
 		return fault.New(fault.Limit, "service attributes", "A service can have up to %d attributes; service %s would have %d",
 			MaxServiceAttributes, id, len(svc.Attributes))
 	}
-	services.Put(tx, sc.Region+"/"+id, &svc)
+	services.Put(tx, serviceKey(sc, id), &svc)
 	return nil
 }
 
@@ -327,56 +330,57 @@ func DeleteService(tx *store.Tx, sc arn.Scope, id string) error {
 	if err != nil {
 		return err
 	}
-	if !instances.Empty(tx, sc.Region+"/"+id+"/") {
+	if !instances.Empty(tx, serviceKey(sc, id)+"/") {
 		return fault.New(fault.InUse, "service", "Service contains registered instances; delete the instances before deleting the service")
 	}
 	ns, err := GetNamespace(tx, sc, svc.NamespaceID)
 	if err != nil {
 		return err
 	}
-	claims.Delete(tx, serviceClaims(sc, ns.ID)+foldService(ns, svc.Name))
-	services.Delete(tx, sc.Region+"/"+id)
-	revisions.Delete(tx, sc.Region+"/"+id)
+	claims.Delete(tx, serviceClaim(sc, ns.ID, foldService(ns, svc.Name)))
+	services.Delete(tx, serviceKey(sc, id))
+	revisions.Delete(tx, serviceKey(sc, id))
 	return nil
 }
 
 // GetService finds a service by its id.
 func GetService(r store.Reader, sc arn.Scope, id string) (*Service, error) {
-	svc, ok := services.Find(r, sc.Region+"/"+id)
+	svc, ok := services.Find(r, serviceKey(sc, id))
 	if !ok {
 		return nil, fault.New(fault.NotFound, "service", "Failed to find service: %s", id)
 	}
 	return svc, nil
 }
 
-// ScanServices calls fn with the region's services behind the id after, in the order of their ids; only
-// those of a namespace unless namespace is empty.
-func ScanServices(r store.Reader, sc arn.Scope, namespace, after string, fn func(*Service) bool) {
-	if namespace != "" {
-		servicesByNamespace.Scan(r, sc.Region+"/"+namespace, func(_ string, s *Service) bool {
-			return s.ID <= after || fn(s)
+// ServiceRange selects services of a region. The zero range selects all.
+type ServiceRange struct {
+	NamespaceID string // only the services of this namespace
+	After       string // only the services whose ids are greater than this one
+}
+
+// ScanServices calls fn with the services in a range, in the order of their ids, until fn returns false.
+func ScanServices(r store.Reader, sc arn.Scope, in ServiceRange, fn func(*Service) bool) {
+	if in.NamespaceID != "" {
+		servicesByNamespace.Scan(r, namespaceKey(sc, in.NamespaceID), func(_ string, s *Service) bool {
+			return s.ID <= in.After || fn(s)
 		})
 		return
 	}
-	if after != "" {
-		after = sc.Region + "/" + after
+	after := ""
+	if in.After != "" {
+		after = serviceKey(sc, in.After)
 	}
-	services.Scan(r, sc.Region+"/", after, func(_ string, s *Service) bool { return fn(s) })
+	services.Scan(r, sc.Prefix(), after, func(_ string, s *Service) bool { return fn(s) })
 }
 
 // InstancesRevision is the number that grows with every registration and deregistration.
 func InstancesRevision(r store.Reader, sc arn.Scope, service string) int64 {
-	return revisions.Revision(r, sc.Region+"/"+service)
+	return revisions.Revision(r, serviceKey(sc, service))
 }
 
 // InstanceCount is the number of instances registered in a service.
 func InstanceCount(r store.Reader, sc arn.Scope, service string) int {
-	return instances.Count(r, sc.Region+"/"+service)
-}
-
-// serviceClaims is the range of the names taken in a namespace.
-func serviceClaims(sc arn.Scope, namespace string) string {
-	return sc.Region + "/service/" + namespace + "/"
+	return instances.Count(r, serviceKey(sc, service))
 }
 
 // foldService is the form in which service names are compared: without case where they are DNS names.

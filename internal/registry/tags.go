@@ -24,10 +24,10 @@ func (res Resource) notFound() error {
 // Tags returns the tags of a resource. The map is the row's own.
 func Tags(r store.Reader, sc arn.Scope, res Resource) (map[string]string, error) {
 	if res.Namespace {
-		if ns, ok := namespaces.Find(r, sc.Region+"/"+res.ID); ok {
+		if ns, ok := namespaces.Find(r, namespaceKey(sc, res.ID)); ok {
 			return ns.Tags, nil
 		}
-	} else if svc, ok := services.Find(r, sc.Region+"/"+res.ID); ok {
+	} else if svc, ok := services.Find(r, serviceKey(sc, res.ID)); ok {
 		return svc.Tags, nil
 	}
 	return nil, res.notFound()
@@ -58,16 +58,22 @@ func changeTags(tx *store.Tx, sc arn.Scope, res Resource, do func(map[string]str
 	if len(tags) > MaxTags {
 		return fault.New(fault.Limit, "tags", "A resource can have up to %d tags; it would have %d", MaxTags, len(tags))
 	}
-	key := sc.Region + "/" + res.ID
-	if ns, ok := namespaces.Find(tx, key); ok && res.Namespace {
+	if res.Namespace {
+		ns, err := GetNamespace(tx, sc, res.ID)
+		if err != nil {
+			return err
+		}
 		changed := *ns
 		changed.Tags = tags
-		namespaces.Put(tx, key, &changed)
+		namespaces.Put(tx, namespaceKey(sc, res.ID), &changed)
+		return nil
 	}
-	if svc, ok := services.Find(tx, key); ok && !res.Namespace {
-		changed := *svc
-		changed.Tags = tags
-		services.Put(tx, key, &changed)
+	svc, err := GetService(tx, sc, res.ID)
+	if err != nil {
+		return err
 	}
+	changed := *svc
+	changed.Tags = tags
+	services.Put(tx, serviceKey(sc, res.ID), &changed)
 	return nil
 }

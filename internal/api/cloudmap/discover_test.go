@@ -38,14 +38,15 @@ func TestDiscover(t *testing.T) {
 			}
 			_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 				spec := registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: parse(attributes), Unready: id[0] == 'r'}
-				if _, err := registry.RegisterInstance(tx, sc, spec, apitest.Epoch); err != nil {
+				if _, err := registry.RegisterInstance(tx, sc, spec, registry.NewCall(apitest.Epoch)); err != nil {
 					return struct{}{}, err
 				}
+				ref := registry.InstanceRef{Scope: sc, ServiceID: svc, ID: id}
 				switch id[0] {
 				case 'u':
-					return struct{}{}, registry.SetTaskHealth(tx, sc, svc, id, registry.Unhealthy, apitest.Epoch)
+					return struct{}{}, registry.SetTaskHealth(tx, ref, registry.Unhealthy, apitest.Epoch)
 				case 'd':
-					return struct{}{}, registry.Drain(tx, sc, svc, id, apitest.Epoch)
+					return struct{}{}, registry.SetDraining(tx, ref, apitest.Epoch)
 				}
 				return struct{}{}, nil
 			})
@@ -114,7 +115,7 @@ func TestDiscoverCut(t *testing.T) {
 	_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 		for i := range 150 {
 			spec := registry.InstanceSpec{ServiceID: svc, ID: fmt.Sprintf("i%d", i), Attributes: map[string]string{"k": "v"}}
-			if _, err := registry.RegisterInstance(tx, sc, spec, apitest.Epoch); err != nil {
+			if _, err := registry.RegisterInstance(tx, sc, spec, registry.NewCall(apitest.Epoch)); err != nil {
 				return struct{}{}, err
 			}
 		}

@@ -73,7 +73,7 @@ func (s *scene) prepare() {
 	now, sc := s.db.Snapshot(), arn.Scope{Account: apitest.Account, Region: apitest.Region}
 	_, noHTTP := registry.GetNamespace(now, sc, s.http)
 	_, noAPI := registry.GetService(now, sc, s.api)
-	_, noInstance := registry.GetInstance(now, sc, s.service, "i-1")
+	_, noInstance := registry.GetInstance(now, registry.InstanceRef{Scope: sc, ServiceID: s.service, ID: "i-1"})
 	if noHTTP == nil && noAPI == nil && noInstance == nil {
 		return
 	}

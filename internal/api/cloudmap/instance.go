@@ -10,6 +10,7 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/api/paging"
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
 )
@@ -25,12 +26,12 @@ func (a *api) registerInstance(ctx context.Context, in *sd.RegisterInstanceInput
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := awsapi.ScopeFrom(ctx)
+	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
 	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{
 			ServiceID: plainID(sc, serviceResource, *in.ServiceId), ID: *in.InstanceId,
 			Attributes: in.Attributes, Creator: value(in.CreatorRequestId),
-		}, a.now())
+		}, call)
 	})
 	return &sd.RegisterInstanceOutput{OperationId: id}, err
 }
@@ -39,9 +40,9 @@ func (a *api) deregisterInstance(ctx context.Context, in *sd.DeregisterInstanceI
 	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
 		return nil, err
 	}
-	sc := awsapi.ScopeFrom(ctx)
+	ref, call := instanceRef(awsapi.ScopeFrom(ctx), in.ServiceId, in.InstanceId), registry.NewCall(a.now())
 	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.DeregisterInstance(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, a.now())
+		return registry.DeregisterInstance(tx, ref, call)
 	})
 	return &sd.DeregisterInstanceOutput{OperationId: id}, err
 }
@@ -54,12 +55,17 @@ func instanceMembers(service, instance *string) *constraints {
 	return c
 }
 
+// instanceRef returns the reference of the instance that a request names.
+func instanceRef(sc arn.Scope, service, instance *string) registry.InstanceRef {
+	return registry.InstanceRef{Scope: sc, ServiceID: plainID(sc, serviceResource, *service), ID: *instance}
+}
+
 func (a *api) getInstance(ctx context.Context, in *sd.GetInstanceInput) (*sd.GetInstanceOutput, error) {
 	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
 		return nil, err
 	}
 	sc := awsapi.ScopeFrom(ctx)
-	i, err := registry.GetInstance(a.rows(ctx), sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId)
+	i, err := registry.GetInstance(a.rows(ctx), instanceRef(sc, in.ServiceId, in.InstanceId))
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +87,7 @@ func (a *api) listInstances(ctx context.Context, in *sd.ListInstancesInput) (*sd
 		return nil, err
 	}
 	page := paging.New[types.InstanceSummary](max)
-	registry.ScanInstances(now, sc, svc.ID, after, func(i *registry.Instance) bool {
+	registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after}, func(i *registry.Instance) bool {
 		return page.Add(i.ID, types.InstanceSummary{Id: &i.ID, Attributes: i.Attributes.Map(), CreatedByAccount: &sc.Account})
 	})
 	return &sd.ListInstancesOutput{Instances: page.Items, ResourceOwner: &sc.Account, NextToken: page.Next("ListInstances")}, nil
@@ -93,9 +99,9 @@ func (a *api) updateInstanceCustomHealthStatus(ctx context.Context, in *sd.Updat
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := awsapi.ScopeFrom(ctx)
+	ref, now := instanceRef(awsapi.ScopeFrom(ctx), in.ServiceId, in.InstanceId), a.now()
 	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
-		return nil, registry.SetCustomHealth(tx, sc, plainID(sc, serviceResource, *in.ServiceId), *in.InstanceId, registry.Health(in.Status), a.now())
+		return nil, registry.SetCustomHealth(tx, ref, registry.Health(in.Status), now)
 	})
 }
 
@@ -118,11 +124,11 @@ func (a *api) getInstancesHealthStatus(ctx context.Context, in *sd.GetInstancesH
 	}
 	page := paging.New[*registry.Instance](max)
 	if in.Instances == nil {
-		registry.ScanInstances(now, sc, svc.ID, after, func(i *registry.Instance) bool { return page.Add(i.ID, i) })
+		registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after}, func(i *registry.Instance) bool { return page.Add(i.ID, i) })
 	}
 	ids := slices.Compact(slices.Sorted(slices.Values(in.Instances)))
 	for _, id := range ids {
-		i, err := registry.GetInstance(now, sc, svc.ID, id)
+		i, err := registry.GetInstance(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: id})
 		if err != nil {
 			return nil, err
 		}

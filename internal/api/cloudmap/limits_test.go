@@ -253,7 +253,7 @@ func (w *world) fill(ns string, services, instances int) (first string) {
 		}
 	}
 	batch(services, func(tx *store.Tx, k int) error {
-		svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: ns, Name: fmt.Sprintf("s%05d", k)}, apitest.Epoch)
+		svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: ns, Name: fmt.Sprintf("s%05d", k)}, registry.NewCall(apitest.Epoch))
 		if err == nil && k == 0 {
 			first = svc.ID
 		}
@@ -264,7 +264,7 @@ func (w *world) fill(ns string, services, instances int) (first string) {
 		large[k] = strings.Repeat(k, 1024)
 	}
 	batch(instances, func(tx *store.Tx, k int) error {
-		_, err := registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: first, ID: fmt.Sprint("i", k), Attributes: large}, apitest.Epoch)
+		_, err := registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: first, ID: fmt.Sprint("i", k), Attributes: large}, registry.NewCall(apitest.Epoch))
 		return err
 	})
 	return first

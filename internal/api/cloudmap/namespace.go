@@ -77,9 +77,9 @@ func (a *api) createNamespace(ctx context.Context, c *constraints, spec registry
 		return nil, err
 	}
 	spec.Name, spec.Creator, spec.Description = *name, value(token), value(about)
-	sc := awsapi.ScopeFrom(ctx)
+	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
 	return a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.CreateNamespace(tx, sc, spec, a.now())
+		return registry.CreateNamespace(tx, sc, spec, call)
 	})
 }
 
@@ -137,9 +137,9 @@ func (a *api) updateNamespace(ctx context.Context, c *constraints, kind registry
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := awsapi.ScopeFrom(ctx)
+	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
 	return a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.UpdateNamespace(tx, sc, plainID(sc, namespaceResource, *id), kind, change, a.now())
+		return registry.UpdateNamespace(tx, sc, plainID(sc, namespaceResource, *id), kind, change, call)
 	})
 }
 
@@ -149,9 +149,9 @@ func (a *api) deleteNamespace(ctx context.Context, in *sd.DeleteNamespaceInput) 
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := awsapi.ScopeFrom(ctx)
+	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
 	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.DeleteNamespace(tx, sc, plainID(sc, namespaceResource, *in.Id), a.now())
+		return registry.DeleteNamespace(tx, sc, plainID(sc, namespaceResource, *in.Id), call)
 	})
 	return &sd.DeleteNamespaceOutput{OperationId: id}, err
 }

@@ -24,8 +24,9 @@ func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd
 	if err != nil {
 		return nil, err
 	}
+	call := registry.NewCall(a.now())
 	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*registry.Service, error) {
-		return registry.CreateService(tx, sc, spec, a.now())
+		return registry.CreateService(tx, sc, spec, call)
 	})
 	if err != nil {
 		return nil, withServiceARN(sc, err)
@@ -128,9 +129,9 @@ func (a *api) updateService(ctx context.Context, in *sd.UpdateServiceInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc := awsapi.ScopeFrom(ctx)
+	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
 	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.UpdateService(tx, sc, plainID(sc, serviceResource, *in.Id), change, a.now())
+		return registry.UpdateService(tx, sc, plainID(sc, serviceResource, *in.Id), change, call)
 	})
 	return &sd.UpdateServiceOutput{OperationId: id}, err
 }
@@ -228,7 +229,7 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 		}
 	}
 	page := paging.New[types.ServiceSummary](max)
-	registry.ScanServices(now, sc, namespace, after, func(svc *registry.Service) bool {
+	registry.ScanServices(now, sc, registry.ServiceRange{NamespaceID: namespace, After: after}, func(svc *registry.Service) bool {
 		passes := fs.pass(func(name string) string {
 			if name == "NAMESPACE_ID" {
 				return svc.NamespaceID

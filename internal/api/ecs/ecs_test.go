@@ -119,7 +119,7 @@ func (w *world) discovery(name string, records ...registry.RecordType) string {
 		if len(records) == 0 {
 			kind = registry.HTTP
 		}
-		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"}, epoch)
+		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"}, registry.NewCall(epoch))
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (w *world) discovery(name string, records ...registry.RecordType) string {
 		if spec.HasDNS && records[0] == registry.CNAME {
 			spec.Policy = registry.Weighted
 		}
-		svc, err := registry.CreateService(tx, sc, spec, epoch)
+		svc, err := registry.CreateService(tx, sc, spec, registry.NewCall(epoch))
 		if err != nil {
 			return err
 		}

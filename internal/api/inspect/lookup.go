@@ -83,7 +83,7 @@ func (a *api) service(v *directory.View, t directory.RecordType, answered map[st
 		set := v.In(state)
 		for i := 0; i < set.Len() && len(s.Instances) < most; i++ {
 			inst := set.At(i)
-			row, err := registry.GetInstance(snapshot, sc, v.Service.ID, inst.ID)
+			row, err := registry.GetInstance(snapshot, registry.InstanceRef{Scope: sc, ServiceID: v.Service.ID, ID: inst.ID})
 			if err != nil {
 				row = &registry.Instance{} // deregistered since
 			}

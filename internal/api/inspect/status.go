@@ -99,7 +99,7 @@ func (a *api) namespaceStatus(s *store.Snapshot, ns *registry.Namespace, all boo
 	sc := arn.Scope{Account: ns.Account, Region: ns.Region}
 	st := NamespaceStatus{Region: ns.Region, Name: ns.Name, ID: ns.ID, Kind: string(ns.Kind)}
 	var services []RegisteredService
-	registry.ScanServices(s, sc, ns.ID, "", func(svc *registry.Service) bool {
+	registry.ScanServices(s, sc, registry.ServiceRange{NamespaceID: ns.ID}, func(svc *registry.Service) bool {
 		rs := RegisteredService{Name: svc.Name, ID: svc.ID}
 		if v, ok := a.dns.Directory.ServiceByID(svc.ID); ok {
 			rs.Counts = counts(v)

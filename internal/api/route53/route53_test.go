@@ -132,7 +132,7 @@ func (w *world) zone(words []string) {
 	}
 	w.regions[words[0]] = words[2]
 	w.namespaces[words[0]] = update(w, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.CreateNamespace(tx, w.scope(words[0]), spec, time.Now())
+		return registry.CreateNamespace(tx, w.scope(words[0]), spec, registry.NewCall(time.Now()))
 	}).Targets.Namespace
 }
 
@@ -157,7 +157,7 @@ func (w *world) service(zone string, words []string) {
 		}
 	}
 	w.services[words[0]+"."+zone] = update(w, func(tx *store.Tx) (*registry.Service, error) {
-		return registry.CreateService(tx, w.scope(zone), spec, time.Now())
+		return registry.CreateService(tx, w.scope(zone), spec, registry.NewCall(time.Now()))
 	}).ID
 }
 
@@ -175,14 +175,15 @@ func (w *world) instance(zone, service string, words []string) {
 	}
 	spec.Unready = state == "unready"
 	update(w, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.RegisterInstance(tx, sc, spec, time.Now())
+		return registry.RegisterInstance(tx, sc, spec, registry.NewCall(time.Now()))
 	})
 	update(w, func(tx *store.Tx) (struct{}, error) {
+		ref := registry.InstanceRef{Scope: sc, ServiceID: id, ID: words[0]}
 		switch state {
 		case "unhealthy":
-			return struct{}{}, registry.SetTaskHealth(tx, sc, id, words[0], registry.Unhealthy, time.Now())
+			return struct{}{}, registry.SetTaskHealth(tx, ref, registry.Unhealthy, time.Now())
 		case "draining":
-			return struct{}{}, registry.Drain(tx, sc, id, words[0], time.Now())
+			return struct{}{}, registry.SetDraining(tx, ref, time.Now())
 		}
 		return struct{}{}, nil
 	})
@@ -191,7 +192,8 @@ func (w *world) instance(zone, service string, words []string) {
 func (w *world) deregister(zone, service, id string) {
 	w.t.Helper()
 	update(w, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.DeregisterInstance(tx, w.scope(zone), w.services[service+"."+zone], id, time.Now())
+		ref := registry.InstanceRef{Scope: w.scope(zone), ServiceID: w.services[service+"."+zone], ID: id}
+		return registry.DeregisterInstance(tx, ref, registry.NewCall(time.Now()))
 	})
 }
 

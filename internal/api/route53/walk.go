@@ -66,7 +66,7 @@ var hostTypes = []string{"A", "AAAA"}
 func (a *API) places(now *store.Snapshot, ns *registry.Namespace) []place {
 	apex := directory.CanonicalName(ns.Name)
 	all := []place{{key: sortKey(apex), name: apex, apex: true}}
-	registry.ScanServices(now, scopeOf(ns), ns.ID, "", func(s *registry.Service) bool {
+	registry.ScanServices(now, ns.Scope(), registry.ServiceRange{NamespaceID: ns.ID}, func(s *registry.Service) bool {
 		v, ok := a.dns.Directory.ServiceByID(s.ID)
 		switch {
 		case !ok || v.FullName == "": // gone since, or not in DNS
@@ -79,10 +79,6 @@ func (a *API) places(now *store.Snapshot, ns *registry.Namespace) []place {
 	})
 	slices.SortFunc(all, func(x, y place) int { return cmp.Compare(x.key, y.key) })
 	return all
-}
-
-func scopeOf(ns *registry.Namespace) arn.Scope {
-	return arn.Scope{Account: ns.Account, Region: ns.Region}
 }
 
 // start is a position as the walk has it: a place, and what to leave out there.
@@ -202,7 +198,8 @@ func (a *API) instances(now *store.Snapshot, v *directory.View, from string, fn 
 	if from != "" && !visit(from) { // the scan begins behind it
 		return false
 	}
-	registry.ScanInstances(now, arn.Scope{Region: v.Namespace.Region}, v.Service.ID, from, func(row *registry.Instance) bool {
+	after := registry.InstanceRef{Scope: arn.Scope{Region: v.Namespace.Region}, ServiceID: v.Service.ID, ID: from}
+	registry.ScanInstances(now, after, func(row *registry.Instance) bool {
 		return visit(row.ID)
 	})
 	return all

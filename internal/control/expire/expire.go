@@ -150,9 +150,10 @@ func (l *Leases) Run(ctx context.Context) error {
 
 // expire deregisters instances in one transaction; those renewed meanwhile stay.
 func (l *Leases) expire(ctx context.Context, over []*registry.Instance) error {
+	call := registry.NewCall(time.Now())
 	_, err := store.Update(ctx, l.db, func(tx *store.Tx) (struct{}, error) {
 		for _, row := range over {
-			if err := registry.Expire(tx, row, time.Now()); err != nil {
+			if err := registry.Expire(tx, row, call); err != nil {
 				return struct{}{}, err
 			}
 		}

@@ -114,11 +114,12 @@ func (r *registrar) reconcile(ctx context.Context, key string) (time.Duration, e
 	if next == doNothing {
 		return wait, nil
 	}
+	call := registry.NewCall(now)
 	current, err := store.Update(ctx, r.db, func(tx *store.Tx) (bool, error) {
 		if row, ok := task.FindByKey(tx, key); !ok || row != t {
 			return false, nil
 		}
-		return true, r.write(tx, t, next, now)
+		return true, r.write(tx, t, next, call)
 	})
 	if err == nil && !current {
 		wait = time.Millisecond

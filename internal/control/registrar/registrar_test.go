@@ -37,7 +37,7 @@ func newWorld(t *testing.T) *world {
 	db := storetest.Open(t, slices.Concat(task.Schema(), registry.Schema())...)
 	w := &world{T: t, db: db, r: newRegistrar(db, "a", drainCap), marked: map[string]bool{}, leave: map[string]func(){}}
 	w.write(func(tx *store.Tx) error {
-		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.HTTP, Name: "shop"}, time.Now())
+		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.HTTP, Name: "shop"}, registry.NewCall(time.Now()))
 		if err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func newWorld(t *testing.T) *world {
 		return nil
 	})
 	w.write(func(tx *store.Tx) error {
-		svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{NamespaceID: w.service, Name: "web"}, time.Now())
+		svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{NamespaceID: w.service, Name: "web"}, registry.NewCall(time.Now()))
 		if err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (w *world) do(words string) {
 		})
 	case "deregister":
 		w.write(func(tx *store.Tx) error {
-			_, err := registry.DeregisterInstance(tx, scope, w.service, name, now)
+			_, err := registry.DeregisterInstance(tx, registry.InstanceRef{Scope: scope, ServiceID: w.service, ID: name}, registry.NewCall(now))
 			return err
 		})
 	case "join":
@@ -180,7 +180,7 @@ func (w *world) state(id string) string {
 	if t.Desired == task.DesiredStopped && t.StopCode == task.TaskFailedToStart {
 		text += " and failed"
 	}
-	i, err := registry.GetInstance(w.db.Snapshot(), scope, w.service, id)
+	i, err := registry.GetInstance(w.db.Snapshot(), registry.InstanceRef{Scope: scope, ServiceID: w.service, ID: id})
 	if err != nil {
 		return text
 	}

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/store"
@@ -20,20 +19,20 @@ var registrationAfter = map[action]task.Registration{
 }
 
 // write carries out an action: it changes the rows of the task's instances and the task's row.
-func (r *registrar) write(tx *store.Tx, t *task.Task, a action, now time.Time) error {
-	sc := t.Scope()
+func (r *registrar) write(tx *store.Tx, t *task.Task, a action, call registry.Call) error {
 	for _, reg := range t.Registries {
 		var err error
+		ref := instanceRef(t, reg)
 		switch a {
 		case registerInstance:
-			err = r.register(tx, sc, t, reg, now)
+			err = r.register(tx, t, reg, call)
 		case updateHealth:
-			err = setHealth(tx, sc, t, reg, now)
+			err = setHealth(tx, t, reg, call.Time)
 		case drainInstance:
-			err = ignoreNotFound(registry.Drain(tx, sc, reg.ServiceID, string(t.ID), now))
+			err = ignoreNotFound(registry.SetDraining(tx, ref, call.Time))
 		case deregisterInstance:
 			if t.Registration != task.Unregistered {
-				_, err = registry.DeregisterInstance(tx, sc, reg.ServiceID, string(t.ID), now)
+				_, err = registry.DeregisterInstance(tx, ref, call)
 				err = ignoreNotFound(err)
 			}
 		}
@@ -42,41 +41,46 @@ func (r *registrar) write(tx *store.Tx, t *task.Task, a action, now time.Time) e
 		}
 	}
 	next := registrationAfter[a]
-	task.SetRegistration(tx, t.Ref(), next, next == task.Registered && isAnswered(tx, sc, t))
+	task.SetRegistration(tx, t.Ref(), next, next == task.Registered && isAnswered(tx, t))
 	return nil
 }
 
+// instanceRef returns the reference of a task's instance in one of its registries.
+func instanceRef(t *task.Task, reg task.Registry) registry.InstanceRef {
+	return registry.InstanceRef{Scope: t.Scope(), ServiceID: reg.ServiceID, ID: string(t.ID)}
+}
+
 // isAnswered reports whether every registry of a task answers with it.
-func isAnswered(tx *store.Tx, sc arn.Scope, t *task.Task) bool {
+func isAnswered(tx *store.Tx, t *task.Task) bool {
 	return !slices.ContainsFunc(t.Registries, func(reg task.Registry) bool {
-		return !registry.Answered(tx, sc, reg.ServiceID, string(t.ID))
+		return !registry.Answered(tx, instanceRef(t, reg))
 	})
 }
 
 // register adds a task's instance to one of its registries. If the registry rejects it, because its Cloud Map service
 // was deleted or requires an address that the task does not have, the task is stopped with that reason: clients would
 // never find it. Its instances in other registries are deregistered when the task ends.
-func (r *registrar) register(tx *store.Tx, sc arn.Scope, t *task.Task, reg task.Registry, now time.Time) error {
+func (r *registrar) register(tx *store.Tx, t *task.Task, reg task.Registry, call registry.Call) error {
 	spec := registry.InstanceSpec{
 		ServiceID: reg.ServiceID, ID: string(t.ID), Attributes: instanceAttributes(t, reg, r.zone),
 		Task: t.Key(), Unready: t.Checked,
 	}
-	if svc, err := registry.GetService(tx, sc, reg.ServiceID); err == nil && svc.CustomHealth {
+	if svc, err := registry.GetService(tx, t.Scope(), reg.ServiceID); err == nil && svc.CustomHealth {
 		spec.Attributes[registry.AttrInitHealth] = string(instanceHealth(t))
 	}
-	op, err := registry.RegisterInstance(tx, sc, spec, now)
+	op, err := registry.RegisterInstance(tx, t.Scope(), spec, call)
 	if err == nil && op.ErrorCode != "" {
 		err = fault.New(fault.Invalid, "instance", "%s", op.ErrorMessage)
 	}
 	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
 		reason := fmt.Sprintf("ResourceInitializationError: the task cannot be registered in %s: %v", reg.ServiceID, err)
-		_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: reason}, now)
+		_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: reason}, call.Time)
 		return err
 	}
 	if err != nil {
 		return err
 	}
-	return setHealth(tx, sc, t, reg, now)
+	return setHealth(tx, t, reg, call.Time)
 }
 
 // instanceHealth returns the health of a task's instance. A task with a health check is unhealthy until the check has
@@ -88,8 +92,8 @@ func instanceHealth(t *task.Task) registry.Health {
 	return registry.Unhealthy
 }
 
-func setHealth(tx *store.Tx, sc arn.Scope, t *task.Task, reg task.Registry, now time.Time) error {
-	return ignoreNotFound(registry.SetTaskHealth(tx, sc, reg.ServiceID, string(t.ID), instanceHealth(t), now))
+func setHealth(tx *store.Tx, t *task.Task, reg task.Registry, now time.Time) error {
+	return ignoreNotFound(registry.SetTaskHealth(tx, instanceRef(t, reg), instanceHealth(t), now))
 }
 
 // ignoreNotFound ignores the error of an instance that a client has deregistered with DeregisterInstance.
