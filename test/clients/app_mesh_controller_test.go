@@ -12,8 +12,9 @@ import (
 
 //lint:file-ignore SA1019 these clients send members that AWS calls deprecated, and their calls are repeated here as they are
 
-// TestAppMeshController: it finds its namespace in the whole list, owns a service by its CreatorRequestId,
-// repeats calls, names instances by the pods' addresses, and takes GetInstance for the pod's readiness.
+// TestAppMeshController makes the calls of the App Mesh controller for Kubernetes. It finds its namespace in the list
+// of all, recognizes its services by CreatorRequestId, repeats calls, names instances after the addresses of pods, and
+// derives the readiness of a pod from GetInstance.
 func TestAppMeshController(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -30,7 +31,7 @@ func TestAppMeshController(t *testing.T) {
 		return nil
 	})
 	if namespace != want {
-		t.Fatalf("found the namespace %s, want %s", namespace, want)
+		t.Fatalf("ListNamespaces has the namespace %s, want %s", namespace, want)
 	}
 	uid := "0f6a1d2c-6a5e-4f4e-9c59-0d9b0f1f7a11"
 	create := func() *sdtypes.Service {
@@ -41,10 +42,10 @@ func TestAppMeshController(t *testing.T) {
 	}
 	svc := create()
 	if again := create(); *again.Id != *svc.Id {
-		t.Errorf("the same request again made %s beside %s", *again.Id, *svc.Id)
+		t.Errorf("the repeated request created %s in addition to %s", *again.Id, *svc.Id)
 	}
 	if got := harness.Must(api.GetService(ctx, &sd.GetServiceInput{Id: svc.Id}))(t).Service; aws.ToString(got.CreatorRequestId) != uid {
-		t.Errorf("the service is owned by %q", aws.ToString(got.CreatorRequestId))
+		t.Errorf("CreatorRequestId is %q", aws.ToString(got.CreatorRequestId))
 	}
 
 	pod := "2001:db8::17"
@@ -53,22 +54,22 @@ func TestAppMeshController(t *testing.T) {
 		return err
 	}
 	if code := harness.ErrorCode(ready()); code != "InstanceNotFound" {
-		t.Errorf("before the registration: %q", code)
+		t.Errorf("GetInstance before the registration: %q, want InstanceNotFound", code)
 	}
 	attributes := map[string]string{"AWS_INSTANCE_IPV6": pod, "AWS_INIT_HEALTH_STATUS": "HEALTHY",
 		"app.kubernetes.io/name": "node", "k8s.io/namespace": "default", "appmesh.k8s.aws/mesh": ""}
 	for range 2 {
 		s.RegisterInstance(*svc.Id, pod, attributes)
 		if err := ready(); err != nil {
-			t.Errorf("after the registration: %v", err)
+			t.Errorf("GetInstance after the registration: %v", err)
 		}
 	}
 	health := harness.Must(api.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: svc.Id, Instances: []string{pod}}))(t)
 	if health.Status[pod] != sdtypes.HealthStatusHealthy {
-		t.Errorf("health: %v", health.Status)
+		t.Errorf("health is %v, want HEALTHY", health.Status)
 	}
 	if _, err := api.DeleteService(ctx, &sd.DeleteServiceInput{Id: svc.Id}); harness.ErrorCode(err) != "ResourceInUse" {
-		t.Errorf("delete a service with an instance: %v", err)
+		t.Errorf("DeleteService with an instance: %v, want ResourceInUse", err)
 	}
 	harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: svc.Id, InstanceId: &pod}))(t)
 	harness.Must(api.DeleteService(ctx, &sd.DeleteServiceInput{Id: svc.Id}))(t)

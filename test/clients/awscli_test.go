@@ -12,13 +12,14 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// terminal is a user with one AWS CLI and a server.
+// terminal runs command lines as a user with one AWS CLI and a server does.
 type terminal struct {
 	t       *testing.T
 	s       *harness.Server
 	environ []string
 }
 
+// newTerminal returns a terminal with the environment of a server's user.
 func newTerminal(t *testing.T, s *harness.Server, aws awsCLI) *terminal {
 	return &terminal{t, s, harness.UserEnviron("PATH="+aws.path, "ROLLCALL="+harness.TestBinary(t), "ROLLCALL_DATA="+s.Dir, "XDG_RUNTIME_DIR="+s.Dir, harness.RunAsCommand+"=1")}
 }
@@ -33,7 +34,7 @@ func (u *terminal) tryRun(line string) (stdout, stderr string, err error) {
 	return strings.TrimSpace(out.String()), strings.TrimSpace(errs.String()), err
 }
 
-// run runs a command line that has to succeed, and returns what it prints.
+// run runs a command line as tryRun does, and fails the test if it fails or prints to standard error.
 func (u *terminal) run(line string) string {
 	u.t.Helper()
 	stdout, stderr, err := u.tryRun(line)
@@ -43,33 +44,33 @@ func (u *terminal) run(line string) string {
 	return stdout
 }
 
-// TestAWSCLI does with each AWS CLI of the machine what scripts do with it.
+// TestAWSCLI does what scripts do, with each AWS CLI on this machine.
 func TestAWSCLI(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, aws awsCLI) {
 		s := harness.Serve(t)
 		u := newTerminal(t, s, aws)
 		if arn := u.run("aws sts get-caller-identity --query Arn --output text"); arn != "arn:aws:iam::000000000000:root" {
-			t.Errorf("who am I? %s", arn)
+			t.Errorf("get-caller-identity returns %s", arn)
 		}
 
-		// Scripts that wait for operations loop, some of them until the status is no longer PENDING.
+		// Scripts wait for an operation in a loop, some of them until the status is not PENDING.
 		namespace := u.run(`op=$(aws servicediscovery create-http-namespace --name shop --query OperationId --output text)
 			while status=$(aws servicediscovery get-operation --operation-id $op --query Operation.Status --output text); [ $status = SUBMITTED ] || [ $status = PENDING ]; do :; done
 			aws servicediscovery get-operation --operation-id $op --query '[Operation.Status, Operation.Type, Operation.Targets.NAMESPACE]' --output text`)
 		words := strings.Fields(namespace)
 		if len(words) != 3 || words[0] != "SUCCESS" || words[1] != "CREATE_NAMESPACE" {
-			t.Fatalf("the operation ended as %q", namespace)
+			t.Fatalf("the operation is %q, want SUCCESS CREATE_NAMESPACE and an id", namespace)
 		}
 		cart := u.run("aws servicediscovery create-service --name cart --namespace-id " + words[2] + " --query Service.Id --output text")
 		u.run("aws servicediscovery register-instance --service-id " + cart + " --instance-id i-1 --attributes AWS_INSTANCE_IPV4=10.0.0.1,stage=blue")
 		u.run("aws servicediscovery register-instance --service-id " + cart + " --instance-id i-2 --attributes AWS_INSTANCE_IPV4=10.0.0.2,stage=green")
 		const discover = "servicediscovery discover-instances --namespace-name shop --service-name cart --output text --query 'Instances[].Attributes.AWS_INSTANCE_IPV4'"
 		if got := u.run("aws " + discover + " --query-parameters stage=green"); got != "10.0.0.2" {
-			t.Errorf("discover-instances finds %q", got)
+			t.Errorf("discover-instances returns %q, want 10.0.0.2", got)
 		}
 		if got := u.run("aws servicediscovery list-instances --service-id " + cart + " --page-size 1 --output text --query 'Instances[].Id'"); strings.Join(strings.Fields(got), " ") != "i-1 i-2" {
-			t.Errorf("page by page list-instances lists %q", got)
+			t.Errorf("list-instances with pages of one returns %q, want both instances", got)
 		}
 		u.checkWithoutWrapper(discover)
 		u.checkErrors(cart)
@@ -77,7 +78,8 @@ func TestAWSCLI(t *testing.T) {
 	})
 }
 
-// checkWithoutWrapper runs the CLI itself, in a shell that has evaluated `rollcall env`, unless that says the CLI is too old.
+// checkWithoutWrapper runs the CLI without `rollcall aws`, in a shell that has evaluated `rollcall env`, unless that
+// reports that the CLI is too old.
 func (u *terminal) checkWithoutWrapper(command string) {
 	u.t.Helper()
 	stdout, stderr, err := u.tryRun(`eval "$("$ROLLCALL" env)"; command aws ` + command)
@@ -89,7 +91,7 @@ func (u *terminal) checkWithoutWrapper(command string) {
 	}
 }
 
-// checkErrors holds what the CLI shows of errors.
+// checkErrors checks which errors the CLI prints.
 func (u *terminal) checkErrors(service string) {
 	u.t.Helper()
 	for _, tc := range []struct{ line, want string }{
@@ -111,7 +113,7 @@ func (u *terminal) checkErrors(service string) {
 	}
 }
 
-// checkWaiters runs the CLI's waiters over a task's life.
+// checkWaiters runs a task and the CLI's waiters for it.
 func (u *terminal) checkWaiters() {
 	u.t.Helper()
 	u.run(`aws ecs register-task-definition --family nap --network-mode awsvpc \
@@ -122,21 +124,21 @@ func (u *terminal) checkWaiters() {
 	u.run("aws ecs stop-task --task " + task + " --reason enough")
 	u.run("aws ecs wait tasks-stopped --tasks " + task)
 	if got := u.run("aws ecs describe-tasks --tasks " + task + " --output text --query 'tasks[0].[lastStatus,stopCode,stoppedReason]'"); got != "STOPPED\tUserInitiated\tenough" {
-		u.t.Errorf("the stopped task is described as %q", got)
+		u.t.Errorf("describe-tasks of the stopped task returns %q", got)
 	}
 	if _, stderr, err := u.tryRun("aws ecs wait tasks-running --tasks " + task); err == nil || !strings.Contains(stderr, "terminal failure") {
 		u.t.Errorf("wait tasks-running on a stopped task: %v, %q", err, stderr)
 	}
 }
 
-// awsCLI is an AWS CLI of this machine.
+// awsCLI is an AWS CLI on this machine.
 type awsCLI struct {
-	version string // aws-cli/2.9.19
-	path    string // of a search path on which it comes first
+	version string // such as aws-cli/2.9.19
+	path    string // a search path on which it comes first
 }
 
-// awsCLIs lists the AWS CLIs on the search path, one of each version: on some machines an old one of the
-// distribution stands behind a current one.
+// awsCLIs returns the AWS CLIs on the search path, one of each version. On some machines an old one of the distribution
+// comes after a current one.
 func awsCLIs(t *testing.T) (found []awsCLI) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -155,7 +157,7 @@ func awsCLIs(t *testing.T) (found []awsCLI) {
 	return found
 }
 
-// eachCLI runs a test with each AWS CLI of this machine.
+// eachCLI runs a test with each AWS CLI on this machine.
 func eachCLI(t *testing.T, test func(t *testing.T, aws awsCLI)) {
 	for _, aws := range awsCLIs(t) {
 		t.Run(strings.ReplaceAll(aws.version, "/", "-"), func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestDocumentedPythonClient runs the document's program.
+// TestDocumentedPythonClient runs the Python program in docs/clients.md.
 func TestDocumentedPythonClient(t *testing.T) {
 	t.Parallel()
 	if err := exec.Command(interpreter, "-c", "import boto3").Run(); err != nil {
@@ -24,8 +24,8 @@ func TestDocumentedPythonClient(t *testing.T) {
 // interpreter is the Python that the examples' task definitions name.
 const interpreter = "/usr/bin/python3"
 
-// TestBoto3Operations calls all operations that the machine's boto3 knows, with its paginators, and
-// catches errors by the names that it makes of their codes.
+// TestBoto3Operations calls every operation that boto3 has, with its paginators, and catches errors by the names that
+// boto3 derives from their codes.
 func TestBoto3Operations(t *testing.T) {
 	t.Parallel()
 	if err := exec.Command(interpreter, "-c", "import boto3").Run(); err != nil {

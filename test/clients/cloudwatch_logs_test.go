@@ -19,13 +19,14 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
+// newLogsClient returns a client of the CloudWatch Logs API.
 func newLogsClient(s *harness.Server) *cloudwatchlogs.Client {
 	return cloudwatchlogs.NewFromConfig(s.AWSConfig())
 }
 
-// printer is a definition of a task that prints two lines and, when a file appears, a third, into a log group.
-func printer(t *testing.T, family, goOn string, options map[string]string) *ecs.RegisterTaskDefinitionInput {
-	in := harness.Program(t, family, "/bin/sh", "-c", "echo hello; echo hello again >&2; while ! test -e "+goOn+"; do sleep 0.1; done; echo goodbye; exec sleep 1000")
+// printer returns a definition whose task prints two lines, and a third when the file trigger exists, into a log group.
+func printer(t *testing.T, family, trigger string, options map[string]string) *ecs.RegisterTaskDefinitionInput {
+	in := harness.Program(t, family, "/bin/sh", "-c", "echo hello; echo hello again >&2; while ! test -e "+trigger+"; do sleep 0.1; done; echo goodbye; exec sleep 1000")
 	in.ContainerDefinitions[0].LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs, Options: map[string]string{
 		"awslogs-region": "us-east-1", "awslogs-group": "/ecs/" + family,
 	}}
@@ -35,7 +36,7 @@ func printer(t *testing.T, family, goOn string, options map[string]string) *ecs.
 	return in
 }
 
-// waitTaskStopped waits until a task has stopped.
+// waitTaskStopped waits until a task has stopped, and returns it.
 func waitTaskStopped(s *harness.Server, id string) (t ecstypes.Task) {
 	s.T.Helper()
 	harness.Eventually(s.T, time.Minute, "task "+id+" has stopped", func() bool {
@@ -45,8 +46,8 @@ func waitTaskStopped(s *harness.Server, id string) (t ecstypes.Task) {
 	return t
 }
 
-// following runs a command that goes on, and gives what it prints.
-func following(t *testing.T, cmd *exec.Cmd) *harness.Output {
+// startFollowing starts a command that runs until the end of the test, and returns its output.
+func startFollowing(t *testing.T, cmd *exec.Cmd) *harness.Output {
 	t.Helper()
 	out := &harness.Output{}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -67,7 +68,7 @@ func following(t *testing.T, cmd *exec.Cmd) *harness.Output {
 	return out
 }
 
-// logEvents are the messages of a log group.
+// logEvents returns the events of a log group, one line per event.
 func logEvents(s *harness.Server, group string) string {
 	s.T.Helper()
 	out := harness.Must(newLogsClient(s).FilterLogEvents(s.T.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group}))(s.T)
@@ -78,55 +79,56 @@ func logEvents(s *harness.Server, group string) string {
 	return strings.Join(all, "\n")
 }
 
-// TestLogsCommand reads what tasks print, by rollcall logs and by CloudWatch Logs, as it comes, after a restart of the server and
-// after the end of the task.
+// TestLogsCommand reads what tasks print with `rollcall logs` and with the CloudWatch Logs API: while they print, after
+// a restart of the server, and after they have stopped.
 func TestLogsCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	goOn := filepath.Join(t.TempDir(), "go-on")
-	s.RegisterDefinition(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	trigger := filepath.Join(t.TempDir(), "trigger")
+	s.RegisterDefinition(printer(t, "web", trigger, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
 	s.CreateECSService("web", "web", 1, nil)
 	s.WaitStable("web")
 	id := harness.TaskID(s.Tasks("web", ecstypes.DesiredStatusRunning)[0])
 	stream := "p/main/" + id + ": "
 	first := stream + "hello\n" + stream + "hello again"
-	harness.Eventually(t, 30*time.Second, "the first lines are read", func() bool { return logEvents(s, "/ecs/web") == first })
+	harness.Eventually(t, 30*time.Second, "the API returns the first lines", func() bool { return logEvents(s, "/ecs/web") == first })
 	for _, target := range []string{"web", "default/web", id, id[:6]} {
 		lines := strings.Split(s.RunCommand("logs", target), "\n")
 		if len(lines) != 3 || !strings.HasSuffix(lines[0], " "+id[:8]+" main  hello") || !strings.HasSuffix(lines[1], "  hello again") {
-			t.Errorf("rollcall logs %s: %q", target, lines)
+			t.Errorf("rollcall logs %s printed %q", target, lines)
 		}
 	}
 	if out := s.RunCommand("logs", "web", "--container", "other"); out != "" {
-		t.Errorf("the logs of another container: %q", out)
+		t.Errorf("logs of another container: %q, want none", out)
 	}
 	cmd := harness.Command(t, "logs", "web", "--follow")
 	cmd.Env = append(cmd.Env, "ROLLCALL_DATA="+s.Dir)
-	follow := following(t, cmd)
-	harness.Eventually(t, 30*time.Second, "the lines so far are followed", func() bool { return strings.Contains(follow.String(), "hello again\n") })
-	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+	follow := startFollowing(t, cmd)
+	harness.Eventually(t, 30*time.Second, "logs --follow prints the lines so far", func() bool { return strings.Contains(follow.String(), "hello again\n") })
+	if err := os.WriteFile(trigger, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, 30*time.Second, "the next line is followed", func() bool { return strings.Contains(follow.String(), "goodbye\n") })
+	harness.Eventually(t, 30*time.Second, "logs --follow prints the next line", func() bool { return strings.Contains(follow.String(), "goodbye\n") })
 	if n := strings.Count(follow.String(), "\n"); n != 3 {
-		t.Errorf("%d lines are followed:\n%s", n, follow)
+		t.Errorf("logs --follow printed %d lines, want 3:\n%s", n, follow)
 	}
 
 	s.Kill()
 	s = harness.ServeOn(t, s.Dir)
 	all := first + "\n" + stream + "goodbye"
-	harness.Eventually(t, 30*time.Second, "the server knows the service again", func() bool { return logEvents(s, "/ecs/web") == all })
+	harness.Eventually(t, 30*time.Second, "the restarted server returns all events", func() bool { return logEvents(s, "/ecs/web") == all })
 	s.SetDesiredCount("web", 0)
 	waitTaskStopped(s, id)
 	if got := logEvents(s, "/ecs/web"); got != all {
-		t.Errorf("after the end of the task:\n%s", got)
+		t.Errorf("events after the task has stopped:\n%s", got)
 	}
-	if got := s.RunCommand("logs", id, "--follow"); strings.Count(got, "\n") != 3 { // which ends, as the task has
-		t.Errorf("rollcall logs of the ended task:\n%s", got)
+	if got := s.RunCommand("logs", id, "--follow"); strings.Count(got, "\n") != 3 { // --follow ends because the task has stopped
+		t.Errorf("logs of the stopped task, want 3 lines:\n%s", got)
 	}
 }
 
-// TestMissingLogGroup: a task whose log group is not there, and that did not ask to make it, does not start, as at AWS.
+// TestMissingLogGroup runs a task whose log group does not exist and that does not ask for its creation. The task must
+// not start, as at AWS.
 func TestMissingLogGroup(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
@@ -141,12 +143,12 @@ func TestMissingLogGroup(t *testing.T) {
 	harness.Eventually(t, 30*time.Second, "a task prints into the group", func() bool { return strings.Contains(logEvents(s, "/ecs/web"), ": hello again") })
 }
 
-// TestLogsWithCLI reads a group with each AWS CLI: version 2 has "logs tail".
+// TestLogsWithCLI reads a log group with each AWS CLI on this machine. Only version 2 has "logs tail".
 func TestLogsWithCLI(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	goOn := filepath.Join(t.TempDir(), "go-on")
-	s.RegisterDefinition(printer(t, "web", goOn, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	trigger := filepath.Join(t.TempDir(), "trigger")
+	s.RegisterDefinition(printer(t, "web", trigger, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
 	arn := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
 	id := arn[strings.LastIndexByte(arn, '/')+1:]
 	harness.Eventually(t, 30*time.Second, "the task prints", func() bool {
@@ -171,24 +173,24 @@ func TestLogsWithCLI(t *testing.T) {
 		}
 		cmd := exec.Command(harness.TestBinary(t), "aws", "logs", "tail", "/ecs/web", "--follow", "--format", "short")
 		cmd.Env = u.environ
-		followed = append(followed, following(t, cmd))
+		followed = append(followed, startFollowing(t, cmd))
 	}
 	for _, out := range followed {
-		harness.Eventually(t, time.Minute, "logs tail --follow shows the lines so far", func() bool { return strings.Contains(out.String(), "hello again") })
+		harness.Eventually(t, time.Minute, "logs tail --follow prints the lines so far", func() bool { return strings.Contains(out.String(), "hello again") })
 	}
-	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+	if err := os.WriteFile(trigger, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, out := range followed {
-		harness.Eventually(t, time.Minute, "logs tail --follow shows the next", func() bool { return strings.Contains(out.String(), "goodbye") })
+		harness.Eventually(t, time.Minute, "logs tail --follow prints the next line", func() bool { return strings.Contains(out.String(), "goodbye") })
 		if n := strings.Count(out.String(), "hello\n"); n != 1 {
-			t.Errorf("logs tail --follow shows a line %d times:\n%s", n, out)
+			t.Errorf("logs tail --follow printed a line %d times, want once:\n%s", n, out)
 		}
 	}
-	harness.Eventually(t, 30*time.Second, "the next line is there", func() bool { return strings.HasSuffix(logEvents(s, "/ecs/web"), "goodbye") })
+	harness.Eventually(t, 30*time.Second, "the API returns the next line", func() bool { return strings.HasSuffix(logEvents(s, "/ecs/web"), "goodbye") })
 }
 
-// TestReadOnlyKeyReadsLogs: the key that only reads may read logs, and may not change groups.
+// TestReadOnlyKeyReadsLogs checks that the read-only key may read logs and may not change log groups.
 func TestReadOnlyKeyReadsLogs(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
@@ -197,10 +199,10 @@ func TestReadOnlyKeyReadsLogs(t *testing.T) {
 	s.Keys = harness.Must(awsapi.ReadOnlyOf(s.Keys))(t)
 	reader := newLogsClient(s)
 	if _, err := reader.FilterLogEvents(t.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String("g")}); err != nil {
-		t.Errorf("reading events: %v", err)
+		t.Errorf("FilterLogEvents with the read-only key: %v", err)
 	}
 	_, err := reader.DeleteLogGroup(t.Context(), &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: aws.String("g")})
 	if err == nil || !strings.Contains(fmt.Sprint(err), "AccessDeniedException") {
-		t.Errorf("deleting a group: %v", err)
+		t.Errorf("DeleteLogGroup with the read-only key: %v, want AccessDeniedException", err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestConsulAWS: it follows a namespace by its id, discovers by HttpName, asks for health, of services without
-// any too, and deletes a service right after its last instance.
+// TestConsulAWS makes the calls of consul-aws. It reads its namespace by id, discovers by HttpName, asks for the health
+// of instances of services without a health check, and deletes a service immediately after its last instance.
 func TestConsulAWS(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -26,16 +26,16 @@ func TestConsulAWS(t *testing.T) {
 		listed := harness.Must(api.ListServices(ctx, &sd.ListServicesInput{
 			Filters: []sdtypes.ServiceFilter{{Name: sdtypes.ServiceFilterNameNamespaceId, Condition: sdtypes.FilterConditionEq, Values: []string{namespace}}}}))(t).Services
 		if len(listed) != 1 || *listed[0].Name != "redis" || aws.ToString(listed[0].Description) != "Imported from Consul" {
-			t.Errorf("%s: listed %s", round, harness.AsJSON(listed))
+			t.Errorf("%s round: ListServices returns %s", round, harness.AsJSON(listed))
 		}
 		found := harness.Must(api.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{
 			NamespaceName: ns.Properties.HttpProperties.HttpName, ServiceName: aws.String("redis"), HealthStatus: sdtypes.HealthStatusFilterHealthy}))(t).Instances
 		if len(found) != 1 || found[0].Attributes["AWS_INSTANCE_PORT"] != "6379" {
-			t.Errorf("%s: discovered %s", round, harness.AsJSON(found))
+			t.Errorf("%s round: DiscoverInstances returns %s", round, harness.AsJSON(found))
 		}
 		health := harness.Must(api.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: svc.Id}))(t)
 		if health.Status["node-1"] != sdtypes.HealthStatusUnknown {
-			t.Errorf("%s: health %v", round, health.Status)
+			t.Errorf("%s round: health is %v, want UNKNOWN", round, health.Status)
 		}
 		harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: svc.Id, InstanceId: aws.String("node-1")}))(t)
 		harness.Must(api.DeleteService(ctx, &sd.DeleteServiceInput{Id: svc.Id}))(t)

@@ -15,14 +15,14 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// runDig asks the server as an administrator would; the words are dig's own.
+// runDig queries the server with dig. The words are dig's arguments.
 func runDig(s *harness.Server, words string) string {
 	s.T.Helper()
 	host, port, err := net.SplitHostPort(s.Info.DNS[0])
 	if err != nil {
 		s.T.Fatal(err)
 	}
-	// +noidnin: a name is sent as it is written. -r: no ~/.digrc.
+	// +noidnin sends a name as it is written; -r ignores ~/.digrc.
 	args := append([]string{"-r", "@" + host, "-p", port, "+tries=1", "+time=10", "+noidnin", "+noidnout"}, strings.Fields(words)...)
 	out, err := exec.CommandContext(s.T.Context(), "dig", args...).CombinedOutput()
 	if err != nil {
@@ -31,7 +31,7 @@ func runDig(s *harness.Server, words string) string {
 	return string(out)
 }
 
-// registerInstances registers n instances by hand, without tasks: id-1, id-2, …
+// registerInstances registers n instances: id-1, id-2, …
 func registerInstances(s *harness.Server, service *sdtypes.Service, n int, id string, attributes func(i int) map[string]string) {
 	s.T.Helper()
 	for i := range n {
@@ -51,7 +51,7 @@ func createDNSService(s *harness.Server, namespace, name string, policy sdtypes.
 	return harness.Must(s.CloudMap().CreateService(s.T.Context(), in))(s.T).Service
 }
 
-// TestDig asks with dig, by all its ways of asking.
+// TestDig queries the server with dig's options.
 func TestDig(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("dig"); err != nil {
@@ -75,7 +75,7 @@ func TestDig(t *testing.T) {
 		return map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("10.0.1.%d", i), "AWS_INSTANCE_PORT": "8080"}
 	}
 	registerInstances(s, createDNSService(s, ns, "api", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv), 8, "i", port)
-	// With ids this long, the SRV records alone are.
+	// With ids this long, the SRV records alone exceed 512 octets.
 	registerInstances(s, createDNSService(s, ns, "long", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv), 8, strings.Repeat("i", 45), port)
 	createDNSService(s, ns, "empty", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA)
 
@@ -107,8 +107,8 @@ func TestDig(t *testing.T) {
 		{"worker.corp TXT", []string{noerror, authoritative, "ANSWER: 0,", "AUTHORITY: 1,", negative}, nil},
 		{"worker.corp AAAA", []string{noerror, "ANSWER: 0,", negative}, nil},
 		{"empty.corp", []string{noerror, "ANSWER: 0,", negative}, nil},
-		{"nobody.corp", []string{"status: NXDOMAIN", authoritative, "ANSWER: 0,", "AUTHORITY: 1,", negative}, nil},
-		{"nobody.corp TXT +tcp", []string{"status: NXDOMAIN", negative}, nil},
+		{"missing.corp", []string{"status: NXDOMAIN", authoritative, "ANSWER: 0,", "AUTHORITY: 1,", negative}, nil},
+		{"missing.corp TXT +tcp", []string{"status: NXDOMAIN", negative}, nil},
 		{"corp SOA", []string{noerror, `(?m)^corp\.\s+\d+\s+IN\s+SOA\s+ns\.rollcall\.invalid\.`}, nil},
 		{"corp NS", []string{noerror, `(?m)^corp\.\s+\d+\s+IN\s+NS\s+ns\.rollcall\.invalid\.$`}, nil},
 		{"worker.corp ANY", []string{noerror, `(?m)^worker\.corp\.\s+\d+\s+IN\s+HINFO\s+"RFC8482" ""$`}, nil},
@@ -116,7 +116,8 @@ func TestDig(t *testing.T) {
 		{"corp AXFR +onesoa", []string{"Transfer failed"}, nil},
 		{"api.corp SRV", []string{noerror, "ANSWER: 8,", `(?m)^api\.corp\.\s+10\s+IN\s+SRV\s+1 1 8080 i-1\.api\.corp\.$`, a("i-1.api.corp.", `10\.0\.1\.1`), `\(UDP\)`}, nil},
 		{"i-3.api.corp A +short", []string{`^10\.0\.1\.3\n$`}, nil},
-		// Without EDNS the addresses of the targets give way. When even the answer does not fit, dig asks again by TCP.
+		// Without EDNS the server leaves out the addresses of the targets. If the answer itself does not fit, dig repeats
+		// the query over TCP.
 		{"api.corp SRV +noedns +ignore", []string{noerror, "ANSWER: 8,", `\(UDP\)`}, []string{"flags: qr aa tc"}},
 		{"api.corp SRV +bufsize=512", []string{noerror, "ANSWER: 8,"}, nil},
 		{"long.corp SRV +noedns", []string{"Truncated, retrying in TCP mode", noerror, "ANSWER: 8,", `\(TCP\)`}, nil},
@@ -126,12 +127,12 @@ func TestDig(t *testing.T) {
 		out := runDig(s, tc.words)
 		for _, want := range tc.want {
 			if !regexp.MustCompile(want).MatchString(out) {
-				t.Errorf("dig %s lacks %s:\n%s", tc.words, want, out)
+				t.Errorf("dig %s: no line matches %s:\n%s", tc.words, want, out)
 			}
 		}
 		for _, not := range tc.not {
 			if regexp.MustCompile(not).MatchString(out) {
-				t.Errorf("dig %s has %s:\n%s", tc.words, not, out)
+				t.Errorf("dig %s: a line matches %s:\n%s", tc.words, not, out)
 			}
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// ecspresso makes the calls of the deployment tool of that name, with one service definition file.
+// ecspresso makes the calls of ecspresso, a deployment tool, with one service definition file.
 type ecspresso struct {
 	*harness.Server
 	api      *ecs.Client
@@ -22,7 +22,7 @@ type ecspresso struct {
 	tags     []ecstypes.Tag
 }
 
-// service is the file: every attribute of it goes into each update.
+// service returns the service definition file. Every update sends all its attributes.
 func (e *ecspresso) service() *ecs.UpdateServiceInput {
 	return &ecs.UpdateServiceInput{
 		Service: aws.String("api"), DesiredCount: &e.count, EnableExecuteCommand: aws.Bool(false), EnableECSManagedTags: aws.Bool(false),
@@ -38,7 +38,7 @@ func (e *ecspresso) service() *ecs.UpdateServiceInput {
 	}
 }
 
-// status is DescribeServices with the tags.
+// status returns the service with its tags. found is false if the service is inactive or does not exist.
 func (e *ecspresso) status() (svc ecstypes.Service, found bool) {
 	e.T.Helper()
 	out := harness.Must(e.api.DescribeServices(e.T.Context(), &ecs.DescribeServicesInput{
@@ -49,13 +49,13 @@ func (e *ecspresso) status() (svc ecstypes.Service, found bool) {
 	return out.Services[0], true
 }
 
-// wait is the waiter beside which the tool shows the service's new events; it returns those.
+// wait waits until the service is stable and returns the service's events since began, which the tool prints meanwhile.
 func (e *ecspresso) wait(began time.Time) (events []string) {
 	e.T.Helper()
 	if err := e.WaitServicesStable("api"); err != nil {
 		e.T.Fatal(err)
 	}
-	e.WaitStable("api") // the waiter does not look at the rollout's state, whose events come with it
+	e.WaitStable("api") // the waiter ignores the rollout state, whose events the test reads
 	svc, _ := e.status()
 	for _, event := range svc.Events {
 		if event.CreatedAt.After(began) {
@@ -65,7 +65,7 @@ func (e *ecspresso) wait(began time.Time) (events []string) {
 	return events
 }
 
-// deploy creates or updates the service to the definition, and returns the primary deployment that it waited for.
+// deploy creates or updates the service with a definition, waits, and returns the id of the primary deployment.
 func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
 	e.T.Helper()
 	ctx, began := e.T.Context(), time.Now().Add(-time.Second)
@@ -89,19 +89,19 @@ func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
 	return e.update(arn, false, began)
 }
 
-// update is the second call that each deployment makes, and the only one of `refresh` and `scale`.
+// update makes the second call of each deployment, which is the only call of `refresh` and `scale`.
 func (e *ecspresso) update(definition *string, force bool, began time.Time) string {
 	e.T.Helper()
 	updated := harness.Must(e.api.UpdateService(e.T.Context(), &ecs.UpdateServiceInput{
 		Service: aws.String("api"), TaskDefinition: definition, DesiredCount: &e.count, ForceNewDeployment: force}))(e.T).Service
 	events := e.wait(began)
 	if len(events) == 0 || !strings.HasPrefix(events[0], "(service api) ") {
-		e.T.Errorf("there is nothing to show of the deployment: %v", events)
+		e.T.Errorf("the deployment has no events: %v", events)
 	}
 	return *updated.Deployments[0].Id
 }
 
-// revisions are those of the service's family, newest first, by their numbers.
+// revisions returns the numbers of the family's revisions, newest first.
 func (e *ecspresso) revisions(status ecstypes.TaskDefinitionStatus) string {
 	e.T.Helper()
 	out := harness.Must(e.api.ListTaskDefinitions(e.T.Context(), &ecs.ListTaskDefinitionsInput{
@@ -113,7 +113,7 @@ func (e *ecspresso) revisions(status ecstypes.TaskDefinitionStatus) string {
 	return strings.Join(numbers, " ")
 }
 
-// TestEcspresso deploys, deploys again, refreshes, scales, rolls back, and deletes.
+// TestEcspresso deploys a service twice, refreshes, scales, rolls back and deletes it.
 func TestEcspresso(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "process")
@@ -128,55 +128,55 @@ func TestEcspresso(t *testing.T) {
 	first := e.deploy(definition("1001"))
 	second := e.deploy(definition("1002"))
 	if second == first {
-		t.Error("another definition has started no deployment")
+		t.Error("a new definition did not start a deployment")
 	}
 
-	// The file as it is: neither all its attributes nor the second call start another deployment.
+	// Neither an update with the unchanged file nor the second call starts a deployment.
 	file := e.service()
 	file.TaskDefinition = aws.String("api:2")
 	if svc := harness.Must(e.api.UpdateService(ctx, file))(t).Service; *svc.Deployments[0].Id != second {
-		t.Errorf("an update that changes nothing has started the deployment %s", harness.AsJSON(svc.Deployments))
+		t.Errorf("an update without a change started a deployment: %s", harness.AsJSON(svc.Deployments))
 	}
 	scaled := time.Now().Add(-time.Second)
 	if e.count = 2; e.update(aws.String("api:2"), false, scaled) != second {
-		t.Error("scaling has started a deployment")
+		t.Error("scaling started a deployment")
 	}
 	third := e.update(aws.String("api:2"), true, time.Now().Add(-time.Second))
 	if third == second {
-		t.Error("refresh has started no deployment")
+		t.Error("refresh did not start a deployment")
 	}
 
-	// diff and verify read what was written, with the defaults that the tool fills in too.
+	// `diff` and `verify` compare the service with the file and the tool's defaults.
 	svc, _ := e.status()
 	d, n := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration
 	if *d.MinimumHealthyPercent != 100 || *d.MaximumPercent != 200 || d.DeploymentCircuitBreaker.Enable || d.DeploymentCircuitBreaker.Rollback ||
 		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" || svc.LaunchType != ecstypes.LaunchTypeFargate ||
 		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica || svc.PropagateTags != ecstypes.PropagateTagsNone || svc.DesiredCount != 2 ||
 		len(svc.ServiceRegistries) != 1 || svc.ServiceRegistries[0].ContainerName != nil || ecsTagText(svc.Tags) != "env=test" {
-		t.Errorf("diff would show a difference: %s", harness.AsJSON(svc))
+		t.Errorf("the service differs from the file: %s", harness.AsJSON(svc))
 	}
 	list := harness.Must(e.api.ListTagsForResource(ctx, &ecs.ListTagsForResourceInput{ResourceArn: svc.ServiceArn}))(t)
 	if got := ecsTagText(list.Tags); got != "env=test" {
-		t.Errorf("tags %s", got)
+		t.Errorf("the tags are %s", got)
 	}
 	harness.Must(e.api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{
 		TaskDefinition: svc.TaskDefinition, Include: []ecstypes.TaskDefinitionField{ecstypes.TaskDefinitionFieldTags}}))(t)
 	harness.Must(e.api.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{*svc.ClusterArn}}))(t)
 
-	// tasks, by service and by family; exec says why there is no session.
+	// `tasks` lists by service and by family; `exec` reports why it cannot open a session.
 	running := s.Tasks("api", ecstypes.DesiredStatusRunning)
 	family := harness.Must(e.api.ListTasks(ctx, &ecs.ListTasksInput{Family: aws.String("api"), DesiredStatus: ecstypes.DesiredStatusRunning}))(t)
 	if len(running) != 2 || len(family.TaskArns) != 2 || len(s.Tasks("api", ecstypes.DesiredStatusStopped)) != 3 {
-		t.Errorf("running %d, of the family %d, stopped %d", len(running), len(family.TaskArns), len(s.Tasks("api", ecstypes.DesiredStatusStopped)))
+		t.Errorf("%d running tasks, %d of the family, %d stopped; want 2, 2, 3", len(running), len(family.TaskArns), len(s.Tasks("api", ecstypes.DesiredStatusStopped)))
 	}
 	_, err := e.api.ExecuteCommand(ctx, &ecs.ExecuteCommandInput{Task: running[0].TaskArn, Command: aws.String("sh"), Interactive: true})
 	if err == nil || !strings.Contains(err.Error(), "execute command was not enabled") {
-		t.Errorf("exec: %v", err)
+		t.Errorf("ExecuteCommand: %v", err)
 	}
 
-	// rollback: the revision before the service's own, which is then deregistered and deleted.
+	// `rollback` deploys the revision before the current one, and deregisters and deletes the current one.
 	if got := e.revisions(ecstypes.TaskDefinitionStatusActive); got != "2 1" {
-		t.Fatalf("revisions %s", got)
+		t.Fatalf("the active revisions are %s, want 2 1", got)
 	}
 	began := time.Now().Add(-time.Second)
 	harness.Must(e.api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("api"), TaskDefinition: aws.String("api:1")}))(t)
@@ -184,17 +184,17 @@ func TestEcspresso(t *testing.T) {
 	harness.Must(e.api.DeregisterTaskDefinition(ctx, &ecs.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("api:2")}))(t)
 	deleted := harness.Must(e.api.DeleteTaskDefinitions(ctx, &ecs.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"api:2", "api:1"}}))(t)
 	if len(deleted.TaskDefinitions) != 1 || len(deleted.Failures) != 1 || !strings.Contains(*deleted.Failures[0].Reason, "still in ACTIVE status") {
-		t.Errorf("of the rolled back and the running revision: %s", harness.AsJSON(deleted))
+		t.Errorf("DeleteTaskDefinitions returns %s", harness.AsJSON(deleted))
 	}
-	if active, going := e.revisions(ecstypes.TaskDefinitionStatusActive), e.revisions(ecstypes.TaskDefinitionStatusDeleteInProgress); active != "1" || going != "2" {
-		t.Errorf("active are %s, being deleted %s", active, going)
+	if active, deleting := e.revisions(ecstypes.TaskDefinitionStatusActive), e.revisions(ecstypes.TaskDefinitionStatusDeleteInProgress); active != "1" || deleting != "2" {
+		t.Errorf("active revisions are %s, revisions being deleted %s; want 1 and 2", active, deleting)
 	}
 	definitions := []string{}
 	for _, task := range s.Tasks("api", ecstypes.DesiredStatusRunning) {
 		definitions = append(definitions, (*task.TaskDefinitionArn)[strings.LastIndexByte(*task.TaskDefinitionArn, '/')+1:])
 	}
 	if !slices.Equal(definitions, []string{"api:1", "api:1"}) {
-		t.Errorf("after the rollback run %v", definitions)
+		t.Errorf("after the rollback the tasks run %v", definitions)
 	}
 
 	harness.Must(e.api.DeleteService(ctx, &ecs.DeleteServiceInput{Service: aws.String("api"), Force: aws.Bool(true)}))(t)
@@ -202,6 +202,6 @@ func TestEcspresso(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again := e.deploy(definition("1003")); again == third {
-		t.Error("the service that was made again goes on with its old deployment")
+		t.Error("the service that was created again has its old deployment")
 	}
 }

@@ -17,28 +17,29 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// externalDNS makes the calls of external-dns's provider aws-sd, in its order. It never repeats a call and never
-// asks for an operation: each call has to find the one before it done.
+// externalDNS makes the calls of external-dns's provider aws-sd, in its order. It never repeats a call and never reads
+// an operation, so each call must find the effect of the one before.
 type externalDNS struct {
 	*harness.Server
 	api *sd.Client
 }
 
-// owner is the description by which it knows its own services.
+// owner is the description by which the provider recognizes its services.
 const owner = "heritage=external-dns,external-dns/owner=default,external-dns/resource=service/default/web"
 
-// endpoint is a name of a zone with its records, as a Kubernetes service or ingress asks for it.
+// endpoint is a name in a zone with its records, as a Kubernetes service or ingress requests it.
 type endpoint struct {
 	name, kind string // kind is A, AAAA or CNAME
 	ttl        int64
 	targets    []string
 }
 
+// String returns the endpoint as one line.
 func (e endpoint) String() string {
 	return fmt.Sprintf("%s %d %s %s", e.name, e.ttl, e.kind, strings.Join(slices.Sorted(slices.Values(e.targets)), " "))
 }
 
-// instanceID is the lower-cased target, or its digest when that is longer than an id may be.
+// instanceID returns the target in lower case, or its digest if it is too long for an id.
 func instanceID(target string) string {
 	if id := strings.ToLower(target); len(id) <= 64 {
 		return id
@@ -47,6 +48,7 @@ func instanceID(target string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// attributesOf returns the attributes of the instance for a target.
 func attributesOf(e endpoint, target string) map[string]string {
 	switch {
 	case e.kind == "A":
@@ -59,7 +61,7 @@ func attributesOf(e endpoint, target string) map[string]string {
 	return map[string]string{"AWS_INSTANCE_CNAME": target}
 }
 
-// TestExternalDNS syncs endpoints, syncs again without a change, changes TTLs and targets, and deletes all.
+// TestExternalDNS synchronizes endpoints, repeats that without a change, changes TTLs and targets, and deletes all.
 func TestExternalDNS(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -73,36 +75,36 @@ func TestExternalDNS(t *testing.T) {
 		{"far", "CNAME", 30, []string{long}},
 	}
 	x.sync(first)
-	x.holds(first)
+	x.checkRecords(first)
 	x.sync(first)
-	x.holds(first)
-	x.dnsIs("web.k8s.local", dns.TypeA, "300 10.0.0.1", "300 10.0.0.2")
-	x.dnsIs("six.k8s.local", dns.TypeAAAA, "60 2001:db8::1")
-	x.dnsIs("www.k8s.local", dns.TypeCNAME, "300 WWW.example.com.")
-	x.dnsIs("far.k8s.local", dns.TypeCNAME, "30 "+long+".")
+	x.checkRecords(first)
+	x.checkDNS("web.k8s.local", dns.TypeA, "300 10.0.0.1", "300 10.0.0.2")
+	x.checkDNS("six.k8s.local", dns.TypeAAAA, "60 2001:db8::1")
+	x.checkDNS("www.k8s.local", dns.TypeCNAME, "300 WWW.example.com.")
+	x.checkDNS("far.k8s.local", dns.TypeCNAME, "30 "+long+".")
 
 	second := []endpoint{
-		{"web", "A", 20, []string{"10.0.0.2", "10.0.0.3"}}, // a TTL, a target more and one less
+		{"web", "A", 20, []string{"10.0.0.2", "10.0.0.3"}}, // another TTL, one new target, and one removed
 		{"www", "CNAME", 300, []string{"other.example.com"}},
 	}
 	x.sync(second)
-	x.holds(second)
-	x.dnsIs("web.k8s.local", dns.TypeA, "20 10.0.0.2", "20 10.0.0.3")
-	x.dnsIs("www.k8s.local", dns.TypeCNAME, "300 other.example.com.")
-	x.dnsIs("six.k8s.local", dns.TypeAAAA)
+	x.checkRecords(second)
+	x.checkDNS("web.k8s.local", dns.TypeA, "20 10.0.0.2", "20 10.0.0.3")
+	x.checkDNS("www.k8s.local", dns.TypeCNAME, "300 other.example.com.")
+	x.checkDNS("six.k8s.local", dns.TypeAAAA)
 
-	// Somebody else's service stays, whatever is deleted around it.
+	// A service of another owner is not deleted.
 	s.CreateCloudMapService(x.zone(), "foreign", 10)
 	x.sync(nil)
-	x.holds(nil)
-	x.dnsIs("web.k8s.local", dns.TypeA)
+	x.checkRecords(nil)
+	x.checkDNS("web.k8s.local", dns.TypeA)
 	if left := slices.Sorted(maps.Keys(x.services())); !slices.Equal(left, []string{"foreign"}) {
-		t.Errorf("services that are left: %v", left)
+		t.Errorf("the remaining services are %v, want foreign", left)
 	}
 }
 
-// TestExternalDNSLoadBalancer: a load balancer becomes an alias in a service of A records, which is kept and
-// returned though DNS does not answer it (docs/compat/cloud-map.md).
+// TestExternalDNSLoadBalancer registers a load balancer as an alias in a service of A records. The alias must be stored
+// and returned, although DNS does not answer with it (docs/compat/cloud-map.md).
 func TestExternalDNSLoadBalancer(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -115,11 +117,12 @@ func TestExternalDNSLoadBalancer(t *testing.T) {
 	x.register(*out.Service.Id, endpoint{kind: "CNAME"}, lb)
 	found := harness.Must(x.api.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{NamespaceName: aws.String("k8s.local"), ServiceName: aws.String("lb")}))(t)
 	if len(found.Instances) != 1 || found.Instances[0].Attributes["AWS_ALIAS_DNS_NAME"] != lb {
-		t.Errorf("discovered: %s", harness.AsJSON(found.Instances))
+		t.Errorf("DiscoverInstances returns %s", harness.AsJSON(found.Instances))
 	}
 }
 
-// zone finds the one private namespace, first among all, then by type without a condition.
+// zone returns the id of the only private namespace. It lists all namespaces, and those of the type without a
+// condition.
 func (x *externalDNS) zone() string {
 	x.T.Helper()
 	var ids []string
@@ -132,12 +135,12 @@ func (x *externalDNS) zone() string {
 		})...)
 	}
 	if len(ids) != 2 || ids[0] != ids[1] {
-		x.T.Fatalf("the namespaces found are %v", ids)
+		x.T.Fatalf("the lists have the namespaces %v, want the same one twice", ids)
 	}
 	return ids[0]
 }
 
-// services are those of the zone, by name.
+// services returns the services of the zone by name.
 func (x *externalDNS) services() map[string]sdtypes.ServiceSummary {
 	x.T.Helper()
 	all := map[string]sdtypes.ServiceSummary{}
@@ -152,7 +155,7 @@ func (x *externalDNS) services() map[string]sdtypes.ServiceSummary {
 	return all
 }
 
-// records is what the provider thinks there is: every service that is its own, with an instance.
+// records returns the provider's view: every service that it owns and that has an instance.
 func (x *externalDNS) records() (all []endpoint) {
 	x.T.Helper()
 	for name, svc := range x.services() {
@@ -161,7 +164,7 @@ func (x *externalDNS) records() (all []endpoint) {
 		}
 		found := harness.Must(x.api.DiscoverInstances(x.T.Context(),
 			&sd.DiscoverInstancesInput{NamespaceName: aws.String("k8s.local"), ServiceName: &name}))(x.T)
-		// The provider takes the first record of the summary without looking whether there is one.
+		// The provider reads the first record of the summary without a check.
 		e := endpoint{name: name, ttl: *svc.DnsConfig.DnsRecords[0].TTL, kind: string(svc.DnsConfig.DnsRecords[0].Type)}
 		for _, i := range found.Instances {
 			for _, key := range []string{"AWS_INSTANCE_IPV4", "AWS_INSTANCE_IPV6", "AWS_INSTANCE_CNAME"} {
@@ -177,8 +180,9 @@ func (x *externalDNS) records() (all []endpoint) {
 	return all
 }
 
-// holds compares the provider's view with what was asked for: what differs it would change for ever.
-func (x *externalDNS) holds(want []endpoint) {
+// checkRecords compares the provider's view with the endpoints that were requested. The provider would try to change a
+// difference again and again.
+func (x *externalDNS) checkRecords(want []endpoint) {
 	x.T.Helper()
 	text := func(all []endpoint) string {
 		var lines []string
@@ -193,7 +197,7 @@ func (x *externalDNS) holds(want []endpoint) {
 	}
 }
 
-// sync makes what is there what is wanted.
+// sync changes the zone until it has the endpoints in want.
 func (x *externalDNS) sync(want []endpoint) {
 	x.T.Helper()
 	have := map[string]endpoint{}
@@ -220,6 +224,7 @@ func (x *externalDNS) sync(want []endpoint) {
 	}
 }
 
+// create creates a service with an instance for each target.
 func (x *externalDNS) create(e endpoint) {
 	x.T.Helper()
 	policy := sdtypes.RoutingPolicyMultivalue
@@ -234,7 +239,7 @@ func (x *externalDNS) create(e endpoint) {
 	}
 }
 
-// update registers all targets again, whether they are new or not, and then takes away those that are gone.
+// update registers all targets, old and new, and then deregisters those that are not requested.
 func (x *externalDNS) update(old, e endpoint) {
 	x.T.Helper()
 	id := *x.services()[e.name].Id
@@ -252,20 +257,22 @@ func (x *externalDNS) update(old, e endpoint) {
 	}
 }
 
+// register registers the instance of a target.
 func (x *externalDNS) register(service string, e endpoint, target string) {
 	x.T.Helper()
 	harness.Must(x.api.RegisterInstance(x.T.Context(), &sd.RegisterInstanceInput{
 		ServiceId: &service, InstanceId: aws.String(instanceID(target)), Attributes: attributesOf(e, target)}))(x.T)
 }
 
+// deregister deregisters the instance of a target.
 func (x *externalDNS) deregister(service, target string) {
 	x.T.Helper()
 	harness.Must(x.api.DeregisterInstance(x.T.Context(), &sd.DeregisterInstanceInput{
 		ServiceId: &service, InstanceId: aws.String(instanceID(target))}))(x.T)
 }
 
-// dnsIs compares the records of a name: TTL and data, sorted.
-func (x *externalDNS) dnsIs(name string, typ uint16, want ...string) {
+// checkDNS compares the records of a name, each as TTL and data, sorted.
+func (x *externalDNS) checkDNS(name string, typ uint16, want ...string) {
 	x.T.Helper()
 	reply := harness.Must(x.QueryDNS(name, typ))(x.T)
 	var got []string

@@ -23,8 +23,9 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness/source"
 )
 
-// stubResolver is put before Python's standard library. It stands in for the system's resolver, so that the
-// tests below ask no DNS server of the machine they run on: worker.corp is this host, other workers do not exist.
+// stubResolver is a Python module that is loaded before the standard library. It replaces the system's resolver, so
+// that these tests send no query to a DNS server of this machine: worker.corp is this host, and other workers do not
+// exist.
 const stubResolver = `
 import socket
 system = socket.getaddrinfo
@@ -37,16 +38,18 @@ def getaddrinfo(host, *args, **kwargs):
 socket.getaddrinfo = getaddrinfo
 `
 
-// python is a service in Python that runs until the test ends.
+// python is a Python service that runs until the end of the test.
 type python struct {
 	cmd *exec.Cmd
 	url string
 }
 
+// haveFlask reports whether the interpreter has Flask and Requests.
 func haveFlask() bool {
 	return exec.Command(interpreter, "-c", "import flask, requests").Run() == nil
 }
 
+// needFlask skips a test if the interpreter does not have Flask and Requests.
 func needFlask(t *testing.T) {
 	t.Helper()
 	if !haveFlask() {
@@ -59,7 +62,7 @@ func startPython(t *testing.T, script string, env ...string) *python {
 	t.Helper()
 	needFlask(t)
 	script = filepath.Join(source.Root(), "examples/flask", script)
-	if _, err := os.Stat(script); err != nil { // also tells go test's cache what this test depends on
+	if _, err := os.Stat(script); err != nil { // go test's cache then notices a change of the script
 		t.Fatal(err)
 	}
 	stub := t.TempDir()
@@ -89,7 +92,7 @@ func startPython(t *testing.T, script string, env ...string) *python {
 	return p
 }
 
-// stop ends the service as ECS does and gives its exit status as an error.
+// stop ends the service with SIGTERM and returns its exit status as an error.
 func (p *python) stop() error {
 	if p.cmd.ProcessState != nil {
 		return nil
@@ -98,7 +101,6 @@ func (p *python) stop() error {
 	return p.cmd.Wait()
 }
 
-// get asks the service. A failure is a status of 0 with the error as the body, so that any goroutine may call it.
 func (p *python) get(path string) (status int, body string) {
 	client := http.Client{Timeout: 30 * time.Second}
 	res, err := client.Get(p.url + path)
@@ -113,32 +115,32 @@ func (p *python) get(path string) (status int, body string) {
 	return res.StatusCode, string(b)
 }
 
-// TestFlaskPrograms runs the examples in Python by themselves, the system's resolver replaced. With a whole server and
-// its DNS they are the same programs.
+// TestFlaskPrograms runs the Python examples as programs, with a replaced resolver. TestFlaskTasks runs the same
+// programs with a server and its DNS.
 func TestFlaskPrograms(t *testing.T) {
 	t.Parallel()
 	worker := startPython(t, "worker.py")
 	port := worker.url[strings.LastIndex(worker.url, ":")+1:]
 	backend := startPython(t, "backend.py", "WORKER_PORT="+port)
-	lonely := startPython(t, "backend.py", "NAMESPACE=nowhere", "WORKER_PORT="+port)
-	wrong := startPython(t, "backend.py", "WORKER_PORT="+harness.ClosedPort(t))
+	withoutWorker := startPython(t, "backend.py", "NAMESPACE=nowhere", "WORKER_PORT="+port)
+	withClosedPort := startPython(t, "backend.py", "WORKER_PORT="+harness.ClosedPort(t))
 
 	for _, tc := range []struct {
 		name, path string
 		of         *python
 		status     int
-		want       string // the start of the body
+		want       string // a prefix of the body
 	}{
 		{"worker", "/", worker, 200, `{"address":"127.0.0.1","message":"1229 primes below 10000","task":"task-1"}`},
 		{"worker counts", "/work?n=100", worker, 200, `{"address":"127.0.0.1","message":"25 primes below 100"`},
-		{"worker counts none", "/work?n=0", worker, 200, `{"address":"127.0.0.1","message":"0 primes below 0"`},
-		{"worker has a bound", "/work?n=1000001", worker, 400, "n must be a whole number"},
-		{"worker wants a number", "/work?n=ten", worker, 400, "n must be a whole number"},
+		{"worker counts to zero", "/work?n=0", worker, 200, `{"address":"127.0.0.1","message":"0 primes below 0"`},
+		{"worker rejects a large number", "/work?n=1000001", worker, 400, "n must be a whole number"},
+		{"worker rejects a word", "/work?n=ten", worker, 400, "n must be a whole number"},
 		{"worker is healthy", "/health", worker, 200, "ok"},
 		{"backend", "/", backend, 200, "Worker Message: 1229 primes below 10000 From: 127.0.0.1\n"},
 		{"backend is healthy", "/health", backend, 200, "ok"},
-		{"no such name", "/", lonely, 502, "worker.nowhere does not resolve: "},
-		{"nobody listens", "/", wrong, 502, "worker.corp is at 127.0.0.1, which did not do the work: "},
+		{"worker name does not exist", "/", withoutWorker, 502, "worker.nowhere does not resolve: "},
+		{"worker port is closed", "/", withClosedPort, 502, "worker.corp is at 127.0.0.1, which did not do the work: "},
 	} {
 		status, body := tc.of.get(tc.path)
 		if status != tc.status || !strings.HasPrefix(body, tc.want) {
@@ -152,13 +154,13 @@ func TestFlaskPrograms(t *testing.T) {
 	}
 }
 
-// TestFlaskTermination stops the backend while a request is in flight: it is finished, nobody new is accepted.
+// TestFlaskTermination stops the backend during a request. It must finish that request and accept no new one.
 func TestFlaskTermination(t *testing.T) {
 	t.Parallel()
-	inWork, goOn := make(chan struct{}), make(chan struct{})
+	started, finish := make(chan struct{}), make(chan struct{})
 	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		close(inWork)
-		<-goOn
+		close(started)
+		<-finish
 		io.WriteString(w, `{"message": "done slowly"}`)
 	}))
 	defer worker.Close()
@@ -169,18 +171,18 @@ func TestFlaskTermination(t *testing.T) {
 		_, body := backend.get("/")
 		answer <- body
 	}()
-	<-inWork
+	<-started
 	if err := backend.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for t.Context().Err() == nil { // knock until nobody opens
+	for t.Context().Err() == nil { // until the backend accepts no connection
 		conn, err := net.Dial("tcp", strings.TrimPrefix(backend.url, "http://"))
 		if err != nil {
 			break
 		}
 		conn.Close()
 	}
-	close(goOn)
+	close(finish)
 	if got, want := <-answer, "Worker Message: done slowly From: 127.0.0.1\n"; got != want {
 		t.Errorf("the request in flight got %q, want %q", got, want)
 	}
@@ -189,16 +191,16 @@ func TestFlaskTermination(t *testing.T) {
 	}
 }
 
-// TestFlaskTasks runs the examples in Python as tasks. Backend and worker know nothing of Rollcall: the
-// backend finds the worker by the C library's resolver, as any program does.
+// TestFlaskTasks runs the Python examples as tasks. They contain nothing about Rollcall: the backend finds the worker
+// through the C library's resolver, as any program does.
 func TestFlaskTasks(t *testing.T) {
 	t.Parallel()
 	needFlask(t)
-	if why := harness.CheckTaskResolver(t); why != nil {
+	if err := harness.CheckTaskResolver(t); err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("tasks have no resolver of their own: %v", why)
+			t.Fatalf("tasks cannot have a resolver: %v", err)
 		}
-		t.Skipf("tasks have no resolver of their own, which the examples in Python need: %v", why)
+		t.Skipf("tasks cannot have a resolver, which the Python examples need: %v", err)
 	}
 	dir := t.TempDir()
 	t.Cleanup(func() { harness.EndTasks(t, dir) })
@@ -216,29 +218,30 @@ func TestFlaskTasks(t *testing.T) {
 	backend := s.Tasks("backend", ecstypes.DesiredStatusRunning)[0]
 	seen := map[netip.Addr]bool{}
 	harness.Eventually(t, 20*time.Second, "both workers have done work", func() bool {
-		from := worksFor(t, harness.Address(backend))
+		from := workerOf(t, harness.Address(backend))
 		if workers := s.Lookup("worker.corp"); !workers[from] {
-			t.Fatalf("the backend asked %s, which DNS does not name: %v", from, workers)
+			t.Fatalf("the backend used the worker %s, want one of %v", from, workers)
 		}
 		seen[from] = true
 		return len(seen) == 2
 	})
 
-	// The names follow: with all workers gone none resolves, and with new ones the backend asks those.
+	// Without workers the name does not resolve; with a new worker the backend uses that one.
 	old := s.Lookup("worker.corp")
 	s.SetDesiredCount("worker", 0)
 	harness.Eventually(t, 20*time.Second, "the backend finds no worker", func() bool {
-		status, said := get(t, harness.Address(backend))
-		return status == http.StatusBadGateway && strings.HasPrefix(said, "worker.corp does not resolve: ")
+		status, body := getPage(t, harness.Address(backend))
+		return status == http.StatusBadGateway && strings.HasPrefix(body, "worker.corp does not resolve: ")
 	})
 	s.SetDesiredCount("worker", 1)
 	harness.Eventually(t, 20*time.Second, "the new worker is answered", func() bool { return len(s.Lookup("worker.corp")) == 1 })
-	if from := worksFor(t, harness.Address(backend)); old[from] || !s.Lookup("worker.corp")[from] {
-		t.Errorf("the backend asked %s; DNS named %v before and names %v now", from, old, s.Lookup("worker.corp"))
+	if from := workerOf(t, harness.Address(backend)); old[from] || !s.Lookup("worker.corp")[from] {
+		t.Errorf("the backend used the worker %s; workers were %v and are %v", from, old, s.Lookup("worker.corp"))
 	}
 }
 
-// flaskDefinition is a task definition of examples/flask with its placeholder filled in as the page there says.
+// flaskDefinition returns a task definition of examples/flask, with its placeholder filled in as
+// examples/flask/README.md describes.
 func flaskDefinition(t *testing.T, service string) *ecs.RegisterTaskDefinitionInput {
 	t.Helper()
 	folder, err := filepath.Abs(filepath.Join(source.Root(), "examples/flask"))
@@ -253,19 +256,20 @@ func flaskDefinition(t *testing.T, service string) *ecs.RegisterTaskDefinitionIn
 	return &in
 }
 
-// worksFor has a backend do its work, and gives the address of the worker that it asked.
-func worksFor(t *testing.T, backend string) netip.Addr {
+// workerOf sends a request to a backend and returns the address of the worker that it used.
+func workerOf(t *testing.T, backend string) netip.Addr {
 	t.Helper()
-	status, said := get(t, backend)
-	work, from, found := strings.Cut(strings.TrimSpace(said), " From: ")
+	status, body := getPage(t, backend)
+	work, from, found := strings.Cut(strings.TrimSpace(body), " From: ")
 	if status != http.StatusOK || !found || work != "Worker Message: 1229 primes below 10000" {
-		t.Fatalf("the backend said %d: %s", status, said)
+		t.Fatalf("the backend returned %d: %s", status, body)
 	}
 	return harness.Must(netip.ParseAddr(from))(t)
 }
 
 // get asks a sample service.
-func get(t *testing.T, address string) (status int, body string) {
+// getPage reads the page / of a sample service.
+func getPage(t *testing.T, address string) (status int, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(harness.ShortContext(t), http.MethodGet, "http://"+net.JoinHostPort(address, "5000")+"/", nil)
 	if err != nil {

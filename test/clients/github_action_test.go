@@ -12,8 +12,9 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestGitHubAction makes the calls of `aws ecs wait` and of GitHub's action that deploys a task definition:
-// what DescribeTaskDefinition shows, without the members that only AWS writes, is registered again as it is.
+// TestGitHubAction makes the calls of GitHub's action that deploys a task definition. It registers again what
+// DescribeTaskDefinition returns, without the members that only AWS writes, and waits with the waiters of `aws ecs
+// wait`.
 func TestGitHubAction(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "process")
@@ -36,32 +37,32 @@ func TestGitHubAction(t *testing.T) {
 	again.ContainerDefinitions[0].Image = aws.String("app:2")
 	next := harness.Must(api.RegisterTaskDefinition(ctx, again))(t).TaskDefinition
 	if got := harness.AsJSON(next.ContainerDefinitions); got != harness.AsJSON(again.ContainerDefinitions) || next.Revision != 2 {
-		t.Errorf("registered again as revision %d: %s", next.Revision, got)
+		t.Errorf("the definition registered again is revision %d: %s", next.Revision, got)
 	}
 	if svc := s.DescribeService("app"); *svc.Status != "ACTIVE" {
 		t.Fatalf("the service is %s", *svc.Status)
 	}
 	updated := harness.Must(api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("app"), TaskDefinition: next.TaskDefinitionArn}))(t)
 	if n := len(updated.Service.Deployments); n != 2 {
-		t.Errorf("right after the update there are %d deployments; a waiter would take the service for stable", n)
+		t.Errorf("UpdateService returns %d deployments, want 2; otherwise a waiter considers the service stable", n)
 	}
 	if err := s.WaitServicesStable("app"); err != nil {
 		t.Fatal(err)
 	}
 	if tasks := s.Tasks("app", ecstypes.DesiredStatusRunning); len(tasks) != 1 || *tasks[0].TaskDefinitionArn != *next.TaskDefinitionArn || *tasks[0].Containers[0].Image != "app:2" {
-		t.Errorf("after the rollout: %s", harness.AsJSON(tasks))
+		t.Errorf("after the deployment the tasks are %s", harness.AsJSON(tasks))
 	}
 
 	harness.Must(api.DeleteService(ctx, &ecs.DeleteServiceInput{Service: aws.String("app"), Force: aws.Bool(true)}))(t)
 	if err := s.WaitServicesInactive("app"); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"app", "none"} { // one that is deleted, one that never was
+	for _, name := range []string{"app", "none"} { // a deleted service, and one that never existed
 		if err := s.WaitServicesStable(name); err == nil || !strings.Contains(err.Error(), "Failure") {
-			t.Errorf("waiting until the service %s is stable: %v", name, err)
+			t.Errorf("services-stable waiter for %s: %v, want a failure", name, err)
 		}
 	}
 	if err := s.WaitServicesInactive("none"); err == nil || !strings.Contains(err.Error(), "Failure") {
-		t.Errorf("waiting until a service that never was is inactive: %v", err)
+		t.Errorf("services-inactive waiter for a service that never existed: %v, want a failure", err)
 	}
 }

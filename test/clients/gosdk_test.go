@@ -19,7 +19,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness/source"
 )
 
-// codeOf is the one block of a language in docs/clients.md.
+// codeOf returns the only block of a language in docs/clients.md.
 func codeOf(t *testing.T, language string) string {
 	t.Helper()
 	text, _ := source.ReadText(t, "docs/clients.md")
@@ -30,7 +30,8 @@ func codeOf(t *testing.T, language string) string {
 	return blocks[0][1]
 }
 
-// serveCart is a server with one instance of cart.shop, and the environment that `rollcall env` makes.
+// serveCart starts a server with one instance of cart.shop, and returns it with the environment that `rollcall env`
+// prints.
 func serveCart(t *testing.T) (s *harness.Server, environ []string) {
 	t.Helper()
 	s = harness.Serve(t, "--runtime", "none")
@@ -43,12 +44,12 @@ func serveCart(t *testing.T) (s *harness.Server, environ []string) {
 
 var findCart = &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart")}
 
-// TestDocumentedGoClient uses the document's client with nothing but the environment that `rollcall env` makes. It is
-// not parallel, since that is this process's.
+// TestDocumentedGoClient uses the Go client in docs/clients.md with the environment that `rollcall env` prints. It is
+// not parallel, because it sets the environment of this process.
 func TestDocumentedGoClient(t *testing.T) {
-	source, _ := source.ReadText(t, "test/harness/cloudmap.go")
-	if !strings.Contains(source, codeOf(t, "go")) {
-		t.Error("the code in docs/clients.md is not that of test/harness")
+	code, _ := source.ReadText(t, "test/harness/cloudmap.go")
+	if !strings.Contains(code, codeOf(t, "go")) {
+		t.Error("the code in docs/clients.md differs from test/harness/cloudmap.go")
 	}
 	_, environ := serveCart(t)
 	for _, kv := range environ {
@@ -59,20 +60,20 @@ func TestDocumentedGoClient(t *testing.T) {
 	client := harness.Must(harness.NewCloudMap(t.Context()))(t)
 	found := harness.Must(client.DiscoverInstances(t.Context(), findCart))(t)
 	if len(found.Instances) != 1 || found.Instances[0].Attributes["AWS_INSTANCE_IPV4"] != "10.0.0.1" {
-		t.Errorf("found %s", harness.AsJSON(found.Instances))
+		t.Errorf("DiscoverInstances returns %s", harness.AsJSON(found.Instances))
 	}
 }
 
-// TestHostPrefix is a client that knows nothing of Rollcall, in a network where both names lead to it: the SDK
-// does ask data-…, and is answered.
+// TestHostPrefix uses a client without Rollcall's settings in a network where both host names resolve to the server.
+// The SDK then calls data-…, and must get an answer.
 func TestHostPrefix(t *testing.T) {
 	t.Parallel()
 	s, _ := serveCart(t)
 	var mu sync.Mutex
-	asked := map[string]bool{}
+	hosts := map[string]bool{}
 	names := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		mu.Lock()
-		asked[address] = true
+		hosts[address] = true
 		mu.Unlock()
 		return (&net.Dialer{}).DialContext(ctx, network, strings.TrimPrefix(s.Info.API, "http://"))
 	}}
@@ -84,19 +85,19 @@ func TestHostPrefix(t *testing.T) {
 	harness.Must(client.ListNamespaces(t.Context(), &servicediscovery.ListNamespacesInput{}))(t)
 	found := harness.Must(client.DiscoverInstances(t.Context(), findCart))(t)
 	if len(found.Instances) != 1 {
-		t.Errorf("found %s", harness.AsJSON(found.Instances))
+		t.Errorf("DiscoverInstances returns %s", harness.AsJSON(found.Instances))
 	}
-	if len(asked) != 2 || !asked["rollcall.example:7070"] || !asked["data-rollcall.example:7070"] {
-		t.Errorf("the SDK asked %v", asked)
+	if len(hosts) != 2 || !hosts["rollcall.example:7070"] || !hosts["data-rollcall.example:7070"] {
+		t.Errorf("the SDK called %v, want both host names", hosts)
 	}
 }
 
-// TestCallerIdentity: many tools ask it before anything else.
+// TestCallerIdentity calls GetCallerIdentity, which many tools do first.
 func TestCallerIdentity(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none", "--account", "123456789012")
 	who := harness.Must(s.STS().GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}))(t)
 	if aws.ToString(who.Account) != "123456789012" || aws.ToString(who.Arn) != "arn:aws:iam::123456789012:root" {
-		t.Errorf("the caller is %s", harness.AsJSON(who))
+		t.Errorf("GetCallerIdentity returns %s", harness.AsJSON(who))
 	}
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestPrometheus makes the calls of Prometheus's ecs_sd and reads what its labels are made of. A failing call to
-// EC2 would drop the cluster's targets, so that nothing here may name what it would ask EC2 about.
+// TestPrometheus makes the calls of Prometheus's ECS service discovery and reads what becomes its labels. A failed call
+// to EC2 would drop all targets of a cluster, so no answer may contain something for which it calls EC2.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "process")
 	createFargateService(s, "prod")
 	api, ctx := s.ECSWithoutRetries(), t.Context()
-	harness.Must(api.DescribeClusters(ctx, &ecs.DescribeClustersInput{}))(t) // are the credentials good?
+	harness.Must(api.DescribeClusters(ctx, &ecs.DescribeClustersInput{}))(t) // Prometheus checks its credentials with this call
 
 	clusters := harness.Must(api.ListClusters(ctx, &ecs.ListClustersInput{MaxResults: aws.Int32(100)}))(t)
 	described := harness.Must(api.DescribeClusters(ctx, &ecs.DescribeClustersInput{
@@ -48,11 +48,11 @@ func TestPrometheus(t *testing.T) {
 	}
 	const want = "cluster=prod/ACTIVE/stage=test service=service=web group=service:web FARGATE Linux 1.4.0 us-east-1a RUNNING RUNNING HEALTHY subnet=subnet-local tags=service=web"
 	if !slices.Equal(targets, []string{want, want}) {
-		t.Errorf("targets\n%s\nwant twice\n%s", strings.Join(targets, "\n"), want)
+		t.Errorf("the targets are\n%s\nwant twice\n%s", strings.Join(targets, "\n"), want)
 	}
 }
 
-// prometheusLabels are a target's labels in one line, but for its address.
+// prometheusLabels returns a target's labels except its address, as one line.
 func prometheusLabels(t *testing.T, cluster ecstypes.Cluster, task ecstypes.Task, services map[string]string) string {
 	t.Helper()
 	details := map[string]string{}
@@ -65,7 +65,7 @@ func prometheusLabels(t *testing.T, cluster ecstypes.Cluster, task ecstypes.Task
 		}
 	}
 	if task.ContainerInstanceArn != nil || details["networkInterfaceId"] != "" {
-		t.Errorf("Prometheus would ask EC2 about %s", harness.AsJSON(task))
+		t.Errorf("Prometheus would call EC2 for %s", harness.AsJSON(task))
 	}
 	if !strings.HasPrefix(details["privateIPv4Address"], "127.") {
 		t.Errorf("the target's address is %q", details["privateIPv4Address"])

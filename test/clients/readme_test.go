@@ -20,12 +20,12 @@ import (
 
 var (
 	shBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
-	// oldCLI is what the documents tell users of an old AWS CLI to say.
+	// oldCLI matches the command that the documents have for users of an old AWS CLI.
 	oldCLI = regexp.MustCompile("`(aws\\(\\) {[^`]*})`")
 )
 
-// shell is a user who follows documents: all their sh blocks, in order, in one bash that ends at the first
-// failure, in a folder with the examples and no binary yet.
+// shell follows documents as a reader does: it runs all their sh blocks, in order, in one bash that ends at the first
+// failure. Its folder has the examples and no binary.
 type shell struct {
 	t       *testing.T
 	dir     string
@@ -33,13 +33,13 @@ type shell struct {
 	runtime string
 	script  strings.Builder
 	blocks  []string
-	output  []string // of each block
+	outputs []string // the output of each block
 }
 
 const (
-	// The documents name the default DNS port, which may be taken here: dig asks the one that the server has got. And
-	// as ECS counts, a service can be stable before its tasks have passed their first health checks, which a reader
-	// is too slow to see.
+	// The documents name the default DNS port, which may be in use here, so dig queries the port that the server has. For
+	// ECS a service may be stable before its tasks have passed their first health check, so dig waits for that; a reader
+	// is never fast enough to notice.
 	shellStart = `set -euo pipefail
 trap 'kill %1; wait' EXIT
 make() { [ "$*" = build ] && mkdir -p bin && cp "$BUILT" bin/rollcall; }
@@ -53,7 +53,7 @@ dig() {
 	blockMark = "==== block "
 )
 
-// newShell starts nothing yet.
+// newShell returns a shell that has not been started.
 func newShell(t *testing.T, aws awsCLI, runtime string) *shell {
 	t.Helper()
 	for _, tool := range []string{"bash", "dig", "curl"} {
@@ -73,11 +73,11 @@ func newShell(t *testing.T, aws awsCLI, runtime string) *shell {
 	return s
 }
 
-// say adds commands that are in no document.
-func (s *shell) say(commands string) { s.script.WriteString(commands) }
+// add adds commands that are in no document.
+func (s *shell) add(commands string) { s.script.WriteString(commands) }
 
-// follow adds the blocks of a document. After its first block, which points the AWS CLI at the server, an old
-// CLI is dealt with as the document says.
+// follow adds the blocks of a document. After its first block, which points the AWS CLI at the server, it does what the
+// document describes for an old CLI.
 func (s *shell) follow(file string) {
 	s.t.Helper()
 	text, _ := source.ReadText(s.t, file)
@@ -90,12 +90,12 @@ func (s *shell) follow(file string) {
 	}
 }
 
-// run runs all that was added, at the end of which the server is being stopped.
+// run runs all commands. At their end the server is being stopped.
 func (s *shell) run() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Minute)
 	defer cancel()
-	s.say("trap wait EXIT\n")
+	s.add("trap wait EXIT\n")
 	data := filepath.Join(s.dir, ".rollcall")
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.script.String())
 	cmd.Dir = s.dir
@@ -119,12 +119,12 @@ func (s *shell) run() {
 	parts := strings.Split("\n"+stdout.String(), "\n"+blockMark)
 	for _, part := range parts[1:] {
 		_, output, _ := strings.Cut(part, "\n")
-		s.output = append(s.output, output)
+		s.outputs = append(s.outputs, output)
 	}
-	if err != nil || len(s.output) != len(s.blocks) {
-		last := "nothing"
-		if len(s.output) > 0 {
-			last = s.blocks[len(s.output)-1]
+	if err != nil || len(s.outputs) != len(s.blocks) {
+		last := "no block"
+		if len(s.outputs) > 0 {
+			last = s.blocks[len(s.outputs)-1]
 		}
 		s.t.Fatalf("%v, in:\n%s\nstdout:\n%s\nstderr:\n%s", err, last, &stdout, &stderr)
 	}
@@ -133,17 +133,17 @@ func (s *shell) run() {
 	}
 }
 
-// said is the output of the one block that contains a command.
-func (s *shell) said(command string) string {
+// output returns the output of the block that contains a command.
+func (s *shell) output(command string) string {
 	s.t.Helper()
 	i := slices.IndexFunc(s.blocks, func(b string) bool { return strings.Contains(b, command) })
 	if i < 0 {
-		s.t.Fatalf("no document says %q any more", command)
+		s.t.Fatalf("no document has the command %q", command)
 	}
-	return s.output[i]
+	return s.outputs[i]
 }
 
-// TestReadme follows the tour of README.md to its end, with processes and with containers.
+// TestReadme follows README.md, with processes and with containers.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, aws awsCLI) { followReadme(t, aws, "process", `127\.[0-9.]+`) })
@@ -154,57 +154,57 @@ func TestReadme(t *testing.T) {
 	})
 }
 
-// followReadme follows it with tasks that have addresses as the pattern says.
+// followReadme follows README.md. Tasks have addresses that match the pattern.
 func followReadme(t *testing.T, aws awsCLI, runtime, address string) {
 	s := newShell(t, aws, runtime)
 	s.follow("README.md")
 	s.run()
-	if said := s.said("get-caller-identity"); !strings.Contains(said, `"Account": "000000000000"`) {
-		t.Errorf("the account is not shown: %s", said)
+	if output := s.output("get-caller-identity"); !strings.Contains(output, `"Account": "000000000000"`) {
+		t.Errorf("get-caller-identity does not show the account: %s", output)
 	}
-	two := s.said("+noall +answer")
+	two := s.output("+noall +answer")
 	if got := regexp.MustCompile(`(?m)^cart\.shop\.\s+10\s+IN\s+A\s+`+address+`$`).FindAllString(two, -1); len(got) != 2 || got[0] == got[1] {
-		t.Errorf("want two addresses with a TTL of 10:\n%s", two)
+		t.Errorf("dig does not print two addresses with a TTL of 10:\n%s", two)
 	}
-	five := s.said("--desired-count 5")
+	five := s.output("--desired-count 5")
 	got := regexp.MustCompile(`(?m)^`+address+`$`).FindAllString(five, -1)
 	slices.Sort(got)
 	if got = slices.Compact(got); len(got) != 5 {
-		t.Errorf("want five addresses:\n%s", five)
+		t.Errorf("dig does not print five addresses:\n%s", five)
 	}
 	for _, address := range got {
 		if !strings.Contains(five, fmt.Sprintf(`"AWS_INSTANCE_IPV4": "%s"`, address)) {
 			t.Errorf("discover-instances does not show %s:\n%s", address, five)
 		}
 	}
-	if said := s.said("delete-namespace"); !strings.Contains(said, `"status": "DRAINING"`) && !strings.Contains(said, `"status": "INACTIVE"`) || !strings.Contains(said, "OperationId") {
-		t.Errorf("want the service on its way out, and the operation that deletes the namespace:\n%s", said)
+	if output := s.output("delete-namespace"); !strings.Contains(output, `"status": "DRAINING"`) && !strings.Contains(output, `"status": "INACTIVE"`) || !strings.Contains(output, "OperationId") {
+		t.Errorf("want a service that is being deleted, and the operation that deletes the namespace:\n%s", output)
 	}
 }
 
-// TestExamples follows the examples: first with the built-in samples, then rolled to Python.
+// TestExamples follows examples/README.md with the built-in samples, and then the Flask examples with Python.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	s := newShell(t, awsCLIs(t)[0], "process")
-	s.say("make build\nbin/rollcall serve &\nbin/rollcall env --wait 30s >/dev/null\n")
+	s.add("make build\nbin/rollcall serve &\nbin/rollcall env --wait 30s >/dev/null\n")
 	s.follow("examples/README.md")
-	inPython := haveFlask() && harness.CheckTaskResolver(t) == nil // TestFlaskOnServer says what is missing
+	inPython := haveFlask() && harness.CheckTaskResolver(t) == nil // TestFlaskTasks reports the reason otherwise
 	if inPython {
 		s.follow("examples/flask/README.md")
 	}
-	s.say("kill %1\n")
+	s.add("kill %1\n")
 	s.run()
 	work := regexp.MustCompile(`(?m)^Worker Message: 1229 primes below 10000 From: 127\.[0-9.]+$`)
-	if said := s.said("--desired-count 2"); !work.MatchString(said) {
-		t.Errorf("no work was done:\n%s", said)
+	if output := s.output("--desired-count 2"); !work.MatchString(output) {
+		t.Errorf("the worker did no work:\n%s", output)
 	}
 	if !inPython {
 		return
 	}
-	if said := s.said("curl -i"); !work.MatchString(said) {
-		t.Errorf("no work was done in Python:\n%s", said)
+	if output := s.output("curl -i"); !work.MatchString(output) {
+		t.Errorf("the Python worker did no work:\n%s", output)
 	}
-	if said := s.said("curl -i"); !strings.Contains(said, "Server: Werkzeug") {
-		t.Errorf("the backend is not the one in Python:\n%s", said)
+	if output := s.output("curl -i"); !strings.Contains(output, "Server: Werkzeug") {
+		t.Errorf("the backend is not the Python one:\n%s", output)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestServeEnvironment starts a server by environment variables alone; a flag wins over its variable.
+// TestServeEnvironment configures `rollcall serve` with environment variables. A flag must override its variable.
 func TestServeEnvironment(t *testing.T) {
 	t.Parallel()
 	keys := awsapi.Pair{AccessKeyID: "AKIAENVIRONMENT00001", Secret: strings.Repeat("s3cret/+", 5)}
@@ -34,7 +34,7 @@ func TestServeEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Info.Account != "123456789012" || s.Info.Region != "eu-west-3" {
-		t.Errorf("the server says %+v", s.Info)
+		t.Errorf("the server reports %+v, want the account and region of the environment and the flag", s.Info)
 	}
 	got := harness.Must(s.ECS().CreateCluster(t.Context(), &ecs.CreateClusterInput{ClusterName: aws.String("one")}))(t)
 	if want := "arn:aws:ecs:us-east-1:123456789012:cluster/one"; *got.Cluster.ClusterArn != want {
@@ -42,11 +42,11 @@ func TestServeEnvironment(t *testing.T) {
 	}
 	harness.Eventually(t, 5*time.Second, "the log is JSON and names the node", func() bool { return strings.Contains(s.Out.String(), `"node":"from-environment"`) })
 	if _, err := os.Stat(filepath.Join(dir, "credentials")); err == nil {
-		t.Error("keys were made although the environment gives some")
+		t.Error("the server created keys although the environment has some")
 	}
 }
 
-// TestLookupCommand holds what `rollcall lookup` says of instances in every state.
+// TestLookupCommand checks what `rollcall lookup` prints for instances in every state.
 func TestLookupCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -83,16 +83,16 @@ func TestLookupCommand(t *testing.T) {
 	}
 	out = s.RunCommand("lookup", "many.shop")
 	if in, beyond := strings.Count(out, "  in "), strings.Count(out, "beyond the eight that this answer holds"); in != 8 || beyond != 2 {
-		t.Errorf("%d in the answer and %d beyond it, want 8 and 2:\n%s", in, beyond, out)
+		t.Errorf("%d instances in the answer and %d beyond it, want 8 and 2:\n%s", in, beyond, out)
 	}
-	harness.WantLine(t, s.RunCommand("lookup", "nobody.shop"), `NXDOMAIN`)
+	harness.WantLine(t, s.RunCommand("lookup", "missing.shop"), `NXDOMAIN`)
 	harness.WantLine(t, s.RunCommand("lookup", "elsewhere.example"), `FORWARDED`)
 	if out, err := harness.Command(t, "lookup", "cart.shop", "TXT", "--data", s.Dir).CombinedOutput(); err == nil || !strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
-		t.Errorf("lookup of a TXT record: %v, %s", err, out)
+		t.Errorf("lookup of a TXT record: %v, %s; want an error that lists the types", err, out)
 	}
 }
 
-// TestStatusCommand holds what `rollcall status` counts.
+// TestStatusCommand checks what `rollcall status` prints for nodes, ECS services and namespaces.
 func TestStatusCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
@@ -104,17 +104,18 @@ func TestStatusCommand(t *testing.T) {
 	harness.WantLine(t, out, `^us-east-1/shop +DNS_PRIVATE +1 +2 +2 +0 +0 +0 +ns-`)
 	harness.WantLine(t, out, `^  cart +2 +2 +0 +0 +0 +srv-`)
 
-	// A namespace of the same name for the same clients: the older answers, and status says so.
+	// Of two namespaces with the same name and the same clients the older one answers, and status warns about it.
 	made := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-other")}))(t)
 	second := s.NamespaceOf(made.OperationId)
 	harness.WantLine(t, s.RunCommand("status"), `^warning: namespace shop \(`+second+`\) has the same name and clients as the older ns-`)
 	if tasks := s.Tasks("cart", ecstypes.DesiredStatusRunning); len(tasks) != 2 {
-		t.Errorf("%d tasks", len(tasks))
+		t.Errorf("%d tasks, want 2", len(tasks))
 	}
 }
 
-// TestStatusCountsInstances holds how `rollcall status` counts instances by their states, and what it lists of many services.
+// TestStatusCountsInstances checks how `rollcall status` counts instances by their states, and which of many services
+// it lists.
 func TestStatusCountsInstances(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -134,14 +135,14 @@ func TestStatusCountsInstances(t *testing.T) {
 	out := s.RunCommand("status")
 	harness.WantLine(t, out, `^us-east-1/shop +DNS_PRIVATE +31 +4 +2 +1 +1 +0 +`+ns+`$`)
 	harness.WantLine(t, out, `^  a-18 +0 +0 +0 +0 +0 +srv-`)
-	harness.WantLine(t, out, `^  cart +4 +2 +1 +1 +0 +`+*cart.Id+`$`) // first of those to look at, though last by name
+	harness.WantLine(t, out, `^  cart +4 +2 +1 +1 +0 +`+*cart.Id+`$`) // listed first because it has unhealthy instances
 	harness.WantLine(t, out, `^  and 11 more \(--all\)`)
 	if strings.Contains(out, " a-19 ") {
-		t.Errorf("more than 20 services are listed:\n%s", out)
+		t.Errorf("status lists more than 20 services:\n%s", out)
 	}
 	all := s.RunCommand("status", "--all")
 	harness.WantLine(t, all, `^  a-29 +0 `)
 	if strings.Contains(all, " more (") {
-		t.Errorf("--all leaves some out:\n%s", all)
+		t.Errorf("--all leaves out services:\n%s", all)
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// demo is a `rollcall demo` with a binary and a folder for temporary files of its own, by which all that it
-// starts and leaves is known.
+// demo is a run of `rollcall demo` with a new binary and a new folder for temporary files, by which the test finds
+// every process and file of it.
 type demo struct {
 	t         *testing.T
 	binary    string
@@ -30,27 +30,27 @@ type demo struct {
 	done      chan struct{} // closed when the process has ended
 }
 
-// user is whom a demo runs as, and how.
+// user is a user of this machine who runs a demo, with a runtime.
 type user struct{ name, uid, runtime string }
 
-// nobody is an ordinary user without a home.
-var nobody = user{"ordinary user", "65534", "process"}
+// ordinary is a user without privileges and without a home folder.
+var ordinary = user{"ordinary user", "65534", "process"}
 
-// containers is root with a Docker Engine.
+// containers is root, with a Docker Engine.
 var containers = user{"root with Docker", "", "docker"}
 
-// users are those that this test may be: itself, and for root also an ordinary user.
+// users returns the users whom this test may become: its own, and an ordinary one if its own is root.
 func users() []user {
 	if os.Getuid() != 0 {
 		return []user{{"ordinary user", "", "process"}, containers}
 	}
-	return []user{{"root", "", "process"}, nobody, containers}
+	return []user{{"root", "", "process"}, ordinary, containers}
 }
 
 // startDemo starts a demo as a user.
 func startDemo(t *testing.T, as user, flags ...string) *demo {
 	t.Helper()
-	// t.TempDir would be closed to others.
+	// Another user may not enter a folder of t.TempDir.
 	dir, err := os.MkdirTemp("", "rollcall-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func startDemo(t *testing.T, as user, flags ...string) *demo {
 	d.cmd.Dir = dir
 	d.cmd.Env = append(harness.UserEnviron(), "TMPDIR="+d.tmp)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.errs
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the whole group
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C signals the whole group
 	if as.uid != "" {
 		id := harness.Must(strconv.Atoi(as.uid))(t)
 		if err := os.Chown(d.tmp, id, id); err != nil {
@@ -90,7 +90,7 @@ func startDemo(t *testing.T, as user, flags ...string) *demo {
 	return d
 }
 
-// end ends what a failed test has left.
+// end ends the demo, and its processes and containers if a failed test left any.
 func (d *demo) end() {
 	select {
 	case <-d.done:
@@ -111,7 +111,7 @@ func (d *demo) end() {
 	}
 }
 
-// processes are those that run the demo's binary.
+// processes returns the pids of the processes that run the demo's binary.
 func (d *demo) processes() (pids []int) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
@@ -126,7 +126,7 @@ func (d *demo) processes() (pids []int) {
 	return pids
 }
 
-// dataFolders are those of which a container engine has something.
+// dataFolders returns the data folders of which a container engine still has objects.
 func (d *demo) dataFolders() (dirs []string) {
 	for _, list := range [][]string{{"ps", "-a"}, {"network", "ls"}} {
 		all, _ := (&harness.Engine{}).TryCommand(append(list, "--filter", "label="+harness.LabelData, "--format", `{{.Label "`+harness.LabelData+`"}}`)...)
@@ -139,44 +139,40 @@ func (d *demo) dataFolders() (dirs []string) {
 	return dirs
 }
 
-// waitFor waits until the demo has printed something.
+// waitFor waits until the demo has printed a text.
 func (d *demo) waitFor(text string) {
 	d.t.Helper()
-	harness.Eventually(d.t, time.Minute, fmt.Sprintf("the demo says %q", text), func() bool {
+	harness.Eventually(d.t, time.Minute, fmt.Sprintf("the demo prints %q", text), func() bool {
 		select {
 		case <-d.done:
-			d.t.Fatalf("the demo ended, %v, before it said %q", d.cmd.ProcessState, text)
+			d.t.Fatalf("the demo ended (%v) before it printed %q", d.cmd.ProcessState, text)
 		default:
 		}
 		return strings.Contains(d.out.String(), text)
 	})
 }
 
-// interrupt presses Ctrl-C and waits for the end.
+// interrupt sends what Ctrl-C sends, and waits until the demo has ended.
 func (d *demo) interrupt() {
 	d.t.Helper()
 	syscall.Kill(-d.cmd.Process.Pid, syscall.SIGINT)
-	select {
-	case <-d.done:
-	case <-time.After(30 * time.Second):
-		d.t.Fatal("the demo did not end within 30 s of Ctrl-C")
-	}
+	harness.WaitClosed(d.t, 30*time.Second, "the demo has ended after Ctrl-C", d.done)
 }
 
-// leavesNothing holds that neither a process nor a file is left. A supervisor that was being started when the
-// demo was interrupted takes some seconds to find that nobody needs it.
-func (d *demo) leavesNothing() {
+// checkNothingLeft checks that no process, file or container is left. A supervisor that was starting when the demo was
+// interrupted takes some seconds to notice that it has no server.
+func (d *demo) checkNothingLeft() {
 	d.t.Helper()
 	harness.Eventually(d.t, 20*time.Second, "all processes are gone", func() bool { return len(d.processes()) == 0 })
 	if left, err := os.ReadDir(d.tmp); err != nil || len(left) > 0 {
-		d.t.Errorf("files are left: %v, %v", left, err)
+		d.t.Errorf("the demo left files: %v, %v", left, err)
 	}
 	if left := d.dataFolders(); len(left) > 0 {
-		d.t.Errorf("the engine has something left of %v", left)
+		d.t.Errorf("the engine still has objects of %v", left)
 	}
 }
 
-// TestDemo runs the demo to its prompt, tries what it says, and presses Ctrl-C.
+// TestDemo runs the demo until it is ready, follows its hints, and presses Ctrl-C.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	for _, as := range users() {
@@ -187,41 +183,41 @@ func TestDemo(t *testing.T) {
 			}
 			d := startDemo(t, as, "--runtime", as.runtime, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0")
 			d.waitFor("ready: press Ctrl-C")
-			said := d.out.String()
+			output := d.out.String()
 			work := regexp.MustCompile(`Worker Message: 1229 primes below 10000 From: ((?:127|10)\.[0-9.]+)\n`)
-			first := work.FindStringSubmatch(said)
-			tip := regexp.MustCompile(`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(said)
-			if first == nil || tip == nil {
-				t.Fatalf("the demo shows no work, or no way to go on:\n%s", said)
+			first := work.FindStringSubmatch(output)
+			hints := regexp.MustCompile(`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(output)
+			if first == nil || hints == nil {
+				t.Fatalf("the demo prints no work, or no hints:\n%s", output)
 			}
 			s := harness.NewServer(t, "", nil)
-			s.Info.DNS = []string{net.JoinHostPort(tip[1], tip[2])}
+			s.Info.DNS = []string{net.JoinHostPort(hints[1], hints[2])}
 			var workers []string
-			for ip := range s.Lookup(tip[3]) {
+			for ip := range s.Lookup(hints[3]) {
 				workers = append(workers, ip.String())
 			}
-			resp := harness.Must(http.Get(tip[4]))(t)
+			resp := harness.Must(http.Get(hints[4]))(t)
 			defer resp.Body.Close()
 			again := work.FindStringSubmatch(string(harness.Must(io.ReadAll(resp.Body))(t)))
 			if again == nil || len(workers) != 2 || !slices.Contains(workers, first[1]) || !slices.Contains(workers, again[1]) {
-				t.Errorf("worked: %v, then %v; DNS names %v", first, again, workers)
+				t.Errorf("the workers were %v, then %v; DNS answers %v", first, again, workers)
 			}
-			env := exec.Command("sh", "-c", tip[5])
+			env := exec.Command("sh", "-c", hints[5])
 			env.Env = d.cmd.Env
 			env.SysProcAttr = &syscall.SysProcAttr{Credential: d.cmd.SysProcAttr.Credential}
 			if exports, err := env.Output(); err != nil || !strings.Contains(string(exports), "AWS_ENDPOINT_URL=http://127.0.0.1:") {
-				t.Errorf("%s prints %q, %v", tip[5], exports, err)
+				t.Errorf("%s prints %q, %v", hints[5], exports, err)
 			}
-			// An ordinary user may not listen on port 53, so tasks are told another way.
-			if as == nobody && !strings.Contains(said, "tasks can resolve names only at $ROLLCALL_DNS, not through the C library: to answer on port 53") {
-				t.Errorf("the demo does not say that tasks have no resolver:\n%s", said)
+			// An ordinary user may not listen on port 53.
+			if as == ordinary && !strings.Contains(output, "tasks can resolve names only at $ROLLCALL_DNS, not through the C library: to answer on port 53") {
+				t.Errorf("the demo does not report that tasks have no resolver:\n%s", output)
 			}
 
 			d.interrupt()
 			if status := d.cmd.ProcessState.ExitCode(); status != 0 {
 				t.Errorf("exit status %d after Ctrl-C, want 0", status)
 			}
-			d.leavesNothing()
+			d.checkNothingLeft()
 		})
 	}
 }
@@ -236,11 +232,11 @@ func TestDemoInterrupted(t *testing.T) {
 		if status := d.cmd.ProcessState.ExitCode(); status != 0 || d.errs.String() != "" {
 			t.Errorf("Ctrl-C at %q: exit status %d, stderr %q; want a clean stop", at, status, d.errs)
 		}
-		d.leavesNothing()
+		d.checkNothingLeft()
 	}
 }
 
-// TestDemoPortTaken holds that the demo names the flag that helps, and leaves nothing.
+// TestDemoPortTaken starts the demo with a port in use. It must name the flag that helps, and leave nothing.
 func TestDemoPortTaken(t *testing.T) {
 	t.Parallel()
 	api := harness.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
@@ -249,7 +245,7 @@ func TestDemoPortTaken(t *testing.T) {
 	defer dns.Close()
 	for _, tc := range []struct {
 		flags []string
-		says  string
+		want  string
 	}{
 		{[]string{"--runtime", "process", "--api", api.Addr().String(), "--dns", "127.0.0.1:0"}, "--api 127.0.0.1:0"},
 		{[]string{"--runtime", "process", "--api", "127.0.0.1:0", "--dns", dns.LocalAddr().String()}, "--dns"},
@@ -257,13 +253,13 @@ func TestDemoPortTaken(t *testing.T) {
 		d := startDemo(t, user{}, tc.flags...)
 		select {
 		case <-d.done:
-		case <-time.After(time.Minute):
-			t.Fatalf("the demo with %q goes on", tc.flags)
+		case <-time.After(3 * time.Minute):
+			t.Fatalf("the demo with %q did not end", tc.flags)
 		}
-		said := d.errs.String()
-		if status := d.cmd.ProcessState.ExitCode(); status != 1 || strings.Count(said, "\n") != 1 || !strings.Contains(said, tc.says) {
-			t.Errorf("demo %q: exit status %d, stderr %q; want 1 and one line with %q", tc.flags, status, said, tc.says)
+		stderr := d.errs.String()
+		if status := d.cmd.ProcessState.ExitCode(); status != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, tc.want) {
+			t.Errorf("demo %q: exit status %d, stderr %q; want 1 and one line with %q", tc.flags, status, stderr, tc.want)
 		}
-		d.leavesNothing()
+		d.checkNothingLeft()
 	}
 }

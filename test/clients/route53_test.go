@@ -19,8 +19,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestHostedZone: the tasks of an ECS service are records of its namespace's zone, which every AWS CLI lists and DNS
-// answers, TTLs and all.
+// TestHostedZone checks that the tasks of an ECS service are records of its namespace's hosted zone. The SDK and every
+// AWS CLI must list the same records as DNS answers, with the same TTLs.
 func TestHostedZone(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
@@ -32,12 +32,12 @@ func TestHostedZone(t *testing.T) {
 	client := route53.NewFromConfig(s.AWSConfig())
 	zones := harness.Must(client.ListHostedZones(t.Context(), nil))(t).HostedZones
 	if len(zones) != 1 || *zones[0].Name != "corp." {
-		t.Fatalf("the zones: %s", harness.AsJSON(zones))
+		t.Fatalf("the hosted zones are %s, want corp.", harness.AsJSON(zones))
 	}
 	listed := listRecordSets(s, client, *zones[0].Id)
 	tasks := s.Tasks("worker", ecstypes.DesiredStatusRunning)
 	if len(tasks) != 2 {
-		t.Fatalf("the tasks: %s", harness.AsJSON(tasks))
+		t.Fatalf("the tasks are %s, want 2", harness.AsJSON(tasks))
 	}
 	for _, task := range tasks {
 		for _, want := range []string{
@@ -45,7 +45,7 @@ func TestHostedZone(t *testing.T) {
 			harness.TaskID(task) + ".worker.corp. 7 A " + harness.Address(task),
 		} {
 			if !slices.Contains(listed, want) {
-				t.Errorf("no %s in\n%s", want, strings.Join(listed, "\n"))
+				t.Errorf("no record %s in\n%s", want, strings.Join(listed, "\n"))
 			}
 		}
 	}
@@ -69,19 +69,19 @@ func TestHostedZone(t *testing.T) {
 		}
 		_, stderr, err := u.tryRun("aws route53 delete-hosted-zone --id " + id)
 		if err == nil || !strings.Contains(stderr, "(AccessDenied) when calling the DeleteHostedZone operation: The resource hostedzone/") {
-			t.Errorf("deleting the zone: %v, %s", err, stderr)
+			t.Errorf("delete-hosted-zone: %v, %s; want AccessDenied", err, stderr)
 		}
 	})
 }
 
-// checkGetByRawID asks for a zone by its id as it was given out, with the type in front, which SDKs cut off.
+// checkGetByRawID reads a zone by the id that the API returned, including the prefix that SDKs remove.
 func checkGetByRawID(s *harness.Server, id string) {
 	s.T.Helper()
 	for _, path := range []string{"/2013-04-01/hostedzone/" + id, "/2013-04-01/hostedzone/" + url.PathEscape(id)} {
 		req := harness.Must(http.NewRequestWithContext(s.T.Context(), "GET", s.Info.API+path, nil))(s.T)
-		const nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of no body
+		const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of an empty body
 		credentials := harness.Must(s.AWSConfig().Credentials.Retrieve(s.T.Context()))(s.T)
-		if err := v4.NewSigner().SignHTTP(s.T.Context(), credentials, req, nothing, "route53", "us-east-1", time.Now()); err != nil {
+		if err := v4.NewSigner().SignHTTP(s.T.Context(), credentials, req, emptyHash, "route53", "us-east-1", time.Now()); err != nil {
 			s.T.Fatal(err)
 		}
 		resp := harness.Must(http.DefaultClient.Do(req))(s.T)
@@ -93,7 +93,7 @@ func checkGetByRawID(s *harness.Server, id string) {
 	}
 }
 
-// listRecordSets lists a zone's records in lines: name, TTL, type, value.
+// listRecordSets returns a zone's records as lines: name, TTL, type, value.
 func listRecordSets(s *harness.Server, client *route53.Client, zone string) (listed []string) {
 	s.T.Helper()
 	for pages := route53.NewListResourceRecordSetsPaginator(client, &route53.ListResourceRecordSetsInput{HostedZoneId: &zone}); pages.HasMorePages(); {
@@ -107,7 +107,7 @@ func listRecordSets(s *harness.Server, client *route53.Client, zone string) (lis
 	return listed
 }
 
-// queryRecords is what DNS says to the names and types of the lines, in such lines.
+// queryRecords queries DNS for the names and types in lines, and returns the answers in the same form.
 func queryRecords(s *harness.Server, lines []string) (answered []string) {
 	s.T.Helper()
 	for _, line := range lines {

@@ -26,11 +26,11 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// taskProgram is the test binary as a program that runs in a task.
+// taskProgram is the argument with which the test binary runs as the program of a task.
 const taskProgram = "task-program"
 
-// inside is what that program finds; it prints it as one line.
-type inside struct {
+// findings is what that program finds. It prints them as one line of JSON.
+type findings struct {
 	Env       []string
 	Caller    string
 	Instances []string
@@ -38,10 +38,11 @@ type inside struct {
 	Problem   string
 }
 
-// runTaskProgram looks around in a task, as a program does that knows nothing but its environment, and then stays.
+// runTaskProgram collects findings as a program does that reads nothing but its environment, and then runs until it is
+// killed.
 func runTaskProgram() int {
-	found := inside{Env: os.Environ()}
-	if err := found.look(context.Background()); err != nil {
+	found := findings{Env: os.Environ()}
+	if err := found.collect(context.Background()); err != nil {
 		found.Problem = err.Error()
 	}
 	line, _ := json.Marshal(found)
@@ -49,7 +50,8 @@ func runTaskProgram() int {
 	select {}
 }
 
-func (f *inside) look(ctx context.Context) error {
+// collect fills in the findings.
+func (f *findings) collect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cfg, err := config.LoadDefaultConfig(ctx)
@@ -62,10 +64,10 @@ func (f *inside) look(ctx context.Context) error {
 	}
 	f.Caller = *who.Arn
 	cloudMap := servicediscovery.NewFromConfig(cfg)
-	if os.Getenv("AWS_DISABLE_HOST_PREFIX_INJECTION") != "" { // no name for the API: see docs/clients.md
+	if os.Getenv("AWS_DISABLE_HOST_PREFIX_INJECTION") != "" { // the API has no host name: see docs/clients.md
 		cloudMap = servicediscovery.NewFromConfig(cfg, harness.NoHostPrefix)
 	}
-	for len(f.Instances) == 0 { // it is registered once it has started
+	for len(f.Instances) == 0 { // a task is registered after it has started
 		time.Sleep(50 * time.Millisecond)
 		out, err := cloudMap.DiscoverInstances(ctx, &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("corp"), ServiceName: aws.String("inside")})
 		if err != nil {
@@ -78,13 +80,13 @@ func (f *inside) look(ctx context.Context) error {
 	_, err = cloudMap.DeregisterInstance(ctx, &servicediscovery.DeregisterInstanceInput{ServiceId: aws.String("srv-x"), InstanceId: aws.String("i")})
 	var refused smithy.APIError
 	if !errors.As(err, &refused) {
-		return fmt.Errorf("a call that writes: %w", err)
+		return fmt.Errorf("DeregisterInstance: %w", err)
 	}
 	f.Write = refused.ErrorCode()
 	return nil
 }
 
-// containerOutput is what a task's container has printed so far.
+// containerOutput returns what a task's container has printed so far.
 func containerOutput(s *harness.Server, taskID, container string) string {
 	text, err := os.ReadFile(process.LogFile(s.Dir, taskID, container))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -93,7 +95,7 @@ func containerOutput(s *harness.Server, taskID, container string) string {
 	return string(text)
 }
 
-// fetch reads a URL as a task would.
+// fetch reads a URL, as a task would.
 func fetch(t *testing.T, url, token string) (int, string) {
 	t.Helper()
 	req := harness.Must(http.NewRequestWithContext(harness.ShortContext(t), http.MethodGet, url, nil))(t)
@@ -103,8 +105,9 @@ func fetch(t *testing.T, url, token string) (int, string) {
 	return resp.StatusCode, string(harness.Must(io.ReadAll(resp.Body))(t))
 }
 
-// TestProgramInTask: a program in a task finds discovery through an SDK without any setting, may not write, and its
-// metadata, credentials and protection are there for it after the server has been killed, too.
+// TestProgramInTask runs a program in a task. It must find instances through an SDK without any setting, and must not
+// be able to write. The metadata, credentials and protection endpoints must work for it, also after the server was
+// killed and started again.
 func TestProgramInTask(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
@@ -123,13 +126,13 @@ func TestProgramInTask(t *testing.T) {
 	s.WaitStable("inside")
 	running := s.Tasks("inside", ecstypes.DesiredStatusRunning)[0]
 	id := harness.TaskID(running)
-	harness.Eventually(t, time.Minute, "the task looks around", func() bool { return strings.HasSuffix(containerOutput(s, id, "main"), "\n") })
-	var found inside
+	harness.Eventually(t, time.Minute, "the task prints what it finds", func() bool { return strings.HasSuffix(containerOutput(s, id, "main"), "\n") })
+	var found findings
 	if err := json.Unmarshal([]byte(containerOutput(s, id, "main")), &found); err != nil || found.Problem != "" {
-		t.Fatalf("in the task: %v, %s", err, found.Problem)
+		t.Fatalf("output of the task: %v, %s", err, found.Problem)
 	}
 	if !slices.Equal(found.Instances, []string{id}) || found.Write != "AccessDeniedException" || !strings.Contains(found.Caller, ":assumed-role/") {
-		t.Errorf("the task finds %+v", found)
+		t.Errorf("the task found %+v", found)
 	}
 	env := map[string]string{}
 	for _, v := range found.Env {
@@ -137,7 +140,7 @@ func TestProgramInTask(t *testing.T) {
 		env[name] = value
 	}
 	if env["TOKEN"] != "hunter2" || env["GREETING"] != "hello" || env["AWS_EXECUTION_ENV"] != "AWS_ECS_EC2" || env["AWS_REGION"] != "us-east-1" {
-		t.Errorf("the task's environment: %q", found.Env)
+		t.Errorf("the task's environment is %q", found.Env)
 	}
 	checkTaskEndpoint(s, t, env, *running.TaskArn)
 
@@ -152,14 +155,14 @@ func TestProgramInTask(t *testing.T) {
 	}
 }
 
-// checkTaskEndpoint asks the endpoint with what a task was told.
+// checkTaskEndpoint calls the endpoints that a task's environment names.
 func checkTaskEndpoint(s *harness.Server, t *testing.T, env map[string]string, arn string) {
 	t.Helper()
 	var doc struct {
 		TaskARN    string
 		Containers []struct{ Name, KnownStatus string }
 	}
-	harness.Eventually(t, 30*time.Second, "the endpoint knows the task", func() bool { // the agent of a new server finds it first
+	harness.Eventually(t, 30*time.Second, "the metadata endpoint returns the task", func() bool { // a new server adopts the task first
 		status, body := fetch(t, env["ECS_CONTAINER_METADATA_URI_V4"]+"/task", "")
 		if strings.Contains(body, "hunter2") {
 			t.Fatalf("the metadata shows a secret: %s", body)
@@ -170,16 +173,16 @@ func checkTaskEndpoint(s *harness.Server, t *testing.T, env map[string]string, a
 		t.Errorf("the metadata is %+v", doc)
 	}
 	if status, body := fetch(t, env["ECS_CONTAINER_METADATA_URI_V4"]+"/stats", ""); status != http.StatusOK || !strings.Contains(body, "total_usage") {
-		t.Errorf("the stats are %d %s", status, body)
+		t.Errorf("stats: status %d, %s", status, body)
 	}
 	if status, body := fetch(t, env["ECS_AGENT_URI"]+"/task-protection/v1/state", ""); status != http.StatusOK || !strings.Contains(body, `"ProtectionEnabled":false`) {
-		t.Errorf("the protection is %d %s", status, body)
+		t.Errorf("task protection: status %d, %s", status, body)
 	}
 	status, body := fetch(t, env["AWS_CONTAINER_CREDENTIALS_FULL_URI"], env["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
 	if status != http.StatusOK || !strings.Contains(body, `"AccessKeyId":"ASIA`) {
-		t.Errorf("the credentials are %d", status)
+		t.Errorf("credentials: status %d, want 200 and an access key", status)
 	}
 	if status, _ := fetch(t, env["AWS_CONTAINER_CREDENTIALS_FULL_URI"], "guessed"); status != http.StatusUnauthorized {
-		t.Errorf("with a wrong token the credentials are %d", status)
+		t.Errorf("credentials with a wrong token: status %d, want 401", status)
 	}
 }

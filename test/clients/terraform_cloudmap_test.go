@@ -19,27 +19,27 @@ import (
 
 //lint:file-ignore SA1019 these clients send members that AWS calls deprecated, and their calls are repeated here as they are
 
-// terraform makes the calls of the Terraform AWS provider's resources for Cloud Map, in the provider's order,
-// and reads the members that the provider reads. It never repeats a call.
+// terraform makes the calls of the Terraform AWS provider's resources for Cloud Map, in the provider's order, and reads
+// the members that the provider reads. It never repeats a call.
 type terraform struct {
 	*harness.Server
 	api *sd.Client
 }
 
-// resource is one of the provider's, with what a user has written for it.
+// resource is a resource of the provider with the arguments of a user.
 type resource struct {
 	name     string
 	create   func() (id string, err error)
 	update   func(id string) error
-	read     func(id string) (string, error) // the state, in the words of want
+	read     func(id string) (string, error) // returns the state in the form of want
 	destroy  func(id string) error
-	want     string // after create
-	changed  string // after update
-	notFound string // the code by which the provider knows that it is gone
+	want     string // the state after create
+	changed  string // the state after update
+	notFound string // the error code of a resource that does not exist
 }
 
-// TestTerraformCloudMap applies each resource, plans without a difference, changes it, plans again, and destroys all
-// in reverse order, the service with an instance in it that Terraform does not know.
+// TestTerraformCloudMap creates each resource, plans without a difference, changes it, plans again, and destroys all in
+// reverse order. The service then has an instance that Terraform did not create.
 func TestTerraformCloudMap(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
@@ -63,19 +63,18 @@ func TestTerraformCloudMap(t *testing.T) {
 	tf.dataSources(ids)
 	s.RegisterInstance(ids["service"], "stranger", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.9", "AWS_INSTANCE_PORT": "80"})
 	for _, r := range slices.Backward(resources) {
-		for range 2 { // the second time somebody else was faster, which the provider takes for success
+		for range 2 { // the second time the resource does not exist, which the provider accepts
 			if err := r.destroy(ids[r.name]); err != nil && harness.ErrorCode(err) != r.notFound {
 				t.Fatalf("destroy %s: %v", r.name, err)
 			}
 		}
 		if _, err := r.read(ids[r.name]); harness.ErrorCode(err) != r.notFound {
-			t.Errorf("read %s after it was destroyed: %v, want %s", r.name, err, r.notFound)
+			t.Errorf("read %s after destroy: %v, want %s", r.name, err, r.notFound)
 		}
 	}
 }
 
-// plan reads a resource twice: a state that is not what the user wrote, or that changes by itself, is a
-// difference that Terraform shows for ever.
+// plan reads a resource twice and compares its state with want. Terraform would show a difference in every plan.
 func (tf *terraform) plan(r resource, id, want string) {
 	tf.T.Helper()
 	for range 2 {
@@ -86,7 +85,7 @@ func (tf *terraform) plan(r resource, id, want string) {
 	}
 }
 
-// wait polls an operation as the provider does: any status but these four is an error to it.
+// wait polls an operation as the provider does, for which every other status is an error.
 func (tf *terraform) wait(operation *string) (*sdtypes.Operation, error) {
 	for range 100 {
 		out, err := tf.api.GetOperation(tf.T.Context(), &sd.GetOperationInput{OperationId: operation})
@@ -101,10 +100,10 @@ func (tf *terraform) wait(operation *string) (*sdtypes.Operation, error) {
 			return nil, fmt.Errorf("%s: %s: %s", op.Status, aws.ToString(op.ErrorCode), aws.ToString(op.ErrorMessage))
 		}
 	}
-	return nil, errors.New("the operation does not end")
+	return nil, errors.New("the operation did not end")
 }
 
-// created waits for a namespace and returns its id.
+// created waits for an operation that creates a namespace and returns the namespace's id.
 func (tf *terraform) created(operation *string) (string, error) {
 	op, err := tf.wait(operation)
 	if err != nil {
@@ -113,13 +112,14 @@ func (tf *terraform) created(operation *string) (string, error) {
 	return op.Targets[string(sdtypes.OperationTargetTypeNamespace)], nil
 }
 
-// terraformToken is the provider's CreatorRequestId.
+// terraformToken returns a CreatorRequestId as the provider generates it.
 func terraformToken() *string {
 	b := make([]byte, 13)
 	rand.Read(b)
 	return aws.String("terraform-" + hex.EncodeToString(b))
 }
 
+// tags returns tags from pairs of the form key=value.
 func tags(pairs ...string) (list []sdtypes.Tag) {
 	list = []sdtypes.Tag{}
 	for _, pair := range pairs {
@@ -129,13 +129,14 @@ func tags(pairs ...string) (list []sdtypes.Tag) {
 	return list
 }
 
-// retag changes the tags of what has the ARN: one goes, one comes.
+// retag removes a tag of a resource and adds another.
 func (tf *terraform) retag(arn *string) error {
-	_, gone := tf.api.UntagResource(tf.T.Context(), &sd.UntagResourceInput{ResourceARN: arn, TagKeys: []string{"stage"}})
-	_, come := tf.api.TagResource(tf.T.Context(), &sd.TagResourceInput{ResourceARN: arn, Tags: tags("team=a")})
-	return errors.Join(gone, come)
+	_, untagErr := tf.api.UntagResource(tf.T.Context(), &sd.UntagResourceInput{ResourceARN: arn, TagKeys: []string{"stage"}})
+	_, tagErr := tf.api.TagResource(tf.T.Context(), &sd.TagResourceInput{ResourceARN: arn, Tags: tags("team=a")})
+	return errors.Join(untagErr, tagErr)
 }
 
+// tagsOf returns the tags of a resource as key=value, separated by commas.
 func (tf *terraform) tagsOf(arn *string) (string, error) {
 	out, err := tf.api.ListTagsForResource(tf.T.Context(), &sd.ListTagsForResourceInput{ResourceARN: arn})
 	if err != nil {
@@ -148,7 +149,7 @@ func (tf *terraform) tagsOf(arn *string) (string, error) {
 	return strings.Join(all, ","), nil
 }
 
-// readNamespace is what the three resources read: name and description as they were written, computed members.
+// readNamespace returns the state of a namespace: name and description as they were written, and computed members.
 func (tf *terraform) readNamespace(id string) (string, error) {
 	out, err := tf.api.GetNamespace(tf.T.Context(), &sd.GetNamespaceInput{Id: &id})
 	if err != nil {
@@ -164,6 +165,7 @@ func (tf *terraform) readNamespace(id string) (string, error) {
 		aws.ToString(ns.Properties.HttpProperties.HttpName), zone, all), nil
 }
 
+// namespaceARN returns the ARN of a namespace.
 func (tf *terraform) namespaceARN(id string) (*string, error) {
 	out, err := tf.api.GetNamespace(tf.T.Context(), &sd.GetNamespaceInput{Id: &id})
 	if err != nil {
@@ -172,6 +174,7 @@ func (tf *terraform) namespaceARN(id string) (*string, error) {
 	return out.Namespace.Arn, nil
 }
 
+// destroyNamespace deletes a namespace and waits for the operation.
 func (tf *terraform) destroyNamespace(id string) error {
 	out, err := tf.api.DeleteNamespace(tf.T.Context(), &sd.DeleteNamespaceInput{Id: &id})
 	if err != nil {
@@ -181,6 +184,7 @@ func (tf *terraform) destroyNamespace(id string) error {
 	return err
 }
 
+// httpNamespace returns aws_service_discovery_http_namespace.
 func (tf *terraform) httpNamespace() resource {
 	return resource{
 		name: "http_namespace", read: tf.readNamespace, destroy: tf.destroyNamespace, notFound: "NamespaceNotFound",
@@ -194,7 +198,7 @@ func (tf *terraform) httpNamespace() resource {
 			}
 			return tf.created(out.OperationId)
 		},
-		update: func(id string) error { // a new description would be a new namespace
+		update: func(id string) error { // a new description would replace the namespace
 			arn, err := tf.namespaceARN(id)
 			if err != nil {
 				return err
@@ -204,6 +208,7 @@ func (tf *terraform) httpNamespace() resource {
 	}
 }
 
+// privateNamespace returns aws_service_discovery_private_dns_namespace.
 func (tf *terraform) privateNamespace() resource {
 	return resource{
 		name: "private_dns_namespace", read: tf.readNamespace, destroy: tf.destroyNamespace, notFound: "NamespaceNotFound",
@@ -229,6 +234,7 @@ func (tf *terraform) privateNamespace() resource {
 	}
 }
 
+// publicNamespace returns aws_service_discovery_public_dns_namespace.
 func (tf *terraform) publicNamespace() resource {
 	return resource{
 		name: "public_dns_namespace", read: tf.readNamespace, destroy: tf.destroyNamespace, notFound: "NamespaceNotFound",
@@ -254,11 +260,13 @@ func (tf *terraform) publicNamespace() resource {
 	}
 }
 
+// ttls returns an SRV and an A record with their TTLs.
 func ttls(srv, a int64) []sdtypes.DnsRecord {
 	return []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeSrv, TTL: &srv}, {Type: sdtypes.RecordTypeA, TTL: &a}}
 }
 
-// service is with the namespace inside dns_config, as the provider's documentation writes it, and force_destroy.
+// service returns aws_service_discovery_service with force_destroy. Its namespace is in dns_config, as in the
+// provider's documentation.
 func (tf *terraform) service(ids map[string]string) resource {
 	const form = "name=web type=DNS_HTTP description=%s dns_config={namespace=true policy=MULTIVALUE SRV=%d A=%d} threshold=1 tags=stage=test"
 	return resource{
@@ -284,7 +292,7 @@ func (tf *terraform) service(ids map[string]string) resource {
 			if _, err = tf.wait(out.OperationId); err != nil {
 				return err
 			}
-			reply, err := tf.QueryDNS("web.tf.local", dns.TypeA) // the instance's record has the new TTL
+			reply, err := tf.QueryDNS("web.tf.local", dns.TypeA) // the record of the instance must have the new TTL
 			if err == nil && (len(reply.Answer) != 1 || reply.Answer[0].Header().Ttl != 5) {
 				err = fmt.Errorf("after the update DNS answers %v", reply.Answer)
 			}
@@ -297,7 +305,7 @@ func (tf *terraform) service(ids map[string]string) resource {
 			}
 			svc := out.Service
 			records := ""
-			for _, r := range svc.DnsConfig.DnsRecords { // in order, since a list in another order is another list
+			for _, r := range svc.DnsConfig.DnsRecords { // for the provider the order matters
 				records += fmt.Sprintf(" %s=%d", r.Type, *r.TTL)
 			}
 			all, err := tf.tagsOf(svc.Arn)
@@ -324,6 +332,7 @@ func (tf *terraform) service(ids map[string]string) resource {
 	}
 }
 
+// deregister deregisters an instance and waits for the operation.
 func (tf *terraform) deregister(service, id string) error {
 	out, err := tf.api.DeregisterInstance(tf.T.Context(), &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: &id})
 	if err != nil {
@@ -333,6 +342,7 @@ func (tf *terraform) deregister(service, id string) error {
 	return err
 }
 
+// instance returns aws_service_discovery_instance.
 func (tf *terraform) instance(ids map[string]string) resource {
 	register := func(custom string) error {
 		out, err := tf.api.RegisterInstance(tf.T.Context(), &sd.RegisterInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: aws.String("web-1"),
@@ -375,7 +385,7 @@ func (tf *terraform) dataSources(ids map[string]string) {
 				return names
 			})
 		if !slices.Equal(found, []string{want}) {
-			tf.T.Errorf("%s namespaces: %v, want %s", kind, found, want)
+			tf.T.Errorf("the %s namespaces are %v, want %s", kind, found, want)
 		}
 	}
 	found := harness.ReadPages(tf.T, sd.NewListServicesPaginator(tf.api, &sd.ListServicesInput{Filters: []sdtypes.ServiceFilter{
@@ -387,6 +397,6 @@ func (tf *terraform) dataSources(ids map[string]string) {
 			return names
 		})
 	if !slices.Equal(found, []string{"web"}) {
-		tf.T.Errorf("services: %v", found)
+		tf.T.Errorf("the services are %v, want web", found)
 	}
 }

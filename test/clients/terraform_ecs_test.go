@@ -15,7 +15,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// fargate is a definition of one program that Fargate could run too.
+// fargate returns a definition with one program that Fargate could run.
 func (tf *ecsTerraform) fargate(family string, command ...string) *ecs.RegisterTaskDefinitionInput {
 	in := harness.Program(tf.T, family, command...)
 	in.Cpu, in.Memory = aws.String("256"), aws.String("512")
@@ -25,7 +25,8 @@ func (tf *ecsTerraform) fargate(family string, command ...string) *ecs.RegisterT
 	return in
 }
 
-// taskDefinition is aws_ecs_task_definition. Another definition would be another resource; its tags change.
+// taskDefinition returns aws_ecs_task_definition. Only its tags can change; another definition would be another
+// resource.
 func (tf *ecsTerraform) taskDefinition() resource {
 	const form = "family=tf-web revision=1 mode=awsvpc size=256/512 compatibilities=[FARGATE] " +
 		"container={main none [sleep 1000] cpu=0 essential=true env=A=1,B=2 health=sh/30/5/3} tags=%s"
@@ -52,7 +53,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 				return "", errGone
 			}
 			c := d.ContainerDefinitions[0]
-			var env []string // a set
+			var env []string // the provider compares sets
 			for _, e := range c.Environment {
 				env = append(env, *e.Name+"="+*e.Value)
 			}
@@ -70,7 +71,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 	}
 }
 
-// describeService is a service with its tags; one that is being deleted or was is gone.
+// describeService returns a service with its tags, or errGone if it is being deleted or was deleted.
 func (tf *ecsTerraform) describeService(arn string) (*ecstypes.Service, error) {
 	out, err := tf.ecs.DescribeServices(tf.T.Context(), &ecs.DescribeServicesInput{
 		Cluster: aws.String("tf"), Services: []string{arn}, Include: []ecstypes.ServiceField{ecstypes.ServiceFieldTags}})
@@ -83,8 +84,8 @@ func (tf *ecsTerraform) describeService(arn string) (*ecstypes.Service, error) {
 	return &out.Services[0], nil
 }
 
-// steady is the provider's wait_for_steady_state after a change that began at a time: its deployment is the
-// primary, the service deployment of the same number is successful; a change that starts none waits for counts.
+// steady does what wait_for_steady_state does after a change at the time began. If the change deploys, it waits until
+// its deployment is primary and its service deployment successful; otherwise it waits for the counts.
 func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error {
 	return tf.poll("the service is steady", func() (bool, error) {
 		svc, err := tf.describeService(arn)
@@ -123,7 +124,7 @@ func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error 
 	})
 }
 
-// ecsService is aws_ecs_service in a cluster with a default strategy.
+// ecsService returns aws_ecs_service in a cluster with a default strategy.
 func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 	const form = "name=web cluster=true count=%d launch= strategy= FARGATE:1+1 platform=LATEST scheduling=REPLICA controller=ECS propagate=%s managed=%v exec=false grace=0 " +
 		"definition=%s percents=%d/200 breaker=false/false strategy=ROLLING/0 network=[sn-a sn-b] [sg-1] DISABLED registry=true/0 placement=0/0 balancers=0 rebalancing=%s role=true tags=%s"
@@ -165,7 +166,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 				return "", errGone
 			}
 			d, n, r := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration, svc.ServiceRegistries[0]
-			slices.Sort(n.Subnets) // a set
+			slices.Sort(n.Subnets) // the provider compares sets
 			_, definition, _ := strings.Cut(*svc.TaskDefinition, "task-definition/")
 			return fmt.Sprintf("name=%s cluster=%v count=%d launch=%s strategy=%s platform=%s scheduling=%s controller=%s propagate=%s managed=%v exec=%v grace=%d "+
 				"definition=%s percents=%d/%d breaker=%v/%v strategy=%s/%d network=%v %v %s registry=%v/%d placement=%d/%d balancers=%d rebalancing=%s role=%v tags=%s",
@@ -184,7 +185,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			began := time.Now().Add(-time.Second)
 			if _, err = tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{
 				Cluster: aws.String(ids["cluster"]), Service: &id, TaskDefinition: next.TaskDefinition.TaskDefinitionArn,
-				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled, // it is always sent
+				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled, // the provider always sends it
 				DeploymentConfiguration:     &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(50), MaximumPercent: aws.Int32(200)},
 			}); err != nil {
 				return err
@@ -217,7 +218,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 	}
 }
 
-// tag is aws_ecs_tag: one tag of a resource that is managed elsewhere, here the default cluster.
+// tag returns aws_ecs_tag: one tag of a resource that is managed elsewhere, here the default cluster.
 func (tf *ecsTerraform) tag(ids map[string]string) resource {
 	put := func(arn, value string) error {
 		_, err := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("owner=" + value)})
@@ -249,8 +250,7 @@ func (tf *ecsTerraform) tag(ids map[string]string) resource {
 	}
 }
 
-// execution is the data source aws_ecs_task_execution, which runs a task, and what the tasks of the service
-// have of its tags.
+// execution checks the data source aws_ecs_task_execution, which runs a task, and the tags of the service's tasks.
 func (tf *ecsTerraform) execution(ids map[string]string) {
 	tf.T.Helper()
 	ctx := tf.T.Context()
@@ -259,33 +259,33 @@ func (tf *ecsTerraform) execution(ids map[string]string) {
 		Overrides: &ecstypes.TaskOverride{ContainerOverrides: []ecstypes.ContainerOverride{{Name: aws.String("main"), Command: []string{"true"}}}},
 	}))(tf.T)
 	if len(out.Tasks) != 1 || aws.ToString(out.Tasks[0].CapacityProviderName) != "FARGATE" || ecsTagText(out.Tasks[0].Tags) != "job=once" {
-		tf.T.Errorf("the task of the data source: %s", harness.AsJSON(out))
+		tf.T.Errorf("RunTask returns %s", harness.AsJSON(out))
 	}
 	list := harness.Must(tf.ecs.ListTasks(ctx, &ecs.ListTasksInput{Cluster: aws.String("tf"), ServiceName: aws.String("web")}))(tf.T)
 	tasks := harness.Must(tf.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{
 		Cluster: aws.String("tf"), Tasks: list.TaskArns, Include: []ecstypes.TaskField{ecstypes.TaskFieldTags}}))(tf.T).Tasks
 	for _, task := range tasks {
 		if got := ecsTagText(task.Tags); got != "aws:ecs:clusterName=tf,aws:ecs:serviceName=web,stage=test" {
-			tf.T.Errorf("a task of the service has the tags %s", got)
+			tf.T.Errorf("the tags of a task of the service are %s", got)
 		}
 	}
 	if len(tasks) != 1 {
-		tf.T.Errorf("the service has %d tasks", len(tasks))
+		tf.T.Errorf("the service has %d tasks, want 1", len(tasks))
 	}
 }
 
-// ecsTerraform makes the calls of the Terraform AWS provider's resources for ECS, in the provider's order, and
-// reads the members that the provider reads. It never repeats a call.
+// ecsTerraform makes the calls of the Terraform AWS provider's resources for ECS, in the provider's order, and reads
+// the members that the provider reads. It never repeats a call.
 type ecsTerraform struct {
 	*terraform
 	ecs *ecs.Client
 }
 
-// errGone is what the provider takes for a resource that somebody else has deleted.
+// errGone is the provider's error for a resource that does not exist any more.
 var errGone = errors.New("gone")
 
-// TestTerraformECS applies each resource, plans without a difference, changes it, plans again, and destroys all
-// in reverse order. The service runs: its tasks are of a Fargate strategy and registered in Cloud Map.
+// TestTerraformECS creates each resource, plans without a difference, changes it, plans again, and destroys all in
+// reverse order. The tasks of the service run with a Fargate strategy and are registered in Cloud Map.
 func TestTerraformECS(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "process")
@@ -304,7 +304,7 @@ func TestTerraformECS(t *testing.T) {
 		tf.plan(r, id, r.want)
 	}
 	if n := len(s.Discover("tf-ecs.local", "web", "ALL")); n != 2 {
-		t.Errorf("%d instances are registered of a service of 2", n)
+		t.Errorf("%d instances are registered, want 2", n)
 	}
 	for _, r := range resources {
 		if err := r.update(ids[r.name]); err != nil {
@@ -318,22 +318,23 @@ func TestTerraformECS(t *testing.T) {
 			t.Fatalf("destroy %s: %v", r.name, err)
 		}
 		if state, err := r.read(ids[r.name]); harness.ErrorCode(err) != r.notFound && state != r.notFound {
-			t.Errorf("read %s after it was destroyed: %s, %v, want %s", r.name, state, err, r.notFound)
+			t.Errorf("read %s after destroy: %s, %v, want %s", r.name, state, err, r.notFound)
 		}
 	}
 }
 
-// poll asks until what the provider waits for is so.
-func (tf *ecsTerraform) poll(what string, so func() (bool, error)) error {
+// poll calls cond until it returns true.
+func (tf *ecsTerraform) poll(what string, cond func() (bool, error)) error {
 	var err error
 	harness.Eventually(tf.T, time.Minute, what, func() bool {
 		ok := false
-		ok, err = so()
+		ok, err = cond()
 		return ok || err != nil
 	})
 	return err
 }
 
+// ecsTags returns tags from pairs of the form key=value.
 func ecsTags(pairs ...string) []ecstypes.Tag {
 	list := []ecstypes.Tag{}
 	for _, pair := range pairs {
@@ -343,6 +344,7 @@ func ecsTags(pairs ...string) []ecstypes.Tag {
 	return list
 }
 
+// ecsTagText returns tags as key=value, separated by commas.
 func ecsTagText(tags []ecstypes.Tag) string {
 	var all []string
 	for _, tag := range tags {
@@ -352,14 +354,14 @@ func ecsTagText(tags []ecstypes.Tag) string {
 	return strings.Join(all, ",")
 }
 
-// retagECS changes the tags of what has the ARN: one goes, one comes.
+// retagECS removes a tag of a resource and adds another.
 func (tf *ecsTerraform) retagECS(arn string) error {
 	_, gone := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"stage"}})
 	_, come := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("team=a")})
 	return errors.Join(gone, come)
 }
 
-// accountSetting is aws_ecs_account_setting_default.
+// accountSetting returns aws_ecs_account_setting_default.
 func (tf *ecsTerraform) accountSetting() resource {
 	put := func(value string) error {
 		_, err := tf.ecs.PutAccountSettingDefault(tf.T.Context(), &ecs.PutAccountSettingDefaultInput{Name: "containerInsights", Value: &value})
@@ -367,7 +369,7 @@ func (tf *ecsTerraform) accountSetting() resource {
 	}
 	return resource{
 		name: "account_setting_default", want: "containerInsights=enabled of root", changed: "containerInsights=enhanced of root",
-		notFound: "containerInsights=disabled of root", // it cannot be deleted, only set back
+		notFound: "containerInsights=disabled of root", // the setting cannot be deleted, only reset
 		create:   func() (string, error) { return "containerInsights", put("enabled") },
 		update:   func(string) error { return put("enhanced") },
 		destroy:  func(string) error { return put("disabled") },
@@ -382,7 +384,7 @@ func (tf *ecsTerraform) accountSetting() resource {
 	}
 }
 
-// describeProvider is a capacity provider with its tags.
+// describeProvider returns a capacity provider with its tags.
 func (tf *ecsTerraform) describeProvider(arn string) (*ecstypes.CapacityProvider, error) {
 	out, err := tf.ecs.DescribeCapacityProviders(tf.T.Context(), &ecs.DescribeCapacityProvidersInput{
 		CapacityProviders: []string{arn}, Include: []ecstypes.CapacityProviderField{ecstypes.CapacityProviderFieldTags}})
@@ -395,7 +397,7 @@ func (tf *ecsTerraform) describeProvider(arn string) (*ecstypes.CapacityProvider
 	return &out.CapacityProviders[0], nil
 }
 
-// capacityProvider is aws_ecs_capacity_provider, of an Auto Scaling group.
+// capacityProvider returns aws_ecs_capacity_provider of an Auto Scaling group.
 func (tf *ecsTerraform) capacityProvider() resource {
 	const form = "name=tf-cp group=arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:u:autoScalingGroupName/g draining=ENABLED protection=DISABLED scaling=%s/%d/1/10000/300 tags=%s"
 	return resource{
@@ -448,7 +450,7 @@ func (tf *ecsTerraform) capacityProvider() resource {
 	}
 }
 
-// describeCluster is a cluster with what the provider includes.
+// describeCluster returns a cluster with the details that the provider includes.
 func (tf *ecsTerraform) describeCluster(arn string) (*ecstypes.Cluster, error) {
 	out, err := tf.ecs.DescribeClusters(tf.T.Context(), &ecs.DescribeClustersInput{Clusters: []string{arn}, Include: []ecstypes.ClusterField{
 		ecstypes.ClusterFieldTags, ecstypes.ClusterFieldConfigurations, ecstypes.ClusterFieldSettings}})
@@ -461,7 +463,7 @@ func (tf *ecsTerraform) describeCluster(arn string) (*ecstypes.Cluster, error) {
 	return &out.Clusters[0], nil
 }
 
-// cluster is aws_ecs_cluster.
+// cluster returns aws_ecs_cluster.
 func (tf *ecsTerraform) cluster() resource {
 	const form = "name=tf logging=NONE settings=containerInsights=%s tags=%s"
 	settings := func(value string) []ecstypes.ClusterSetting {
@@ -496,7 +498,7 @@ func (tf *ecsTerraform) cluster() resource {
 			}
 			return tf.retagECS(id)
 		},
-		destroy: func(id string) error { // a service that has just been deleted may still drain
+		destroy: func(id string) error { // the tasks of a deleted service may still drain
 			if err := tf.poll("the cluster can be deleted", func() (bool, error) {
 				_, err := tf.ecs.DeleteCluster(tf.T.Context(), &ecs.DeleteClusterInput{Cluster: &id})
 				switch harness.ErrorCode(err) {
@@ -515,7 +517,7 @@ func (tf *ecsTerraform) cluster() resource {
 	}
 }
 
-// clusterProviders is aws_ecs_cluster_capacity_providers.
+// clusterProviders returns aws_ecs_cluster_capacity_providers.
 func (tf *ecsTerraform) clusterProviders(ids map[string]string) resource {
 	item := func(name string, weight, base int32) ecstypes.CapacityProviderStrategyItem {
 		return ecstypes.CapacityProviderStrategyItem{CapacityProvider: &name, Weight: weight, Base: base}
@@ -524,7 +526,7 @@ func (tf *ecsTerraform) clusterProviders(ids map[string]string) resource {
 		if items == nil {
 			items = []ecstypes.CapacityProviderStrategyItem{}
 		}
-		if err := tf.poll("the capacity providers can be set", func() (bool, error) { // the last tasks of one may still drain
+		if err := tf.poll("the capacity providers can be set", func() (bool, error) { // tasks of a provider may still drain
 			_, err := tf.ecs.PutClusterCapacityProviders(tf.T.Context(), &ecs.PutClusterCapacityProvidersInput{
 				Cluster: aws.String("tf"), CapacityProviders: providers, DefaultCapacityProviderStrategy: items})
 			switch harness.ErrorCode(err) {
@@ -556,12 +558,13 @@ func (tf *ecsTerraform) clusterProviders(ids map[string]string) resource {
 			if err != nil {
 				return "", err
 			}
-			slices.Sort(c.CapacityProviders) // a set
+			slices.Sort(c.CapacityProviders) // the provider compares sets
 			return fmt.Sprintf("cluster=%s providers=%v strategy=%s", *c.ClusterName, c.CapacityProviders, strategyText(c.DefaultCapacityProviderStrategy)), nil
 		},
 	}
 }
 
+// strategyText returns a capacity provider strategy as text.
 func strategyText(items []ecstypes.CapacityProviderStrategyItem) (text string) {
 	for _, i := range items {
 		text += fmt.Sprintf(" %s:%d+%d", *i.CapacityProvider, i.Weight, i.Base)

@@ -14,8 +14,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// createFargateService runs a service of two Fargate tasks with a port and Docker labels, and one without tasks, in a
-// cluster that is not the default one.
+// createFargateService creates a service with two Fargate tasks that have a port and Docker labels, and a service
+// without tasks, in a new cluster.
 func createFargateService(s *harness.Server, cluster string) {
 	s.T.Helper()
 	api, ctx := s.ECSWithoutRetries(), s.T.Context()
@@ -43,8 +43,8 @@ func createFargateService(s *harness.Server, cluster string) {
 	harness.Eventually(s.T, time.Minute, "both tasks are healthy", waitHealthy)
 }
 
-// TestTraefik makes the calls of Traefik's ECS provider: from the clusters it finds to the addresses and labels
-// that its routers are made of.
+// TestTraefik makes the calls of Traefik's ECS provider, from the list of clusters to the addresses and labels that
+// become its routers.
 func TestTraefik(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "process")
@@ -67,22 +67,22 @@ func TestTraefik(t *testing.T) {
 		}
 		for _, task := range harness.Must(api.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &cluster, Tasks: arns}))(t).Tasks {
 			if task.ContainerInstanceArn != nil {
-				t.Errorf("a Fargate task is on the container instance %s, which Traefik would ask EC2 about", *task.ContainerInstanceArn)
+				t.Errorf("a Fargate task has the container instance %s, for which Traefik would call EC2", *task.ContainerInstanceArn)
 			}
 			definition := harness.Must(api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{TaskDefinition: task.TaskDefinitionArn}))(t).TaskDefinition
 			for _, c := range task.Containers {
 				i := slices.IndexFunc(definition.ContainerDefinitions, func(d ecstypes.ContainerDefinition) bool { return *d.Name == *c.Name })
 				if i < 0 || *c.LastStatus != "RUNNING" || task.HealthStatus != ecstypes.HealthStatusHealthy {
-					t.Errorf("container %s is %s, its task %s", *c.Name, *c.LastStatus, task.HealthStatus)
+					t.Errorf("container %s is %s, its task is %s", *c.Name, *c.LastStatus, task.HealthStatus)
 					continue
 				}
 				d := definition.ContainerDefinitions[i]
 				if definition.NetworkMode != ecstypes.NetworkModeAwsvpc || len(task.Attachments) == 0 || len(c.NetworkInterfaces) == 0 {
-					t.Fatalf("the task has no interface: %s", harness.AsJSON(task))
+					t.Fatalf("the task has no network interface: %s", harness.AsJSON(task))
 				}
 				service, ok := strings.CutPrefix(*task.Group, "service:")
 				if !ok || d.DockerLabels["traefik.enable"] != "true" {
-					t.Errorf("group %s, labels %v", *task.Group, d.DockerLabels)
+					t.Errorf("the group is %s, the labels are %v", *task.Group, d.DockerLabels)
 				}
 				found = append(found, backend{service, fmt.Sprintf("%s:%d", *c.NetworkInterfaces[0].PrivateIpv4Address, *d.PortMappings[0].HostPort),
 					d.DockerLabels["traefik.http.routers.web.rule"]})
@@ -90,11 +90,11 @@ func TestTraefik(t *testing.T) {
 		}
 	}
 	if len(found) != 2 || found[0].address == found[1].address {
-		t.Fatalf("found %v", found)
+		t.Fatalf("the backends are %v, want 2 with different addresses", found)
 	}
 	for _, b := range found {
 		if b.service != "web" || !strings.HasSuffix(b.address, ":8080") || b.rule != "Host(`web.example.com`)" {
-			t.Errorf("found %v", b)
+			t.Errorf("unexpected backend %v", b)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestWatchExamples runs the two watchers of examples/watch, and holds that each prints every change.
+// TestWatchExamples runs the watchers of examples/watch. Each must print every change.
 func TestWatchExamples(t *testing.T) {
 	t.Parallel()
 	watcher := filepath.Join(t.TempDir(), "watch")
@@ -30,7 +30,7 @@ func TestWatchExamples(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "boto3" {
-				needsBoto3(t, python)
+				requireBoto3(t, python)
 			}
 			s := harness.Serve(t, "--runtime", "none")
 			srv := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 5)
@@ -47,8 +47,8 @@ func TestWatchExamples(t *testing.T) {
 	}
 }
 
-// needsBoto3 fails where a test that must run cannot, and says why elsewhere.
-func needsBoto3(t *testing.T, python string) {
+// requireBoto3 skips a test if the interpreter has no boto3. With CI=true it fails the test instead.
+func requireBoto3(t *testing.T, python string) {
 	if out, err := exec.Command(python, "-c", "import boto3").CombinedOutput(); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("%s has no boto3 (Debian: python3-boto3): %s", python, out)
@@ -57,7 +57,8 @@ func needsBoto3(t *testing.T, python string) {
 	}
 }
 
-// startWatcher runs a program with the environment of `rollcall env` and delivers its lines.
+// startWatcher runs a program with the environment of `rollcall env`, and returns a channel with the lines that it
+// prints.
 func startWatcher(s *harness.Server, command []string) <-chan string {
 	s.T.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
@@ -89,6 +90,7 @@ func startWatcher(s *harness.Server, command []string) <-chan string {
 	return lines
 }
 
+// wantLine waits for the next line of a watcher and compares it with want.
 func wantLine(t *testing.T, lines <-chan string, want string) {
 	t.Helper()
 	select {
@@ -96,7 +98,7 @@ func wantLine(t *testing.T, lines <-chan string, want string) {
 		if got != want || !open {
 			t.Fatalf("the watcher printed %q (running: %v), want %q", got, open, want)
 		}
-	case <-time.After(20 * time.Second):
-		t.Fatalf("the watcher did not print %q within 20 s", want)
+	case <-time.After(3 * time.Minute):
+		t.Fatalf("the watcher did not print %q within 3 minutes", want)
 	}
 }
