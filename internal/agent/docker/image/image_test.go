@@ -129,9 +129,9 @@ func TestCannotPull(t *testing.T) {
 		want   []string
 	}{
 		"no such tag":    {tag: "2", want: []string{"manifest unknown", "docker load"}},
-		"an error":       {answer: status(500), want: []string{"500", "does this machine reach 127.0.0.1:"}},
+		"an error":       {answer: status(500), want: []string{"500", "check that this machine reaches 127.0.0.1:"}},
 		"no rights":      {answer: status(403), want: []string{"403", "docker login 127.0.0.1:"}},
-		"nobody listens": {closed: true, want: []string{"connection refused", "does this machine reach 127.0.0.1:"}},
+		"nobody listens": {closed: true, want: []string{"connection refused", "check that this machine reaches 127.0.0.1:"}},
 		"other platform": {arch: dockertest.OtherPlatform(), want: []string{"no matching manifest", "platform"}},
 		"damaged": {want: []string{"verification failed", "damaged"}, answer: func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/blobs/") {
@@ -280,11 +280,11 @@ func TestSlowPull(t *testing.T) {
 	dockertest.Eventually(t, "three wait for one pull", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return len(p.pulling) == 1 && p.pulling[g.Image()].waiting == 3
+		return len(p.pulling) == 1 && p.pulling[g.Image()].waiters == 3
 	})
 	dockertest.Eventually(t, "the progress is told", func() bool {
 		all := p.Progress()
-		return len(all) == 1 && strings.Contains(all[0], "pulling the image "+g.Image()+": 0 of 1 layers, ") && strings.HasSuffix(all[0], " of 3.1 MB")
+		return len(all) == 1 && strings.Contains(all[0], "pulling image "+g.Image()+": 0 of 1 layers, ") && strings.HasSuffix(all[0], " of 3.1 MB")
 	})
 	leave()
 	if err := <-first; err == nil {
@@ -335,8 +335,8 @@ func TestProgress(t *testing.T) {
 		{jsonstream.Message{ID: "b", Status: "Pull complete"}, ": 2 of 3 layers, 5.0 of 6.0 MB"},
 		{jsonstream.Message{Status: "Digest: sha256:00"}, ": 2 of 3 layers, 5.0 of 6.0 MB"},
 	} {
-		p.take(step.m)
-		if got := p.String(); got != "pulling the image app:1"+step.want {
+		p.update(step.m)
+		if got := p.String(); got != "pulling image app:1"+step.want {
 			t.Errorf("after %s %q: %q, want %q", step.m.ID, step.m.Status, got, step.want)
 		}
 	}

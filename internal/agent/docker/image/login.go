@@ -21,20 +21,22 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-// hubKey is what Docker's registry is called among the logins.
+// hubKey is the key of Docker Hub's login in docker's configuration.
 const hubKey = "https://index.docker.io/v1/"
 
-// registryAuth is what the engine is given to log in where a reference leads: the definition's own login, else the one
-// that `docker login` has kept for the user who runs this server; empty where there is none.
+// registryAuth returns the login that the engine sends to a reference's registry: the one of the task definition, or
+// the one that docker login has stored for the user that runs this server. It is empty if there is none.
 func registryAuth(ctx context.Context, ref reference.Named, login *agent.Login) (string, error) {
 	key := reference.Domain(ref)
 	if key == "docker.io" {
 		key = hubKey
 	}
 	if login != nil {
-		return authconfig.Encode(registry.AuthConfig{Username: login.Username, Password: login.Password, ServerAddress: key})
+		return authconfig.Encode(registry.AuthConfig{
+			Username: login.Username, Password: login.Password, ServerAddress: key,
+		})
 	}
-	auth, err := keptLogin(ctx, key)
+	auth, err := storedLogin(ctx, key)
 	if err != nil || auth == (registry.AuthConfig{}) {
 		return "", err
 	}
@@ -42,28 +44,26 @@ func registryAuth(ctx context.Context, ref reference.Named, login *agent.Login) 
 	return authconfig.Encode(auth)
 }
 
-// clientConfig is the part of docker's own configuration that has logins (docker login, "Credential stores").
+// clientConfig is the part of docker's configuration file that has logins (docker login, "Credential stores").
 type clientConfig struct {
-	Auths map[string]struct {
-		Auth          string `json:"auth"`
-		IdentityToken string `json:"identitytoken"`
-	} `json:"auths"`
-	CredsStore  string            `json:"credsStore"`
-	CredHelpers map[string]string `json:"credHelpers"`
+	Auths       map[string]storedAuth `json:"auths"`
+	CredsStore  string                `json:"credsStore"`
+	CredHelpers map[string]string     `json:"credHelpers"`
 }
 
-// keptLogin is a registry's login in docker's own configuration; zero where it has none. It is read each time, as docker
-// does, since people log in and tokens are renewed while the server runs.
-func keptLogin(ctx context.Context, key string) (none registry.AuthConfig, err error) {
-	dir := os.Getenv("DOCKER_CONFIG")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return none, nil // a service without a home has no logins
-		}
-		dir = filepath.Join(home, ".docker")
+// storedAuth is a login in the configuration file. Auth is the base64 encoding of "user:password".
+type storedAuth struct {
+	Auth          string `json:"auth"`
+	IdentityToken string `json:"identitytoken"`
+}
+
+// storedLogin returns a registry's login from docker's configuration, or a zero one if it has none. It reads the file
+// each time, as docker does, since users log in and tokens are renewed while the server runs.
+func storedLogin(ctx context.Context, key string) (none registry.AuthConfig, err error) {
+	file := configFile()
+	if file == "" {
+		return none, nil
 	}
-	file := filepath.Join(dir, "config.json")
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, nil
@@ -75,31 +75,63 @@ func keptLogin(ctx context.Context, key string) (none registry.AuthConfig, err e
 	if err := json.Unmarshal(text, &c); err != nil {
 		return none, fmt.Errorf("%s: %w", file, err)
 	}
-	if helper := cmp.Or(c.CredHelpers[key], c.CredHelpers[host(key)], c.CredsStore); helper != "" {
+	if helper := cmp.Or(c.CredHelpers[key], c.CredHelpers[hostOf(key)], c.CredsStore); helper != "" {
 		return askHelper(ctx, helper, key)
 	}
-	entry, ok := c.Auths[key]
-	for name, e := range c.Auths { // old ones are called "https://registry.example/v1/"
-		if !ok && host(name) == host(key) {
-			entry, ok = e, true
+	login, err := c.find(key).login()
+	if err != nil {
+		return none, fmt.Errorf("%s: the login for %s is damaged; log in again with docker login %s", file, hostOf(key), hostOf(key))
+	}
+	return login, nil
+}
+
+// configFile returns the name of docker's configuration file. It is empty for a user without a home folder.
+func configFile() string {
+	dir := os.Getenv("DOCKER_CONFIG")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return ""
+		}
+		dir = filepath.Join(home, ".docker")
+	}
+	return filepath.Join(dir, "config.json")
+}
+
+// find returns the login stored for a registry. Old versions of docker have stored it under a URL such as
+// "https://registry.example/v1/".
+func (c *clientConfig) find(key string) storedAuth {
+	if auth, ok := c.Auths[key]; ok {
+		return auth
+	}
+	for name, auth := range c.Auths {
+		if hostOf(name) == hostOf(key) {
+			return auth
 		}
 	}
+	return storedAuth{}
+}
+
+func (a storedAuth) login() (login registry.AuthConfig, err error) {
 	switch {
-	case entry.IdentityToken != "":
-		return registry.AuthConfig{IdentityToken: entry.IdentityToken}, nil
-	case entry.Auth == "":
-		return none, nil
+	case a.IdentityToken != "":
+		return registry.AuthConfig{IdentityToken: a.IdentityToken}, nil
+	case a.Auth == "":
+		return login, nil
 	}
-	plain, err := base64.StdEncoding.DecodeString(entry.Auth)
+	plain, err := base64.StdEncoding.DecodeString(a.Auth)
+	if err != nil {
+		return login, err
+	}
 	user, password, found := strings.Cut(string(plain), ":")
-	if err != nil || !found {
-		return none, fmt.Errorf("%s: the login of %s is damaged; docker login %s makes it anew", file, host(key), host(key))
+	if !found {
+		return login, errors.New("no colon between user and password")
 	}
 	return registry.AuthConfig{Username: user, Password: strings.TrimRight(password, "\x00")}, nil
 }
 
-// host is a registry's name without what old configurations put around it.
-func host(key string) string {
+// hostOf returns the host of a registry's key, which may be a URL.
+func hostOf(key string) string {
 	if _, rest, ok := strings.Cut(key, "://"); ok {
 		key = rest
 	}
@@ -107,34 +139,34 @@ func host(key string) string {
 	return key
 }
 
-// helperWithin is how long a credential helper may take: some ask over the network.
-const helperWithin = 30 * time.Second
+// helperTimeout limits a credential helper. Some of them use the network.
+const helperTimeout = 30 * time.Second
 
-// tokenUser is the user name behind which a credential helper gives a token.
+// tokenUser is the user name with which a credential helper marks a token.
 const tokenUser = "<token>"
 
-// askHelper asks a credential helper, a program that is given a registry on its standard input and prints its login
-// (docker/docker-credential-helpers, "Development").
+// askHelper asks a credential helper for a login. A helper is a program that reads the registry from its standard input
+// and prints the login (docker/docker-credential-helpers, "Development").
 func askHelper(ctx context.Context, helper, key string) (none registry.AuthConfig, err error) {
-	ctx, cancel := context.WithTimeout(ctx, helperWithin)
+	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
 	defer cancel()
 	name := "docker-credential-" + helper
 	cmd := exec.CommandContext(ctx, name, "get")
 	cmd.Stdin, cmd.WaitDelay = strings.NewReader(key), time.Second
 	out, err := cmd.Output()
-	said := strings.TrimSpace(string(out)) // also what went wrong
+	message := strings.TrimSpace(string(out)) // helpers print errors to standard output too
 	switch {
-	case err != nil && strings.Contains(said, "credentials not found"):
+	case err != nil && strings.Contains(message, "credentials not found"):
 		return none, nil
 	case err != nil:
-		return none, fmt.Errorf("%s: %w: %s", name, err, said)
+		return none, fmt.Errorf("%s: %w: %s", name, err, message)
 	}
-	var got struct{ Username, Secret string }
-	if err := json.Unmarshal(out, &got); err != nil {
-		return none, fmt.Errorf("%s: its answer cannot be read: %w", name, err)
+	var login struct{ Username, Secret string }
+	if err := json.Unmarshal(out, &login); err != nil {
+		return none, fmt.Errorf("%s: parse its output: %w", name, err)
 	}
-	if got.Username == tokenUser {
-		return registry.AuthConfig{IdentityToken: got.Secret}, nil
+	if login.Username == tokenUser {
+		return registry.AuthConfig{IdentityToken: login.Secret}, nil
 	}
-	return registry.AuthConfig{Username: got.Username, Password: got.Secret}, nil
+	return registry.AuthConfig{Username: login.Username, Password: login.Secret}, nil
 }

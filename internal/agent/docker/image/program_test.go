@@ -91,8 +91,8 @@ func TestNoOwnImage(t *testing.T) {
 	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"/bin/ls": "linked dynamically", text: "no program of Linux", "/nonexistent": "no such file"} {
-		_, err := openOwn(name)
+	for name, want := range map[string]string{"/bin/ls": "linked dynamically", text: "not a Linux program", "/nonexistent": "no such file"} {
+		_, err := openBinary(name)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}

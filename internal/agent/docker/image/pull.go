@@ -1,45 +1,45 @@
 package image
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
-
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/client"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
 )
 
-// stalled is how long a pull may make no progress (ECS's agent: ECS_IMAGE_PULL_INACTIVITY_TIMEOUT, a minute, which a large
-// layer on a slow disk needs longer than).
-const stalled = 5 * time.Minute
+// stallTimeout is the time without progress after which a pull is canceled. ECS's agent waits a minute
+// (ECS_IMAGE_PULL_INACTIVITY_TIMEOUT), which is too short for a large layer on a slow disk.
+const stallTimeout = 5 * time.Minute
 
-var errStalled = fmt.Errorf("it made no progress for %v", stalled)
+var errStalled = fmt.Errorf("the pull made no progress for %v", stallTimeout)
 
-// pull is a pull under way. Whoever wants the same image with the same login waits for it, and it ends when nobody does.
+// pull is a pull that is running. All callers that want the same image with the same login wait for the same pull. It is
+// canceled when no caller waits any more.
 type pull struct {
 	name    string
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
-	err     error // once done
-	waiting int
-	layers  map[string]*layer // by the engine's name of it
+	err     error // valid once done is closed
+	waiters int
+	layers  map[string]*layer // by the engine's id of the layer
 }
 
-// layer is how far a layer is.
+// layer is the progress of one layer.
 type layer struct {
-	here, size int64 // bytes to fetch; size 0 while that is unknown
-	done       bool
+	downloaded, size int64 // in bytes; size is 0 while it is unknown
+	done             bool
 }
 
-// pullKey is what equal pulls have in common. What one login may pull, another may not.
+// pullKey returns the key under which equal pulls are shared. It contains the login, since a registry may refuse one
+// login an image that it gives to another.
 func pullKey(ref reference.Named, login *agent.Login) string {
 	if login == nil {
 		return ref.String()
@@ -47,62 +47,70 @@ func pullKey(ref reference.Named, login *agent.Login) string {
 	return ref.String() + "\x00" + login.Username + "\x00" + login.Password
 }
 
-// pull pulls an image.
-func (i *Store) pull(ctx context.Context, ref reference.Named, login *agent.Login) error {
+// pull pulls an image, or waits for an equal pull that is running.
+func (s *Store) pull(ctx context.Context, ref reference.Named, login *agent.Login) error {
 	key := pullKey(ref, login)
-	i.mu.Lock()
-	p := i.pulling[key]
+	s.mu.Lock()
+	p := s.pulling[key]
 	if p == nil {
-		within, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		p = &pull{name: reference.FamiliarString(ref), cancel: cancel, done: make(chan struct{}), layers: map[string]*layer{}}
-		i.pulling[key] = p
-		go func() {
-			err := i.fetch(within, p, ref, login)
-			if cause := context.Cause(within); errors.Is(cause, errStalled) {
-				err = cause
-			}
-			cancel(nil)
-			i.mu.Lock()
-			defer i.mu.Unlock()
-			i.noteLocked(ref, login, err)
-			i.forgetLocked(key, p)
-			if err != nil {
-				p.err = pullError(ref, err)
-			}
-			close(p.done)
-		}()
+		p = s.startPullLocked(ctx, ref, login)
 	}
-	p.waiting++
-	i.mu.Unlock()
+	p.waiters++
+	s.mu.Unlock()
 	select {
 	case <-p.done:
 		return p.err
 	case <-ctx.Done():
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		if p.waiting--; p.waiting == 0 {
-			i.forgetLocked(key, p) // who comes now begins anew
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p.waiters--; p.waiters == 0 {
+			s.removePullLocked(key, p) // the next caller starts a new pull
 			p.cancel(ctx.Err())
 		}
 		return engineapi.Error(ctx.Err())
 	}
 }
 
-func (i *Store) forgetLocked(key string, p *pull) {
-	if i.pulling[key] == p {
-		delete(i.pulling, key)
+func (s *Store) startPullLocked(ctx context.Context, ref reference.Named, login *agent.Login) *pull {
+	key := pullKey(ref, login)
+	pullCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	p := &pull{
+		name: reference.FamiliarString(ref), cancel: cancel, done: make(chan struct{}), layers: map[string]*layer{},
+	}
+	s.pulling[key] = p
+	go func() {
+		err := s.runPull(pullCtx, p, ref, login)
+		if cause := context.Cause(pullCtx); errors.Is(cause, errStalled) {
+			err = cause
+		}
+		cancel(nil)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.recordResultLocked(ref, login, err)
+		s.removePullLocked(key, p)
+		if err != nil {
+			p.err = pullError(ref, err)
+		}
+		close(p.done)
+	}()
+	return p
+}
+
+func (s *Store) removePullLocked(key string, p *pull) {
+	if s.pulling[key] == p {
+		delete(s.pulling, key)
 	}
 }
 
-// fetch has the engine pull, and notes how far it is.
-func (i *Store) fetch(ctx context.Context, p *pull, ref reference.Named, login *agent.Login) error {
-	watchdog := time.AfterFunc(stalled, func() { p.cancel(errStalled) })
+// runPull asks the engine to pull and records the progress that it reports.
+func (s *Store) runPull(ctx context.Context, p *pull, ref reference.Named, login *agent.Login) error {
+	watchdog := time.AfterFunc(stallTimeout, func() { p.cancel(errStalled) })
 	defer watchdog.Stop()
 	auth, err := registryAuth(ctx, ref, login)
 	if err != nil {
-		i.log.Warn("the login of a registry cannot be had; it is asked without", "registry", reference.Domain(ref), "err", err)
+		s.log.Warn("cannot read the login for a registry; pulling without it", "registry", reference.Domain(ref), "err", err)
 	}
-	stream, err := i.engine.ImagePull(ctx, ref.String(), client.ImagePullOptions{RegistryAuth: auth})
+	stream, err := s.engine.ImagePull(ctx, ref.String(), client.ImagePullOptions{RegistryAuth: auth})
 	if err != nil {
 		return err
 	}
@@ -114,16 +122,16 @@ func (i *Store) fetch(ctx context.Context, p *pull, ref reference.Named, login *
 		case message.Error != nil:
 			return message.Error
 		}
-		watchdog.Reset(stalled)
-		i.mu.Lock()
-		p.take(message)
-		i.mu.Unlock()
+		watchdog.Reset(stallTimeout)
+		s.mu.Lock()
+		p.update(message)
+		s.mu.Unlock()
 	}
 	return ctx.Err()
 }
 
-// take takes in what the engine tells of a layer.
-func (p *pull) take(m jsonstream.Message) {
+// update records a message of the engine about a layer.
+func (p *pull) update(m jsonstream.Message) {
 	if m.ID == "" || m.Status == "" {
 		return
 	}
@@ -136,23 +144,23 @@ func (p *pull) take(m jsonstream.Message) {
 		}
 	}
 	switch {
-	case l == nil: // "Pulling from library/redis" has the tag in the place of a layer
+	case l == nil: // in "Pulling from library/redis" the id is the tag
 	case m.Status == "Downloading" && m.Progress != nil:
-		l.here, l.size = m.Progress.Current, max(l.size, m.Progress.Total)
+		l.downloaded, l.size = m.Progress.Current, max(l.size, m.Progress.Total)
 	case m.Status == "Download complete":
-		l.here = l.size
+		l.downloaded = l.size
 	case m.Status == "Already exists", m.Status == "Pull complete":
-		l.here, l.done = l.size, true
+		l.downloaded, l.done = l.size, true
 	}
 }
 
-// String says how far a pull is.
+// String describes the progress of the pull.
 func (p *pull) String() string {
-	text := "pulling the image " + p.name
-	var here, size int64
+	text := "pulling image " + p.name
+	var downloaded, size int64
 	done := 0
 	for _, l := range p.layers {
-		here, size = here+l.here, size+l.size
+		downloaded, size = downloaded+l.downloaded, size+l.size
 		if l.done {
 			done++
 		}
@@ -161,22 +169,22 @@ func (p *pull) String() string {
 		text += fmt.Sprintf(": %d of %d layers", done, len(p.layers))
 	}
 	switch {
-	case size > 0 && here <= size:
-		text += fmt.Sprintf(", %.1f of %.1f MB", float64(here)/1e6, float64(size)/1e6)
-	case here > 0: // not every registry says how much there is
-		text += fmt.Sprintf(", %.1f MB", float64(here)/1e6)
+	case size > 0 && downloaded <= size:
+		text += fmt.Sprintf(", %.1f of %.1f MB", float64(downloaded)/1e6, float64(size)/1e6)
+	case downloaded > 0: // some registries do not report the size
+		text += fmt.Sprintf(", %.1f MB", float64(downloaded)/1e6)
 	}
 	return text
 }
 
-// progress says what is being pulled, and how far it is.
-func (i *Store) Progress() []string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+// Progress describes each pull that is running, in alphabetical order.
+func (s *Store) Progress() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var all []string
-	for _, p := range i.pulling {
+	for _, p := range s.pulling {
 		all = append(all, p.String())
 	}
-	slices.SortFunc(all, cmp.Compare[string])
+	slices.Sort(all)
 	return all
 }
