@@ -15,11 +15,11 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestCannotRun: a task that cannot run stops with ECS's reason, as do those of a service, whose events say it; nothing of
-// it is answered, and those beside it go on.
-func TestCannotRun(t *testing.T) {
+// TestTasksThatCannotRun runs tasks that cannot start or that exit. They must stop with the reasons that ECS gives,
+// which events of their services must repeat. They must not be answered, and other tasks must not be disturbed.
+func TestTasksThatCannotRun(t *testing.T) {
 	t.Parallel()
-	image := clients(t)
+	image := clientsImage(t)
 	s := serve(t)
 	corp := s.CreateNamespace("corp")
 	s.CreateECSService("good", s.RegisterDefinition(unchecked("good")), 1, s.CreateCloudMapService(corp, "good", 1))
@@ -51,31 +51,32 @@ func TestCannotRun(t *testing.T) {
 			return *ended.LastStatus == "STOPPED"
 		})
 		why := aws.ToString(ended.StoppedReason) + " " + aws.ToString(ended.Containers[0].Reason)
-		told := false
+		matches := false
 		for part := range strings.SplitSeq(want.reason, "|") {
-			told = told || strings.Contains(why, part)
+			matches = matches || strings.Contains(why, part)
 		}
-		if ended.StopCode != want.code || !told || aws.ToInt32(ended.Containers[0].ExitCode) != want.exit {
+		if ended.StopCode != want.code || !matches || aws.ToInt32(ended.Containers[0].ExitCode) != want.exit {
 			t.Errorf("%s: the task stopped as %s, %s", name, ended.StopCode, harness.AsJSON(ended))
 		}
 		if want.event != "" {
-			harness.Eventually(t, time.Minute, "an event of "+name+" says "+want.event, func() bool { return s.said(name, want.event) })
+			harness.Eventually(t, time.Minute, "an event of "+name+" contains "+want.event, func() bool { return s.hasEvent(name, want.event) })
 		}
 		if name != "exits" && len(s.Lookup(name+".corp")) > 0 {
-			t.Errorf("%s is answered: %v", name, s.Lookup(name+".corp"))
+			t.Errorf("the answer for %s is %v, want none", name, s.Lookup(name+".corp"))
 		}
 		s.SetDesiredCount(name, 0)
 	}
 	if !s.answers("good.corp", address(good[0])) {
-		t.Errorf("good.corp is answered %v", s.Lookup("good.corp"))
+		t.Errorf("the answer for good.corp is %v", s.Lookup("good.corp"))
 	}
-	s.same(good, s.running("good"))
+	s.checkSame(good, s.running("good"))
 }
 
-// TestLogFlood: a container that prints as fast as it can takes no more of the disk than it may, and delays nobody.
+// TestLogFlood runs a container that prints as fast as it can. It must use a bounded part of the disk, and must not
+// delay other tasks.
 func TestLogFlood(t *testing.T) {
 	t.Parallel()
-	image := clients(t)
+	image := clientsImage(t)
 	s := serve(t)
 	flood := container("main", image, "sh", "-c", `yes "all work and no play makes a log too long" | head -c 40000000; exec sleep 100000`)
 	tell := container("main", image, "sh", "-c", "echo hello from inside; exec sleep 100000")
@@ -84,24 +85,25 @@ func TestLogFlood(t *testing.T) {
 	quiet := s.start(task("tell", tell))
 	s.WaitStable("worker")
 	worker := s.running("worker")[0]
-	harness.Eventually(t, time.Minute, "what the other task prints can be read", func() bool { return strings.Contains(s.logs(quiet), "hello from inside\n") })
+	harness.Eventually(t, time.Minute, "the output of the other task can be read", func() bool { return strings.Contains(s.logs(quiet), "hello from inside\n") })
 	if !s.answers("worker.corp", address(worker)) {
-		t.Errorf("worker.corp is answered %v", s.Lookup("worker.corp"))
+		t.Errorf("the answer for worker.corp is %v", s.Lookup("worker.corp"))
 	}
-	s.same([]ecstypes.Task{noisy}, []ecstypes.Task{s.task(*noisy.TaskArn)})
+	s.checkSame([]ecstypes.Task{noisy}, []ecstypes.Task{s.describe(*noisy.TaskArn)})
 	if !strings.Contains(s.logs(noisy), "all work and no play") {
-		t.Error("nothing of the flood can be read")
+		t.Error("the output of the flooding task cannot be read")
 	}
 	if mib := harness.Must(diskUsage(filepath.Join(s.Dir, "logs")))(t) >> 20; mib > 60 {
-		t.Errorf("what is kept of the logs has grown to %d MiB", mib)
+		t.Errorf("the logs have grown to %d MiB, want at most 60", mib)
 	}
 	if _, err := s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: noisy.TaskArn}); err != nil {
 		t.Fatal(err)
 	}
-	s.stopped(noisy)
+	s.waitStopped(noisy)
 }
 
-// TestHostPortTaken: a task that asks for a host port which another program has does not start, and the service says so.
+// TestHostPortTaken runs a task with a host port that another program uses. The task must not start, and an event of
+// its service must report it.
 func TestHostPortTaken(t *testing.T) {
 	t.Parallel()
 	harness.RequireEngine(t)
@@ -115,7 +117,7 @@ func TestHostPortTaken(t *testing.T) {
 	definition := s.RegisterDefinition(in)
 	create := &ecs.CreateServiceInput{ServiceName: in.Family, TaskDefinition: &definition, DesiredCount: aws.Int32(1)}
 	harness.Must(s.ECS().CreateService(t.Context(), create))(t)
-	harness.Eventually(t, time.Minute, "an event says that the port is taken", func() bool {
+	harness.Eventually(t, time.Minute, "an event reports that the port is in use", func() bool {
 		for _, e := range s.DescribeService("taken").Events {
 			if strings.Contains(*e.Message, "port") {
 				t.Log(*e.Message)
@@ -125,37 +127,38 @@ func TestHostPortTaken(t *testing.T) {
 		return false
 	})
 	taken.Close()
-	harness.Eventually(t, 2*time.Minute, "the task runs once the port is free", func() bool { return s.DescribeService("taken").RunningCount == 1 })
+	harness.Eventually(t, 2*time.Minute, "the task runs when the port is free", func() bool { return s.DescribeService("taken").RunningCount == 1 })
 }
 
-// TestOverlap: a VPC whose network the machine already has is refused at the start, and the one line says what is in the way.
-func TestOverlap(t *testing.T) {
+// TestOverlappingNetwork starts a server with a VPC whose network the machine already has. The server must not start,
+// and the last line of its output must name the network.
+func TestOverlappingNetwork(t *testing.T) {
 	t.Parallel()
 	harness.RequireEngine(t)
-	const mine = "10.217.77.0/24"
+	const existing = "10.217.77.0/24"
 	name := folders + "overlap"
 	shared.TryCommand("network", "rm", name)
-	shared.MustCommand(t, "network", "create", "--subnet", mine, name)
+	shared.MustCommand(t, "network", "create", "--subnet", existing, name)
 	t.Cleanup(func() { shared.MustCommand(t, "network", "rm", name) })
-	began := time.Now()
-	s, err := shared.start(t, shared.dataFolder(t), "--vpc", "vpc-local="+mine+",subnet-local")
+	watch := harness.StartStopwatch()
+	s, err := shared.start(t, shared.dataFolder(t), "--vpc", "vpc-local="+existing+",subnet-local")
 	if err == nil {
-		t.Fatal("the server starts on a network that another has")
+		t.Fatal("the server started with a network that already exists")
 	}
 	lines := strings.Split(strings.TrimSpace(s.Out.String()), "\n")
 	last := lines[len(lines)-1]
-	for _, part := range []string{"--vpc", mine, name} {
+	for _, part := range []string{"--vpc", existing, name} {
 		if !strings.Contains(last, part) {
 			t.Errorf("the last line does not name %s: %s", part, last)
 		}
 	}
-	if code := s.Cmd.ProcessState.ExitCode(); code != 1 || time.Since(began) > 30*time.Second {
-		t.Errorf("it ended with status %d after %v", code, time.Since(began))
+	if code := s.Cmd.ProcessState.ExitCode(); code != 1 || watch.Unstalled() > 30*time.Second {
+		t.Errorf("status %d after %v, want 1 within 30 s", code, watch.Elapsed())
 	}
-	// A larger VPC has parts that are free.
+	// In a larger VPC the server uses a part that is free.
 	s = shared.serve(t, "--vpc", "vpc-local=10.217.0.0/16,subnet-local")
 	one := s.start(unchecked("worker"))
-	if a := address(one); !netip.MustParsePrefix("10.217.0.0/16").Contains(a) || netip.MustParsePrefix(mine).Contains(a) {
+	if a := address(one); !netip.MustParsePrefix("10.217.0.0/16").Contains(a) || netip.MustParsePrefix(existing).Contains(a) {
 		t.Errorf("the task's address is %v", a)
 	}
 }

@@ -16,10 +16,11 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestFields: one task of many containers that uses most of what a definition can say, looked at from inside.
-func TestFields(t *testing.T) {
+// TestDefinitionFields runs a task with several containers that uses most fields of a task definition, and checks their
+// effect from inside the containers.
+func TestDefinitionFields(t *testing.T) {
 	t.Parallel()
-	image := clients(t)
+	image := clientsImage(t)
 	s := serve(t)
 	file := filepath.Join(s.Dir, "files/conf/app.env")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("FROM_FILE=yes\nBOTH=file\n"), 0o600)); err != nil {
@@ -59,82 +60,99 @@ func TestFields(t *testing.T) {
 		t.Fatalf("the task is %s", harness.AsJSON(many))
 	}
 	a, l := id(many, "app"), id(many, "last")
-	in1 := func(command ...string) string { t.Helper(); return shared.Exec(t, a, command...) }
+	inApp := func(command ...string) string { t.Helper(); return shared.Exec(t, a, command...) }
 	for _, tc := range []struct{ what, got, want string }{
-		{"the user", in1("id", "-u") + ":" + in1("id", "-g"), "1000:2000"},
-		{"the working directory", in1("pwd"), "/tmp"},
-		{"open files", in1("sh", "-c", "ulimit -Sn; ulimit -Hn"), "333\n444"},
-		{"the environment", in1("sh", "-c", "echo $GREETING $FROM_FILE $BOTH"), "hello yes environment"},
-		{"the volume", in1("cat", "/data/first"), "made"},
-		{"the other's volumes", shared.Exec(t, l, "cat", "/data/first"), "made"},
-		{"the root", in1("sh", "-c", "touch /new 2>/dev/null || echo read-only"), "read-only"},
-		{"the volume that is read only", in1("sh", "-c", "touch /data/new 2>/dev/null || echo read-only"), "read-only"},
-		{"shared memory", in1("sh", "-c", `while read -r d m t o x; do [ $m != /dev/shm ] || echo $o; done </proc/mounts | grep -o 'size=[0-9]*k'`), "size=32768k"},
+		{"the user", inApp("id", "-u") + ":" + inApp("id", "-g"), "1000:2000"},
+		{"the working directory", inApp("pwd"), "/tmp"},
+		{"open files", openFilesLimit(t, a), "333 444"},
+		{"the environment", inApp("sh", "-c", "echo $GREETING $FROM_FILE $BOTH"), "hello yes environment"},
+		{"the volume", inApp("cat", "/data/first"), "made"},
+		{"the volumes of another container", shared.Exec(t, l, "cat", "/data/first"), "made"},
+		{"the root file system", inApp("sh", "-c", "touch /new 2>/dev/null || echo read-only"), "read-only"},
+		{"the read-only volume", inApp("sh", "-c", "touch /data/new 2>/dev/null || echo read-only"), "read-only"},
+		{"shared memory", inApp("sh", "-c", `while read -r d m t o x; do [ $m != /dev/shm ] || echo $o; done </proc/mounts | grep -o 'size=[0-9]*k'`), "size=32768k"},
 		{"the label", shared.MustCommand(t, "inspect", "-f", `{{index .Config.Labels "org.example.team"}} {{index .Config.Labels "com.amazonaws.ecs.container-name"}}`, a), "shop app"},
-		{"bounds", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a), "128 100663296 50331648"},
+		{"CPU and memory", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a), "128 100663296 50331648"},
 		{"capabilities", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}", a), "[NET_RAW] [SYS_PTRACE]"},
 		{"init", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.Init}}", a), "true"},
-		{"its log", strings.TrimSpace(s.logs(many)), "started in /tmp"},
+		{"the log", strings.TrimSpace(s.logs(many)), "started in /tmp"},
 	} {
-		if got := strings.ReplaceAll(tc.got, "CAP_", ""); got != tc.want && !(tc.what == "its log" && strings.HasSuffix(got, tc.want)) {
+		if got := strings.ReplaceAll(tc.got, "CAP_", ""); got != tc.want && !(tc.what == "the log" && strings.HasSuffix(got, tc.want)) {
 			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
 		}
 	}
-	if scratch := in1("sh", "-c", "grep /scratch /proc/mounts"); !strings.Contains(scratch, "noexec") || !strings.Contains(scratch, "size=8192k") {
-		t.Errorf("the tmpfs is %s", scratch)
+	if scratch := inApp("sh", "-c", "grep /scratch /proc/mounts"); !strings.Contains(scratch, "noexec") || !strings.Contains(scratch, "size=8192k") {
+		t.Errorf("the tmpfs is %s, want 8 MiB and noexec", scratch)
 	}
 	if text, err := os.ReadFile(filepath.Join(hostDir, "file")); err != nil || string(text) != "host\n" {
-		t.Errorf("the host's folder has %q, %v", text, err)
+		t.Errorf("the file in the host folder has %q, %v", text, err)
 	}
-	// They share their address, and the first has ended well.
-	if one, other := in1("sh", "-c", "cat /proc/net/fib_trie"), shared.Exec(t, l, "cat", "/proc/net/fib_trie"); one != other || !strings.Contains(one, address(many).String()) {
-		t.Errorf("the containers' addresses are %q and %q", one, other)
+	// The containers share their network, and the first has exited with 0.
+	if one, other := inApp("sh", "-c", "cat /proc/net/fib_trie"), shared.Exec(t, l, "cat", "/proc/net/fib_trie"); one != other || !strings.Contains(one, address(many).String()) {
+		t.Errorf("the containers' addresses are %q and %q, want the same", one, other)
 	}
 	i := slices.IndexFunc(many.Containers, func(c ecstypes.Container) bool { return *c.Name == "first" })
 	if c := many.Containers[i]; c.ExitCode == nil || *c.ExitCode != 0 {
-		t.Errorf("the first container is %s", harness.AsJSON(c))
+		t.Errorf("the first container is %s, want exit code 0", harness.AsJSON(c))
 	}
 	volumes := "label=" + labelTask + "=" + harness.TaskID(many)
 	if n := len(strings.Fields(shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes))); n != 1 {
-		t.Errorf("the task has %d volumes", n)
+		t.Errorf("the task has %d volumes, want 1", n)
 	}
-	s.stop(many)
-	s.stopped(many)
-	harness.Eventually(t, time.Minute, "containers and volume of a task that has stopped are gone", func() bool {
+	s.stopTask(many)
+	s.waitStopped(many)
+	harness.Eventually(t, time.Minute, "the containers and the volume of the stopped task are removed", func() bool {
 		return shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes)+shared.MustCommand(t, "ps", "-aq", "--filter", volumes) == ""
 	})
 }
 
-// TestRestartPolicy: a container that has run for its period and ends is started again, in the task that it was.
+// openFilesLimit returns the soft and the hard limit on open files of a container's main process. It reads them from
+// outside: a process that `docker exec` starts does not always have the limits of the container (runc 1.1).
+func openFilesLimit(t *testing.T, container string) string {
+	t.Helper()
+	pid := shared.MustCommand(t, "inspect", "-f", "{{.State.Pid}}", container)
+	limits := harness.Must(os.ReadFile("/proc/" + pid + "/limits"))(t)
+	for line := range strings.Lines(string(limits)) {
+		if values, ok := strings.CutPrefix(line, "Max open files"); ok {
+			fields := strings.Fields(values) // 333 444 files
+			return strings.Join(fields[:2], " ")
+		}
+	}
+	t.Fatalf("no limit on open files in %s", limits)
+	return ""
+}
+
+// TestRestartPolicy runs a container that ends after its restart period. It must be started again, in the same task.
 func TestRestartPolicy(t *testing.T) {
 	t.Parallel()
-	image := clients(t)
+	image := clientsImage(t)
 	s := serve(t)
 	dir := t.TempDir()
-	main := container("main", image, "sh", "-c", "echo x >> /runs/log; sleep 62; exit 1") // 60 s is ECS's least
+	main := container("main", image, "sh", "-c", "echo x >> /runs/log; sleep 62; exit 1") // 60 s is the shortest period that ECS accepts
 	main.RestartPolicy = &ecstypes.ContainerRestartPolicy{Enabled: aws.Bool(true), RestartAttemptPeriod: aws.Int32(60)}
 	main.MountPoints = []ecstypes.MountPoint{{SourceVolume: aws.String("runs"), ContainerPath: aws.String("/runs")}}
 	in := task("again", main)
 	in.Volumes = []ecstypes.Volume{{Name: aws.String("runs"), Host: &ecstypes.HostVolumeProperties{SourcePath: &dir}}}
 	again := s.start(in)
-	harness.Eventually(t, 3*time.Minute, "the container is started again", func() bool {
+	harness.Eventually(t, 3*time.Minute, "the container has started again", func() bool {
 		text, _ := os.ReadFile(filepath.Join(dir, "log"))
 		return string(text) == "x\nx\n"
 	})
-	if now := s.task(*again.TaskArn); *now.LastStatus != "RUNNING" || address(now) != address(again) {
+	if now := s.describe(*again.TaskArn); *now.LastStatus != "RUNNING" || address(now) != address(again) {
 		t.Errorf("the task is %s", harness.AsJSON(now))
 	}
 }
 
-// eater waits for somebody to tell it, and then takes more memory than it may have.
+// eater waits for a file, and then allocates more memory than its container may use.
 const eater = `import os, time
 while not os.path.exists("/tmp/eat"): time.sleep(0.05)
 b = b"x" * 10**9`
 
-// TestOutOfMemory: a container that takes more memory than it may leaves the answers, and ECS's words say why.
+// TestOutOfMemory runs a container that exceeds its memory limit. The task must leave the answers, and ECS's text must
+// give the reason.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	image := clients(t)
+	image := clientsImage(t)
 	s := serve(t)
 	greedy := container("main", image, "python3", "-c", eater)
 	greedy.Memory = aws.Int32(32)
@@ -142,42 +160,41 @@ func TestOutOfMemory(t *testing.T) {
 	s.WaitStable("greedy")
 	victim := s.running("greedy")[0]
 	shared.Exec(t, id(victim, "main"), "touch", "/tmp/eat")
-	s.without("greedy.corp", address(victim), 20*time.Second)
-	s.replaced("greedy", "greedy.corp", 1, victim)
-	if ended := s.stopped(victim); !strings.Contains(aws.ToString(ended.Containers[0].Reason), "OutOfMemoryError") || aws.ToInt32(ended.Containers[0].ExitCode) != 137 {
+	s.waitWithout("greedy.corp", address(victim), 20*time.Second)
+	s.waitReplaced("greedy", "greedy.corp", 1, victim)
+	if ended := s.waitStopped(victim); !strings.Contains(aws.ToString(ended.Containers[0].Reason), "OutOfMemoryError") || aws.ToInt32(ended.Containers[0].ExitCode) != 137 {
 		t.Errorf("the task ended as %s: %s", ended.StopCode, harness.AsJSON(ended.Containers))
 	}
 }
 
-// TestNameClash: somebody else's container has the name that a task's would get: it is left alone, and the task runs or
-// says why not.
-func TestNameClash(t *testing.T) {
+// TestContainerNameInUse creates a container with the name that a task's container would get. The server must leave it
+// alone, and the task must run or report the reason.
+func TestContainerNameInUse(t *testing.T) {
 	t.Parallel()
-	image := clients(t)
+	image := clientsImage(t)
 	s := serve(t)
 	first := s.start(unchecked("clash"))
 	name := strings.TrimPrefix(shared.MustCommand(t, "inspect", "-f", "{{.Name}}", id(first, "main")), "/")
 	if !strings.HasPrefix(name, "ecs-clash-1-main-") || !strings.HasSuffix(name, harness.TaskID(first)[:20]) {
-		t.Errorf("the container is called %s", name)
+		t.Errorf("the container has the name %s", name)
 	}
-	// The one whose name it was is gone, and somebody else takes it, before the server sees either.
+	// While the server is down its container is removed, and another container gets the name.
 	s.Kill()
 	shared.MustCommand(t, "rm", "-f", id(first, "main"))
-	other := shared.MustCommand(t, "run", "-d", "--name", name, "--network", "none", "--label", labelData+".test="+s.Dir, image, "sleep", "100000")
-	t.Cleanup(func() { shared.TryCommand("rm", "-f", other) })
+	foreign := shared.MustCommand(t, "run", "-d", "--name", name, "--network", "none", "--label", labelData+".test="+s.Dir, image, "sleep", "100000")
+	t.Cleanup(func() { shared.TryCommand("rm", "-f", foreign) })
 	s = shared.serveOn(t, s.Dir)
-	ended := s.stopped(first)
+	ended := s.waitStopped(first)
 	t.Logf("the task stopped as %s: %s %s", ended.StopCode, aws.ToString(ended.StoppedReason), aws.ToString(ended.Containers[0].Reason))
-	if state := shared.MustCommand(t, "inspect", "-f", "{{.State.Status}} {{.ID}}", name); state != "running "+other {
-		t.Errorf("somebody else's container is %s", state)
+	if state := shared.MustCommand(t, "inspect", "-f", "{{.State.Status}} {{.ID}}", name); state != "running "+foreign {
+		t.Errorf("the other container is %s, want running", state)
 	}
 }
 
-// TestLinks: in bridge mode containers of a task find each other by links, and have names, hosts and resolvers as the
-// definition says.
+// TestLinks checks links, hostnames, extra hosts and search domains of containers in bridge mode.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	image := clients(t)
+	image := clientsImage(t)
 	s := serve(t)
 	db := container("db", image, "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
 	web := container("web", image, "sleep", "100000")
@@ -192,22 +209,22 @@ func TestLinks(t *testing.T) {
 	pair := s.start(in)
 	c := id(pair, "web")
 	if got := shared.Exec(t, c, "wget", "-q", "-O", "-", "http://database/hostname"); got == "" {
-		t.Error("the link leads nowhere")
+		t.Error("the linked container does not answer")
 	}
 	if got := shared.Exec(t, c, "cat", "/proc/sys/kernel/hostname"); got != "front" {
-		t.Errorf("hostname is %s", got)
+		t.Errorf("the hostname is %s, want front", got)
 	}
 	if got := shared.Exec(t, c, "getent", "hosts", "legacy"); !strings.HasPrefix(got, "192.0.2.7 ") {
-		t.Errorf("legacy is %s", got)
+		t.Errorf("the extra host legacy is %q", got)
 	}
-	found, _ := s.lookup(c, "python", "worker") // by the search domain
+	found, _ := s.lookup(c, "python", "worker") // with the search domain
 	if want := address(s.running("worker")[0]).String(); !slices.Equal(found, []string{want}) {
-		t.Errorf("worker is %q, want %s", found, want)
+		t.Errorf("worker resolves to %q, want %s", found, want)
 	}
 }
 
-// stop stops a task by hand.
-func (s *server) stop(task ecstypes.Task) {
+// stopTask stops a task with StopTask.
+func (s *server) stopTask(task ecstypes.Task) {
 	s.T.Helper()
 	harness.Must(s.ECS().StopTask(s.T.Context(), &ecs.StopTaskInput{Task: task.TaskArn}))(s.T)
 }

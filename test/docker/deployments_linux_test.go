@@ -9,10 +9,10 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// deployments is how many updates TestDeploymentsUnderLoad makes; `make soak` asks for 200.
-var deployments = flag.Int("deployments", 3, "how many deployments the proof of exact drain makes")
+// deployments is the number of deployments that TestDeploymentsUnderLoad makes; `make soak` makes 200.
+var deployments = flag.Int("deployments", 3, "number of deployments under load")
 
-// TestDeploymentsUnderLoad is the proof of exact drain and of no gap for containers.
+// TestDeploymentsUnderLoad checks exact drain and no gap with tasks that are containers.
 func TestDeploymentsUnderLoad(t *testing.T) {
 	t.Parallel()
 	harness.RequireEngine(t)

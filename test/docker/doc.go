@@ -1,6 +1,7 @@
-// Package docker holds what can only be tested with the whole binary and a real Docker Engine: tasks that are
-// containers, and how programs in them find names.
+// Package docker tests the whole binary with a real Docker Engine: tasks that are containers, and how programs in them
+// resolve names.
 //
-// Its tests are skipped where no engine answers (see scripts/setup-test.sh), and fail there with CI=true. They leave alone
-// what the engine has of others, and remove what they have made, also what an earlier run has left that was killed.
+// Its tests are skipped where no engine answers (scripts/setup-test.sh installs one); with CI=true they fail instead. They
+// leave other objects of the engine alone, and remove what they create, including what an earlier run left when it was
+// killed.
 package docker

@@ -17,16 +17,17 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// gate is a socket in front of the engine's that can stop answering: it takes connections and bytes, and passes none on.
+// gate is a proxy in front of the engine's socket that can stop forwarding. It then still accepts connections and
+// bytes.
 type gate struct {
 	host string
 
-	mu     sync.Mutex
-	opened *sync.Cond
-	shut   bool
+	mu      sync.Mutex
+	resumed *sync.Cond
+	stalled bool
 }
 
-// newGate stands in front of the machine's engine.
+// newGate returns a gate in front of the machine's engine.
 func newGate(t *testing.T) *gate {
 	t.Helper()
 	behind := "/var/run/docker.sock"
@@ -38,10 +39,10 @@ func newGate(t *testing.T) *gate {
 	path := filepath.Join(dir, "docker.sock")
 	listener := harness.Must(net.Listen("unix", path))(t)
 	g := &gate{host: "unix://" + path}
-	g.opened = sync.NewCond(&g.mu)
+	g.resumed = sync.NewCond(&g.mu)
 	t.Cleanup(func() {
 		listener.Close()
-		g.shutTo(false)
+		g.setStalled(false)
 	})
 	go func() {
 		for {
@@ -54,29 +55,30 @@ func newGate(t *testing.T) *gate {
 				conn.Close()
 				continue
 			}
-			go g.pass(conn, to)
-			go g.pass(to, conn)
+			go g.forward(conn, to)
+			go g.forward(to, conn)
 		}
 	}()
 	return g
 }
 
-// shutTo lets nothing through any more, or all again.
-func (g *gate) shutTo(shut bool) {
+// setStalled stops the gate from forwarding, or lets it forward again.
+func (g *gate) setStalled(stalled bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.shut = shut
-	g.opened.Broadcast()
+	g.stalled = stalled
+	g.resumed.Broadcast()
 }
 
-func (g *gate) pass(from, to net.Conn) {
+// forward copies bytes from one connection to another.
+func (g *gate) forward(from, to net.Conn) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		g.mu.Lock()
-		for g.shut {
-			g.opened.Wait()
+		for g.stalled {
+			g.resumed.Wait()
 		}
 		g.mu.Unlock()
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
@@ -89,37 +91,38 @@ func (g *gate) pass(from, to net.Conn) {
 	}
 }
 
-// TestEngineHangs: while the engine takes requests and answers none, DNS goes on from what was last known, but for what
-// ends meanwhile; what is to be started or stopped waits, and nobody is killed. Then it all goes on.
+// TestEngineHangs runs a server whose engine accepts requests and does not answer them. DNS must continue from the last
+// known state, except for tasks that end meanwhile; starts and stops must wait; and no task may be killed. When the
+// engine answers again, everything must continue.
 func TestEngineHangs(t *testing.T) {
 	t.Parallel()
 	harness.RequireEngine(t)
 	g := newGate(t)
-	s := (&engine{harness.Engine{Host: g.host}}).workers(t, 3)
+	s := (&engine{harness.Engine{Host: g.host}}).serveWorkers(t, 3)
 	before := s.running("worker")
 	dead, stopped := before[0], before[1]
 
-	g.shutTo(true)
-	defer g.shutTo(false)
+	g.setStalled(true)
+	defer g.setStalled(false)
 	hung := time.Now()
 	s.SetDesiredCount("worker", 4)
 	harness.Must(s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: stopped.TaskArn}))(t)
-	shared.MustCommand(t, "kill", id(dead, "main")) // by another way
-	s.without("worker.corp", address(dead), 30*time.Second)
-	s.without("worker.corp", address(stopped), 30*time.Second)
+	shared.MustCommand(t, "kill", id(dead, "main")) // not through the gate
+	s.waitWithout("worker.corp", address(dead), 30*time.Second)
+	s.waitWithout("worker.corp", address(stopped), 30*time.Second)
 	left := []netip.Addr{address(before[2])}
-	for time.Since(hung) < 40*time.Second { // through its time-outs
+	for time.Since(hung) < 40*time.Second { // longer than the server's timeouts
 		if !s.answers("worker.corp", left...) {
-			t.Fatalf("%v after the engine began to hang DNS answers %v, not %v", time.Since(hung), s.Lookup("worker.corp"), left)
+			t.Fatalf("%v after the engine began to hang DNS answers %v, want %v", time.Since(hung), s.Lookup("worker.corp"), left)
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
 	if state := shared.MustCommand(t, "inspect", "-f", "{{.State.Status}}", id(before[2], "main")); state != "running" {
-		t.Errorf("a task that had nothing to do with it is %s", state)
+		t.Errorf("a task that was not stopped is %s, want running", state)
 	}
 
-	g.shutTo(false)
-	harness.Eventually(t, time.Minute, "all four tasks run, in DNS too", func() bool {
+	g.setStalled(false)
+	harness.Eventually(t, time.Minute, "all four tasks run, also in DNS", func() bool {
 		var want []netip.Addr
 		for _, task := range s.running("worker") {
 			if aws.ToString(task.LastStatus) == "RUNNING" {
@@ -128,7 +131,7 @@ func TestEngineHangs(t *testing.T) {
 		}
 		return len(want) == 4 && s.answers("worker.corp", want...)
 	})
-	s.stopped(dead)
-	s.stopped(stopped)
-	s.same([]ecstypes.Task{before[2]}, s.running("worker"))
+	s.waitStopped(dead)
+	s.waitStopped(stopped)
+	s.checkSame([]ecstypes.Task{before[2]}, s.running("worker"))
 }

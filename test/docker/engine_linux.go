@@ -19,39 +19,40 @@ import (
 // engine is a Docker Engine.
 type engine struct{ harness.Engine }
 
+// shared is the engine of this machine.
 var shared = &engine{}
 
-// The labels of all that is Rollcall's.
+// The labels of every object that Rollcall creates in an engine.
 const (
 	labelData = harness.LabelData
 	labelTask = harness.LabelTask
 )
 
-// How the tests' folders are called, before the test's process id: data folders, by which the labels tell whose a
-// container is, and those of engines.
+// Prefixes of the names of folders: of data folders, by which the labels of an object identify its test, and of the
+// folders of engines. The process id of the test run follows.
 const (
 	folders       = "rollcall-docker-test-"
 	engineFolders = "rollcall-docker-engine-"
 )
 
-// dataFolder is a new data folder; what the engine has of it goes with the test.
+// dataFolder returns a new data folder. The engine's objects of this folder are removed at the end of the test.
 func (e *engine) dataFolder(t testing.TB) string {
 	t.Helper()
 	dir := harness.Must(os.MkdirTemp("", folders+strconv.Itoa(os.Getpid())+"-"))(t)
 	t.Cleanup(func() {
 		if err := e.Remove(dir); err != nil {
-			t.Errorf("remove what the test has made: %v", err)
+			t.Errorf("remove the objects of the test: %v", err)
 		}
 		os.RemoveAll(dir)
 	})
 	return dir
 }
 
-// sweep removes what test runs have left that have ended.
+// sweep removes what earlier test runs have left.
 func (e *engine) sweep() {
 	engines, _ := filepath.Glob(filepath.Join(os.TempDir(), engineFolders+"*"))
 	for _, dir := range engines {
-		if left(dir, engineFolders) {
+		if isAbandoned(dir, engineFolders) {
 			killAll(dir)
 			removeMounted(dir)
 		}
@@ -82,26 +83,26 @@ func (e *engine) sweep() {
 		seen[dir] = true
 	}
 	for dir := range seen {
-		if !left(dir, folders) {
+		if !isAbandoned(dir, folders) {
 			continue
 		}
 		killAll(dir)
 		if err := e.Remove(dir); err != nil {
-			fmt.Fprintln(os.Stderr, "remove what an earlier test run has left:", err)
+			fmt.Fprintln(os.Stderr, "remove the objects of an earlier test run:", err)
 			continue
 		}
 		os.RemoveAll(dir)
 	}
 }
 
-// left says that a folder is one of the tests', of a run that has ended.
-func left(dir, prefix string) bool {
-	of, ours := strings.CutPrefix(filepath.Base(dir), prefix)
-	pid, err := strconv.Atoi(strings.SplitN(of, "-", 2)[0])
-	return ours && err == nil && (pid == os.Getpid() || syscall.Kill(pid, 0) != nil)
+// isAbandoned reports whether a folder belongs to a test run that has ended.
+func isAbandoned(dir, prefix string) bool {
+	rest, ok := strings.CutPrefix(filepath.Base(dir), prefix)
+	pid, err := strconv.Atoi(strings.SplitN(rest, "-", 2)[0])
+	return ok && err == nil && (pid == os.Getpid() || syscall.Kill(pid, 0) != nil)
 }
 
-// killAll kills the servers and engines of a folder, which a test run that was killed has left.
+// killAll kills the servers and engines of a folder, which a test run left when it was killed.
 func killAll(dir string) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range all {
@@ -113,11 +114,11 @@ func killAll(dir string) {
 	}
 }
 
-// clients is the image of programs that look names up.
-func clients(t testing.TB) string {
+// clientsImage returns the name of the image with the programs that resolve names.
+func clientsImage(t testing.TB) string {
 	t.Helper()
 	harness.RequireEngine(t)
-	name, err := clientsImage()
+	name, err := clientsImageName()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,14 +128,14 @@ func clients(t testing.TB) string {
 	return name
 }
 
-var clientsImage = sync.OnceValues(func() (string, error) {
+var clientsImageName = sync.OnceValues(func() (string, error) {
 	cmd := exec.Command("scripts/test-image.sh", "name")
 	cmd.Dir = source.Root()
 	out, err := cmd.Output()
 	return strings.TrimSpace(string(out)), err
 })
 
-// removeMounted removes a folder in which something may be mounted.
+// removeMounted removes a folder in which file systems may be mounted.
 func removeMounted(dir string) {
 	mounts, err := os.Open("/proc/self/mounts")
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// privateEngine is a Docker Engine of a test's own, beside the machine's: with other folders, and without firewall rules,
-// which the two would take from each other.
+// privateEngine is a Docker Engine of one test. It runs next to the machine's engine, with other folders and without
+// firewall rules, which the two engines would overwrite.
 type privateEngine struct {
 	engine
 	t    *testing.T
@@ -27,7 +27,7 @@ type privateEngine struct {
 	done chan struct{}
 }
 
-// startEngine starts an engine, whose data is in root, or in a folder of its own where that is empty.
+// startEngine starts an engine whose data is in root, or in a new folder if root is empty.
 func startEngine(t *testing.T, root string, args ...string) *privateEngine {
 	t.Helper()
 	harness.RequireEngine(t)
@@ -52,7 +52,7 @@ func startEngine(t *testing.T, root string, args ...string) *privateEngine {
 	return e
 }
 
-// start starts it (again) and waits until it answers.
+// start starts the engine, also after stop, and waits until it answers.
 func (e *privateEngine) start() {
 	e.t.Helper()
 	log := harness.Must(os.OpenFile(filepath.Join(e.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(e.t)
@@ -79,7 +79,7 @@ func (e *privateEngine) start() {
 	})
 }
 
-// stop ends it as a restart does: with its containers, unless it is told to keep them (live-restore).
+// stop stops the engine. Its containers stop too, unless it runs with --live-restore.
 func (e *privateEngine) stop() {
 	e.t.Helper()
 	e.cmd.Process.Signal(syscall.SIGTERM)
@@ -92,7 +92,7 @@ func (e *privateEngine) stop() {
 	}
 }
 
-// end removes all of it.
+// end removes the engine and its data.
 func (e *privateEngine) end() {
 	if e.done != nil {
 		select {
@@ -111,74 +111,75 @@ func (e *privateEngine) end() {
 	removeMounted(e.dir)
 }
 
-// workers is a server on the engine with a service of n sample workers, worker.corp.
-func (e *engine) workers(t *testing.T, n int32) *server {
+// serveWorkers starts a server on the engine with a service of n sample workers, worker.corp.
+func (e *engine) serveWorkers(t *testing.T, n int32) *server {
 	t.Helper()
 	s := e.serve(t)
 	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), n, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
 	s.WaitStable("worker")
-	s.replaced("worker", "worker.corp", int(n), ecstypes.Task{TaskArn: aws.String("")})
+	s.waitReplaced("worker", "worker.corp", int(n), ecstypes.Task{TaskArn: aws.String("")})
 	return s
 }
 
-// TestEngineRestartLive: an engine that keeps containers while it is restarted (live-restore) changes nothing; one that
-// ends meanwhile is noticed at once.
-func TestEngineRestartLive(t *testing.T) {
+// TestEngineRestartWithLiveRestore restarts an engine that keeps its containers meanwhile. Tasks and answers must not
+// change, and a container that ends during the restart must leave the answers.
+func TestEngineRestartWithLiveRestore(t *testing.T) {
 	t.Parallel()
 	e := startEngine(t, "", "--live-restore")
-	s := e.workers(t, 3)
+	s := e.serveWorkers(t, 3)
 	before := s.running("worker")
 	pid := e.MustCommand(t, "inspect", "-f", "{{.State.Pid}}", id(before[0], "main"))
 	e.stop()
 	if got := s.Lookup("worker.corp"); len(got) != 3 {
-		t.Errorf("without its engine the server answers %v", got)
+		t.Errorf("without an engine the answer is %v, want 3 addresses", got)
 	}
-	syscallKill(t, pid)
-	s.without("worker.corp", address(before[0]), 20*time.Second)
+	killContainerProcess(t, pid)
+	s.waitWithout("worker.corp", address(before[0]), 20*time.Second)
 	if got := s.Lookup("worker.corp"); len(got) != 2 {
-		t.Errorf("one of three is dead, and the server answers %v", got)
+		t.Errorf("after one of three containers was killed the answer is %v, want 2 addresses", got)
 	}
 	e.start()
-	s.replaced("worker", "worker.corp", 3, before[0])
+	s.waitReplaced("worker", "worker.corp", 3, before[0])
 	var kept []ecstypes.Task
 	for _, now := range s.running("worker") {
 		if *now.TaskArn == *before[1].TaskArn || *now.TaskArn == *before[2].TaskArn {
 			kept = append(kept, now)
 		}
 	}
-	s.same(before[1:], kept)
+	s.checkSame(before[1:], kept)
 }
 
-func syscallKill(t *testing.T, pid string) {
+// killContainerProcess kills the main process of a container.
+func killContainerProcess(t *testing.T, pid string) {
 	t.Helper()
 	var n int
 	if _, err := fmt.Sscan(pid, &n); err != nil || n < 2 {
-		t.Fatalf("%q is no process: %v", pid, err)
+		t.Fatalf("%q is not a pid: %v", pid, err)
 	}
 	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestEngineRestart: an engine that ends its containers when it is restarted: they leave the answers, and are replaced
-// when it is back.
+// TestEngineRestart restarts an engine that stops its containers. The tasks must leave the answers, and must be
+// replaced when the engine is back.
 func TestEngineRestart(t *testing.T) {
 	t.Parallel()
 	e := startEngine(t, "")
-	s := e.workers(t, 2)
+	s := e.serveWorkers(t, 2)
 	before := s.running("worker")
 	e.stop()
 	for _, task := range before {
-		s.without("worker.corp", address(task), 20*time.Second)
+		s.waitWithout("worker.corp", address(task), 20*time.Second)
 	}
 	e.start()
 	for _, task := range before {
-		s.replaced("worker", "worker.corp", 2, task)
+		s.waitReplaced("worker", "worker.corp", 2, task)
 	}
 }
 
-// TestFullDisk: where the engine's disk is full, no task starts, and the reason is told; those that run are answered as
-// before, and what waits starts when there is room again.
+// TestFullDisk fills the engine's disk. No new task may start, an event must report the reason, and running tasks must
+// still be answered. When there is space again, the waiting task must start.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	harness.RequireEngine(t)
@@ -188,7 +189,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := startEngine(t, disk)
-	s := e.workers(t, 1)
+	s := e.serveWorkers(t, 1)
 	first := s.running("worker")[0]
 	filler := filepath.Join(disk, "filler")
 	out, _ := exec.Command("dd", "if=/dev/zero", "of="+filler, "bs=64k").CombinedOutput()
@@ -196,15 +197,15 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("the disk is not full: %s", out)
 	}
 	s.SetDesiredCount("worker", 2)
-	harness.Eventually(t, time.Minute, "an event of the service says why no task starts", func() bool { return s.said("worker", "no space left on device") })
+	harness.Eventually(t, time.Minute, "an event reports why no task starts", func() bool { return s.hasEvent("worker", "no space left on device") })
 	if !s.answers("worker.corp", address(first)) {
-		t.Errorf("with a full disk the server answers %v, and not %v alone", s.Lookup("worker.corp"), address(first))
+		t.Errorf("with a full disk the answer is %v, want only %v", s.Lookup("worker.corp"), address(first))
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, 2*time.Minute, "with room again the second task runs, in DNS too", func() bool { return len(s.Lookup("worker.corp")) == 2 })
-	if s.same([]ecstypes.Task{first}, s.running("worker")); t.Failed() {
-		t.Log("the first task was not left alone")
+	harness.Eventually(t, 2*time.Minute, "the second task runs, also in DNS", func() bool { return len(s.Lookup("worker.corp")) == 2 })
+	if s.checkSame([]ecstypes.Task{first}, s.running("worker")); t.Failed() {
+		t.Log("the first task has changed")
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	flag.Set("test.parallel", "3") // most of the time they wait: for containers, for time-outs, for TTLs
+	flag.Set("test.parallel", "3") // tests mostly wait for containers, timeouts and TTLs
 	shared.sweep()
 	status := m.Run()
 	shared.sweep()

@@ -31,12 +31,13 @@ func serve(t testing.TB, flags ...string) *server {
 	return shared.serve(t, flags...)
 }
 
+// serve starts a server on the engine, with a new data folder.
 func (e *engine) serve(t testing.TB, flags ...string) *server {
 	t.Helper()
 	return e.serveOn(t, e.dataFolder(t), flags...)
 }
 
-// serveOn starts a server on a data folder.
+// serveOn starts a server on an existing data folder.
 func (e *engine) serveOn(t testing.TB, dir string, flags ...string) *server {
 	t.Helper()
 	s, err := e.start(t, dir, flags...)
@@ -46,7 +47,7 @@ func (e *engine) serveOn(t testing.TB, dir string, flags ...string) *server {
 	return s
 }
 
-// start is serveOn; an error says how the server ended.
+// start starts a server as serveOn does. It returns an error if the server ends instead of getting ready.
 func (e *engine) start(t testing.TB, dir string, flags ...string) (*server, error) {
 	t.Helper()
 	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "docker"}, flags...)
@@ -59,31 +60,31 @@ func (e *engine) start(t testing.TB, dir string, flags ...string) (*server, erro
 	return s, s.Launch()
 }
 
-// again kills the server, as a power cut would, and starts the next on its folder.
-func (s *server) again() *server {
+// restartAfterKill kills the server with SIGKILL and starts another on its data folder.
+func (s *server) restartAfterKill() *server {
 	s.T.Helper()
 	s.Kill()
 	return s.engine.serveOn(s.T, s.Dir, s.flags...)
 }
 
-// sampleImage is made by the runtime out of its own binary.
+// sampleImage is the image that the runtime builds from its own binary.
 const sampleImage = "rollcall/sample"
 
-// container is one of an image, which runs a command.
+// container returns a container definition with an image and a command.
 func container(name, image string, command ...string) ecstypes.ContainerDefinition {
 	c := ecstypes.ContainerDefinition{Name: &name, Image: &image, Command: command, Memory: aws.Int32(128)}
-	if image != sampleImage { // what is the first process of its container does not mind SIGTERM
+	if image != sampleImage { // the first process of a container ignores SIGTERM by default
 		c.StopTimeout = aws.Int32(2)
 	}
 	return c
 }
 
-// task is a definition of containers that share an address.
+// task returns a definition of containers that share a network.
 func task(family string, containers ...ecstypes.ContainerDefinition) *ecs.RegisterTaskDefinitionInput {
 	return &ecs.RegisterTaskDefinitionInput{Family: &family, NetworkMode: ecstypes.NetworkModeAwsvpc, ContainerDefinitions: containers}
 }
 
-// sample is one of the samples, healthy as soon as its first check has passed.
+// sample returns the definition of a sample service, which is healthy after its first check.
 func sample(family, program string) *ecs.RegisterTaskDefinitionInput {
 	main := container("main", sampleImage, "rollcall", "sample", program)
 	main.PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
@@ -94,20 +95,21 @@ func sample(family, program string) *ecs.RegisterTaskDefinitionInput {
 	return task(family, main)
 }
 
-// unchecked is the sample worker without a health check: it is answered once it runs.
+// unchecked returns the definition of a sample worker without a health check. Its tasks are answered as soon as they
+// run.
 func unchecked(family string) *ecs.RegisterTaskDefinitionInput {
 	in := sample(family, "flask-worker")
 	in.ContainerDefinitions[0].HealthCheck = nil
 	return in
 }
 
-// running are a service's tasks that shall run.
+// running returns a service's tasks whose desired status is RUNNING.
 func (s *server) running(service string) []ecstypes.Task {
 	s.T.Helper()
 	return s.Tasks(service, ecstypes.DesiredStatusRunning)
 }
 
-// id is the engine's of a task's container.
+// id returns the engine's id of a task's container.
 func id(t ecstypes.Task, container string) string {
 	for _, c := range t.Containers {
 		if aws.ToString(c.Name) == container {
@@ -117,13 +119,13 @@ func id(t ecstypes.Task, container string) string {
 	return ""
 }
 
-// address is a task's.
+// address returns a task's address.
 func address(t ecstypes.Task) netip.Addr {
 	a, _ := netip.ParseAddr(harness.Address(t))
 	return a
 }
 
-// answers are what DNS answers for a name.
+// answers reports whether the answer for a name has exactly the addresses in want.
 func (s *server) answers(name string, want ...netip.Addr) bool {
 	s.T.Helper()
 	got := s.Lookup(name)
@@ -135,26 +137,26 @@ func (s *server) answers(name string, want ...netip.Addr) bool {
 	return len(got) == len(want)
 }
 
-// without waits until an address has left the answers of a name.
-func (s *server) without(name string, gone netip.Addr, within time.Duration) {
+// waitWithout waits until an address has left the answers for a name.
+func (s *server) waitWithout(name string, gone netip.Addr, within time.Duration) {
 	s.T.Helper()
 	began := time.Now()
-	harness.Eventually(s.T, within, gone.String()+" is answered for "+name+" no more", func() bool { return !s.Lookup(name)[gone] })
-	s.T.Logf("%s had left the answers after %v", gone, time.Since(began).Round(time.Millisecond))
+	harness.Eventually(s.T, within, gone.String()+" has left the answers for "+name, func() bool { return !s.Lookup(name)[gone] })
+	s.T.Logf("%s left the answers after %v", gone, time.Since(began).Round(time.Millisecond))
 }
 
-// stopped waits until a task has stopped, and describes it.
-func (s *server) stopped(task ecstypes.Task) (now ecstypes.Task) {
+// waitStopped waits until a task has stopped, and returns it.
+func (s *server) waitStopped(task ecstypes.Task) (now ecstypes.Task) {
 	s.T.Helper()
 	harness.Eventually(s.T, time.Minute, "task "+harness.TaskID(task)+" has stopped", func() bool {
-		now = s.task(*task.TaskArn)
+		now = s.describe(*task.TaskArn)
 		return aws.ToString(now.LastStatus) == "STOPPED"
 	})
 	return now
 }
 
-// task describes one.
-func (s *server) task(arn string) ecstypes.Task {
+// describe returns a task.
+func (s *server) describe(arn string) ecstypes.Task {
 	s.T.Helper()
 	out := harness.Must(s.ECS().DescribeTasks(s.T.Context(), &ecs.DescribeTasksInput{Tasks: []string{arn}}))(s.T)
 	if len(out.Tasks) != 1 {
@@ -163,7 +165,7 @@ func (s *server) task(arn string) ecstypes.Task {
 	return out.Tasks[0]
 }
 
-// start runs one task of a definition and waits until it runs, or has stopped.
+// start runs a task of a definition, waits until it is running or stopped, and returns it.
 func (s *server) start(in *ecs.RegisterTaskDefinitionInput) (now ecstypes.Task) {
 	s.T.Helper()
 	s.RegisterDefinition(in)
@@ -175,15 +177,15 @@ func (s *server) start(in *ecs.RegisterTaskDefinitionInput) (now ecstypes.Task) 
 	if len(out.Tasks) != 1 {
 		s.T.Fatalf("run %s: %s", *in.Family, harness.AsJSON(out.Failures))
 	}
-	harness.Eventually(s.T, time.Minute, "a task of "+*in.Family+" runs, or has ended", func() bool {
-		now = s.task(*out.Tasks[0].TaskArn)
+	harness.Eventually(s.T, time.Minute, "a task of "+*in.Family+" is running or stopped", func() bool {
+		now = s.describe(*out.Tasks[0].TaskArn)
 		return *now.LastStatus == "RUNNING" || *now.LastStatus == "STOPPED"
 	})
 	return now
 }
 
-// said says whether one of a service's events has a text.
-func (s *server) said(service, text string) bool {
+// hasEvent reports whether one of a service's events contains a text.
+func (s *server) hasEvent(service, text string) bool {
 	s.T.Helper()
 	for _, e := range s.DescribeService(service).Events {
 		if strings.Contains(*e.Message, text) {
@@ -193,10 +195,10 @@ func (s *server) said(service, text string) bool {
 	return false
 }
 
-// replaced waits until a service runs n tasks, none of which is the one given, and DNS answers exactly them.
-func (s *server) replaced(service, name string, n int, old ecstypes.Task) {
+// waitReplaced waits until a service has n running tasks without old, and DNS answers with exactly these.
+func (s *server) waitReplaced(service, name string, n int, old ecstypes.Task) {
 	s.T.Helper()
-	harness.Eventually(s.T, time.Minute, "the task of "+service+" is replaced, in DNS too", func() bool {
+	harness.Eventually(s.T, time.Minute, "the task of "+service+" is replaced, also in DNS", func() bool {
 		var want []netip.Addr
 		for _, t := range s.running(service) {
 			if *t.TaskArn == *old.TaskArn || *t.LastStatus != "RUNNING" {
@@ -208,7 +210,7 @@ func (s *server) replaced(service, name string, n int, old ecstypes.Task) {
 	})
 }
 
-// logs is what `rollcall logs` shows of a task.
+// logs returns what `rollcall logs` prints for a task.
 func (s *server) logs(task ecstypes.Task) string {
 	s.T.Helper()
 	cmd := exec.Command(harness.BuiltBinary(s.T), "logs", "--data", s.Dir, harness.TaskID(task))
@@ -217,12 +219,12 @@ func (s *server) logs(task ecstypes.Task) string {
 	return string(out)
 }
 
-// diskUsage is what a folder takes of the disk, in bytes.
+// diskUsage returns the size of the files below a folder, in bytes.
 func diskUsage(dir string) (sum int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if os.IsNotExist(err) {
-				return nil // it has just gone
+				return nil // the file was removed meanwhile
 			}
 			return err
 		}

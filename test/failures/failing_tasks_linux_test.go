@@ -115,7 +115,7 @@ func TestFailingTasks(t *testing.T) {
 	}
 }
 
-// TestTaskListensOnAllAddresses runs a task that listens on all addresses instead of its own. The task must be stopped
+// TestTaskListensOnAllAddresses runs a task that listens on all addresses instead of only its address. The task must be stopped
 // with a reason that names the problem. Although it would pass its health check, it must never be answered, and clients
 // of other tasks must never reach it.
 func TestTaskListensOnAllAddresses(t *testing.T) {

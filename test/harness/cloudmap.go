@@ -11,7 +11,7 @@ import (
 
 // The next two functions are in docs/clients.md, word for word.
 
-// newCloudMap is a client of the Cloud Map at AWS_ENDPOINT_URL.
+// newCloudMap returns a Cloud Map client for AWS_ENDPOINT_URL.
 func newCloudMap(ctx context.Context) (*servicediscovery.Client, error) {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
@@ -20,7 +20,7 @@ func newCloudMap(ctx context.Context) (*servicediscovery.Client, error) {
 	return servicediscovery.NewFromConfig(cfg, noHostPrefix), nil
 }
 
-// noHostPrefix keeps the SDK from asking data-127.0.0.1.
+// noHostPrefix stops the SDK from calling the host data-127.0.0.1.
 func noHostPrefix(o *servicediscovery.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("NoHostPrefix",

@@ -1,12 +1,9 @@
 package harness
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,45 +11,22 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
-	"github.com/aws/smithy-go"
 	"github.com/miekg/dns"
+
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
-
-// sharedClient is the HTTP client of all SDK clients below, so that they share connections as the clients of one
-// program do.
-var sharedClient = bodyFromMemory{awshttp.NewBuildableClient()}
-
-// bodyFromMemory sends request bodies from memory. The SDK closes a request's body as soon as the header of the answer
-// arrives. A transport that still reads the body at that time takes that for a failed write and closes the connection
-// while the answer is read. A client that never repeats a call would fail.
-type bodyFromMemory struct{ *awshttp.BuildableClient }
-
-// Do sends a request with a copy of its body.
-func (c bodyFromMemory) Do(r *http.Request) (*http.Response, error) {
-	if r.Body == nil {
-		return c.BuildableClient.Do(r)
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return c.BuildableClient.Do(r)
-}
 
 // ConfigWithoutRetries returns the configuration of a client that never repeats a call, so that a test sees every
 // answer.
 func (s *Server) ConfigWithoutRetries() aws.Config {
 	cfg := s.AWSConfig()
 	cfg.RetryMaxAttempts = 1
-	cfg.HTTPClient = sharedClient
+	cfg.HTTPClient = s.client
 	return cfg
 }
 
@@ -108,16 +82,7 @@ func Registration(service, id, ip string) *sd.RegisterInstanceInput {
 }
 
 // ErrorCode returns the code of an AWS error, "" for nil, and the text of any other error.
-func ErrorCode(err error) string {
-	var apiErr smithy.APIError
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &apiErr):
-		return apiErr.ErrorCode()
-	}
-	return err.Error()
-}
+func ErrorCode(err error) string { return apitest.ErrorCode(err) }
 
 // CheckQueryA sends one query and returns an error if the addresses in the answer are not those in want.
 func (s *Server) CheckQueryA(name string, want ...string) error {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -30,7 +31,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/bakingclouds/rollcall/internal/agent/process"
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
+	"github.com/bakingclouds/rollcall/internal/api/clienttest"
 	"github.com/bakingclouds/rollcall/internal/app"
 )
 
@@ -64,6 +67,8 @@ type Server struct {
 	Info app.Info
 	Keys awsapi.Pair
 	Done chan struct{} // closed when the process has ended
+
+	client *http.Client // used by clients that do not retry; none of its connections outlives the server
 }
 
 // Output keeps what a process prints.
@@ -156,6 +161,7 @@ func (s *Server) Launch() error {
 	if s.Info, err = app.Find(s.Dir); err != nil {
 		t.Fatal(err)
 	}
+	s.client = clienttest.New(t, strings.TrimPrefix(s.Info.API, "http://"))
 	if s.Keys == (awsapi.Pair{}) {
 		if s.Keys, err = awsapi.Load(s.Dir); err != nil {
 			t.Fatal(err)
@@ -293,15 +299,7 @@ func SkipMissing(t testing.TB, what string) {
 // Must returns a function that returns the result of a call, and fails the test if the call failed:
 //
 //	out := Must(client.GetService(ctx, in))(t)
-func Must[T any](v T, err error) func(t testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-}
+func Must[T any](v T, err error) func(t testing.TB) T { return apitest.Must(v, err) }
 
 // AsJSON returns v as indented JSON, for messages of tests.
 func AsJSON(v any) string {

@@ -230,8 +230,7 @@ func TestOperationsSurviveKill(t *testing.T) {
 	}
 	s.Kill()
 
-	again := harness.ServeOn(t, s.Dir, "--runtime", "none")
-	s.Info, s.Keys = again.Info, again.Keys
+	s = harness.ServeOn(t, s.Dir, "--runtime", "none")
 	api, ctx := s.CloudMapWithoutRetries(), t.Context()
 	for _, ack := range all {
 		op := harness.Must(api.GetOperation(ctx, &sd.GetOperationInput{OperationId: &ack.operation}))(t).Operation
@@ -305,8 +304,7 @@ func TestCustomHealthSurvivesRestart(t *testing.T) {
 		t.Fatalf("the answer is %v, want one address: a user has set one of the instances to UNHEALTHY", got)
 	}
 	s.Kill()
-	again := harness.ServeOn(t, s.Dir)
-	s.Info, s.Keys = again.Info, again.Keys
+	s = harness.ServeOn(t, s.Dir)
 	s.WaitStable("cart")
 	s.RunCommand("status") // reads what the loops have written
 	if got := s.Lookup("cart.shop"); len(got) != 1 {

@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"internal/api/ecs/taskdef"},
 	{"internal/api/ecs/codec", "internal/api/ecs/identifier"},
 	{"internal/api/ecs/ecserr", "internal/api/ecs/overlay"},
-	{"internal/api/awsapi", "internal/api/paging", "internal/control/loop"},
+	{"internal/api/awsapi", "internal/api/clienttest", "internal/api/paging", "internal/control/loop"},
 	{"internal/dns/answer", "internal/dns/forward", "internal/placement"},
 	{"internal/registry", "internal/task", "internal/loggroup"},
 	{"internal/store"},

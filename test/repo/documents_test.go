@@ -14,7 +14,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness/source"
 )
 
-// Markdown as far as links need it: [text](target), [name]: target, # Heading.
+// The parts of Markdown that have links and their targets: [text](target), [name]: target, # Heading.
 var (
 	codeFence   = regexp.MustCompile("(?ms)^ *```.*?^ *```[^\n]*$")
 	codeSpan    = regexp.MustCompile("`[^`\n]*`")
@@ -24,7 +24,7 @@ var (
 	headingLink = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 )
 
-// links lists the targets of a document's links.
+// links returns the targets of a document's links.
 func links(markdown string) (targets []string) {
 	prose := codeSpan.ReplaceAllString(codeFence.ReplaceAllString(markdown, ""), "")
 	for _, form := range []*regexp.Regexp{inlineLink, linkTarget} {
@@ -35,7 +35,7 @@ func links(markdown string) (targets []string) {
 	return targets
 }
 
-// anchors lists what "#…" may name in a document: its headings, as GitHub turns them into fragments.
+// anchors returns the fragments that a link may have: a document's headings in the form that GitHub gives them.
 func anchors(markdown string) (ids []string) {
 	for _, m := range heading.FindAllStringSubmatch(codeFence.ReplaceAllString(markdown, ""), -1) {
 		text := strings.ToLower(headingLink.ReplaceAllString(m[1], "$1"))
@@ -52,36 +52,36 @@ func anchors(markdown string) (ids []string) {
 	return ids
 }
 
-// brokenLink says what is wrong with a link of the document at file, or is empty.
+// brokenLink returns what is wrong with a link of a document, or "".
 func brokenLink(t *testing.T, file, target string) string {
 	u, err := url.Parse(target)
 	if err != nil {
 		return "is not a URL"
 	}
 	if u.Scheme != "" || u.Host != "" {
-		return "" // another site: not ours to try
+		return "" // another site, which is not checked
 	}
 	if path.IsAbs(u.Path) {
-		return "is absolute: it works on one site only"
+		return "is absolute, and works on one site only"
 	}
 	to := file
 	if u.Path != "" {
 		to = path.Join(path.Dir(file), u.Path)
 	}
 	if info, err := os.Stat(filepath.Join(source.Root(), to)); err != nil {
-		return "leads nowhere"
+		return "leads to a file that does not exist"
 	} else if info.IsDir() {
 		return ""
 	}
 	if u.Fragment != "" && path.Ext(to) == ".md" {
 		if text, _ := source.ReadText(t, to); !slices.Contains(anchors(text), u.Fragment) {
-			return "names no heading of " + to
+			return "leads to a heading that " + to + " does not have"
 		}
 	}
 	return ""
 }
 
-// TestLinks follows every relative link of every document.
+// TestLinks checks every relative link of every document.
 func TestLinks(t *testing.T) {
 	for _, file := range source.Files(t) {
 		if path.Ext(file) != ".md" {
@@ -96,18 +96,19 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestLinkForms checks which links and anchors the tests recognize.
 func TestLinkForms(t *testing.T) {
 	const doc = "# One two\n\nSee [a](a.md), ![b](img/b.png \"B\") and [c][c].\n" +
 		"Not `[d](d.md)`.\n\n```sh\n# no heading\necho [e](e.md)\n```\n\n## `go test`, [twice](a.md)!\n\n[c]: ../c.md#x\n"
 	if got, want := links(doc), []string{"a.md", "img/b.png", "a.md", "../c.md#x"}; !slices.Equal(got, want) {
-		t.Errorf("links %q, want %q", got, want)
+		t.Errorf("links are %q, want %q", got, want)
 	}
 	if got, want := anchors(doc), []string{"one-two", "go-test-twice"}; !slices.Equal(got, want) {
-		t.Errorf("anchors %q, want %q", got, want)
+		t.Errorf("anchors are %q, want %q", got, want)
 	}
 }
 
-// TestDecisionsAreListed keeps the list of decisions whole.
+// TestDecisionsAreListed checks that the list of decisions is complete.
 func TestDecisionsAreListed(t *testing.T) {
 	const list = "docs/decisions/README.md"
 	text, _ := source.ReadText(t, list)
@@ -119,16 +120,17 @@ func TestDecisionsAreListed(t *testing.T) {
 	}
 }
 
-// unwanted is what no file of the project may say. The patterns are written so that they do not match themselves.
+// unwanted lists what no file of the project may contain. The patterns are written so that they do not match
+// themselves.
 var unwanted = []struct {
 	form *regexp.Regexp
 	why  string
 }{
-	{regexp.MustCompile(`(?:^|[^\w.~*$})/-])/(?:work|root|home/\w+|Users/\w+)/\w`), "a path of one person's machine means nothing on another"},
-	{regexp.MustCompile(`\b(?:TO` + `DO|FIX` + `ME|XX` + `X)\b`), "do it, or write an issue"},
+	{regexp.MustCompile(`(?:^|[^\w.~*$})/-])/(?:work|root|home/\w+|Users/\w+)/\w`), "this path exists on one machine only"},
+	{regexp.MustCompile(`\b(?:TO` + `DO|FIX` + `ME|XX` + `X)\b`), "do it, or open an issue"},
 }
 
-// TestUnwantedText reads every text file of the project.
+// TestUnwantedText searches every text file of the project for unwanted text.
 func TestUnwantedText(t *testing.T) {
 	for _, file := range source.Files(t) {
 		text, ok := source.ReadText(t, file)

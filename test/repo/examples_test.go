@@ -14,8 +14,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness/source"
 )
 
-// TestExampleDefinitions reads the examples' task definitions into AWS's own type, as the AWS CLI's
-// --cli-input-json does: a member that AWS does not know is an error.
+// TestExampleDefinitions decodes the examples' task definitions into AWS's type, as the AWS CLI's --cli-input-json
+// does. A member that AWS does not have is an error.
 func TestExampleDefinitions(t *testing.T) {
 	for _, tc := range []struct{ file, family, command string }{
 		{"flask-worker.json", "flask-worker", "rollcall sample flask-worker"},
@@ -42,9 +42,9 @@ func TestExampleDefinitions(t *testing.T) {
 			if got := strings.Join(c.Command, " "); got != tc.command {
 				t.Errorf("command %q, want %q", got, tc.command)
 			}
-			// Only a shell, and the sample itself, expand variables.
+			// Only a shell and `rollcall sample check` expand variables.
 			if h := c.HealthCheck; h == nil || h.Command[0] != "CMD-SHELL" && !slices.Equal(h.Command[:4], []string{"CMD", "rollcall", "sample", "check"}) {
-				t.Errorf("the health check is %+v; want one that expands variables", h)
+				t.Errorf("the health check is %+v, want one that expands variables", h)
 			}
 			if script := path.Base(tc.command); path.Ext(script) == ".py" {
 				if _, err := os.Stat(filepath.Join(source.Root(), "examples/flask", script)); err != nil {

@@ -84,7 +84,7 @@ func TestPackageTable(t *testing.T) {
 }
 
 // TestTestFiles requires a test, benchmark, example or fuzz target in every file named _test.go. Helpers of several
-// test files belong in a package of their own, such as test/harness.
+// test files belong in another package, such as test/harness.
 func TestTestFiles(t *testing.T) {
 	entry := regexp.MustCompile(`^(Test|Benchmark|Example|Fuzz)`)
 	for _, file := range source.GoFiles(t) {

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// module is the path of this module; the packages of the tests below are named without it.
+// module is the prefix of the packages of this module. The functions below return packages without it.
 const module = "github.com/bakingclouds/rollcall/"
 
 // Root returns the project's folder: the one at or above the test's working directory that has the go.mod.
@@ -32,11 +32,11 @@ func Root() string {
 	panic("the tests do not run inside the repository")
 }
 
-// Files lists the files that belong to the project, by their path from its root: what git tracks,
-// or all files where the source came without git.
+// Files returns the files that belong to the project, by their path from its root: those that git tracks, or all files
+// if the source came without git.
 //
-// It looks at every folder itself and at git's index: go test repeats a test's cached result unless a file or
-// folder that the test itself has opened has changed, and cannot see what git opens.
+// It opens every folder and git's index itself. go test repeats a cached result unless a file or folder that the test
+// itself has opened has changed; it cannot see what git opens.
 func Files(t *testing.T) (files []string) {
 	t.Helper()
 	tracked := trackedFiles()
@@ -61,7 +61,7 @@ func Files(t *testing.T) (files []string) {
 	return files
 }
 
-// trackedFiles is what git tracks, or nil where it tracks nothing.
+// trackedFiles returns the files that git tracks, or nil if it tracks none.
 func trackedFiles() (tracked map[string]bool) {
 	os.Stat(filepath.Join(Root(), ".git/index")) // for go test's cache
 	cmd := exec.Command("git", "ls-files", "-z")
@@ -79,7 +79,7 @@ func trackedFiles() (tracked map[string]bool) {
 	return tracked
 }
 
-// ReadText reads a file of the repository; ok is false for one that is not text.
+// ReadText reads a file of the repository. ok is false if the file is not text.
 func ReadText(t *testing.T, file string) (text string, ok bool) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(Root(), file))
@@ -89,8 +89,7 @@ func ReadText(t *testing.T, file string) (text string, ok bool) {
 	return string(b), !bytes.Contains(b[:min(len(b), 8000)], []byte{0})
 }
 
-// GoFile is a Go source file as far as it concerns the repository's rules. Files for every operating system
-// are read, which asking go list would not do.
+// GoFile is a Go source file with what the repository's rules need of it.
 type GoFile struct {
 	Path    string // from the module's root: "internal/store/tx.go"
 	Package string // path from the module's root: "internal/store"
@@ -100,6 +99,8 @@ type GoFile struct {
 	Imports []string // packages of this module without its path: "internal/fault", "github.com/miekg/dns"
 }
 
+// GoFiles parses the Go files of the repository, including those for other operating systems, which `go list` leaves
+// out.
 func GoFiles(t *testing.T) (files []GoFile) {
 	t.Helper()
 	for _, file := range Files(t) {
@@ -125,16 +126,17 @@ func GoFiles(t *testing.T) (files []GoFile) {
 	return files
 }
 
+// importsOf returns the packages that a file imports.
 func importsOf(file *ast.File) (imports []string) {
 	for _, spec := range file.Imports {
 		imported, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
-			continue // the compiler says more about it
+			continue // the compiler reports it
 		}
 		imports = append(imports, strings.TrimPrefix(imported, module))
 	}
 	return imports
 }
 
-// Within reports whether pkg is dir or lies below it.
+// Within reports whether pkg is dir or below it.
 func Within(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }
