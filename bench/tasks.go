@@ -211,7 +211,11 @@ func createTasks(ctx context.Context, db *store.Store, runtime, registryID strin
 			Account: account, Region: region, Cluster: task.DefaultCluster, Name: "sleeper", Status: task.Active, LaunchType: task.EC2,
 			DesiredCount: count, MinimumHealthy: 100, Maximum: 200, Created: now,
 		}
-		task.Deploy(tx, &svc, task.NewDeployment(def.Family, def.Revision, nil, []task.Registry{{ServiceID: registryID}}, now), nil, now)
+		ids := task.NewDeploymentIDs()
+		d := task.NewDeployment(task.Deployment{
+			ID: ids.Deployment, Family: def.Family, Revision: def.Revision, Registries: []task.Registry{{ServiceID: registryID}},
+		}, now)
+		task.Deploy(tx, &svc, d, ids.ServiceDeployment, nil, now)
 		task.PutService(tx, svc)
 		return struct{}{}, nil
 	})

@@ -99,11 +99,26 @@ func (b *Breaker) Threshold(desired int) int {
 // deploymentPrefix is what the id of a deployment begins with; behind it is the number of its revision.
 const deploymentPrefix = "ecs-svc/"
 
-// NewDeploymentID is "ecs-svc/" and a positive decimal of up to 19 digits.
-func NewDeploymentID() string {
+// DeploymentIDs are the ids of the rows that Deploy adds. They are made before the transaction, which can run more than
+// once.
+type DeploymentIDs struct {
+	Deployment        string
+	ServiceDeployment string
+}
+
+// NewDeploymentIDs returns new ids.
+func NewDeploymentIDs() DeploymentIDs {
+	return DeploymentIDs{NewDeploymentID(), newServiceDeploymentID()}
+}
+
+// NewDeploymentID returns a new id of a deployment.
+func NewDeploymentID() string { return DeploymentID(NewDeploymentNumber()) }
+
+// NewDeploymentNumber returns a new number of a deployment: a positive decimal of 19 digits.
+func NewDeploymentNumber() string {
 	var b [8]byte
 	rand.Read(b[:]) // never fails (crypto/rand)
-	return deploymentPrefix + strconv.FormatUint(binary.BigEndian.Uint64(b[:])>>1|1<<60, 10)
+	return strconv.FormatUint(binary.BigEndian.Uint64(b[:])>>1|1<<60, 10)
 }
 
 // Number is the number of the service revision that the deployment brings: the last part of its ARN and of
@@ -113,12 +128,9 @@ func (d *Deployment) Number() string { return strings.TrimPrefix(d.ID, deploymen
 // DeploymentID is the id of the deployment that brings the service revision of this number.
 func DeploymentID(number string) string { return deploymentPrefix + number }
 
-// NewDeployment is a deployment that begins now.
-func NewDeployment(family string, revision int, network *Network, registries []Registry, now time.Time) Deployment {
-	d := Deployment{
-		ID: NewDeploymentID(), Family: family, Revision: revision, Network: network, Registries: registries,
-		Rollout: InProgress, Created: now, Updated: now,
-	}
+// NewDeployment returns d as a deployment whose rollout begins now.
+func NewDeployment(d Deployment, now time.Time) Deployment {
+	d.Rollout, d.Created, d.Updated = InProgress, now, now
 	d.Reason = fmt.Sprintf("ECS deployment %s in progress.", d.ID)
 	return d
 }
@@ -142,9 +154,9 @@ func (s *Service) Earlier() *Deployment {
 
 // Deploy makes d the primary deployment of a service that the caller owns and writes, by a service deployment
 // of its own. One that is under way is superseded. configuration is the service's deploymentConfiguration.
-func Deploy(tx *store.Tx, s *Service, d Deployment, configuration json.RawMessage, now time.Time) {
+func Deploy(tx *store.Tx, s *Service, d Deployment, id string, configuration json.RawMessage, now time.Time) {
 	sd := ServiceDeployment{
-		Account: s.Account, Region: s.Region, Cluster: s.Cluster, Service: s.Name, ID: newServiceDeploymentID(),
+		Account: s.Account, Region: s.Region, Cluster: s.Cluster, Service: s.Name, ID: id,
 		Target: d.Number(), Status: ServiceDeploymentPending, Configuration: configuration, Created: now, Updated: now,
 	}
 	for i := range s.Deployments {
@@ -170,15 +182,14 @@ func (s *Service) put(tx *store.Tx, d Deployment) {
 
 // RollBack deploys the service's earlier deployment once more, under a new id, as a part of the service
 // deployment that is under way.
-func RollBack(tx *store.Tx, s *Service, reason string, now time.Time) {
+func RollBack(tx *store.Tx, s *Service, r Rollback) {
 	earlier := *s.Earlier()
 	d := earlier
-	d.ID, d.RollsBack, d.Created, d.Updated = NewDeploymentID(), true, now, now
+	d.ID, d.RollsBack, d.Created, d.Updated = DeploymentID(r.Number), true, r.Started, r.Started
 	d.Rollout, d.Failures, d.Stop = InProgress, Failures{}, ""
 	d.Reason = fmt.Sprintf("ECS deployment circuit breaker: rolling back to deploymentId %s.", earlier.ID)
 	s.put(tx, d)
 	changeServiceDeployment(tx, s, func(sd *ServiceDeployment) {
-		sd.Status, sd.Reason, sd.Updated = RollbackInProgress, reason, now
-		sd.Rollback = &Rollback{Reason: reason, Started: now, Number: d.Number()}
+		sd.Status, sd.Reason, sd.Updated, sd.Rollback = RollbackInProgress, r.Reason, r.Started, &r
 	})
 }

@@ -82,11 +82,12 @@ func (a *api) createCapacityProvider(ctx context.Context, in *sdk.CreateCapacity
 	if err := checkProvider(sent.AutoScalingGroupProvider); err != nil {
 		return nil, err
 	}
+	now := a.now()
 	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
 		if _, ok := task.FindProvider(tx, sc, name); ok {
 			return nil, ecserr.Invalid("The specified capacity provider %s already exists. Use UpdateCapacityProvider to change it.", name)
 		}
-		p := task.CapacityProvider{Account: sc.Account, Region: sc.Region, Name: name, Sent: codec.Encode(&sent), Created: a.now(), Tags: tags}
+		p := task.CapacityProvider{Account: sc.Account, Region: sc.Region, Name: name, Sent: codec.Encode(&sent), Created: now, Tags: tags}
 		task.PutProvider(tx, p)
 		return &p, nil
 	})

@@ -36,6 +36,7 @@ func (a *api) createCluster(ctx context.Context, in *sdk.CreateClusterInput) (*s
 	sent := *in
 	// The row has them, and they change.
 	sent.Tags, sent.CapacityProviders, sent.DefaultCapacityProviderStrategy = nil, nil, nil
+	now := a.now()
 	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
 		row, sent := row, sent
 		names, err := associated(tx, sc, in.CapacityProviders)
@@ -52,7 +53,7 @@ func (a *api) createCluster(ctx context.Context, in *sdk.CreateClusterInput) (*s
 			sent.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: &value}}
 		}
 		row.Sent = codec.Encode(&sent)
-		return task.CreateCluster(tx, row, a.now()), nil
+		return task.CreateCluster(tx, row, now), nil
 	})
 	if err != nil {
 		return nil, err
@@ -74,8 +75,9 @@ func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store
 	if err != nil {
 		return nil, err
 	}
+	now := a.now()
 	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
-		old, err := task.UseCluster(tx, sc, name, a.now())
+		old, err := task.UseCluster(tx, sc, name, now)
 		if err != nil {
 			return nil, err
 		}

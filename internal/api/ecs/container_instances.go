@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -189,6 +190,7 @@ func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.Deregiste
 	if err != nil {
 		return nil, err
 	}
+	now := a.now()
 	_, err = placing(ctx, a, func(tx *store.Tx) (*task.ContainerInstance, error) {
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
@@ -200,7 +202,7 @@ func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.Deregiste
 		case c.Status == task.Inactive:
 			return c, nil
 		}
-		return a.deregister(tx, c, aws.ToBool(in.Force))
+		return deregister(tx, c, aws.ToBool(in.Force), now)
 	})
 	if err != nil {
 		return nil, err
@@ -213,7 +215,7 @@ func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.Deregiste
 
 // deregister takes a container instance out of its cluster. By force its tasks there are stopped: by the node's agent
 // as any others, or given up where there is none that could.
-func (a *api) deregister(tx *store.Tx, c *task.ContainerInstance, force bool) (*task.ContainerInstance, error) {
+func deregister(tx *store.Tx, c *task.ContainerInstance, force bool, now time.Time) (*task.ContainerInstance, error) {
 	live := task.Live(tx, c.Node)
 	for _, t := range task.TasksOn(tx.Snapshot(), c.Node) {
 		if t.Region != c.Region || t.Cluster != c.Cluster || t.Observed.State == task.Stopped {
@@ -224,9 +226,9 @@ func (a *api) deregister(tx *store.Tx, c *task.ContainerInstance, force bool) (*
 		}
 		var err error
 		if live {
-			_, _, err = task.Stop(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, a.now())
+			_, _, err = task.Stop(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, now)
 		} else {
-			err = task.GiveUp(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, a.now())
+			err = task.GiveUp(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, now)
 		}
 		if err != nil {
 			return nil, err

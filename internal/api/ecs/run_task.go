@@ -45,20 +45,27 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 	if err != nil {
 		return nil, err
 	}
+	s.row.Created = a.now()
 	request := *in
 	request.Cluster = &s.cluster
 	s.row.Request = codec.Digest(codec.Encode(&request))
+	ids := newTaskIDs(count)
+	for n := range ids {
+		if token != "" {
+			ids[n] = task.TokenID(s.row.ClusterRef(), token, n)
+		}
+	}
 	result, err := placing(ctx, a, func(tx *store.Tx) (started, error) {
 		if old, err := repeated(tx, s, token); len(old.tasks) > 0 || err != nil {
 			return old, err
 		}
-		row, requirements, strategy, err := a.prepare(tx, s)
+		row, requirements, strategy, err := prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
 		var result started
 		inventory, have := placement.ReadInventory(tx.Snapshot()), map[string]int{}
-		for n := range count {
+		for _, id := range ids {
 			host, rejections := placement.Pick(inventory.Hosts(task.ClusterRef{Scope: sc, Name: s.cluster}), requirements, rand.IntN)
 			if host == nil && len(rejections) == 0 {
 				return nowhere(row.LaunchType)
@@ -69,10 +76,7 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 			}
 			row.CapacityProvider = task.NextProvider(strategy, have)
 			have[row.CapacityProvider]++
-			row.ID = task.NewID()
-			if token != "" {
-				row.ID = task.TokenID(row.ClusterRef(), token, n)
-			}
+			row.ID = id
 			result.tasks = append(result.tasks, place(tx, inventory, row, host, requirements))
 		}
 		return result, nil
@@ -82,6 +86,15 @@ func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOu
 	}
 	views, err := a.startedViews(result.tasks)
 	return &sdk.RunTaskOutput{Tasks: views, Failures: codec.OrEmpty(result.failures)}, err
+}
+
+// newTaskIDs returns n new task ids. They are made before the transaction, which can run more than once.
+func newTaskIDs(n int) []task.ID {
+	ids := make([]task.ID, n)
+	for i := range ids {
+		ids[i] = task.NewID()
+	}
+	return ids
 }
 
 // placing runs a transaction that places tasks.
@@ -164,14 +177,16 @@ func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.Start
 	if err != nil {
 		return nil, err
 	}
+	s.row.Created = a.now()
+	ids := newTaskIDs(len(in.ContainerInstances))
 	result, err := placing(ctx, a, func(tx *store.Tx) (started, error) {
-		row, requirements, _, err := a.prepare(tx, s)
+		row, requirements, _, err := prepare(tx, s)
 		if err != nil {
 			return started{}, err
 		}
 		var result started
 		inventory := placement.ReadInventory(tx.Snapshot())
-		for _, instance := range in.ContainerInstances {
+		for n, instance := range in.ContainerInstances {
 			id, err := identifier.ParseIn(sc, s.cluster, "container-instance", instance)
 			if err != nil {
 				return started{}, err
@@ -185,7 +200,7 @@ func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.Start
 				result.failures = append(result.failures, types.Failure{Arn: aws.String(host.Instance.ARN()), Reason: &reason})
 				continue
 			}
-			row.ID = task.NewID()
+			row.ID = ids[n]
 			result.tasks = append(result.tasks, place(tx, inventory, row, host, requirements))
 		}
 		return result, nil
@@ -275,9 +290,8 @@ func readStandalone(sc arn.Scope, in *sdk.RunTaskInput) (*standalone, error) {
 
 // prepare finds what a standalone task needs. It returns its row but for the id and the node, what it asks of a node,
 // and the strategy that chooses its capacity provider.
-func (a *api) prepare(tx *store.Tx, s *standalone) (row task.Task, requirements placement.Requirements, strategy []task.StrategyItem, err error) {
+func prepare(tx *store.Tx, s *standalone) (row task.Task, requirements placement.Requirements, strategy []task.StrategyItem, err error) {
 	row, how := s.row, s.settings
-	row.Created = a.now()
 	cluster, err := task.UseCluster(tx, row.Scope(), s.cluster, row.Created)
 	if err != nil {
 		return row, requirements, nil, err

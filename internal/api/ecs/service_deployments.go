@@ -110,8 +110,9 @@ func (a *api) stopServiceDeployment(ctx context.Context, in *sdk.StopServiceDepl
 	if err := ecserr.First(err, ecserr.OneOf("stop type", how, how.Values())); err != nil {
 		return nil, err
 	}
+	now := a.now()
 	return awsapi.Update(ctx, a.db, func(tx *store.Tx) (*sdk.StopServiceDeploymentOutput, error) {
-		err := task.StopServiceDeployment(tx, task.ServiceRef{Scope: sc, Cluster: p.Cluster, Name: p.Service}, p.Name, task.StopMode(how), a.now())
+		err := task.StopServiceDeployment(tx, task.ServiceRef{Scope: sc, Cluster: p.Cluster, Name: p.Service}, p.Name, task.StopMode(how), now)
 		return &sdk.StopServiceDeploymentOutput{ServiceDeploymentArn: in.ServiceDeploymentArn}, err
 	})
 }

@@ -124,7 +124,7 @@ func TestServiceDeployments(t *testing.T) {
 	}
 	w.loop(func(tx *store.Tx, svc *task.Service) {
 		svc.Primary().Rollout = task.Failed
-		task.RollBack(tx, svc, "stopped", w.clock.Now())
+		task.RollBack(tx, svc, task.Rollback{Number: task.NewDeploymentNumber(), Reason: "stopped", Started: w.clock.Now()})
 	})
 	back := w.serviceDeployment(brief[0].ServiceDeploymentArn)
 	if back.Status != types.ServiceDeploymentStatusRollbackInProgress || back.Rollback == nil || *back.Rollback.Reason != "stopped" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -38,7 +39,9 @@ func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*s
 		Account: sc.Account, Region: sc.Region, Cluster: cluster, Name: aws.ToString(in.ServiceName), Status: task.Active,
 		Request: servicespec.Fingerprint(in), Tags: tags,
 	}
-	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) { return a.create(tx, row, *in) })
+	row.Created = a.now()
+	ids := task.NewDeploymentIDs()
+	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) { return create(tx, row, *in, ids) })
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +50,8 @@ func (a *api) createService(ctx context.Context, in *sdk.CreateServiceInput) (*s
 }
 
 // create writes a new service with its first deployment, unless the same request has done so.
-func (a *api) create(tx *store.Tx, svc task.Service, s servicespec.Spec) (*task.Service, error) {
-	sc, now := svc.Scope(), a.now()
+func create(tx *store.Tx, svc task.Service, s servicespec.Spec, ids task.DeploymentIDs) (*task.Service, error) {
+	sc, now := svc.Scope(), svc.Created
 	cluster, err := task.UseCluster(tx, sc, svc.Cluster, now)
 	if err != nil {
 		return nil, err
@@ -68,9 +71,9 @@ func (a *api) create(tx *store.Tx, svc task.Service, s servicespec.Spec) (*task.
 	if err != nil {
 		return nil, err
 	}
-	svc.Created = now
 	servicespec.Keep(&svc, def, s)
-	task.Deploy(tx, &svc, servicespec.NewDeployment(def, &s, registries, now), codec.Encode(s.DeploymentConfiguration), now)
+	task.Deploy(tx, &svc, servicespec.NewDeployment(ids.Deployment, def, &s, registries, now),
+		ids.ServiceDeployment, codec.Encode(s.DeploymentConfiguration), now)
 	task.PutService(tx, svc)
 	return &svc, nil
 }
@@ -88,6 +91,7 @@ func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*s
 	if aws.ToInt32(to.DesiredCount) < 0 {
 		return nil, ecserr.Invalid("Task count can not be lesser than 0")
 	}
+	ids, now := task.NewDeploymentIDs(), a.now()
 	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) {
 		in, err := task.GetCluster(tx, sc, cluster)
 		if err != nil {
@@ -97,7 +101,7 @@ func (a *api) updateService(ctx context.Context, to *sdk.UpdateServiceInput) (*s
 		if err != nil {
 			return nil, err
 		}
-		return a.change(tx, in, old, to)
+		return change(tx, in, old, to, ids, now)
 	})
 	if err != nil {
 		return nil, err
@@ -213,11 +217,12 @@ func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*s
 	if err != nil {
 		return nil, err
 	}
+	now := a.now()
 	svc, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Service, error) {
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}
-		return task.DeleteService(tx, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name}, aws.ToBool(in.Force), a.now())
+		return task.DeleteService(tx, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name}, aws.ToBool(in.Force), now)
 	})
 	if err != nil {
 		return nil, err
@@ -228,7 +233,9 @@ func (a *api) deleteService(ctx context.Context, in *sdk.DeleteServiceInput) (*s
 
 // change lays an update over a service's settings, applies the rules to the whole, and starts a deployment
 // if what tasks are made of differs. An update that says what is there already writes nothing.
-func (a *api) change(tx *store.Tx, cluster *task.Cluster, old *task.Service, in *sdk.UpdateServiceInput) (*task.Service, error) {
+func change(
+	tx *store.Tx, cluster *task.Cluster, old *task.Service, in *sdk.UpdateServiceInput, ids task.DeploymentIDs, now time.Time,
+) (*task.Service, error) {
 	s, err := servicespec.Of(old)
 	if err != nil {
 		return nil, err
@@ -260,8 +267,8 @@ func (a *api) change(tx *store.Tx, cluster *task.Cluster, old *task.Service, in 
 		!slices.Equal(primary.Registries, registries) ||
 		!servicespec.SameStrategy(primary.Strategy, servicespec.StrategyRow(s.CapacityProviderStrategy)) ||
 		platform != aws.ToString(s.PlatformVersion) {
-		now := a.now()
-		task.Deploy(tx, &svc, servicespec.NewDeployment(def, s, registries, now), codec.Encode(s.DeploymentConfiguration), now)
+		task.Deploy(tx, &svc, servicespec.NewDeployment(ids.Deployment, def, s, registries, now),
+			ids.ServiceDeployment, codec.Encode(s.DeploymentConfiguration), now)
 	} else if sent := servicespec.Revision(def, s); svc.Primary().Sent != nil && !bytes.Equal(sent, svc.Primary().Sent) {
 		svc.Deployments = slices.Clone(svc.Deployments)
 		svc.Primary().Sent = sent

@@ -37,8 +37,9 @@ func (a *api) registerTaskDefinition(ctx context.Context, in *sdk.RegisterTaskDe
 		return nil, ecserr.Client("The task definition has %d bytes; at most %d are allowed.", len(row.Sent), taskdef.MaxSize)
 	}
 	sc := awsapi.ScopeFrom(ctx)
+	now := a.now()
 	d, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Definition, error) {
-		return task.RegisterDefinition(tx, sc, row, a.now()), nil
+		return task.RegisterDefinition(tx, sc, row, now), nil
 	})
 	if err != nil {
 		return nil, err
@@ -74,8 +75,9 @@ func (a *api) deregisterTaskDefinition(ctx context.Context, in *sdk.DeregisterTa
 	if ref.Revision == 0 {
 		return nil, ecserr.Client("Revision is missing.")
 	}
+	now := a.now()
 	d, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Definition, error) {
-		return task.DeregisterDefinition(tx, sc, ref.Family, ref.Revision, a.now())
+		return task.DeregisterDefinition(tx, sc, ref.Family, ref.Revision, now)
 	})
 	if err != nil {
 		return nil, err
@@ -97,6 +99,7 @@ func (a *api) deleteTaskDefinitions(ctx context.Context, in *sdk.DeleteTaskDefin
 		rows     []*task.Definition
 		failures []types.Failure
 	}
+	now := a.now()
 	got, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (result, error) {
 		var got result
 		for _, s := range in.TaskDefinitions {
@@ -108,7 +111,7 @@ func (a *api) deleteTaskDefinitions(ctx context.Context, in *sdk.DeleteTaskDefin
 				fail("The specified task definition identifier is invalid. Specify a valid name or ARN and try again.")
 				continue
 			}
-			d, err := task.DeleteDefinition(tx, sc, ref.Family, ref.Revision, a.now())
+			d, err := task.DeleteDefinition(tx, sc, ref.Family, ref.Revision, now)
 			if f := (*fault.Error)(nil); errors.As(err, &f) {
 				s = task.DefinitionARN(sc, ref.Family, ref.Revision)
 				fail(f.Msg)

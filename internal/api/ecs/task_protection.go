@@ -70,11 +70,11 @@ func (a *api) updateTaskProtection(ctx context.Context, in *sdk.UpdateTaskProtec
 	case in.ProtectionEnabled && (d < task.MinProtection || d > task.MaxProtection):
 		return nil, ecserr.Invalid("expiresInMinutes must be between 1 and 2880")
 	}
+	now := a.now()
 	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (protected, error) {
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return protected{}, err
 		}
-		now := a.now()
 		return protection(sc, cluster, in.Tasks, now, func(id string) (*task.Task, error) {
 			return task.Protect(tx, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id)}, d, now)
 		})

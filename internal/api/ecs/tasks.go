@@ -33,11 +33,12 @@ func (a *api) stopTask(ctx context.Context, in *sdk.StopTaskInput) (*sdk.StopTas
 	if reason == "" {
 		reason = "Task stopped by user"
 	}
+	now := a.now()
 	t, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Task, error) {
 		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
 			return nil, err
 		}
-		t, _, err := task.Stop(tx, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id.Name)}, task.StopCause{Code: task.UserInitiated, Reason: reason}, a.now())
+		t, _, err := task.Stop(tx, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id.Name)}, task.StopCause{Code: task.UserInitiated, Reason: reason}, now)
 		return t, err
 	})
 	if err != nil {

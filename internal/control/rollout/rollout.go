@@ -175,12 +175,13 @@ func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 // ids are the ids of the rows that a write adds. They are made before the transaction, so that each run of the
 // transaction function writes the same rows.
 type ids struct {
-	tasks  []task.ID
-	events [32]byte // the seed of the ids of events
+	tasks    []task.ID
+	rollback string   // the number of the deployment that rolls back
+	events   [32]byte // the seed of the ids of events
 }
 
 func newIDs(ch Changes) ids {
-	var ids ids
+	ids := ids{rollback: task.NewDeploymentNumber()}
 	for range ch.Start {
 		ids.tasks = append(ids.tasks, task.NewID())
 	}

@@ -55,7 +55,9 @@ func (w *world) deploy(revision int) {
 			svc = *old
 		}
 		now := time.Now()
-		task.Deploy(tx, &svc, task.NewDeployment("web", revision, nil, nil, now), nil, now)
+		ids := task.NewDeploymentIDs()
+		d := task.NewDeployment(task.Deployment{ID: ids.Deployment, Family: "web", Revision: revision}, now)
+		task.Deploy(tx, &svc, d, ids.ServiceDeployment, nil, now)
 		task.PutService(tx, svc)
 		return nil
 	})

@@ -39,7 +39,7 @@ func write(tx *store.Tx, svc *task.Service, ch Changes, ids ids, now time.Time) 
 	if err := w.countFailed(); err != nil {
 		return err
 	}
-	changed := w.updateService()
+	changed := w.updateService(ids.rollback)
 	if changed || len(ids.tasks) > 0 {
 		// Every plan that starts tasks writes the service's row, so that of two plans for the same row only one commits.
 		task.PutService(tx, next)
@@ -122,7 +122,7 @@ func (w *writer) countFailed() error {
 
 // updateService changes the service's row and its service deployment as planned. It reports whether the row has
 // changed.
-func (w *writer) updateService() (changed bool) {
+func (w *writer) updateService(rollback string) (changed bool) {
 	before := len(w.next.Deployments)
 	w.next.Deployments = slices.DeleteFunc(w.next.Deployments, func(d task.Deployment) bool {
 		return !slices.Contains(w.ch.KeepDeployments, d.ID)
@@ -147,7 +147,7 @@ func (w *writer) updateService() (changed bool) {
 		w.complete()
 	}
 	if w.ch.FailedBy != NotFailed {
-		w.fail()
+		w.fail(rollback)
 	}
 	if w.ch.Inactive {
 		w.next.Status, w.next.Deleted, changed = task.Inactive, &w.now, true
@@ -166,7 +166,7 @@ func (w *writer) complete() {
 }
 
 // fail ends the primary deployment's rollout as failed and, if planned, begins the rollback.
-func (w *writer) fail() {
+func (w *writer) fail(rollback string) {
 	p := w.next.Primary()
 	p.Rollout, p.Updated, p.Stop = task.Failed, w.now, ""
 	p.Reason = "ECS deployment circuit breaker: tasks failed to start."
@@ -182,7 +182,7 @@ func (w *writer) fail() {
 		return
 	}
 	w.events.add(rollingBack, w.next.Earlier().ID)
-	task.RollBack(w.tx, w.next, reason, w.now)
+	task.RollBack(w.tx, w.next, task.Rollback{Number: rollback, Reason: reason, Started: w.now})
 }
 
 // task returns the reference of a task of the service.

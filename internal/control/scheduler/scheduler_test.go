@@ -79,7 +79,7 @@ func (w *world) createService(name string, ids ...task.ID) {
 	w.t.Helper()
 	w.write(func(tx *store.Tx) {
 		def := task.RegisterDefinition(tx, scope, task.Definition{Family: name, Memory: 512}, time.Now())
-		d := task.NewDeployment(name, def.Revision, nil, nil, time.Now())
+		d := task.NewDeployment(task.Deployment{ID: task.NewDeploymentID(), Family: name, Revision: def.Revision}, time.Now())
 		task.PutService(tx, task.Service{
 			Account: scope.Account, Region: scope.Region, Cluster: "c", Name: name, Status: task.Active,
 			Deployments: []task.Deployment{d},

@@ -20,11 +20,11 @@ func Network(s *Spec) *task.Network {
 }
 
 // NewDeployment is one of a service with these settings that begins now.
-func NewDeployment(def *task.Definition, s *Spec, registries []task.Registry, now time.Time) task.Deployment {
-	d := task.NewDeployment(def.Family, def.Revision, Network(s), registries, now)
-	d.Sent = Revision(def, s)
-	d.Strategy, d.LaunchType = StrategyRow(s.CapacityProviderStrategy), string(LaunchType(s))
-	return d
+func NewDeployment(id string, def *task.Definition, s *Spec, registries []task.Registry, now time.Time) task.Deployment {
+	return task.NewDeployment(task.Deployment{
+		ID: id, Family: def.Family, Revision: def.Revision, Network: Network(s), Registries: registries, Sent: Revision(def, s),
+		Strategy: StrategyRow(s.CapacityProviderStrategy), LaunchType: string(LaunchType(s)),
+	}, now)
 }
 
 // layRevision gives s those members of r that make a service revision.
