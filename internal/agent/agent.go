@@ -1,12 +1,14 @@
-// Package agent runs the tasks that are placed on its node, through a [Runtime]: it brings each one step at
-// a time toward what its row wants, and writes down what it sees.
+// Package agent runs the tasks that are placed on its node, through a [Runtime]. It moves each task one step at a time
+// toward what its row asks for, and writes what it observes to the row.
 //
-// What to do next is [Next]'s to decide, a pure function from the row and the sandbox. Runtime calls are
-// idempotent and a step's action is repeated until its effect is seen, so the agent may die at any point:
-// the next one compares rows with sandboxes and goes on. A task without a sandbox has ended; a sandbox
-// without a task is removed.
+// [Next] decides the next step; it is a pure function of the row and the sandbox. Calls of the runtime are idempotent,
+// and the agent repeats a step's action until it observes the effect. So the agent may die at any point: the next one
+// compares rows with sandboxes and continues. A task without a sandbox has ended; a sandbox without a task is removed.
 //
-// agent knows rows, sandboxes and steps. It does not know how a container is run, nor DNS answers.
+// Where to start reading: [New] and reconcile in agent.go, next.go, runtime.go (what a runtime must do), spec.go (from
+// a task definition to what a runtime needs), secrets.go, prepare.go (image pulls), names.go, logs.go.
+//
+// The package does not know how a container is run, which runtime runs it, or what DNS answers.
 package agent
 
 import (
@@ -26,32 +28,33 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// refresh is how often the agent compares all sandboxes with the rows, beside following events.
-const refresh = 30 * time.Second
+// resyncInterval is the time between two comparisons of all sandboxes with the rows, in addition to following events.
+const resyncInterval = 30 * time.Second
 
-// parallel bounds how many tasks are worked on at once; stopping one holds a place until it has ended.
-const parallel = 256
+// maxParallel is the number of tasks that the agent works on in parallel. A task that is being stopped counts until it
+// has ended.
+const maxParallel = 256
 
-// Config is what an agent needs beside the store and the runtime.
+// Config configures an agent, in addition to its store and its runtime.
 type Config struct {
 	Node string
-	// VPC is the VPC that an awsvpc configuration's subnets are in; nil is a runtime with one network.
+	// VPC returns the VPC of an awsvpc configuration's subnets; nil if the runtime has one network.
 	VPC func(subnets []string) string
-	// Names is how tasks resolve names; DNS is the server that the agent opens on their addresses if Names asks for it.
+	// Names is how tasks resolve names. DNS is the server that the agent opens on their addresses if Names asks for it.
 	Names Names
 	DNS   DNSServer
-	// Environment is what the nth container of a task is told of ECS; its definition's own variables win. Nil tells
-	// nothing.
+	// Environment returns the variables that ECS sets in the nth container of a task; those of the definition win. Nil
+	// sets none.
 	Environment func(t *task.Task, def *task.Definition, n int) map[string]string
-	// Hosts are names that tasks with a role can reach, where they can be given such.
-	Hosts map[string]netip.Addr
-	Vault Vault
-	// Logs are what the node's containers have printed; nil keeps none.
+	// Hosts are names in the /etc/hosts of tasks with a role, where the runtime supports it.
+	Hosts   map[string]netip.Addr
+	Secrets SecretResolver
+	// Logs has the output of the node's containers; nil keeps none.
 	Logs *containerlog.Catalog
 	Log  *slog.Logger
 }
 
-// Agent is the node's. Make it with New, then Run it.
+// Agent runs the tasks of one node. Make one with New, then call Run.
 type Agent struct {
 	Config
 	db   *store.Store
@@ -59,19 +62,22 @@ type Agent struct {
 	loop *loop.Loop
 
 	mu        sync.Mutex
-	keys      map[string]string   // task id -> key of its row
-	boxes     map[string]*Sandbox // by task id; replaced, never changed
-	changes   int                 // of boxes
-	listening map[string]netip.AddrPort
-	preparing map[string]*preparation // by task id
+	keys      map[string]string         // the key of a task's row, by task id
+	sandboxes map[string]*Sandbox       // by task id; a value is replaced, never changed
+	changes   int                       // counts changes of sandboxes
+	resolvers map[string]netip.AddrPort // where DNS is open for a task, by task id
+	preparing map[string]*preparation   // by task id
 
-	spans map[string]span // tidyLogs's own: of ended logs, by folder
+	endedSpans map[string]span // of ended logs, by folder; only removeOldLogs uses it
 }
 
-// New makes the agent of a node. It marks the node's tasks as their rows change.
+// New returns the agent of a node. It marks the node's tasks as their rows change.
 func New(db *store.Store, rt Runtime, cfg Config) *Agent {
-	a := &Agent{Config: cfg, db: db, rt: rt, keys: map[string]string{}, boxes: map[string]*Sandbox{}, listening: map[string]netip.AddrPort{}, preparing: map[string]*preparation{}}
-	a.loop = loop.New("agent", parallel, cfg.Log, a.pass)
+	a := &Agent{
+		Config: cfg, db: db, rt: rt, keys: map[string]string{}, sandboxes: map[string]*Sandbox{},
+		resolvers: map[string]netip.AddrPort{}, preparing: map[string]*preparation{},
+	}
+	a.loop = loop.New("agent", maxParallel, cfg.Log, a.reconcile)
 	db.Follow(func(c store.Change) {
 		for _, r := range c.Rows {
 			if t, ok := r.New.(*task.Task); ok && t.Node == cfg.Node {
@@ -89,19 +95,19 @@ func New(db *store.Store, rt Runtime, cfg Config) *Agent {
 	return a
 }
 
-// Run works until ctx ends; the tasks go on without it.
+// Run runs the agent until ctx ends. The tasks run on without it.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.compare(ctx); err != nil {
-		return fmt.Errorf("find the tasks that run already: %w", err)
+	if err := a.resync(ctx); err != nil {
+		return fmt.Errorf("list the tasks that already run: %w", err)
 	}
 	go a.follow(ctx)
-	go a.tidyLogs(ctx)
+	go a.cleanLogs(ctx)
 	return a.loop.Run(ctx)
 }
 
-// follow takes in the runtime's events, and compares everything now and then.
+// follow applies the runtime's events, and resyncs from time to time.
 func (a *Agent) follow(ctx context.Context) {
-	tick := time.NewTicker(refresh)
+	tick := time.NewTicker(resyncInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -109,9 +115,9 @@ func (a *Agent) follow(ctx context.Context) {
 			if !ok {
 				return
 			}
-			a.see(e)
+			a.applyEvent(e)
 		case <-tick.C:
-			if err := a.compare(ctx); err != nil && ctx.Err() == nil {
+			if err := a.resync(ctx); err != nil && ctx.Err() == nil {
 				a.Log.Warn("cannot list the runtime's tasks", "runtime", a.rt.Name(), "err", err)
 			}
 		case <-ctx.Done():
@@ -120,63 +126,60 @@ func (a *Agent) follow(ctx context.Context) {
 	}
 }
 
-// see takes in one event.
-func (a *Agent) see(e Event) {
+// applyEvent updates the sandbox that an event is about, and marks its task.
+func (a *Agent) applyEvent(e Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	old := a.boxes[e.TaskID]
+	old := a.sandboxes[e.TaskID]
 	if old == nil {
 		return
 	}
-	box := *old
-	box.Containers = append([]ContainerStatus(nil), old.Containers...)
-	for i := range box.Containers {
-		if box.Containers[i].Name == e.Status.Name {
-			box.Containers[i] = e.Status
+	sandbox := *old
+	sandbox.Containers = append([]ContainerStatus(nil), old.Containers...)
+	for i := range sandbox.Containers {
+		if sandbox.Containers[i].Name == e.Status.Name {
+			sandbox.Containers[i] = e.Status
 		}
 	}
-	a.boxes[e.TaskID] = &box
+	a.sandboxes[e.TaskID] = &sandbox
 	a.changes++
 	if key, ok := a.keys[e.TaskID]; ok {
 		a.loop.Mark(key)
 	}
 }
 
-// compare lists the sandboxes, removes those of no task, and marks every task of the node. A listing during
-// which a sandbox changed is stale and left to the next.
-func (a *Agent) compare(ctx context.Context) error {
+// resync lists the sandboxes, removes those without a task, and marks every task of the node. If a sandbox changes
+// during the listing, the listing is stale, and resync keeps the sandboxes that it has.
+func (a *Agent) resync(ctx context.Context) error {
 	a.mu.Lock()
 	before := a.changes
 	a.mu.Unlock()
-	boxes, err := a.rt.Sandboxes(ctx)
+	listed, err := a.rt.Sandboxes(ctx)
 	if err != nil {
 		return err
 	}
-	tasks := map[string]*task.Task{} // read after the listing: a row is there before its sandbox
+	tasks := map[string]*task.Task{} // read after the listing: a task's row exists before its sandbox
 	for _, t := range task.TasksOn(a.db.Snapshot(), a.Node) {
 		tasks[string(t.ID)] = t
 	}
-	seen := map[string]*Sandbox{}
-	for _, box := range boxes {
-		if tasks[box.TaskID] == nil {
-			a.Log.Info("removing a sandbox that belongs to no task", "task", box.TaskID)
-			if err := a.rt.Remove(ctx, box.TaskID); err != nil {
-				a.Log.Error("a sandbox that belongs to no task cannot be removed", "task", box.TaskID, "err", err)
-			}
+	sandboxes := map[string]*Sandbox{}
+	for _, sandbox := range listed {
+		if tasks[sandbox.TaskID] == nil {
+			a.removeOrphan(ctx, sandbox.TaskID)
 			continue
 		}
-		seen[box.TaskID] = &box
+		sandboxes[sandbox.TaskID] = &sandbox
 	}
 	a.mu.Lock()
-	fresh := a.changes == before
-	if fresh {
-		a.boxes = seen
+	current := a.changes == before
+	if current {
+		a.sandboxes = sandboxes
 	}
 	a.mu.Unlock()
-	if fresh {
-		for _, box := range seen {
-			if err := a.listen(box); err != nil {
-				a.Log.Error("a task's resolver cannot listen", "task", box.TaskID, "err", err)
+	if current {
+		for _, sandbox := range sandboxes {
+			if err := a.openResolver(sandbox); err != nil {
+				a.Log.Error("cannot open a task's resolver", "task", sandbox.TaskID, "err", err)
 			}
 		}
 	}
@@ -186,14 +189,22 @@ func (a *Agent) compare(ctx context.Context) error {
 	return nil
 }
 
-func (a *Agent) box(id string) *Sandbox {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.boxes[id]
+// removeOrphan removes a sandbox that belongs to no task.
+func (a *Agent) removeOrphan(ctx context.Context, id string) {
+	a.Log.Info("removing a sandbox that belongs to no task", "task", id)
+	if err := a.rt.Remove(ctx, id); err != nil {
+		a.Log.Error("cannot remove a sandbox that belongs to no task", "task", id, "err", err)
+	}
 }
 
-// pass makes one step of a task.
-func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
+func (a *Agent) sandbox(id string) *Sandbox {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sandboxes[id]
+}
+
+// reconcile moves a task one step.
+func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error) {
 	t, ok := task.FindByKey(a.db.Snapshot(), key)
 	if !ok || t.Node != a.Node {
 		return 0, nil
@@ -204,37 +215,37 @@ func (a *Agent) pass(ctx context.Context, key string) (time.Duration, error) {
 	}
 	def = t.Overrides.Apply(def)
 	if t.Desired == task.DesiredStopped {
-		a.forgetPreparation(string(t.ID))
+		a.cancelPreparation(string(t.ID))
 	}
-	s := Next(t, def, a.box(string(t.ID)), time.Now())
-	if err := a.write(ctx, t, s); err != nil {
+	s := Next(t, def, a.sandbox(string(t.ID)), time.Now())
+	if err := a.updateRow(ctx, t, s, time.Now()); err != nil {
 		return 0, err
 	}
-	if s.StopCode != "" || s.Do == Nothing {
-		return s.Again, nil // a changed row marks the task again
+	if s.StopCode != "" || s.Action == Nothing {
+		return s.RecheckAfter, nil // a changed row marks the task
 	}
-	if err := a.do(ctx, t, def, s); err != nil {
-		return 0, a.failed(ctx, t, s, err)
+	if err := a.perform(ctx, t, def, s); err != nil {
+		return 0, a.handleFailure(ctx, t, s, err)
 	}
-	if s.Do == Create && a.box(string(t.ID)) != nil || s.Do == Remove {
-		a.loop.Mark(key) // of containers that start and stop, events tell
+	if s.Action == Create && a.sandbox(string(t.ID)) != nil || s.Action == Remove {
+		a.loop.Mark(key) // only the start and end of containers cause events
 	}
-	return s.Again, nil
+	return s.RecheckAfter, nil
 }
 
-// write brings the row up to what the step says.
-func (a *Agent) write(ctx context.Context, seen *task.Task, s Step) error {
+// updateRow writes what a step observes, and that it stops the task, to the task's row.
+func (a *Agent) updateRow(ctx context.Context, seen *task.Task, s Step, now time.Time) error {
 	if s.StopCode == "" && reflect.DeepEqual(seen.Observed, s.Observed) {
 		return nil
 	}
 	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
 		if s.StopCode != "" {
-			if _, _, err := task.Stop(tx, seen.Ref(), task.StopCause{Code: s.StopCode, Reason: s.StopReason}, time.Now()); err != nil {
+			if _, _, err := task.Stop(tx, seen.Ref(), task.StopCause{Code: s.StopCode, Reason: s.StopReason}, now); err != nil {
 				return struct{}{}, err
 			}
 		}
 		return struct{}{}, task.UpdateTask(tx, seen.Ref(), func(t *task.Task) bool {
-			// States only grow. The task was given up meanwhile if its row is further: that stands.
+			// States only grow. If the row is further, the task was given up since, and this observation is too late.
 			if t.Observed.State == task.Stopped || s.Observed.State < t.Observed.State || reflect.DeepEqual(t.Observed, s.Observed) {
 				return false
 			}
@@ -245,31 +256,15 @@ func (a *Agent) write(ctx context.Context, seen *task.Task, s Step) error {
 	return err
 }
 
-// do asks the runtime for the step's action.
-func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s Step) error {
-	switch s.Do {
+// perform calls the runtime for a step's action.
+func (a *Agent) perform(ctx context.Context, t *task.Task, def *task.Definition, s Step) error {
+	id := string(t.ID)
+	switch s.Action {
 	case Create:
-		spec, err := a.spec(t, def)
-		if err != nil {
-			return err
-		}
-		if err := a.declareLogs(ctx, t, def); err != nil {
-			return err
-		}
-		if done, err := a.prepare(ctx, t, spec); !done || err != nil {
-			return err
-		}
-		box, err := a.rt.Create(ctx, spec)
-		if err != nil {
-			return err
-		}
-		if err := a.listen(&box); err != nil {
-			return fault.New(fault.Invalid, "task", "ResourceInitializationError: the task's resolver cannot listen: %v", err)
-		}
-		a.keep(string(t.ID), &box)
+		return a.create(ctx, t, def)
 	case StartContainers:
 		for _, name := range s.Containers {
-			if err := a.rt.StartContainer(ctx, string(t.ID), name); err != nil {
+			if err := a.rt.StartContainer(ctx, id, name); err != nil {
 				return err
 			}
 		}
@@ -279,7 +274,7 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 		for i, name := range s.Containers {
 			all.Go(func() {
 				d, _ := def.Container(name)
-				errs[i] = a.rt.StopContainer(ctx, string(t.ID), name, d.StopTimeout)
+				errs[i] = a.rt.StopContainer(ctx, id, name, d.StopTimeout)
 			})
 		}
 		all.Wait()
@@ -289,44 +284,67 @@ func (a *Agent) do(ctx context.Context, t *task.Task, def *task.Definition, s St
 			}
 		}
 	case Remove:
-		a.unlisten(string(t.ID))
-		if err := a.rt.Remove(ctx, string(t.ID)); err != nil {
+		a.closeResolver(id)
+		if err := a.rt.Remove(ctx, id); err != nil {
 			return err
 		}
-		a.keep(string(t.ID), nil)
+		a.setSandbox(id, nil)
 	}
 	return nil
 }
 
-// Find is a task of this node and its sandbox, nil when it has none.
+// create creates a task's sandbox, once its images are fetched.
+func (a *Agent) create(ctx context.Context, t *task.Task, def *task.Definition) error {
+	spec, err := a.spec(t, def)
+	if err != nil {
+		return err
+	}
+	if err := a.declareLogs(ctx, t, def); err != nil {
+		return err
+	}
+	if done, err := a.prepare(ctx, t, spec); !done || err != nil {
+		return err
+	}
+	sandbox, err := a.rt.Create(ctx, spec)
+	if err != nil {
+		return err
+	}
+	if err := a.openResolver(&sandbox); err != nil {
+		return initializationError("cannot open the task's resolver: %v", err)
+	}
+	a.setSandbox(string(t.ID), &sandbox)
+	return nil
+}
+
+// Find returns a task of this node and its sandbox, nil if it has none.
 func (a *Agent) Find(id string) (*task.Task, *Sandbox, bool) {
 	a.mu.Lock()
 	key, ok := a.keys[id]
-	box := a.boxes[id]
+	sandbox := a.sandboxes[id]
 	a.mu.Unlock()
 	if !ok {
 		return nil, nil, false
 	}
 	t, ok := task.FindByKey(a.db.Snapshot(), key)
-	return t, box, ok
+	return t, sandbox, ok
 }
 
-// failed decides what an action's error means: the runtime being out of reach is tried again, anything
-// else ends the task with the reason.
-func (a *Agent) failed(ctx context.Context, t *task.Task, s Step, err error) error {
-	if ctx.Err() != nil || fault.Is(err, fault.Unavailable) || s.Do == Remove || s.Do == StopContainers {
+// handleFailure handles the error of an action. It returns an error to retry: while the runtime is unavailable, and
+// while a task is being stopped. Any other error stops the task, with the error as the reason.
+func (a *Agent) handleFailure(ctx context.Context, t *task.Task, s Step, err error) error {
+	if ctx.Err() != nil || fault.Is(err, fault.Unavailable) || s.Action == Remove || s.Action == StopContainers {
 		return err
 	}
 	now := time.Now()
 	_, err = store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
-		_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: reason(err)}, now)
+		_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: stoppedReason(err)}, now)
 		return struct{}{}, err
 	})
 	return err
 }
 
-// reason is an error as stoppedReason shows it.
-func reason(err error) string {
+// stoppedReason returns an error in the form of a task's stoppedReason.
+func stoppedReason(err error) string {
 	var f *fault.Error
 	if errors.As(err, &f) {
 		return f.Msg
@@ -334,43 +352,44 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (a *Agent) keep(id string, box *Sandbox) {
+// setSandbox replaces what the agent has of a task's sandbox; nil removes it.
+func (a *Agent) setSandbox(id string, sandbox *Sandbox) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.changes++
-	if box == nil {
-		delete(a.boxes, id)
+	if sandbox == nil {
+		delete(a.sandboxes, id)
 	} else {
-		a.boxes[id] = box
+		a.sandboxes[id] = sandbox
 	}
 }
 
-// listen opens the resolver of a sandbox that has one.
-func (a *Agent) listen(box *Sandbox) error {
-	if !a.Names.OnTaskAddress || !box.Resolver || !box.Address.IsValid() {
+// openResolver opens DNS on the address of a sandbox whose resolver is there.
+func (a *Agent) openResolver(sandbox *Sandbox) error {
+	if !a.Names.OnTaskAddress || !sandbox.Resolver || !sandbox.Address.IsValid() {
 		return nil
 	}
-	at := netip.AddrPortFrom(box.Address, ResolverPort)
+	at := netip.AddrPortFrom(sandbox.Address, ResolverPort)
 	a.mu.Lock()
-	_, have := a.listening[box.TaskID]
-	a.listening[box.TaskID] = at
+	_, open := a.resolvers[sandbox.TaskID]
+	a.resolvers[sandbox.TaskID] = at
 	a.mu.Unlock()
-	if have {
+	if open {
 		return nil
 	}
 	if err := a.DNS.Listen(at); err != nil {
 		a.mu.Lock()
-		delete(a.listening, box.TaskID)
+		delete(a.resolvers, sandbox.TaskID)
 		a.mu.Unlock()
 		return err
 	}
 	return nil
 }
 
-func (a *Agent) unlisten(id string) {
+func (a *Agent) closeResolver(id string) {
 	a.mu.Lock()
-	at, ok := a.listening[id]
-	delete(a.listening, id)
+	at, ok := a.resolvers[id]
+	delete(a.resolvers, id)
 	a.mu.Unlock()
 	if ok {
 		if err := a.DNS.Close(at); err != nil {

@@ -19,7 +19,8 @@ type Names struct {
 	// OnTaskAddress reports that a task with a resolver sends its queries to its own address, so that the agent opens the
 	// DNS server there for as long as the task exists.
 	OnTaskAddress bool
-	// Unavailable is the reason why tasks have no resolver and find names only through $ROLLCALL_DNS; empty if they have one.
+	// Unavailable is the reason why tasks have no resolver and find names only through $ROLLCALL_DNS; empty if they have
+	// one.
 	Unavailable string
 }
 

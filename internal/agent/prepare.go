@@ -8,15 +8,15 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// preparation is what a task's containers are made of being fetched.
+// preparation is a call of [Runtime.Prepare] for a task.
 type preparation struct {
 	cancel context.CancelFunc
 	ended  bool
 	err    error
 }
 
-// prepare has the runtime fetch what a task's containers are made of, and says whether that is done. A fetch that takes its
-// time holds up nobody: it goes on by itself, ends when the task is no longer wanted, and marks the task at its end.
+// prepare has the runtime fetch the images of a task, and returns whether that is done. It does not wait for a fetch:
+// the fetch runs in the background, ends when the task is stopped, and marks the task when it is complete.
 func (a *Agent) prepare(ctx context.Context, t *task.Task, spec TaskSpec) (done bool, err error) {
 	a.mu.Lock()
 	p := a.preparing[string(t.ID)]
@@ -27,7 +27,7 @@ func (a *Agent) prepare(ctx context.Context, t *task.Task, spec TaskSpec) (done 
 		}
 		return p.ended, p.err
 	}
-	within, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	fetchCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p = &preparation{cancel: cancel}
 	a.preparing[string(t.ID)] = p
 	a.mu.Unlock()
@@ -35,7 +35,7 @@ func (a *Agent) prepare(ctx context.Context, t *task.Task, spec TaskSpec) (done 
 	fetching, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer cancel()
-		err := a.rt.Prepare(within, spec, func() { close(fetching) })
+		err := a.rt.Prepare(fetchCtx, spec, func() { close(fetching) })
 		a.mu.Lock()
 		p.ended, p.err = true, err
 		a.mu.Unlock()
@@ -47,16 +47,16 @@ func (a *Agent) prepare(ctx context.Context, t *task.Task, spec TaskSpec) (done 
 	case <-fetching:
 	}
 	go func() {
-		a.pulls(within, t, func(o *task.Observed, now time.Time) { o.PullStartedAt = &now })
+		a.recordPull(fetchCtx, t, func(o *task.Observed, now time.Time) { o.PullStartedAt = &now })
 		<-ended
-		a.pulls(context.WithoutCancel(ctx), t, func(o *task.Observed, now time.Time) { o.PullStoppedAt = &now })
+		a.recordPull(context.WithoutCancel(ctx), t, func(o *task.Observed, now time.Time) { o.PullStoppedAt = &now })
 		a.loop.Mark(t.Key())
 	}()
 	return false, nil
 }
 
-// forgetPreparation ends a fetch that nobody waits for any more.
-func (a *Agent) forgetPreparation(id string) {
+// cancelPreparation cancels the fetch of a task that is being stopped.
+func (a *Agent) cancelPreparation(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p := a.preparing[id]; p != nil {
@@ -67,19 +67,19 @@ func (a *Agent) forgetPreparation(id string) {
 	}
 }
 
-// pulls notes the time of a fetch's begin or end. It is for people to see: nothing hangs on it.
-func (a *Agent) pulls(ctx context.Context, t *task.Task, note func(*task.Observed, time.Time)) {
+// recordPull writes the time at which a fetch begins or ends to the task's row. Only clients read it.
+func (a *Agent) recordPull(ctx context.Context, t *task.Task, set func(*task.Observed, time.Time)) {
 	now := time.Now()
 	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
 		return struct{}{}, task.UpdateTask(tx, t.Ref(), func(t *task.Task) bool {
 			if t.Observed.State == task.Stopped {
 				return false
 			}
-			note(&t.Observed, now)
+			set(&t.Observed, now)
 			return true
 		})
 	})
 	if err != nil && ctx.Err() == nil {
-		a.Log.Debug("the time of a pull cannot be noted", "task", t.ID, "err", err)
+		a.Log.Debug("cannot record the time of an image pull", "task", t.ID, "err", err)
 	}
 }

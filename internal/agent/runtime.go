@@ -27,8 +27,8 @@ type Runtime interface {
 	Capabilities() Capabilities
 
 	// Prepare fetches what the containers are made of, images, for as long as that takes; fetching is called first when
-	// there is something to fetch. It reserves nothing, and Create does without it what it can. The text of its error begins
-	// with an ECS reason ("CannotPullContainerError: …").
+	// there is something to fetch. It reserves nothing, and Create does without it what it can. The text of its error
+	// begins with an ECS reason ("CannotPullContainerError: …").
 	Prepare(ctx context.Context, spec TaskSpec, fetching func()) error
 
 	// Create reserves what the task needs before its containers start: its folder, its address, its host ports, its
@@ -68,8 +68,8 @@ type Runtime interface {
 
 // Capabilities is what a runtime can do on its machine.
 type Capabilities struct {
-	// Images reports that containers are made from images and that their output can go to a log driver, so that the runtime
-	// needs the secrets for both.
+	// Images reports that containers are made from images and that their output can go to a log driver, so that the
+	// runtime needs the secrets for both.
 	Images bool
 	// PrivateHosts reports that a task can have an /etc/hosts of its own ([TaskSpec.Hosts]).
 	PrivateHosts bool

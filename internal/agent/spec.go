@@ -9,7 +9,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// spec is what the runtime needs to know of a task. fault.Invalid says that it cannot be what it was asked to be.
+// spec returns a task as the runtime needs it. An error of kind fault.Invalid means that the task can never start.
 func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 	spec := TaskSpec{
 		ID: string(t.ID), NetworkMode: def.NetworkMode,
@@ -41,7 +41,7 @@ func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 			return spec, initializationError("the environment of the task has more than %d bytes", maxEnvironment)
 		}
 		container := containerSpec(c, env)
-		if err := a.unlock(&container); err != nil {
+		if err := a.addEngineSecrets(&container); err != nil {
 			return spec, err
 		}
 		spec.Containers = append(spec.Containers, container)
@@ -49,7 +49,7 @@ func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 	return spec, nil
 }
 
-// labels are those that ECS's agent gives to each container of a task; the container's name is the runtime's to add.
+// labels returns the labels that ECS's agent sets on each container of a task. The runtime adds the container's name.
 func labels(t *task.Task) map[string]string {
 	const prefix = "com.amazonaws.ecs."
 	return map[string]string{
@@ -58,20 +58,21 @@ func labels(t *task.Task) map[string]string {
 	}
 }
 
-// unlock looks up the secrets that a container engine is told: the login of the image's registry, and options of the log
-// driver. A runtime without images has neither a registry nor a log driver, so these secrets need not exist there.
-func (a *Agent) unlock(c *ContainerSpec) error {
+// addEngineSecrets reads the secrets that a container engine needs: the login for the image's registry, and options of
+// the log driver. A runtime without images has neither a registry nor a log driver, so these secrets need not exist
+// there.
+func (a *Agent) addEngineSecrets(c *ContainerSpec) error {
 	o := &c.Options
 	if o.Login == "" && len(o.LogSecrets) == 0 || !a.rt.Capabilities().Images {
 		return nil
 	}
 	var err error
 	if o.Login != "" {
-		if c.Login, err = a.Vault.login(o.Login); err != nil {
+		if c.Login, err = a.Secrets.login(o.Login); err != nil {
 			return err
 		}
 	}
-	options, err := a.Vault.named(o.LogSecrets)
+	options, err := a.Secrets.byName(o.LogSecrets)
 	if err != nil {
 		return err
 	}
@@ -82,15 +83,15 @@ func (a *Agent) unlock(c *ContainerSpec) error {
 	return nil
 }
 
-// environment is the nth container's: what it is told of ECS, over that its environment files, then its own variables
-// and secrets.
+// environment returns the environment of the nth container. Later layers win: the variables that ECS sets, environment
+// files, the definition's variables, secrets.
 func (a *Agent) environment(t *task.Task, def *task.Definition, n int) (map[string]string, error) {
 	env := map[string]string{}
 	if a.Environment != nil {
 		maps.Copy(env, a.Environment(t, def, n))
 	}
 	c := &def.Containers[n]
-	files, secrets, err := a.Vault.environment(c)
+	files, secrets, err := a.Secrets.environment(c)
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +111,19 @@ func containerSpec(c *task.ContainerDefinition, env map[string]string) Container
 		spec.Ulimits = append(spec.Ulimits, Ulimit(u))
 	}
 	for _, p := range c.Ports {
-		spec.Ports = append(spec.Ports, Port{Container: uint16(p.ContainerPort), Host: uint16(p.HostPort), Protocol: p.Protocol})
+		spec.Ports = append(spec.Ports, Port{
+			Container: uint16(p.ContainerPort), Host: uint16(p.HostPort), Protocol: p.Protocol,
+		})
 	}
 	if h := c.HealthCheck; h != nil {
-		spec.HealthCheck = &HealthCheck{Command: h.Command, Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod}
+		spec.HealthCheck = &HealthCheck{
+			Command: h.Command, Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod,
+		}
 	}
 	return spec
 }
 
-// rest is how long an answer with the task's address can live that a client was given as the task died.
+// rest returns the longest time that a client may cache an answer with the task's address.
 func (a *Agent) rest(t *task.Task) time.Duration {
 	var ttl time.Duration
 	for _, reg := range t.Registries {

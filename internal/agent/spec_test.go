@@ -21,7 +21,7 @@ type capable struct {
 
 func (c capable) Capabilities() Capabilities { return c.can }
 
-// TestSpec: what a definition asks for reaches the runtime, and a container engine the secrets that only it is told.
+// TestSpec checks that a definition reaches the runtime, and that only a runtime with images gets the secrets for them.
 func TestSpec(t *testing.T) {
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	write(t, 0o600, `{"username":"ada","password":"hunter2"}`, secrets, "registry")
@@ -41,7 +41,7 @@ func TestSpec(t *testing.T) {
 	row := &task.Task{ID: "t", Account: "000000000000", Region: "eu-west-1", Cluster: "default", Family: "web", Revision: 3}
 	for _, images := range []bool{false, true} {
 		t.Run(fmt.Sprintf("images %t", images), func(t *testing.T) {
-			a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: capable{can: Capabilities{Images: images}}}
+			a := &Agent{Config: Config{Secrets: SecretResolver{Secrets: secrets}}, rt: capable{can: Capabilities{Images: images}}}
 			spec, err := a.spec(row, def)
 			if err != nil {
 				t.Fatal(err)
@@ -66,27 +66,27 @@ func TestSpec(t *testing.T) {
 				t.Errorf("spec %+v\nwant %+v", spec, want)
 			}
 			if len(def.Containers[0].Options.LogOptions) != 1 {
-				t.Error("the definition was changed")
+				t.Error("spec changed the definition")
 			}
 			kept, err := json.Marshal(spec)
 			if err != nil || strings.Contains(string(kept)+fmt.Sprintf("%+v %#v", spec.Containers[0].Login, spec.Containers[0].Login), "hunter2") {
-				t.Errorf("the registry's password shows: %s, %v", kept, err)
+				t.Errorf("the spec contains the registry's password: %s, %v", kept, err)
 			}
 		})
 	}
 }
 
-// TestLogin: a login that is not there, or is none, fails the task of an engine, and not one of processes.
+// TestLogin checks that a missing or invalid login fails a task whose runtime has images, and no other.
 func TestLogin(t *testing.T) {
 	secrets := t.TempDir()
 	for name, text := range map[string]string{"text": "hunter2", "half": `{"username":"ada"}`, "numbers": `{"username":"ada","password":7}`} {
 		write(t, 0o600, text, secrets, name)
 	}
 	for from, wrong := range map[string]string{
-		"none": "ResourceNotFoundException", "text": "no JSON object", "half": "no JSON object", "numbers": "no JSON object",
+		"none": "ResourceNotFoundException", "text": "must be a JSON object", "half": "must be a JSON object", "numbers": "must be a JSON object",
 	} {
 		def := &task.Definition{Containers: []task.ContainerDefinition{{Name: "app", Options: engineopts.Container{Login: from}}}}
-		a := &Agent{Config: Config{Vault: Vault{Secrets: secrets}}, rt: capable{can: Capabilities{Images: true}}}
+		a := &Agent{Config: Config{Secrets: SecretResolver{Secrets: secrets}}, rt: capable{can: Capabilities{Images: true}}}
 		_, err := a.spec(&task.Task{ID: "t"}, def)
 		if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: unable to pull secrets or registry auth: ") ||
 			!strings.Contains(err.Error(), wrong) || strings.Contains(err.Error(), "hunter2") {
@@ -94,17 +94,17 @@ func TestLogin(t *testing.T) {
 		}
 		a.rt = capable{}
 		if _, err := a.spec(&task.Task{ID: "t"}, def); err != nil {
-			t.Errorf("%s, processes: %v", from, err)
+			t.Errorf("%s, without images: %v", from, err)
 		}
 	}
 }
 
-// TestWaitsFor holds each condition against what a dependency may have come to. The dependency started at noon, with a
-// startTimeout of a minute or without one.
-func TestWaitsFor(t *testing.T) {
+// TestDependencies checks each condition against the states that a dependency can be in. The dependency started at
+// noon, with a startTimeout of a minute or without one.
+func TestDependencies(t *testing.T) {
 	for _, tc := range []struct {
 		condition string
-		box       string // of db, in the notation of sandbox
+		sandbox   string // of db, in the notation of parseSandbox
 		timeout   time.Duration
 		after     time.Duration
 		want      string
@@ -131,36 +131,36 @@ func TestWaitsFor(t *testing.T) {
 		def := definition()
 		def.Containers[0].Options.StartTimeout = tc.timeout
 		def.Containers[1].DependsOn[0].Condition = tc.condition
-		w := waitsFor(def.Containers[1], def, sandbox(tc.box), noon.Add(tc.after))
+		w := dependencies(def.Containers[1], def, parseSandbox(tc.sandbox), noon.Add(tc.after))
 		got := "waits"
 		switch {
 		case w.never != "":
 			got = "never: " + strings.TrimPrefix(w.never, "TaskDependencyError: container app depends on ")
-		case w.ready:
+		case w.met:
 			got = "ready"
-		case w.again > 0:
-			got = "waits, " + w.again.String()
+		case w.timeout > 0:
+			got = "waits, " + w.timeout.String()
 		}
 		if got != tc.want {
-			t.Errorf("%s of %q after %v: %s, want %s", tc.condition, tc.box, tc.after, got, tc.want)
+			t.Errorf("%s of %q after %v: %s, want %s", tc.condition, tc.sandbox, tc.after, got, tc.want)
 		}
 	}
 }
 
-// TestLateDependency: the task of a dependency that is late looks again just when it will be, and fails then.
+// TestLateDependency checks that a task is rechecked when its dependency exceeds its startTimeout, and then fails.
 func TestLateDependency(t *testing.T) {
 	def := definition()
 	def.Containers[0].Options.StartTimeout = time.Minute
 	row := &task.Task{ID: "t", Desired: task.DesiredRunning, Observed: task.Observed{State: task.Pending}}
-	s := Next(row, def, sandbox("r-r"), noon.Add(10*time.Second))
-	if s.Again != 50*time.Second || s.StopCode != "" {
-		t.Errorf("again in %v, %q; want 50s", s.Again, s.StopCode)
+	s := Next(row, def, parseSandbox("r-r"), noon.Add(10*time.Second))
+	if s.RecheckAfter != 50*time.Second || s.StopCode != "" {
+		t.Errorf("recheck after %v, %q; want 50s", s.RecheckAfter, s.StopCode)
 	}
-	s = Next(row, def, sandbox("r-r"), noon.Add(10*time.Second+s.Again))
+	s = Next(row, def, parseSandbox("r-r"), noon.Add(10*time.Second+s.RecheckAfter))
 	if want := "TaskDependencyError: container app depends on db, which was not HEALTHY within its startTimeout of 1m0s"; s.StopCode != task.TaskFailedToStart || s.StopReason != want {
 		t.Errorf("%s: %s, want %s", s.StopCode, s.StopReason, want)
 	}
-	if s = Next(row, def, sandbox("hrr"), noon.Add(time.Hour)); s.StopCode != "" || s.Again != 0 {
-		t.Errorf("an hour after it all runs: %s, again in %v", s.StopCode, s.Again)
+	if s = Next(row, def, parseSandbox("hrr"), noon.Add(time.Hour)); s.StopCode != "" || s.RecheckAfter != 0 {
+		t.Errorf("an hour after all containers started: %s, recheck after %v", s.StopCode, s.RecheckAfter)
 	}
 }

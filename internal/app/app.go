@@ -332,8 +332,8 @@ func (a *App) runAgent(context.Context) error {
 	run, running := a.background()
 	ag := agent.New(a.db, a.runtime, agent.Config{
 		Node: a.cfg.Node, VPC: a.cfg.vpcOf, Names: a.names, DNS: taskDNS{a.dns}, Environment: a.endpoint.Environment, Hosts: a.hosts,
-		Vault: agent.Vault{Secrets: filepath.Join(a.cfg.DataDir, "secrets"), Files: filepath.Join(a.cfg.DataDir, "files")},
-		Logs:  a.logs, Log: a.log,
+		Secrets: agent.SecretResolver{Secrets: filepath.Join(a.cfg.DataDir, "secrets"), Files: filepath.Join(a.cfg.DataDir, "files")},
+		Logs:    a.logs, Log: a.log,
 	})
 	a.cleanup(a.endpoint.Close) // before the wait for Serve
 	running.Go(func() {

@@ -1,5 +1,5 @@
-// Package mailbox connects a fast writer to a slow reader of changes: the reader gets the newest value of each key, not every
-// value, and the writer never waits.
+// Package mailbox connects a fast writer to a slow reader of changes: the reader gets the newest value of each key, not
+// every value, and the writer never waits.
 package mailbox
 
 import (
@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Mailbox keeps the newest value of each key until it is taken. A slow reader costs at most one value for each key. Make one
-// with [New].
+// Mailbox keeps the newest value of each key until it is taken. A slow reader costs at most one value for each key.
+// Make one with [New].
 type Mailbox[K comparable, V any] struct {
 	mu     sync.Mutex
 	order  []K // oldest first

@@ -26,7 +26,8 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// TestDeliver checks that values arrive in the order of their keys, and that the channel is closed when the context ends.
+// TestDeliver checks that values arrive in the order of their keys, and that the channel is closed when the context
+// ends.
 func TestDeliver(t *testing.T) {
 	m := New[string, int]()
 	m.Put("a", 1)

@@ -20,8 +20,8 @@ const (
 	startupTimeout  = 15 * time.Second
 )
 
-// connect connects to the data folder's supervisor, and starts one if none runs. Several servers may do this at the same time:
-// one of their supervisors gets the lock, and all connect to that one.
+// connect connects to the data folder's supervisor, and starts one if none runs. Several servers may do this at the
+// same time: one of their supervisors gets the lock, and all connect to that one.
 func connect(ctx context.Context, dir string) (*connection, error) {
 	var lastErr error
 	for range connectAttempts {

@@ -9,8 +9,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
 )
 
-// firstCheck is the time from a container's start to its first health check. Until there is a verdict, each wait is 1.5 times
-// the one before, up to the interval, so that a container that is ready early is found healthy early.
+// firstCheck is the time from a container's start to its first health check. Until there is a verdict, each wait is 1.5
+// times the one before, up to the interval, so that a container that is ready early is found healthy early.
 const firstCheck = 250 * time.Millisecond
 
 // withDefaults sets the defaults of ECS (HealthCheck in the ECS API reference: interval 30, timeout 5, retries 3).
@@ -36,7 +36,8 @@ type streak struct {
 	output   string        // of the last counted failure; empty after a success
 }
 
-// resumedStreak returns the streak of a container with the verdict of an earlier server; its first check follows immediately.
+// resumedStreak returns the streak of a container with the verdict of an earlier server; its first check follows
+// immediately.
 func resumedStreak(verdict agent.Health, output string) streak {
 	if verdict == "" || verdict == agent.HealthUnknown {
 		return streak{health: agent.HealthUnknown, wait: firstCheck}
@@ -46,9 +47,9 @@ func resumedStreak(verdict agent.Health, output string) streak {
 
 // after returns the streak after one more check, which ended at age, the time since the container's start.
 //
-// A success makes the container healthy. Before the first verdict, failures in the start period do not count, and later ones
-// count at most once an interval: the early extra checks can only find a container healthy sooner than ECS would, never
-// unhealthy sooner. As many counted failures in a row as the check's retries make the container unhealthy.
+// A success makes the container healthy. Before the first verdict, failures in the start period do not count, and later
+// ones count at most once an interval: the early extra checks can only find a container healthy sooner than ECS would,
+// never unhealthy sooner. As many counted failures in a row as the check's retries make the container unhealthy.
 func (s streak) after(check agent.HealthCheck, age time.Duration, passed bool, output string) streak {
 	undecided := s.health == agent.HealthUnknown
 	countsFrom := max(check.StartPeriod, s.counted+check.Interval)

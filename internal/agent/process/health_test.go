@@ -9,8 +9,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-// TestStreak runs checks that take no time. In results, p is a pass and f a failure. In want, each check is the second after
-// the start at which it ran and the verdict after it: - unknown, H healthy, U unhealthy.
+// TestStreak runs checks that take no time. In results, p is a pass and f a failure. In want, each check is the second
+// after the start at which it ran and the verdict after it: - unknown, H healthy, U unhealthy.
 func TestStreak(t *testing.T) {
 	check := agent.HealthCheck{Interval: 5 * time.Second, Retries: 2}
 	grace := agent.HealthCheck{Interval: 5 * time.Second, Retries: 1, StartPeriod: 7 * time.Second}

@@ -1,8 +1,9 @@
-// Package process runs ECS tasks as plain processes of this machine. It needs no container engine, no image and no root.
+// Package process runs ECS tasks as plain processes of this machine. It needs no container engine, no image and no
+// root.
 //
-// A container is a child process that runs the entryPoint and command of its definition. The parent of all containers of a
-// data folder is one supervisor, this same binary in another role (package supervisor), so that the server can be killed and
-// come back while the tasks run on under the same pids:
+// A container is a child process that runs the entryPoint and command of its definition. The parent of all containers
+// of a data folder is one supervisor, this same binary in another role (package supervisor), so that the server can be
+// killed and come back while the tasks run on under the same pids:
 //
 //	server: Runtime ── DATA/supervisor.sock ── supervisor ── container-init ⇒ exec ⇒ the container's program
 //	   │ health.go: when to check, what the results mean    │ exec: a health check, the same way
@@ -11,11 +12,12 @@
 // supervisor), connect_linux.go (how a supervisor is found or started), checks_linux.go and health.go (health checks),
 // node_linux.go (names and addresses on this node). Package protocol has what the two sides say to each other.
 //
-// What it promises is in the comment of package supervisor. In addition: the calls wait while a supervisor that has died is
-// replaced, and nothing is lost when the server dies.
+// What it promises is in the comment of package supervisor. In addition: the calls wait while a supervisor that has
+// died is replaced, and nothing is lost when the server dies.
 //
-// It does not know clusters, services, the store, or DNS beyond the text of resolv.conf. It does not isolate: a task sees the
-// machine as its user does, and its memory and CPU are not limited. Linux only; elsewhere [New] returns an error.
+// It does not know clusters, services, the store, or DNS beyond the text of resolv.conf. It does not isolate: a task
+// sees the machine as its user does, and its memory and CPU are not limited. Linux only; elsewhere [New] returns an
+// error.
 package process
 
 import (
@@ -27,8 +29,8 @@ import (
 
 // Config configures a Runtime.
 type Config struct {
-	// Dir is the data folder. It is made with mode 0700 if it does not exist. It contains the supervisor's socket, lock and
-	// log, and the folder "tasks".
+	// Dir is the data folder. It is made with mode 0700 if it does not exist. It contains the supervisor's socket, lock
+	// and log, and the folder "tasks".
 	Dir string
 	// HostAddress is the address of tasks in bridge and host mode; zero is 127.0.0.1.
 	HostAddress netip.Addr

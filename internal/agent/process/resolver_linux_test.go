@@ -14,8 +14,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-// showResolver runs a task that prints its address, its resolv.conf and whom it runs as, also from its health check, and
-// gives what it printed.
+// showResolver runs a task that prints its address, its resolv.conf and whom it runs as, also from its health check,
+// and gives what it printed.
 func showResolver(ctx context.Context, dir string) (string, error) {
 	r, err := New(ctx, Config{Dir: dir})
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/process/supervisor"
 )
 
-// Main plays the supervisor or container-init if args name that role; see [supervisor.Main]. A program calls it first in main.
+// Main plays the supervisor or container-init if args name that role; see [supervisor.Main]. A program calls it first
+// in main.
 func Main(args []string) (status int, ok bool) { return supervisor.Main(args) }
 
 // CanMountResolver returns why containers cannot have a private /etc/resolv.conf on this machine, nil if they can.

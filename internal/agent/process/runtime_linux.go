@@ -18,8 +18,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// Runtime is the server's side: it sends calls to the supervisor, starts one if none runs, and runs the health checks. It is
-// an [agent.Runtime].
+// Runtime is the server's side: it sends calls to the supervisor, starts one if none runs, and runs the health checks.
+// It is an [agent.Runtime].
 type Runtime struct {
 	config Config
 	log    *slog.Logger
@@ -43,8 +43,8 @@ type Runtime struct {
 
 var _ agent.Runtime = (*Runtime)(nil)
 
-// New connects to the supervisor of the data folder, and starts one if none runs. It fails if no supervisor can be started, or
-// if the one that runs has another version; the error says what to do.
+// New connects to the supervisor of the data folder, and starts one if none runs. It fails if no supervisor can be
+// started, or if the one that runs has another version; the error says what to do.
 func New(ctx context.Context, config Config) (*Runtime, error) {
 	dir, err := filepath.Abs(config.Dir)
 	if err != nil {
@@ -81,8 +81,9 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	return r, nil
 }
 
-// baseEnvironment returns the part of the server's environment that containers get: what describes the machine, and nothing
-// that could be a secret. The folder of this binary comes first in PATH, so that tasks can run "rollcall" itself.
+// baseEnvironment returns the part of the server's environment that containers get: what describes the machine, and
+// nothing that could be a secret. The folder of this binary comes first in PATH, so that tasks can run "rollcall"
+// itself.
 func baseEnvironment() map[string]string {
 	base := map[string]string{}
 	for _, name := range []string{"TMPDIR", "TZ", "LANG"} {
@@ -114,7 +115,8 @@ func (r *Runtime) Close() error {
 	return nil
 }
 
-// Shutdown removes every task of the data folder, including those of earlier servers, and ends the supervisor and this Runtime.
+// Shutdown removes every task of the data folder, including those of earlier servers, and ends the supervisor and this
+// Runtime.
 func (r *Runtime) Shutdown(ctx context.Context) error {
 	r.mu.Lock()
 	r.shuttingDown = true
@@ -156,7 +158,8 @@ func (r *Runtime) Sandboxes(ctx context.Context) ([]agent.Sandbox, error) {
 	return all, err
 }
 
-// Usage measures containers by their runtime ids, the pids of their main processes. Each leads the session of its container.
+// Usage measures containers by their runtime ids, the pids of their main processes. Each leads the session of its
+// container.
 func (r *Runtime) Usage(pids []string) map[string]agent.Usage {
 	var sessions []int
 	for _, pid := range pids {

@@ -17,16 +17,16 @@ import (
 // InitRole is the first argument of this binary when it runs as container-init.
 const InitRole = "container-init"
 
-// Order is what container-init does, in the order of the fields, before it becomes the program. The caller of [Start] sends
-// it after it has recorded the pid. If the caller dies before that, container-init reads the end of its input and exits, so
-// that no program runs without a record.
+// Order is what container-init does, in the order of the fields, before it becomes the program. The caller of [Start]
+// sends it after it has recorded the pid. If the caller dies before that, container-init reads the end of its input and
+// exits, so that no program runs without a record.
 type Order struct {
 	Mounts  []Mount
 	Ulimits []Ulimit
 	User    *Account // nil: the caller's
 	Dir     string
-	// PrivateDir reports that Dir is the container's own folder. It is entered before the user changes, as other users cannot
-	// enter the folders above it.
+	// PrivateDir reports that Dir is the container's own folder. It is entered before the user changes, as other users
+	// cannot enter the folders above it.
 	PrivateDir bool
 	Env        []string
 	Argv       []string // empty: exit with status 0, to try out the mounts
@@ -79,8 +79,9 @@ func Init() int {
 	return 0
 }
 
-// setLimit sets a resource limit, or as much of it as this process may: an unprivileged process cannot raise a limit beyond
-// its own. It uses package syscall, which restores the soft limit on open files at exec unless it was set through it.
+// setLimit sets a resource limit, or as much of it as this process may: an unprivileged process cannot raise a limit
+// beyond its own. It uses package syscall, which restores the soft limit on open files at exec unless it was set
+// through it.
 func setLimit(u Ulimit) error {
 	err := syscall.Setrlimit(u.Number, &syscall.Rlimit{Cur: u.Soft, Max: u.Hard})
 	if !errors.Is(err, syscall.EPERM) {

@@ -11,9 +11,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/process/procfs"
 )
 
-// Inside starts a program in a running container, whose main process is main: through container-init where the order needs
-// it, otherwise from a thread that has joined the container's mount namespace. Health checks run every few seconds in every
-// container, and starting this large binary for each costs 20 times as much.
+// Inside starts a program in a running container, whose main process is main: through container-init where the order
+// needs it, otherwise from a thread that has joined the container's mount namespace. Health checks run every few
+// seconds in every container, and starting this large binary for each costs 20 times as much.
 func Inside(start Starter, main procfs.Identity, o Order, output *os.File) (leader procfs.Identity, end <-chan syscall.WaitStatus, err error) {
 	if len(o.Ulimits) > 0 || len(o.Mounts) > 0 && os.Geteuid() != 0 {
 		end, err = Start(start, o, output, output, func(pid int) error {
@@ -57,8 +57,8 @@ func Inside(start Starter, main procfs.Identity, o Order, output *os.File) (lead
 	return leader, end, nil
 }
 
-// join sets the umask, the working directory and, if they are private, the mounts of a container for this thread alone. A
-// child that the thread forks inherits them.
+// join sets the umask, the working directory and, if they are private, the mounts of a container for this thread alone.
+// A child that the thread forks inherits them.
 func join(main procfs.Identity, o Order) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leave the supervisor's working directory: %w", err)
@@ -80,9 +80,9 @@ func join(main procfs.Identity, o Order) error {
 	return enter(o.Dir)
 }
 
-// onDisposableThread runs f on a thread that ends afterwards, so that f may change the state of its thread. The process's
-// first thread cannot end, and /proc/self shows its state: if the scheduler picks that thread, the goroutine keeps it busy
-// while f runs on another.
+// onDisposableThread runs f on a thread that ends afterwards, so that f may change the state of its thread. The
+// process's first thread cannot end, and /proc/self shows its state: if the scheduler picks that thread, the goroutine
+// keeps it busy while f runs on another.
 func onDisposableThread(f func()) {
 	done := make(chan struct{})
 	go func() {

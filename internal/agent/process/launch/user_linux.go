@@ -37,8 +37,8 @@ func Ulimits(limits []agent.Ulimit) []Ulimit {
 	return all
 }
 
-// FindAccount returns the account of a container's user ("user", "uid", "user:group", "uid:gid") and its home folder. The
-// account is nil if it is that of this process: only root can run a container as another user.
+// FindAccount returns the account of a container's user ("user", "uid", "user:group", "uid:gid") and its home folder.
+// The account is nil if it is that of this process: only root can run a container as another user.
 func FindAccount(name string) (*Account, string, error) {
 	self := strconv.Itoa(os.Geteuid())
 	if name == "" {
@@ -77,8 +77,8 @@ func FindAccount(name string) (*Account, string, error) {
 	return &a, homeOf(uid), nil
 }
 
-// accountOf returns the account with the groups of found. A number without a user of this machine gets a group of the same
-// number rather than root's.
+// accountOf returns the account with the groups of found. A number without a user of this machine gets a group of the
+// same number rather than root's.
 func accountOf(uid int, found *user.User) Account {
 	a := Account{UID: uid, GID: uid}
 	if found == nil {

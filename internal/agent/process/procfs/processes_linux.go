@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// TagVariable is the environment variable that marks the processes of a container. Children inherit it, so a process that
-// leaves its session and its parent can still be found.
+// TagVariable is the environment variable that marks the processes of a container. Children inherit it, so a process
+// that leaves its session and its parent can still be found.
 const TagVariable = "ROLLCALL_CONTAINER_TAG"
 
-// Identity names one process for good: the kernel reuses a pid, but not for a process that started at the same tick of the
-// same boot.
+// Identity names one process for good: the kernel reuses a pid, but not for a process that started at the same tick of
+// the same boot.
 type Identity struct {
 	PID   int
 	Ticks uint64 // start time in clock ticks since boot: proc_pid_stat(5), field 22
@@ -108,8 +108,8 @@ type Process struct {
 	tag     string // empty if the process has none, or if it cannot be read
 }
 
-// BelongsTo reports whether the process is in the container with this tag and, unless it is 0, this session. The tag of a
-// health check is the tag of its container followed by a dot and more.
+// BelongsTo reports whether the process is in the container with this tag and, unless it is 0, this session. The tag of
+// a health check is the tag of its container followed by a dot and more.
 //
 // The session counts as well as the tag, because programs that change their title (nginx, postgres) overwrite their
 // environment. A process that does so, and leaves both its session and its parent, is not found.

@@ -41,9 +41,9 @@ func Sockets(network string) ([]Socket, error) {
 	return parseSockets(network, f)
 }
 
-// parseSockets parses one of the files and skips lines that it does not understand. It stops at the first TCP connection:
-// the kernel lists the sockets that listen first (tcp_seek_last_pos in net/ipv4/tcp_ipv4.c), and on a busy machine thousands
-// of connections follow.
+// parseSockets parses one of the files and skips lines that it does not understand. It stops at the first TCP
+// connection: the kernel lists the sockets that listen first (tcp_seek_last_pos in net/ipv4/tcp_ipv4.c), and on a busy
+// machine thousands of connections follow.
 func parseSockets(network string, text io.Reader) ([]Socket, error) {
 	tcp := strings.HasPrefix(network, "tcp")
 	state := udpUnconnected

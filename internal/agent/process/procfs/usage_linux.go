@@ -12,8 +12,8 @@ import (
 // clockTick is the unit of times in /proc: USER_HZ, which is 100 on every architecture that Go supports.
 const clockTick = time.Second / 100
 
-// Measure returns the usage of sessions, each the sum over its processes; those that have ended are missing. It reads every
-// process of the machine once.
+// Measure returns the usage of sessions, each the sum over its processes; those that have ended are missing. It reads
+// every process of the machine once.
 func Measure(sessions []int) map[int]agent.Usage {
 	used := make(map[int]agent.Usage, len(sessions))
 	for _, session := range sessions {
@@ -71,8 +71,8 @@ func ticks(fields [][]byte, n int) time.Duration {
 	return time.Duration(count) * clockTick
 }
 
-// machineTime returns the time that all processors together have had, from the first line of /proc/stat: its first eight
-// values. The time of guests is part of the user time (proc_stat(5)).
+// machineTime returns the time that all processors together have had, from the first line of /proc/stat: its first
+// eight values. The time of guests is part of the user time (proc_stat(5)).
 func machineTime() time.Duration {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package protocol is what the process runtime, in the server, and the supervisor say to each other, and the files in the
-// data folder through which they meet.
+// Package protocol is what the process runtime, in the server, and the supervisor say to each other, and the files in
+// the data folder through which they meet.
 //
-// They exchange JSON, one [Frame] a line, over a Unix socket ([Dial], [Listen]) that only the supervisor's user and root can
-// open. Both sides usually are the same build, but a supervisor outlives its server: a newer server finds it running. So the
-// names and JSON of everything here stay the same for as long as [Version] does.
+// They exchange JSON, one [Frame] a line, over a Unix socket ([Dial], [Listen]) that only the supervisor's user and
+// root can open. Both sides usually are the same build, but a supervisor outlives its server: a newer server finds it
+// running. So the names and JSON of everything here stay the same for as long as [Version] does.
 //
 // The package knows neither side's behaviour. The calls are the constants Call…, each with its arguments and result.
 package protocol
@@ -24,8 +24,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// Version is raised when a supervisor and a server of different builds could misunderstand each other. The supervisor sends
-// its version before anything else.
+// Version is raised when a supervisor and a server of different builds could misunderstand each other. The supervisor
+// sends its version before anything else.
 const Version = 1
 
 // SupervisorRole is the first argument of this binary when it runs as a supervisor.
@@ -202,8 +202,9 @@ func (c *Conn) Receive() (Frame, error) {
 	return f, nil
 }
 
-// Send writes one frame. It closes the connection if the other side does not accept the frame in time, since part of it may
-// be written. It does not close a connection that the other side has closed, since a last reply may still be unread.
+// Send writes one frame. It closes the connection if the other side does not accept the frame in time, since part of it
+// may be written. It does not close a connection that the other side has closed, since a last reply may still be
+// unread.
 func (c *Conn) Send(f Frame) error {
 	line, err := json.Marshal(f)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// atSocket calls f with a path of the data folder's socket that is short however deep the folder is: a socket's path has at
-// most 107 bytes (unix(7)). The path is valid until f returns.
+// atSocket calls f with a path of the data folder's socket that is short however deep the folder is: a socket's path
+// has at most 107 bytes (unix(7)). The path is valid until f returns.
 func atSocket[T any](dir string, f func(path string) (T, error)) (T, error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

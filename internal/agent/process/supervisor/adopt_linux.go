@@ -65,8 +65,8 @@ func (s *supervisor) load() error {
 	return nil
 }
 
-// killUnrecorded kills processes of containers that do not run according to their records: the earlier supervisor died while
-// it started or ended them.
+// killUnrecorded kills processes of containers that do not run according to their records: the earlier supervisor died
+// while it started or ended them.
 func (s *supervisor) killUnrecorded() {
 	all, err := procfs.Processes()
 	if err != nil {
@@ -83,8 +83,8 @@ func (s *supervisor) killUnrecorded() {
 	}
 }
 
-// takeLeases takes the leases of an earlier supervisor's task. They were free since that one died, so another Rollcall may
-// have taken one. The task cannot move, so a conflict is only logged.
+// takeLeases takes the leases of an earlier supervisor's task. They were free since that one died, so another Rollcall
+// may have taken one. The task cannot move, so a conflict is only logged.
 func (s *supervisor) takeLeases(t *task) {
 	var names []string
 	if t.sandbox.Spec.NetworkMode == agent.NetworkAWSVPC {

@@ -66,7 +66,8 @@ func checkPeer(conn *net.UnixConn) error {
 	return nil
 }
 
-// serveClient answers calls until the connection ends. A line that is not a frame ends only the connection that it came from.
+// serveClient answers calls until the connection ends. A line that is not a frame ends only the connection that it came
+// from.
 func (s *supervisor) serveClient(ctx context.Context, conn net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -16,8 +16,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// startFailure begins the reason of a container whose program could not be started or was killed for breaking a rule, as at
-// ECS.
+// startFailure begins the reason of a container whose program could not be started or was killed for breaking a rule,
+// as at ECS.
 const startFailure = "CannotStartContainerError: "
 
 // container is one container of a task. Its record is written to disk before clients get an update.
@@ -131,8 +131,8 @@ func (s *supervisor) logRecordFailure(t *task, c *container, err error) {
 	s.log.Error("cannot write a container's record", "task", t.sandbox.Spec.ID, "container", c.spec.Name, "err", err)
 }
 
-// order returns the order for a program of this container whose processes have the tag. account and home are those of the
-// container's user.
+// order returns the order for a program of this container whose processes have the tag. account and home are those of
+// the container's user.
 func (t *task) order(c *container, argv []string, tag string, account *launch.Account, home string) launch.Order {
 	o := launch.Order{
 		Mounts:  t.mounts(),
@@ -186,8 +186,8 @@ func (s *supervisor) finish(t *task, c *container, complete func(*agent.Containe
 	close(c.ended)
 }
 
-// stop ends a container: it sends SIGTERM to the process group and, after the timeout, SIGKILL to all processes. A second call
-// sends no second SIGTERM; its own timeout applies.
+// stop ends a container: it sends SIGTERM to the process group and, after the timeout, SIGKILL to all processes. A
+// second call sends no second SIGTERM; its own timeout applies.
 func (s *supervisor) stop(t *task, c *container, timeout time.Duration) {
 	s.mu.Lock()
 	process, status := c.record.Process, c.record.Status
@@ -238,9 +238,9 @@ const (
 	killTimeout   = 10 * time.Second
 )
 
-// killAll kills every process that has the tag or is in leader's session, and returns when they have ended. A process that
-// forks meanwhile is killed with its child in the next round. killAll gives up after killTimeout if the kernel does not end a
-// process, for example one that waits for a dead network file system.
+// killAll kills every process that has the tag or is in leader's session, and returns when they have ended. A process
+// that forks meanwhile is killed with its child in the next round. killAll gives up after killTimeout if the kernel
+// does not end a process, for example one that waits for a dead network file system.
 func (s *supervisor) killAll(tag string, leader procfs.Identity) {
 	deadline := time.Now().Add(killTimeout)
 	for wait := killFirstWait; ; wait = min(2*wait, killMaxWait) {

@@ -17,8 +17,8 @@ import (
 // maxOutput is the number of bytes that are kept of a health check's output, as in Docker.
 const maxOutput = 4096
 
-// exec runs a command in a container, with the container's environment, user, folder and resolver. At the timeout or when ctx
-// ends, it kills the command and all its processes.
+// exec runs a command in a container, with the container's environment, user, folder and resolver. At the timeout or
+// when ctx ends, it kills the command and all its processes.
 func (s *supervisor) exec(ctx context.Context, t *task, c *container, argv []string, timeout time.Duration) (protocol.ExecResult, error) {
 	s.mu.Lock()
 	process, running := c.record.Process, c.record.Status.Running()
@@ -82,7 +82,8 @@ func collect(pipe *os.File) *collector {
 	return c
 }
 
-// finish returns the kept output. It waits only briefly for a process that outlives its command and holds the pipe open.
+// finish returns the kept output. It waits only briefly for a process that outlives its command and holds the pipe
+// open.
 func (c *collector) finish() string {
 	_ = c.pipe.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // pipes support deadlines
 	<-c.done

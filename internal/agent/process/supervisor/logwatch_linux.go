@@ -14,12 +14,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
-// logSettle is the pause after each read, so that a program that prints without end causes only so many reads. It is also the
-// precision of the lines' times.
+// logSettle is the pause after each read, so that a program that prints without end causes only so many reads. It is
+// also the precision of the lines' times.
 const logSettle = 20 * time.Millisecond
 
-// logWatch reads the log of every running container whenever it has grown. Where the kernel does not report that (inotify(7)
-// has a limit for each user), the logs are only read every [logInterval].
+// logWatch reads the log of every running container whenever it has grown. Where the kernel does not report that
+// (inotify(7) has a limit for each user), the logs are only read every [logInterval].
 type logWatch struct {
 	log    *slog.Logger
 	events *os.File // nil: no inotify

@@ -20,8 +20,8 @@ type reaper struct {
 	ends map[int]chan<- syscall.WaitStatus
 }
 
-// newReaper makes this process the parent of the orphans of its containers (PR_SET_CHILD_SUBREAPER), and reaps until the
-// process ends.
+// newReaper makes this process the parent of the orphans of its containers (PR_SET_CHILD_SUBREAPER), and reaps until
+// the process ends.
 func newReaper() (*reaper, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become the parent of orphaned processes: %w", err)

@@ -15,9 +15,9 @@ const (
 	hostsConf    = "/etc/hosts"
 )
 
-// nsswitchText returns the machine's nsswitch.conf (nsswitch.conf(5)) for a task with a private resolv.conf. The C library
-// asks sources such as resolve (systemd-resolved) over a socket and does not read resolv.conf for them, so only the sources
-// that use files and resolv.conf stay on the hosts line. changed is false if the machine's text will do.
+// nsswitchText returns the machine's nsswitch.conf (nsswitch.conf(5)) for a task with a private resolv.conf. The C
+// library asks sources such as resolve (systemd-resolved) over a socket and does not read resolv.conf for them, so only
+// the sources that use files and resolv.conf stay on the hosts line. changed is false if the machine's text will do.
 func nsswitchText(host string) (text string, changed bool) {
 	lines := strings.Split(host, "\n")
 	for i, line := range lines {
@@ -42,8 +42,8 @@ func nsswitchText(host string) (text string, changed bool) {
 	return strings.Join(lines, "\n"), changed
 }
 
-// nsswitchSources returns the sources on a database line without the [STATUS=action] after each: the action after a dropped
-// source would apply to the source before it.
+// nsswitchSources returns the sources on a database line without the [STATUS=action] after each: the action after a
+// dropped source would apply to the source before it.
 func nsswitchSources(line string) []string {
 	var plain strings.Builder
 	depth := 0
@@ -61,8 +61,8 @@ func nsswitchSources(line string) []string {
 	return strings.Fields(plain.String())
 }
 
-// hostsText returns the machine's hosts file (hosts(5)) with a task's names before all others, since the first line with a
-// name wins.
+// hostsText returns the machine's hosts file (hosts(5)) with a task's names before all others, since the first line
+// with a name wins.
 func hostsText(host string, names map[string]netip.Addr) string {
 	text := "# Written by Rollcall for this task.\n"
 	for _, name := range slices.Sorted(maps.Keys(names)) {

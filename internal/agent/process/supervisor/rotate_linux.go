@@ -17,7 +17,8 @@ const (
 	logInterval = 2 * time.Second
 )
 
-// rotate truncates a log that has grown beyond limit: its last limit bytes become path.1, and earlier files move on by one.
+// rotate truncates a log that has grown beyond limit: its last limit bytes become path.1, and earlier files move on by
+// one.
 func rotate(path string, limit int64) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() <= limit {

@@ -23,8 +23,8 @@ func validate(spec *agent.TaskSpec) error {
 	return nil
 }
 
-// containerProblem returns why a container cannot run as a process, in addition to the rules of package speccheck; empty if it
-// can.
+// containerProblem returns why a container cannot run as a process, in addition to the rules of package speccheck;
+// empty if it can.
 func containerProblem(c *agent.ContainerSpec) string {
 	if argv := c.Argv(); len(argv) == 0 || argv[0] == "" {
 		return "it has neither entryPoint nor command; a process has no image to take them from, so name the program in command"

@@ -1,5 +1,5 @@
-// Package supervisor is the parent of all tasks of one data folder that run as processes. It is this same binary in a role
-// of its own, so that the server can be killed and come back while the tasks run on under the same pids.
+// Package supervisor is the parent of all tasks of one data folder that run as processes. It is this same binary in a
+// role of its own, so that the server can be killed and come back while the tasks run on under the same pids.
 //
 //	server: process.Runtime ── DATA/supervisor.sock ── supervisor ── container-init ⇒ exec ⇒ the container's program
 //
@@ -16,6 +16,7 @@
 //   - If the supervisor dies, the next one adopts the containers that run; only the exit codes of these stay unknown.
 //   - A task that listens on 0.0.0.0 or [::] in awsvpc mode is killed, since it would answer for other tasks.
 //
-// It does not know clusters, services or the store, nor when to run a health check: the server decides, and the supervisor
-// keeps the verdict for the next server. It ends by itself when it has neither tasks nor clients. Linux only.
+// It does not know clusters, services or the store, nor when to run a health check: the server decides, and the
+// supervisor keeps the verdict for the next server. It ends by itself when it has neither tasks nor clients. Linux
+// only.
 package supervisor

@@ -28,8 +28,8 @@ import (
 // idleTimeout is the time without tasks and clients after which a supervisor ends.
 const idleTimeout = 10 * time.Second
 
-// quarantine is the shortest time that an address or host port stays reserved after its task, so that a cached address does
-// not lead to another task; it is longer if answers live longer ([agent.TaskSpec.Rest]).
+// quarantine is the shortest time that an address or host port stays reserved after its task, so that a cached address
+// does not lead to another task; it is longer if answers live longer ([agent.TaskSpec.Rest]).
 const quarantine = 10 * time.Minute
 
 // addressBlock is the range of tasks' addresses: the half of 127/8 that nothing else is known to use.
@@ -57,8 +57,8 @@ type supervisor struct {
 	execs     uint64 // counts commands, so that each has a tag of its own
 }
 
-// Main plays a hidden role of the binary if args name one: "supervise --dir DIR" or "container-init". A program calls it
-// first in main, so that a role costs little; ok is false if args name no role.
+// Main plays a hidden role of the binary if args name one: "supervise --dir DIR" or "container-init". A program calls
+// it first in main, so that a role costs little; ok is false if args name no role.
 func Main(args []string) (status int, ok bool) {
 	if len(args) == 0 {
 		return 0, false
@@ -82,8 +82,9 @@ func Main(args []string) (status int, ok bool) {
 	return 0, false
 }
 
-// Run runs the supervisor of a data folder in this process. It returns nil when it has been idle for [idleTimeout], after
-// [protocol.CallShutdown], and on SIGTERM; in the last case the containers run on. It returns an error if it cannot start.
+// Run runs the supervisor of a data folder in this process. It returns nil when it has been idle for [idleTimeout],
+// after [protocol.CallShutdown], and on SIGTERM; in the last case the containers run on. It returns an error if it
+// cannot start.
 func Run(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -205,8 +206,8 @@ func (s *supervisor) housekeep(ctx context.Context) {
 	}
 }
 
-// idle reports whether the supervisor may end: it has had neither a task nor a client for [idleTimeout]. idleSince is the time
-// at which the last of them went.
+// idle reports whether the supervisor may end: it has had neither a task nor a client for [idleTimeout]. idleSince is
+// the time at which the last of them went.
 func (s *supervisor) idle(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -230,8 +230,8 @@ func (t *task) mounts() (all []launch.Mount) {
 	return all
 }
 
-// resolverMounts returns the files that decide how names are resolved. A name service cache would answer from the machine's
-// view, so a file that cannot be connected to covers its socket.
+// resolverMounts returns the files that decide how names are resolved. A name service cache would answer from the
+// machine's view, so a file that cannot be connected to covers its socket.
 func (t *task) resolverMounts() []launch.Mount {
 	mounts := []launch.Mount{{Source: t.resolvConfFile(), Target: resolvConf}}
 	if _, err := os.Stat(t.nsswitchFile()); err == nil {

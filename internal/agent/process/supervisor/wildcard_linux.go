@@ -26,8 +26,8 @@ type wildcardWatch struct {
 	started   chan struct{} // holds a token if a container has started since the last scan
 
 	mu sync.Mutex // one scan at a time
-	// foreign counts, for the inode of each wildcard socket, the scans that found no container with it. One scan is not enough
-	// to ignore it: its process may just have forked and ended.
+	// foreign counts, for the inode of each wildcard socket, the scans that found no container with it. One scan is not
+	// enough to ignore it: its process may just have forked and ended.
 	foreign map[uint64]int
 }
 
@@ -98,8 +98,8 @@ const (
 	extraScan   = false // not counted in foreign, since several may follow each other immediately
 )
 
-// killWildcards scans once, and kills the containers that listen on every address. It does not look up sockets that are known
-// to belong to no container, so that a scan that finds nothing new reads four files and no process.
+// killWildcards scans once, and kills the containers that listen on every address. It does not look up sockets that are
+// known to belong to no container, so that a scan that finds nothing new reads four files and no process.
 func (s *supervisor) killWildcards(regular bool) {
 	s.wildcards.mu.Lock()
 	defer s.wildcards.mu.Unlock()
@@ -135,7 +135,8 @@ func (s *supervisor) killWildcards(regular bool) {
 	}
 }
 
-// suspects returns the wildcard sockets that may belong to a container, by inode, and forgets foreign ones that are closed.
+// suspects returns the wildcard sockets that may belong to a container, by inode, and forgets foreign ones that are
+// closed.
 func (s *supervisor) suspects() map[uint64]procfs.Socket {
 	suspects := map[uint64]procfs.Socket{}
 	foreign := map[uint64]int{}
@@ -177,8 +178,8 @@ func (s *supervisor) killWildcard(c candidate, socket procfs.Socket) {
 	}
 }
 
-// answersForSiblings reports whether a socket receives what is sent to any address of the machine, so also to those of other
-// tasks. A UDP socket on an ephemeral port is a client that waits for replies, unless the task declares the port.
+// answersForSiblings reports whether a socket receives what is sent to any address of the machine, so also to those of
+// other tasks. A UDP socket on an ephemeral port is a client that waits for replies, unless the task declares the port.
 func answersForSiblings(s procfs.Socket, ephemeral addrlease.PortRange, declared func(port uint16) bool) bool {
 	if !s.Listens || !s.Local.Addr().Unmap().IsUnspecified() {
 		return false

@@ -12,7 +12,7 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// A definition with a database that an app waits for, and a helper that may end.
+// definition returns a definition with a database that an app depends on, and a helper that is not essential.
 func definition() *task.Definition {
 	check := &task.HealthCheck{Command: []string{"CMD", "true"}}
 	return &task.Definition{Containers: []task.ContainerDefinition{
@@ -22,13 +22,13 @@ func definition() *task.Definition {
 	}}
 }
 
-// sandbox reads one letter a container, in the definition's order: - created, r running, h running and
-// healthy, u running and unhealthy, e ended with status 1, 0 ended well, ! could not be started.
-func sandbox(notation string) *Sandbox {
+// parseSandbox parses one letter for each container, in the definition's order: - created, r running, h running and
+// healthy, u running and unhealthy, e ended with exit code 1, 0 ended with exit code 0, ! could not be started.
+func parseSandbox(notation string) *Sandbox {
 	if notation == "" {
 		return nil
 	}
-	box := &Sandbox{TaskID: "t", Address: netip.MustParseAddr("127.64.0.1")}
+	sandbox := &Sandbox{TaskID: "t", Address: netip.MustParseAddr("127.64.0.1")}
 	for i, letter := range notation {
 		c := ContainerStatus{Name: definition().Containers[i].Name, Health: HealthUnknown}
 		code := 0
@@ -50,16 +50,16 @@ func sandbox(notation string) *Sandbox {
 		case 'u':
 			c.Health = HealthUnhealthy
 		}
-		box.Containers = append(box.Containers, c)
+		sandbox.Containers = append(sandbox.Containers, c)
 	}
-	return box
+	return sandbox
 }
 
-// String is a step in the notation of the table: the state, the action, why it stops.
+// String returns a step in the notation of the tables: the state, the action, and why it stops the task.
 func (s Step) String() string {
 	parts := []string{s.Observed.State.String()}
-	if s.Do != Nothing {
-		name := [...]string{"", "create", "start", "stop", "remove"}[s.Do]
+	if s.Action != Nothing {
+		name := [...]string{"", "create", "start", "stop", "remove"}[s.Action]
 		parts = append(parts, strings.TrimSpace(name+" "+strings.Join(s.Containers, " ")))
 	}
 	if s.StopCode != "" {
@@ -83,95 +83,98 @@ func TestNext(t *testing.T) {
 		}
 	}
 	for _, tc := range []struct {
-		name  string
-		state task.State
-		box   string
-		with  []func(*task.Task)
-		want  string
+		name    string
+		state   task.State
+		sandbox string
+		with    []func(*task.Task)
+		want    string
 	}{
 		{"placed", task.Provisioning, "", nil, "PENDING, create"},
 		{"created", task.Pending, "---", nil, "PENDING, start db helper"},
 		{"app waits for the database's health", task.Pending, "r-r", nil, "PENDING"},
 		{"database healthy", task.Pending, "h-r", nil, "PENDING, start app, HEALTHY"},
-		{"all run", task.Pending, "hrr", nil, "RUNNING, HEALTHY"},
-		{"a helper may end", task.Running, "hr0", nil, "RUNNING, HEALTHY"},
-		{"health is lost", task.Running, "urr", nil, "RUNNING, UNHEALTHY"},
-		{"waits to be registered", task.Pending, "hrr", []func(*task.Task){registered(task.Unregistered)}, "ACTIVATING, HEALTHY"},
+		{"all containers run", task.Pending, "hrr", nil, "RUNNING, HEALTHY"},
+		{"non-essential container ended", task.Running, "hr0", nil, "RUNNING, HEALTHY"},
+		{"became unhealthy", task.Running, "urr", nil, "RUNNING, UNHEALTHY"},
+		{"waits for registration", task.Pending, "hrr", []func(*task.Task){registered(task.Unregistered)}, "ACTIVATING, HEALTHY"},
 		{"registered", task.Activating, "hrr", []func(*task.Task){registered(task.Registered)}, "RUNNING, HEALTHY"},
 
-		{"an essential container ended", task.Running, "her", nil, "RUNNING, " + ended + ", HEALTHY"},
-		{"a program that is not there", task.Pending, "!--", nil, "PENDING, TaskFailedToStart: CannotStartContainerError: no such program"},
-		{"sandbox gone", task.Running, "", nil, "RUNNING, " + gone},
+		{"essential container ended", task.Running, "her", nil, "RUNNING, " + ended + ", HEALTHY"},
+		{"program does not exist", task.Pending, "!--", nil, "PENDING, TaskFailedToStart: CannotStartContainerError: no such program"},
+		{"sandbox removed", task.Running, "", nil, "RUNNING, " + gone},
 
-		{"stop waits for service discovery", task.Running, "hrr", []func(*task.Task){registered(task.Registered), stop}, "DEACTIVATING, HEALTHY"},
+		{"stop waits for deregistration", task.Running, "hrr", []func(*task.Task){registered(task.Registered), stop}, "DEACTIVATING, HEALTHY"},
 		{"still draining", task.Deactivating, "hrr", []func(*task.Task){registered(task.Draining), stop}, "DEACTIVATING, HEALTHY"},
-		{"released: dependants first", task.Deactivating, "hrr", []func(*task.Task){registered(task.Released), stop}, "STOPPING, stop app helper, HEALTHY"},
-		{"then what they depended on", task.Stopping, "h00", []func(*task.Task){registered(task.Released), stop}, "STOPPING, stop db, HEALTHY"},
+		{"released, so dependants stop first", task.Deactivating, "hrr", []func(*task.Task){registered(task.Released), stop}, "STOPPING, stop app helper, HEALTHY"},
+		{"then their dependencies stop", task.Stopping, "h00", []func(*task.Task){registered(task.Released), stop}, "STOPPING, stop db, HEALTHY"},
 		{"all ended", task.Stopping, "000", []func(*task.Task){stop}, "DEPROVISIONING, remove"},
 		{"removed", task.Deprovisioning, "", []func(*task.Task){stop}, "STOPPED"},
-		{"stopped before it was created", task.Provisioning, "", []func(*task.Task){stop}, "STOPPED"},
-		{"never registered, but registration decides first", task.Pending, "r-r", []func(*task.Task){registered(task.Unregistered), stop}, "DEACTIVATING"},
-		{"a crash left the sandbox", task.Stopped, "000", []func(*task.Task){stop}, "STOPPED, remove"},
+		{"stopped before creation", task.Provisioning, "", []func(*task.Task){stop}, "STOPPED"},
+		{"stopped before registration", task.Pending, "r-r", []func(*task.Task){registered(task.Unregistered), stop}, "DEACTIVATING"},
+		{"sandbox left by a crash", task.Stopped, "000", []func(*task.Task){stop}, "STOPPED, remove"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			def := definition()
-			row := &task.Task{ID: "t", Desired: task.DesiredRunning, Checked: def.Checked(), Observed: task.Observed{State: tc.state, Health: task.HealthUnknown}}
+			row := &task.Task{
+				ID: "t", Desired: task.DesiredRunning, Checked: def.Checked(),
+				Observed: task.Observed{State: tc.state, Health: task.HealthUnknown},
+			}
 			for _, w := range tc.with {
 				w(row)
 			}
 			before := *row
-			if got := Next(row, def, sandbox(tc.box), noon).String(); got != tc.want {
+			if got := Next(row, def, parseSandbox(tc.sandbox), noon).String(); got != tc.want {
 				t.Errorf("Next = %q\nwant   %q", got, tc.want)
 			}
 			if row.Observed.State != before.Observed.State || row.Desired != before.Desired {
-				t.Error("Next changed the row it was given")
+				t.Error("Next changed its row")
 			}
 		})
 	}
 }
 
-// TestHealthySince holds that what a rollout counts by is when a task turned healthy, not when it was last
-// looked at.
+// TestHealthySince checks that HealthySince, which a rollout counts by, is the time at which a task became healthy, not
+// the time of the last observation.
 func TestHealthySince(t *testing.T) {
 	def := definition()
 	row := &task.Task{ID: "t", Desired: task.DesiredRunning, Checked: true, Observed: task.Observed{State: task.Pending}}
-	row.Observed = Next(row, def, sandbox("hrr"), noon).Observed
+	row.Observed = Next(row, def, parseSandbox("hrr"), noon).Observed
 	if s := row.Observed.HealthySince; s == nil || !s.Equal(noon) {
 		t.Fatalf("HealthySince = %v, want noon", s)
 	}
-	row.Observed = Next(row, def, sandbox("hrr"), noon.Add(time.Hour)).Observed
+	row.Observed = Next(row, def, parseSandbox("hrr"), noon.Add(time.Hour)).Observed
 	if s := row.Observed.HealthySince; s == nil || !s.Equal(noon) {
 		t.Errorf("an hour later: HealthySince = %v, want noon", s)
 	}
-	row.Observed = Next(row, def, sandbox("urr"), noon.Add(time.Hour)).Observed
+	row.Observed = Next(row, def, parseSandbox("urr"), noon.Add(time.Hour)).Observed
 	if row.Observed.HealthySince != nil {
 		t.Errorf("unhealthy: HealthySince = %v, want none", row.Observed.HealthySince)
 	}
 }
 
-// TestStartTimeout: who depends on a container that is not ready within its startTimeout never starts, and until then it is
-// known when to look again (ECS API Reference, "ContainerDefinition").
+// TestStartTimeout checks that a container never starts if its dependency is not ready within its startTimeout, and
+// that the task is rechecked at that time (ECS API Reference, "ContainerDefinition").
 func TestStartTimeout(t *testing.T) {
 	def := definition()
 	def.Containers[0].Options.StartTimeout = 30 * time.Second
 	row := &task.Task{ID: "t", Desired: task.DesiredRunning, Observed: task.Observed{State: task.Pending}}
 	for _, tc := range []struct {
-		box   string
-		after time.Duration
-		again time.Duration
-		fails string
+		sandbox string
+		after   time.Duration
+		recheck time.Duration
+		fails   string
 	}{
 		{"rr-", 10 * time.Second, 20 * time.Second, ""},
 		{"ur-", 29 * time.Second, time.Second, ""},
 		{"hr-", time.Hour, 0, ""},
 		{"r--", 30 * time.Second, 0, "TaskDependencyError: container app depends on db, which was not HEALTHY within its startTimeout of 30s"},
-		{"---", time.Hour, 0, ""}, // it counts from the start
+		{"---", time.Hour, 0, ""}, // the timeout counts from the start of db
 	} {
-		box := sandbox(tc.box)
-		box.Containers[1] = ContainerStatus{Name: "app", Health: HealthUnknown}
-		s := Next(row, def, box, noon.Add(tc.after))
-		if s.Again != tc.again || s.StopReason != tc.fails {
-			t.Errorf("%s after %v: again in %v, %q; want %v, %q", tc.box, tc.after, s.Again, s.StopReason, tc.again, tc.fails)
+		sandbox := parseSandbox(tc.sandbox)
+		sandbox.Containers[1] = ContainerStatus{Name: "app", Health: HealthUnknown}
+		s := Next(row, def, sandbox, noon.Add(tc.after))
+		if s.RecheckAfter != tc.recheck || s.StopReason != tc.fails {
+			t.Errorf("%s after %v: recheck after %v, %q; want %v, %q", tc.sandbox, tc.after, s.RecheckAfter, s.StopReason, tc.recheck, tc.fails)
 		}
 	}
 }
