@@ -41,7 +41,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkTxn measures what a registration is: a condition on two keys and two small rows.
+// BenchmarkTxn measures transactions that resemble a registration: a comparison of two keys, and two small rows.
 func BenchmarkTxn(b *testing.B) {
 	c := client(b, start(b, Config{Dir: folder(b)}))
 	value := string(bytes.Repeat([]byte("v"), 400))
@@ -52,9 +52,10 @@ func BenchmarkTxn(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			key := strconv.FormatInt(n.Add(1), 10)
-			if _, err := c.Txn(b.Context()).
-				If(clientv3.Compare(clientv3.ModRevision("service"), "=", 0), clientv3.Compare(clientv3.ModRevision("i/"+key), "=", 0)).
-				Then(clientv3.OpPut("i/"+key, value), clientv3.OpPut("o/"+key, value)).Commit(); err != nil {
+			unchanged := clientv3.Compare(clientv3.ModRevision("service"), "=", 0)
+			absent := clientv3.Compare(clientv3.ModRevision("i/"+key), "=", 0)
+			puts := []clientv3.Op{clientv3.OpPut("i/"+key, value), clientv3.OpPut("o/"+key, value)}
+			if _, err := c.Txn(b.Context()).If(unchanged, absent).Then(puts...).Commit(); err != nil {
 				b.Error(err)
 				return
 			}
@@ -64,7 +65,7 @@ func BenchmarkTxn(b *testing.B) {
 	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
-// BenchmarkStart measures a start on an existing folder and reports the memory afterwards.
+// BenchmarkStart measures a start with an existing folder, and reports the memory afterwards.
 func BenchmarkStart(b *testing.B) {
 	dir := folder(b)
 	for b.Loop() {
@@ -89,7 +90,7 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-// cpuTime is what this process has used: on a busy machine a steadier measure than the clock.
+// cpuTime returns the CPU time of this process, which varies less than wall-clock time on a busy machine.
 func cpuTime(b *testing.B) time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {

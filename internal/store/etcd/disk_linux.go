@@ -14,8 +14,9 @@ func statDisk(dir string) (disk, error) {
 	return disk{total: int64(st.Blocks) * st.Bsize, free: int64(st.Bavail) * st.Bsize}, nil
 }
 
-// reserveBlocks gives f its blocks from off to off+n, beyond its end too, without changing its size or content
-// (fallocate(2), FALLOC_FL_KEEP_SIZE). The error is errors.ErrUnsupported where the file system cannot.
+// reserveBlocks allocates the blocks of f from off to off+n, even beyond its end, without changing its size or content
+// (fallocate(2), FALLOC_FL_KEEP_SIZE). It returns an error that is errors.ErrUnsupported if the file system cannot do
+// so.
 func reserveBlocks(f *os.File, off, n int64) error {
 	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, off, n)
 }

@@ -22,41 +22,42 @@ import (
 )
 
 const (
-	// stopPatience is how long an engine may take to stop before its files are taken from it. A healthy one
-	// needs some tens of milliseconds.
-	stopPatience = 2 * time.Second
+	// stopTimeout is the longest time that an engine may take to stop before it is fenced off from its files. A healthy
+	// engine takes some tens of milliseconds.
+	stopTimeout = 2 * time.Second
 
-	// look is how often space, alarms and the need for compaction are looked at.
-	look = 250 * time.Millisecond
+	// checkInterval is the time between two checks of the disk space. Alarms and compaction are checked every fourth time.
+	checkInterval = 250 * time.Millisecond
 )
 
-// engine is one run of the embedded server, from start to stop or failure. A failed engine is never used again.
+// engine is one run of the embedded server, from its start to its stop or failure. A failed engine is never reused.
 type engine struct {
 	dir   string
 	quota int64
 	log   *slog.Logger
 	space *headroom
 
-	server *etcdserver.EtcdServer // nil if it did not come up
+	server *etcdserver.EtcdServer // nil if it did not start
 	client *clientv3.Client
 
-	lowSpace  atomic.Pointer[error] // why writes are refused now though the engine runs; nil if they are not
-	overQuota atomic.Pointer[error] // likewise
+	// The reasons why a running engine rejects writes; nil if it accepts them.
+	lowSpace  atomic.Pointer[error]
+	overQuota atomic.Pointer[error]
 
-	life   context.Context         // ended by fail: from here on nothing the engine says is believed
-	end    context.CancelCauseFunc // for fail only
-	halted chan struct{}           // closed by halt: etcd's main loop takes no more entries
+	ctx    context.Context         // canceled by fail; later results of the engine are discarded
+	cancel context.CancelCauseFunc // called by fail only
+	halted chan struct{}           // closed by halt when etcd's main loop accepts no more entries
 
 	stopping atomic.Bool // retire has begun
-	trimming sync.Mutex
+	trimMu   sync.Mutex  // held by trim
 	parking  sync.Once
-	parked   chan struct{} // closed when judge has parked a goroutine: the engine cannot be stopped wholly
+	parked   chan struct{} // closed when fatalHook has parked a goroutine, so that the engine cannot stop completely
 }
 
-// startEngine starts an engine and waits until it takes writes. With full, its database is at the size limit and
+// startEngine starts an engine and waits until it accepts writes. full means that its database is at the size limit and
 // is defragmented first.
 func (s *Server) startEngine(ctx context.Context, full bool) (*engine, error) {
-	if err := clearUnfinished(s.cfg.Dir); err != nil {
+	if err := removeUnfinishedStart(s.cfg.Dir); err != nil {
 		return nil, err
 	}
 	space, err := openHeadroom(s.cfg.Dir)
@@ -71,14 +72,14 @@ func (s *Server) startEngine(ctx context.Context, full bool) (*engine, error) {
 		halted: make(chan struct{}),
 		parked: make(chan struct{}),
 	}
-	e.life, e.end = context.WithCancelCause(context.Background())
+	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	if err := e.start(ctx, full); err != nil {
 		e.fail(err)
 		e.retire()
 		return nil, fmt.Errorf("start etcd in %s: %w", e.dir, err)
 	}
 	e.client = guardedClient(e)
-	e.lookAtSpace()
+	e.checkSpace()
 	go new(upkeep).run(e)
 	return e, nil
 }
@@ -96,10 +97,10 @@ func (e *engine) start(ctx context.Context, full bool) error {
 	var r result
 	select {
 	case r = <-booted:
-	case <-e.life.Done():
+	case <-e.ctx.Done():
 		select {
-		case r = <-booted: // the rest of it may still come up, and must be stopped then
-		case <-time.After(stopPatience): // parked
+		case r = <-booted: // the server may have started in spite of the failure, and must be stopped then
+		case <-time.After(stopTimeout): // the goroutine is parked
 		}
 	}
 	if e.server = r.server; e.server == nil {
@@ -108,15 +109,15 @@ func (e *engine) start(ctx context.Context, full bool) error {
 	select {
 	case <-e.server.ReadyNotify():
 		return nil
-	case <-e.life.Done():
+	case <-e.ctx.Done():
 		return e.failure()
 	case <-ctx.Done():
 		return fmt.Errorf("not ready in time: %w", context.Cause(ctx))
 	}
 }
 
-// boot runs embed.StartEtcd. It is a frame that judge looks for: what etcd gives up on while it starts unwinds
-// to here.
+// boot runs embed.StartEtcd. A fatal error during the start unwinds to this function; actionFor in fatal.go recognizes
+// it by its name.
 func (e *engine) boot(full bool) (server *etcdserver.EtcdServer, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -130,13 +131,13 @@ func (e *engine) boot(full bool) (server *etcdserver.EtcdServer, err error) {
 	return etcd.Server, nil
 }
 
-// config is etcd's configuration; what is not set here is etcd's default.
+// config returns etcd's configuration. Fields that it does not set have etcd's defaults.
 func (e *engine) config(full bool) *embed.Config {
 	c := embed.NewConfig()
 	c.Dir = e.dir
 	c.Name = "rollcall"
 	c.ListenPeerUrls, c.ListenClientUrls = nil, nil
-	// A member must have a peer URL, although nobody listens there and nobody dials it.
+	// A member must have a peer URL. Nothing listens on it or connects to it.
 	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:2380"}}
 	c.AdvertiseClientUrls = nil
 	c.InitialCluster = c.Name + "=http://localhost:2380"
@@ -147,52 +148,52 @@ func (e *engine) config(full bool) *embed.Config {
 	c.AutoCompactionRetention = "0" // upkeep compacts
 	c.BootstrapDefragThresholdMegabytes = uint(e.space.startDefrag(full) >> 20)
 
-	// No peer ever has to catch up, so the raft log in memory and the WAL on disk can be short: 10,000
-	// entries between two snapshots, 500 kept behind the last, two WAL files kept beside those in use.
+	// No peer has to catch up, so the raft log in memory and the WAL on disk can be short: 10,000 entries between two
+	// snapshots, 500 entries kept before the last one, and two WAL files in addition to those in use.
 	c.SnapshotCount = 10_000
 	c.SnapshotCatchUpEntries = 500
 	c.MaxSnapFiles, c.MaxWalFiles = 2, 2
 
-	// A lone member elects itself within one election time-out, so this is most of the start time; shorter ones
-	// gain little and longer ones save none of the 10 ms of CPU that an idle etcd takes a second.
+	// A single member elects itself within one election timeout, which is most of the start time. A shorter timeout saves
+	// little, and a longer one does not reduce the 10 ms of CPU time that an idle etcd uses per second.
 	c.TickMs, c.ElectionMs = 50, 250
 
-	// Under load on a small machine etcd's own 100 ms is no news.
+	// etcd's default of 100 ms would cause warnings on a small machine under load.
 	c.WarningApplyDuration = time.Second
 	c.WarningUnaryRequestDuration = time.Second
 
 	quiet := func() bool { return e.stopping.Load() || e.failure() != nil }
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(
-		zap.New(newCore(e.log, quiet), zap.WithFatalHook(onGiveUp{e}), zap.WithPanicHook(onGiveUp{e})))
+		zap.New(newCore(e.log, quiet), zap.WithFatalHook(fatalHook{e}), zap.WithPanicHook(fatalHook{e})))
 	return c
 }
 
-// serve looks after the engine until ctx ends (nil) or the engine fails (the cause).
+// serve checks the disk space until ctx ends, and returns nil, or until the engine fails, and returns the cause.
 func (e *engine) serve(ctx context.Context) error {
-	t := time.NewTicker(look)
+	t := time.NewTicker(checkInterval)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-e.life.Done():
+		case <-e.ctx.Done():
 			return e.failure()
 		case <-t.C:
-			e.lookAtSpace()
+			e.checkSpace()
 		}
 	}
 }
 
-// fail marks the engine as dead, for the first cause given.
+// fail marks the engine as failed. Only the cause of the first call counts.
 func (e *engine) fail(cause error) {
-	e.end(unavailable(cause, "the embedded etcd in %s stopped; it is started again by itself", e.dir))
+	e.cancel(unavailable(cause, "the embedded etcd in %s failed and is restarting", e.dir))
 }
 
-// failure returns why the engine is dead, nil while it lives.
-func (e *engine) failure() error { return context.Cause(e.life) }
+// failure returns the reason why the engine has failed, or nil if it has not.
+func (e *engine) failure() error { return context.Cause(e.ctx) }
 
-// hindrance returns why writes are refused though the engine lives, or nil.
-func (e *engine) hindrance() error {
+// refusal returns the reason why the running engine rejects writes, or nil if it accepts them.
+func (e *engine) refusal() error {
 	if p := e.lowSpace.Load(); p != nil {
 		return *p
 	}
@@ -202,98 +203,99 @@ func (e *engine) hindrance() error {
 	return nil
 }
 
-// letIn decides on a write of n bytes before etcd sees it.
-func (e *engine) letIn(does effect, n int64) error {
+// admitWrite returns an error if a write of n bytes must be rejected before it reaches etcd.
+func (e *engine) admitWrite(needs effect, n int64) error {
 	if e.space.admit(n) {
-		e.lookAtSpace()
+		e.checkSpace()
 	}
 	if p := e.lowSpace.Load(); p != nil {
 		return *p
 	}
-	if p := e.overQuota.Load(); p != nil && does == adds {
+	if p := e.overQuota.Load(); p != nil && needs == adds {
 		return *p
 	}
 	return nil
 }
 
-// atLimit is the error of a write to a database that has reached its size limit.
+// atLimit returns the error of a write to a database that has reached its size limit.
 func (e *engine) atLimit(remedy string) error {
-	return unavailable(nil, "the etcd database in %s has reached its size limit of %s: %s",
+	return unavailable(nil, "the etcd database in %s has reached its size limit of %s; %s",
 		e.dir, humanize.IBytes(uint64(e.quota)), remedy)
 }
 
-// lookAtSpace reserves space for the database and notes whether writes must be refused.
-func (e *engine) lookAtSpace() {
-	err := e.space.look(e.server.Backend().Size())
+// checkSpace reserves disk space for the database, and notes whether writes must be rejected.
+func (e *engine) checkSpace() {
+	err := e.space.check(e.server.Backend().Size())
 	was := e.lowSpace.Load()
 	switch {
-	case errors.Is(err, errSpare):
+	case errors.Is(err, errNoSpareSegment):
 		e.fail(err)
 	case err != nil:
 		e.lowSpace.Store(&err)
 		if was == nil {
-			e.log.Error("writes are refused", "error", err)
+			e.log.Error("rejecting writes for lack of disk space", "error", err)
 		}
 	default:
 		e.lowSpace.Store(nil)
 		if was != nil {
-			e.log.Info("writes are taken again, the disk has space", "dir", e.dir)
+			e.log.Info("disk space recovered; accepting writes again", "dir", e.dir)
 		}
 	}
 }
 
-// noSpace tells whether etcd has raised its NOSPACE alarm: the database has reached its size limit.
-func (e *engine) noSpace() bool {
+// hasSpaceAlarm reports whether etcd has raised its NOSPACE alarm, because the database has reached its size limit.
+func (e *engine) hasSpaceAlarm() bool {
 	return slices.ContainsFunc(e.server.Alarms(), func(a *pb.AlarmMember) bool {
 		return a.Alarm == pb.AlarmType_NOSPACE
 	})
 }
 
-// trim takes the database's pages out of the process's memory, where the system can. What fails costs memory only.
+// trim removes the database's pages from the process's resident memory, if the system supports it. A failure has no
+// effect other than higher memory use.
 //
-// The file stays mapped where it is meanwhile, so that nothing else can come to stand there: bbolt moves and closes it
-// only when no read transaction is open, and retire waits.
+// The file must stay mapped at the same address meanwhile, or trim could drop the pages of another mapping. bbolt
+// remaps and closes the file only while no read transaction is open, and retire waits for trimMu.
 func (e *engine) trim() {
 	tx := e.server.Backend().ConcurrentReadTx()
 	tx.RLock()
 	defer tx.RUnlock()
-	e.trimming.Lock()
-	defer e.trimming.Unlock()
+	e.trimMu.Lock()
+	defer e.trimMu.Unlock()
 	if e.stopping.Load() || e.failure() != nil {
 		return
 	}
 	if err := dropPages(e.space.dbPath()); err != nil {
-		e.log.Debug("the database's pages stay in memory", "error", err, "dir", e.dir)
+		e.log.Debug("cannot drop the database's pages from memory", "error", err, "dir", e.dir)
 	}
 }
 
-// retire stops the engine: a healthy one wholly, with its last commit; a failed one as far as it can be stopped,
-// and then its files are taken from it. When retire returns, the folder's files can be opened anew and this
+// retire stops the engine. It stops a healthy engine completely, with its last commit. It stops a failed one as far as
+// possible, and then fences it off from its files. When retire returns, another engine can open the files, and this
 // engine cannot write to them.
 func (e *engine) retire() {
-	e.trimming.Lock() // no trim is under way from here on
+	e.trimMu.Lock() // trim does nothing once stopping is set
 	e.stopping.Store(true)
-	e.trimming.Unlock()
+	e.trimMu.Unlock()
 	if e.client != nil {
-		go e.client.Close() // it may wait for a parked goroutine
+		go e.client.Close() // may block on a parked goroutine
 	}
 	clean := e.halt()
-	e.fail(errStopped) // whoever still waits for an answer may go
-	e.space.close()    // it holds the database open too
+	e.fail(errStopped) // ends calls that still wait for a result
+	e.space.close()    // has the database open too
 	fenced, err := fence(filepath.Join(e.dir, "member"))
 	switch {
 	case err != nil:
-		e.log.Error("a failed etcd could not be kept from its files", "error", err, "dir", e.dir)
+		e.log.Error("cannot fence off a failed etcd from its files", "error", err, "dir", e.dir)
 	case !clean:
-		e.log.Warn("a failed etcd could not be stopped and was fenced off; its memory comes back at the next restart of the process",
+		e.log.Warn("fenced off a failed etcd that did not stop; its memory is released when the process restarts",
 			"files", fenced, "dir", e.dir)
 	}
 }
 
-var errStopped = errors.New("the server has been stopped")
+var errStopped = errors.New("the server was stopped")
 
-// halt asks etcd's main loop to stop, lets the goroutines that wait for that go on, and waits for the rest of
-// the server. False means that it did not or cannot stop, or never ran.
+// halt stops etcd's main loop, releases the goroutines that wait for that, and waits until the rest of the server has
+// stopped. It returns false if the server did not stop or cannot stop, or never ran.
 func (e *engine) halt() bool {
 	if e.server == nil {
 		close(e.halted)
@@ -304,19 +306,19 @@ func (e *engine) halt() bool {
 		e.server.HardStop()
 		close(stopped)
 	}()
-	patience := time.NewTimer(stopPatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(stopTimeout)
+	defer timeout.Stop()
 	select {
 	case <-e.server.StoppingNotify():
 		close(e.halted)
-	case <-patience.C:
-		return false // those who wait for halted stay parked
+	case <-timeout.C:
+		return false // goroutines that wait for halted stay blocked
 	}
 	select {
 	case <-stopped:
 		return true
 	case <-e.parked:
-	case <-patience.C:
+	case <-timeout.C:
 	}
 	return false
 }

@@ -1,36 +1,39 @@
-// Package etcd gives the store its one etcd client: of the etcd server that runs inside this process, or of
-// an external cluster. Whoever uses the client cannot tell which.
+// Package etcd provides the store's etcd client: a client of the etcd server that runs inside this process, or of an
+// external cluster. The user of the client need not know which.
 //
 // # The embedded server
 //
-// It is reached by function calls and listens nowhere, neither on TCP nor on a unix socket, so nobody writes
-// around the API. Every acknowledged write is on disk (fsync stays on). One process at a time uses a data
-// folder; a second one is told which process holds it.
+// The embedded server is reached by function calls. It listens neither on TCP nor on a Unix socket, so no other program
+// can write to it. Every acknowledged write is on disk (fsync stays enabled). One process at a time can use a data
+// folder; a second process receives an error with the id of the first one.
 //
-// etcd answers a failed write to its log or its database by ending the process. Here it ends the engine only:
+// etcd reacts to a failed write to its log or its database by ending the process. In this package, it ends only the
+// engine:
 //
-//	engine fails ──► client withdrawn ──► engine stopped, or fenced off ──► space? ──► started again
-//	                 writes fail fast     from its files                               new client
+//	engine fails      writes fail fast, the client is withdrawn
+//	──► engine stops  or is fenced off from its files
+//	──► space check   the restart waits until the disk has enough space
+//	──► new engine    with a new client
 //
-// The files to read for that, in this order: engine.go (one run of the server), verdict.go (what happens to the
-// goroutine on which etcd gives up, a pure decision), fence_linux.go (an engine that cannot be stopped loses
-// its files), guard.go (nothing a failed engine says is believed), space.go (disk space is reserved ahead, so
-// that all of this stays rare) and upkeep.go (compaction, defragmentation, the NOSPACE alarm).
+// To understand this, read the files in this order: engine.go (one run of the server), fatal.go (how the goroutine of a
+// fatal error continues, a pure decision), fence_linux.go (how the files are taken from an engine that cannot be
+// stopped), guard.go (how results of a failed engine are discarded), space.go (how disk space is reserved in advance,
+// so that all this is rare) and upkeep.go (compaction, defragmentation, the NOSPACE alarm).
 //
 // # Promises
 //
-//   - A write that returned success survives kill -9, a full disk and every restart of the engine.
-//   - While writes cannot succeed, [Server.Health] says why and what to do, and writes fail at once with an
-//     error of kind [fault.Unavailable]. A failed write either was not done, or wraps [ErrOutcomeUnknown].
-//   - A full disk does not end the process. When space returns, writes go on within a few seconds.
+//   - A write that has returned success survives kill -9, a full disk, and every restart of the engine.
+//   - While writes cannot succeed, [Server.Health] returns the reason and a remedy, and writes fail immediately with an
+//     error of kind [fault.Unavailable]. A failed write either was not applied, or its error wraps [ErrOutcomeUnknown].
+//   - A full disk does not end the process. When space is available again, writes succeed within a few seconds.
 //
-// # What a caller may not assume
+// # What a caller must not assume
 //
-// The client may be exchanged at any time: ask [Server.Client] for each use. Watches and lease keep-alives of
-// the old client end (their channels close). After an exchange list again and apply the difference.
+// The client may change at any time, so call [Server.Client] for each use. Watches and lease renewals of the old client
+// end (their channels are closed). After a change, list again and apply the difference.
 //
-// Importing etcd registers net/http/pprof and expvar on http.DefaultServeMux, so nothing in this program may
-// serve that mux.
+// etcd's packages register net/http/pprof and expvar on http.DefaultServeMux, so nothing in this program may serve that
+// mux.
 //
 // The package knows etcd and the file system. It does not know keys, rows or AWS.
 package etcd
@@ -50,52 +53,51 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// MaxTxnOps is the number of operations that one transaction may hold, in the embedded server and, checked at
-// the start, in an external cluster.
+// MaxTxnOps is the maximum number of operations in one transaction. The embedded server is configured with it; an
+// external cluster must allow it, which Start checks.
 const MaxTxnOps = 10_000
 
-// DefaultQuotaBytes is the size of the database file at which etcd refuses writes: 8 GiB, the most that the
-// etcd authors suggest ("System limits", etcd.io).
+// DefaultQuotaBytes is the size of the database file at which etcd refuses writes: 8 GiB, the suggested maximum
+// ("System limits", etcd.io).
 const DefaultQuotaBytes int64 = 8 << 30
 
-// A failed engine is started again after minRestartDelay; each failed start doubles the delay.
+// A failed engine is restarted after minRestartDelay. Each failed restart doubles the delay.
 const (
 	minRestartDelay = 250 * time.Millisecond
 	maxRestartDelay = 15 * time.Second
 )
 
-// ErrOutcomeUnknown is wrapped by the error of a write that was under way when the engine failed: it may or may
-// not have been done. Any other failure to reach the engine means that the write was not done.
+// ErrOutcomeUnknown is wrapped by the error of a write during which the engine failed: the write may or may not have
+// been applied. Any other error about a failed engine means that the write was not applied.
 var ErrOutcomeUnknown = errors.New("the outcome of this write is unknown")
 
-// Config says where the state lives.
+// Config configures a [Server].
 type Config struct {
-	Dir        string       // the embedded server's folder, made if missing, mode 0700; unused with Endpoints
-	Endpoints  []string     // an external cluster's client URLs or host:port; empty runs the embedded server
-	Logger     *slog.Logger // nil discards
-	QuotaBytes int64        // size limit of the embedded database; 0 means DefaultQuotaBytes
+	Dir        string       // the embedded server's data folder, created with mode 0700 if missing; unused with Endpoints
+	Endpoints  []string     // client URLs or host:port of an external cluster; empty means the embedded server
+	Logger     *slog.Logger // nil discards the log
+	QuotaBytes int64        // the size limit of the embedded database; 0 means DefaultQuotaBytes
 }
 
-// Server is the embedded server, or the connection to an external cluster. Its methods may be called from any
-// goroutine.
+// Server is the embedded server, or the connection to an external cluster. It is safe for concurrent use.
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
-	lock     *os.File         // the data folder's lock; nil when external
-	external *clientv3.Client // nil when embedded
+	lock     *os.File         // the data folder's lock; nil for an external cluster
+	external *clientv3.Client // nil for the embedded server
 
 	cancel context.CancelFunc // ends supervise
-	done   chan struct{}      // closed when supervise has ended
+	done   chan struct{}      // closed when supervise has returned
 
 	mu      sync.Mutex
-	eng     *engine       // nil while the engine is down
-	down    error         // why eng is nil
+	eng     *engine       // nil while no engine runs
+	downErr error         // the reason why eng is nil
 	changed chan struct{} // closed and replaced whenever eng changes
 	closed  bool
 }
 
-// Start starts the embedded server, or dials the external cluster, and returns when it takes writes. ctx
-// bounds the wait for that; reading the log of an embedded server is not cut short. An error says what to do.
+// Start starts the embedded server, or connects to the external cluster, and returns when it accepts writes. ctx bounds
+// the wait, except that reading the log of the embedded server is not interrupted. The error contains a remedy.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -124,11 +126,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// openFolder makes the data folder and takes it for this process. From here on s.cfg.Dir is the path by which the
-// kernel knows the folder, as fence needs it.
+// openFolder creates the data folder and locks it for this process. It sets s.cfg.Dir to the folder's path without
+// symbolic links, because fence compares it with paths from the kernel.
 func (s *Server) openFolder() error {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("data folder cannot be made: %w", err)
+		return fmt.Errorf("create the data folder: %w", err)
 	}
 	dir, err := filepath.Abs(s.cfg.Dir)
 	if err == nil {
@@ -142,7 +144,8 @@ func (s *Server) openFolder() error {
 	return err
 }
 
-// Client returns the client of the moment, or, while the engine is down, at once the reason. Do not close it.
+// Client returns the current client. While no engine runs, it immediately returns the reason as an error. The caller
+// must not close the client.
 func (s *Server) Client() (*clientv3.Client, error) {
 	if s.external != nil {
 		return s.external, nil
@@ -150,7 +153,7 @@ func (s *Server) Client() (*clientv3.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.eng == nil {
-		return nil, s.down
+		return nil, s.downErr
 	}
 	if err := s.eng.failure(); err != nil {
 		return nil, err
@@ -158,16 +161,16 @@ func (s *Server) Client() (*clientv3.Client, error) {
 	return s.eng.client, nil
 }
 
-// Changed returns a channel that is closed when the client is next withdrawn or exchanged. Take the channel
-// first and the client after it, so that no change falls between the two.
+// Changed returns a channel that is closed when the client is withdrawn or replaced. Call Changed before Client, so
+// that no change is missed between the two calls.
 func (s *Server) Changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
 }
 
-// Health returns nil, or why writes fail now and what to do about it. For an external cluster it is always nil:
-// there each write tells.
+// Health returns nil if writes can succeed, and otherwise an error with the reason and a remedy. It always returns nil
+// for an external cluster, whose state shows only in the results of writes.
 func (s *Server) Health() error {
 	if s.external != nil {
 		return nil
@@ -175,25 +178,25 @@ func (s *Server) Health() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.eng == nil {
-		return s.down
+		return s.downErr
 	}
 	if err := s.eng.failure(); err != nil {
 		return err
 	}
-	return s.eng.hindrance()
+	return s.eng.refusal()
 }
 
-// Trim gives back memory after everything has been read. It does nothing for an external cluster.
+// Trim releases memory that reading the whole database has used. It does nothing for an external cluster.
 func (s *Server) Trim() {
 	s.mu.Lock()
 	eng := s.eng
 	s.mu.Unlock()
 	if eng != nil {
-		eng.trim() // it may wait for ever in an engine that died meanwhile
+		eng.trim() // may block forever if the engine fails meanwhile, so s.mu must not be held
 	}
 }
 
-// Close stops the server, or closes the connection, and gives the data folder free. It may be called again.
+// Close stops the server, or closes the connection, and unlocks the data folder. Calling it again has no effect.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -210,7 +213,7 @@ func (s *Server) Close() error {
 	return s.lock.Close()
 }
 
-// supervise keeps one engine running until ctx ends.
+// supervise keeps an engine running until ctx ends. It restarts a failed one.
 func (s *Server) supervise(ctx context.Context, eng *engine) {
 	defer close(s.done)
 	for {
@@ -218,36 +221,37 @@ func (s *Server) supervise(ctx context.Context, eng *engine) {
 		if cause == nil {
 			cause = unavailable(errStopped, "the store is closed")
 		}
-		s.exchange(nil, cause)
+		s.setEngine(nil, cause)
 		if ctx.Err() == nil {
-			s.log.Error("the embedded etcd stopped and will be started again", "error", cause, "dir", s.cfg.Dir)
+			s.log.Error("embedded etcd failed; restarting it", "error", cause, "dir", s.cfg.Dir)
 		}
 		eng.retire()
 		if eng = s.restart(ctx, errors.Is(cause, errDefrag)); eng == nil {
 			return
 		}
-		s.exchange(eng, nil)
-		s.log.Info("the embedded etcd takes writes again", "dir", s.cfg.Dir)
+		s.setEngine(eng, nil)
+		s.log.Info("embedded etcd restarted; accepting writes again", "dir", s.cfg.Dir)
 	}
 }
 
-// restart tries until an engine runs; nil when ctx ends before. full is for startEngine.
+// restart tries to start an engine until it succeeds. It returns nil if ctx ends first. full is passed to startEngine.
 func (s *Server) restart(ctx context.Context, full bool) *engine {
-	for delay := minRestartDelay; ; delay = min(2*delay, maxRestartDelay) { // also the first time, so that no failure spins
+	// The delay also precedes the first attempt, so that an engine that fails immediately does not cause a busy loop.
+	for delay := minRestartDelay; ; delay = min(2*delay, maxRestartDelay) {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(delay):
 		}
-		waiting := false
-		tell := func(err error) {
-			s.exchange(nil, err)
-			if !waiting {
-				waiting = true
-				s.log.Error("the embedded etcd waits for space on the disk", "error", err)
+		logged := false
+		report := func(err error) {
+			s.setEngine(nil, err)
+			if !logged {
+				logged = true
+				s.log.Error("embedded etcd waits for disk space", "error", err)
 			}
 		}
-		if err := awaitSpace(ctx, s.cfg.Dir, tell); err != nil {
+		if err := waitForSpace(ctx, s.cfg.Dir, report); err != nil {
 			return nil
 		}
 		eng, err := s.startEngine(ctx, full)
@@ -257,24 +261,25 @@ func (s *Server) restart(ctx context.Context, full bool) *engine {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.log.Error("the embedded etcd did not start; trying again", "error", err, "dir", s.cfg.Dir)
-		s.exchange(nil, unavailable(err, "the embedded etcd in %s did not start; it is tried again", s.cfg.Dir))
+		s.log.Error("embedded etcd did not start; retrying", "error", err, "dir", s.cfg.Dir)
+		s.setEngine(nil, unavailable(err, "the embedded etcd in %s did not start and is restarting", s.cfg.Dir))
 	}
 }
 
-// exchange installs eng, or withdraws the client for the reason down, and wakes those who wait on Changed.
-func (s *Server) exchange(eng *engine, down error) {
+// setEngine makes eng the current engine or, if eng is nil, withdraws the client for the reason downErr. It closes the
+// channel of Changed.
+func (s *Server) setEngine(eng *engine, downErr error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	withdrawnBefore := s.eng == nil && eng == nil
-	s.eng, s.down = eng, down
-	if !withdrawnBefore {
+	stillDown := s.eng == nil && eng == nil
+	s.eng, s.downErr = eng, downErr
+	if !stillDown {
 		close(s.changed)
 		s.changed = make(chan struct{})
 	}
 }
 
-// unavailable makes the error that a client of the API sees as "try again".
+// unavailable returns an error after which an API client retries.
 func unavailable(cause error, msg string, args ...any) *fault.Error {
 	e := fault.New(fault.Unavailable, "store", msg, args...)
 	e.Err = cause

@@ -21,7 +21,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// testLog sends the log to the test: warnings and worse, or with -v everything from info on.
+// testLog returns a logger that writes warnings and errors to the test's output. With -v, it also writes the info
+// level.
 func testLog(t testing.TB) *slog.Logger {
 	level := slog.LevelWarn
 	if testing.Verbose() {
@@ -30,6 +31,7 @@ func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
 }
 
+// start starts a server that is closed when the test ends.
 func start(t testing.TB, cfg Config) *Server {
 	t.Helper()
 	cfg.Logger = testLog(t)
@@ -45,7 +47,7 @@ func start(t testing.TB, cfg Config) *Server {
 	return s
 }
 
-// folder returns a data folder that does not exist yet.
+// folder returns the path of a data folder that does not exist yet.
 func folder(t testing.TB) string { return filepath.Join(t.TempDir(), "etcd") }
 
 func client(t testing.TB, s *Server) *clientv3.Client {
@@ -57,35 +59,38 @@ func client(t testing.TB, s *Server) *clientv3.Client {
 	return c
 }
 
-func current(s *Server) *engine {
+func currentEngine(s *Server) *engine {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.eng
 }
 
-// until calls ok every few milliseconds until it is true.
-func until(t testing.TB, patience time.Duration, what string, ok func() bool) {
+// waitFor calls ok every few milliseconds until it returns true.
+func waitFor(t testing.TB, timeout time.Duration, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(patience)
+	deadline := time.After(timeout)
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("timeout after %v: %s", timeout, what)
 		case <-tick.C:
 		}
 	}
 }
 
-func TestStartStopAgain(t *testing.T) {
+// TestRestart starts and closes a server on one folder several times. The fastest start and the fastest close have a
+// time limit; a single slow one may be the fault of a busy machine.
+func TestRestart(t *testing.T) {
 	dir := folder(t)
 	const rounds = 5
+	fastestStart, fastestClose := time.Hour, time.Hour
 	for i := range rounds {
 		began := time.Now()
 		s := start(t, Config{Dir: dir})
 		ready := time.Since(began)
-		c := client(t, s)
+		e, c := currentEngine(s), client(t, s)
 		if _, err := c.Put(t.Context(), fmt.Sprintf("k%d", i), "v"); err != nil {
 			t.Fatal(err)
 		}
@@ -104,20 +109,26 @@ func TestStartStopAgain(t *testing.T) {
 		}
 		closed := time.Since(began)
 		t.Logf("ready after %v, closed after %v", ready, closed)
-		if ready > 3*time.Second || closed > time.Second {
-			t.Errorf("ready after %v, closed after %v", ready, closed)
+		fastestStart, fastestClose = min(fastestStart, ready), min(fastestClose, closed)
+		select {
+		case <-e.server.StopNotify():
+		default:
+			t.Error("the engine did not stop completely")
 		}
-		for range watch { // ends
+		for range watch { // returns when the channel is closed
 		}
 		<-changed
 		if _, err := s.Client(); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("Client of a closed server: %v", err)
 		}
 	}
-	until(t, time.Minute, "etcd's goroutines are gone", func() bool { return !strings.Contains(stacks(), "go.etcd.io/") })
+	if fastestStart > 3*time.Second || fastestClose > time.Second {
+		t.Errorf("fastest start %v, fastest close %v; want at most 3s and 1s", fastestStart, fastestClose)
+	}
+	waitFor(t, time.Minute, "etcd's goroutines end", func() bool { return !strings.Contains(stacks(), "go.etcd.io/") })
 }
 
-// TestNoListeners looks at a child process, since other tests of this one do listen.
+// TestNoListeners checks a child process, because other tests of this process listen on sockets.
 func TestNoListeners(t *testing.T) {
 	if os.Getenv("ETCD_TEST_DIR") != "" {
 		s := start(t, Config{Dir: os.Getenv("ETCD_TEST_DIR")})
@@ -152,7 +163,7 @@ func child(t testing.TB, test, dir string) *exec.Cmd {
 	return cmd
 }
 
-// TestFolderInUse starts a second process on a folder and then kills the first without warning.
+// TestFolderInUse starts a server on a folder that another process uses, and then again after that process was killed.
 func TestFolderInUse(t *testing.T) {
 	if dir := os.Getenv("ETCD_TEST_DIR"); dir != "" {
 		c := client(t, start(t, Config{Dir: dir}))
@@ -160,7 +171,7 @@ func TestFolderInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Println("\nready")
-		<-t.Context().Done() // killed here
+		<-t.Context().Done() // the parent kills the process here
 	}
 	dir := folder(t)
 	cmd := child(t, "TestFolderInUse", dir)
@@ -173,17 +184,20 @@ func TestFolderInUse(t *testing.T) {
 	}
 	for sc := bufio.NewScanner(out); sc.Scan() && sc.Text() != "ready"; {
 	}
-	began := time.Now()
-	_, err = Start(t.Context(), Config{Dir: dir})
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("the refusal took %v", took)
+	fastest := time.Hour
+	for range 3 { // a single slow attempt may be the fault of a busy machine
+		began := time.Now()
+		if _, err = Start(t.Context(), Config{Dir: dir}); err == nil {
+			t.Fatal("two servers use one folder")
+		}
+		fastest = min(fastest, time.Since(began))
 	}
-	if err == nil {
-		t.Fatal("two servers on one folder")
+	if fastest > time.Second {
+		t.Errorf("the fastest error took %v, want at most 1s", fastest)
 	}
 	for _, part := range []string{dir, fmt.Sprintf("process %d", cmd.Process.Pid), "stop it, or choose another folder"} {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%q does not say %q", err, part)
+			t.Errorf("%q does not contain %q", err, part)
 		}
 	}
 	if err := cmd.Process.Kill(); err != nil {
@@ -196,24 +210,25 @@ func TestFolderInUse(t *testing.T) {
 	}
 }
 
-func TestStartSaysWhy(t *testing.T) {
+func TestStartErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Start(t.Context(), Config{Dir: file}); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("a file as folder: %v", err)
+		t.Errorf("Start with a file as folder: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	dir := folder(t)
 	if _, err := Start(ctx, Config{Dir: dir}); err == nil {
-		t.Error("started although the context had ended")
+		t.Error("Start succeeded although its context had ended")
 	}
-	start(t, Config{Dir: dir}) // the folder is free, and what the other start left does not matter
+	start(t, Config{Dir: dir}) // the failed start has unlocked the folder, and what it has left there does no harm
 }
 
-// TestFirstStartKilled makes what kill -9 leaves of a first start at its worst moment: a log without an entry.
+// TestFirstStartKilled starts a server on a folder whose log has no entry, as a kill -9 during the first start leaves
+// it.
 func TestFirstStartKilled(t *testing.T) {
 	dir := folder(t)
 	w, err := wal.Create(zap.NewNop(), filepath.Join(dir, "member", "wal"), []byte("metadata"))

@@ -13,43 +13,45 @@ import (
 )
 
 const (
-	// dialPatience bounds the start against an external cluster: an election may be under way.
-	dialPatience = 10 * time.Second
+	// dialTimeout bounds the connection to an external cluster. It leaves time for a leader election.
+	dialTimeout = 10 * time.Second
 
-	// A connection on which nothing is heard for this long is asked, and given up without an answer. etcd
-	// refuses to be asked more often than every 5 s (--grpc-keepalive-min-time).
+	// The client pings an idle connection after keepAliveTime, and closes it if no reply arrives within keepAliveTimeout.
+	// etcd rejects pings more often than every 5 s (--grpc-keepalive-min-time).
 	keepAliveTime    = 10 * time.Second
 	keepAliveTimeout = 3 * time.Second
 )
 
-// dial connects to the external cluster and checks that it serves Rollcall.
+// dial connects to the external cluster and checks that it meets Rollcall's requirements.
 func (s *Server) dial(ctx context.Context) error {
-	where := strings.Join(s.cfg.Endpoints, ",")
+	endpoints := strings.Join(s.cfg.Endpoints, ",")
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints:            s.cfg.Endpoints,
-		DialTimeout:          dialPatience,
+		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,
 		Logger:               zap.New(newCore(s.log, func() bool { return false })),
 	})
 	if err != nil {
-		return fmt.Errorf("etcd endpoints %s: %w", where, err)
+		return fmt.Errorf("etcd endpoints %s: %w", endpoints, err)
 	}
-	if err := check(ctx, c, where); err != nil {
+	if err := checkCluster(ctx, c, endpoints); err != nil {
 		return errors.Join(err, c.Close())
 	}
 	s.external = c
 	return nil
 }
 
-func check(ctx context.Context, c *clientv3.Client, where string) error {
-	ctx, cancel := context.WithTimeout(ctx, dialPatience)
+// checkCluster checks that the cluster has a leader and allows transactions of MaxTxnOps operations.
+func checkCluster(ctx context.Context, c *clientv3.Client, endpoints string) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if _, err := c.Get(ctx, "\x00", clientv3.WithCountOnly()); err != nil {
-		return fmt.Errorf("etcd at %s does not answer: %w; check the address and that the cluster has a leader", where, err)
+		return fmt.Errorf("etcd at %s does not answer: %w; check the address, and that the cluster has a leader",
+			endpoints, err)
 	}
-	// etcd counts a transaction's operations before it looks at them, so MaxTxnOps reads on the branch that is
-	// not taken ask for the limit. Nothing is executed; the request has some 50 kB.
+	// etcd counts the operations of a transaction before it evaluates them. MaxTxnOps reads on the branch that is not
+	// taken check the limit without executing anything. The request has some 50 kB.
 	absent := clientv3.OpGet("\x00", clientv3.WithCountOnly(), clientv3.WithSerializable())
 	ops := make([]clientv3.Op, MaxTxnOps)
 	for i := range ops {
@@ -58,9 +60,10 @@ func check(ctx context.Context, c *clientv3.Client, where string) error {
 	_, err := c.Txn(ctx).Else(ops...).Commit()
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):
-		return fmt.Errorf("etcd at %s takes too few operations in a transaction: start each member with --max-txn-ops=%d", where, MaxTxnOps)
+		return fmt.Errorf("etcd at %s allows too few operations per transaction; start each member with --max-txn-ops=%d",
+			endpoints, MaxTxnOps)
 	case err != nil:
-		return fmt.Errorf("etcd at %s refused a transaction of %d reads: %w", where, MaxTxnOps, err)
+		return fmt.Errorf("etcd at %s rejected a transaction of %d reads: %w", endpoints, MaxTxnOps, err)
 	}
 	return nil
 }

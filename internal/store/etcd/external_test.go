@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// cluster runs an etcd that listens on a loopback port and returns its endpoint.
-func cluster(t *testing.T, maxTxnOps uint) string {
+// startCluster starts an etcd that listens on a loopback port, and returns its endpoint.
+func startCluster(t *testing.T, maxTxnOps uint) string {
 	t.Helper()
 	c := embed.NewConfig()
 	c.Dir = folder(t)
@@ -32,32 +32,32 @@ func cluster(t *testing.T, maxTxnOps uint) string {
 }
 
 func TestExternal(t *testing.T) {
-	s := start(t, Config{Endpoints: []string{cluster(t, MaxTxnOps)}})
+	s := start(t, Config{Endpoints: []string{startCluster(t, MaxTxnOps)}})
 	c := client(t, s)
 	if _, err := c.Put(t.Context(), "k", "v"); err != nil {
 		t.Fatal(err)
 	}
 	got, err := c.Get(t.Context(), "k")
 	if err != nil || got.Count != 1 {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("Get = %v, %v; want one key", got, err)
 	}
 	if got.Header.Revision != 2 {
-		t.Errorf("revision %d: the check at the start wrote something", got.Header.Revision)
+		t.Errorf("revision %d, want 2: the check at the start has written", got.Header.Revision)
 	}
 	if err := s.Health(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestExternalRefused(t *testing.T) {
+func TestExternalUnusable(t *testing.T) {
 	for _, tc := range []struct{ name, endpoint, want string }{
-		{"etcd's default limit", cluster(t, 0), "--max-txn-ops=10000"},
-		{"nobody there", "127.0.0.1:1", "does not answer"},
+		{"etcd's default limit", startCluster(t, 0), "--max-txn-ops=10000"},
+		{"no server at the address", "127.0.0.1:1", "does not answer"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := Start(t.Context(), Config{Endpoints: []string{tc.endpoint}})
 			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.endpoint) {
-				t.Errorf("error %v, want one that says %q and names %s", err, tc.want, tc.endpoint)
+				t.Errorf("error %v, want one that contains %q and %s", err, tc.want, tc.endpoint)
 			}
 		})
 	}

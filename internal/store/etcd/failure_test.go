@@ -22,44 +22,44 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// crowd is some writers who write ever new keys, each of its own, and remember what was acknowledged.
-type crowd struct {
+// writers are goroutines that write new keys all the time, and record which writes were acknowledged.
+type writers struct {
 	s    *Server
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	acked, refused, unknown atomic.Int64
+	acked, rejected, unknown atomic.Int64
 
-	mu   sync.Mutex
-	keys []string
-	odd  error // an error that is none of the promised kinds
+	mu         sync.Mutex
+	keys       []string
+	unexpected error // an error of a kind that is not promised
 }
 
-func gather(t *testing.T, s *Server, writers, valueBytes int) *crowd {
+func startWriters(t *testing.T, s *Server, count, valueBytes int) *writers {
 	ctx, cancel := context.WithCancel(t.Context())
-	c := &crowd{s: s, stop: cancel}
+	c := &writers{s: s, stop: cancel}
 	value := string(bytes.Repeat([]byte("v"), valueBytes))
-	for w := range writers {
+	for w := range count {
 		c.done.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				c.write(ctx, fmt.Sprintf("crowd/%02d/%08d", w, n), value)
+				c.write(ctx, fmt.Sprintf("writers/%02d/%08d", w, n), value)
 			}
 		})
 	}
-	t.Cleanup(c.disperse)
+	t.Cleanup(c.stopAndWait)
 	return c
 }
 
-func (c *crowd) disperse() { c.stop(); c.done.Wait() }
+func (c *writers) stopAndWait() { c.stop(); c.done.Wait() }
 
-// write writes as the store does: the client of the moment, a transaction with a condition, two seconds.
-func (c *crowd) write(ctx context.Context, key, value string) {
+// write writes as the store does: with the current client, in a transaction with a comparison, within two seconds.
+func (c *writers) write(ctx context.Context, key, value string) {
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	cl, err := c.s.Client()
 	if err == nil {
 		absent := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
-		_, err = cl.Txn(short).If(absent).Then(clientv3.OpPut(key, value), clientv3.OpPut("crowd/last", key)).Commit()
+		_, err = cl.Txn(short).If(absent).Then(clientv3.OpPut(key, value), clientv3.OpPut("writers/last", key)).Commit()
 	}
 	switch {
 	case err == nil:
@@ -71,83 +71,86 @@ func (c *crowd) write(ctx context.Context, key, value string) {
 	case errors.Is(err, ErrOutcomeUnknown), errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		c.unknown.Add(1)
 	case fault.Is(err, fault.Unavailable):
-		c.refused.Add(1)
+		c.rejected.Add(1)
 	case ctx.Err() == nil:
 		c.mu.Lock()
-		c.odd = err
+		c.unexpected = err
 		c.mu.Unlock()
 	}
-	select { // no busy loop while the engine is down
+	select { // avoids a busy loop while the engine is down
 	case <-ctx.Done():
 	case <-time.After(time.Millisecond):
 	}
 }
 
-// writes waits until n more writes have been acknowledged.
-func (c *crowd) writes(t *testing.T, n int64) {
+// waitForWrites waits until n more writes have been acknowledged.
+func (c *writers) waitForWrites(t *testing.T, n int64) {
 	t.Helper()
 	before := c.acked.Load()
-	until(t, time.Minute, fmt.Sprintf("%d more writes acknowledged", n), func() bool { return c.acked.Load() >= before+n })
+	waitFor(t, time.Minute, fmt.Sprintf("%d more writes acknowledged", n), func() bool {
+		return c.acked.Load() >= before+n
+	})
 }
 
-// check reads back every key that was acknowledged.
-func (c *crowd) check(t *testing.T) {
+// check verifies that every acknowledged key exists.
+func (c *writers) check(t *testing.T) {
 	t.Helper()
-	got, err := client(t, c.s).Get(t.Context(), "crowd/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	got, err := client(t, c.s).Get(t.Context(), "writers/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		t.Fatal(err)
 	}
-	there := map[string]bool{}
+	found := map[string]bool{}
 	for _, kv := range got.Kvs {
-		there[string(kv.Key)] = true
+		found[string(kv.Key)] = true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	lost := 0
 	for _, k := range c.keys {
-		if !there[k] {
+		if !found[k] {
 			lost++
 		}
 	}
 	if lost > 0 {
-		t.Errorf("%d of %d acknowledged keys are gone", lost, len(c.keys))
+		t.Errorf("%d of %d acknowledged keys are lost", lost, len(c.keys))
 	}
-	if c.odd != nil {
-		t.Errorf("a write failed with an error of no promised kind: %v", c.odd)
+	if c.unexpected != nil {
+		t.Errorf("a write failed with an unexpected error: %v", c.unexpected)
 	}
-	t.Logf("%d writes acknowledged and there, %d refused, %d of unknown outcome", len(c.keys), c.refused.Load(), c.unknown.Load())
+	t.Logf("%d writes acknowledged and found, %d rejected, %d with unknown outcome",
+		len(c.keys), c.rejected.Load(), c.unknown.Load())
 }
 
-// TestFullDisk fills the disk under eight writers, again and again. Writes are refused before etcd notices, so
-// the engine lives on, unless it happens to take a snapshot at the very moment.
+// TestFullDisk fills the disk repeatedly during writes. The writes are rejected before etcd meets the full disk, so the
+// engine keeps running, unless it saves a snapshot at that moment.
 func TestFullDisk(t *testing.T) {
 	disk, ok := smallDisk(t, 320<<20)
 	if !ok {
 		return
 	}
 	s := start(t, Config{Dir: filepath.Join(disk, "etcd")})
-	c := gather(t, s, 8, 400)
+	c := startWriters(t, s, 8, 400)
 	for range 3 {
-		c.writes(t, 500)
+		c.waitForWrites(t, 500)
 		free := fill(t, disk)
-		refused := c.refused.Load()
-		until(t, time.Minute, "writes are refused", func() bool { return c.refused.Load() > refused+100 })
-		until(t, time.Minute, "health says what to do", func() bool {
+		rejected := c.rejected.Load()
+		waitFor(t, time.Minute, "writes are rejected", func() bool { return c.rejected.Load() > rejected+100 })
+		waitFor(t, time.Minute, "Health returns a remedy", func() bool {
 			err := s.Health()
 			return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "free some space")
 		})
 		began := time.Now()
 		free()
-		c.writes(t, 500)
-		t.Logf("writes went on %v after space was freed", time.Since(began))
+		c.waitForWrites(t, 500)
+		t.Logf("writes succeeded %v after space was freed", time.Since(began))
 	}
-	c.disperse()
+	c.stopAndWait()
 	c.check(t)
 }
 
-// blind takes away what keeps e from meeting a full disk: its database gets this much space ahead and then no more,
-// and nothing is refused.
-func blind(t *testing.T, e *engine, ahead int64) {
+// disableSpaceChecks disables the checks that protect e from a full disk. It allocates ahead bytes for the database
+// once; after that, no space is reserved, and no write is rejected.
+func disableSpaceChecks(t *testing.T, e *engine, ahead int64) {
 	t.Helper()
 	e.space.mu.Lock()
 	defer e.space.mu.Unlock()
@@ -161,17 +164,17 @@ func blind(t *testing.T, e *engine, ahead int64) {
 	e.space.spareSeen = time.Now().Add(time.Hour)
 }
 
-// TestFullDiskUnawares does the same to an engine that meets the full disk in the middle of a write: of the
-// database, which grows all the time, or, where the database has its space, of the log's next segment but one.
-func TestFullDiskUnawares(t *testing.T) {
+// TestFullDiskDuringWrite fills the disk while the space checks are disabled, so that etcd meets the full disk during a
+// write: to the database, or, if the database has enough space, to the log.
+func TestFullDiskDuringWrite(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		disk    int64
 		writers int
 		bytes   int
-		ahead   int64 // reserved for the database before
+		ahead   int64 // bytes allocated for the database in advance
 		rounds  int
-		want    string // what etcd gives up on; empty leaves it to chance: mostly a commit, now and then a snapshot
+		want    string // part of etcd's fatal error; empty allows any, usually of a commit, sometimes of a snapshot
 	}{
 		{"small values", 512 << 20, 64, 2000, 0, 3, ""},
 		{"large values", 1 << 30, 16, 256 << 10, 0, 2, ""},
@@ -183,44 +186,45 @@ func TestFullDiskUnawares(t *testing.T) {
 				return
 			}
 			s := start(t, Config{Dir: filepath.Join(disk, "etcd")})
-			c := gather(t, s, tc.writers, tc.bytes)
+			c := startWriters(t, s, tc.writers, tc.bytes)
 			for range tc.rounds {
-				c.writes(t, 50)
-				e, changed := current(s), s.Changed()
-				blind(t, e, tc.ahead)
+				c.waitForWrites(t, 50)
+				e, changed := currentEngine(s), s.Changed()
+				disableSpaceChecks(t, e, tc.ahead)
 				free := fill(t, disk)
-				<-e.life.Done()
+				<-e.ctx.Done()
 				<-changed
-				t.Logf("the engine ended: %v", e.failure())
-				if why := e.failure().Error(); !strings.Contains(why, tc.want) || !strings.Contains(why, "no space left on device") {
-					t.Errorf("not the expected end, %q for want of space", tc.want)
+				t.Logf("the engine failed: %v", e.failure())
+				reason := e.failure().Error()
+				if !strings.Contains(reason, tc.want) || !strings.Contains(reason, "no space left on device") {
+					t.Errorf("failure %q, want %q for lack of space", reason, tc.want)
 				}
 				if s.Health() == nil {
-					t.Error("healthy although the engine is dead")
+					t.Error("Health returns nil although the engine has failed")
 				}
-				c.disperse()
+				c.stopAndWait()
 				began := time.Now()
 				free()
-				until(t, time.Minute, "healthy again", func() bool { return s.Health() == nil })
+				waitFor(t, time.Minute, "healthy again", func() bool { return s.Health() == nil })
 				t.Logf("healthy %v after space was freed", time.Since(began))
 				c.check(t)
-				// The disk is small: what is known to be kept may go.
-				if _, err := client(t, s).Delete(t.Context(), "crowd/", clientv3.WithPrefix()); err != nil {
+				// The disk is small, so delete the keys that have been checked.
+				if _, err := client(t, s).Delete(t.Context(), "writers/", clientv3.WithPrefix()); err != nil {
 					t.Fatal(err)
 				}
-				c = gather(t, s, tc.writers, tc.bytes)
+				c = startWriters(t, s, tc.writers, tc.bytes)
 			}
-			c.writes(t, 50)
-			c.disperse()
+			c.waitForWrites(t, 50)
+			c.stopAndWait()
 			c.check(t)
 		})
 	}
 }
 
-// spoil makes every write to the engine's open files whose path contains part fail.
-func spoil(t *testing.T, e *engine, part string) {
+// breakWrites makes every write fail to those open files of the engine whose path contains part.
+func breakWrites(t *testing.T, e *engine, part string) {
 	t.Helper()
-	fds, err := openUnder(filepath.Join(e.dir, "member"))
+	fds, err := openFilesUnder(filepath.Join(e.dir, "member"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +233,7 @@ func spoil(t *testing.T, e *engine, part string) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	e.space.mu.Lock() // it has the database open too
+	e.space.mu.Lock() // headroom has the database open too
 	defer e.space.mu.Unlock()
 	n := 0
 	for _, fd := range fds {
@@ -237,7 +241,7 @@ func spoil(t *testing.T, e *engine, part string) {
 		if err != nil || !strings.Contains(target, part) || fd == int(e.space.db.Fd()) {
 			continue
 		}
-		keep, err := unix.Dup(fd) // with its lock, as an engine's own leftover would be
+		keep, err := unix.Dup(fd) // keeps the file's lock, as an engine that cannot be stopped does
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,77 +252,78 @@ func spoil(t *testing.T, e *engine, part string) {
 		n++
 	}
 	if n == 0 {
-		t.Fatalf("the engine has no file like %s open", part)
+		t.Fatalf("the engine has no open file that matches %s", part)
 	}
 }
 
-// TestWriteFails lets one kind of write fail under a crowd and expects a new engine with everything in it.
-func TestWriteFails(t *testing.T) {
+// TestFailedWrite makes the writes to one kind of file fail, and expects a new engine with all acknowledged writes.
+func TestFailedWrite(t *testing.T) {
 	for _, tc := range []struct {
 		name, file string
-		clean      bool // the failed engine can be stopped wholly
+		clean      bool // the failed engine can be stopped completely
 	}{
 		{"log", ".wal", true},
 		{"database", "/snap/db", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			link := filepath.Join(t.TempDir(), "link") // a data folder is often one
+			link := filepath.Join(t.TempDir(), "link") // data folders are often symbolic links
 			if err := os.Symlink(t.TempDir(), link); err != nil {
 				t.Fatal(err)
 			}
 			s := start(t, Config{Dir: filepath.Join(link, "etcd")})
-			c := gather(t, s, 8, 400)
+			c := startWriters(t, s, 8, 400)
 			for range 3 {
-				c.writes(t, 500)
-				e := current(s)
+				c.waitForWrites(t, 500)
+				e := currentEngine(s)
 				watch := client(t, s).Watch(t.Context(), "unwritten")
-				spoil(t, e, tc.file)
-				<-e.life.Done()
-				for range watch { // its channel closes
+				breakWrites(t, e, tc.file)
+				<-e.ctx.Done()
+				for range watch { // returns when the channel is closed
 				}
 				began := time.Now()
-				c.writes(t, 500)
-				t.Logf("%v; writes went on after %v", e.failure(), time.Since(began))
-				if current(s) == e {
+				c.waitForWrites(t, 500)
+				t.Logf("%v; writes succeeded after %v", e.failure(), time.Since(began))
+				if currentEngine(s) == e {
 					t.Error("the failed engine is still in use")
 				}
 				if tc.clean {
 					select {
 					case <-e.server.StopNotify():
 					default:
-						t.Error("the failed engine was not stopped wholly")
+						t.Error("the failed engine was not stopped completely")
 					}
 				}
 			}
-			c.disperse()
+			c.stopAndWait()
 			c.check(t)
 		})
 	}
 }
 
-// TestSnapshotFails takes the snapshot folder away while a snapshot is due.
-func TestSnapshotFails(t *testing.T) {
+// TestFailedSnapshot renames the snapshot folder, so that the next snapshot fails.
+func TestFailedSnapshot(t *testing.T) {
 	s := start(t, Config{Dir: folder(t)})
-	c := gather(t, s, 64, 10)
-	e := current(s)
+	c := startWriters(t, s, 64, 10)
+	e := currentEngine(s)
 	snap := filepath.Join(e.dir, "member", "snap")
 	if err := os.Rename(snap, snap+".away"); err != nil {
 		t.Fatal(err)
 	}
-	<-e.life.Done()
+	<-e.ctx.Done()
 	if err := os.Rename(snap+".away", snap); err != nil {
 		t.Fatal(err)
 	}
-	// On a slow machine etcd's purge of old snapshots, every 30 s, may meet the missing folder first.
-	if reason := e.failure().Error(); !strings.Contains(reason, "failed to save snapshot") && !strings.Contains(reason, "failed to purge snap file") {
-		t.Error(reason)
+	// On a slow machine, etcd's purge of old snapshots, every 30 s, may find the folder missing first.
+	reason := e.failure().Error()
+	if !strings.Contains(reason, "failed to save snapshot") && !strings.Contains(reason, "failed to purge snap file") {
+		t.Errorf("failure %q, want one of a snapshot or of a purge", reason)
 	}
-	c.writes(t, 500)
-	c.disperse()
+	c.waitForWrites(t, 500)
+	c.stopAndWait()
 	c.check(t)
 	select {
 	case <-e.server.StopNotify():
 	default:
-		t.Error("the failed engine was not stopped wholly")
+		t.Error("the failed engine was not stopped completely")
 	}
 }

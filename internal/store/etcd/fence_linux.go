@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fence takes the files under dir from whoever in this process still holds them, and returns how many there were.
-// It is for an engine that could not be stopped: its goroutines are parked, its descriptors open, and its locks
-// keep the next engine out.
+// fence makes the files under dir that this process has open inaccessible through their descriptors, and returns their
+// number. It is for an engine that could not be stopped: its goroutines are parked, its descriptors are open, and its
+// locks prevent the next engine from opening the files.
 //
-// Each descriptor's lock is given up (a memory map keeps the open file alive, so closing would not do), and its
-// number is made to stand for /dev/null, opened for reading, where every write fails. Then fence waits until no
-// goroutine is inside a system call of etcd's log, snapshots or database, since one that began before could
-// still write.
+// fence releases each descriptor's lock. Closing the descriptor would not release it, because a memory map keeps the
+// file open. Then fence replaces the descriptor by one of /dev/null that is open for reading, so that every write
+// fails. Finally it waits until no goroutine is inside a system call of etcd's log, snapshots or database, because a
+// system call that began earlier could still write.
 func fence(dir string) (int, error) {
-	fds, err := openUnder(dir)
+	fds, err := openFilesUnder(dir)
 	if err != nil || len(fds) == 0 {
 		return 0, err
 	}
@@ -34,20 +34,20 @@ func fence(dir string) (int, error) {
 	for _, fd := range fds {
 		// bbolt locks by flock, the WAL by open file description locks (fcntl(2), F_OFD_SETLK).
 		_ = unix.Flock(fd, unix.LOCK_UN)
-		whole := unix.Flock_t{Type: unix.F_UNLCK}
-		_ = unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &whole)
+		wholeFile := unix.Flock_t{Type: unix.F_UNLCK}
+		_ = unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &wholeFile)
 		if err := unix.Dup3(int(null.Fd()), fd, unix.O_CLOEXEC); err != nil {
 			errs = append(errs, fmt.Errorf("replace descriptor %d: %w", fd, err))
 		}
 	}
-	for writing() {
+	for inFileSyscall() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return len(fds), errors.Join(errs...)
 }
 
-// openUnder lists this process's descriptors of regular files under dir.
-func openUnder(dir string) ([]int, error) {
+// openFilesUnder returns this process's descriptors of files under dir.
+func openFilesUnder(dir string) ([]int, error) {
 	const self = "/proc/self/fd"
 	names, err := os.ReadDir(self)
 	if err != nil {
@@ -68,9 +68,9 @@ func openUnder(dir string) ([]int, error) {
 	return fds, nil
 }
 
-// writing tells whether a goroutine is inside a system call of etcd's files. Engines of other folders count too;
-// that only means a short wait.
-func writing() bool {
+// inFileSyscall reports whether a goroutine is inside a system call on etcd's files. This includes engines of other
+// folders, which only makes the wait of fence a little longer.
+func inFileSyscall() bool {
 	for _, g := range strings.Split(stacks(), "\n\n") {
 		state, frames, _ := strings.Cut(g, "\n")
 		if !strings.Contains(state, "[syscall") {

@@ -16,9 +16,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// guardedClient is the in-process client of e, with a guard before its keys and leases: a write is refused while
-// it cannot succeed, a call ends when the engine dies even if etcd's own goroutine hangs, and an answer given
-// after that is not passed on.
+// guardedClient returns an in-process client of e whose calls on keys and leases are guarded. The guard rejects writes
+// that cannot succeed. It ends a call when the engine fails, even if etcd's own goroutine blocks, and discards a result
+// that arrives afterwards.
 func guardedClient(e *engine) *clientv3.Client {
 	c := v3client.New(e.server)
 	c.KV = clientv3.NewKVFromKVClient(guardedKV{adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(e.server)), e}, c)
@@ -32,28 +32,32 @@ type guardedKV struct {
 	e *engine
 }
 
-// Range is part of pb.KVClient.
+// Range implements pb.KVClient.
 func (g guardedKV) Range(ctx context.Context, in *pb.RangeRequest, opts ...grpc.CallOption) (*pb.RangeResponse, error) {
 	return guarded(ctx, g.e, reads, in, opts, g.KVClient.Range)
 }
 
-// Put is part of pb.KVClient.
+// Put implements pb.KVClient.
 func (g guardedKV) Put(ctx context.Context, in *pb.PutRequest, opts ...grpc.CallOption) (*pb.PutResponse, error) {
 	return guarded(ctx, g.e, adds, in, opts, g.KVClient.Put)
 }
 
-// DeleteRange is part of pb.KVClient.
-func (g guardedKV) DeleteRange(ctx context.Context, in *pb.DeleteRangeRequest, opts ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
+// DeleteRange implements pb.KVClient.
+func (g guardedKV) DeleteRange(
+	ctx context.Context, in *pb.DeleteRangeRequest, opts ...grpc.CallOption,
+) (*pb.DeleteRangeResponse, error) {
 	return guarded(ctx, g.e, removes, in, opts, g.KVClient.DeleteRange)
 }
 
-// Txn is part of pb.KVClient.
+// Txn implements pb.KVClient.
 func (g guardedKV) Txn(ctx context.Context, in *pb.TxnRequest, opts ...grpc.CallOption) (*pb.TxnResponse, error) {
 	return guarded(ctx, g.e, effectOf(in), in, opts, g.KVClient.Txn)
 }
 
-// Compact is part of pb.KVClient. It frees space, so the lack of it is no reason to refuse it.
-func (g guardedKV) Compact(ctx context.Context, in *pb.CompactionRequest, opts ...grpc.CallOption) (*pb.CompactionResponse, error) {
+// Compact implements pb.KVClient. It frees space, so it is not rejected for lack of space.
+func (g guardedKV) Compact(
+	ctx context.Context, in *pb.CompactionRequest, opts ...grpc.CallOption,
+) (*pb.CompactionResponse, error) {
 	return guarded(ctx, g.e, reads, in, opts, g.KVClient.Compact)
 }
 
@@ -62,23 +66,27 @@ type guardedLease struct {
 	e *engine
 }
 
-// LeaseGrant is part of pb.LeaseClient.
-func (g guardedLease) LeaseGrant(ctx context.Context, in *pb.LeaseGrantRequest, opts ...grpc.CallOption) (*pb.LeaseGrantResponse, error) {
+// LeaseGrant implements pb.LeaseClient.
+func (g guardedLease) LeaseGrant(
+	ctx context.Context, in *pb.LeaseGrantRequest, opts ...grpc.CallOption,
+) (*pb.LeaseGrantResponse, error) {
 	return guarded(ctx, g.e, adds, in, opts, g.LeaseClient.LeaseGrant)
 }
 
-// LeaseRevoke is part of pb.LeaseClient. It removes, so it is not refused for lack of space.
-func (g guardedLease) LeaseRevoke(ctx context.Context, in *pb.LeaseRevokeRequest, opts ...grpc.CallOption) (*pb.LeaseRevokeResponse, error) {
+// LeaseRevoke implements pb.LeaseClient. It deletes keys, so it is not rejected for lack of space.
+func (g guardedLease) LeaseRevoke(
+	ctx context.Context, in *pb.LeaseRevokeRequest, opts ...grpc.CallOption,
+) (*pb.LeaseRevokeResponse, error) {
 	return guarded(ctx, g.e, reads, in, opts, g.LeaseClient.LeaseRevoke)
 }
 
-// effect is what a request does to the database, as far as space is concerned.
+// effect is the kind of space that a request needs.
 type effect int
 
 const (
-	reads   effect = iota // needs none; or gives some back, as compaction does
-	removes               // needs space on the disk, for the log, but is wanted when the database is at its limit
-	adds                  // needs both
+	reads   effect = iota // needs no space, or frees space, as a compaction does
+	removes               // needs disk space for the log; allowed when the database is at its size limit
+	adds                  // needs disk space and space in the database
 )
 
 func effectOf(txn *pb.TxnRequest) effect {
@@ -98,8 +106,8 @@ func effectOf(txn *pb.TxnRequest) effect {
 	return most
 }
 
-// guarded makes one call.
-func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, does effect, in Req, opts []grpc.CallOption,
+// guarded makes one call with the guard of guardedClient.
+func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, needs effect, in Req, opts []grpc.CallOption,
 	call func(context.Context, Req, ...grpc.CallOption) (Resp, error),
 ) (Resp, error) {
 	var none Resp
@@ -110,28 +118,30 @@ func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, does e
 	defer cancel()
 	var resp Resp
 	var err error
-	if does == reads {
-		resp, err = aside(ctx, e, in, opts, call)
+	if needs == reads {
+		resp, err = callDetached(ctx, e, in, opts, call)
 	} else {
-		if err := e.letIn(does, int64(proto.Size(in))); err != nil {
+		if err := e.admitWrite(needs, int64(proto.Size(in))); err != nil {
 			return none, err
 		}
-		// A write waits in selects that look at ctx.
-		defer context.AfterFunc(e.life, cancel)()
+		// A write blocks only in selects that include ctx.Done().
+		defer context.AfterFunc(e.ctx, cancel)()
 		resp, err = call(ctx, in, opts...)
 	}
 	if errors.Is(err, rpctypes.ErrGRPCNoSpace) {
-		err = e.atLimit("history is being dropped to make room")
+		err = e.atLimit("compacting the history to free space")
 	}
 	if e.failure() != nil {
-		return none, unavailable(fmt.Errorf("%w: %w", ErrOutcomeUnknown, e.failure()), "the embedded etcd failed during the call")
+		return none, unavailable(fmt.Errorf("%w: %w", ErrOutcomeUnknown, e.failure()),
+			"the embedded etcd failed during the call")
 	}
 	return resp, err
 }
 
-// aside makes a call that takes locks in etcd's backend on a goroutine of its own: a dead engine may hold those for
-// ever. It catches the panic that a read in a dead engine may end with.
-func aside[Req, Resp any](ctx context.Context, e *engine, in Req, opts []grpc.CallOption,
+// callDetached makes a call on a separate goroutine, so that it can return when the engine fails. It is for calls that
+// take locks of etcd's backend, which a failed engine may hold forever. It recovers from the panic with which a read in
+// a failed engine may end. actionFor in fatal.go recognizes such goroutines by the name of this function.
+func callDetached[Req, Resp any](ctx context.Context, e *engine, in Req, opts []grpc.CallOption,
 	call func(context.Context, Req, ...grpc.CallOption) (Resp, error),
 ) (Resp, error) {
 	type result struct {
@@ -152,7 +162,7 @@ func aside[Req, Resp any](ctx context.Context, e *engine, in Req, opts []grpc.Ca
 	select {
 	case r := <-done:
 		return r.resp, r.err
-	case <-e.life.Done():
+	case <-e.ctx.Done():
 		var none Resp
 		return none, e.failure()
 	}

@@ -14,19 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFolder takes the data folder for this process until the file is closed or the process ends. etcd's own
-// locks would make a second process wait for ever without a word; this one answers at once, by the holder's
-// process id.
+// lockFolder locks the data folder for this process, until the file is closed or the process ends. etcd's own locks
+// would make a second process wait forever without a message. lockFolder returns an error with the id of the locking
+// process immediately.
 func lockFolder(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("data folder cannot be locked: %w", err)
+		return nil, fmt.Errorf("lock the data folder: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data folder cannot be locked: flock %s: %w", path, err)
+			return nil, fmt.Errorf("lock the data folder: flock %s: %w", path, err)
 		}
 		holder := "another process"
 		if b, err := io.ReadAll(io.LimitReader(f, 32)); err == nil {
@@ -34,10 +34,10 @@ func lockFolder(dir string) (*os.File, error) {
 				holder = fmt.Sprintf("process %d", pid)
 			}
 		}
-		return nil, fmt.Errorf("data folder %s is in use by %s: stop it, or choose another folder", dir, holder)
+		return nil, fmt.Errorf("data folder %s is in use by %s; stop it, or choose another folder", dir, holder)
 	}
 	if err := f.Truncate(0); err == nil {
-		// A lock that cannot name its holder (a full disk) is still a lock.
+		// If writing the id fails, as on a full disk, the lock still works.
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
 	return f, nil

@@ -10,37 +10,37 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// expected are warnings and errors that etcd gives for what is on purpose or without meaning here: no listener at
-// all, no peers to authenticate to, the storage version of a folder that has no snapshot yet, and its own address
-// book, which nobody reads, and which it tries to write without a pause while it replays a long log.
-var expected = map[string]bool{
+// expectedMessages are warnings and errors of etcd that are intentional or irrelevant here: there are no listeners and
+// no peers to authenticate to, a folder without a snapshot has no storage version, and no program reads the address
+// that etcd publishes, which it repeatedly tries while it replays a long log.
+var expectedMessages = map[string]bool{
 	"Running http and grpc server on single port. This is not recommended for production.":             true,
 	"simple token is not cryptographically signed":                                                     true,
 	"Failed to detect schema version":                                                                  true,
 	"failed to update storage version":                                                                 true,
 	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
-	"failed to lock file": true, // an old log file that is still needed
+	"failed to lock file": true, // a log file that is still in use
 	"failed to publish local member to cluster through raft": true,
 }
 
-// tooEarly ends what raft says when the first election comes before the first configuration is applied; the next one
-// does not. It begins with the member's id.
-const tooEarly = "cannot campaign at term 1 since there are still pending configuration changes to apply"
+// earlyCampaign is the end of raft's message, after the member's id, if the first election precedes the first
+// configuration change. The next election succeeds.
+const earlyCampaign = "cannot campaign at term 1 since there are still pending configuration changes to apply"
 
-// meaningless reports whether a warning or error says nothing that an operator should know.
-func meaningless(message string) bool {
-	return expected[message] || strings.HasSuffix(message, tooEarly)
+// isNoise reports whether a warning or error is irrelevant for an operator.
+func isNoise(message string) bool {
+	return expectedMessages[message] || strings.HasSuffix(message, earlyCampaign)
 }
 
-// core is a zapcore.Core that writes etcd's log to slog. etcd's informational lines are this program's debug
-// lines, and etcd's debug lines lie one step below.
+// core is a zapcore.Core that writes etcd's log to slog. It logs etcd's info level as debug, and etcd's debug level one
+// step below.
 type core struct {
 	handler slog.Handler
-	quiet   func() bool // nothing said from now on is news
+	quiet   func() bool // reports whether to log warnings and errors as debug
 }
 
-// newCore makes a core for one engine or client. Once quiet returns true, warnings are chatter too: a server that
-// is being stopped complains about much.
+// newCore returns a core for one engine or client. While quiet returns true, it logs warnings and errors as debug,
+// because a server that is being stopped logs many of them.
 func newCore(log *slog.Logger, quiet func() bool) zapcore.Core {
 	return core{log.With("component", "etcd").Handler(), quiet}
 }
@@ -58,17 +58,17 @@ func levelOf(l zapcore.Level) slog.Level {
 	}
 }
 
-// Enabled is part of zapcore.Core.
+// Enabled implements zapcore.Core.
 func (c core) Enabled(l zapcore.Level) bool {
 	return c.handler.Enabled(context.Background(), levelOf(l))
 }
 
-// With is part of zapcore.Core.
+// With implements zapcore.Core.
 func (c core) With(fields []zapcore.Field) zapcore.Core {
 	return core{c.handler.WithAttrs(attrs(fields)), c.quiet}
 }
 
-// Check is part of zapcore.Core.
+// Check implements zapcore.Core.
 func (c core) Check(ent zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(ent.Level) {
 		return ce.AddCore(ent, c)
@@ -76,10 +76,10 @@ func (c core) Check(ent zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checke
 	return ce
 }
 
-// Write is part of zapcore.Core.
+// Write implements zapcore.Core.
 func (c core) Write(ent zapcore.Entry, fields []zapcore.Field) error {
 	level := levelOf(ent.Level)
-	if level > slog.LevelDebug && (meaningless(ent.Message) || c.quiet()) {
+	if level > slog.LevelDebug && (isNoise(ent.Message) || c.quiet()) {
 		level = slog.LevelDebug
 	}
 	ctx := context.Background()
@@ -91,7 +91,7 @@ func (c core) Write(ent zapcore.Entry, fields []zapcore.Field) error {
 	return c.handler.Handle(ctx, r)
 }
 
-// Sync is part of zapcore.Core; slog does not buffer.
+// Sync implements zapcore.Core. It does nothing, because slog does not buffer.
 func (core) Sync() error { return nil }
 
 func attrs(fields []zapcore.Field) []slog.Attr {

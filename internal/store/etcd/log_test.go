@@ -27,11 +27,14 @@ func TestLog(t *testing.T) {
 		want  string
 	}{
 		{func() { log.Debug("tick") }, `level=DEBUG-4 msg=tick component=etcd`},
-		{func() { log.Info("started", zap.Int("b", 2), zap.String("a", "x")) }, `level=DEBUG msg=started component=etcd a=x b=2`},
+		{func() { log.Info("started", zap.Int("b", 2), zap.String("a", "x")) },
+			`level=DEBUG msg=started component=etcd a=x b=2`},
 		{func() { log.With(zap.String("member", "m")).Warn("slow") }, `level=WARN msg=slow component=etcd member=m`},
 		{func() { log.Error("failed", zap.Error(errors.New("disk"))) }, `level=ERROR msg=failed component=etcd error=disk`},
-		{func() { log.Warn("simple token is not cryptographically signed") }, `level=DEBUG msg="simple token is not cryptographically signed" component=etcd`},
-		{func() { log.Warn("8e9e05c52164694d " + tooEarly) }, `level=DEBUG msg="8e9e05c52164694d ` + tooEarly + `" component=etcd`},
+		{func() { log.Warn("simple token is not cryptographically signed") },
+			`level=DEBUG msg="simple token is not cryptographically signed" component=etcd`},
+		{func() { log.Warn("8e9e05c52164694d " + earlyCampaign) },
+			`level=DEBUG msg="8e9e05c52164694d ` + earlyCampaign + `" component=etcd`},
 		{func() { quiet = true; log.Error("stopped") }, `level=DEBUG msg=stopped component=etcd`},
 	} {
 		out.Reset()

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropPages takes a mapped file's pages out of this process's memory; its mapping must stay meanwhile. They count as the
-// process's from the first read on, although the kernel's cache holds them anyway, from where the next read takes them.
+// dropPages removes a mapped file's pages from this process's resident memory. The caller must prevent the file from
+// being unmapped meanwhile. Pages count as the process's memory once they have been read, although they also stay in
+// the kernel's page cache, from where the next read takes them.
 func dropPages(file string) error {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
@@ -25,8 +26,8 @@ func dropPages(file string) error {
 	return nil
 }
 
-// mapping finds where a file is mapped, in the notation of proc_pid_maps(5). A file that is mapped twice, as by an engine
-// that could not be stopped and the one after it, is left alone.
+// mapping finds the address range at which a file is mapped. maps has the format of proc_pid_maps(5). It is an error if
+// the file is mapped twice, which happens if an engine could not be stopped and another one has been started after it.
 func mapping(maps, path string) (start, end uintptr, err error) {
 	n := 0
 	for line := range strings.Lines(maps) {

@@ -36,7 +36,7 @@ func TestMapping(t *testing.T) {
 	}
 }
 
-// TestTrim: the database's pages leave the process's memory, and reads find the same as before.
+// TestTrim: Trim removes the database's pages from the process's memory, and reads return the same data as before.
 func TestTrim(t *testing.T) {
 	s := start(t, Config{Dir: t.TempDir()})
 	client, err := s.Client()
@@ -55,17 +55,17 @@ func TestTrim(t *testing.T) {
 			t.Fatalf("%d keys, %v", len(got.Kvs), err)
 		}
 	}
-	s.eng.server.Backend().ForceCommit() // what is not written yet is read from elsewhere
+	s.eng.server.Backend().ForceCommit() // uncommitted rows would be read from a buffer
 	read()
 	before := residentKiB(t, s.eng.space.dbPath())
 	s.Trim()
 	if after := residentKiB(t, s.eng.space.dbPath()); before < 3<<10 || after > before/4 {
-		t.Errorf("%d KiB of the database are resident before and %d after", before, after)
+		t.Errorf("resident memory of the database: %d KiB before, %d KiB after, want less than a quarter", before, after)
 	}
 	read()
 }
 
-// residentKiB is how much of a mapped file is in this process's memory, from proc_pid_smaps(5).
+// residentKiB returns the size of a mapped file's resident memory in this process, from proc_pid_smaps(5).
 func residentKiB(t *testing.T, path string) (kib int) {
 	t.Helper()
 	f, err := os.Open("/proc/self/smaps")

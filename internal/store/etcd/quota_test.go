@@ -13,7 +13,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// putUntilFull puts values under the keys that key gives until the database is at its limit.
+// putUntilFull puts values under the keys that key returns until the database has reached its limit.
 func putUntilFull(t *testing.T, s *Server, key func(i int) string) {
 	t.Helper()
 	value := string(bytes.Repeat([]byte("v"), 100_000))
@@ -26,11 +26,11 @@ func putUntilFull(t *testing.T, s *Server, key func(i int) string) {
 			t.Fatal(err)
 		}
 	}
-	t.Fatal("100 MB fit into a database of 16 MiB")
+	t.Fatal("a database with a limit of 16 MiB accepted 100 MB")
 }
 
-// TestQuota reaches the size limit once with history, which goes by itself, and once with live rows, which only
-// their deletion makes room for.
+// TestQuota reaches the size limit twice: with history, which is compacted automatically, and with live rows, which
+// must be deleted.
 func TestQuota(t *testing.T) {
 	cfg := Config{Dir: folder(t), QuotaBytes: 16 << 20}
 	s := start(t, cfg)
@@ -48,10 +48,12 @@ func TestQuota(t *testing.T) {
 		}
 	}
 
-	first := current(s)
+	first := currentEngine(s)
 	putUntilFull(t, s, func(int) string { return "same" })
-	until(t, time.Minute, "the database is defragmented between two engines", func() bool { return errors.Is(first.failure(), errDefrag) })
-	until(t, time.Minute, "writes go on once the history is gone", writable("after history"))
+	waitFor(t, time.Minute, "the engine restarts with a defragmentation", func() bool {
+		return errors.Is(first.failure(), errDefrag)
+	})
+	waitFor(t, time.Minute, "writes succeed after the compaction", writable("after history"))
 	if err := s.Health(); err != nil {
 		t.Error(err)
 	}
@@ -59,22 +61,22 @@ func TestQuota(t *testing.T) {
 	putUntilFull(t, s, func(i int) string { return fmt.Sprintf("live/%04d", i) })
 	full := func() bool {
 		err := s.Health()
-		return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "16 MiB: delete what is no longer needed")
+		return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "16 MiB; delete what is no longer needed")
 	}
-	until(t, time.Minute, "health says what to do", full)
+	waitFor(t, time.Minute, "Health returns a remedy", full)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = start(t, cfg)
-	until(t, time.Minute, "health says so after a restart too", full)
+	waitFor(t, time.Minute, "Health returns the remedy after a restart", full)
 	if writable("refused")() {
-		t.Error("a write got past the limit")
+		t.Error("a write succeeded beyond the limit")
 	}
 	if _, err := client(t, s).Delete(t.Context(), "live/", clientv3.WithPrefix()); err != nil {
-		t.Fatalf("a deletion must be possible at the limit: %v", err)
+		t.Fatalf("a deletion failed at the limit: %v", err)
 	}
-	until(t, time.Minute, "writes go on once rows were deleted", writable("after deletion"))
-	until(t, time.Minute, "healthy", func() bool { return s.Health() == nil })
+	waitFor(t, time.Minute, "writes succeed after rows have been deleted", writable("after deletion"))
+	waitFor(t, time.Minute, "healthy", func() bool { return s.Health() == nil })
 	got, err := client(t, s).Get(t.Context(), "kept")
 	if err != nil || got.Count != 1 {
 		t.Errorf("kept: %v, %v", got, err)
@@ -88,11 +90,11 @@ func TestCompactTo(t *testing.T) {
 		since          time.Duration
 		want           int64
 	}{
-		{"nothing new", 20_000, 20_000, time.Hour, 0},
-		{"little change, not long ago", 30_000, 10_000, 4 * time.Minute, 0},
-		{"little change, long ago", 30_000, 10_000, 5 * time.Minute, 20_000},
-		{"much change at once", 200_000, 10_000, 29 * time.Second, 0},
-		{"much change", 200_000, 10_000, 30 * time.Second, 190_000},
+		{"no changes", 20_000, 20_000, time.Hour, 0},
+		{"few changes, short time", 30_000, 10_000, 4 * time.Minute, 0},
+		{"few changes, long time", 30_000, 10_000, 5 * time.Minute, 20_000},
+		{"many changes, very short time", 200_000, 10_000, 29 * time.Second, 0},
+		{"many changes", 200_000, 10_000, 30 * time.Second, 190_000},
 		{"fewer revisions than are kept", 9_000, 1, time.Hour, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -110,8 +112,8 @@ func TestStartDefrag(t *testing.T) {
 		full                bool
 		want                int64
 	}{
-		{"only a great win", 1 << 30, 2 << 30, 128 << 20, false, startDefragBytes},
-		{"any win at the limit", 1 << 30, 2 << 30, 128 << 20, true, 1 << 20},
+		{"only if it frees much", 1 << 30, 2 << 30, 128 << 20, false, startDefragBytes},
+		{"any gain at the limit", 1 << 30, 2 << 30, 128 << 20, true, 1 << 20},
 		{"no space for a copy", 1 << 30, 1<<30 + 64<<20, 128 << 20, true, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// smallDisk mounts a real tmpfs of this many bytes. Without the right to mount, it runs the test once more in a
-// child process with a user namespace and returns false: the child has done the test.
+// smallDisk mounts a tmpfs of a size in bytes. If mounting is not permitted, it runs the test in a child process with a
+// user namespace, and returns false, because the child has run the test.
 func smallDisk(t *testing.T, size int64) (string, bool) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "disk")
@@ -33,7 +33,7 @@ func smallDisk(t *testing.T, size int64) (string, bool) {
 	}
 	const inside = "ETCD_TEST_NAMESPACE"
 	if !errors.Is(err, unix.EPERM) || os.Getenv(inside) != "" {
-		cannot(t, err)
+		skipUnlessCI(t, err)
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), inside+"=1")
@@ -50,20 +50,21 @@ func smallDisk(t *testing.T, size int64) (string, bool) {
 	case errors.As(err, &exit):
 		t.Errorf("in a user namespace: %v\n%s", err, out)
 	default:
-		cannot(t, err)
+		skipUnlessCI(t, err)
 	}
 	return "", false
 }
 
-func cannot(t *testing.T, err error) {
+// skipUnlessCI skips the test, or fails it in CI, where small disks must be available.
+func skipUnlessCI(t *testing.T, err error) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("a small disk is needed, and neither mounting one nor a user namespace is allowed here: %v", err)
+		t.Fatalf("the test needs a small disk, but neither mounting a tmpfs nor a user namespace is permitted: %v", err)
 	}
-	t.Skipf("neither mounting a tmpfs nor a user namespace is allowed here: %v", err)
+	t.Skipf("neither mounting a tmpfs nor a user namespace is permitted: %v", err)
 }
 
-// fill takes all that is left of the disk; calling what it returns gives it back.
+// fill fills the disk with a file, and returns a function that removes the file.
 func fill(t *testing.T, disk string) (free func()) {
 	t.Helper()
 	path := filepath.Join(disk, "filler")
@@ -87,7 +88,7 @@ func fill(t *testing.T, disk string) (free func()) {
 	}
 }
 
-// allocated is the space that f takes on the disk, in bytes.
+// allocated returns the number of bytes that are allocated for f on the disk.
 func allocated(f *os.File) (int64, error) {
 	fi, err := f.Stat()
 	if err != nil {

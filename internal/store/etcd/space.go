@@ -14,68 +14,73 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 )
 
-// Space on the disk is taken before it is needed, since that which is merely free can be gone between two looks:
+// Disk space is allocated before it is needed, because space that is merely free can be used by another program between
+// two checks:
 //
-//   - etcd itself keeps a whole unused WAL segment (64 MB) beside the one that it writes. When that spare is
-//     missing, the disk was too full to make it.
-//   - the blocks that the database file will grow into are reserved beyond its end (fallocate keeping the
-//     size), so that a commit does not meet a full disk. Where the file system cannot, as much must be free.
-//   - beyond both, a reserve must stay free, for the next spare and for snapshots. Below it writes are refused.
+//   - etcd itself keeps an unused WAL segment (64 MB) in addition to the current one. If this spare segment is missing,
+//     the disk was too full to create it.
+//   - The blocks into which the database file will grow are allocated beyond its end (fallocate without a change of the
+//     size), so that a commit does not meet a full disk. If the file system does not support this, the same amount must
+//     be free.
+//   - In addition, a reserve must stay free for the next spare segment and for snapshots. If less is free, writes are
+//     rejected.
 const (
-	maxAhead   = 32 << 20  // reserved beyond the end of the database
-	maxReserve = 128 << 20 // what must stay free: two WAL segments
+	maxAhead   = 32 << 20  // allocated beyond the end of the database
+	maxReserve = 128 << 20 // must stay free: two WAL segments
 
-	// On a small disk both are a part of the disk, and never less than min….
+	// On a small disk, both are a fraction of its size, with these minimums.
 	aheadShare, minAhead     = 32, 4 << 20
 	reserveShare, minReserve = 16, 8 << 20
 
-	// A commit writes changed pages anew before it gives the old ones free, so the database may grow by some
-	// times what was written. After this part of ahead has been admitted, the reservation is looked at again.
+	// A commit writes changed pages to new locations before it frees the old ones, so the database may grow by a multiple
+	// of the data written. After this fraction of ahead has been admitted, the space is checked again.
 	admitShare = 8
 )
 
-// headroom watches over and reserves the space of one data folder.
+// headroom checks and reserves disk space for one data folder.
 type headroom struct {
 	dir            string
 	ahead, reserve int64
 
-	admitted atomic.Int64 // bytes of write requests since the last look
+	admitted atomic.Int64 // bytes of write requests since the last check
 
 	mu          sync.Mutex
-	low         bool // as of the last look
+	low         bool // the last check found too little space
 	spareSeen   time.Time
 	db          *os.File
-	reservedEnd int64 // the database file's blocks exist up to here
-	unreserved  bool  // the file system cannot reserve
+	reservedEnd int64 // the database file's blocks are allocated up to here
+	unreserved  bool  // the file system cannot reserve blocks
 }
 
-// openHeadroom refuses a folder on a disk that is too full to start in.
+// openHeadroom returns the headroom of a folder, or an error if the disk is too full to start an engine.
 func openHeadroom(dir string) (*headroom, error) {
 	d, err := diskOf(dir)
 	if err != nil {
 		return nil, err
 	}
 	h := &headroom{dir: dir, spareSeen: time.Now()}
-	h.ahead, h.reserve = shares(d.total)
-	if need := startNeed(dir, h.reserve); d.free < need {
-		return nil, errShort(dir, d.free, need, "free some space")
+	h.ahead, h.reserve = reservationSizes(d.total)
+	if need := spaceToStart(dir, h.reserve); d.free < need {
+		return nil, diskFullError(dir, d.free, need, "free some space")
 	}
 	return h, nil
 }
 
-// shares returns how much to reserve ahead of the database and how much must stay free, on a disk of this size.
-func shares(total int64) (ahead, reserve int64) {
+// reservationSizes returns the number of bytes to allocate beyond the end of the database, and the number that must
+// stay free, for a disk of a total size.
+func reservationSizes(total int64) (ahead, reserve int64) {
 	return min(max(total/aheadShare, minAhead), maxAhead), min(max(total/reserveShare, minReserve), maxReserve)
 }
 
-// startNeed is the free space that a start takes: the WAL segments that are not there yet and half the reserve. A
-// spare left behind is no help, since etcd makes it anew; it is emptied first, so its own space does count.
-func startNeed(dir string, reserve int64) int64 {
+// spaceToStart returns the free space that a start needs: the WAL segments that do not exist yet, and half the reserve.
+// An existing spare segment does not count as a segment, because etcd creates it again. But etcd truncates it first, so
+// its size counts as free.
+func spaceToStart(dir string, reserve int64) int64 {
 	need := wal.SegmentSizeBytes + reserve/2
 	if segments, _ := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal")); len(segments) == 0 {
 		need += wal.SegmentSizeBytes
 	}
-	for _, spare := range spares(dir) {
+	for _, spare := range spareSegments(dir) {
 		if fi, err := os.Stat(spare); err == nil {
 			need -= min(fi.Size(), wal.SegmentSizeBytes)
 		}
@@ -83,33 +88,33 @@ func startNeed(dir string, reserve int64) int64 {
 	return need
 }
 
-func spares(dir string) []string {
+func spareSegments(dir string) []string {
 	names, _ := filepath.Glob(filepath.Join(dir, "member", "wal", "*.tmp"))
 	return names
 }
 
-const freeAndWait = "free some space, and writes go on by themselves"
+const freeSpaceRemedy = "free some space, and writes are accepted again automatically"
 
-func errShort(dir string, free, need int64, remedy string) error {
-	return unavailable(nil, "the disk of %s is too full: %s are free, %s are needed; %s",
+func diskFullError(dir string, free, need int64, remedy string) error {
+	return unavailable(nil, "the disk of %s is too full: %s free, %s needed; %s",
 		dir, humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(need)), remedy)
 }
 
-// awaitSpace waits until an engine can be started, and tells why it waits.
-func awaitSpace(ctx context.Context, dir string, tell func(error)) error {
-	t := time.NewTicker(look)
+// waitForSpace waits until the disk has enough space to start an engine. It calls report with the reason of the wait.
+func waitForSpace(ctx context.Context, dir string, report func(error)) error {
+	t := time.NewTicker(checkInterval)
 	defer t.Stop()
 	for {
 		d, err := diskOf(dir)
 		if err == nil {
-			_, reserve := shares(d.total)
-			need := startNeed(dir, reserve)
+			_, reserve := reservationSizes(d.total)
+			need := spaceToStart(dir, reserve)
 			if d.free >= need {
 				return nil
 			}
-			err = errShort(dir, d.free, need, freeAndWait)
+			err = diskFullError(dir, d.free, need, freeSpaceRemedy)
 		}
-		tell(err)
+		report(err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -118,13 +123,13 @@ func awaitSpace(ctx context.Context, dir string, tell func(error)) error {
 	}
 }
 
-// errSpare ends an engine whose WAL has no spare segment although there is space for one: etcd tries to make it
-// only once, and would give up in the middle of a write.
-var errSpare = errors.New("the log's next segment could not be made when the disk was full")
+// errNoSpareSegment is the failure of an engine whose WAL has no spare segment although the disk has space for one.
+// etcd tries to create it only once, and would fail in the middle of a later write.
+var errNoSpareSegment = errors.New("the log's next segment could not be created while the disk was full")
 
-// look reserves what the database needs, of which size bytes are in use, and returns why writes must be refused,
-// or nil. It returns errSpare when the engine should be started again.
-func (h *headroom) look(size int64) error {
+// check reserves space for the database, whose file has size bytes. It returns an error with the reason if writes must
+// be rejected, and errNoSpareSegment if the engine must restart.
+func (h *headroom) check(size int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.admitted.Store(0)
@@ -133,56 +138,57 @@ func (h *headroom) look(size int64) error {
 	if err != nil {
 		return err
 	}
-	if len(spares(h.dir)) > 0 {
+	if len(spareSegments(h.dir)) > 0 {
 		h.spareSeen = time.Now()
 	}
-	s := sight{
+	c := spaceCheck{
 		free:     d.free,
 		reserve:  h.reserve,
 		ahead:    h.ahead,
 		reserved: reserved,
-		noSpare:  time.Since(h.spareSeen) > spareTime,
+		noSpare:  time.Since(h.spareSeen) > spareTimeout,
 		low:      h.low,
 	}
-	need := s.need()
+	need := c.need()
 	h.low = d.free < need
 	switch {
 	case h.low:
-		return errShort(h.dir, d.free, need, freeAndWait)
-	case s.noSpare:
-		return errSpare
+		return diskFullError(h.dir, d.free, need, freeSpaceRemedy)
+	case c.noSpare:
+		return errNoSpareSegment
 	}
 	return nil
 }
 
-// spareTime is how long etcd may take to make its next WAL segment.
-const spareTime = 2 * time.Second
+// spareTimeout is the longest time that etcd needs to create its next WAL segment.
+const spareTimeout = 2 * time.Second
 
-// sight is what one look saw.
-type sight struct {
+// spaceCheck contains the observations of one check.
+type spaceCheck struct {
 	free, reserve, ahead int64
-	reserved             bool // the database's growth is reserved
+	reserved             bool // the blocks for the database's growth are allocated
 	noSpare              bool // the WAL has no spare segment
-	low                  bool // writes are being refused for want of space
+	low                  bool // writes are currently rejected for lack of space
 }
 
-// need returns how much must be free for writes. Once they are refused it is a quarter more, so that the state does
-// not flutter.
-func (s sight) need() int64 {
-	need := s.reserve
-	if !s.reserved {
-		need += s.ahead
+// need returns the number of bytes that must be free for writes. While writes are rejected, it is a quarter more, so
+// that the state does not alternate quickly.
+func (c spaceCheck) need() int64 {
+	need := c.reserve
+	if !c.reserved {
+		need += c.ahead
 	}
-	if s.noSpare {
+	if c.noSpare {
 		need += wal.SegmentSizeBytes
 	}
-	if s.low {
+	if c.low {
 		need += need / 4
 	}
 	return need
 }
 
-// reserveLocked makes sure that the blocks exist which the database will grow into; false means that they do not.
+// reserveLocked allocates the blocks into which the database will grow. It returns false if they could not be
+// allocated.
 func (h *headroom) reserveLocked(size int64) bool {
 	if h.unreserved {
 		return false
@@ -207,10 +213,10 @@ func (h *headroom) reserveLocked(size int64) bool {
 	case errors.Is(err, errors.ErrUnsupported):
 		h.unreserved = true
 	}
-	return end-h.reservedEnd <= h.ahead/2 // half of it is still there
+	return end-h.reservedEnd <= h.ahead/2 // at least half of them are allocated
 }
 
-// startDefrag is the function startDefrag, for the database as it lies on the disk before a start.
+// startDefrag calls the function startDefrag with the size of the database file before a start.
 func (h *headroom) startDefrag(full bool) int64 {
 	fi, err := os.Stat(h.dbPath())
 	if err != nil {
@@ -225,7 +231,7 @@ func (h *headroom) startDefrag(full bool) int64 {
 
 func (h *headroom) dbPath() string { return filepath.Join(h.dir, "member", "snap", "db") }
 
-// admit counts a write request; true means that it is time for a look before it is let in.
+// admit counts a write request of n bytes. It returns true if the space must be checked before the request is admitted.
 func (h *headroom) admit(n int64) bool {
 	return h.admitted.Add(n) > h.ahead/admitShare
 }
@@ -238,7 +244,7 @@ func (h *headroom) close() {
 	}
 }
 
-// disk is the state of a file system, in bytes; free is what this process may take.
+// disk is the size of a file system in bytes. free is the space that is available to this process.
 type disk struct{ total, free int64 }
 
 func diskOf(dir string) (disk, error) {

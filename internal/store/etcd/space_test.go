@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 )
 
-func TestShares(t *testing.T) {
+func TestReservationSizes(t *testing.T) {
 	for _, tc := range []struct{ disk, ahead, reserve string }{
 		{"100 MiB", "4.0 MiB", "8.0 MiB"},
 		{"512 MiB", "16 MiB", "32 MiB"},
@@ -22,9 +22,9 @@ func TestShares(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ahead, reserve := shares(int64(total))
+		ahead, reserve := reservationSizes(int64(total))
 		if a, r := humanize.IBytes(uint64(ahead)), humanize.IBytes(uint64(reserve)); a != tc.ahead || r != tc.reserve {
-			t.Errorf("a disk of %s: %s ahead and %s in reserve, want %s and %s", tc.disk, a, r, tc.ahead, tc.reserve)
+			t.Errorf("a disk of %s: %s ahead and %s reserve, want %s and %s", tc.disk, a, r, tc.ahead, tc.reserve)
 		}
 	}
 }
@@ -33,13 +33,14 @@ func TestNeed(t *testing.T) {
 	const mib = 1 << 20
 	for _, tc := range []struct {
 		name string
-		s    sight
+		s    spaceCheck
 		want int64
 	}{
-		{"all reserved", sight{reserve: 128 * mib, ahead: 32 * mib, reserved: true}, 128 * mib},
-		{"the file system cannot reserve", sight{reserve: 128 * mib, ahead: 32 * mib}, 160 * mib},
-		{"no spare segment", sight{reserve: 128 * mib, ahead: 32 * mib, reserved: true, noSpare: true}, 128*mib + wal.SegmentSizeBytes},
-		{"refusing already", sight{reserve: 128 * mib, ahead: 32 * mib, reserved: true, low: true}, 160 * mib},
+		{"all reserved", spaceCheck{reserve: 128 * mib, ahead: 32 * mib, reserved: true}, 128 * mib},
+		{"file system without reservation", spaceCheck{reserve: 128 * mib, ahead: 32 * mib}, 160 * mib},
+		{"no spare segment", spaceCheck{reserve: 128 * mib, ahead: 32 * mib, reserved: true, noSpare: true},
+			128*mib + wal.SegmentSizeBytes},
+		{"already rejecting writes", spaceCheck{reserve: 128 * mib, ahead: 32 * mib, reserved: true, low: true}, 160 * mib},
 	} {
 		if got := tc.s.need(); got != tc.want {
 			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
@@ -47,9 +48,9 @@ func TestNeed(t *testing.T) {
 	}
 }
 
-// TestReservation sees that the blocks which the database will grow into are there, beyond the end of its file.
+// TestReservation: the blocks into which the database will grow are allocated beyond the end of its file.
 func TestReservation(t *testing.T) {
-	e := current(start(t, Config{Dir: folder(t)}))
+	e := currentEngine(start(t, Config{Dir: folder(t)}))
 	e.space.mu.Lock()
 	defer e.space.mu.Unlock()
 	if e.space.unreserved {
@@ -60,7 +61,7 @@ func TestReservation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if blocks < e.space.ahead {
-		t.Errorf("%d bytes are allocated, fewer than the %d to be reserved", blocks, e.space.ahead)
+		t.Errorf("%d bytes are allocated, want at least %d", blocks, e.space.ahead)
 	}
 }
 
@@ -70,7 +71,7 @@ func TestStartOnFullDisk(t *testing.T) {
 		return
 	}
 	_, err := Start(t.Context(), Config{Dir: disk})
-	if err == nil || !strings.Contains(err.Error(), "are free") || !strings.Contains(err.Error(), disk) {
-		t.Errorf("a start on a disk of 64 MiB: %v", err)
+	if err == nil || !strings.Contains(err.Error(), " free, ") || !strings.Contains(err.Error(), disk) {
+		t.Errorf("Start on a disk of 64 MiB: %v", err)
 	}
 }

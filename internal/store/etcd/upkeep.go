@@ -15,58 +15,58 @@ import (
 )
 
 const (
-	// keepRevisions is how many of the newest revisions a compaction leaves, for watches that lag.
+	// keepRevisions is the number of the latest revisions that a compaction keeps, for watches that lag.
 	keepRevisions = 10_000
 
-	// Compaction walks the whole key index, so it comes with a lot of change (100,000 revisions, at most every
-	// 30 s) or with time (5 min). etcd's own compactors go by one or the other, every five minutes: at 30,000
-	// writes a second that is 9 million revisions, several GB, between two runs.
+	// A compaction traverses the whole key index, so it runs after many changes (100,000 revisions, at most every 30 s) or
+	// after a long time (5 min). etcd's own compactors run every five minutes: at 30,000 writes per second, 9 million
+	// revisions, which are several GB, would accumulate between two runs.
 	compactRevisions = 100_000
 	compactSoonest   = 30 * time.Second
 	compactLatest    = 5 * time.Minute
 
-	// Defragmentation copies the database while nobody can write. bbolt uses free pages again, so it is done
-	// only between two engines: at a start that would win this much, and after the NOSPACE alarm.
+	// Defragmentation copies the database while writes are blocked. bbolt reuses free pages, so defragmentation is rarely
+	// needed. It runs only between two engines: at a start, if it frees this much space, and after the NOSPACE alarm.
 	startDefragBytes = 256 << 20
 )
 
-// upkeep keeps the history short and lifts the NOSPACE alarm. It runs on a goroutine of its own.
+// upkeep compacts the history and disarms the NOSPACE alarm. It runs on its own goroutine.
 type upkeep struct {
-	compacted   int64 // the revision up to which history is gone
+	compacted   int64 // the revision up to which the history has been compacted
 	compactedAt time.Time
 }
 
-// run tends e while it lives.
+// run maintains e until e fails.
 func (u *upkeep) run(e *engine) {
-	t := time.NewTicker(4 * look)
+	t := time.NewTicker(4 * checkInterval)
 	defer t.Stop()
 	u.compactedAt = time.Now()
 	for {
-		if err := u.once(e.life, e); err != nil && e.failure() == nil {
-			e.log.Warn("etcd upkeep did not succeed; it is tried again", "error", err, "dir", e.dir)
+		if err := u.runOnce(e.ctx, e); err != nil && e.failure() == nil {
+			e.log.Warn("etcd upkeep failed; retrying", "error", err, "dir", e.dir)
 		}
 		select {
-		case <-e.life.Done():
+		case <-e.ctx.Done():
 			return
 		case <-t.C:
 		}
 	}
 }
 
-func (u *upkeep) once(ctx context.Context, e *engine) error {
+func (u *upkeep) runOnce(ctx context.Context, e *engine) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	head, err := e.client.Get(ctx, "\x00", clientv3.WithCountOnly(), clientv3.WithSerializable())
 	if err != nil {
-		return fmt.Errorf("ask for the revision: %w", err)
+		return fmt.Errorf("read the revision: %w", err)
 	}
 	rev := head.Header.Revision
-	if e.noSpace() {
+	if e.hasSpaceAlarm() {
 		return u.makeSpace(ctx, e, rev)
 	}
 	e.overQuota.Store(nil)
 	if u.compacted == 0 {
-		u.compacted = rev // what came before this start is not worth a walk
+		u.compacted = rev // earlier history is compacted with the next compaction
 	}
 	if to := compactTo(rev, u.compacted, time.Since(u.compactedAt)); to > 0 {
 		return u.compact(ctx, e, to)
@@ -74,7 +74,7 @@ func (u *upkeep) once(ctx context.Context, e *engine) error {
 	return nil
 }
 
-// compactTo returns the revision to compact to, or 0 for not now.
+// compactTo returns the revision to compact to, or 0 if no compaction is due.
 func compactTo(rev, compacted int64, since time.Duration) int64 {
 	to := rev - keepRevisions
 	switch {
@@ -88,7 +88,7 @@ func compactTo(rev, compacted int64, since time.Duration) int64 {
 
 func (u *upkeep) compact(ctx context.Context, e *engine, to int64) error {
 	_, err := e.client.Compact(ctx, to, clientv3.WithCompactPhysical())
-	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) { // by an engine before this one
+	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) { // a previous engine has compacted it
 		return fmt.Errorf("compact to revision %d: %w", to, err)
 	}
 	u.compacted, u.compactedAt = to, time.Now()
@@ -96,20 +96,20 @@ func (u *upkeep) compact(ctx context.Context, e *engine, to int64) error {
 	return nil
 }
 
-// errDefrag ends an engine so that its database is defragmented before the next one.
+// errDefrag is the failure of an engine whose database must be defragmented before the next start.
 var errDefrag = errors.New("the database reached its size limit and is being defragmented")
 
-// makeSpace answers the NOSPACE alarm, under which etcd takes only deletions: drop the history, defragment, and
-// lift the alarm once the file is below the limit.
+// makeSpace handles the NOSPACE alarm, under which etcd accepts only deletions. It compacts the history, makes the
+// engine restart with a defragmentation, and disarms the alarm when the file is below its limit.
 func (u *upkeep) makeSpace(ctx context.Context, e *engine, rev int64) error {
 	be := e.server.Backend()
-	if roomy(be.Size(), e.quota) {
+	if belowLimit(be.Size(), e.quota) {
 		alarm := &clientv3.AlarmMember{Alarm: pb.AlarmType_NOSPACE, MemberID: uint64(e.server.MemberID())}
 		if _, err := e.client.AlarmDisarm(ctx, alarm); err != nil {
-			return fmt.Errorf("lift the NOSPACE alarm: %w", err)
+			return fmt.Errorf("disarm the NOSPACE alarm: %w", err)
 		}
 		e.overQuota.Store(nil)
-		e.log.Info("the etcd database is below its size limit again", "size", be.Size(), "limit", e.quota)
+		e.log.Info("etcd database is below its size limit again; accepting writes", "size", be.Size(), "limit", e.quota)
 		return nil
 	}
 	if rev > u.compacted {
@@ -117,9 +117,9 @@ func (u *upkeep) makeSpace(ctx context.Context, e *engine, rev int64) error {
 			return err
 		}
 	}
-	freshen(be)
+	refreshSizeInUse(be)
 	remedy := "delete what is no longer needed"
-	if roomy(be.SizeInUse(), e.quota) {
+	if belowLimit(be.SizeInUse(), e.quota) {
 		d, err := diskOf(e.dir)
 		if err != nil {
 			return err
@@ -128,31 +128,32 @@ func (u *upkeep) makeSpace(ctx context.Context, e *engine, rev int64) error {
 			e.fail(errDefrag)
 			return nil
 		}
-		short := be.Size() + e.space.reserve - d.free
-		remedy = fmt.Sprintf("free %s on the disk, so that it can be defragmented", humanize.IBytes(uint64(short)))
+		missing := be.Size() + e.space.reserve - d.free
+		remedy = fmt.Sprintf("free %s of disk space, so that it can be defragmented", humanize.IBytes(uint64(missing)))
 	}
 	err := e.atLimit(remedy)
 	e.overQuota.Store(&err)
 	return nil
 }
 
-// freshen makes be.SizeInUse count the pages that the last deletions gave up. bbolt counts them from the second
-// transaction after that one on, and under the NOSPACE alarm nobody else makes any; this one changes nothing.
-func freshen(be backend.Backend) {
+// refreshSizeInUse makes be.SizeInUse exclude the pages that the last deletions have freed. bbolt updates the number in
+// the second transaction after the deletion, and no other transactions take place under the NOSPACE alarm. These two
+// transactions change nothing.
+func refreshSizeInUse(be backend.Backend) {
 	for range 2 {
 		tx := be.BatchTx()
 		tx.LockOutsideApply()
-		tx.UnsafeCreateBucket(schema.Meta) // which exists
+		tx.UnsafeCreateBucket(schema.Meta) // exists already
 		tx.Unlock()
 		be.ForceCommit()
 	}
 }
 
-// roomy tells whether a database of this size is far enough below its limit for the alarm to be lifted.
-func roomy(size, quota int64) bool { return size < quota-quota/8 }
+// belowLimit reports whether a database of this size is far enough below its limit to disarm the alarm.
+func belowLimit(size, quota int64) bool { return size < quota-quota/8 }
 
-// startDefrag returns the free bytes from which on the database is defragmented at a start, 0 for never: it is
-// a copy, and so needs space for it.
+// startDefrag returns the number of free bytes in the database at which a start defragments it. It returns 0, which
+// disables defragmentation, if the disk lacks the space for the copy that it makes.
 func startDefrag(size, diskFree, reserve int64, full bool) int64 {
 	switch {
 	case diskFree-size < reserve:

@@ -10,11 +10,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// clearUnfinished removes what a very first start left when it was cut off between making the log and writing its
-// first entry, the one that makes this server a member of its own cluster. etcd takes such a folder for a member
-// that only has to catch up, and waits for ever for a leader. In a log that commits nothing nothing was ever
-// acknowledged.
-func clearUnfinished(dir string) error {
+// removeUnfinishedStart removes the files of a very first start that was killed between the creation of the log and its
+// first entry, which makes this server a member of its cluster. etcd would take the folder for that of a member
+// that has to catch up, and wait forever for a leader. Removing the log loses nothing, because a log without committed
+// entries contains no acknowledged write.
+func removeUnfinishedStart(dir string) error {
 	member := filepath.Join(dir, "member")
 	if snaps, _ := filepath.Glob(filepath.Join(member, "snap", "*.snap")); len(snaps) > 0 {
 		return nil
@@ -28,9 +28,9 @@ func clearUnfinished(dir string) error {
 		return fmt.Errorf("read the log in %s: %w", logs, err)
 	}
 	_, state, _, err := w.ReadAll()
-	_ = w.Close() // always an error: a log that is open for reading has no folder to close
+	_ = w.Close() // always fails, because a log that is open for reading has no folder to close
 	if err != nil || state.GetCommit() > 0 {
-		return nil // a log that cannot be read is etcd's to judge
+		return nil // etcd handles a log that cannot be read
 	}
 	if err := os.RemoveAll(member); err != nil {
 		return fmt.Errorf("remove an unfinished start: %w", err)

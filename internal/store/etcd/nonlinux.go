@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Outside Linux a full disk still does not end the process, but an engine that cannot be stopped keeps its files
-// until the process is started again.
+// On systems other than Linux, a full disk does not end the process either, but an engine that cannot be stopped keeps
+// its files until the process restarts.
 
 func statDisk(dir string) (disk, error) {
 	var st unix.Statfs_t
