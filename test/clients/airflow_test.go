@@ -33,25 +33,31 @@ func TestAirflow(t *testing.T) {
 	}
 	s.RegisterDefinition(job)
 
-	batch := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("job"), StartedBy: aws.String("airflow-1"), LaunchType: ecstypes.LaunchTypeExternal,
-		Overrides: overriding([]string{"sh", "-c", `[ "$GREETING $KEPT" = "override definition" ] && exit 7; exit 1`}, "GREETING=override")})
+	batch := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("job"), StartedBy: aws.String("airflow-1"),
+		LaunchType: ecstypes.LaunchTypeExternal,
+		Overrides: overriding([]string{"sh", "-c", `[ "$GREETING $KEPT" = "override definition" ] && exit 7; exit 1`},
+			"GREETING=override")})
 	if err := s.WaitTasksStopped(batch); err != nil {
 		t.Fatal(err)
 	}
 	ended := s.DescribeTask(batch)
-	if c := ended.Containers[0]; aws.ToInt32(c.ExitCode) != 7 || *c.LastStatus != "STOPPED" || ended.StopCode != ecstypes.TaskStopCodeEssentialContainerExited ||
-		*ended.StoppedReason != "Essential container in task exited" || ended.StartedAt == nil || ended.StoppingAt == nil || ended.ExecutionStoppedAt == nil || ended.StoppedAt == nil {
+	if c := ended.Containers[0]; aws.ToInt32(c.ExitCode) != 7 || *c.LastStatus != "STOPPED" ||
+		ended.StopCode != ecstypes.TaskStopCodeEssentialContainerExited ||
+		*ended.StoppedReason != "Essential container in task exited" || ended.StartedAt == nil || ended.StoppingAt == nil ||
+		ended.ExecutionStoppedAt == nil || ended.StoppedAt == nil {
 		t.Errorf("the finished task is %s", harness.AsJSON(ended))
 	}
 
-	broken := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("job"), Overrides: overriding([]string{"/no/such/program"})})
+	broken := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("job"),
+		Overrides: overriding([]string{"/no/such/program"})})
 	if err := s.WaitTasksRunning(broken); err == nil || !strings.Contains(err.Error(), "Failure") {
 		t.Errorf("tasks-running waiter for a task that cannot start: %v, want a failure", err)
 	}
 	if err := s.WaitTasksStopped(broken); err != nil {
 		t.Fatal(err)
 	}
-	if ended = s.DescribeTask(broken); ended.StopCode != ecstypes.TaskStopCodeTaskFailedToStart || ended.Containers[0].ExitCode != nil || ended.StartedAt != nil {
+	if ended = s.DescribeTask(broken); ended.StopCode != ecstypes.TaskStopCodeTaskFailedToStart ||
+		ended.Containers[0].ExitCode != nil || ended.StartedAt != nil {
 		t.Errorf("the task that cannot start is %s", harness.AsJSON(ended))
 	}
 	if err := s.WaitTasksRunning(strings.Repeat("0", 32)); err == nil || !strings.Contains(err.Error(), "Failure") {

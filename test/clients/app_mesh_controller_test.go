@@ -10,7 +10,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-//lint:file-ignore SA1019 these clients send members that AWS calls deprecated, and their calls are repeated here as they are
+//lint:file-ignore SA1019 these clients send members that AWS has deprecated, and the tests repeat their calls
 
 // TestAppMeshController makes the calls of the App Mesh controller for Kubernetes. It finds its namespace in the list
 // of all, recognizes its services by CreatorRequestId, repeats calls, names instances after the addresses of pods, and
@@ -22,14 +22,15 @@ func TestAppMeshController(t *testing.T) {
 	want := s.CreateNamespace("mesh.local")
 	s.CreateNamespace("other.local")
 	namespace := ""
-	harness.ReadPages(t, sd.NewListNamespacesPaginator(api, &sd.ListNamespacesInput{}), func(page *sd.ListNamespacesOutput) []string {
-		for _, ns := range page.Namespaces {
-			if *ns.Name == "mesh.local" && ns.Type == sdtypes.NamespaceTypeDnsPrivate {
-				namespace = *ns.Id
+	harness.ReadPages(t, sd.NewListNamespacesPaginator(api, &sd.ListNamespacesInput{}),
+		func(page *sd.ListNamespacesOutput) []string {
+			for _, ns := range page.Namespaces {
+				if *ns.Name == "mesh.local" && ns.Type == sdtypes.NamespaceTypeDnsPrivate {
+					namespace = *ns.Id
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
 	if namespace != want {
 		t.Fatalf("ListNamespaces has the namespace %s, want %s", namespace, want)
 	}
@@ -37,14 +38,16 @@ func TestAppMeshController(t *testing.T) {
 	create := func() *sdtypes.Service {
 		return harness.Must(api.CreateService(ctx, &sd.CreateServiceInput{
 			Name: aws.String("node"), NamespaceId: &namespace, CreatorRequestId: &uid,
-			DnsConfig:               &sdtypes.DnsConfig{RoutingPolicy: sdtypes.RoutingPolicyMultivalue, DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeAaaa, TTL: aws.Int64(300)}}},
+			DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: sdtypes.RoutingPolicyMultivalue,
+				DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeAaaa, TTL: aws.Int64(300)}}},
 			HealthCheckCustomConfig: &sdtypes.HealthCheckCustomConfig{FailureThreshold: aws.Int32(1)}}))(t).Service
 	}
 	svc := create()
 	if again := create(); *again.Id != *svc.Id {
 		t.Errorf("the repeated request created %s in addition to %s", *again.Id, *svc.Id)
 	}
-	if got := harness.Must(api.GetService(ctx, &sd.GetServiceInput{Id: svc.Id}))(t).Service; aws.ToString(got.CreatorRequestId) != uid {
+	got := harness.Must(api.GetService(ctx, &sd.GetServiceInput{Id: svc.Id}))(t).Service
+	if aws.ToString(got.CreatorRequestId) != uid {
 		t.Errorf("CreatorRequestId is %q", aws.ToString(got.CreatorRequestId))
 	}
 
@@ -64,7 +67,8 @@ func TestAppMeshController(t *testing.T) {
 			t.Errorf("GetInstance after the registration: %v", err)
 		}
 	}
-	health := harness.Must(api.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: svc.Id, Instances: []string{pod}}))(t)
+	health := harness.Must(api.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: svc.Id,
+		Instances: []string{pod}}))(t)
 	if health.Status[pod] != sdtypes.HealthStatusHealthy {
 		t.Errorf("health is %v, want HEALTHY", health.Status)
 	}

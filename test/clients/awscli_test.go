@@ -21,7 +21,8 @@ type terminal struct {
 
 // newTerminal returns a terminal with the environment of a server's user.
 func newTerminal(t *testing.T, s *harness.Server, aws awsCLI) *terminal {
-	return &terminal{t, s, harness.UserEnviron("PATH="+aws.path, "ROLLCALL="+harness.TestBinary(t), "ROLLCALL_DATA="+s.Dir, "XDG_RUNTIME_DIR="+s.Dir, harness.RunAsCommand+"=1")}
+	return &terminal{t, s, harness.UserEnviron("PATH="+aws.path, "ROLLCALL="+harness.TestBinary(t),
+		"ROLLCALL_DATA="+s.Dir, "XDG_RUNTIME_DIR="+s.Dir, harness.RunAsCommand+"=1")}
 }
 
 // tryRun runs a command line of sh in which `aws` is `rollcall aws`.
@@ -56,20 +57,26 @@ func TestAWSCLI(t *testing.T) {
 
 		// Scripts wait for an operation in a loop, some of them until the status is not PENDING.
 		namespace := u.run(`op=$(aws servicediscovery create-http-namespace --name shop --query OperationId --output text)
-			while status=$(aws servicediscovery get-operation --operation-id $op --query Operation.Status --output text); [ $status = SUBMITTED ] || [ $status = PENDING ]; do :; done
-			aws servicediscovery get-operation --operation-id $op --query '[Operation.Status, Operation.Type, Operation.Targets.NAMESPACE]' --output text`)
+			get() { aws servicediscovery get-operation --operation-id $op --output text --query "$1"; }
+			while status=$(get Operation.Status); [ $status = SUBMITTED ] || [ $status = PENDING ]; do :; done
+			get '[Operation.Status, Operation.Type, Operation.Targets.NAMESPACE]'`)
 		words := strings.Fields(namespace)
 		if len(words) != 3 || words[0] != "SUCCESS" || words[1] != "CREATE_NAMESPACE" {
 			t.Fatalf("the operation is %q, want SUCCESS CREATE_NAMESPACE and an id", namespace)
 		}
-		cart := u.run("aws servicediscovery create-service --name cart --namespace-id " + words[2] + " --query Service.Id --output text")
-		u.run("aws servicediscovery register-instance --service-id " + cart + " --instance-id i-1 --attributes AWS_INSTANCE_IPV4=10.0.0.1,stage=blue")
-		u.run("aws servicediscovery register-instance --service-id " + cart + " --instance-id i-2 --attributes AWS_INSTANCE_IPV4=10.0.0.2,stage=green")
-		const discover = "servicediscovery discover-instances --namespace-name shop --service-name cart --output text --query 'Instances[].Attributes.AWS_INSTANCE_IPV4'"
+		cart := u.run("aws servicediscovery create-service --name cart --namespace-id " + words[2] +
+			" --query Service.Id --output text")
+		u.run("aws servicediscovery register-instance --service-id " + cart +
+			" --instance-id i-1 --attributes AWS_INSTANCE_IPV4=10.0.0.1,stage=blue")
+		u.run("aws servicediscovery register-instance --service-id " + cart +
+			" --instance-id i-2 --attributes AWS_INSTANCE_IPV4=10.0.0.2,stage=green")
+		const discover = "servicediscovery discover-instances --namespace-name shop --service-name cart" +
+			" --output text --query 'Instances[].Attributes.AWS_INSTANCE_IPV4'"
 		if got := u.run("aws " + discover + " --query-parameters stage=green"); got != "10.0.0.2" {
 			t.Errorf("discover-instances returns %q, want 10.0.0.2", got)
 		}
-		if got := u.run("aws servicediscovery list-instances --service-id " + cart + " --page-size 1 --output text --query 'Instances[].Id'"); strings.Join(strings.Fields(got), " ") != "i-1 i-2" {
+		if got := u.run("aws servicediscovery list-instances --service-id " + cart +
+			" --page-size 1 --output text --query 'Instances[].Id'"); strings.Join(strings.Fields(got), " ") != "i-1 i-2" {
 			t.Errorf("list-instances with pages of one returns %q, want both instances", got)
 		}
 		u.checkWithoutWrapper(discover)
@@ -95,15 +102,24 @@ func (u *terminal) checkWithoutWrapper(command string) {
 func (u *terminal) checkErrors(service string) {
 	u.t.Helper()
 	for _, tc := range []struct{ line, want string }{
-		{"aws servicediscovery get-namespace --id ns-nope", `\(NamespaceNotFound\) when calling the GetNamespace operation: .*ns-nope`},
-		{"aws servicediscovery create-http-namespace --name shop", `\(NamespaceAlreadyExists\) when calling the CreateHttpNamespace operation: .*shop`},
-		{"aws servicediscovery discover-instances --namespace-name shop --service-name till", `\(ServiceNotFound\) when calling the DiscoverInstances operation: .*till`},
-		{"aws servicediscovery delete-service --id " + service, `\(ResourceInUse\) when calling the DeleteService operation: `},
-		{"aws servicediscovery get-operation --operation-id nope", `\(OperationNotFound\) when calling the GetOperation operation: `},
+		{"aws servicediscovery get-namespace --id ns-nope",
+			`\(NamespaceNotFound\) when calling the GetNamespace operation: .*ns-nope`},
+		{"aws servicediscovery create-http-namespace --name shop",
+			`\(NamespaceAlreadyExists\) when calling the CreateHttpNamespace operation: .*shop`},
+		{"aws servicediscovery discover-instances --namespace-name shop --service-name till",
+			`\(ServiceNotFound\) when calling the DiscoverInstances operation: .*till`},
+		{"aws servicediscovery delete-service --id " + service,
+			`\(ResourceInUse\) when calling the DeleteService operation: `},
+		{"aws servicediscovery get-operation --operation-id nope",
+			`\(OperationNotFound\) when calling the GetOperation operation: `},
 		{"aws ecs list-services --cluster nope", `\(ClusterNotFoundException\) when calling the ListServices operation: `},
-		{"aws ecs update-service --service nope --desired-count 1", `\((ServiceNotFoundException|ClusterNotFoundException)\) when calling the UpdateService operation: `},
-		{"aws ecs create-service --service-name x --task-definition nope", `\((ClientException|InvalidParameterException)\) when calling the CreateService operation: `},
-		{`eval "$("$ROLLCALL" env 2>/dev/null)"; AWS_SECRET_ACCESS_KEY=wrong command aws --endpoint-url "$AWS_ENDPOINT_URL" sts get-caller-identity`, `\(SignatureDoesNotMatch\) when calling the GetCallerIdentity operation: `},
+		{"aws ecs update-service --service nope --desired-count 1",
+			`\((ServiceNotFoundException|ClusterNotFoundException)\) when calling the UpdateService operation: `},
+		{"aws ecs create-service --service-name x --task-definition nope",
+			`\((ClientException|InvalidParameterException)\) when calling the CreateService operation: `},
+		{`eval "$("$ROLLCALL" env 2>/dev/null)"
+			AWS_SECRET_ACCESS_KEY=wrong command aws --endpoint-url "$AWS_ENDPOINT_URL" sts get-caller-identity`,
+			`\(SignatureDoesNotMatch\) when calling the GetCallerIdentity operation: `},
 		{"aws dynamodb list-tables", `\(\w+\) when calling the ListTables operation: `},
 	} {
 		stdout, stderr, err := u.tryRun(tc.line)
@@ -123,10 +139,12 @@ func (u *terminal) checkWaiters() {
 	u.run("aws ecs wait tasks-running --tasks " + task)
 	u.run("aws ecs stop-task --task " + task + " --reason enough")
 	u.run("aws ecs wait tasks-stopped --tasks " + task)
-	if got := u.run("aws ecs describe-tasks --tasks " + task + " --output text --query 'tasks[0].[lastStatus,stopCode,stoppedReason]'"); got != "STOPPED\tUserInitiated\tenough" {
+	if got := u.run("aws ecs describe-tasks --tasks " + task +
+		" --output text --query 'tasks[0].[lastStatus,stopCode,stoppedReason]'"); got != "STOPPED\tUserInitiated\tenough" {
 		u.t.Errorf("describe-tasks of the stopped task returns %q", got)
 	}
-	if _, stderr, err := u.tryRun("aws ecs wait tasks-running --tasks " + task); err == nil || !strings.Contains(stderr, "terminal failure") {
+	if _, stderr, err := u.tryRun("aws ecs wait tasks-running --tasks " + task); err == nil ||
+		!strings.Contains(stderr, "terminal failure") {
 		u.t.Errorf("wait tasks-running on a stopped task: %v, %q", err, stderr)
 	}
 }

@@ -26,10 +26,12 @@ func newLogsClient(s *harness.Server) *cloudwatchlogs.Client {
 
 // printer returns a definition whose task prints two lines, and a third when the file trigger exists, into a log group.
 func printer(t *testing.T, family, trigger string, options map[string]string) *ecs.RegisterTaskDefinitionInput {
-	in := harness.Program(t, family, "/bin/sh", "-c", "echo hello; echo hello again >&2; while ! test -e "+trigger+"; do sleep 0.1; done; echo goodbye; exec sleep 1000")
-	in.ContainerDefinitions[0].LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs, Options: map[string]string{
-		"awslogs-region": "us-east-1", "awslogs-group": "/ecs/" + family,
-	}}
+	in := harness.Program(t, family, "/bin/sh", "-c",
+		"echo hello; echo hello again >&2; while ! test -e "+trigger+"; do sleep 0.1; done; echo goodbye; exec sleep 1000")
+	in.ContainerDefinitions[0].LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs,
+		Options: map[string]string{
+			"awslogs-region": "us-east-1", "awslogs-group": "/ecs/" + family,
+		}}
 	for name, value := range options {
 		in.ContainerDefinitions[0].LogConfiguration.Options[name] = value
 	}
@@ -71,7 +73,8 @@ func startFollowing(t *testing.T, cmd *exec.Cmd) *harness.Output {
 // logEvents returns the events of a log group, one line per event.
 func logEvents(s *harness.Server, group string) string {
 	s.T.Helper()
-	out := harness.Must(newLogsClient(s).FilterLogEvents(s.T.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group}))(s.T)
+	out := harness.Must(newLogsClient(s).FilterLogEvents(s.T.Context(), &cloudwatchlogs.FilterLogEventsInput{
+		LogGroupName: &group}))(s.T)
 	var all []string
 	for _, e := range out.Events {
 		all = append(all, *e.LogStreamName+": "+*e.Message)
@@ -85,16 +88,19 @@ func TestLogsCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	trigger := filepath.Join(t.TempDir(), "trigger")
-	s.RegisterDefinition(printer(t, "web", trigger, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	s.RegisterDefinition(printer(t, "web", trigger, map[string]string{"awslogs-stream-prefix": "p",
+		"awslogs-create-group": "true"}))
 	s.CreateECSService("web", "web", 1, nil)
 	s.WaitStable("web")
 	id := harness.TaskID(s.Tasks("web", ecstypes.DesiredStatusRunning)[0])
 	stream := "p/main/" + id + ": "
 	first := stream + "hello\n" + stream + "hello again"
-	harness.Eventually(t, 30*time.Second, "the API returns the first lines", func() bool { return logEvents(s, "/ecs/web") == first })
+	harness.Eventually(t, 30*time.Second, "the API returns the first lines",
+		func() bool { return logEvents(s, "/ecs/web") == first })
 	for _, target := range []string{"web", "default/web", id, id[:6]} {
 		lines := strings.Split(s.RunCommand("logs", target), "\n")
-		if len(lines) != 3 || !strings.HasSuffix(lines[0], " "+id[:8]+" main  hello") || !strings.HasSuffix(lines[1], "  hello again") {
+		if len(lines) != 3 || !strings.HasSuffix(lines[0], " "+id[:8]+" main  hello") ||
+			!strings.HasSuffix(lines[1], "  hello again") {
 			t.Errorf("rollcall logs %s printed %q", target, lines)
 		}
 	}
@@ -104,11 +110,13 @@ func TestLogsCommand(t *testing.T) {
 	cmd := harness.Command(t, "logs", "web", "--follow")
 	cmd.Env = append(cmd.Env, "ROLLCALL_DATA="+s.Dir)
 	follow := startFollowing(t, cmd)
-	harness.Eventually(t, 30*time.Second, "logs --follow prints the lines so far", func() bool { return strings.Contains(follow.String(), "hello again\n") })
+	harness.Eventually(t, 30*time.Second, "logs --follow prints the lines so far",
+		func() bool { return strings.Contains(follow.String(), "hello again\n") })
 	if err := os.WriteFile(trigger, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, 30*time.Second, "logs --follow prints the next line", func() bool { return strings.Contains(follow.String(), "goodbye\n") })
+	harness.Eventually(t, 30*time.Second, "logs --follow prints the next line",
+		func() bool { return strings.Contains(follow.String(), "goodbye\n") })
 	if n := strings.Count(follow.String(), "\n"); n != 3 {
 		t.Errorf("logs --follow printed %d lines, want 3:\n%s", n, follow)
 	}
@@ -116,13 +124,15 @@ func TestLogsCommand(t *testing.T) {
 	s.Kill()
 	s = harness.ServeOn(t, s.Dir)
 	all := first + "\n" + stream + "goodbye"
-	harness.Eventually(t, 30*time.Second, "the restarted server returns all events", func() bool { return logEvents(s, "/ecs/web") == all })
+	harness.Eventually(t, 30*time.Second, "the restarted server returns all events",
+		func() bool { return logEvents(s, "/ecs/web") == all })
 	s.SetDesiredCount("web", 0)
 	waitTaskStopped(s, id)
 	if got := logEvents(s, "/ecs/web"); got != all {
 		t.Errorf("events after the task has stopped:\n%s", got)
 	}
-	if got := s.RunCommand("logs", id, "--follow"); strings.Count(got, "\n") != 3 { // --follow ends because the task has stopped
+	// --follow ends because the task has stopped
+	if got := s.RunCommand("logs", id, "--follow"); strings.Count(got, "\n") != 3 {
 		t.Errorf("logs of the stopped task, want 3 lines:\n%s", got)
 	}
 }
@@ -134,13 +144,16 @@ func TestMissingLogGroup(t *testing.T) {
 	s := harness.Serve(t)
 	s.RegisterDefinition(printer(t, "web", "/nowhere", nil))
 	task := waitTaskStopped(s, s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")}))
-	if task.StopCode != ecstypes.TaskStopCodeTaskFailedToStart || !strings.HasPrefix(*task.StoppedReason, "ResourceInitializationError: failed to validate logger args: ") ||
+	if task.StopCode != ecstypes.TaskStopCodeTaskFailedToStart ||
+		!strings.HasPrefix(*task.StoppedReason, "ResourceInitializationError: failed to validate logger args: ") ||
 		!strings.Contains(*task.StoppedReason, "The specified log group does not exist") {
 		t.Errorf("the task stopped as %s: %s", task.StopCode, *task.StoppedReason)
 	}
-	harness.Must(newLogsClient(s).CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("/ecs/web")}))(t)
+	harness.Must(newLogsClient(s).CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{
+		LogGroupName: aws.String("/ecs/web")}))(t)
 	s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
-	harness.Eventually(t, 30*time.Second, "a task prints into the group", func() bool { return strings.Contains(logEvents(s, "/ecs/web"), ": hello again") })
+	harness.Eventually(t, 30*time.Second, "a task prints into the group",
+		func() bool { return strings.Contains(logEvents(s, "/ecs/web"), ": hello again") })
 }
 
 // TestLogsWithCLI reads a log group with each AWS CLI on this machine. Only version 2 has "logs tail".
@@ -148,27 +161,32 @@ func TestLogsWithCLI(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	trigger := filepath.Join(t.TempDir(), "trigger")
-	s.RegisterDefinition(printer(t, "web", trigger, map[string]string{"awslogs-stream-prefix": "p", "awslogs-create-group": "true"}))
+	s.RegisterDefinition(printer(t, "web", trigger, map[string]string{"awslogs-stream-prefix": "p",
+		"awslogs-create-group": "true"}))
 	arn := s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
 	id := arn[strings.LastIndexByte(arn, '/')+1:]
 	harness.Eventually(t, 30*time.Second, "the task prints", func() bool {
 		var missing error
-		_, missing = newLogsClient(s).DescribeLogStreams(t.Context(), &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String("/ecs/web")})
+		_, missing = newLogsClient(s).DescribeLogStreams(t.Context(),
+			&cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String("/ecs/web")})
 		return missing == nil && strings.Contains(logEvents(s, "/ecs/web"), "again")
 	})
 	var followed []*harness.Output
 	for _, cli := range awsCLIs(t) {
 		u := newTerminal(t, s, cli)
-		if got := u.run("aws logs filter-log-events --log-group-name /ecs/web --output text --query 'events[].message'"); got != "hello\thello again" {
+		const group = "/ecs/web --output text --query 'events[].message'"
+		if got := u.run("aws logs filter-log-events --log-group-name " + group); got != "hello\thello again" {
 			t.Errorf("%s logs filter-log-events: %q", cli.version, got)
 		}
-		if got := u.run("aws logs get-log-events --log-group-name /ecs/web --log-stream-name p/main/" + id + " --output text --query 'events[].message'"); got != "hello\thello again" {
+		get := "aws logs get-log-events --log-stream-name p/main/" + id + " --log-group-name "
+		if got := u.run(get + group); got != "hello\thello again" {
 			t.Errorf("%s logs get-log-events: %q", cli.version, got)
 		}
 		if strings.HasPrefix(cli.version, "aws-cli/1.") {
 			continue
 		}
-		if got := u.run("aws logs tail /ecs/web --format short"); !strings.Contains(got, " hello\n") || !strings.HasSuffix(got, " hello again") {
+		if got := u.run("aws logs tail /ecs/web --format short"); !strings.Contains(got, " hello\n") ||
+			!strings.HasSuffix(got, " hello again") {
 			t.Errorf("%s logs tail: %q", cli.version, got)
 		}
 		cmd := exec.Command(harness.TestBinary(t), "aws", "logs", "tail", "/ecs/web", "--follow", "--format", "short")
@@ -176,18 +194,21 @@ func TestLogsWithCLI(t *testing.T) {
 		followed = append(followed, startFollowing(t, cmd))
 	}
 	for _, out := range followed {
-		harness.Eventually(t, time.Minute, "logs tail --follow prints the lines so far", func() bool { return strings.Contains(out.String(), "hello again") })
+		harness.Eventually(t, time.Minute, "logs tail --follow prints the lines so far",
+			func() bool { return strings.Contains(out.String(), "hello again") })
 	}
 	if err := os.WriteFile(trigger, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, out := range followed {
-		harness.Eventually(t, time.Minute, "logs tail --follow prints the next line", func() bool { return strings.Contains(out.String(), "goodbye") })
+		harness.Eventually(t, time.Minute, "logs tail --follow prints the next line",
+			func() bool { return strings.Contains(out.String(), "goodbye") })
 		if n := strings.Count(out.String(), "hello\n"); n != 1 {
 			t.Errorf("logs tail --follow printed a line %d times, want once:\n%s", n, out)
 		}
 	}
-	harness.Eventually(t, 30*time.Second, "the API returns the next line", func() bool { return strings.HasSuffix(logEvents(s, "/ecs/web"), "goodbye") })
+	harness.Eventually(t, 30*time.Second, "the API returns the next line",
+		func() bool { return strings.HasSuffix(logEvents(s, "/ecs/web"), "goodbye") })
 }
 
 // TestReadOnlyKeyReadsLogs checks that the read-only key may read logs and may not change log groups.
@@ -198,7 +219,8 @@ func TestReadOnlyKeyReadsLogs(t *testing.T) {
 	harness.Must(admin.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("g")}))(t)
 	s.Keys = harness.Must(awsapi.ReadOnlyOf(s.Keys))(t)
 	reader := newLogsClient(s)
-	if _, err := reader.FilterLogEvents(t.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String("g")}); err != nil {
+	if _, err := reader.FilterLogEvents(t.Context(),
+		&cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String("g")}); err != nil {
 		t.Errorf("FilterLogEvents with the read-only key: %v", err)
 	}
 	_, err := reader.DeleteLogGroup(t.Context(), &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: aws.String("g")})

@@ -24,12 +24,14 @@ func TestConsulAWS(t *testing.T) {
 			Name: aws.String("redis"), NamespaceId: &namespace, Description: aws.String("Imported from Consul")}))(t).Service
 		s.RegisterInstance(*svc.Id, "node-1", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": "6379"})
 		listed := harness.Must(api.ListServices(ctx, &sd.ListServicesInput{
-			Filters: []sdtypes.ServiceFilter{{Name: sdtypes.ServiceFilterNameNamespaceId, Condition: sdtypes.FilterConditionEq, Values: []string{namespace}}}}))(t).Services
+			Filters: []sdtypes.ServiceFilter{{Name: sdtypes.ServiceFilterNameNamespaceId, Condition: sdtypes.FilterConditionEq,
+				Values: []string{namespace}}}}))(t).Services
 		if len(listed) != 1 || *listed[0].Name != "redis" || aws.ToString(listed[0].Description) != "Imported from Consul" {
 			t.Errorf("%s round: ListServices returns %s", round, harness.AsJSON(listed))
 		}
 		found := harness.Must(api.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{
-			NamespaceName: ns.Properties.HttpProperties.HttpName, ServiceName: aws.String("redis"), HealthStatus: sdtypes.HealthStatusFilterHealthy}))(t).Instances
+			NamespaceName: ns.Properties.HttpProperties.HttpName, ServiceName: aws.String("redis"),
+			HealthStatus: sdtypes.HealthStatusFilterHealthy}))(t).Instances
 		if len(found) != 1 || found[0].Attributes["AWS_INSTANCE_PORT"] != "6379" {
 			t.Errorf("%s round: DiscoverInstances returns %s", round, harness.AsJSON(found))
 		}
@@ -37,7 +39,8 @@ func TestConsulAWS(t *testing.T) {
 		if health.Status["node-1"] != sdtypes.HealthStatusUnknown {
 			t.Errorf("%s round: health is %v, want UNKNOWN", round, health.Status)
 		}
-		harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: svc.Id, InstanceId: aws.String("node-1")}))(t)
+		harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: svc.Id,
+			InstanceId: aws.String("node-1")}))(t)
 		harness.Must(api.DeleteService(ctx, &sd.DeleteServiceInput{Id: svc.Id}))(t)
 	}
 }

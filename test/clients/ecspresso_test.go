@@ -25,9 +25,11 @@ type ecspresso struct {
 // service returns the service definition file. Every update sends all its attributes.
 func (e *ecspresso) service() *ecs.UpdateServiceInput {
 	return &ecs.UpdateServiceInput{
-		Service: aws.String("api"), DesiredCount: &e.count, EnableExecuteCommand: aws.Bool(false), EnableECSManagedTags: aws.Bool(false),
+		Service: aws.String("api"), DesiredCount: &e.count, EnableExecuteCommand: aws.Bool(false),
+		EnableECSManagedTags: aws.Bool(false),
 		DeploymentConfiguration: &ecstypes.DeploymentConfiguration{
-			MinimumHealthyPercent: aws.Int32(100), MaximumPercent: aws.Int32(200), DeploymentCircuitBreaker: &ecstypes.DeploymentCircuitBreaker{},
+			MinimumHealthyPercent: aws.Int32(100), MaximumPercent: aws.Int32(200),
+			DeploymentCircuitBreaker: &ecstypes.DeploymentCircuitBreaker{},
 		},
 		NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{
 			Subnets: []string{"sn-a"}, SecurityGroups: []string{}, AssignPublicIp: ecstypes.AssignPublicIpDisabled}},
@@ -74,9 +76,12 @@ func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
 	if !found {
 		file := e.service()
 		created := harness.Must(e.api.CreateService(ctx, &ecs.CreateServiceInput{
-			ServiceName: file.Service, TaskDefinition: arn, DesiredCount: file.DesiredCount, DeploymentConfiguration: file.DeploymentConfiguration,
-			NetworkConfiguration: file.NetworkConfiguration, ServiceRegistries: file.ServiceRegistries, PropagateTags: file.PropagateTags,
-			SchedulingStrategy: ecstypes.SchedulingStrategyReplica, LaunchType: ecstypes.LaunchTypeFargate, PlatformVersion: aws.String("LATEST"), Tags: e.tags,
+			ServiceName: file.Service, TaskDefinition: arn, DesiredCount: file.DesiredCount,
+			DeploymentConfiguration: file.DeploymentConfiguration,
+			NetworkConfiguration:    file.NetworkConfiguration, ServiceRegistries: file.ServiceRegistries,
+			PropagateTags:      file.PropagateTags,
+			SchedulingStrategy: ecstypes.SchedulingStrategyReplica, LaunchType: ecstypes.LaunchTypeFargate,
+			PlatformVersion: aws.String("LATEST"), Tags: e.tags,
 		}))(e.T).Service
 		e.wait(began)
 		return *created.Deployments[0].Id
@@ -85,7 +90,8 @@ func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
 	file.TaskDefinition = arn
 	harness.Must(e.api.UpdateService(ctx, file))(e.T)
 	harness.Must(e.api.TagResource(ctx, &ecs.TagResourceInput{ResourceArn: svc.ServiceArn, Tags: e.tags}))(e.T)
-	harness.Must(e.api.UntagResource(ctx, &ecs.UntagResourceInput{ResourceArn: svc.ServiceArn, TagKeys: []string{"old"}}))(e.T)
+	harness.Must(e.api.UntagResource(ctx, &ecs.UntagResourceInput{ResourceArn: svc.ServiceArn,
+		TagKeys: []string{"old"}}))(e.T)
 	return e.update(arn, false, began)
 }
 
@@ -93,7 +99,8 @@ func (e *ecspresso) deploy(definition *ecs.RegisterTaskDefinitionInput) string {
 func (e *ecspresso) update(definition *string, force bool, began time.Time) string {
 	e.T.Helper()
 	updated := harness.Must(e.api.UpdateService(e.T.Context(), &ecs.UpdateServiceInput{
-		Service: aws.String("api"), TaskDefinition: definition, DesiredCount: &e.count, ForceNewDeployment: force}))(e.T).Service
+		Service: aws.String("api"), TaskDefinition: definition, DesiredCount: &e.count,
+		ForceNewDeployment: force}))(e.T).Service
 	events := e.wait(began)
 	if len(events) == 0 || !strings.HasPrefix(events[0], "(service api) ") {
 		e.T.Errorf("the deployment has no events: %v", events)
@@ -122,7 +129,8 @@ func TestEcspresso(t *testing.T) {
 	ctx := t.Context()
 	definition := func(seconds string) *ecs.RegisterTaskDefinitionInput {
 		in := harness.Program(t, "api", "sleep", seconds)
-		in.Cpu, in.Memory, in.RequiresCompatibilities = aws.String("256"), aws.String("512"), []ecstypes.Compatibility{ecstypes.CompatibilityFargate}
+		in.Cpu, in.Memory, in.RequiresCompatibilities = aws.String("256"), aws.String("512"),
+			[]ecstypes.Compatibility{ecstypes.CompatibilityFargate}
 		return in
 	}
 	first := e.deploy(definition("1001"))
@@ -149,10 +157,14 @@ func TestEcspresso(t *testing.T) {
 	// `diff` and `verify` compare the service with the file and the tool's defaults.
 	svc, _ := e.status()
 	d, n := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration
-	if *d.MinimumHealthyPercent != 100 || *d.MaximumPercent != 200 || d.DeploymentCircuitBreaker.Enable || d.DeploymentCircuitBreaker.Rollback ||
-		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" || svc.LaunchType != ecstypes.LaunchTypeFargate ||
-		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica || svc.PropagateTags != ecstypes.PropagateTagsNone || svc.DesiredCount != 2 ||
-		len(svc.ServiceRegistries) != 1 || svc.ServiceRegistries[0].ContainerName != nil || ecsTagText(svc.Tags) != "env=test" {
+	if *d.MinimumHealthyPercent != 100 || *d.MaximumPercent != 200 || d.DeploymentCircuitBreaker.Enable ||
+		d.DeploymentCircuitBreaker.Rollback ||
+		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" ||
+		svc.LaunchType != ecstypes.LaunchTypeFargate ||
+		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica || svc.PropagateTags != ecstypes.PropagateTagsNone ||
+		svc.DesiredCount != 2 ||
+		len(svc.ServiceRegistries) != 1 || svc.ServiceRegistries[0].ContainerName != nil ||
+		ecsTagText(svc.Tags) != "env=test" {
 		t.Errorf("the service differs from the file: %s", harness.AsJSON(svc))
 	}
 	list := harness.Must(e.api.ListTagsForResource(ctx, &ecs.ListTagsForResourceInput{ResourceArn: svc.ServiceArn}))(t)
@@ -165,11 +177,14 @@ func TestEcspresso(t *testing.T) {
 
 	// `tasks` lists by service and by family; `exec` reports why it cannot open a session.
 	running := s.Tasks("api", ecstypes.DesiredStatusRunning)
-	family := harness.Must(e.api.ListTasks(ctx, &ecs.ListTasksInput{Family: aws.String("api"), DesiredStatus: ecstypes.DesiredStatusRunning}))(t)
+	family := harness.Must(e.api.ListTasks(ctx, &ecs.ListTasksInput{Family: aws.String("api"),
+		DesiredStatus: ecstypes.DesiredStatusRunning}))(t)
 	if len(running) != 2 || len(family.TaskArns) != 2 || len(s.Tasks("api", ecstypes.DesiredStatusStopped)) != 3 {
-		t.Errorf("%d running tasks, %d of the family, %d stopped; want 2, 2, 3", len(running), len(family.TaskArns), len(s.Tasks("api", ecstypes.DesiredStatusStopped)))
+		t.Errorf("%d running tasks, %d of the family, %d stopped; want 2, 2, 3", len(running), len(family.TaskArns),
+			len(s.Tasks("api", ecstypes.DesiredStatusStopped)))
 	}
-	_, err := e.api.ExecuteCommand(ctx, &ecs.ExecuteCommandInput{Task: running[0].TaskArn, Command: aws.String("sh"), Interactive: true})
+	_, err := e.api.ExecuteCommand(ctx, &ecs.ExecuteCommandInput{Task: running[0].TaskArn, Command: aws.String("sh"),
+		Interactive: true})
 	if err == nil || !strings.Contains(err.Error(), "execute command was not enabled") {
 		t.Errorf("ExecuteCommand: %v", err)
 	}
@@ -179,14 +194,19 @@ func TestEcspresso(t *testing.T) {
 		t.Fatalf("the active revisions are %s, want 2 1", got)
 	}
 	began := time.Now().Add(-time.Second)
-	harness.Must(e.api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("api"), TaskDefinition: aws.String("api:1")}))(t)
+	harness.Must(e.api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("api"),
+		TaskDefinition: aws.String("api:1")}))(t)
 	e.wait(began)
-	harness.Must(e.api.DeregisterTaskDefinition(ctx, &ecs.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("api:2")}))(t)
-	deleted := harness.Must(e.api.DeleteTaskDefinitions(ctx, &ecs.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"api:2", "api:1"}}))(t)
-	if len(deleted.TaskDefinitions) != 1 || len(deleted.Failures) != 1 || !strings.Contains(*deleted.Failures[0].Reason, "still in ACTIVE status") {
+	harness.Must(e.api.DeregisterTaskDefinition(ctx, &ecs.DeregisterTaskDefinitionInput{
+		TaskDefinition: aws.String("api:2")}))(t)
+	deleted := harness.Must(e.api.DeleteTaskDefinitions(ctx, &ecs.DeleteTaskDefinitionsInput{
+		TaskDefinitions: []string{"api:2", "api:1"}}))(t)
+	if len(deleted.TaskDefinitions) != 1 || len(deleted.Failures) != 1 ||
+		!strings.Contains(*deleted.Failures[0].Reason, "still in ACTIVE status") {
 		t.Errorf("DeleteTaskDefinitions returns %s", harness.AsJSON(deleted))
 	}
-	if active, deleting := e.revisions(ecstypes.TaskDefinitionStatusActive), e.revisions(ecstypes.TaskDefinitionStatusDeleteInProgress); active != "1" || deleting != "2" {
+	if active, deleting := e.revisions(ecstypes.TaskDefinitionStatusActive),
+		e.revisions(ecstypes.TaskDefinitionStatusDeleteInProgress); active != "1" || deleting != "2" {
 		t.Errorf("active revisions are %s, revisions being deleted %s; want 1 and 2", active, deleting)
 	}
 	definitions := []string{}

@@ -113,9 +113,11 @@ func TestExternalDNSLoadBalancer(t *testing.T) {
 	const lb = "my-lb-123.eu-west-1.elb.amazonaws.com"
 	out := harness.Must(x.api.CreateService(t.Context(), &sd.CreateServiceInput{
 		Name: aws.String("lb"), NamespaceId: aws.String(x.zone()), Description: aws.String(owner), Tags: []sdtypes.Tag{},
-		DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: sdtypes.RoutingPolicyWeighted, DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: aws.Int64(300)}}}}))(t)
+		DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: sdtypes.RoutingPolicyWeighted,
+			DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: aws.Int64(300)}}}}))(t)
 	x.register(*out.Service.Id, endpoint{kind: "CNAME"}, lb)
-	found := harness.Must(x.api.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{NamespaceName: aws.String("k8s.local"), ServiceName: aws.String("lb")}))(t)
+	found := harness.Must(x.api.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{
+		NamespaceName: aws.String("k8s.local"), ServiceName: aws.String("lb")}))(t)
 	if len(found.Instances) != 1 || found.Instances[0].Attributes["AWS_ALIAS_DNS_NAME"] != lb {
 		t.Errorf("DiscoverInstances returns %s", harness.AsJSON(found.Instances))
 	}
@@ -126,8 +128,10 @@ func TestExternalDNSLoadBalancer(t *testing.T) {
 func (x *externalDNS) zone() string {
 	x.T.Helper()
 	var ids []string
-	for _, filters := range [][]sdtypes.NamespaceFilter{{}, {{Name: sdtypes.NamespaceFilterNameType, Values: []string{string(sdtypes.NamespaceTypeDnsPrivate)}}}} {
-		ids = append(ids, harness.ReadPages(x.T, sd.NewListNamespacesPaginator(x.api, &sd.ListNamespacesInput{Filters: filters}), func(page *sd.ListNamespacesOutput) (ids []string) {
+	for _, filters := range [][]sdtypes.NamespaceFilter{{},
+		{{Name: sdtypes.NamespaceFilterNameType, Values: []string{string(sdtypes.NamespaceTypeDnsPrivate)}}}} {
+		ids = append(ids, harness.ReadPages(x.T, sd.NewListNamespacesPaginator(x.api,
+			&sd.ListNamespacesInput{Filters: filters}), func(page *sd.ListNamespacesOutput) (ids []string) {
 			for _, ns := range page.Namespaces {
 				ids = append(ids, *ns.Id)
 			}
@@ -233,7 +237,8 @@ func (x *externalDNS) create(e endpoint) {
 	}
 	made := harness.Must(x.api.CreateService(x.T.Context(), &sd.CreateServiceInput{
 		Name: &e.name, NamespaceId: aws.String(x.zone()), Description: aws.String(owner), Tags: []sdtypes.Tag{},
-		DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: policy, DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordType(e.kind), TTL: &e.ttl}}}}))(x.T)
+		DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: policy,
+			DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordType(e.kind), TTL: &e.ttl}}}}))(x.T)
 	for _, target := range e.targets {
 		x.register(*made.Service.Id, e, target)
 	}
@@ -245,7 +250,8 @@ func (x *externalDNS) update(old, e endpoint) {
 	id := *x.services()[e.name].Id
 	if old.ttl != e.ttl {
 		harness.Must(x.api.UpdateService(x.T.Context(), &sd.UpdateServiceInput{Id: &id, Service: &sdtypes.ServiceChange{
-			Description: aws.String(owner), DnsConfig: &sdtypes.DnsConfigChange{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordType(e.kind), TTL: &e.ttl}}}}}))(x.T)
+			Description: aws.String(owner), DnsConfig: &sdtypes.DnsConfigChange{
+				DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordType(e.kind), TTL: &e.ttl}}}}}))(x.T)
 	}
 	for _, target := range e.targets {
 		x.register(id, e, target)

@@ -210,7 +210,8 @@ func TestFlaskTasks(t *testing.T) {
 	}
 	ns := s.CreateNamespace("corp")
 	for service, count := range map[string]int32{"worker": 2, "backend": 1} {
-		s.CreateECSService(service, s.RegisterDefinition(flaskDefinition(t, service)), count, s.CreateCloudMapService(ns, service, 1))
+		s.CreateECSService(service, s.RegisterDefinition(flaskDefinition(t, service)), count,
+			s.CreateCloudMapService(ns, service, 1))
 	}
 	s.WaitStable("worker")
 	s.WaitStable("backend")
@@ -234,7 +235,8 @@ func TestFlaskTasks(t *testing.T) {
 		return status == http.StatusBadGateway && strings.HasPrefix(body, "worker.corp does not resolve: ")
 	})
 	s.SetDesiredCount("worker", 1)
-	harness.Eventually(t, 20*time.Second, "the new worker is answered", func() bool { return len(s.Lookup("worker.corp")) == 1 })
+	harness.Eventually(t, 20*time.Second, "the new worker is answered",
+		func() bool { return len(s.Lookup("worker.corp")) == 1 })
 	if from := workerOf(t, harness.Address(backend)); old[from] || !s.Lookup("worker.corp")[from] {
 		t.Errorf("the backend used the worker %s; workers were %v and are %v", from, old, s.Lookup("worker.corp"))
 	}
@@ -271,7 +273,8 @@ func workerOf(t *testing.T, backend string) netip.Addr {
 // getPage reads the page / of a sample service.
 func getPage(t *testing.T, address string) (status int, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(harness.ShortContext(t), http.MethodGet, "http://"+net.JoinHostPort(address, "5000")+"/", nil)
+	req, err := http.NewRequestWithContext(harness.ShortContext(t), http.MethodGet,
+		"http://"+net.JoinHostPort(address, "5000")+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,14 +20,16 @@ func TestGitHubAction(t *testing.T) {
 	s := harness.Serve(t, "--runtime", "process")
 	api, ctx := s.ECSWithoutRetries(), t.Context()
 	in := harness.Program(t, "app", "sleep", "1000")
-	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(8080), Name: aws.String("http")}}
+	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{
+		{ContainerPort: aws.Int32(8080), Name: aws.String("http")}}
 	in.ContainerDefinitions[0].DockerLabels = map[string]string{"a": "1"}
 	s.CreateECSService("app", s.RegisterDefinition(in), 1, nil)
 	if err := s.WaitServicesStable("app"); err != nil {
 		t.Fatal(err)
 	}
 
-	shown := harness.Must(api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("app")}))(t).TaskDefinition
+	shown := harness.Must(api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{
+		TaskDefinition: aws.String("app")}))(t).TaskDefinition
 	again := &ecs.RegisterTaskDefinitionInput{}
 	for to, from, i := reflect.ValueOf(again).Elem(), reflect.ValueOf(shown).Elem(), 0; i < to.NumField(); i++ {
 		if f := from.FieldByName(to.Type().Field(i).Name); f.IsValid() && to.Type().Field(i).IsExported() {
@@ -36,20 +38,23 @@ func TestGitHubAction(t *testing.T) {
 	}
 	again.ContainerDefinitions[0].Image = aws.String("app:2")
 	next := harness.Must(api.RegisterTaskDefinition(ctx, again))(t).TaskDefinition
-	if got := harness.AsJSON(next.ContainerDefinitions); got != harness.AsJSON(again.ContainerDefinitions) || next.Revision != 2 {
+	if got := harness.AsJSON(next.ContainerDefinitions); got != harness.AsJSON(again.ContainerDefinitions) ||
+		next.Revision != 2 {
 		t.Errorf("the definition registered again is revision %d: %s", next.Revision, got)
 	}
 	if svc := s.DescribeService("app"); *svc.Status != "ACTIVE" {
 		t.Fatalf("the service is %s", *svc.Status)
 	}
-	updated := harness.Must(api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("app"), TaskDefinition: next.TaskDefinitionArn}))(t)
+	updated := harness.Must(api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("app"),
+		TaskDefinition: next.TaskDefinitionArn}))(t)
 	if n := len(updated.Service.Deployments); n != 2 {
 		t.Errorf("UpdateService returns %d deployments, want 2; otherwise a waiter considers the service stable", n)
 	}
 	if err := s.WaitServicesStable("app"); err != nil {
 		t.Fatal(err)
 	}
-	if tasks := s.Tasks("app", ecstypes.DesiredStatusRunning); len(tasks) != 1 || *tasks[0].TaskDefinitionArn != *next.TaskDefinitionArn || *tasks[0].Containers[0].Image != "app:2" {
+	if tasks := s.Tasks("app", ecstypes.DesiredStatusRunning); len(tasks) != 1 ||
+		*tasks[0].TaskDefinitionArn != *next.TaskDefinitionArn || *tasks[0].Containers[0].Image != "app:2" {
 		t.Errorf("after the deployment the tasks are %s", harness.AsJSON(tasks))
 	}
 

@@ -36,13 +36,17 @@ func serveCart(t *testing.T) (s *harness.Server, environ []string) {
 	t.Helper()
 	s = harness.Serve(t, "--runtime", "none")
 	cart := createDNSService(s, s.CreateNamespace("shop"), "cart", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA)
-	registerInstances(s, cart, 1, "i", func(int) map[string]string { return map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1"} })
+	registerInstances(s, cart, 1, "i", func(int) map[string]string {
+		return map[string]string{
+			"AWS_INSTANCE_IPV4": "10.0.0.1"}
+	})
 	cmd := exec.Command("sh", "-c", `eval "$("$0" env --data "$1")" && env`, harness.TestBinary(t), s.Dir)
 	cmd.Env = harness.UserEnviron(harness.RunAsCommand + "=1")
 	return s, strings.Split(strings.TrimSpace(string(harness.Must(cmd.Output())(t))), "\n")
 }
 
-var findCart = &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart")}
+var findCart = &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("shop"),
+	ServiceName: aws.String("cart")}
 
 // TestDocumentedGoClient uses the Go client in docs/clients.md with the environment that `rollcall env` prints. It is
 // not parallel, because it sets the environment of this process.

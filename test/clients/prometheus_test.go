@@ -20,14 +20,16 @@ func TestPrometheus(t *testing.T) {
 	s := harness.Serve(t, "--runtime", "process")
 	createFargateService(s, "prod")
 	api, ctx := s.ECSWithoutRetries(), t.Context()
-	harness.Must(api.DescribeClusters(ctx, &ecs.DescribeClustersInput{}))(t) // Prometheus checks its credentials with this call
+	// Prometheus checks its credentials with this call
+	harness.Must(api.DescribeClusters(ctx, &ecs.DescribeClustersInput{}))(t)
 
 	clusters := harness.Must(api.ListClusters(ctx, &ecs.ListClustersInput{MaxResults: aws.Int32(100)}))(t)
 	described := harness.Must(api.DescribeClusters(ctx, &ecs.DescribeClustersInput{
 		Clusters: clusters.ClusterArns, Include: []ecstypes.ClusterField{ecstypes.ClusterFieldTags}}))(t)
 	var targets []string
 	for _, cluster := range described.Clusters {
-		services := harness.Must(api.ListServices(ctx, &ecs.ListServicesInput{Cluster: cluster.ClusterArn, MaxResults: aws.Int32(100)}))(t)
+		services := harness.Must(api.ListServices(ctx, &ecs.ListServicesInput{Cluster: cluster.ClusterArn,
+			MaxResults: aws.Int32(100)}))(t)
 		tags := map[string]string{}
 		for batch := range slices.Chunk(services.ServiceArns, 10) {
 			out := harness.Must(api.DescribeServices(ctx, &ecs.DescribeServicesInput{
@@ -36,7 +38,8 @@ func TestPrometheus(t *testing.T) {
 				tags[*svc.ServiceName] = ecsTagText(svc.Tags)
 			}
 		}
-		tasks := harness.Must(api.ListTasks(ctx, &ecs.ListTasksInput{Cluster: cluster.ClusterArn, MaxResults: aws.Int32(100)}))(t)
+		tasks := harness.Must(api.ListTasks(ctx, &ecs.ListTasksInput{Cluster: cluster.ClusterArn,
+			MaxResults: aws.Int32(100)}))(t)
 		if len(tasks.TaskArns) == 0 {
 			continue
 		}
@@ -46,7 +49,8 @@ func TestPrometheus(t *testing.T) {
 			targets = append(targets, prometheusLabels(t, cluster, task, tags))
 		}
 	}
-	const want = "cluster=prod/ACTIVE/stage=test service=service=web group=service:web FARGATE Linux 1.4.0 us-east-1a RUNNING RUNNING HEALTHY subnet=subnet-local tags=service=web"
+	const want = "cluster=prod/ACTIVE/stage=test service=service=web group=service:web FARGATE Linux 1.4.0 " +
+		"us-east-1a RUNNING RUNNING HEALTHY subnet=subnet-local tags=service=web"
 	if !slices.Equal(targets, []string{want, want}) {
 		t.Errorf("the targets are\n%s\nwant twice\n%s", strings.Join(targets, "\n"), want)
 	}
@@ -71,7 +75,9 @@ func prometheusLabels(t *testing.T, cluster ecstypes.Cluster, task ecstypes.Task
 		t.Errorf("the target's address is %q", details["privateIPv4Address"])
 	}
 	name := strings.TrimPrefix(*task.Group, "service:")
-	return fmt.Sprintf("cluster=%s/%s/%s service=%s group=%s %s %s %s %s %s %s %s subnet=%s tags=%s", *cluster.ClusterName, *cluster.Status, ecsTagText(cluster.Tags),
-		services[name], *task.Group, task.LaunchType, *task.PlatformFamily, *task.PlatformVersion, *task.AvailabilityZone, *task.LastStatus, *task.DesiredStatus,
+	return fmt.Sprintf("cluster=%s/%s/%s service=%s group=%s %s %s %s %s %s %s %s subnet=%s tags=%s",
+		*cluster.ClusterName, *cluster.Status, ecsTagText(cluster.Tags),
+		services[name], *task.Group, task.LaunchType, *task.PlatformFamily, *task.PlatformVersion, *task.AvailabilityZone,
+		*task.LastStatus, *task.DesiredStatus,
 		task.HealthStatus, details["subnetId"], ecsTagText(task.Tags))
 }

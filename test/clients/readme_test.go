@@ -99,7 +99,8 @@ func (s *shell) run() {
 	data := filepath.Join(s.dir, ".rollcall")
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.script.String())
 	cmd.Dir = s.dir
-	cmd.Env = harness.UserEnviron("PATH="+s.aws.path, "BUILT="+harness.BuiltBinary(s.t), "ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME="+s.runtime,
+	cmd.Env = harness.UserEnviron("PATH="+s.aws.path, "BUILT="+harness.BuiltBinary(s.t), "ROLLCALL_API=127.0.0.1:0",
+		"ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME="+s.runtime,
 		"ROLLCALL_DATA="+data, "XDG_RUNTIME_DIR="+s.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the server is in the shell's group
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -163,7 +164,8 @@ func followReadme(t *testing.T, aws awsCLI, runtime, address string) {
 		t.Errorf("get-caller-identity does not show the account: %s", output)
 	}
 	two := s.output("+noall +answer")
-	if got := regexp.MustCompile(`(?m)^cart\.shop\.\s+10\s+IN\s+A\s+`+address+`$`).FindAllString(two, -1); len(got) != 2 || got[0] == got[1] {
+	if got := regexp.MustCompile(`(?m)^cart\.shop\.\s+10\s+IN\s+A\s+`+address+`$`).FindAllString(two,
+		-1); len(got) != 2 || got[0] == got[1] {
 		t.Errorf("dig does not print two addresses with a TTL of 10:\n%s", two)
 	}
 	five := s.output("--desired-count 5")
@@ -177,7 +179,8 @@ func followReadme(t *testing.T, aws awsCLI, runtime, address string) {
 			t.Errorf("discover-instances does not show %s:\n%s", address, five)
 		}
 	}
-	if output := s.output("delete-namespace"); !strings.Contains(output, `"status": "DRAINING"`) && !strings.Contains(output, `"status": "INACTIVE"`) || !strings.Contains(output, "OperationId") {
+	if output := s.output("delete-namespace"); !strings.Contains(output, `"status": "DRAINING"`) &&
+		!strings.Contains(output, `"status": "INACTIVE"`) || !strings.Contains(output, "OperationId") {
 		t.Errorf("want a service that is being deleted, and the operation that deletes the namespace:\n%s", output)
 	}
 }

@@ -21,7 +21,8 @@ func TestRevisionPoller(t *testing.T) {
 	poll := func() {
 		t.Helper()
 		now := *harness.Must(api.DiscoverInstancesRevision(ctx,
-			&sd.DiscoverInstancesRevisionInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart")}))(t).InstancesRevision
+			&sd.DiscoverInstancesRevisionInput{NamespaceName: aws.String("shop"),
+				ServiceName: aws.String("cart")}))(t).InstancesRevision
 		if now < known || now >= 1<<53 { // JavaScript represents larger numbers inexactly
 			t.Errorf("the revision changed from %d to %d, want it to grow and to stay below 2^53", known, now)
 		}
@@ -37,20 +38,25 @@ func TestRevisionPoller(t *testing.T) {
 	}{
 		{"the start", func() {}, 1, 0},
 		{"no change", func() {}, 1, 0},
-		{"an instance", func() { s.RegisterInstance(*svc.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1"}) }, 2, 1},
-		{"another instance", func() { s.RegisterInstance(*svc.Id, "b", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.2"}) }, 3, 2},
+		{"an instance", func() { s.RegisterInstance(*svc.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1"}) },
+			2, 1},
+		{"another instance", func() { s.RegisterInstance(*svc.Id, "b", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.2"}) },
+			3, 2},
 		{"a new TTL", func() {
 			harness.Must(api.UpdateService(ctx, &sd.UpdateServiceInput{Id: svc.Id, Service: &sdtypes.ServiceChange{
-				DnsConfig: &sdtypes.DnsConfigChange{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: aws.Int64(5)}}}}}))(t)
+				DnsConfig: &sdtypes.DnsConfigChange{DnsRecords: []sdtypes.DnsRecord{
+					{Type: sdtypes.RecordTypeA, TTL: aws.Int64(5)}}}}}))(t)
 		}, 3, 2},
 		{"a deregistration", func() {
-			harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: svc.Id, InstanceId: aws.String("a")}))(t)
+			harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: svc.Id,
+				InstanceId: aws.String("a")}))(t)
 		}, 4, 1},
 	} {
 		step.do()
 		poll()
 		if discovered != step.discovered || len(addresses) != step.instances {
-			t.Errorf("after %s: %d discoveries, %d instances; want %d, %d", step.name, discovered, len(addresses), step.discovered, step.instances)
+			t.Errorf("after %s: %d discoveries, %d instances; want %d, %d", step.name, discovered, len(addresses),
+				step.discovered, step.instances)
 		}
 	}
 }

@@ -26,7 +26,8 @@ func TestServeEnvironment(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	s := harness.NewServer(t, dir, exec.Command(harness.TestBinary(t), "serve", "--region", "eu-west-3"))
 	s.Keys = keys
-	s.Cmd.Env = append(os.Environ(), harness.RunAsCommand+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir, "ROLLCALL_API=127.0.0.1:0",
+	s.Cmd.Env = append(os.Environ(), harness.RunAsCommand+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir,
+		"ROLLCALL_API=127.0.0.1:0",
 		"ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=none", "ROLLCALL_ACCOUNT=123456789012", "ROLLCALL_REGION=eu-central-1",
 		"ROLLCALL_LOG_FORMAT=json", "ROLLCALL_NODE=from-environment",
 		"ROLLCALL_ACCESS_KEY_ID="+keys.AccessKeyID, "ROLLCALL_SECRET_ACCESS_KEY="+keys.Secret)
@@ -40,7 +41,8 @@ func TestServeEnvironment(t *testing.T) {
 	if want := "arn:aws:ecs:us-east-1:123456789012:cluster/one"; *got.Cluster.ClusterArn != want {
 		t.Errorf("ARN %s, want %s", *got.Cluster.ClusterArn, want)
 	}
-	harness.Eventually(t, 5*time.Second, "the log is JSON and names the node", func() bool { return strings.Contains(s.Out.String(), `"node":"from-environment"`) })
+	harness.Eventually(t, 5*time.Second, "the log is JSON and names the node",
+		func() bool { return strings.Contains(s.Out.String(), `"node":"from-environment"`) })
 	if _, err := os.Stat(filepath.Join(dir, "credentials")); err == nil {
 		t.Error("the server created keys although the environment has some")
 	}
@@ -67,7 +69,8 @@ func TestLookupCommand(t *testing.T) {
 	harness.WantLine(t, out, `NOERROR, 1 in the answer$`)
 	harness.WantLine(t, out, `^ +cart\.shop\. +7 +A +192\.0\.2\.1$`)
 	harness.WantLine(t, out, `^ +in +i-1 +192\.0\.2\.1 +healthy +\S+ ago$`)
-	harness.WantLine(t, out, `^ +out +i-2 +192\.0\.2\.2 +unhealthy since \S+, by UpdateInstanceCustomHealthStatus +\S+ ago$`)
+	harness.WantLine(t, out,
+		`^ +out +i-2 +192\.0\.2\.2 +unhealthy since \S+, by UpdateInstanceCustomHealthStatus +\S+ ago$`)
 	harness.WantLine(t, out, `^ +out +i-3 +192\.0\.2\.3 +never healthy yet`)
 	harness.WantLine(t, s.RunCommand("lookup", "cart.shop", "SRV"), `out +i-1 .*the service has no SRV records`)
 
@@ -79,15 +82,18 @@ func TestLookupCommand(t *testing.T) {
 
 	many := s.CreateCloudMapService(ns, "many", 5)
 	for i := range 10 {
-		s.RegisterInstance(*many.Id, fmt.Sprintf("m-%d", i), map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("198.51.100.%d", i)})
+		s.RegisterInstance(*many.Id, fmt.Sprintf("m-%d", i),
+			map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("198.51.100.%d", i)})
 	}
 	out = s.RunCommand("lookup", "many.shop")
-	if in, beyond := strings.Count(out, "  in "), strings.Count(out, "beyond the eight that this answer holds"); in != 8 || beyond != 2 {
+	if in, beyond := strings.Count(out, "  in "), strings.Count(out,
+		"beyond the eight that this answer holds"); in != 8 || beyond != 2 {
 		t.Errorf("%d instances in the answer and %d beyond it, want 8 and 2:\n%s", in, beyond, out)
 	}
 	harness.WantLine(t, s.RunCommand("lookup", "missing.shop"), `NXDOMAIN`)
 	harness.WantLine(t, s.RunCommand("lookup", "elsewhere.example"), `FORWARDED`)
-	if out, err := harness.Command(t, "lookup", "cart.shop", "TXT", "--data", s.Dir).CombinedOutput(); err == nil || !strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
+	if out, err := harness.Command(t, "lookup", "cart.shop", "TXT", "--data", s.Dir).CombinedOutput(); err == nil ||
+		!strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
 		t.Errorf("lookup of a TXT record: %v, %s; want an error that lists the types", err, out)
 	}
 }
@@ -96,7 +102,8 @@ func TestLookupCommand(t *testing.T) {
 func TestStatusCommand(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2,
+		s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 	s.WaitStable("cart")
 	out := s.RunCommand("status")
 	harness.WantLine(t, out, `^test +process +2$`)
@@ -108,7 +115,8 @@ func TestStatusCommand(t *testing.T) {
 	made := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&servicediscovery.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-other")}))(t)
 	second := s.NamespaceOf(made.OperationId)
-	harness.WantLine(t, s.RunCommand("status"), `^warning: namespace shop \(`+second+`\) has the same name and clients as the older ns-`)
+	harness.WantLine(t, s.RunCommand("status"),
+		`^warning: namespace shop \(`+second+`\) has the same name and clients as the older ns-`)
 	if tasks := s.Tasks("cart", ecstypes.DesiredStatusRunning); len(tasks) != 2 {
 		t.Errorf("%d tasks, want 2", len(tasks))
 	}
@@ -127,7 +135,8 @@ func TestStatusCountsInstances(t *testing.T) {
 		})
 	}
 	harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String("i-0"), Status: sdtypes.CustomHealthStatusUnhealthy}))(t)
+		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String("i-0"),
+			Status: sdtypes.CustomHealthStatusUnhealthy}))(t)
 	const many = 30
 	for i := range many {
 		s.CreateCloudMapService(ns, fmt.Sprintf("a-%02d", i), 1)

@@ -56,7 +56,8 @@ func startDemo(t *testing.T, as user, flags ...string) *demo {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	d := &demo{t: t, binary: filepath.Join(dir, "rollcall"), tmp: filepath.Join(dir, "tmp"), out: &harness.Output{}, errs: &harness.Output{}, done: make(chan struct{})}
+	d := &demo{t: t, binary: filepath.Join(dir, "rollcall"), tmp: filepath.Join(dir, "tmp"), out: &harness.Output{},
+		errs: &harness.Output{}, done: make(chan struct{})}
 	text, err := os.ReadFile(harness.BuiltBinary(t))
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +130,8 @@ func (d *demo) processes() (pids []int) {
 // dataFolders returns the data folders of which a container engine still has objects.
 func (d *demo) dataFolders() (dirs []string) {
 	for _, list := range [][]string{{"ps", "-a"}, {"network", "ls"}} {
-		all, _ := (&harness.Engine{}).TryCommand(append(list, "--filter", "label="+harness.LabelData, "--format", `{{.Label "`+harness.LabelData+`"}}`)...)
+		all, _ := (&harness.Engine{}).TryCommand(append(list, "--filter", "label="+harness.LabelData, "--format",
+			`{{.Label "`+harness.LabelData+`"}}`)...)
 		for dir := range strings.FieldsSeq(all) {
 			if strings.HasPrefix(dir, d.tmp+"/") {
 				dirs = append(dirs, dir)
@@ -186,7 +188,8 @@ func TestDemo(t *testing.T) {
 			output := d.out.String()
 			work := regexp.MustCompile(`Worker Message: 1229 primes below 10000 From: ((?:127|10)\.[0-9.]+)\n`)
 			first := work.FindStringSubmatch(output)
-			hints := regexp.MustCompile(`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(output)
+			hints := regexp.MustCompile(`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(
+				output)
 			if first == nil || hints == nil {
 				t.Fatalf("the demo prints no work, or no hints:\n%s", output)
 			}
@@ -205,11 +208,14 @@ func TestDemo(t *testing.T) {
 			env := exec.Command("sh", "-c", hints[5])
 			env.Env = d.cmd.Env
 			env.SysProcAttr = &syscall.SysProcAttr{Credential: d.cmd.SysProcAttr.Credential}
-			if exports, err := env.Output(); err != nil || !strings.Contains(string(exports), "AWS_ENDPOINT_URL=http://127.0.0.1:") {
+			if exports, err := env.Output(); err != nil ||
+				!strings.Contains(string(exports), "AWS_ENDPOINT_URL=http://127.0.0.1:") {
 				t.Errorf("%s prints %q, %v", hints[5], exports, err)
 			}
 			// An ordinary user may not listen on port 53.
-			if as == ordinary && !strings.Contains(output, "tasks can resolve names only at $ROLLCALL_DNS, not through the C library: to answer on port 53") {
+			if as == ordinary &&
+				!strings.Contains(output,
+					"tasks can resolve names only at $ROLLCALL_DNS, not through the C library: to answer on port 53") {
 				t.Errorf("the demo does not report that tasks have no resolver:\n%s", output)
 			}
 
@@ -257,7 +263,8 @@ func TestDemoPortTaken(t *testing.T) {
 			t.Fatalf("the demo with %q did not end", tc.flags)
 		}
 		stderr := d.errs.String()
-		if status := d.cmd.ProcessState.ExitCode(); status != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, tc.want) {
+		if status := d.cmd.ProcessState.ExitCode(); status != 1 || strings.Count(stderr, "\n") != 1 ||
+			!strings.Contains(stderr, tc.want) {
 			t.Errorf("demo %q: exit status %d, stderr %q; want 1 and one line with %q", tc.flags, status, stderr, tc.want)
 		}
 		d.checkNothingLeft()

@@ -68,7 +68,8 @@ func TestHostedZone(t *testing.T) {
 			t.Errorf("the CLI lists %q, want %q", got, want)
 		}
 		_, stderr, err := u.tryRun("aws route53 delete-hosted-zone --id " + id)
-		if err == nil || !strings.Contains(stderr, "(AccessDenied) when calling the DeleteHostedZone operation: The resource hostedzone/") {
+		if err == nil ||
+			!strings.Contains(stderr, "(AccessDenied) when calling the DeleteHostedZone operation: The resource hostedzone/") {
 			t.Errorf("delete-hosted-zone: %v, %s; want AccessDenied", err, stderr)
 		}
 	})
@@ -81,7 +82,8 @@ func checkGetByRawID(s *harness.Server, id string) {
 		req := harness.Must(http.NewRequestWithContext(s.T.Context(), "GET", s.Info.API+path, nil))(s.T)
 		const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of an empty body
 		credentials := harness.Must(s.AWSConfig().Credentials.Retrieve(s.T.Context()))(s.T)
-		if err := v4.NewSigner().SignHTTP(s.T.Context(), credentials, req, emptyHash, "route53", "us-east-1", time.Now()); err != nil {
+		if err := v4.NewSigner().SignHTTP(s.T.Context(), credentials, req, emptyHash, "route53", "us-east-1",
+			time.Now()); err != nil {
 			s.T.Fatal(err)
 		}
 		resp := harness.Must(http.DefaultClient.Do(req))(s.T)
@@ -96,7 +98,8 @@ func checkGetByRawID(s *harness.Server, id string) {
 // listRecordSets returns a zone's records as lines: name, TTL, type, value.
 func listRecordSets(s *harness.Server, client *route53.Client, zone string) (listed []string) {
 	s.T.Helper()
-	for pages := route53.NewListResourceRecordSetsPaginator(client, &route53.ListResourceRecordSetsInput{HostedZoneId: &zone}); pages.HasMorePages(); {
+	for pages := route53.NewListResourceRecordSetsPaginator(client,
+		&route53.ListResourceRecordSetsInput{HostedZoneId: &zone}); pages.HasMorePages(); {
 		for _, set := range harness.Must(pages.NextPage(s.T.Context()))(s.T).ResourceRecordSets {
 			for _, r := range set.ResourceRecords {
 				listed = append(listed, fmt.Sprint(*set.Name, " ", *set.TTL, " ", set.Type, " ", *r.Value))

@@ -17,7 +17,8 @@ func TestSampleServices(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	corp := s.CreateNamespace("corp")
-	s.CreateECSService("worker", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, s.CreateCloudMapService(corp, "worker", 1))
+	s.CreateECSService("worker", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2,
+		s.CreateCloudMapService(corp, "worker", 1))
 	backend := harness.Worker(t, "flask-backend", "")
 	backend.ContainerDefinitions[0].Command = []string{harness.TestBinary(t), "sample", "flask-backend"}
 	s.CreateECSService("backend", s.RegisterDefinition(backend), 1, s.CreateCloudMapService(corp, "backend", 1))

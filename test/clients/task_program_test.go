@@ -69,7 +69,8 @@ func (f *findings) collect(ctx context.Context) error {
 	}
 	for len(f.Instances) == 0 { // a task is registered after it has started
 		time.Sleep(50 * time.Millisecond)
-		out, err := cloudMap.DiscoverInstances(ctx, &servicediscovery.DiscoverInstancesInput{NamespaceName: aws.String("corp"), ServiceName: aws.String("inside")})
+		out, err := cloudMap.DiscoverInstances(ctx, &servicediscovery.DiscoverInstancesInput{
+			NamespaceName: aws.String("corp"), ServiceName: aws.String("inside")})
 		if err != nil {
 			return err
 		}
@@ -77,7 +78,8 @@ func (f *findings) collect(ctx context.Context) error {
 			f.Instances = append(f.Instances, *i.InstanceId)
 		}
 	}
-	_, err = cloudMap.DeregisterInstance(ctx, &servicediscovery.DeregisterInstanceInput{ServiceId: aws.String("srv-x"), InstanceId: aws.String("i")})
+	_, err = cloudMap.DeregisterInstance(ctx, &servicediscovery.DeregisterInstanceInput{ServiceId: aws.String("srv-x"),
+		InstanceId: aws.String("i")})
 	var refused smithy.APIError
 	if !errors.As(err, &refused) {
 		return fmt.Errorf("DeregisterInstance: %w", err)
@@ -114,9 +116,12 @@ func TestProgramInTask(t *testing.T) {
 	registry := s.CreateCloudMapService(s.CreateNamespace("corp"), "inside", 5)
 	in := harness.Program(t, "inside", harness.TestBinary(t), taskProgram)
 	in.TaskRoleArn = aws.String("arn:aws:iam::000000000000:role/reader")
-	in.ContainerDefinitions[0].Secrets = []ecstypes.Secret{{Name: aws.String("TOKEN"), ValueFrom: aws.String("/prod/token")}}
-	in.ContainerDefinitions[0].EnvironmentFiles = []ecstypes.EnvironmentFile{{Type: ecstypes.EnvironmentFileTypeS3, Value: aws.String("arn:aws:s3:::conf/app.env")}}
-	for path, text := range map[string]string{"secrets/prod/token": "hunter2\n", "files/conf/app.env": "GREETING=hello\n"} {
+	in.ContainerDefinitions[0].Secrets = []ecstypes.Secret{
+		{Name: aws.String("TOKEN"), ValueFrom: aws.String("/prod/token")}}
+	in.ContainerDefinitions[0].EnvironmentFiles = []ecstypes.EnvironmentFile{
+		{Type: ecstypes.EnvironmentFileTypeS3, Value: aws.String("arn:aws:s3:::conf/app.env")}}
+	for path, text := range map[string]string{"secrets/prod/token": "hunter2\n",
+		"files/conf/app.env": "GREETING=hello\n"} {
 		path = filepath.Join(s.Dir, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
@@ -126,12 +131,14 @@ func TestProgramInTask(t *testing.T) {
 	s.WaitStable("inside")
 	running := s.Tasks("inside", ecstypes.DesiredStatusRunning)[0]
 	id := harness.TaskID(running)
-	harness.Eventually(t, time.Minute, "the task prints what it finds", func() bool { return strings.HasSuffix(containerOutput(s, id, "main"), "\n") })
+	harness.Eventually(t, time.Minute, "the task prints what it finds",
+		func() bool { return strings.HasSuffix(containerOutput(s, id, "main"), "\n") })
 	var found findings
 	if err := json.Unmarshal([]byte(containerOutput(s, id, "main")), &found); err != nil || found.Problem != "" {
 		t.Fatalf("output of the task: %v, %s", err, found.Problem)
 	}
-	if !slices.Equal(found.Instances, []string{id}) || found.Write != "AccessDeniedException" || !strings.Contains(found.Caller, ":assumed-role/") {
+	if !slices.Equal(found.Instances, []string{id}) || found.Write != "AccessDeniedException" ||
+		!strings.Contains(found.Caller, ":assumed-role/") {
 		t.Errorf("the task found %+v", found)
 	}
 	env := map[string]string{}
@@ -139,7 +146,8 @@ func TestProgramInTask(t *testing.T) {
 		name, value, _ := strings.Cut(v, "=")
 		env[name] = value
 	}
-	if env["TOKEN"] != "hunter2" || env["GREETING"] != "hello" || env["AWS_EXECUTION_ENV"] != "AWS_ECS_EC2" || env["AWS_REGION"] != "us-east-1" {
+	if env["TOKEN"] != "hunter2" || env["GREETING"] != "hello" || env["AWS_EXECUTION_ENV"] != "AWS_ECS_EC2" ||
+		env["AWS_REGION"] != "us-east-1" {
 		t.Errorf("the task's environment is %q", found.Env)
 	}
 	checkTaskEndpoint(s, t, env, *running.TaskArn)
@@ -147,8 +155,10 @@ func TestProgramInTask(t *testing.T) {
 	s.Kill()
 	s = harness.ServeOn(t, s.Dir)
 	checkTaskEndpoint(s, t, env, *running.TaskArn)
-	for name, text := range map[string]string{"the server's log": s.Out.String(), "DescribeTasks": harness.AsJSON(s.Tasks("inside", ecstypes.DesiredStatusRunning)),
-		"DescribeTaskDefinition": harness.AsJSON(harness.Must(s.ECS().DescribeTaskDefinition(t.Context(), &ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("inside")}))(t))} {
+	for name, text := range map[string]string{"the server's log": s.Out.String(),
+		"DescribeTasks": harness.AsJSON(s.Tasks("inside", ecstypes.DesiredStatusRunning)),
+		"DescribeTaskDefinition": harness.AsJSON(harness.Must(s.ECS().DescribeTaskDefinition(t.Context(),
+			&ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("inside")}))(t))} {
 		if strings.Contains(text, "hunter2") || strings.Contains(text, env["AWS_CONTAINER_AUTHORIZATION_TOKEN"]) {
 			t.Errorf("%s shows a secret:\n%s", name, text)
 		}
@@ -162,7 +172,8 @@ func checkTaskEndpoint(s *harness.Server, t *testing.T, env map[string]string, a
 		TaskARN    string
 		Containers []struct{ Name, KnownStatus string }
 	}
-	harness.Eventually(t, 30*time.Second, "the metadata endpoint returns the task", func() bool { // a new server adopts the task first
+	// a new server adopts the task first
+	harness.Eventually(t, 30*time.Second, "the metadata endpoint returns the task", func() bool {
 		status, body := fetch(t, env["ECS_CONTAINER_METADATA_URI_V4"]+"/task", "")
 		if strings.Contains(body, "hunter2") {
 			t.Fatalf("the metadata shows a secret: %s", body)
@@ -172,10 +183,12 @@ func checkTaskEndpoint(s *harness.Server, t *testing.T, env map[string]string, a
 	if doc.TaskARN != arn || len(doc.Containers) != 1 || doc.Containers[0].KnownStatus != "RUNNING" {
 		t.Errorf("the metadata is %+v", doc)
 	}
-	if status, body := fetch(t, env["ECS_CONTAINER_METADATA_URI_V4"]+"/stats", ""); status != http.StatusOK || !strings.Contains(body, "total_usage") {
+	if status, body := fetch(t, env["ECS_CONTAINER_METADATA_URI_V4"]+"/stats", ""); status != http.StatusOK ||
+		!strings.Contains(body, "total_usage") {
 		t.Errorf("stats: status %d, %s", status, body)
 	}
-	if status, body := fetch(t, env["ECS_AGENT_URI"]+"/task-protection/v1/state", ""); status != http.StatusOK || !strings.Contains(body, `"ProtectionEnabled":false`) {
+	if status, body := fetch(t, env["ECS_AGENT_URI"]+"/task-protection/v1/state", ""); status != http.StatusOK ||
+		!strings.Contains(body, `"ProtectionEnabled":false`) {
 		t.Errorf("task protection: status %d, %s", status, body)
 	}
 	status, body := fetch(t, env["AWS_CONTAINER_CREDENTIALS_FULL_URI"], env["AWS_CONTAINER_AUTHORIZATION_TOKEN"])

@@ -17,7 +17,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-//lint:file-ignore SA1019 these clients send members that AWS calls deprecated, and their calls are repeated here as they are
+//lint:file-ignore SA1019 these clients send members that AWS has deprecated, and the tests repeat their calls
 
 // terraform makes the calls of the Terraform AWS provider's resources for Cloud Map, in the provider's order, and reads
 // the members that the provider reads. It never repeats a call.
@@ -45,7 +45,8 @@ func TestTerraformCloudMap(t *testing.T) {
 	s := harness.Serve(t, "--runtime", "none")
 	tf := &terraform{s, s.CloudMapWithoutRetries()}
 	ids := map[string]string{}
-	resources := []resource{tf.httpNamespace(), tf.privateNamespace(), tf.publicNamespace(), tf.service(ids), tf.instance(ids)}
+	resources := []resource{tf.httpNamespace(), tf.privateNamespace(), tf.publicNamespace(), tf.service(ids),
+		tf.instance(ids)}
 	for _, r := range resources {
 		id, err := r.create()
 		if err != nil {
@@ -61,7 +62,8 @@ func TestTerraformCloudMap(t *testing.T) {
 		tf.plan(r, ids[r.name], r.changed)
 	}
 	tf.dataSources(ids)
-	s.RegisterInstance(ids["service"], "stranger", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.9", "AWS_INSTANCE_PORT": "80"})
+	s.RegisterInstance(ids["service"], "stranger", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.9",
+		"AWS_INSTANCE_PORT": "80"})
 	for _, r := range slices.Backward(resources) {
 		for range 2 { // the second time the resource does not exist, which the provider accepts
 			if err := r.destroy(ids[r.name]); err != nil && harness.ErrorCode(err) != r.notFound {
@@ -131,7 +133,8 @@ func tags(pairs ...string) (list []sdtypes.Tag) {
 
 // retag removes a tag of a resource and adds another.
 func (tf *terraform) retag(arn *string) error {
-	_, untagErr := tf.api.UntagResource(tf.T.Context(), &sd.UntagResourceInput{ResourceARN: arn, TagKeys: []string{"stage"}})
+	_, untagErr := tf.api.UntagResource(tf.T.Context(),
+		&sd.UntagResourceInput{ResourceARN: arn, TagKeys: []string{"stage"}})
 	_, tagErr := tf.api.TagResource(tf.T.Context(), &sd.TagResourceInput{ResourceARN: arn, Tags: tags("team=a")})
 	return errors.Join(untagErr, tagErr)
 }
@@ -160,7 +163,8 @@ func (tf *terraform) readNamespace(id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	zone := ns.Properties != nil && ns.Properties.DnsProperties != nil && aws.ToString(ns.Properties.DnsProperties.HostedZoneId) != ""
+	zone := ns.Properties != nil && ns.Properties.DnsProperties != nil &&
+		aws.ToString(ns.Properties.DnsProperties.HostedZoneId) != ""
 	return fmt.Sprintf("name=%s description=%s http_name=%s zone=%v tags=%s", *ns.Name, aws.ToString(ns.Description),
 		aws.ToString(ns.Properties.HttpProperties.HttpName), zone, all), nil
 }
@@ -192,7 +196,8 @@ func (tf *terraform) httpNamespace() resource {
 		changed: "name=tf-http description=d http_name=tf-http zone=false tags=team=a",
 		create: func() (string, error) {
 			out, err := tf.api.CreateHttpNamespace(tf.T.Context(), &sd.CreateHttpNamespaceInput{
-				Name: aws.String("tf-http"), Description: aws.String("d"), CreatorRequestId: terraformToken(), Tags: tags("stage=test")})
+				Name: aws.String("tf-http"), Description: aws.String("d"), CreatorRequestId: terraformToken(),
+				Tags: tags("stage=test")})
 			if err != nil {
 				return "", err
 			}
@@ -216,7 +221,8 @@ func (tf *terraform) privateNamespace() resource {
 		changed: "name=tf.local description= http_name=tf.local zone=true tags=",
 		create: func() (string, error) {
 			out, err := tf.api.CreatePrivateDnsNamespace(tf.T.Context(), &sd.CreatePrivateDnsNamespaceInput{
-				Name: aws.String("tf.local"), Vpc: aws.String("vpc-1"), Description: aws.String("d"), CreatorRequestId: terraformToken(), Tags: tags()})
+				Name: aws.String("tf.local"), Vpc: aws.String("vpc-1"), Description: aws.String("d"),
+				CreatorRequestId: terraformToken(), Tags: tags()})
 			if err != nil {
 				return "", err
 			}
@@ -224,7 +230,8 @@ func (tf *terraform) privateNamespace() resource {
 		},
 		update: func(id string) error {
 			out, err := tf.api.UpdatePrivateDnsNamespace(tf.T.Context(), &sd.UpdatePrivateDnsNamespaceInput{
-				Id: &id, UpdaterRequestId: terraformToken(), Namespace: &sdtypes.PrivateDnsNamespaceChange{Description: aws.String("")}})
+				Id: &id, UpdaterRequestId: terraformToken(), Namespace: &sdtypes.PrivateDnsNamespaceChange{
+					Description: aws.String("")}})
 			if err != nil {
 				return err
 			}
@@ -250,7 +257,8 @@ func (tf *terraform) publicNamespace() resource {
 		},
 		update: func(id string) error {
 			out, err := tf.api.UpdatePublicDnsNamespace(tf.T.Context(), &sd.UpdatePublicDnsNamespaceInput{
-				Id: &id, UpdaterRequestId: terraformToken(), Namespace: &sdtypes.PublicDnsNamespaceChange{Description: aws.String("changed")}})
+				Id: &id, UpdaterRequestId: terraformToken(), Namespace: &sdtypes.PublicDnsNamespaceChange{
+					Description: aws.String("changed")}})
 			if err != nil {
 				return err
 			}
@@ -268,9 +276,11 @@ func ttls(srv, a int64) []sdtypes.DnsRecord {
 // service returns aws_service_discovery_service with force_destroy. Its namespace is in dns_config, as in the
 // provider's documentation.
 func (tf *terraform) service(ids map[string]string) resource {
-	const form = "name=web type=DNS_HTTP description=%s dns_config={namespace=true policy=MULTIVALUE SRV=%d A=%d} threshold=1 tags=stage=test"
+	const form = "name=web type=DNS_HTTP description=%s dns_config={namespace=true policy=MULTIVALUE SRV=%d A=%d} " +
+		"threshold=1 tags=stage=test"
 	return resource{
-		name: "service", notFound: "ServiceNotFound", want: fmt.Sprintf(form, "", 60, 10), changed: fmt.Sprintf(form, "changed", 30, 5),
+		name: "service", notFound: "ServiceNotFound", want: fmt.Sprintf(form, "", 60, 10),
+		changed: fmt.Sprintf(form, "changed", 30, 5),
 		create: func() (string, error) {
 			out, err := tf.api.CreateService(tf.T.Context(), &sd.CreateServiceInput{
 				Name: aws.String("web"), CreatorRequestId: terraformToken(), Tags: tags("stage=test"),
@@ -309,8 +319,10 @@ func (tf *terraform) service(ids map[string]string) resource {
 				records += fmt.Sprintf(" %s=%d", r.Type, *r.TTL)
 			}
 			all, err := tf.tagsOf(svc.Arn)
-			return fmt.Sprintf("name=%s type=%s description=%s dns_config={namespace=%v policy=%s%s} threshold=%d tags=%s", *svc.Name, svc.Type,
-				aws.ToString(svc.Description), aws.ToString(svc.DnsConfig.NamespaceId) == ids["private_dns_namespace"], svc.DnsConfig.RoutingPolicy, records,
+			return fmt.Sprintf("name=%s type=%s description=%s dns_config={namespace=%v policy=%s%s} threshold=%d tags=%s",
+				*svc.Name, svc.Type,
+				aws.ToString(svc.Description), aws.ToString(svc.DnsConfig.NamespaceId) == ids["private_dns_namespace"],
+				svc.DnsConfig.RoutingPolicy, records,
 				aws.ToInt32(svc.HealthCheckCustomConfig.FailureThreshold), all), err
 		},
 		destroy: func(id string) error {
@@ -334,7 +346,8 @@ func (tf *terraform) service(ids map[string]string) resource {
 
 // deregister deregisters an instance and waits for the operation.
 func (tf *terraform) deregister(service, id string) error {
-	out, err := tf.api.DeregisterInstance(tf.T.Context(), &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: &id})
+	out, err := tf.api.DeregisterInstance(tf.T.Context(),
+		&sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: &id})
 	if err != nil {
 		return err
 	}
@@ -345,8 +358,10 @@ func (tf *terraform) deregister(service, id string) error {
 // instance returns aws_service_discovery_instance.
 func (tf *terraform) instance(ids map[string]string) resource {
 	register := func(custom string) error {
-		out, err := tf.api.RegisterInstance(tf.T.Context(), &sd.RegisterInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: aws.String("web-1"),
-			CreatorRequestId: terraformToken(), Attributes: map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": "80", "custom": custom}})
+		out, err := tf.api.RegisterInstance(tf.T.Context(),
+			&sd.RegisterInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: aws.String("web-1"),
+				CreatorRequestId: terraformToken(), Attributes: map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1",
+					"AWS_INSTANCE_PORT": "80", "custom": custom}})
 		if err != nil {
 			return err
 		}
@@ -360,7 +375,8 @@ func (tf *terraform) instance(ids map[string]string) resource {
 		create:  func() (string, error) { return "web-1", register("a") },
 		update:  func(string) error { return register("b") },
 		read: func(id string) (string, error) {
-			out, err := tf.api.GetInstance(tf.T.Context(), &sd.GetInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: &id})
+			out, err := tf.api.GetInstance(tf.T.Context(),
+				&sd.GetInstanceInput{ServiceId: aws.String(ids["service"]), InstanceId: &id})
 			if err != nil {
 				return "", err
 			}
@@ -374,10 +390,12 @@ func (tf *terraform) instance(ids map[string]string) resource {
 func (tf *terraform) dataSources(ids map[string]string) {
 	tf.T.Helper()
 	for kind, want := range map[sdtypes.NamespaceType]string{
-		sdtypes.NamespaceTypeHttp: "tf-http", sdtypes.NamespaceTypeDnsPrivate: "tf.local", sdtypes.NamespaceTypeDnsPublic: "tf.example",
+		sdtypes.NamespaceTypeHttp: "tf-http", sdtypes.NamespaceTypeDnsPrivate: "tf.local",
+		sdtypes.NamespaceTypeDnsPublic: "tf.example",
 	} {
-		found := harness.ReadPages(tf.T, sd.NewListNamespacesPaginator(tf.api, &sd.ListNamespacesInput{Filters: []sdtypes.NamespaceFilter{
-			{Name: sdtypes.NamespaceFilterNameType, Condition: sdtypes.FilterConditionEq, Values: []string{string(kind)}}}}),
+		found := harness.ReadPages(tf.T, sd.NewListNamespacesPaginator(tf.api,
+			&sd.ListNamespacesInput{Filters: []sdtypes.NamespaceFilter{
+				{Name: sdtypes.NamespaceFilterNameType, Condition: sdtypes.FilterConditionEq, Values: []string{string(kind)}}}}),
 			func(page *sd.ListNamespacesOutput) (names []string) {
 				for _, ns := range page.Namespaces {
 					names = append(names, *ns.Name)
@@ -388,8 +406,10 @@ func (tf *terraform) dataSources(ids map[string]string) {
 			tf.T.Errorf("the %s namespaces are %v, want %s", kind, found, want)
 		}
 	}
-	found := harness.ReadPages(tf.T, sd.NewListServicesPaginator(tf.api, &sd.ListServicesInput{Filters: []sdtypes.ServiceFilter{
-		{Name: sdtypes.ServiceFilterNameNamespaceId, Condition: sdtypes.FilterConditionEq, Values: []string{ids["private_dns_namespace"]}}}}),
+	found := harness.ReadPages(tf.T, sd.NewListServicesPaginator(tf.api,
+		&sd.ListServicesInput{Filters: []sdtypes.ServiceFilter{
+			{Name: sdtypes.ServiceFilterNameNamespaceId, Condition: sdtypes.FilterConditionEq,
+				Values: []string{ids["private_dns_namespace"]}}}}),
 		func(page *sd.ListServicesOutput) (names []string) {
 			for _, svc := range page.Services {
 				names = append(names, *svc.Name)

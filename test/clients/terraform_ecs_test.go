@@ -21,7 +21,8 @@ func (tf *ecsTerraform) fargate(family string, command ...string) *ecs.RegisterT
 	in.Cpu, in.Memory = aws.String("256"), aws.String("512")
 	in.RequiresCompatibilities = []ecstypes.Compatibility{ecstypes.CompatibilityFargate}
 	in.ContainerDefinitions[0].Memory = nil
-	in.ContainerDefinitions[0].Environment = []ecstypes.KeyValuePair{{Name: aws.String("B"), Value: aws.String("2")}, {Name: aws.String("A"), Value: aws.String("1")}}
+	in.ContainerDefinitions[0].Environment = []ecstypes.KeyValuePair{{Name: aws.String("B"), Value: aws.String("2")},
+		{Name: aws.String("A"), Value: aws.String("1")}}
 	return in
 }
 
@@ -31,7 +32,8 @@ func (tf *ecsTerraform) taskDefinition() resource {
 	const form = "family=tf-web revision=1 mode=awsvpc size=256/512 compatibilities=[FARGATE] " +
 		"container={main none [sleep 1000] cpu=0 essential=true env=A=1,B=2 health=sh/30/5/3} tags=%s"
 	return resource{
-		name: "task_definition", notFound: "gone", want: fmt.Sprintf(form, "stage=test"), changed: fmt.Sprintf(form, "team=a"),
+		name: "task_definition", notFound: "gone", want: fmt.Sprintf(form, "stage=test"),
+		changed: fmt.Sprintf(form, "team=a"),
 		create: func() (string, error) {
 			in := tf.fargate("tf-web", "sleep", "1000")
 			in.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "true"}}
@@ -59,8 +61,11 @@ func (tf *ecsTerraform) taskDefinition() resource {
 			}
 			slices.Sort(env)
 			health := fmt.Sprintf("sh/%d/%d/%d", *c.HealthCheck.Interval, *c.HealthCheck.Timeout, *c.HealthCheck.Retries)
-			return fmt.Sprintf("family=%s revision=%d mode=%s size=%s/%s compatibilities=%v container={%s %s %v cpu=%d essential=%v env=%s health=%s} tags=%s",
-				*d.Family, d.Revision, d.NetworkMode, *d.Cpu, *d.Memory, d.RequiresCompatibilities, *c.Name, *c.Image, c.Command, c.Cpu, *c.Essential,
+			return fmt.Sprintf(
+				"family=%s revision=%d mode=%s size=%s/%s compatibilities=%v "+
+					"container={%s %s %v cpu=%d essential=%v env=%s health=%s} tags=%s",
+				*d.Family, d.Revision, d.NetworkMode, *d.Cpu, *d.Memory, d.RequiresCompatibilities, *c.Name, *c.Image, c.Command,
+				c.Cpu, *c.Essential,
 				strings.Join(env, ","), health, ecsTagText(out.Tags)), nil
 		},
 		update: tf.retagECS,
@@ -108,7 +113,8 @@ func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error 
 			if !strings.Contains(*brief.TargetServiceRevisionArn, strings.TrimPrefix(*primary.Id, "ecs-svc/")) {
 				continue
 			}
-			out, err := tf.ecs.DescribeServiceDeployments(tf.T.Context(), &ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*brief.ServiceDeploymentArn}})
+			out, err := tf.ecs.DescribeServiceDeployments(tf.T.Context(),
+				&ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*brief.ServiceDeploymentArn}})
 			if err != nil {
 				return false, err
 			}
@@ -126,8 +132,12 @@ func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error 
 
 // ecsService returns aws_ecs_service in a cluster with a default strategy.
 func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
-	const form = "name=web cluster=true count=%d launch= strategy= FARGATE:1+1 platform=LATEST scheduling=REPLICA controller=ECS propagate=%s managed=%v exec=false grace=0 " +
-		"definition=%s percents=%d/200 breaker=false/false strategy=ROLLING/0 network=[sn-a sn-b] [sg-1] DISABLED registry=true/0 placement=0/0 balancers=0 rebalancing=%s role=true tags=%s"
+	const form = "name=web cluster=true count=%d launch= strategy= FARGATE:1+1 platform=LATEST scheduling=REPLICA controller=ECS " +
+		"propagate=%s managed=%v exec=false " +
+		"grace=0 " +
+		"definition=%s percents=%d/200 breaker=false/false strategy=ROLLING/0 " +
+		"network=[sn-a sn-b] [sg-1] DISABLED registry=true/0 placement=0/0 balancers=0 " +
+		"rebalancing=%s role=true tags=%s"
 	return resource{
 		name: "service", notFound: "gone",
 		want:    fmt.Sprintf(form, 2, "SERVICE", true, "tf-web:1", 100, "ENABLED", "stage=test"),
@@ -135,13 +145,17 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 		create: func() (string, error) {
 			began := time.Now().Add(-time.Second)
 			out, err := tf.ecs.CreateService(tf.T.Context(), &ecs.CreateServiceInput{
-				Cluster: aws.String(ids["cluster"]), ServiceName: aws.String("web"), TaskDefinition: aws.String(ids["task_definition"]), DesiredCount: aws.Int32(2),
-				ClientToken: aws.String("terraform-20260101000000000000001"), SchedulingStrategy: ecstypes.SchedulingStrategyReplica,
+				Cluster: aws.String(ids["cluster"]), ServiceName: aws.String("web"),
+				TaskDefinition: aws.String(ids["task_definition"]), DesiredCount: aws.Int32(2),
+				ClientToken:          aws.String("terraform-20260101000000000000001"),
+				SchedulingStrategy:   ecstypes.SchedulingStrategyReplica,
 				EnableECSManagedTags: true, PropagateTags: ecstypes.PropagateTagsService, Tags: ecsTags("stage=test"),
-				DeploymentConfiguration: &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(100), MaximumPercent: aws.Int32(200)},
-				DeploymentController:    &ecstypes.DeploymentController{Type: ecstypes.DeploymentControllerTypeEcs},
+				DeploymentConfiguration: &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(100),
+					MaximumPercent: aws.Int32(200)},
+				DeploymentController: &ecstypes.DeploymentController{Type: ecstypes.DeploymentControllerTypeEcs},
 				NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{
-					Subnets: []string{"sn-b", "sn-a"}, SecurityGroups: []string{"sg-1"}, AssignPublicIp: ecstypes.AssignPublicIpDisabled}},
+					Subnets: []string{"sn-b", "sn-a"}, SecurityGroups: []string{"sg-1"},
+					AssignPublicIp: ecstypes.AssignPublicIpDisabled}},
 				ServiceRegistries:           []ecstypes.ServiceRegistry{{RegistryArn: aws.String(ids["registry"])}},
 				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingEnabled,
 			})
@@ -168,14 +182,24 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			d, n, r := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration, svc.ServiceRegistries[0]
 			slices.Sort(n.Subnets) // the provider compares sets
 			_, definition, _ := strings.Cut(*svc.TaskDefinition, "task-definition/")
-			return fmt.Sprintf("name=%s cluster=%v count=%d launch=%s strategy=%s platform=%s scheduling=%s controller=%s propagate=%s managed=%v exec=%v grace=%d "+
-				"definition=%s percents=%d/%d breaker=%v/%v strategy=%s/%d network=%v %v %s registry=%v/%d placement=%d/%d balancers=%d rebalancing=%s role=%v tags=%s",
-				*svc.ServiceName, *svc.ClusterArn == ids["cluster"], svc.DesiredCount, svc.LaunchType, strategyText(svc.CapacityProviderStrategy),
-				aws.ToString(svc.PlatformVersion), svc.SchedulingStrategy, svc.DeploymentController.Type, svc.PropagateTags, svc.EnableECSManagedTags,
-				svc.EnableExecuteCommand, aws.ToInt32(svc.HealthCheckGracePeriodSeconds), definition, *d.MinimumHealthyPercent, *d.MaximumPercent,
-				d.DeploymentCircuitBreaker.Enable, d.DeploymentCircuitBreaker.Rollback, d.Strategy, *d.BakeTimeInMinutes, n.Subnets, n.SecurityGroups, n.AssignPublicIp,
-				*r.RegistryArn == ids["registry"], aws.ToInt32(r.Port), len(svc.PlacementConstraints), len(svc.PlacementStrategy), len(svc.LoadBalancers),
-				svc.AvailabilityZoneRebalancing, strings.HasSuffix(aws.ToString(svc.RoleArn), "AWSServiceRoleForECS"), ecsTagText(svc.Tags)), nil
+			return fmt.Sprintf(
+				"name=%s cluster=%v count=%d launch=%s strategy=%s platform=%s scheduling=%s "+
+					"controller=%s propagate=%s managed=%v exec=%v grace=%d "+
+					"definition=%s percents=%d/%d breaker=%v/%v strategy=%s/%d "+
+					"network=%v %v %s registry=%v/%d placement=%d/%d balancers=%d "+
+					"rebalancing=%s role=%v tags=%s",
+				*svc.ServiceName, *svc.ClusterArn == ids["cluster"], svc.DesiredCount, svc.LaunchType,
+				strategyText(svc.CapacityProviderStrategy),
+				aws.ToString(svc.PlatformVersion), svc.SchedulingStrategy, svc.DeploymentController.Type, svc.PropagateTags,
+				svc.EnableECSManagedTags,
+				svc.EnableExecuteCommand, aws.ToInt32(svc.HealthCheckGracePeriodSeconds), definition, *d.MinimumHealthyPercent,
+				*d.MaximumPercent,
+				d.DeploymentCircuitBreaker.Enable, d.DeploymentCircuitBreaker.Rollback, d.Strategy, *d.BakeTimeInMinutes,
+				n.Subnets, n.SecurityGroups, n.AssignPublicIp,
+				*r.RegistryArn == ids["registry"], aws.ToInt32(r.Port), len(svc.PlacementConstraints), len(svc.PlacementStrategy),
+				len(svc.LoadBalancers),
+				svc.AvailabilityZoneRebalancing, strings.HasSuffix(aws.ToString(svc.RoleArn),
+					"AWSServiceRoleForECS"), ecsTagText(svc.Tags)), nil
 		},
 		update: func(id string) error {
 			next, err := tf.ecs.RegisterTaskDefinition(tf.T.Context(), tf.fargate("tf-web", "sleep", "1001"))
@@ -186,7 +210,8 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			if _, err = tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{
 				Cluster: aws.String(ids["cluster"]), Service: &id, TaskDefinition: next.TaskDefinition.TaskDefinitionArn,
 				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled, // the provider always sends it
-				DeploymentConfiguration:     &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(50), MaximumPercent: aws.Int32(200)},
+				DeploymentConfiguration: &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(50),
+					MaximumPercent: aws.Int32(200)},
 			}); err != nil {
 				return err
 			}
@@ -194,7 +219,8 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 				return err
 			}
 			if _, err = tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{
-				Cluster: aws.String(ids["cluster"]), Service: &id, DesiredCount: aws.Int32(1), AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled,
+				Cluster: aws.String(ids["cluster"]), Service: &id, DesiredCount: aws.Int32(1),
+				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled,
 			}); err != nil {
 				return err
 			}
@@ -204,10 +230,13 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			return tf.retagECS(id)
 		},
 		destroy: func(id string) error {
-			if _, err := tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id, DesiredCount: aws.Int32(0)}); err != nil {
+			if _, err := tf.ecs.UpdateService(tf.T.Context(),
+				&ecs.UpdateServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id,
+					DesiredCount: aws.Int32(0)}); err != nil {
 				return err
 			}
-			if _, err := tf.ecs.DeleteService(tf.T.Context(), &ecs.DeleteServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id}); err != nil {
+			if _, err := tf.ecs.DeleteService(tf.T.Context(),
+				&ecs.DeleteServiceInput{Cluster: aws.String(ids["cluster"]), Service: &id}); err != nil {
 				return err
 			}
 			return tf.poll("the service is inactive", func() (bool, error) {
@@ -221,7 +250,8 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 // tag returns aws_ecs_tag: one tag of a resource that is managed elsewhere, here the default cluster.
 func (tf *ecsTerraform) tag(ids map[string]string) resource {
 	put := func(arn, value string) error {
-		_, err := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("owner=" + value)})
+		_, err := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn,
+			Tags: ecsTags("owner=" + value)})
 		return err
 	}
 	return resource{
@@ -255,13 +285,17 @@ func (tf *ecsTerraform) execution(ids map[string]string) {
 	tf.T.Helper()
 	ctx := tf.T.Context()
 	out := harness.Must(tf.ecs.RunTask(ctx, &ecs.RunTaskInput{
-		Cluster: aws.String(ids["cluster"]), TaskDefinition: aws.String("tf-web"), NetworkConfiguration: harness.AWSVPC(), Tags: ecsTags("job=once"),
-		Overrides: &ecstypes.TaskOverride{ContainerOverrides: []ecstypes.ContainerOverride{{Name: aws.String("main"), Command: []string{"true"}}}},
+		Cluster: aws.String(ids["cluster"]), TaskDefinition: aws.String("tf-web"), NetworkConfiguration: harness.AWSVPC(),
+		Tags: ecsTags("job=once"),
+		Overrides: &ecstypes.TaskOverride{ContainerOverrides: []ecstypes.ContainerOverride{
+			{Name: aws.String("main"), Command: []string{"true"}}}},
 	}))(tf.T)
-	if len(out.Tasks) != 1 || aws.ToString(out.Tasks[0].CapacityProviderName) != "FARGATE" || ecsTagText(out.Tasks[0].Tags) != "job=once" {
+	if len(out.Tasks) != 1 || aws.ToString(out.Tasks[0].CapacityProviderName) != "FARGATE" ||
+		ecsTagText(out.Tasks[0].Tags) != "job=once" {
 		tf.T.Errorf("RunTask returns %s", harness.AsJSON(out))
 	}
-	list := harness.Must(tf.ecs.ListTasks(ctx, &ecs.ListTasksInput{Cluster: aws.String("tf"), ServiceName: aws.String("web")}))(tf.T)
+	list := harness.Must(tf.ecs.ListTasks(ctx, &ecs.ListTasksInput{Cluster: aws.String("tf"),
+		ServiceName: aws.String("web")}))(tf.T)
 	tasks := harness.Must(tf.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{
 		Cluster: aws.String("tf"), Tasks: list.TaskArns, Include: []ecstypes.TaskField{ecstypes.TaskFieldTags}}))(tf.T).Tasks
 	for _, task := range tasks {
@@ -293,7 +327,8 @@ func TestTerraformECS(t *testing.T) {
 	registry := s.CreateCloudMapService(s.CreateNamespace("tf-ecs.local"), "web", 1)
 	ids := map[string]string{"registry": *registry.Arn}
 	resources := []resource{
-		tf.accountSetting(), tf.capacityProvider(), tf.cluster(), tf.clusterProviders(ids), tf.taskDefinition(), tf.ecsService(ids), tf.tag(ids),
+		tf.accountSetting(), tf.capacityProvider(), tf.cluster(), tf.clusterProviders(ids), tf.taskDefinition(),
+		tf.ecsService(ids), tf.tag(ids),
 	}
 	for _, r := range resources {
 		id, err := r.create()
@@ -364,17 +399,20 @@ func (tf *ecsTerraform) retagECS(arn string) error {
 // accountSetting returns aws_ecs_account_setting_default.
 func (tf *ecsTerraform) accountSetting() resource {
 	put := func(value string) error {
-		_, err := tf.ecs.PutAccountSettingDefault(tf.T.Context(), &ecs.PutAccountSettingDefaultInput{Name: "containerInsights", Value: &value})
+		_, err := tf.ecs.PutAccountSettingDefault(tf.T.Context(),
+			&ecs.PutAccountSettingDefaultInput{Name: "containerInsights", Value: &value})
 		return err
 	}
 	return resource{
-		name: "account_setting_default", want: "containerInsights=enabled of root", changed: "containerInsights=enhanced of root",
+		name: "account_setting_default", want: "containerInsights=enabled of root",
+		changed:  "containerInsights=enhanced of root",
 		notFound: "containerInsights=disabled of root", // the setting cannot be deleted, only reset
 		create:   func() (string, error) { return "containerInsights", put("enabled") },
 		update:   func(string) error { return put("enhanced") },
 		destroy:  func(string) error { return put("disabled") },
 		read: func(id string) (string, error) {
-			out, err := tf.ecs.ListAccountSettings(tf.T.Context(), &ecs.ListAccountSettingsInput{Name: ecstypes.SettingName(id), EffectiveSettings: true})
+			out, err := tf.ecs.ListAccountSettings(tf.T.Context(),
+				&ecs.ListAccountSettingsInput{Name: ecstypes.SettingName(id), EffectiveSettings: true})
 			if err != nil {
 				return "", err
 			}
@@ -399,14 +437,18 @@ func (tf *ecsTerraform) describeProvider(arn string) (*ecstypes.CapacityProvider
 
 // capacityProvider returns aws_ecs_capacity_provider of an Auto Scaling group.
 func (tf *ecsTerraform) capacityProvider() resource {
-	const form = "name=tf-cp group=arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:u:autoScalingGroupName/g draining=ENABLED protection=DISABLED scaling=%s/%d/1/10000/300 tags=%s"
+	const group = "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:u:autoScalingGroupName/g"
+	const form = "name=tf-cp group=" + group + " draining=ENABLED protection=DISABLED scaling=%s/%d/1/10000/300 tags=%s"
 	return resource{
-		name: "capacity_provider", notFound: "gone", want: fmt.Sprintf(form, "ENABLED", 80, "stage=test"), changed: fmt.Sprintf(form, "DISABLED", 90, "team=a"),
+		name: "capacity_provider", notFound: "gone", want: fmt.Sprintf(form, "ENABLED", 80, "stage=test"),
+		changed: fmt.Sprintf(form, "DISABLED", 90, "team=a"),
 		create: func() (string, error) {
 			out, err := tf.ecs.CreateCapacityProvider(tf.T.Context(), &ecs.CreateCapacityProviderInput{
-				Name: aws.String("tf-cp"), Tags: ecsTags("stage=test"), AutoScalingGroupProvider: &ecstypes.AutoScalingGroupProvider{
-					AutoScalingGroupArn: aws.String("arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:u:autoScalingGroupName/g"),
-					ManagedScaling:      &ecstypes.ManagedScaling{Status: ecstypes.ManagedScalingStatusEnabled, TargetCapacity: aws.Int32(80)},
+				Name: aws.String("tf-cp"), Tags: ecsTags("stage=test"),
+				AutoScalingGroupProvider: &ecstypes.AutoScalingGroupProvider{
+					AutoScalingGroupArn: aws.String(group),
+					ManagedScaling: &ecstypes.ManagedScaling{Status: ecstypes.ManagedScalingStatusEnabled,
+						TargetCapacity: aws.Int32(80)},
 				}})
 			if err != nil {
 				return "", err
@@ -419,14 +461,17 @@ func (tf *ecsTerraform) capacityProvider() resource {
 				return "", err
 			}
 			g, sc := p.AutoScalingGroupProvider, p.AutoScalingGroupProvider.ManagedScaling
-			return fmt.Sprintf("name=%s group=%s draining=%s protection=%s scaling=%s/%d/%d/%d/%d tags=%s", *p.Name, *g.AutoScalingGroupArn, g.ManagedDraining,
-				g.ManagedTerminationProtection, sc.Status, *sc.TargetCapacity, *sc.MinimumScalingStepSize, *sc.MaximumScalingStepSize,
+			return fmt.Sprintf("name=%s group=%s draining=%s protection=%s scaling=%s/%d/%d/%d/%d tags=%s", *p.Name,
+				*g.AutoScalingGroupArn, g.ManagedDraining,
+				g.ManagedTerminationProtection, sc.Status, *sc.TargetCapacity, *sc.MinimumScalingStepSize,
+				*sc.MaximumScalingStepSize,
 				*sc.InstanceWarmupPeriod, ecsTagText(p.Tags)), nil
 		},
 		update: func(id string) error {
 			_, err := tf.ecs.UpdateCapacityProvider(tf.T.Context(), &ecs.UpdateCapacityProviderInput{
 				Name: aws.String("tf-cp"), AutoScalingGroupProvider: &ecstypes.AutoScalingGroupProviderUpdate{
-					ManagedScaling: &ecstypes.ManagedScaling{Status: ecstypes.ManagedScalingStatusDisabled, TargetCapacity: aws.Int32(90)}}})
+					ManagedScaling: &ecstypes.ManagedScaling{Status: ecstypes.ManagedScalingStatusDisabled,
+						TargetCapacity: aws.Int32(90)}}})
 			if err != nil {
 				return err
 			}
@@ -439,7 +484,8 @@ func (tf *ecsTerraform) capacityProvider() resource {
 			return tf.retagECS(id)
 		},
 		destroy: func(id string) error {
-			if _, err := tf.ecs.DeleteCapacityProvider(tf.T.Context(), &ecs.DeleteCapacityProviderInput{CapacityProvider: &id}); err != nil {
+			if _, err := tf.ecs.DeleteCapacityProvider(tf.T.Context(),
+				&ecs.DeleteCapacityProviderInput{CapacityProvider: &id}); err != nil {
 				return err
 			}
 			return tf.poll("the capacity provider is gone", func() (bool, error) {
@@ -452,8 +498,9 @@ func (tf *ecsTerraform) capacityProvider() resource {
 
 // describeCluster returns a cluster with the details that the provider includes.
 func (tf *ecsTerraform) describeCluster(arn string) (*ecstypes.Cluster, error) {
-	out, err := tf.ecs.DescribeClusters(tf.T.Context(), &ecs.DescribeClustersInput{Clusters: []string{arn}, Include: []ecstypes.ClusterField{
-		ecstypes.ClusterFieldTags, ecstypes.ClusterFieldConfigurations, ecstypes.ClusterFieldSettings}})
+	out, err := tf.ecs.DescribeClusters(tf.T.Context(),
+		&ecs.DescribeClustersInput{Clusters: []string{arn}, Include: []ecstypes.ClusterField{
+			ecstypes.ClusterFieldTags, ecstypes.ClusterFieldConfigurations, ecstypes.ClusterFieldSettings}})
 	switch {
 	case err != nil:
 		return nil, err
@@ -470,11 +517,13 @@ func (tf *ecsTerraform) cluster() resource {
 		return []ecstypes.ClusterSetting{{Name: ecstypes.ClusterSettingNameContainerInsights, Value: &value}}
 	}
 	return resource{
-		name: "cluster", notFound: "gone", want: fmt.Sprintf(form, "disabled", "stage=test"), changed: fmt.Sprintf(form, "enabled", "team=a"),
+		name: "cluster", notFound: "gone", want: fmt.Sprintf(form, "disabled", "stage=test"),
+		changed: fmt.Sprintf(form, "enabled", "team=a"),
 		create: func() (string, error) {
 			out, err := tf.ecs.CreateCluster(tf.T.Context(), &ecs.CreateClusterInput{
 				ClusterName: aws.String("tf"), Tags: ecsTags("stage=test"), Settings: settings("disabled"),
-				Configuration: &ecstypes.ClusterConfiguration{ExecuteCommandConfiguration: &ecstypes.ExecuteCommandConfiguration{Logging: ecstypes.ExecuteCommandLoggingNone}},
+				Configuration: &ecstypes.ClusterConfiguration{
+					ExecuteCommandConfiguration: &ecstypes.ExecuteCommandConfiguration{Logging: ecstypes.ExecuteCommandLoggingNone}},
 			})
 			if err != nil {
 				return "", err
@@ -489,11 +538,13 @@ func (tf *ecsTerraform) cluster() resource {
 			if err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("name=%s logging=%s settings=%s=%s tags=%s", *c.ClusterName, c.Configuration.ExecuteCommandConfiguration.Logging,
+			return fmt.Sprintf("name=%s logging=%s settings=%s=%s tags=%s", *c.ClusterName,
+				c.Configuration.ExecuteCommandConfiguration.Logging,
 				c.Settings[0].Name, *c.Settings[0].Value, ecsTagText(c.Tags)), nil
 		},
 		update: func(id string) error {
-			if _, err := tf.ecs.UpdateCluster(tf.T.Context(), &ecs.UpdateClusterInput{Cluster: &id, Settings: settings("enabled")}); err != nil {
+			if _, err := tf.ecs.UpdateCluster(tf.T.Context(),
+				&ecs.UpdateClusterInput{Cluster: &id, Settings: settings("enabled")}); err != nil {
 				return err
 			}
 			return tf.retagECS(id)
@@ -502,7 +553,8 @@ func (tf *ecsTerraform) cluster() resource {
 			if err := tf.poll("the cluster can be deleted", func() (bool, error) {
 				_, err := tf.ecs.DeleteCluster(tf.T.Context(), &ecs.DeleteClusterInput{Cluster: &id})
 				switch harness.ErrorCode(err) {
-				case "ClusterContainsContainerInstancesException", "ClusterContainsServicesException", "ClusterContainsTasksException", "UpdateInProgressException":
+				case "ClusterContainsContainerInstancesException", "ClusterContainsServicesException",
+					"ClusterContainsTasksException", "UpdateInProgressException":
 					return false, nil
 				}
 				return err == nil, err
@@ -559,7 +611,8 @@ func (tf *ecsTerraform) clusterProviders(ids map[string]string) resource {
 				return "", err
 			}
 			slices.Sort(c.CapacityProviders) // the provider compares sets
-			return fmt.Sprintf("cluster=%s providers=%v strategy=%s", *c.ClusterName, c.CapacityProviders, strategyText(c.DefaultCapacityProviderStrategy)), nil
+			return fmt.Sprintf("cluster=%s providers=%v strategy=%s", *c.ClusterName, c.CapacityProviders,
+				strategyText(c.DefaultCapacityProviderStrategy)), nil
 		},
 	}
 }

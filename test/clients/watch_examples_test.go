@@ -41,7 +41,8 @@ func TestWatchExamples(t *testing.T) {
 			s.RegisterInstance(*srv.Id, "b", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.2"})
 			wantLine(t, lines, "2 192.0.2.1 192.0.2.2")
 			harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-				&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("a"), Status: "UNHEALTHY"}))(t)
+				&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("a"),
+					Status: "UNHEALTHY"}))(t)
 			wantLine(t, lines, "1 192.0.2.2")
 		})
 	}

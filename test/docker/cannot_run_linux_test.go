@@ -59,7 +59,8 @@ func TestTasksThatCannotRun(t *testing.T) {
 			t.Errorf("%s: the task stopped as %s, %s", name, ended.StopCode, harness.AsJSON(ended))
 		}
 		if want.event != "" {
-			harness.Eventually(t, time.Minute, "an event of "+name+" contains "+want.event, func() bool { return s.hasEvent(name, want.event) })
+			harness.Eventually(t, time.Minute, "an event of "+name+" contains "+want.event,
+				func() bool { return s.hasEvent(name, want.event) })
 		}
 		if name != "exits" && len(s.Lookup(name+".corp")) > 0 {
 			t.Errorf("the answer for %s is %v, want none", name, s.Lookup(name+".corp"))
@@ -78,14 +79,17 @@ func TestLogFlood(t *testing.T) {
 	t.Parallel()
 	image := clientsImage(t)
 	s := serve(t)
-	flood := container("main", image, "sh", "-c", `yes "all work and no play makes a log too long" | head -c 40000000; exec sleep 100000`)
+	flood := container("main", image, "sh", "-c",
+		`yes "all work and no play makes a log too long" | head -c 40000000; exec sleep 100000`)
 	tell := container("main", image, "sh", "-c", "echo hello from inside; exec sleep 100000")
 	noisy := s.start(task("flood", flood))
-	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 1, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 1,
+		s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
 	quiet := s.start(task("tell", tell))
 	s.WaitStable("worker")
 	worker := s.running("worker")[0]
-	harness.Eventually(t, time.Minute, "the output of the other task can be read", func() bool { return strings.Contains(s.logs(quiet), "hello from inside\n") })
+	harness.Eventually(t, time.Minute, "the output of the other task can be read",
+		func() bool { return strings.Contains(s.logs(quiet), "hello from inside\n") })
 	if !s.answers("worker.corp", address(worker)) {
 		t.Errorf("the answer for worker.corp is %v", s.Lookup("worker.corp"))
 	}
@@ -127,7 +131,8 @@ func TestHostPortTaken(t *testing.T) {
 		return false
 	})
 	taken.Close()
-	harness.Eventually(t, 2*time.Minute, "the task runs when the port is free", func() bool { return s.DescribeService("taken").RunningCount == 1 })
+	harness.Eventually(t, 2*time.Minute, "the task runs when the port is free",
+		func() bool { return s.DescribeService("taken").RunningCount == 1 })
 }
 
 // TestOverlappingNetwork starts a server with a VPC whose network the machine already has. The server must not start,
@@ -158,7 +163,8 @@ func TestOverlappingNetwork(t *testing.T) {
 	// In a larger VPC the server uses a part that is free.
 	s = shared.serve(t, "--vpc", "vpc-local=10.217.0.0/16,subnet-local")
 	one := s.start(unchecked("worker"))
-	if a := address(one); !netip.MustParsePrefix("10.217.0.0/16").Contains(a) || netip.MustParsePrefix(existing).Contains(a) {
+	if a := address(one); !netip.MustParsePrefix("10.217.0.0/16").Contains(a) ||
+		netip.MustParsePrefix(existing).Contains(a) {
 		t.Errorf("the task's address is %v", a)
 	}
 }

@@ -69,7 +69,8 @@ func TestContainersChangedByHand(t *testing.T) {
 func TestAdoption(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 3, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 3,
+		s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
 	s.WaitStable("worker")
 	s.waitReplaced("worker", "worker.corp", 3, ecstypes.Task{TaskArn: aws.String("")})
 	before := s.running("worker")

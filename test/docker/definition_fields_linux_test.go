@@ -23,38 +23,51 @@ func TestDefinitionFields(t *testing.T) {
 	image := clientsImage(t)
 	s := serve(t)
 	file := filepath.Join(s.Dir, "files/conf/app.env")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("FROM_FILE=yes\nBOTH=file\n"), 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700),
+		os.WriteFile(file, []byte("FROM_FILE=yes\nBOTH=file\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	hostDir := t.TempDir()
 
-	first := container("first", image, "sh", "-c", "echo made > /data/first && chmod 644 /data/first && echo host > /host/file")
+	first := container("first", image, "sh", "-c",
+		"echo made > /data/first && chmod 644 /data/first && echo host > /host/file")
 	first.Essential = aws.Bool(false)
-	first.MountPoints = []ecstypes.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data")}, {SourceVolume: aws.String("host"), ContainerPath: aws.String("/host")}}
+	first.MountPoints = []ecstypes.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data")},
+		{SourceVolume: aws.String("host"), ContainerPath: aws.String("/host")}}
 
 	app := container("app", image)
-	app.EntryPoint, app.Command = []string{"sh", "-c"}, []string{`test -e /data/first && echo "started in $PWD" && exec sleep 100000`}
-	app.DependsOn = []ecstypes.ContainerDependency{{ContainerName: aws.String("first"), Condition: ecstypes.ContainerConditionSuccess}}
-	app.MountPoints = []ecstypes.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data"), ReadOnly: aws.Bool(true)}}
+	app.EntryPoint, app.Command = []string{"sh",
+		"-c"}, []string{`test -e /data/first && echo "started in $PWD" && exec sleep 100000`}
+	app.DependsOn = []ecstypes.ContainerDependency{{ContainerName: aws.String("first"),
+		Condition: ecstypes.ContainerConditionSuccess}}
+	app.MountPoints = []ecstypes.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data"),
+		ReadOnly: aws.Bool(true)}}
 	app.User, app.WorkingDirectory = aws.String("1000:2000"), aws.String("/tmp")
-	app.Environment = []ecstypes.KeyValuePair{{Name: aws.String("GREETING"), Value: aws.String("hello")}, {Name: aws.String("BOTH"), Value: aws.String("environment")}}
-	app.EnvironmentFiles = []ecstypes.EnvironmentFile{{Type: ecstypes.EnvironmentFileTypeS3, Value: aws.String("arn:aws:s3:::conf/app.env")}}
+	app.Environment = []ecstypes.KeyValuePair{{Name: aws.String("GREETING"), Value: aws.String("hello")},
+		{Name: aws.String("BOTH"), Value: aws.String("environment")}}
+	app.EnvironmentFiles = []ecstypes.EnvironmentFile{
+		{Type: ecstypes.EnvironmentFileTypeS3, Value: aws.String("arn:aws:s3:::conf/app.env")}}
 	app.Ulimits = []ecstypes.Ulimit{{Name: ecstypes.UlimitNameNofile, SoftLimit: 333, HardLimit: 444}}
 	app.ReadonlyRootFilesystem = aws.Bool(true)
 	app.DockerLabels = map[string]string{"org.example.team": "shop"}
 	app.Cpu, app.Memory, app.MemoryReservation = 128, aws.Int32(96), aws.Int32(48)
 	app.LinuxParameters = &ecstypes.LinuxParameters{
-		InitProcessEnabled: aws.Bool(true), Capabilities: &ecstypes.KernelCapabilities{Drop: []string{"NET_RAW"}, Add: []string{"SYS_PTRACE"}},
-		Tmpfs: []ecstypes.Tmpfs{{ContainerPath: aws.String("/scratch"), Size: 8, MountOptions: []string{"rw", "noexec"}}}, SharedMemorySize: aws.Int32(32),
+		InitProcessEnabled: aws.Bool(true), Capabilities: &ecstypes.KernelCapabilities{Drop: []string{"NET_RAW"},
+			Add: []string{"SYS_PTRACE"}},
+		Tmpfs: []ecstypes.Tmpfs{{
+			ContainerPath: aws.String("/scratch"), Size: 8, MountOptions: []string{"rw", "noexec"}}},
+		SharedMemorySize: aws.Int32(32),
 	}
 	app.HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "test -e /data/first"}, Interval: aws.Int32(5)}
 
 	last := container("last", image, "sleep", "100000")
-	last.DependsOn = []ecstypes.ContainerDependency{{ContainerName: aws.String("app"), Condition: ecstypes.ContainerConditionHealthy}}
+	last.DependsOn = []ecstypes.ContainerDependency{{ContainerName: aws.String("app"),
+		Condition: ecstypes.ContainerConditionHealthy}}
 	last.VolumesFrom = []ecstypes.VolumeFrom{{SourceContainer: aws.String("app"), ReadOnly: aws.Bool(true)}}
 
 	in := task("fields", first, app, last)
-	in.Volumes = []ecstypes.Volume{{Name: aws.String("data")}, {Name: aws.String("host"), Host: &ecstypes.HostVolumeProperties{SourcePath: &hostDir}}}
+	in.Volumes = []ecstypes.Volume{{Name: aws.String("data")},
+		{Name: aws.String("host"), Host: &ecstypes.HostVolumeProperties{SourcePath: &hostDir}}}
 	many := s.start(in)
 	if *many.LastStatus != "RUNNING" {
 		t.Fatalf("the task is %s", harness.AsJSON(many))
@@ -70,25 +83,37 @@ func TestDefinitionFields(t *testing.T) {
 		{"the volumes of another container", shared.Exec(t, l, "cat", "/data/first"), "made"},
 		{"the root file system", inApp("sh", "-c", "touch /new 2>/dev/null || echo read-only"), "read-only"},
 		{"the read-only volume", inApp("sh", "-c", "touch /data/new 2>/dev/null || echo read-only"), "read-only"},
-		{"shared memory", inApp("sh", "-c", `while read -r d m t o x; do [ $m != /dev/shm ] || echo $o; done </proc/mounts | grep -o 'size=[0-9]*k'`), "size=32768k"},
-		{"the label", shared.MustCommand(t, "inspect", "-f", `{{index .Config.Labels "org.example.team"}} {{index .Config.Labels "com.amazonaws.ecs.container-name"}}`, a), "shop app"},
-		{"CPU and memory", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a), "128 100663296 50331648"},
-		{"capabilities", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}", a), "[NET_RAW] [SYS_PTRACE]"},
+		{"shared memory",
+			inApp("sh", "-c",
+				`while read -r d m t o x; do [ $m != /dev/shm ] || echo $o; done </proc/mounts | grep -o 'size=[0-9]*k'`),
+			"size=32768k"},
+		{"the label",
+			shared.MustCommand(t, "inspect", "-f",
+				`{{index .Config.Labels "org.example.team"}} {{index .Config.Labels "com.amazonaws.ecs.container-name"}}`, a),
+			"shop app"},
+		{"CPU and memory",
+			shared.MustCommand(t, "inspect", "-f",
+				"{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a), "128 100663296 50331648"},
+		{"capabilities", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}", a),
+			"[NET_RAW] [SYS_PTRACE]"},
 		{"init", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.Init}}", a), "true"},
 		{"the log", strings.TrimSpace(s.logs(many)), "started in /tmp"},
 	} {
-		if got := strings.ReplaceAll(tc.got, "CAP_", ""); got != tc.want && !(tc.what == "the log" && strings.HasSuffix(got, tc.want)) {
+		if got := strings.ReplaceAll(tc.got, "CAP_", ""); got != tc.want &&
+			!(tc.what == "the log" && strings.HasSuffix(got, tc.want)) {
 			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
 		}
 	}
-	if scratch := inApp("sh", "-c", "grep /scratch /proc/mounts"); !strings.Contains(scratch, "noexec") || !strings.Contains(scratch, "size=8192k") {
+	if scratch := inApp("sh", "-c", "grep /scratch /proc/mounts"); !strings.Contains(scratch, "noexec") ||
+		!strings.Contains(scratch, "size=8192k") {
 		t.Errorf("the tmpfs is %s, want 8 MiB and noexec", scratch)
 	}
 	if text, err := os.ReadFile(filepath.Join(hostDir, "file")); err != nil || string(text) != "host\n" {
 		t.Errorf("the file in the host folder has %q, %v", text, err)
 	}
 	// The containers share their network, and the first has exited with 0.
-	if one, other := inApp("sh", "-c", "cat /proc/net/fib_trie"), shared.Exec(t, l, "cat", "/proc/net/fib_trie"); one != other || !strings.Contains(one, address(many).String()) {
+	if one, other := inApp("sh", "-c", "cat /proc/net/fib_trie"), shared.Exec(t, l, "cat",
+		"/proc/net/fib_trie"); one != other || !strings.Contains(one, address(many).String()) {
 		t.Errorf("the containers' addresses are %q and %q, want the same", one, other)
 	}
 	i := slices.IndexFunc(many.Containers, func(c ecstypes.Container) bool { return *c.Name == "first" })
@@ -102,7 +127,8 @@ func TestDefinitionFields(t *testing.T) {
 	s.stopTask(many)
 	s.waitStopped(many)
 	harness.Eventually(t, time.Minute, "the containers and the volume of the stopped task are removed", func() bool {
-		return shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes)+shared.MustCommand(t, "ps", "-aq", "--filter", volumes) == ""
+		return shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes)+shared.MustCommand(t, "ps", "-aq",
+			"--filter", volumes) == ""
 	})
 }
 
@@ -128,7 +154,8 @@ func TestRestartPolicy(t *testing.T) {
 	image := clientsImage(t)
 	s := serve(t)
 	dir := t.TempDir()
-	main := container("main", image, "sh", "-c", "echo x >> /runs/log; sleep 62; exit 1") // 60 s is the shortest period that ECS accepts
+	// 60 s is the shortest period that ECS accepts
+	main := container("main", image, "sh", "-c", "echo x >> /runs/log; sleep 62; exit 1")
 	main.RestartPolicy = &ecstypes.ContainerRestartPolicy{Enabled: aws.Bool(true), RestartAttemptPeriod: aws.Int32(60)}
 	main.MountPoints = []ecstypes.MountPoint{{SourceVolume: aws.String("runs"), ContainerPath: aws.String("/runs")}}
 	in := task("again", main)
@@ -156,13 +183,15 @@ func TestOutOfMemory(t *testing.T) {
 	s := serve(t)
 	greedy := container("main", image, "python3", "-c", eater)
 	greedy.Memory = aws.Int32(32)
-	s.CreateECSService("greedy", s.RegisterDefinition(task("greedy", greedy)), 1, s.CreateCloudMapService(s.CreateNamespace("corp"), "greedy", 1))
+	s.CreateECSService("greedy", s.RegisterDefinition(task("greedy", greedy)), 1,
+		s.CreateCloudMapService(s.CreateNamespace("corp"), "greedy", 1))
 	s.WaitStable("greedy")
 	victim := s.running("greedy")[0]
 	shared.Exec(t, id(victim, "main"), "touch", "/tmp/eat")
 	s.waitWithout("greedy.corp", address(victim), 20*time.Second)
 	s.waitReplaced("greedy", "greedy.corp", 1, victim)
-	if ended := s.waitStopped(victim); !strings.Contains(aws.ToString(ended.Containers[0].Reason), "OutOfMemoryError") || aws.ToInt32(ended.Containers[0].ExitCode) != 137 {
+	if ended := s.waitStopped(victim); !strings.Contains(aws.ToString(ended.Containers[0].Reason), "OutOfMemoryError") ||
+		aws.ToInt32(ended.Containers[0].ExitCode) != 137 {
 		t.Errorf("the task ended as %s: %s", ended.StopCode, harness.AsJSON(ended.Containers))
 	}
 }
@@ -181,11 +210,13 @@ func TestContainerNameInUse(t *testing.T) {
 	// While the server is down its container is removed, and another container gets the name.
 	s.Kill()
 	shared.MustCommand(t, "rm", "-f", id(first, "main"))
-	foreign := shared.MustCommand(t, "run", "-d", "--name", name, "--network", "none", "--label", labelData+".test="+s.Dir, image, "sleep", "100000")
+	foreign := shared.MustCommand(t, "run", "-d", "--name", name, "--network", "none", "--label",
+		labelData+".test="+s.Dir, image, "sleep", "100000")
 	t.Cleanup(func() { shared.TryCommand("rm", "-f", foreign) })
 	s = shared.serveOn(t, s.Dir)
 	ended := s.waitStopped(first)
-	t.Logf("the task stopped as %s: %s %s", ended.StopCode, aws.ToString(ended.StoppedReason), aws.ToString(ended.Containers[0].Reason))
+	t.Logf("the task stopped as %s: %s %s", ended.StopCode, aws.ToString(ended.StoppedReason),
+		aws.ToString(ended.Containers[0].Reason))
 	if state := shared.MustCommand(t, "inspect", "-f", "{{.State.Status}} {{.ID}}", name); state != "running "+foreign {
 		t.Errorf("the other container is %s, want running", state)
 	}
@@ -204,7 +235,8 @@ func TestLinks(t *testing.T) {
 	web.DnsSearchDomains = []string{"corp"}
 	in := task("pair", db, web)
 	in.NetworkMode = ecstypes.NetworkModeBridge
-	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 1, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 5))
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 1,
+		s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 5))
 	s.WaitStable("worker")
 	pair := s.start(in)
 	c := id(pair, "web")

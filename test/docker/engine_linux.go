@@ -144,7 +144,8 @@ func removeMounted(dir string) {
 	defer mounts.Close()
 	var in []string
 	for lines := bufio.NewScanner(mounts); lines.Scan(); {
-		if fields := strings.Fields(lines.Text()); len(fields) > 1 && (fields[1] == dir || strings.HasPrefix(fields[1], dir+"/")) {
+		if fields := strings.Fields(lines.Text()); len(fields) > 1 &&
+			(fields[1] == dir || strings.HasPrefix(fields[1], dir+"/")) {
 			in = append([]string{fields[1]}, in...)
 		}
 	}

@@ -42,9 +42,11 @@ func startEngine(t *testing.T, root string, args ...string) *privateEngine {
 	if root == "" {
 		root = filepath.Join(dir, "root")
 	}
-	e := &privateEngine{engine: engine{harness.Engine{Host: "unix://" + filepath.Join(dir, "docker.sock")}}, t: t, dir: dir}
+	e := &privateEngine{engine: engine{harness.Engine{Host: "unix://" + filepath.Join(dir, "docker.sock")}}, t: t,
+		dir: dir}
 	e.args = append([]string{
-		dockerd, "--host", e.Host, "--data-root", root, "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"),
+		dockerd, "--host", e.Host, "--data-root", root, "--exec-root", filepath.Join(dir, "exec"), "--pidfile",
+		filepath.Join(dir, "pid"),
 		"--bridge", "none", "--iptables=false", "--ip6tables=false",
 	}, args...)
 	t.Cleanup(e.end)
@@ -115,7 +117,8 @@ func (e *privateEngine) end() {
 func (e *engine) serveWorkers(t *testing.T, n int32) *server {
 	t.Helper()
 	s := e.serve(t)
-	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), n, s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), n,
+		s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 1))
 	s.WaitStable("worker")
 	s.waitReplaced("worker", "worker.corp", int(n), ecstypes.Task{TaskArn: aws.String("")})
 	return s
@@ -197,14 +200,16 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("the disk is not full: %s", out)
 	}
 	s.SetDesiredCount("worker", 2)
-	harness.Eventually(t, time.Minute, "an event reports why no task starts", func() bool { return s.hasEvent("worker", "no space left on device") })
+	harness.Eventually(t, time.Minute, "an event reports why no task starts",
+		func() bool { return s.hasEvent("worker", "no space left on device") })
 	if !s.answers("worker.corp", address(first)) {
 		t.Errorf("with a full disk the answer is %v, want only %v", s.Lookup("worker.corp"), address(first))
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, 2*time.Minute, "the second task runs, also in DNS", func() bool { return len(s.Lookup("worker.corp")) == 2 })
+	harness.Eventually(t, 2*time.Minute, "the second task runs, also in DNS",
+		func() bool { return len(s.Lookup("worker.corp")) == 2 })
 	if s.checkSame([]ecstypes.Task{first}, s.running("worker")); t.Failed() {
 		t.Log("the first task has changed")
 	}

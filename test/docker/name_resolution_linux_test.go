@@ -21,8 +21,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// programs are the commands that resolve a name, each with another library. They print "MILLISECONDS NAME ADDRESS…" for
-// each name.
+// programs are the commands that resolve a name, each with another library. For each of its arguments a command prints
+// "MILLISECONDS NAME ADDRESS…".
 var programs = map[string][]string{
 	"musl":   {"/opt/lookup/musl"},
 	"go":     {"/opt/lookup/go"},
@@ -41,7 +41,8 @@ func startUpstream(t testing.TB) (address string) {
 		case question.Name != "outside.example.":
 			reply.Rcode = dns.RcodeNameError
 		case question.Qtype == dns.TypeA:
-			reply.Answer = append(reply.Answer, &dns.A{Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(192, 0, 2, 33)})
+			reply.Answer = append(reply.Answer, &dns.A{Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA,
+				Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(192, 0, 2, 33)})
 		}
 		w.WriteMsg(reply)
 	})}
@@ -140,7 +141,8 @@ func TestNameResolution(t *testing.T) {
 	})
 
 	// The only nameserver is the task's resolver, not Docker's.
-	if conf := shared.Exec(t, c, "cat", "/etc/resolv.conf"); strings.Count(conf, "nameserver") != 1 || strings.Contains(conf, "127.0.0.11") {
+	if conf := shared.Exec(t, c, "cat", "/etc/resolv.conf"); strings.Count(conf, "nameserver") != 1 ||
+		strings.Contains(conf, "127.0.0.11") {
 		t.Errorf("resolv.conf is\n%s", conf)
 	}
 }
@@ -159,19 +161,23 @@ func TestNginxFollowsService(t *testing.T) {
 	image := clientsImage(t)
 	s := serve(t)
 	corp := s.CreateNamespace("corp")
-	s.CreateECSService("worker", s.RegisterDefinition(sample("worker", "flask-worker")), 1, s.CreateCloudMapService(corp, "worker", 1))
+	s.CreateECSService("worker", s.RegisterDefinition(sample("worker", "flask-worker")), 1,
+		s.CreateCloudMapService(corp, "worker", 1))
 	s.WaitStable("worker")
 	old := s.running("worker")[0]
-	const conf = `user root; error_log stderr; pid /tmp/nginx.pid; events {} http { access_log off; resolver NS valid=1s; server { listen 8080;
+	// Without the dot after worker.corp in /once/, nginx would reuse that address for /now/.
+	const conf = `user root; error_log stderr; pid /tmp/nginx.pid; events {} http { access_log off;
+		resolver NS valid=1s; server { listen 8080;
 		location /now/ { set $to worker.corp; rewrite /now/(.*) /$1 break; proxy_pass http://$to:5000; }
-		location /once/ { proxy_pass http://worker.corp.:5000/; } } }` // without the final dot, nginx would reuse this address for /now/
+		location /once/ { proxy_pass http://worker.corp.:5000/; } } }`
 	script := `sed "s/NS/$(sed -n 's/^nameserver //p' /etc/resolv.conf)/" <<'END' >/tmp/nginx.conf
 ` + conf + `
 END
 exec nginx -c /tmp/nginx.conf -g 'daemon off;'`
 	proxy := s.start(task("proxy", container("main", image, "sh", "-c", script)))
 	get := func(path string) (status int, text string) {
-		resp, err := (&http.Client{Timeout: 20 * time.Second}).Get("http://" + net.JoinHostPort(address(proxy).String(), "8080") + path)
+		resp, err := (&http.Client{Timeout: 20 * time.Second}).Get("http://" +
+			net.JoinHostPort(address(proxy).String(), "8080") + path)
 		if err != nil {
 			return 0, err.Error()
 		}
@@ -190,7 +196,8 @@ exec nginx -c /tmp/nginx.conf -g 'daemon off;'`
 			t.Errorf("%s returns %q", path, text)
 		}
 	}
-	harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("worker"), ForceNewDeployment: true}))(t)
+	harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("worker"),
+		ForceNewDeployment: true}))(t)
 	s.waitReplaced("worker", "worker.corp", 1, old)
 	s.waitStopped(old)
 	for range 5 {
@@ -210,12 +217,14 @@ func TestVPCsWithTheSameName(t *testing.T) {
 	for _, vpc := range []string{"a", "b"} {
 		registry := s.CreateCloudMapService(s.CreateNamespaceIn("corp", "vpc-"+vpc), "worker", 5)
 		for family, in := range map[string]*ecs.RegisterTaskDefinitionInput{
-			"worker-" + vpc: unchecked("worker-" + vpc), "asker-" + vpc: task("asker-"+vpc, container("main", image, "sleep", "100000")),
+			"worker-" + vpc: unchecked("worker-" + vpc), "asker-" + vpc: task("asker-"+vpc,
+				container("main", image, "sleep", "100000")),
 		} {
 			s.RegisterDefinition(in)
 			create := &ecs.CreateServiceInput{
 				ServiceName: &family, TaskDefinition: &family, DesiredCount: aws.Int32(1),
-				NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-" + vpc}}},
+				NetworkConfiguration: &ecstypes.NetworkConfiguration{
+					AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-" + vpc}}},
 			}
 			if strings.HasPrefix(family, "worker") {
 				create.ServiceRegistries = []ecstypes.ServiceRegistry{{RegistryArn: registry.Arn}}
@@ -233,7 +242,8 @@ func TestVPCsWithTheSameName(t *testing.T) {
 		if !slices.Equal(found, []string{want[vpc]}) {
 			t.Errorf("in vpc-%s worker.corp resolves to %q, want %s", vpc, found, want[vpc])
 		}
-		if in := map[string]string{"a": "10.214.0.0/16", "b": "10.215.0.0/16"}[vpc]; !netip.MustParsePrefix(in).Contains(address(asker)) {
+		if in := map[string]string{"a": "10.214.0.0/16",
+			"b": "10.215.0.0/16"}[vpc]; !netip.MustParsePrefix(in).Contains(address(asker)) {
 			t.Errorf("the task in vpc-%s has the address %v", vpc, address(asker))
 		}
 	}
@@ -245,7 +255,8 @@ func TestDualStack(t *testing.T) {
 	t.Parallel()
 	image := clientsImage(t)
 	s := serve(t, "--vpc", "vpc-local=10.216.0.0/16,fd00:216::/48,subnet-local")
-	registry := s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 5, sdtypes.RecordTypeA, sdtypes.RecordTypeAaaa)
+	registry := s.CreateCloudMapService(s.CreateNamespace("corp"), "worker", 5, sdtypes.RecordTypeA,
+		sdtypes.RecordTypeAaaa)
 	worker := container("main", image, "busybox", "httpd", "-f", "-p", "5000", "-h", "/etc") // listens on both families
 	worker.PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
 	s.CreateECSService("worker", s.RegisterDefinition(task("worker", worker)), 1, registry)
@@ -276,6 +287,7 @@ func TestDualStack(t *testing.T) {
 		t.Errorf("the AAAA record is %v, %v, want %s", found, err, six)
 	}
 	for _, a := range want {
-		s.engine.Exec(t, id(asker, "main"), "busybox", "wget", "-q", "-O", "-", "http://"+net.JoinHostPort(a, "5000")+"/hostname")
+		s.engine.Exec(t, id(asker, "main"), "busybox", "wget", "-q", "-O", "-",
+			"http://"+net.JoinHostPort(a, "5000")+"/hostname")
 	}
 }

@@ -27,7 +27,8 @@ func (s *server) createServiceWithSRV(corp string, in *ecs.RegisterTaskDefinitio
 	harness.Must(s.ECS().CreateService(s.T.Context(), &ecs.CreateServiceInput{
 		ServiceName: in.Family, TaskDefinition: &definition, DesiredCount: &count,
 		ServiceRegistries: []ecstypes.ServiceRegistry{{
-			RegistryArn: registry.Arn, ContainerName: aws.String("main"), ContainerPort: in.ContainerDefinitions[0].PortMappings[0].ContainerPort,
+			RegistryArn: registry.Arn, ContainerName: aws.String("main"),
+			ContainerPort: in.ContainerDefinitions[0].PortMappings[0].ContainerPort,
 		}},
 	}))(s.T)
 	s.WaitStable(*in.Family)
@@ -65,7 +66,8 @@ func TestHostMode(t *testing.T) {
 	in := task("worker", main)
 	in.NetworkMode = ecstypes.NetworkModeHost
 	s.createServiceWithSRV(s.CreateNamespace("corp"), in, 1)
-	if mode := shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.NetworkMode}}", id(s.running("worker")[0], "main")); mode != "host" {
+	if mode := shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.NetworkMode}}",
+		id(s.running("worker")[0], "main")); mode != "host" {
 		t.Errorf("the container's network is %s, want host", mode)
 	}
 	s.checkSRV("worker.corp", map[uint16]bool{uint16(port): true}, "/passwd")

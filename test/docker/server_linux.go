@@ -50,7 +50,8 @@ func (e *engine) serveOn(t testing.TB, dir string, flags ...string) *server {
 // start starts a server as serveOn does. It returns an error if the server ends instead of getting ready.
 func (e *engine) start(t testing.TB, dir string, flags ...string) (*server, error) {
 	t.Helper()
-	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "docker"}, flags...)
+	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test",
+		"--runtime", "docker"}, flags...)
 	cmd := exec.Command(harness.BuiltBinary(t), args...)
 	cmd.Env = append(harness.UserEnviron(), "XDG_RUNTIME_DIR="+dir)
 	if e.Host != "" {
@@ -81,7 +82,8 @@ func container(name, image string, command ...string) ecstypes.ContainerDefiniti
 
 // task returns a definition of containers that share a network.
 func task(family string, containers ...ecstypes.ContainerDefinition) *ecs.RegisterTaskDefinitionInput {
-	return &ecs.RegisterTaskDefinitionInput{Family: &family, NetworkMode: ecstypes.NetworkModeAwsvpc, ContainerDefinitions: containers}
+	return &ecs.RegisterTaskDefinitionInput{Family: &family, NetworkMode: ecstypes.NetworkModeAwsvpc,
+		ContainerDefinitions: containers}
 }
 
 // sample returns the definition of a sample service, which is healthy after its first check.
@@ -141,7 +143,8 @@ func (s *server) answers(name string, want ...netip.Addr) bool {
 func (s *server) waitWithout(name string, gone netip.Addr, within time.Duration) {
 	s.T.Helper()
 	began := time.Now()
-	harness.Eventually(s.T, within, gone.String()+" has left the answers for "+name, func() bool { return !s.Lookup(name)[gone] })
+	harness.Eventually(s.T, within, gone.String()+" has left the answers for "+name,
+		func() bool { return !s.Lookup(name)[gone] })
 	s.T.Logf("%s left the answers after %v", gone, time.Since(began).Round(time.Millisecond))
 }
 

@@ -27,7 +27,8 @@ func TestBadRequests(t *testing.T) {
 
 	label := strings.Repeat("x", 64) // the limit is 63 (RFC 1035, section 2.3.4)
 	service := func(member string) string {
-		return `{"serviceName":"web","taskDefinition":"sleeper","networkConfiguration":{"awsvpcConfiguration":{"subnets":["subnet-local"]}},` + member + `}`
+		return `{"serviceName":"web","taskDefinition":"sleeper",` + member +
+			`,"networkConfiguration":{"awsvpcConfiguration":{"subnets":["subnet-local"]}}}`
 	}
 	for _, tc := range []struct {
 		name     string
@@ -35,31 +36,59 @@ func TestBadRequests(t *testing.T) {
 		code     string
 		mentions string
 	}{
-		{"a label of 64 characters", harness.Call{Operation: "CreateService", Body: fmt.Sprintf(`{"Name":%q,"NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":1}]}}`, label, shop)}, "InvalidInput", label},
-		{"an unknown namespace", harness.Call{Operation: "CreateService", Body: `{"Name":"a","NamespaceId":"ns-unknown"}`}, "NamespaceNotFound", "ns-unknown"},
-		{"an unknown namespace in a discovery", harness.Call{Operation: "DiscoverInstances", Body: `{"NamespaceName":"nowhere","ServiceName":"a"}`}, "NamespaceNotFound", "nowhere"},
-		{"an unknown service", harness.Call{Operation: "RegisterInstance", Body: `{"ServiceId":"srv-unknown","InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.1"}}`}, "ServiceNotFound", "srv-unknown"},
-		{"an unknown operation", harness.Call{Operation: "GetOperation", Body: `{"OperationId":"unknown"}`}, "OperationNotFound", "unknown"},
-		{"deletion of a namespace with services", harness.Call{Operation: "DeleteNamespace", Body: fmt.Sprintf(`{"Id":%q}`, shop)}, "ResourceInUse", "services"},
-		{"deletion of a service with instances", harness.Call{Operation: "DeleteService", Body: fmt.Sprintf(`{"Id":%q}`, *cart.Id)}, "ResourceInUse", "instances"},
-		{"no address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(`{"ServiceId":%q,"InstanceId":"a","Attributes":{}}`, *cart.Id)}, "InvalidInput", "AWS_INSTANCE_IPV4"},
-		{"an invalid address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(`{"ServiceId":%q,"InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.256"}}`, *cart.Id)}, "InvalidInput", "10.0.0.256"},
-		{"a negative TTL", harness.Call{Operation: "CreateService", Body: fmt.Sprintf(`{"Name":"a","NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":-1}]}}`, shop)}, "InvalidInput", "-1"},
+		{"a label of 64 characters", harness.Call{Operation: "CreateService",
+			Body: fmt.Sprintf(`{"Name":%q,"NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":1}]}}`, label, shop)},
+			"InvalidInput", label},
+		{"an unknown namespace", harness.Call{Operation: "CreateService", Body: `{"Name":"a","NamespaceId":"ns-unknown"}`},
+			"NamespaceNotFound", "ns-unknown"},
+		{"an unknown namespace in a discovery", harness.Call{Operation: "DiscoverInstances",
+			Body: `{"NamespaceName":"nowhere","ServiceName":"a"}`}, "NamespaceNotFound", "nowhere"},
+		{"an unknown service",
+			harness.Call{Operation: "RegisterInstance",
+				Body: `{"ServiceId":"srv-unknown","InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.1"}}`},
+			"ServiceNotFound", "srv-unknown"},
+		{"an unknown operation", harness.Call{Operation: "GetOperation", Body: `{"OperationId":"unknown"}`},
+			"OperationNotFound", "unknown"},
+		{"deletion of a namespace with services", harness.Call{Operation: "DeleteNamespace",
+			Body: fmt.Sprintf(`{"Id":%q}`, shop)}, "ResourceInUse", "services"},
+		{"deletion of a service with instances", harness.Call{Operation: "DeleteService",
+			Body: fmt.Sprintf(`{"Id":%q}`, *cart.Id)}, "ResourceInUse", "instances"},
+		{"no address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(
+			`{"ServiceId":%q,"InstanceId":"a","Attributes":{}}`, *cart.Id)}, "InvalidInput", "AWS_INSTANCE_IPV4"},
+		{"an invalid address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(
+			`{"ServiceId":%q,"InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.256"}}`, *cart.Id)}, "InvalidInput",
+			"10.0.0.256"},
+		{"a negative TTL", harness.Call{Operation: "CreateService", Body: fmt.Sprintf(
+			`{"Name":"a","NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":-1}]}}`, shop)}, "InvalidInput", "-1"},
 
-		{"a desired count of -1", harness.Call{ECS: true, Operation: "CreateService", Body: service(`"desiredCount":-1`)}, "InvalidParameterException", "lesser than 0"},
-		{"an update to a desired count of -1", harness.Call{ECS: true, Operation: "UpdateService", Body: `{"service":"cart","desiredCount":-1}`}, "InvalidParameterException", "lesser than 0"},
-		{"a desired count of 1.5", harness.Call{ECS: true, Operation: "UpdateService", Body: `{"service":"cart","desiredCount":1.5}`}, "SerializationException", "desiredCount"},
-		{"a definition without containers", harness.Call{ECS: true, Operation: "RegisterTaskDefinition", Body: `{"family":"a","containerDefinitions":[]}`}, "ClientException", "Container"},
+		{"a desired count of -1", harness.Call{ECS: true, Operation: "CreateService", Body: service(`"desiredCount":-1`)},
+			"InvalidParameterException", "lesser than 0"},
+		{"an update to a desired count of -1", harness.Call{ECS: true, Operation: "UpdateService",
+			Body: `{"service":"cart","desiredCount":-1}`}, "InvalidParameterException", "lesser than 0"},
+		{"a desired count of 1.5", harness.Call{ECS: true, Operation: "UpdateService",
+			Body: `{"service":"cart","desiredCount":1.5}`}, "SerializationException", "desiredCount"},
+		{"a definition without containers", harness.Call{ECS: true, Operation: "RegisterTaskDefinition",
+			Body: `{"family":"a","containerDefinitions":[]}`}, "ClientException", "Container"},
 		{"a definition with two containers of the same name", harness.Call{ECS: true, Operation: "RegisterTaskDefinition",
-			Body: `{"family":"a","containerDefinitions":[{"name":"m","image":"i","memory":64},{"name":"m","image":"i","memory":64}]}`}, "ClientException", "m"},
-		{"an unknown definition", harness.Call{ECS: true, Operation: "CreateService", Body: `{"serviceName":"web","taskDefinition":"unknown","desiredCount":1}`}, "ClientException", ""},
-		{"an unknown registry", harness.Call{ECS: true, Operation: "CreateService", Body: service(`"desiredCount":1,"serviceRegistries":[{"registryArn":"arn:aws:servicediscovery:us-east-1:000000000000:service/srv-unknown"}]`)}, "InvalidParameterException", "srv-unknown"},
-		{"no network configuration", harness.Call{ECS: true, Operation: "CreateService", Body: `{"serviceName":"web","taskDefinition":"sleeper","desiredCount":1}`}, "InvalidParameterException", "etwork"},
-		{"an unknown cluster", harness.Call{ECS: true, Operation: "CreateService", Body: `{"cluster":"unknown","serviceName":"web","taskDefinition":"sleeper","desiredCount":1}`}, "ClusterNotFoundException", ""},
-		{"an unknown ECS service", harness.Call{ECS: true, Operation: "UpdateService", Body: `{"service":"unknown","desiredCount":1}`}, "ServiceNotFoundException", ""},
+			Body: `{"family":"a","containerDefinitions":[{"name":"m","image":"i","memory":64},` +
+				`{"name":"m","image":"i","memory":64}]}`}, "ClientException", "m"},
+		{"an unknown definition", harness.Call{ECS: true, Operation: "CreateService",
+			Body: `{"serviceName":"web","taskDefinition":"unknown","desiredCount":1}`}, "ClientException", ""},
+		{"an unknown registry", harness.Call{ECS: true, Operation: "CreateService",
+			Body: service(`"desiredCount":1,"serviceRegistries":[{"registryArn":"` +
+				`arn:aws:servicediscovery:us-east-1:000000000000:service/srv-unknown"}]`)}, "InvalidParameterException",
+			"srv-unknown"},
+		{"no network configuration", harness.Call{ECS: true, Operation: "CreateService",
+			Body: `{"serviceName":"web","taskDefinition":"sleeper","desiredCount":1}`}, "InvalidParameterException", "etwork"},
+		{"an unknown cluster", harness.Call{ECS: true, Operation: "CreateService",
+			Body: `{"cluster":"unknown","serviceName":"web","taskDefinition":"sleeper","desiredCount":1}`},
+			"ClusterNotFoundException", ""},
+		{"an unknown ECS service", harness.Call{ECS: true, Operation: "UpdateService",
+			Body: `{"service":"unknown","desiredCount":1}`}, "ServiceNotFoundException", ""},
 	} {
 		got, err := s.Send(tc.do)
-		if err != nil || got.Status != http.StatusBadRequest || got.Code != tc.code || !strings.Contains(got.Message, tc.mentions) {
+		if err != nil || got.Status != http.StatusBadRequest || got.Code != tc.code ||
+			!strings.Contains(got.Message, tc.mentions) {
 			t.Errorf("%s: %+v, %v; want %s with %q in the message", tc.name, got, err, tc.code, tc.mentions)
 		}
 	}
@@ -68,8 +97,10 @@ func TestBadRequests(t *testing.T) {
 	}
 
 	// The name of a namespace is checked when its zone is created, so the operation fails and not the request.
-	made := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(), &sd.CreatePrivateDnsNamespaceInput{Name: aws.String(label + ".example"), Vpc: aws.String("vpc-local")}))(t)
-	op := harness.Must(s.CloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: made.OperationId}))(t).Operation
+	made := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
+		&sd.CreatePrivateDnsNamespaceInput{Name: aws.String(label + ".example"), Vpc: aws.String("vpc-local")}))(t)
+	op := harness.Must(s.CloudMap().GetOperation(t.Context(),
+		&sd.GetOperationInput{OperationId: made.OperationId}))(t).Operation
 	if op.Status != sdtypes.OperationStatusFail || !strings.Contains(aws.ToString(op.ErrorMessage), label) {
 		t.Errorf("a namespace with a label of 64 characters: %s", harness.AsJSON(op))
 	}

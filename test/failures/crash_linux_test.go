@@ -31,7 +31,8 @@ func TestKillAtAnyPoint(t *testing.T) {
 	}{
 		{"while ten tasks are created", 0, func(t *testing.T, s *harness.Server, starts string) int {
 			s.SetDesiredCount("cart", 10)
-			harness.Eventually(t, 10*time.Second, "some tasks have started", func() bool { return len(harness.StartedPIDs(t, starts)) >= 3 })
+			harness.Eventually(t, 10*time.Second, "some tasks have started",
+				func() bool { return len(harness.StartedPIDs(t, starts)) >= 3 })
 			return 10
 		}, false},
 		{"right after a request for ten tasks", 0, func(_ *testing.T, s *harness.Server, _ string) int {
@@ -39,8 +40,10 @@ func TestKillAtAnyPoint(t *testing.T) {
 			return 10
 		}, false},
 		{"during a rollout", 3, func(t *testing.T, s *harness.Server, starts string) int {
-			harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), ForceNewDeployment: true}))(t)
-			harness.Eventually(t, 10*time.Second, "new tasks have started", func() bool { return len(harness.StartedPIDs(t, starts)) > 3 })
+			harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"),
+				ForceNewDeployment: true}))(t)
+			harness.Eventually(t, 10*time.Second, "new tasks have started",
+				func() bool { return len(harness.StartedPIDs(t, starts)) > 3 })
 			return 3
 		}, false},
 		{"during a drain", 2, func(t *testing.T, s *harness.Server, _ string) int {
@@ -58,7 +61,8 @@ func TestKillAtAnyPoint(t *testing.T) {
 			return 2
 		}, false},
 		{"during a deletion", 3, func(t *testing.T, s *harness.Server, _ string) int {
-			harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))(t)
+			harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"),
+				Force: aws.Bool(true)}))(t)
 			return -1
 		}, false},
 		{"with nothing to do", 3, func(*testing.T, *harness.Server, string) int { return 3 }, true},
@@ -68,7 +72,8 @@ func TestKillAtAnyPoint(t *testing.T) {
 				t.Parallel()
 				s := harness.Serve(t)
 				starts := filepath.Join(t.TempDir(), "starts")
-				s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), tc.count, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", ttl))
+				s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), tc.count,
+					s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", ttl))
 				s.WaitStable("cart")
 				before := s.TaskProcesses("cart")
 				want := tc.begin(t, s, starts)
@@ -102,7 +107,8 @@ func TestKillAtAnyPoint(t *testing.T) {
 func TestKilledTaskIsReplaced(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 2,
+		s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 	s.WaitStable("cart")
 	victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	pid, err := strconv.Atoi(aws.ToString(victim.Containers[0].RuntimeId))
@@ -126,7 +132,8 @@ func TestKilledTaskIsReplaced(t *testing.T) {
 		if harness.TaskID(stopped) != harness.TaskID(victim) {
 			continue
 		}
-		if stopped.StopCode != ecstypes.TaskStopCodeEssentialContainerExited || aws.ToInt32(stopped.Containers[0].ExitCode) != 137 {
+		if stopped.StopCode != ecstypes.TaskStopCodeEssentialContainerExited ||
+			aws.ToInt32(stopped.Containers[0].ExitCode) != 137 {
 			t.Errorf("stop code %s, exit code %d", stopped.StopCode, aws.ToInt32(stopped.Containers[0].ExitCode))
 		}
 	}

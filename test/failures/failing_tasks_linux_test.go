@@ -24,7 +24,8 @@ func waitStoppedTasks(s *harness.Server, service string, n int, within time.Dura
 	s.T.Helper()
 	var tasks []ecstypes.Task
 	harness.Eventually(s.T, within, fmt.Sprintf("%d stopped tasks of %s", n, service), func() bool {
-		tasks = slices.DeleteFunc(s.Tasks(service, ecstypes.DesiredStatusStopped), func(t ecstypes.Task) bool { return aws.ToString(t.LastStatus) != "STOPPED" })
+		tasks = slices.DeleteFunc(s.Tasks(service, ecstypes.DesiredStatusStopped),
+			func(t ecstypes.Task) bool { return aws.ToString(t.LastStatus) != "STOPPED" })
 		return len(tasks) >= n
 	})
 	slices.SortFunc(tasks, func(a, b ecstypes.Task) int { return a.CreatedAt.Compare(*b.CreatedAt) })
@@ -33,20 +34,24 @@ func waitStoppedTasks(s *harness.Server, service string, n int, within time.Dura
 
 // hasEvent reports whether one of a service's events contains a text.
 func hasEvent(s *harness.Server, service, text string) bool {
-	return slices.ContainsFunc(s.DescribeService(service).Events, func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, text) })
+	return slices.ContainsFunc(s.DescribeService(service).Events,
+		func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, text) })
 }
 
-// forceDeleteService deletes a service with force and waits until none of its processes, sandboxes and addresses is left.
+// forceDeleteService deletes a service with force and waits until none of its processes, sandboxes and addresses is
+// left.
 func forceDeleteService(s *harness.Server, service, starts string) {
 	s.T.Helper()
-	harness.Must(s.ECS().DeleteService(s.T.Context(), &ecs.DeleteServiceInput{Service: &service, Force: aws.Bool(true)}))(s.T)
+	harness.Must(s.ECS().DeleteService(s.T.Context(),
+		&ecs.DeleteServiceInput{Service: &service, Force: aws.Bool(true)}))(s.T)
 	s.CheckNothingLeft(service, starts)
 }
 
 // markContainers sets harness.MarkVariable in a definition's containers, so that a test finds their processes.
 func markContainers(in *ecs.RegisterTaskDefinitionInput, starts string) *ecs.RegisterTaskDefinitionInput {
 	for i := range in.ContainerDefinitions {
-		in.ContainerDefinitions[i].Environment = append(in.ContainerDefinitions[i].Environment, ecstypes.KeyValuePair{Name: aws.String(harness.MarkVariable), Value: &starts})
+		in.ContainerDefinitions[i].Environment = append(in.ContainerDefinitions[i].Environment,
+			ecstypes.KeyValuePair{Name: aws.String(harness.MarkVariable), Value: &starts})
 	}
 	return in
 }
@@ -62,16 +67,21 @@ func TestFailingTasks(t *testing.T) {
 		reason  []string // all are in the reason of the task or of its container
 		exit    *int32
 	}{
-		{"a command that does not exist", []string{"/no/such/program"}, ecstypes.TaskStopCodeTaskFailedToStart, []string{"CannotStartContainerError", "/no/such/program"}, nil},
-		{"a command that is not a program", []string{"/etc/hostname"}, ecstypes.TaskStopCodeTaskFailedToStart, []string{"CannotStartContainerError", "/etc/hostname"}, nil},
-		{"a task that exits immediately", []string{"/bin/true"}, ecstypes.TaskStopCodeEssentialContainerExited, []string{"Essential container in task exited"}, aws.Int32(0)},
-		{"a task that crashes immediately", []string{"/bin/sh", "-c", "kill -SEGV $$"}, ecstypes.TaskStopCodeEssentialContainerExited, []string{"Essential container in task exited"}, aws.Int32(139)},
+		{"a command that does not exist", []string{"/no/such/program"}, ecstypes.TaskStopCodeTaskFailedToStart,
+			[]string{"CannotStartContainerError", "/no/such/program"}, nil},
+		{"a command that is not a program", []string{"/etc/hostname"}, ecstypes.TaskStopCodeTaskFailedToStart,
+			[]string{"CannotStartContainerError", "/etc/hostname"}, nil},
+		{"a task that exits immediately", []string{"/bin/true"}, ecstypes.TaskStopCodeEssentialContainerExited,
+			[]string{"Essential container in task exited"}, aws.Int32(0)},
+		{"a task that crashes immediately", []string{"/bin/sh", "-c", "kill -SEGV $$"},
+			ecstypes.TaskStopCodeEssentialContainerExited, []string{"Essential container in task exited"}, aws.Int32(139)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := harness.Serve(t)
 			starts := filepath.Join(t.TempDir(), "starts")
-			s.CreateECSService("cart", s.RegisterDefinition(markContainers(harness.Program(t, "failing", tc.command...), starts)), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+			s.CreateECSService("cart", s.RegisterDefinition(markContainers(harness.Program(t, "failing", tc.command...),
+				starts)), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 
 			waited := harness.StartStopwatch()
 			tasks := waitStoppedTasks(s, "cart", 4, 30*time.Second)
@@ -85,7 +95,8 @@ func TestFailingTasks(t *testing.T) {
 				}
 				exit := task.Containers[0].ExitCode
 				if task.StopCode != tc.code || (exit == nil) != (tc.exit == nil) || exit != nil && *exit != *tc.exit {
-					t.Errorf("stop code %s, exit code %v; want %s, %v", task.StopCode, aws.ToInt32(exit), tc.code, aws.ToInt32(tc.exit))
+					t.Errorf("stop code %s, exit code %v; want %s, %v", task.StopCode, aws.ToInt32(exit), tc.code,
+						aws.ToInt32(tc.exit))
 				}
 			}
 			for i, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
@@ -104,7 +115,8 @@ func TestFailingTasks(t *testing.T) {
 
 			good := s.RegisterDefinition(markContainers(harness.Program(t, "good", "/bin/sleep", "1000"), starts))
 			watch := harness.StartStopwatch()
-			harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), TaskDefinition: &good}))(t)
+			harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"),
+				TaskDefinition: &good}))(t)
 			s.WaitStable("cart")
 			if took := watch.Unstalled(); took > 5*time.Second {
 				t.Errorf("a corrected definition started after %v, delayed by the failures of the one before", took)
@@ -115,14 +127,15 @@ func TestFailingTasks(t *testing.T) {
 	}
 }
 
-// TestTaskListensOnAllAddresses runs a task that listens on all addresses instead of only its address. The task must be stopped
-// with a reason that names the problem. Although it would pass its health check, it must never be answered, and clients
-// of other tasks must never reach it.
+// TestTaskListensOnAllAddresses runs a task that listens on all addresses instead of only its address. The task must be
+// stopped with a reason that names the problem. Although it would pass its health check, it must never be answered, and
+// clients of other tasks must never reach it.
 func TestTaskListensOnAllAddresses(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	shop := s.CreateNamespace("shop")
-	s.CreateECSService("good", s.RegisterDefinition(harness.Worker(t, "good", "")), 1, s.CreateCloudMapService(shop, "good", 1))
+	s.CreateECSService("good", s.RegisterDefinition(harness.Worker(t, "good", "")), 1,
+		s.CreateCloudMapService(shop, "good", 1))
 	s.WaitStable("good")
 	good := s.Tasks("good", ecstypes.DesiredStatusRunning)[0]
 
@@ -130,7 +143,8 @@ func TestTaskListensOnAllAddresses(t *testing.T) {
 	port := strconv.Itoa(harness.FreePort(t))
 	bad := harness.Worker(t, "bad", harness.TestBinary(t)+" sample check http://$ROLLCALL_ADDRESS:"+port+"/health")
 	bad.ContainerDefinitions[0].PortMappings[0].ContainerPort = aws.Int32(int32(harness.Must(strconv.Atoi(port))(t)))
-	bad.ContainerDefinitions[0].Command = []string{"/bin/sh", "-c", "ROLLCALL_ADDRESS=0.0.0.0 ROLLCALL_PORT_5000=" + port + " exec " + harness.TestBinary(t) + " sample flask-worker"}
+	bad.ContainerDefinitions[0].Command = []string{"/bin/sh", "-c",
+		"ROLLCALL_ADDRESS=0.0.0.0 ROLLCALL_PORT_5000=" + port + " exec " + harness.TestBinary(t) + " sample flask-worker"}
 	entry := s.CreateCloudMapService(shop, "bad", 1)
 	stop := startWellBehavedClients(s,
 		func() error {
@@ -207,18 +221,22 @@ func TestMissingSecret(t *testing.T) {
 	s := harness.Serve(t)
 	in := harness.Program(t, "needy", "/bin/sleep", "1000")
 	in.ContainerDefinitions[0].Secrets = []ecstypes.Secret{{
-		Name: aws.String("TOKEN"), ValueFrom: aws.String("arn:aws:secretsmanager:us-east-1:000000000000:secret:prod/token-AbCdEf"),
+		Name:      aws.String("TOKEN"),
+		ValueFrom: aws.String("arn:aws:secretsmanager:us-east-1:000000000000:secret:prod/token-AbCdEf"),
 	}}
 	s.RegisterDefinition(in)
-	out := harness.Must(s.ECS().RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: in.Family, NetworkConfiguration: harness.AWSVPC()}))(t)
+	out := harness.Must(s.ECS().RunTask(t.Context(), &ecs.RunTaskInput{TaskDefinition: in.Family,
+		NetworkConfiguration: harness.AWSVPC()}))(t)
 	var stopped ecstypes.Task
 	harness.Eventually(t, 30*time.Second, "the task has stopped", func() bool {
-		tasks := harness.Must(s.ECS().DescribeTasks(t.Context(), &ecs.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}}))(t).Tasks
+		tasks := harness.Must(s.ECS().DescribeTasks(t.Context(), &ecs.DescribeTasksInput{
+			Tasks: []string{*out.Tasks[0].TaskArn}}))(t).Tasks
 		stopped = tasks[0]
 		return *stopped.LastStatus == "STOPPED"
 	})
 	if stopped.StopCode != ecstypes.TaskStopCodeTaskFailedToStart ||
-		!strings.HasPrefix(*stopped.StoppedReason, "ResourceInitializationError: unable to pull secrets or registry auth: ") ||
+		!strings.HasPrefix(*stopped.StoppedReason,
+			"ResourceInitializationError: unable to pull secrets or registry auth: ") ||
 		!strings.Contains(*stopped.StoppedReason, "DATA/secrets/prod/token") {
 		t.Errorf("the task stopped as %s: %s", stopped.StopCode, *stopped.StoppedReason)
 	}

@@ -27,7 +27,8 @@ func TestHangingHealthCheck(t *testing.T) {
 		if got := s.Lookup("cart.shop"); len(got) != 0 {
 			t.Fatalf("the answer has %v, a task that has not passed a health check", got)
 		}
-		return slices.ContainsFunc(s.Tasks("cart", ecstypes.DesiredStatusRunning), func(task ecstypes.Task) bool { return task.HealthStatus == ecstypes.HealthStatusUnhealthy })
+		return slices.ContainsFunc(s.Tasks("cart", ecstypes.DesiredStatusRunning),
+			func(task ecstypes.Task) bool { return task.HealthStatus == ecstypes.HealthStatusUnhealthy })
 	})
 	tasks := waitStoppedTasks(s, "cart", 1, 30*time.Second)
 	if got := aws.ToString(tasks[0].StoppedReason); got != "Task failed container health checks" {
@@ -46,7 +47,8 @@ func TestHealthCheckDecidesAnswers(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	flag := filepath.Join(t.TempDir(), "healthy")
-	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "test -e "+flag)), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "test -e "+flag)), 1,
+		s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 	harness.Eventually(t, 20*time.Second, "the task is registered", func() bool {
 		return len(s.Discover("shop", "cart", sdtypes.HealthStatusFilterAll)) == 1
 	})

@@ -51,7 +51,8 @@ func checkGrowth(s *harness.Server, before usage, bytes int64) {
 	if now := processUsage(s); now.resident-before.resident > bytes {
 		s.T.Errorf("the server grew from %d MiB to %d MiB", before.resident>>20, now.resident>>20)
 	}
-	harness.Eventually(s.T, 20*time.Second, "the server has closed its connections", func() bool { return processUsage(s).files <= before.files+20 })
+	harness.Eventually(s.T, 20*time.Second, "the server has closed its connections",
+		func() bool { return processUsage(s).files <= before.files+20 })
 }
 
 // startWellBehavedClients starts a client for each function, which calls it again and again until stop is called. Each
@@ -93,7 +94,8 @@ func TestHostileHTTP(t *testing.T) {
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
 	before := processUsage(s)
 	stop := startWellBehavedClients(s, func() error {
-		_, err := s.CloudMapWithoutRetries().GetInstance(context.Background(), &sd.GetInstanceInput{ServiceId: cart.Id, InstanceId: aws.String("one")})
+		_, err := s.CloudMapWithoutRetries().GetInstance(context.Background(),
+			&sd.GetInstanceInput{ServiceId: cart.Id, InstanceId: aws.String("one")})
 		return err
 	})
 
@@ -107,17 +109,24 @@ func TestHostileHTTP(t *testing.T) {
 		status     int
 		do         harness.Call
 	}{
-		{"a body of 10 MiB", "RequestEntityTooLargeException", http.StatusRequestEntityTooLarge, harness.Call{Body: `{"Name":"` + strings.Repeat("x", 10<<20) + `"}`}},
-		{"10 MiB in chunks", "RequestEntityTooLargeException", http.StatusRequestEntityTooLarge, harness.Call{Body: strings.Repeat(" ", 10<<20), Tamper: func(r *http.Request) { r.ContentLength = -1 }}},
-		{"an unsigned body of 10 MiB", "MissingAuthenticationTokenException", http.StatusBadRequest, harness.Call{Unsigned: true, Body: strings.Repeat("x", 10<<20)}},
+		{"a body of 10 MiB", "RequestEntityTooLargeException", http.StatusRequestEntityTooLarge,
+			harness.Call{Body: `{"Name":"` + strings.Repeat("x", 10<<20) + `"}`}},
+		{"10 MiB in chunks", "RequestEntityTooLargeException", http.StatusRequestEntityTooLarge,
+			harness.Call{Body: strings.Repeat(" ", 10<<20), Tamper: func(r *http.Request) { r.ContentLength = -1 }}},
+		{"an unsigned body of 10 MiB", "MissingAuthenticationTokenException", http.StatusBadRequest,
+			harness.Call{Unsigned: true, Body: strings.Repeat("x", 10<<20)}},
 		{"not JSON", "SerializationException", http.StatusBadRequest, harness.Call{Body: "\x00\xff garbage"}},
 		{"incomplete JSON", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Name":"sh`}},
-		{"a member of the wrong type", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Name":{"a":[1]}}`}},
+		{"a member of the wrong type", "SerializationException", http.StatusBadRequest,
+			harness.Call{Body: `{"Name":{"a":[1]}}`}},
 		{"a list", "SerializationException", http.StatusBadRequest, harness.Call{Body: `[]`}},
 		{"deeply nested lists, not closed", "SerializationException", http.StatusBadRequest, harness.Call{Body: nested}},
-		{"deeply nested lists", "SerializationException", http.StatusBadRequest, harness.Call{Body: `{"Tags":` + nested + strings.Repeat("]", 200_000) + `}`}},
-		{"deeply nested objects", "SerializationException", http.StatusBadRequest, harness.Call{Body: strings.Repeat(`{"Name":`, 100_000)}},
-		{"an unknown operation", "UnknownOperationException", http.StatusBadRequest, harness.Call{Operation: "DropAllTables", Body: `{}`}},
+		{"deeply nested lists", "SerializationException", http.StatusBadRequest,
+			harness.Call{Body: `{"Tags":` + nested + strings.Repeat("]", 200_000) + `}`}},
+		{"deeply nested objects", "SerializationException", http.StatusBadRequest,
+			harness.Call{Body: strings.Repeat(`{"Name":`, 100_000)}},
+		{"an unknown operation", "UnknownOperationException", http.StatusBadRequest,
+			harness.Call{Operation: "DropAllTables", Body: `{}`}},
 	} {
 		if tc.do.Operation == "" {
 			tc.do.Operation = "CreateHttpNamespace"
@@ -198,7 +207,8 @@ func TestManyConnections(t *testing.T) {
 		}
 		conns = append(conns, conn)
 	}
-	harness.Eventually(t, 5*time.Second, "the server has opened as many connections as it accepts", func() bool { return processUsage(s).files >= limit })
+	harness.Eventually(t, 5*time.Second, "the server has opened as many connections as it accepts",
+		func() bool { return processUsage(s).files >= limit })
 	if now := processUsage(s); now.files > before.files+limit {
 		t.Errorf("%d open files, %d before the connections", now.files, before.files)
 	}

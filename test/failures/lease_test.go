@@ -27,7 +27,8 @@ func TestExpiredLease(t *testing.T) {
 		began := time.Now()
 		harness.Eventually(t, 5*time.Second, "a second has passed", func() bool { return time.Since(began) > time.Second })
 		harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-			&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1"), Status: "HEALTHY"}))(t)
+			&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1"),
+				Status: "HEALTHY"}))(t)
 		if got := s.Lookup("cart.shop"); len(got) != 2 {
 			t.Fatalf("the answer is %v, want both instances: their leases are renewed", got)
 		}
@@ -37,13 +38,16 @@ func TestExpiredLease(t *testing.T) {
 	if got := s.Lookup("cart.shop"); len(got) != 2 {
 		t.Fatalf("after a restart the answer is %v, want both instances", got)
 	}
-	harness.Eventually(t, 30*time.Second, "the lease that is not renewed has expired", func() bool { return len(s.Lookup("cart.shop")) == 1 })
-	_, err := s.CloudMap().GetInstance(t.Context(), &servicediscovery.GetInstanceInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1")})
+	harness.Eventually(t, 30*time.Second, "the lease that is not renewed has expired",
+		func() bool { return len(s.Lookup("cart.shop")) == 1 })
+	_, err := s.CloudMap().GetInstance(t.Context(), &servicediscovery.GetInstanceInput{ServiceId: srv.Id,
+		InstanceId: aws.String("lease-1")})
 	if err == nil || !strings.Contains(err.Error(), "InstanceNotFound") {
 		t.Errorf("GetInstance of the expired instance: %v, want InstanceNotFound", err)
 	}
 	if _, err := s.CloudMap().RegisterInstance(t.Context(), &servicediscovery.RegisterInstanceInput{
-		ServiceId: srv.Id, InstanceId: aws.String("x"), Attributes: map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.3", "ROLLCALL_LEASE_SECONDS": "soon"},
+		ServiceId: srv.Id, InstanceId: aws.String("x"),
+		Attributes: map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.3", "ROLLCALL_LEASE_SECONDS": "soon"},
 	}); err == nil || !strings.Contains(err.Error(), "InvalidInput") {
 		t.Errorf("a lease that is not a number: %v, want InvalidInput", err)
 	}

@@ -34,12 +34,17 @@ func TestServeErrors(t *testing.T) {
 		{"the data folder of another server", first.Dir, nil, []string{first.Dir}},
 		{"a data folder that is a file", file, nil, []string{file, "--data"}},
 		{"a port in use for the API", "", []string{"--api", tcp.Addr().String()}, []string{tcp.Addr().String(), "--api"}},
-		{"the API address of another server", "", []string{"--api", strings.TrimPrefix(first.Info.API, "http://")}, []string{"--api"}},
-		{"a port in use for DNS over TCP", "", []string{"--dns", tcp.Addr().String()}, []string{tcp.Addr().String(), "--dns"}},
-		{"a port in use for DNS over UDP", "", []string{"--dns", udp.LocalAddr().String()}, []string{udp.LocalAddr().String(), "--dns"}},
+		{"the API address of another server", "", []string{"--api", strings.TrimPrefix(first.Info.API, "http://")},
+			[]string{"--api"}},
+		{"a port in use for DNS over TCP", "", []string{"--dns", tcp.Addr().String()},
+			[]string{tcp.Addr().String(), "--dns"}},
+		{"a port in use for DNS over UDP", "", []string{"--dns", udp.LocalAddr().String()},
+			[]string{udp.LocalAddr().String(), "--dns"}},
 		{"the DNS address of another server", "", []string{"--dns", first.Info.DNS[0]}, []string{"--dns"}},
-		{"an address of no interface", "", []string{"--api", "192.0.2.77:7070", "--runtime", "none"}, []string{"192.0.2.77:7070", "--api"}},
-		{"an etcd that does not answer", "", []string{"--etcd", "127.0.0.1:" + harness.ClosedPort(t)}, []string{"etcd", "127.0.0.1:"}},
+		{"an address of no interface", "", []string{"--api", "192.0.2.77:7070", "--runtime", "none"},
+			[]string{"192.0.2.77:7070", "--api"}},
+		{"an etcd that does not answer", "", []string{"--etcd", "127.0.0.1:" + harness.ClosedPort(t)},
+			[]string{"etcd", "127.0.0.1:"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -76,7 +81,8 @@ func TestServeErrors(t *testing.T) {
 // runServe runs a server that is expected to end, and returns its status and its output on standard error.
 func runServe(t *testing.T, dir string, flags ...string) (status int, stderr string) {
 	t.Helper()
-	cmd := harness.Command(t, append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)...)
+	cmd := harness.Command(t, append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0",
+		"--node", "test", "--runtime", "process"}, flags...)...)
 	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+t.TempDir())
 	var output harness.Output
 	cmd.Stderr = &output

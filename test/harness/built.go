@@ -53,11 +53,13 @@ func UserEnviron(more ...string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(strings.ToUpper(kv), "=")
-		if strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "ROLLCALL_") || strings.HasSuffix(name, "_PROXY") || name == "XDG_RUNTIME_DIR" {
+		if strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "ROLLCALL_") || strings.HasSuffix(name, "_PROXY") ||
+			name == "XDG_RUNTIME_DIR" {
 			continue
 		}
 		env = append(env, kv)
 	}
-	env = append(env, "AWS_CONFIG_FILE=/nonexistent", "AWS_SHARED_CREDENTIALS_FILE=/nonexistent", "AWS_EC2_METADATA_DISABLED=true")
+	env = append(env, "AWS_CONFIG_FILE=/nonexistent", "AWS_SHARED_CREDENTIALS_FILE=/nonexistent",
+		"AWS_EC2_METADATA_DISABLED=true")
 	return append(env, more...)
 }

@@ -57,7 +57,8 @@ func (s *Server) Send(c Call) (Reply, error) {
 	req.Header.Set("X-Amz-Target", target)
 	if !c.Unsigned {
 		sum := sha256.Sum256([]byte(c.Body))
-		if err := v4.NewSigner().SignHTTP(s.T.Context(), c.Key, req, hex.EncodeToString(sum[:]), service, "us-east-1", c.At); err != nil {
+		if err := v4.NewSigner().SignHTTP(s.T.Context(), c.Key, req, hex.EncodeToString(sum[:]), service, "us-east-1",
+			c.At); err != nil {
 			return Reply{}, err
 		}
 	}

@@ -41,7 +41,8 @@ func (s *Server) NamespaceOf(operation *string) string {
 
 // CreateCloudMapService creates a Cloud Map service with custom health and records of the types given, or A records if
 // there are none.
-func (s *Server) CreateCloudMapService(namespace, name string, ttl int64, records ...sdtypes.RecordType) *sdtypes.Service {
+func (s *Server) CreateCloudMapService(namespace, name string, ttl int64,
+	records ...sdtypes.RecordType) *sdtypes.Service {
 	s.T.Helper()
 	if len(records) == 0 {
 		records = []sdtypes.RecordType{sdtypes.RecordTypeA}
@@ -78,7 +79,8 @@ func Program(_ testing.TB, family string, command ...string) *ecs.RegisterTaskDe
 	return &ecs.RegisterTaskDefinitionInput{
 		Family: &family, NetworkMode: ecstypes.NetworkModeAwsvpc,
 		ContainerDefinitions: []ecstypes.ContainerDefinition{{
-			Name: aws.String("main"), Image: aws.String("none"), Command: command, Memory: aws.Int32(64), Essential: aws.Bool(true),
+			Name: aws.String("main"), Image: aws.String("none"), Command: command, Memory: aws.Int32(64),
+			Essential: aws.Bool(true),
 		}},
 	}
 }
@@ -92,7 +94,8 @@ func (s *Server) RegisterDefinition(in *ecs.RegisterTaskDefinitionInput) string 
 
 // AWSVPC returns the network configuration that every awsvpc task must have.
 func AWSVPC() *ecstypes.NetworkConfiguration {
-	return &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-local"}}}
+	return &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{
+		Subnets: []string{"subnet-local"}}}
 }
 
 // CreateECSService creates an ECS service. Its tasks are registered in the Cloud Map service registry, unless that is
@@ -156,7 +159,8 @@ func (s *Server) Tasks(service string, desired ecstypes.DesiredStatus) []ecstype
 func (s *Server) Discover(namespace, service string, health sdtypes.HealthStatusFilter) map[string]string {
 	s.T.Helper()
 	out := Must(s.CloudMap().DiscoverInstances(s.T.Context(),
-		&servicediscovery.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service, HealthStatus: health, MaxResults: aws.Int32(1000)}))(s.T)
+		&servicediscovery.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service, HealthStatus: health,
+			MaxResults: aws.Int32(1000)}))(s.T)
 	found := map[string]string{}
 	for _, i := range out.Instances {
 		found[*i.InstanceId] = i.Attributes["AWS_INSTANCE_IPV4"]

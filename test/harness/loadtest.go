@@ -31,16 +31,19 @@ func NewLoadTest(t *testing.T, s *Server, worker func(family string) *ecs.Regist
 	p.Server.Store(s)
 	corp := s.CreateNamespace("corp")
 	for name, count := range map[string]int32{"worker": 1, "team": 4} {
-		s.CreateECSService(name, s.RegisterDefinition(worker(name)), count, s.CreateCloudMapService(corp, name, LoadTestTTL, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
+		s.CreateECSService(name, s.RegisterDefinition(worker(name)), count,
+			s.CreateCloudMapService(corp, name, LoadTestTTL, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
 	}
 	s.CreateECSService("backend", s.RegisterDefinition(backend), 1, nil)
 	for _, name := range []string{"worker", "team", "backend"} {
 		p.WaitStable(name)
 	}
 	at := netip.AddrPortFrom(netip.MustParseAddr(Address(s.Tasks("backend", ecstypes.DesiredStatusRunning)[0])), 5000)
-	Eventually(t, time.Minute, "the backend answers", func() bool { return httpGet(t.Context(), "http://"+at.String()+"/") == nil })
+	Eventually(t, time.Minute, "the backend answers",
+		func() bool { return httpGet(t.Context(), "http://"+at.String()+"/") == nil })
 	p.ClientGroup = StartClients(t, NewBackendClient(at),
-		NewAClient(p.Server, "worker.corp"), NewSRVClient(p.Server, "worker.corp"), NewDiscoveryClient(p.Server, "corp", "worker"),
+		NewAClient(p.Server, "worker.corp"), NewSRVClient(p.Server, "worker.corp"),
+		NewDiscoveryClient(p.Server, "corp", "worker"),
 		NewAClient(p.Server, "team.corp"), NewSRVClient(p.Server, "team.corp"), NewDiscoveryClient(p.Server, "corp", "team"))
 	return p
 }
@@ -78,7 +81,8 @@ func (p *LoadTest) WaitStable(name string) {
 func (p *LoadTest) WaitStopped(task ecstypes.Task) {
 	p.t.Helper()
 	Eventually(p.t, 2*time.Minute, "task "+TaskID(task)+" has stopped", func() bool {
-		out := Must(p.Server.Load().ECS().DescribeTasks(p.t.Context(), &ecs.DescribeTasksInput{Tasks: []string{*task.TaskArn}}))(p.t)
+		out := Must(p.Server.Load().ECS().DescribeTasks(p.t.Context(), &ecs.DescribeTasksInput{
+			Tasks: []string{*task.TaskArn}}))(p.t)
 		return aws.ToString(out.Tasks[0].LastStatus) == "STOPPED"
 	})
 }

@@ -29,8 +29,8 @@ func ClosedPort(t testing.TB) string {
 	return strconv.Itoa(address.(*syscall.SockaddrInet4).Port)
 }
 
-// FreePort returns a TCP port that a task can listen on. It lies below the ports that systems choose from by themselves,
-// so that no other test gets it when it listens on port 0.
+// FreePort returns a TCP port that a task can listen on. It lies below the ports that systems choose from by
+// themselves, so that no other test gets it when it listens on port 0.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {

@@ -27,7 +27,8 @@ const MarkVariable = "ROLLCALL_TEST_STARTS"
 // MarkedWorker returns the definition of a sample worker that writes its pid to the file starts when it starts. It has
 // no health check, so each of its tasks is one process.
 func MarkedWorker(t testing.TB, starts string) *ecs.RegisterTaskDefinitionInput {
-	in := Program(t, "marked-worker", "/bin/sh", "-c", `echo $$ >> "$`+MarkVariable+`" && exec `+TestBinary(t)+` sample flask-worker`)
+	in := Program(t, "marked-worker", "/bin/sh", "-c",
+		`echo $$ >> "$`+MarkVariable+`" && exec `+TestBinary(t)+` sample flask-worker`)
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
 	in.ContainerDefinitions[0].Environment = []ecstypes.KeyValuePair{{Name: aws.String(MarkVariable), Value: &starts}}
 	return in
@@ -124,7 +125,8 @@ func (s *Server) CheckOnlyTasks(service, starts string, n int) {
 		boxes, running := sandboxes(s.T, s.Dir), MarkedProcesses(s.T, starts)
 		dns := slices.Collect(maps.Keys(s.Lookup(service + ".shop")))
 		found := slices.Collect(maps.Values(s.Discover("shop", service, sdtypes.HealthStatusFilterAll)))
-		state = fmt.Sprintf("tasks %v with addresses %v and pids %v; sandboxes %v, processes %v, DNS %v, DiscoverInstances %v",
+		state = fmt.Sprintf(
+			"tasks %v with addresses %v and pids %v; sandboxes %v, processes %v, DNS %v, DiscoverInstances %v",
 			ids, addresses, pids, boxes, running, dns, found)
 		return len(ids) == n && sameElements(boxes, ids) && slices.Equal(running, pids) &&
 			len(dns) == min(n, 8) && sameElements(found, addresses)

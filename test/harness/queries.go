@@ -78,7 +78,8 @@ func ReadPages[O any](t testing.TB, pages interface {
 
 // Registration returns the input of a RegisterInstance call with an IPv4 address.
 func Registration(service, id, ip string) *sd.RegisterInstanceInput {
-	return &sd.RegisterInstanceInput{ServiceId: &service, InstanceId: &id, Attributes: map[string]string{"AWS_INSTANCE_IPV4": ip}}
+	return &sd.RegisterInstanceInput{ServiceId: &service, InstanceId: &id,
+		Attributes: map[string]string{"AWS_INSTANCE_IPV4": ip}}
 }
 
 // ErrorCode returns the code of an AWS error, "" for nil, and the text of any other error.

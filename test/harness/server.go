@@ -120,7 +120,8 @@ func Start(t testing.TB, dir string, flags ...string) (*Server, error) {
 // StartBinary starts a server from a given binary, as Start does.
 func StartBinary(t testing.TB, binary, dir string, flags ...string) (*Server, error) {
 	t.Helper()
-	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test", "--runtime", "process"}, flags...)
+	args := append([]string{"serve", "--data", dir, "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--node", "test",
+		"--runtime", "process"}, flags...)
 	s := NewServer(t, dir, exec.Command(binary, args...))
 	s.Cmd.Env = append(os.Environ(), RunAsCommand+"=1")
 	s.Cmd.Env = append(s.Cmd.Env, "XDG_RUNTIME_DIR="+dir) // keeps the pointer to the server out of the user's folder

@@ -24,8 +24,8 @@ func StartStopwatch() Stopwatch { return Stopwatch{time.Now(), stallTime()} }
 // Elapsed returns the time on the wall clock since the start. Lower bounds are compared with it.
 func (w Stopwatch) Elapsed() time.Duration { return time.Since(w.began) }
 
-// Unstalled returns the time since the start in which no process waited for a CPU or a disk, and at least a tenth of all
-// the time, so that a bound is reached on the busiest machine too. Upper bounds are compared with it.
+// Unstalled returns the time since the start in which no process waited for a CPU or a disk, and at least a tenth of
+// all the time, so that a bound is reached on the busiest machine too. Upper bounds are compared with it.
 func (w Stopwatch) Unstalled() time.Duration {
 	elapsed := w.Elapsed()
 	return max(elapsed-(stallTime()-w.stalled), elapsed/10)

@@ -108,9 +108,9 @@ type connectTime struct{ ended time.Time }
 
 // trace returns hooks that record the time.
 //
-// A client that honours TTLs opens no connection after an answer has expired. On a busy machine this process may have to
-// wait for a CPU between its look at the clock and the connection. A failed request is therefore the server's fault only
-// if the attempt to connect ended, with or without a connection, before the answer expired.
+// A client that honours TTLs opens no connection after an answer has expired. On a busy machine this process may have
+// to wait for a CPU between its look at the clock and the connection. A failed request is therefore the server's fault
+// only if the attempt to connect ended, with or without a connection, before the answer expired.
 func (c *connectTime) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{ConnectDone: func(string, string, error) { c.ended = time.Now() }}
 }
@@ -196,14 +196,16 @@ func queryOnce(ctx context.Context, s *CurrentServer, name string, typ uint16) (
 func NewDiscoveryClient(s *CurrentServer, namespace, service string) *TTLClient {
 	c := &TTLClient{name: "DiscoverInstances " + service, path: workPath}
 	c.resolve = func(ctx context.Context) (addrs []netip.AddrPort, ttl time.Duration, err error) {
-		out, err := s.Load().CloudMap().DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service},
+		out, err := s.Load().CloudMap().DiscoverInstances(ctx,
+			&sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service},
 			func(o *sd.Options) { o.RetryMaxAttempts = 1 })
 		if err != nil {
 			return nil, 0, err
 		}
 		for _, i := range out.Instances {
 			port, _ := strconv.ParseUint(i.Attributes["AWS_INSTANCE_PORT"], 10, 16)
-			addrs = append(addrs, netip.AddrPortFrom(netip.MustParseAddr(i.Attributes["AWS_INSTANCE_IPV4"]), uint16(max(port, 5000))))
+			addrs = append(addrs, netip.AddrPortFrom(netip.MustParseAddr(i.Attributes["AWS_INSTANCE_IPV4"]),
+				uint16(max(port, 5000))))
 		}
 		return addrs, time.Second, nil
 	}

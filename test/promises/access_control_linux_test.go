@@ -40,7 +40,8 @@ func TestOnlySignedCalls(t *testing.T) {
 		{Operation: "DeregisterInstance", Body: fmt.Sprintf(`{"ServiceId":%q,"InstanceId":"one"}`, *cart.Id)},
 		{Operation: "DeleteService", Body: fmt.Sprintf(`{"Id":%q}`, *cart.Id)},
 		{Operation: "CreateCluster", ECS: true, Body: `{"clusterName":"stolen"}`},
-		{Operation: "RegisterTaskDefinition", ECS: true, Body: `{"family":"stolen","containerDefinitions":[{"name":"main","image":"none","memory":64}]}`},
+		{Operation: "RegisterTaskDefinition", ECS: true,
+			Body: `{"family":"stolen","containerDefinitions":[{"name":"main","image":"none","memory":64}]}`},
 	}
 	faults := []struct {
 		name, code string
@@ -59,7 +60,8 @@ func TestOnlySignedCalls(t *testing.T) {
 		{"expired", "InvalidSignatureException", func(c *harness.Call) { c.At = time.Now().Add(-6 * time.Minute) }},
 		{"from the future", "InvalidSignatureException", func(c *harness.Call) { c.At = time.Now().Add(6 * time.Minute) }},
 		{"for another service", "InvalidSignatureException", func(c *harness.Call) { c.Service = "s3" }},
-		{"with another body", "InvalidSignatureException", func(c *harness.Call) { c.Tamper = replaceBody(strings.Replace(c.Body, `"}`, `" }`, 1) + " ") }},
+		{"with another body", "InvalidSignatureException",
+			func(c *harness.Call) { c.Tamper = replaceBody(strings.Replace(c.Body, `"}`, `" }`, 1) + " ") }},
 		{"with a declared hash of another body", "InvalidSignatureException", func(c *harness.Call) {
 			c.Tamper = func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD") }
 		}},
@@ -117,11 +119,14 @@ func TestPrivateNamespaces(t *testing.T) {
 	}
 	undeclared := harness.Must(s.CloudMap().CreatePrivateDnsNamespace(t.Context(),
 		&sd.CreatePrivateDnsNamespaceInput{Name: aws.String("shop"), Vpc: aws.String("vpc-c")}))(t)
-	op := harness.Must(s.CloudMap().GetOperation(t.Context(), &sd.GetOperationInput{OperationId: undeclared.OperationId}))(t).Operation
-	if aws.ToString(op.ErrorCode) != "CANNOT_CREATE_HOSTED_ZONE" || !strings.Contains(aws.ToString(op.ErrorMessage), "InvalidVPCId") {
+	op := harness.Must(s.CloudMap().GetOperation(t.Context(),
+		&sd.GetOperationInput{OperationId: undeclared.OperationId}))(t).Operation
+	if aws.ToString(op.ErrorCode) != "CANNOT_CREATE_HOSTED_ZONE" ||
+		!strings.Contains(aws.ToString(op.ErrorMessage), "InvalidVPCId") {
 		t.Errorf("the operation that creates a namespace in a VPC without --vpc: %s", harness.AsJSON(op))
 	}
-	public := harness.Must(s.CloudMap().CreatePublicDnsNamespace(t.Context(), &sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))(t)
+	public := harness.Must(s.CloudMap().CreatePublicDnsNamespace(t.Context(),
+		&sd.CreatePublicDnsNamespaceInput{Name: aws.String("open.example")}))(t)
 	cart := s.CreateCloudMapService(s.NamespaceOf(public.OperationId), "cart", 1)
 	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.4.9.9")))(t)
 
@@ -169,7 +174,8 @@ func bringUp(t *testing.T, name, address string) {
 		set     func(*unix.Ifreq) error
 	}{
 		{unix.SIOCSIFADDR, func(r *unix.Ifreq) error { return r.SetInet4Addr(ip[:]) }},
-		{unix.SIOCSIFFLAGS, func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING); return nil }},
+		{unix.SIOCSIFFLAGS,
+			func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING); return nil }},
 	} {
 		request, err := unix.NewIfreq(name)
 		if err == nil {

@@ -70,21 +70,25 @@ func checkInstanceVisible(s *harness.Server, service string, n, round int) error
 	if err != nil || got.Instance.Attributes["AWS_INSTANCE_IPV4"] != ip {
 		return fmt.Errorf("after RegisterInstance: GetInstance returns %s, %v", harness.AsJSON(got), err)
 	}
-	for _, health := range []sdtypes.CustomHealthStatus{sdtypes.CustomHealthStatusUnhealthy, sdtypes.CustomHealthStatusHealthy} {
-		if _, err := api.UpdateInstanceCustomHealthStatus(ctx, &sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &service, InstanceId: &id, Status: health}); err != nil {
+	for _, health := range []sdtypes.CustomHealthStatus{sdtypes.CustomHealthStatusUnhealthy,
+		sdtypes.CustomHealthStatusHealthy} {
+		if _, err := api.UpdateInstanceCustomHealthStatus(ctx,
+			&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &service, InstanceId: &id, Status: health}); err != nil {
 			return fmt.Errorf("set health: %w", err)
 		}
 		if err := checkInstanceAnswered(s, service, id, ip, health == sdtypes.CustomHealthStatusHealthy); err != nil {
 			return fmt.Errorf("after UpdateInstanceCustomHealthStatus %s: %w", health, err)
 		}
 	}
-	if _, err := api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: &id}); err != nil {
+	if _, err := api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: &service,
+		InstanceId: &id}); err != nil {
 		return fmt.Errorf("deregister: %w", err)
 	}
 	if err := checkInstanceAnswered(s, service, id, ip, false); err != nil {
 		return fmt.Errorf("after DeregisterInstance: %w", err)
 	}
-	if _, err := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &service, InstanceId: &id}); harness.ErrorCode(err) != "InstanceNotFound" {
+	if _, err := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &service,
+		InstanceId: &id}); harness.ErrorCode(err) != "InstanceNotFound" {
 		return fmt.Errorf("after DeregisterInstance: GetInstance returns %v", err)
 	}
 	return nil
@@ -100,7 +104,9 @@ func checkInstanceAnswered(s *harness.Server, service, id, ip string, want bool)
 	if slices.Contains(answered, ip) != want {
 		return fmt.Errorf("DNS answers %v; contains %s: want %v", answered, ip, want)
 	}
-	out, err := s.CloudMapWithoutRetries().DiscoverInstances(s.T.Context(), &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart"), HealthStatus: sdtypes.HealthStatusFilterHealthy})
+	out, err := s.CloudMapWithoutRetries().DiscoverInstances(s.T.Context(),
+		&sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart"),
+			HealthStatus: sdtypes.HealthStatusFilterHealthy})
 	if err != nil {
 		return err
 	}
@@ -145,7 +151,8 @@ func checkServiceVisible(s *harness.Server, namespace, name string) error {
 	if answered, err := s.QueryA(name + ".shop"); err != nil || !slices.Equal(answered, []string{"10.2.0.1"}) {
 		return fmt.Errorf("after RegisterInstance in %s: DNS answers %v, %v", name, answered, err)
 	}
-	if _, err := api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: id, InstanceId: aws.String("one")}); err != nil {
+	if _, err := api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: id,
+		InstanceId: aws.String("one")}); err != nil {
 		return err
 	}
 	if err := rcode("after DeregisterInstance", dns.RcodeSuccess); err != nil {
@@ -228,7 +235,8 @@ func TestConflictingWrites(t *testing.T) {
 				byRegister, byDelete, dns.RcodeToString[reply.Rcode], len(reply.Answer), harness.ErrorCode(getErr))
 			switch left {
 			case `RegisterInstance "", DeleteService "ResourceInUse", DNS NOERROR with 1 addresses, GetInstance ""`,
-				`RegisterInstance "ServiceNotFound", DeleteService "", DNS NXDOMAIN with 0 addresses, GetInstance "ServiceNotFound"`:
+				`RegisterInstance "ServiceNotFound", DeleteService "", DNS NXDOMAIN with 0 addresses, ` +
+					`GetInstance "ServiceNotFound"`:
 				return nil
 			default:
 				return errors.New(left)
@@ -255,7 +263,8 @@ func TestConflictingWrites(t *testing.T) {
 				func() error { _, err := api.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &id}); return err },
 			)
 			_, getErr := api.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id})
-			switch left := fmt.Sprintf("CreateService %q, DeleteNamespace %q, GetNamespace %q", byCreate, byDelete, harness.ErrorCode(getErr)); left {
+			switch left := fmt.Sprintf("CreateService %q, DeleteNamespace %q, GetNamespace %q", byCreate, byDelete,
+				harness.ErrorCode(getErr)); left {
 			case `CreateService "", DeleteNamespace "ResourceInUse", GetNamespace ""`,
 				`CreateService "NamespaceNotFound", DeleteNamespace "", GetNamespace "NamespaceNotFound"`:
 				return nil
@@ -276,7 +285,8 @@ func TestConflictingWrites(t *testing.T) {
 				return err
 			}},
 			{"private namespace", "NamespaceAlreadyExists", func(name, token string) error {
-				_, err := api.CreatePrivateDnsNamespace(ctx, &sd.CreatePrivateDnsNamespaceInput{Name: &name, CreatorRequestId: &token, Vpc: aws.String("vpc-1")})
+				_, err := api.CreatePrivateDnsNamespace(ctx, &sd.CreatePrivateDnsNamespaceInput{Name: &name,
+					CreatorRequestId: &token, Vpc: aws.String("vpc-1")})
 				return err
 			}},
 			{"Cloud Map service", "ServiceAlreadyExists", func(name, token string) error {
@@ -293,7 +303,8 @@ func TestConflictingWrites(t *testing.T) {
 		} {
 			inParallel(t, 25, func(n int) error {
 				name := fmt.Sprintf("twice-%d", n)
-				a, b := runTogether(func() error { return tc.create(name, "a "+tc.what+name) }, func() error { return tc.create(name, "b "+tc.what+name) })
+				a, b := runTogether(func() error { return tc.create(name, "a "+tc.what+name) },
+					func() error { return tc.create(name, "b "+tc.what+name) })
 				if !(a == "" && b == tc.code || a == tc.code && b == "") {
 					return fmt.Errorf("%s %s: one call returned %q, the other %q", tc.what, name, a, b)
 				}

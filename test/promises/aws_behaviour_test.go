@@ -14,12 +14,14 @@ import (
 func TestTaskInstanceAttributes(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
-	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Worker(t, "flask-worker", "")), 1,
+		s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv))
 	s.WaitStable("cart")
 	task := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 	out := harness.Must(s.InstanceAttributes("shop", "cart", harness.TaskID(task)))(t)
 	for key, want := range map[string]string{
-		"AWS_INSTANCE_IPV4": harness.Address(task), "AWS_INSTANCE_PORT": "5000", "AVAILABILITY_ZONE": "us-east-1a", "REGION": "us-east-1",
+		"AWS_INSTANCE_IPV4": harness.Address(task), "AWS_INSTANCE_PORT": "5000", "AVAILABILITY_ZONE": "us-east-1a",
+		"REGION":           "us-east-1",
 		"ECS_CLUSTER_NAME": "default", "ECS_SERVICE_NAME": "cart", "ECS_TASK_DEFINITION_FAMILY": "flask-worker",
 	} {
 		if out[key] != want {

@@ -1,7 +1,6 @@
 package promises
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,15 +22,16 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// These tests measure when a task receives SIGTERM after StopTask: when the last answer with its address has expired, and
-// not much later. Their upper bounds are wide for the sake of slow machines, and still shorter than any wait that a fault
-// would cause.
+// These tests measure when a task receives SIGTERM after StopTask: when the last answer with its address has expired,
+// and not much later. Their upper bounds are wide for the sake of slow machines, and still shorter than any wait that a
+// fault would cause.
 
 // recordingDefinition returns a definition whose tasks write the time at which they receive SIGTERM, each to a file in
 // dir that is named after its address.
 func recordingDefinition(t testing.TB, family, dir string) *ecs.RegisterTaskDefinitionInput {
-	script := fmt.Sprintf(`trap 'date +%%s%%N > %[1]s/$ROLLCALL_ADDRESS.new; mv %[1]s/$ROLLCALL_ADDRESS.new %[1]s/$ROLLCALL_ADDRESS; exit 0' TERM
-		sleep 1000 & wait`, dir)
+	script := `file=` + dir + `/$ROLLCALL_ADDRESS
+		trap 'date +%s%N > $file.new; mv $file.new $file; exit 0' TERM
+		sleep 1000 & wait`
 	in := harness.Program(t, family, "/bin/sh", "-c", script)
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}
 	return in
@@ -46,9 +46,11 @@ type signalRecorder struct {
 }
 
 // startSignalRecorder creates the service and waits until its task is stable.
-func startSignalRecorder(s *harness.Server, namespace, name string, ttl int64, records ...sdtypes.RecordType) *signalRecorder {
+func startSignalRecorder(s *harness.Server, namespace, name string, ttl int64,
+	records ...sdtypes.RecordType) *signalRecorder {
 	s.T.Helper()
-	n := &signalRecorder{Server: s, name: name, dir: s.T.TempDir(), registry: s.CreateCloudMapService(namespace, name, ttl, records...)}
+	n := &signalRecorder{Server: s, name: name, dir: s.T.TempDir(),
+		registry: s.CreateCloudMapService(namespace, name, ttl, records...)}
 	s.CreateECSService(name, s.RegisterDefinition(recordingDefinition(s.T, name, n.dir)), 1, n.registry)
 	s.WaitStable(name)
 	n.task = s.Tasks(name, ecstypes.DesiredStatusRunning)[0]
@@ -78,8 +80,10 @@ func (n *signalRecorder) waitSIGTERM(within time.Duration) (at time.Time) {
 func (n *signalRecorder) waitDraining() {
 	n.T.Helper()
 	harness.Eventually(n.T, 10*time.Second, "the task drains", func() bool {
-		out := harness.Must(n.ECS().DescribeTasks(n.T.Context(), &ecs.DescribeTasksInput{Tasks: []string{*n.task.TaskArn}}))(n.T)
-		return aws.ToString(out.Tasks[0].LastStatus) == "DEACTIVATING" && !n.Lookup(n.name + ".shop")[netip.MustParseAddr(harness.Address(n.task))]
+		out := harness.Must(n.ECS().DescribeTasks(n.T.Context(),
+			&ecs.DescribeTasksInput{Tasks: []string{*n.task.TaskArn}}))(n.T)
+		return aws.ToString(out.Tasks[0].LastStatus) == "DEACTIVATING" &&
+			!n.Lookup(n.name + ".shop")[netip.MustParseAddr(harness.Address(n.task))]
 	})
 }
 
@@ -159,14 +163,17 @@ func TestDrainKeepsSRVTarget(t *testing.T) {
 	n.mustAnswer("udp", "cart.shop.", dns.TypeSRV)
 	n.stopTask()
 	n.waitDraining()
-	harness.WantLine(t, s.RunCommand("status"), `^us-east-1/default/cart +`+harness.Address(n.task)+` +`+harness.TaskID(n.task)+` +in [0-9]+ s$`)
+	harness.WantLine(t, s.RunCommand("status"), `^us-east-1/default/cart +`+harness.Address(n.task)+` +`+
+		harness.TaskID(n.task)+` +in [0-9]+ s$`)
 	host := harness.TaskID(n.task) + ".cart.shop."
 	reply := n.mustAnswer("udp", host, dns.TypeA)
 	if left := ttl - time.Since(asked).Seconds(); float64(reply.Answer[0].Header().Ttl) > left+1 {
-		t.Errorf("%s has a TTL of %d s, want at most the %.1f s for which the SRV record with this target is valid", host, reply.Answer[0].Header().Ttl, left)
+		t.Errorf("%s has a TTL of %d s, want at most the %.1f s for which the SRV record with this target is valid", host,
+			reply.Answer[0].Header().Ttl, left)
 	}
 	until := time.Now().Add(30 * time.Second)
-	for _, err := os.Stat(filepath.Join(n.dir, harness.Address(n.task))); err != nil && time.Now().Before(until); _, err = os.Stat(filepath.Join(n.dir, harness.Address(n.task))) {
+	for _, err := os.Stat(filepath.Join(n.dir, harness.Address(n.task))); err != nil &&
+		time.Now().Before(until); _, err = os.Stat(filepath.Join(n.dir, harness.Address(n.task))) {
 		reply, err := s.QueryDNS(host, dns.TypeA)
 		if err != nil {
 			t.Fatal(err)
@@ -204,7 +211,8 @@ func TestDrainAfterServerKill(t *testing.T) {
 	n.Server = again
 	back := time.Now()
 	received := n.waitSIGTERM(60 * time.Second)
-	t.Logf("SIGTERM came %v after the last answer, %v after the new server was ready", received.Sub(asked), received.Sub(back))
+	t.Logf("SIGTERM came %v after the last answer, %v after the new server was ready", received.Sub(asked),
+		received.Sub(back))
 	if wait := received.Sub(asked); wait < 15*time.Second {
 		t.Errorf("SIGTERM came %v after an answer with a TTL of 15 s", wait)
 	}

@@ -66,15 +66,20 @@ func TestDeploymentRollback(t *testing.T) {
 	bad := s.RegisterDefinition(harness.Program(t, "web", "/bin/sh", "-c", "exit 3"))
 	update(bad, true)
 	d := until(ecstypes.ServiceDeploymentStatusRollbackInProgress, ecstypes.ServiceDeploymentStatusRollbackSuccessful)
-	if b := d.DeploymentCircuitBreaker; b.Status != ecstypes.ServiceDeploymentRollbackMonitorsStatusTriggered || b.FailureCount != 3 || b.Threshold != 3 {
+	if b := d.DeploymentCircuitBreaker; b.Status != ecstypes.ServiceDeploymentRollbackMonitorsStatusTriggered ||
+		b.FailureCount != 3 || b.Threshold != 3 {
 		t.Errorf("the circuit breaker is %s", harness.AsJSON(b))
 	}
 	svc := s.DescribeService("web")
 	if *svc.TaskDefinition != good || *svc.Deployments[0].TaskDefinition != good {
 		t.Errorf("during the rollback the service has the definition %s", *svc.TaskDefinition)
 	}
-	for _, want := range []string{") deployment failed: tasks failed to start.", "rolling back to deployment " + *first[0].StartedBy + "."} {
-		if !slices.ContainsFunc(svc.Events, func(e ecstypes.ServiceEvent) bool { return strings.Contains(*e.Message, want) }) {
+	for _, want := range []string{") deployment failed: tasks failed to start.",
+		"rolling back to deployment " + *first[0].StartedBy + "."} {
+		if !slices.ContainsFunc(svc.Events, func(e ecstypes.ServiceEvent) bool {
+			return strings.Contains(*e.Message,
+				want)
+		}) {
 			t.Errorf("no event contains %q: %s", want, harness.AsJSON(svc.Events))
 		}
 	}
@@ -89,10 +94,12 @@ func TestDeploymentRollback(t *testing.T) {
 	s.WaitStable("web")
 
 	slow := harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000") // neither healthy nor unhealthy for five minutes
-	slow.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "false"}, StartPeriod: aws.Int32(300)}
+	slow.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "false"},
+		StartPeriod: aws.Int32(300)}
 	update(s.RegisterDefinition(slow), true)
 	d = until(ecstypes.ServiceDeploymentStatusInProgress)
-	harness.Must(s.ECS().StopServiceDeployment(t.Context(), &ecs.StopServiceDeploymentInput{ServiceDeploymentArn: d.ServiceDeploymentArn}))(t)
+	harness.Must(s.ECS().StopServiceDeployment(t.Context(), &ecs.StopServiceDeploymentInput{
+		ServiceDeploymentArn: d.ServiceDeploymentArn}))(t)
 	until(ecstypes.ServiceDeploymentStatusRollbackInProgress, ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	update("", false)
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
@@ -109,13 +116,15 @@ var deployments = flag.Int("deployments", 5, "number of deployments under load")
 func newLoadTest(t *testing.T) *harness.LoadTest {
 	command := []string{harness.TestBinary(t), "sample", "flask-backend"}
 	if err := harness.CheckTaskResolver(t); err == nil {
-		command = slices.Concat([]string{"env", "-u", "ROLLCALL_DNS"}, command) // then the backend uses the resolver of its system
+		// then the backend uses the resolver of its system
+		command = slices.Concat([]string{"env", "-u", "ROLLCALL_DNS"}, command)
 	} else if os.Getenv("CI") == "true" {
 		t.Fatalf("tasks cannot have a resolver: %v", err)
 	}
 	worker := func(family string) *ecs.RegisterTaskDefinitionInput {
 		in := harness.Worker(t, family, "")
-		in.ContainerDefinitions[0].HealthCheck.Interval = aws.Int32(60) // one passed check is enough; more would only cost time
+		// one passed check is enough; more would only cost time
+		in.ContainerDefinitions[0].HealthCheck.Interval = aws.Int32(60)
 		return in
 	}
 	return harness.NewLoadTest(t, harness.Serve(t), worker, harness.Program(t, "backend", command...))
@@ -149,9 +158,11 @@ func TestRequestsAfterKilledTask(t *testing.T) {
 		failed++
 		if failure.Empty || failure.At.Before(killed) || failure.At.After(detected.Add((harness.LoadTestTTL+1)*time.Second)) {
 			late++
-			t.Errorf("killed at %s, out of the answers at %s: %v", killed.Format("15:04:05.000"), detected.Format("15:04:05.000"), failure)
+			t.Errorf("killed at %s, out of the answers at %s: %v", killed.Format("15:04:05.000"),
+				detected.Format("15:04:05.000"), failure)
 		}
 	}
 	sent, _ := load.Counts()
-	t.Logf("out of the answers after %v; of %d requests %d failed, %d of them after the answers had expired", detected.Sub(killed), sent, failed, late)
+	t.Logf("out of the answers after %v; of %d requests %d failed, %d of them after the answers had expired",
+		detected.Sub(killed), sent, failed, late)
 }

@@ -34,9 +34,11 @@ func TestOneTruth(t *testing.T) {
 		churn.Go(func() error {
 			for round := 0; ctx.Err() == nil; round++ {
 				id := fmt.Sprintf("%d-%d", n, round%4) // both writers together register as many as one answer holds
-				_, err := s.CloudMapWithoutRetries().RegisterInstance(ctx, harness.Registration(*cart.Id, id, fmt.Sprintf("10.%d.%d.%d", n, round>>8&255, round&255)))
+				_, err := s.CloudMapWithoutRetries().RegisterInstance(ctx,
+					harness.Registration(*cart.Id, id, fmt.Sprintf("10.%d.%d.%d", n, round>>8&255, round&255)))
 				if err == nil && round%3 != 0 {
-					_, err = s.CloudMapWithoutRetries().DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: cart.Id, InstanceId: &id})
+					_, err = s.CloudMapWithoutRetries().DeregisterInstance(ctx,
+						&sd.DeregisterInstanceInput{ServiceId: cart.Id, InstanceId: &id})
 				}
 				if err != nil && ctx.Err() == nil {
 					return err
@@ -102,7 +104,8 @@ func TestServiceLifecycle(t *testing.T) {
 
 	scale := func(n int32) {
 		t.Helper()
-		harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), DesiredCount: &n}))(t)
+		harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"),
+			DesiredCount: &n}))(t)
 		s.WaitStable("cart")
 		s.CheckAnswers("cart", int(n))
 	}
@@ -110,15 +113,18 @@ func TestServiceLifecycle(t *testing.T) {
 	scale(1)
 
 	before := s.Tasks("cart", ecstypes.DesiredStatusRunning)
-	harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"), ForceNewDeployment: true}))(t)
+	harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"),
+		ForceNewDeployment: true}))(t)
 	checkNeverEmpty(s, "cart.shop", func() { s.WaitStable("cart") })
 	s.CheckAnswers("cart", 1)
 	if after := s.Tasks("cart", ecstypes.DesiredStatusRunning); harness.TaskID(after[0]) == harness.TaskID(before[0]) {
 		t.Error("a forced deployment kept the old task")
 	}
 
-	harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"), Force: aws.Bool(true)}))(t)
-	harness.Eventually(t, 20*time.Second, "the deleted service is inactive", func() bool { return aws.ToString(s.DescribeService("cart").Status) == "INACTIVE" })
+	harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"),
+		Force: aws.Bool(true)}))(t)
+	harness.Eventually(t, 20*time.Second, "the deleted service is inactive",
+		func() bool { return aws.ToString(s.DescribeService("cart").Status) == "INACTIVE" })
 	if got := s.Lookup("cart.shop"); len(got) != 0 {
 		t.Errorf("the answer for a deleted service is %v", got)
 	}

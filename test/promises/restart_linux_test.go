@@ -43,7 +43,8 @@ func TestStopAndRestart(t *testing.T) {
 			}
 			s := harness.Serve(t, flags...)
 			starts := filepath.Join(t.TempDir(), "starts")
-			s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), 2, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+			s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), 2,
+				s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 			s.WaitStable("cart")
 			before := s.TaskProcesses("cart")
 
@@ -115,7 +116,8 @@ func TestKillDuringWrites(t *testing.T) {
 	s := harness.Serve(t)
 	starts := filepath.Join(t.TempDir(), "starts")
 	shop := s.CreateNamespace("shop")
-	s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), 2, s.CreateCloudMapService(shop, "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(harness.MarkedWorker(t, starts)), 2,
+		s.CreateCloudMapService(shop, "cart", 1))
 	s.WaitStable("cart")
 	outside := s.CreateCloudMapService(shop, "outside", 1)
 	before := s.TaskProcesses("cart")
@@ -177,10 +179,11 @@ func checkRegistrations(s *harness.Server, service string, log *writeLog) {
 	}
 	// The instance, its operation and the service's count are written in one transaction.
 	registered := map[string]bool{}
-	operations := sd.NewListOperationsPaginator(s.CloudMap(), &sd.ListOperationsInput{MaxResults: aws.Int32(100), Filters: []sdtypes.OperationFilter{
-		{Name: sdtypes.OperationFilterNameServiceId, Values: []string{service}},
-		{Name: sdtypes.OperationFilterNameType, Values: []string{string(sdtypes.OperationTypeRegisterInstance)}},
-	}})
+	operations := sd.NewListOperationsPaginator(s.CloudMap(),
+		&sd.ListOperationsInput{MaxResults: aws.Int32(100), Filters: []sdtypes.OperationFilter{
+			{Name: sdtypes.OperationFilterNameServiceId, Values: []string{service}},
+			{Name: sdtypes.OperationFilterNameType, Values: []string{string(sdtypes.OperationTypeRegisterInstance)}},
+		}})
 	for operations.HasMorePages() {
 		for _, op := range harness.Must(operations.NextPage(s.T.Context()))(s.T).Operations {
 			registered[*op.Id] = true
@@ -188,7 +191,8 @@ func checkRegistrations(s *harness.Server, service string, log *writeLog) {
 	}
 	svc := harness.Must(s.CloudMap().GetService(s.T.Context(), &sd.GetServiceInput{Id: &service}))(s.T).Service
 	if len(registered) != len(stored) || int(aws.ToInt32(svc.InstanceCount)) != len(stored) {
-		s.T.Errorf("%d operations and a count of %d for %d instances", len(registered), aws.ToInt32(svc.InstanceCount), len(stored))
+		s.T.Errorf("%d operations and a count of %d for %d instances", len(registered), aws.ToInt32(svc.InstanceCount),
+			len(stored))
 	}
 	s.T.Logf("%d writes sent, %d acknowledged, %d stored", len(log.sent), len(log.acked), len(stored))
 }
@@ -239,16 +243,18 @@ func TestOperationsSurviveKill(t *testing.T) {
 		}
 	}
 	pending := harness.Must(api.ListOperations(ctx, &sd.ListOperationsInput{Filters: []sdtypes.OperationFilter{{
-		Name: sdtypes.OperationFilterNameStatus, Condition: sdtypes.FilterConditionIn, Values: []string{"SUBMITTED", "PENDING"}}}}))(t)
+		Name: sdtypes.OperationFilterNameStatus, Condition: sdtypes.FilterConditionIn, Values: []string{"SUBMITTED",
+			"PENDING"}}}}))(t)
 	if len(pending.Operations) > 0 {
 		t.Errorf("unfinished operations: %s", harness.AsJSON(pending.Operations))
 	}
-	registered := harness.ReadPages(t, sd.NewListInstancesPaginator(api, &sd.ListInstancesInput{ServiceId: cart.Id}), func(page *sd.ListInstancesOutput) (ids []string) {
-		for _, i := range page.Instances {
-			ids = append(ids, *i.Id)
-		}
-		return ids
-	})
+	registered := harness.ReadPages(t, sd.NewListInstancesPaginator(api, &sd.ListInstancesInput{ServiceId: cart.Id}),
+		func(page *sd.ListInstancesOutput) (ids []string) {
+			for _, i := range page.Instances {
+				ids = append(ids, *i.Id)
+			}
+			return ids
+		})
 	for _, ack := range all {
 		if !slices.Contains(registered, ack.instance) {
 			t.Errorf("instance %s was acknowledged and is not registered", ack.instance)
@@ -259,13 +265,15 @@ func TestOperationsSurviveKill(t *testing.T) {
 		t.Errorf("the revision fell from %d to %d", before, after)
 	}
 	for _, id := range registered {
-		harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: cart.Id, InstanceId: aws.String(id)}))(t)
+		harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: cart.Id,
+			InstanceId: aws.String(id)}))(t)
 	}
 	emptied := discoverWithRevision(s, "shop", "cart").revision
 	harness.Must(api.DeleteService(ctx, &sd.DeleteServiceInput{Id: cart.Id}))(t)
 	s.CreateCloudMapService(shop, "cart", 1)
 	if recreated := discoverWithRevision(s, "shop", "cart").revision; recreated <= emptied || emptied <= after {
-		t.Errorf("the revision was %d, %d after the last deregistration, and %d after the service was created again; want it to grow", after, emptied, recreated)
+		t.Errorf("the revision was %d, %d after the last deregistration, %d in a service created again; want it to grow",
+			after, emptied, recreated)
 	}
 }
 
@@ -276,7 +284,8 @@ func TestKillDuringDeployment(t *testing.T) {
 	for range 2 {
 		load.Update()
 		old := load.Server.Load()
-		harness.Eventually(t, time.Minute, "the deployment has started", func() bool { return len(old.DescribeService("team").Deployments) > 1 })
+		harness.Eventually(t, time.Minute, "the deployment has started",
+			func() bool { return len(old.DescribeService("team").Deployments) > 1 })
 		old.Kill()
 		load.Server.Store(harness.ServeOn(t, old.Dir))
 		load.WaitStable("worker")
@@ -299,7 +308,8 @@ func TestCustomHealthSurvivesRestart(t *testing.T) {
 	s.CheckAnswers("cart", 2)
 	victim := harness.TaskID(s.Tasks("cart", ecstypes.DesiredStatusRunning)[0])
 	harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &victim, Status: "UNHEALTHY"}))(t)
+		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &victim,
+			Status: "UNHEALTHY"}))(t)
 	if got := s.Lookup("cart.shop"); len(got) != 1 {
 		t.Fatalf("the answer is %v, want one address: a user has set one of the instances to UNHEALTHY", got)
 	}
@@ -308,10 +318,12 @@ func TestCustomHealthSurvivesRestart(t *testing.T) {
 	s.WaitStable("cart")
 	s.RunCommand("status") // reads what the loops have written
 	if got := s.Lookup("cart.shop"); len(got) != 1 {
-		t.Errorf("after the restart the answer is %v, want one address: a user has set one of the instances to UNHEALTHY", got)
+		t.Errorf("after the restart the answer is %v, want one address: a user has set one of the instances to UNHEALTHY",
+			got)
 	}
 	harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String(victim), Status: "HEALTHY"}))(t)
+		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String(victim),
+			Status: "HEALTHY"}))(t)
 	s.CheckAnswers("cart", 2)
 }
 
@@ -321,7 +333,8 @@ func TestNodeNameIsKept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	harness.ServeOn(t, dir, "--runtime", "none").Stop()
-	if _, err := harness.Start(t, dir, "--runtime", "none", "--node", "other"); err == nil || !strings.Contains(err.Error(), "belongs to node test") {
+	if _, err := harness.Start(t, dir, "--runtime", "none", "--node", "other"); err == nil ||
+		!strings.Contains(err.Error(), "belongs to node test") {
 		t.Errorf("a start with another node name: %v, want an error that names the folder's node", err)
 	}
 	harness.ServeOn(t, dir, "--runtime", "none", "--node", "") // without the flag, the folder's name is used

@@ -52,7 +52,8 @@ func TestStopWithoutEtcd(t *testing.T) {
 	if took := watch.Unstalled(); took > 15*time.Second || s.Cmd.ProcessState.ExitCode() != 0 {
 		t.Errorf("the server ended after %v: %v; want status 0 within 15 s", took, s.Cmd.ProcessState)
 	}
-	if _, err := harness.Start(t, s.Dir, "--etcd", e.Endpoint()); err == nil || !strings.Contains(err.Error(), e.Endpoint()) {
+	if _, err := harness.Start(t, s.Dir, "--etcd", e.Endpoint()); err == nil ||
+		!strings.Contains(err.Error(), e.Endpoint()) {
 		t.Errorf("a start without etcd: %v, want an error that names %s", err, e.Endpoint())
 	}
 	e.Start()
@@ -97,10 +98,12 @@ const (
 func runOutage(t *testing.T, s *harness.Server, lose, restore func(), expected staleness) {
 	t.Helper()
 	shop := s.CreateNamespace("shop")
-	s.CreateECSService("cart", s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 2, s.CreateCloudMapService(shop, "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 2,
+		s.CreateCloudMapService(shop, "cart", 1))
 	outside := s.CreateCloudMapService(shop, "outside", 1)
 	for n := range 3 {
-		harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*outside.Id, strconv.Itoa(n), fmt.Sprintf("10.0.0.%d", n+1))))(t)
+		harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*outside.Id, strconv.Itoa(n),
+			fmt.Sprintf("10.0.0.%d", n+1))))(t)
 	}
 	s.WaitStable("cart")
 	tasks, answered := s.TaskProcesses("cart"), s.Lookup("cart.shop")
@@ -123,7 +126,8 @@ func runOutage(t *testing.T, s *harness.Server, lose, restore func(), expected s
 
 	restore()
 	harness.Eventually(t, 20*time.Second, "writes succeed again", func() bool {
-		_, err := s.CloudMapWithoutRetries().RegisterInstance(t.Context(), harness.Registration(*outside.Id, "after", "10.0.0.100"))
+		_, err := s.CloudMapWithoutRetries().RegisterInstance(t.Context(),
+			harness.Registration(*outside.Id, "after", "10.0.0.100"))
 		return err == nil
 	})
 	if err := s.CheckQueryA("outside.shop", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.100"); err != nil {
@@ -173,7 +177,8 @@ func watchAnswers(s *harness.Server, services ...string) (stop func()) {
 			return len(found), err
 		})
 		watch("DiscoverInstances", func() (int, error) {
-			out, err := s.CloudMapWithoutRetries().DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: &name})
+			out, err := s.CloudMapWithoutRetries().DiscoverInstances(ctx,
+				&sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: &name})
 			if err != nil {
 				return 0, err
 			}
@@ -219,7 +224,8 @@ func checkWritesFail(s *harness.Server, namespace, service string) {
 			err := write()
 			took := watch.Unstalled()
 			var response *smithyhttp.ResponseError
-			if !errors.As(err, &response) || response.HTTPStatusCode() != http.StatusServiceUnavailable || harness.ErrorCode(err) != "ServiceUnavailable" {
+			if !errors.As(err, &response) || response.HTTPStatusCode() != http.StatusServiceUnavailable ||
+				harness.ErrorCode(err) != "ServiceUnavailable" {
 				s.T.Errorf("%s without a store: %v, want ServiceUnavailable with status 503", what, err)
 			}
 			if took > 3*time.Second {
@@ -250,5 +256,6 @@ func checkOutageReported(s *harness.Server, expected staleness) {
 		return
 	}
 	first := s.Metric("rollcall_store_lag_seconds")
-	harness.Eventually(s.T, 5*time.Second, "rollcall_store_lag_seconds grows", func() bool { return s.Metric("rollcall_store_lag_seconds") > first })
+	harness.Eventually(s.T, 5*time.Second, "rollcall_store_lag_seconds grows",
+		func() bool { return s.Metric("rollcall_store_lag_seconds") > first })
 }

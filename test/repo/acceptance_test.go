@@ -77,12 +77,13 @@ var acceptance = []struct {
 		"internal/api/cloudmap.TestUpdateNamespace",
 		"internal/api/cloudmap.TestModel",
 	}},
-	{"after the last deregistration DNS answers without it immediately, and service and namespace can be deleted", "docs/compat/dns.md", []string{
-		"test/promises.TestAcknowledgedIsVisible",
-		"test/clients.TestTerraformCloudMap",
-		"test/clients.TestExternalDNS",
-		"internal/api/cloudmap.TestModel",
-	}},
+	{"after the last deregistration DNS answers without it immediately, and service and namespace can be deleted",
+		"docs/compat/dns.md", []string{
+			"test/promises.TestAcknowledgedIsVisible",
+			"test/clients.TestTerraformCloudMap",
+			"test/clients.TestExternalDNS",
+			"internal/api/cloudmap.TestModel",
+		}},
 	{"a new TTL applies to existing records; an update without a health check removes it", "", []string{
 		"test/clients.TestTerraformCloudMap",
 		"test/clients.TestExternalDNS",

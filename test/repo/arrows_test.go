@@ -83,7 +83,7 @@ var reserved = []struct {
 }
 
 // noLayer is the objection to a package that no layer covers.
-const noLayer = "has no layer: give it a place in the layers of test/repo/arrows_test.go and a row in docs/architecture.md"
+const noLayer = "has no layer; add it to layers in test/repo/arrows_test.go and to the table in docs/architecture.md"
 
 // objection returns why the package from must not import to, or "" if it may. Both are paths without the module's.
 func objection(from, to string) string {

@@ -126,7 +126,8 @@ var unwanted = []struct {
 	form *regexp.Regexp
 	why  string
 }{
-	{regexp.MustCompile(`(?:^|[^\w.~*$})/-])/(?:work|root|home/\w+|Users/\w+)/\w`), "this path exists on one machine only"},
+	{regexp.MustCompile(`(?:^|[^\w.~*$})/-])/(?:work|root|home/\w+|Users/\w+)/\w`),
+		"this path exists on one machine only"},
 	{regexp.MustCompile(`\b(?:TO` + `DO|FIX` + `ME|XX` + `X)\b`), "do it, or open an issue"},
 }
 

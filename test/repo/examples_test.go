@@ -43,7 +43,8 @@ func TestExampleDefinitions(t *testing.T) {
 				t.Errorf("command %q, want %q", got, tc.command)
 			}
 			// Only a shell and `rollcall sample check` expand variables.
-			if h := c.HealthCheck; h == nil || h.Command[0] != "CMD-SHELL" && !slices.Equal(h.Command[:4], []string{"CMD", "rollcall", "sample", "check"}) {
+			if h := c.HealthCheck; h == nil || h.Command[0] != "CMD-SHELL" && !slices.Equal(h.Command[:4],
+				[]string{"CMD", "rollcall", "sample", "check"}) {
 				t.Errorf("the health check is %+v, want one that expands variables", h)
 			}
 			if script := path.Base(tc.command); path.Ext(script) == ".py" {

@@ -91,7 +91,8 @@ func TestTestFiles(t *testing.T) {
 		if !file.Test || !source.Within(file.Package, "test") {
 			continue
 		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(source.Root(), file.Path), nil, parser.SkipObjectResolution)
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(source.Root(), file.Path), nil,
+			parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}

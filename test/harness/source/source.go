@@ -107,7 +107,8 @@ func GoFiles(t *testing.T) (files []GoFile) {
 		if path.Ext(file) != ".go" || strings.Contains("/"+file, "/testdata/") {
 			continue
 		}
-		ast, err := parser.ParseFile(token.NewFileSet(), filepath.Join(Root(), file), nil, parser.ImportsOnly|parser.ParseComments)
+		ast, err := parser.ParseFile(token.NewFileSet(), filepath.Join(Root(), file), nil,
+			parser.ImportsOnly|parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
 		}
