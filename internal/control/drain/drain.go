@@ -1,13 +1,15 @@
-// Package drain waits, on every node, until no client that honours TTLs holds the address of a task that
-// shall stop, as far as this node has handed it out. Then it gives the node's clearance
-// ([task.Clearance]); when all nodes have, the register loop lets the task go.
+// Package drain runs on every node. For each draining task it waits until the answers of this node that contain the
+// task's address have expired, and then gives the node's clearance ([task.Clearance]). When all nodes have given theirs,
+// package registrar releases the task.
 //
-// When a task is marked as draining, the directory has dropped it from every answer already. What is left
-// to wait for is that answers under way have been sent ([directory.Directory.WaitForGuards]), and then for the
-// moment that the directory knows ([directory.Directory.ExpiresAt]): exact, and no wait at all where nothing was
-// handed out. After a restart of the process that moment is the latest it can have been.
+// A draining task is already in no new answer. What is left to wait for is that answers under way are sent
+// ([directory.Directory.WaitForGuards]) and that the last of them expires ([directory.Directory.ExpiresAt]). The wait is
+// exact, and zero if no answer contained the address. After a restart the node does not know what it has answered, so it
+// waits for the longest TTL that the service has ever had.
 //
-// What keeps addresses beyond their TTL is helped by a tag of the service, [MinimumTag].
+// For clients that use addresses beyond their TTL, a tag of the service sets a minimum drain time ([MinimumTag]).
+//
+// drain does not know the other nodes. Start reading at remainingWait, the rule, and drain.reconcile.
 package drain
 
 import (
@@ -24,30 +26,32 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// MinimumTag is the key of the tag that gives a service's tasks a minimum drain time, in whole seconds: for
-// clients that keep addresses longer than their TTL, such as a pool of kept-alive connections or a JVM with a
-// cache of its own. It is read from the ECS service and from the Cloud Map service; the greater one counts. A
-// value that is no number counts as none. The server's --drain-cap bounds it.
+// MinimumTag is the key of the tag that sets the minimum drain time of a service's tasks, in whole seconds. It is for
+// clients that use addresses longer than their TTL, such as a pool of kept-alive connections or a JVM with a cache of
+// its own. The tag is read from the ECS service and from the Cloud Map service, and the greater value applies. A value
+// that is not a number is ignored. The server's --drain-cap limits the minimum drain time.
 const MinimumTag = "rollcall:minimum-drain-seconds"
 
-// drain is the loop's state.
+// maxMinimum is the greatest minimum drain time that a tag can set. The drain cap, which applies too, is far below.
+const maxMinimum = 24 * time.Hour
+
+// drain is the state of the loop.
 type drain struct {
 	db   *store.Store
 	dir  *directory.Directory
 	node string
 
-	mu    sync.Mutex
-	since map[string]time.Time // task key -> when it was first seen to drain
+	mu            sync.Mutex
+	drainingSince map[string]time.Time // by task key
 }
 
-// New makes the loop of a node and marks tasks as they begin to drain. The directory is one that follows db,
-// and did so before the call.
+// New returns the loop of a node. A task is reconciled when it begins to drain. The directory must already follow db.
 func New(db *store.Store, dir *directory.Directory, node string, log *slog.Logger) *loop.Loop {
-	d := &drain{db: db, dir: dir, node: node, since: map[string]time.Time{}}
-	l := loop.New("drain", 64, log, d.pass)
+	d := newDrain(db, dir, node)
+	l := loop.New("drain", 64, log, d.reconcile)
 	db.Follow(func(c store.Change) {
 		for _, row := range c.Rows {
-			if t, ok := row.Row().(*task.Task); ok && d.note(t, row.New == nil) {
+			if t, ok := row.Row().(*task.Task); ok && d.track(t, row.New == nil, time.Now()) {
 				l.Mark(t.Key())
 			}
 		}
@@ -55,22 +59,26 @@ func New(db *store.Store, dir *directory.Directory, node string, log *slog.Logge
 	return l
 }
 
-// note remembers since when a task drains, and reports whether it does.
-func (d *drain) note(t *task.Task, gone bool) bool {
+func newDrain(db *store.Store, dir *directory.Directory, node string) *drain {
+	return &drain{db: db, dir: dir, node: node, drainingSince: map[string]time.Time{}}
+}
+
+// track stores since when a task is draining, and reports whether it is.
+func (d *drain) track(t *task.Task, deleted bool, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if gone || t.Registration != task.Draining {
-		delete(d.since, t.Key())
+	if deleted || t.Registration != task.Draining {
+		delete(d.drainingSince, t.Key())
 		return false
 	}
-	if d.since[t.Key()].IsZero() {
-		d.since[t.Key()] = time.Now()
+	if d.drainingSince[t.Key()].IsZero() {
+		d.drainingSince[t.Key()] = now
 	}
 	return true
 }
 
-// pass gives this node's clearance for a draining task, or says how long there is to wait.
-func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
+// reconcile gives this node's clearance for a draining task, or returns the time that the task still has to wait.
+func (d *drain) reconcile(ctx context.Context, key string) (time.Duration, error) {
 	s := d.db.Snapshot()
 	t, ok := task.FindByKey(s, key)
 	if !ok || t.Registration != task.Draining || task.HasClearance(s, t.Ref(), d.node) {
@@ -80,10 +88,10 @@ func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
 		return 0, err
 	}
 	d.mu.Lock()
-	since := d.since[key]
+	since := d.drainingSince[key]
 	d.mu.Unlock()
-	if left := max(Held(d.dir, t), time.Until(since.Add(minimumOf(s, t)))); left > 0 {
-		return left, nil
+	if wait := remainingWait(answersExpireIn(d.dir, t), since, minimumOf(s, t), time.Now()); wait > 0 {
+		return wait, nil
 	}
 	return store.Update(ctx, d.db, func(tx *store.Tx) (time.Duration, error) {
 		task.AddClearance(tx, t.Ref(), d.node)
@@ -91,34 +99,38 @@ func (d *drain) pass(ctx context.Context, key string) (time.Duration, error) {
 	})
 }
 
-// Held is how long clients may still use a task's address that have it from this node.
-func Held(dir *directory.Directory, t *task.Task) (left time.Duration) {
-	for _, reg := range t.Registries {
-		left = max(left, dir.ExpiresAt(reg.ServiceID, string(t.ID)).Until())
-	}
-	return left
+// remainingWait returns the time after which a node can clear a task whose address is in answers that expire in a given
+// time, and that has to drain for a minimum since it began to.
+func remainingWait(answersExpireIn time.Duration, since time.Time, minimum time.Duration, now time.Time) time.Duration {
+	return max(0, answersExpireIn, since.Add(minimum).Sub(now))
 }
 
-// minimumOf is the minimum drain time that a task's services ask for.
-func minimumOf(s *store.Snapshot, t *task.Task) (least time.Duration) {
+// answersExpireIn returns the time after which all answers of this node that contain a task's address have expired.
+func answersExpireIn(dir *directory.Directory, t *task.Task) (longest time.Duration) {
+	for _, reg := range t.Registries {
+		longest = max(longest, dir.ExpiresAt(reg.ServiceID, string(t.ID)).Until())
+	}
+	return longest
+}
+
+// minimumOf returns the minimum drain time of a task: the greatest that its ECS service and its Cloud Map services set.
+func minimumOf(s *store.Snapshot, t *task.Task) (minimum time.Duration) {
 	if svc, ok := task.FindService(s, t.ServiceRef()); ok {
-		least = minimum(svc.Tags)
+		minimum = parseMinimum(svc.Tags[MinimumTag])
 	}
 	for _, reg := range t.Registries {
 		if tags, err := registry.Tags(s, t.Scope(), registry.Resource{ID: reg.ServiceID}); err == nil {
-			least = max(least, minimum(tags))
+			minimum = max(minimum, parseMinimum(tags[MinimumTag]))
 		}
 	}
-	return least
+	return minimum
 }
 
-// most bounds what a tag can ask for, so that no number overflows; the cap is far below.
-const most = 24 * 60 * 60
-
-func minimum(tags map[string]string) time.Duration {
-	seconds, err := strconv.ParseUint(tags[MinimumTag], 10, 63)
+// parseMinimum parses the value of a MinimumTag. It returns 0 if the value is not a number.
+func parseMinimum(value string) time.Duration {
+	seconds, err := strconv.ParseUint(value, 10, 63)
 	if err != nil {
 		return 0
 	}
-	return time.Duration(min(seconds, most)) * time.Second
+	return time.Duration(min(seconds, uint64(maxMinimum/time.Second))) * time.Second
 }

@@ -1,5 +1,8 @@
-// Package reap deletes what has been kept long enough: finished operations, stopped tasks, deleted services,
-// and task definitions that were to be deleted and that nothing uses any more.
+// Package reap deletes rows that are kept for a limited time only: finished operations, creator tokens, stopped tasks,
+// deleted ECS services, and task definitions that are being deleted and are no longer used.
+//
+// Packages task and registry know how long each kind of row is kept and delete a batch of them in a transaction. reap
+// calls them once a minute, on the leader. Start reading at deleteExpired.
 package reap
 
 import (
@@ -13,20 +16,20 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// every is how often the loop looks; batch is how many rows one transaction deletes: many, since each looks at
-// all rows again, and fewer than a transaction holds.
-const (
-	every = time.Minute
-	batch = 4000
-)
+// interval is the time between two runs.
+const interval = time.Minute
 
-// Run reaps until ctx ends. What a pass could not delete, because etcd is out of reach, is left to the next.
+// batch is the maximum number of rows that one transaction deletes. It is large because each transaction scans all rows,
+// and smaller than the limit of etcd's transactions.
+const batch = 4000
+
+// Run deletes expired rows once per interval until ctx ends. The next run retries a deletion that failed.
 func Run(ctx context.Context, db *store.Store, log *slog.Logger) error {
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		if err := Pass(ctx, db, time.Now()); err != nil && ctx.Err() == nil {
-			log.Warn("old rows could not be deleted and are tried again in a minute", "err", err)
+		if err := deleteExpired(ctx, db, time.Now(), batch); err != nil && ctx.Err() == nil {
+			log.Warn("failed to delete expired rows; will retry in a minute", "err", err)
 		}
 		select {
 		case <-tick.C:
@@ -36,11 +39,11 @@ func Run(ctx context.Context, db *store.Store, log *slog.Logger) error {
 	}
 }
 
-// Pass deletes everything whose time has come.
-func Pass(ctx context.Context, db *store.Store, now time.Time) error {
+// deleteExpired deletes all rows that have expired by now, up to batch rows per transaction.
+func deleteExpired(ctx context.Context, db *store.Store, now time.Time, batch int) error {
 	reapers := []func(*store.Tx) bool{
 		func(tx *store.Tx) bool { return task.ReapTasks(tx, now, batch) },
-		func(tx *store.Tx) bool { return task.ReapServices(tx, now, batch/task.MaxEvents) },
+		func(tx *store.Tx) bool { return task.ReapServices(tx, now, max(batch/task.MaxEvents, 1)) },
 		func(tx *store.Tx) bool { return task.ReapDefinitions(tx, batch) },
 		func(tx *store.Tx) bool { return registry.ReapTokens(tx, now, batch) },
 	}
