@@ -1,11 +1,11 @@
 // Package drain runs on every node. For each draining task it waits until the answers of this node that contain the
-// task's address have expired, and then gives the node's clearance ([task.Clearance]). When all nodes have given theirs,
-// package registrar releases the task.
+// task's address have expired, and then gives the node's clearance ([task.Clearance]). When all nodes have given
+// theirs, package registrar releases the task.
 //
 // A draining task is already in no new answer. What is left to wait for is that answers under way are sent
-// ([directory.Directory.WaitForGuards]) and that the last of them expires ([directory.Directory.ExpiresAt]). The wait is
-// exact, and zero if no answer contained the address. After a restart the node does not know what it has answered, so it
-// waits for the longest TTL that the service has ever had.
+// ([directory.Directory.WaitForGuards]) and that the last of them expires ([directory.Directory.ExpiresAt]). The wait
+// is exact, and zero if no answer contained the address. After a restart the node does not know what it has answered,
+// so it waits for the longest TTL that the service has ever had.
 //
 // For clients that use addresses beyond their TTL, a tag of the service sets a minimum drain time ([MinimumTag]).
 //
@@ -27,8 +27,8 @@ import (
 )
 
 // MinimumTag is the key of the tag that sets the minimum drain time of a service's tasks, in whole seconds. It is for
-// clients that use addresses longer than their TTL, such as a pool of kept-alive connections or a JVM with a cache of
-// its own. The tag is read from the ECS service and from the Cloud Map service, and the greater value applies. A value
+// clients that use addresses longer than their TTL, such as a pool of kept-alive connections or a JVM that caches
+// names. The tag is read from the ECS service and from the Cloud Map service, and the greater value applies. A value
 // that is not a number is ignored. The server's --drain-cap limits the minimum drain time.
 const MinimumTag = "rollcall:minimum-drain-seconds"
 

@@ -140,14 +140,15 @@ func TestClearance(t *testing.T) {
 // createService creates a Cloud Map service with the given minimum drain time and returns its id.
 func createService(t *testing.T, db *store.Store, scope arn.Scope, minimum string) (id string) {
 	t.Helper()
+	call := registry.NewCall(time.Now())
 	write(t, db, func(tx *store.Tx) {
-		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.HTTP, Name: "shop"}, time.Now())
+		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.HTTP, Name: "shop"}, call)
 		if err != nil {
 			t.Fatal(err)
 		}
 		svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{
 			NamespaceID: op.Targets.Namespace, Name: "web", Tags: map[string]string{MinimumTag: minimum},
-		}, time.Now())
+		}, call)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,12 @@
-// Package expire deregisters instances whose lease has run out: registrations that are not ECS tasks and
-// that nobody renews any more.
+// Package expire deregisters the instances whose lease has expired: instances that were registered with a lease and
+// that no client has renewed in time. Instances of ECS tasks have no lease.
 //
-// Leases are counted in time that this process has seen pass, tick by tick, and never by a clock: while the
-// process is stopped, the machine sleeps or etcd is out of reach, no lease runs. When a node begins to lead,
-// and when etcd is back, all leases start anew. So a pause of the whole system expires nothing at once;
-// holders that are gone are noticed one lease later.
+// Leases are measured in time that this process has counted tick by tick ([loop.Ticks]), not by a clock: while the
+// process is stopped, the machine sleeps or etcd is unreachable, no lease runs. All leases start again when a node
+// becomes the leader and when etcd is reachable again. A pause of the whole system therefore expires nothing; an
+// instance that is really gone is deregistered one lease later.
+//
+// Start reading at [Leases.Run].
 package expire
 
 import (
@@ -19,128 +21,132 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// batch is how many expired instances one transaction deregisters.
+// batch is the maximum number of instances that one transaction deregisters.
 const batch = 50
 
-// Leases counts the leases of all instances that have one.
+// Leases tracks the leases of all instances that have one.
 type Leases struct {
 	db       *store.Store
 	writable func() error
 	log      *slog.Logger
 
-	mu     sync.Mutex
-	passed time.Duration // the time seen so far
-	held   map[string]*lease
-	queue  queue // by end
+	mu      sync.Mutex
+	elapsed time.Duration     // the time counted so far
+	leases  map[string]*lease // by instance key
+	queue   queue             // ordered by end; does not contain leases that advance has returned
 }
 
-// lease is that of one instance, by the key of its row.
+// lease is the lease of one instance.
 type lease struct {
-	key string
-	row *registry.Instance
-	end time.Duration // in time seen
-	at  int           // its place in the queue, -1 when it is in none
+	key   string // of the instance's row
+	row   *registry.Instance
+	end   time.Duration // in elapsed time
+	index int           // in the queue, -1 if it is not in the queue
 }
 
-// New follows the instances; Run expires them. writable says why nothing can be written, renewals neither.
+// New tracks the leases of db's instances. Run expires them. writable returns an error while nothing can be written,
+// and so no lease can be renewed.
 func New(db *store.Store, writable func() error, log *slog.Logger) *Leases {
-	l := &Leases{db: db, writable: writable, log: log, held: map[string]*lease{}}
+	l := &Leases{db: db, writable: writable, log: log, leases: map[string]*lease{}}
 	db.Follow(func(c store.Change) {
 		for _, r := range c.Rows {
 			if row, ok := r.New.(*registry.Instance); ok {
-				l.see(r.Key, row)
+				l.update(r.Key, row)
 			} else if _, ok := r.Old.(*registry.Instance); ok {
-				l.forget(r.Key)
+				l.remove(r.Key)
 			}
 		}
 	}, registry.Schema()...)
 	return l
 }
 
-// see takes in an instance's row: a renewal begins its lease anew, any other change leaves it.
-func (l *Leases) see(key string, row *registry.Instance) {
-	term := row.Lease()
+// update applies a change of an instance's row. A renewal or a new registration starts the lease again; another change
+// does not.
+func (l *Leases) update(key string, row *registry.Instance) {
+	duration := row.Lease()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	held := l.held[key]
+	current := l.leases[key]
 	switch {
-	case term == 0 && held == nil:
-	case term == 0:
-		l.drop(held)
-	case held == nil:
-		held = &lease{key: key, row: row, end: l.passed + term}
-		l.held[key] = held
-		heap.Push(&l.queue, held)
+	case duration == 0 && current == nil:
+	case duration == 0:
+		l.removeLocked(current)
+	case current == nil:
+		current = &lease{key: key, row: row, end: l.elapsed + duration}
+		l.leases[key] = current
+		heap.Push(&l.queue, current)
 	default:
-		renewed := !held.row.Renewed.Equal(row.Renewed) || held.row.Operation != row.Operation
-		held.row = row
+		renewed := !current.row.Renewed.Equal(row.Renewed) || current.row.Operation != row.Operation
+		current.row = row
 		if renewed {
-			held.end = l.passed + term
-			l.place(held)
+			current.end = l.elapsed + duration
+			l.enqueueLocked(current)
 		}
 	}
 }
 
-// place puts a lease where its end belongs.
-func (l *Leases) place(held *lease) {
-	if held.at < 0 {
-		heap.Push(&l.queue, held)
+// enqueueLocked moves a lease to its position in the queue.
+func (l *Leases) enqueueLocked(x *lease) {
+	if x.index < 0 {
+		heap.Push(&l.queue, x)
 	} else {
-		heap.Fix(&l.queue, held.at)
+		heap.Fix(&l.queue, x.index)
 	}
 }
 
-func (l *Leases) forget(key string) {
+// remove removes the lease of an instance that was deregistered.
+func (l *Leases) remove(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if held := l.held[key]; held != nil {
-		l.drop(held)
+	if x := l.leases[key]; x != nil {
+		l.removeLocked(x)
 	}
 }
 
-func (l *Leases) drop(held *lease) {
-	delete(l.held, held.key)
-	if held.at >= 0 {
-		heap.Remove(&l.queue, held.at)
+func (l *Leases) removeLocked(x *lease) {
+	delete(l.leases, x.key)
+	if x.index >= 0 {
+		heap.Remove(&l.queue, x.index)
 	}
 }
 
-// restart begins every lease anew.
+// restart starts all leases again.
 func (l *Leases) restart() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = l.queue[:0]
-	for _, held := range l.held {
-		held.end = l.passed + held.row.Lease()
-		held.at = len(l.queue)
-		l.queue = append(l.queue, held)
+	for _, x := range l.leases {
+		x.end = l.elapsed + x.row.Lease()
+		x.index = len(l.queue)
+		l.queue = append(l.queue, x)
 	}
 	heap.Init(&l.queue)
 }
 
-// pass lets time pass and returns up to batch instances whose leases are over.
-func (l *Leases) pass(d time.Duration) []*registry.Instance {
+// advance adds d to the elapsed time and returns up to batch instances whose leases have expired. It does not return
+// them again before restart.
+func (l *Leases) advance(d time.Duration) []*registry.Instance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.passed += d
-	var over []*registry.Instance
-	for len(l.queue) > 0 && l.queue[0].end <= l.passed && len(over) < batch {
-		over = append(over, heap.Pop(&l.queue).(*lease).row)
+	l.elapsed += d
+	var expired []*registry.Instance
+	for len(l.queue) > 0 && l.queue[0].end <= l.elapsed && len(expired) < batch {
+		expired = append(expired, heap.Pop(&l.queue).(*lease).row)
 	}
-	return over
+	return expired
 }
 
-// Run expires leases until ctx ends. It begins by starting them all anew.
+// Run starts all leases again and then expires them until ctx ends.
 func (l *Leases) Run(ctx context.Context) error {
 	l.restart()
 	return loop.Ticks(ctx, func(elapsed time.Duration) {
 		if stale, _ := l.db.Stale(); stale || l.writable() != nil {
-			l.restart() // nobody could renew
+			l.restart() // no client can renew its lease now
 			return
 		}
-		for over := l.pass(elapsed); len(over) > 0; over = l.pass(0) {
-			if err := l.expire(ctx, over); err != nil {
-				l.log.Warn("leases that ran out could not be ended; all start anew", "err", err)
+		for expired := l.advance(elapsed); len(expired) > 0; expired = l.advance(0) {
+			if err := l.deregister(ctx, expired, time.Now()); err != nil {
+				l.log.Warn("failed to deregister instances with expired leases; all leases start again", "err", err)
 				l.restart()
 				break
 			}
@@ -148,11 +154,11 @@ func (l *Leases) Run(ctx context.Context) error {
 	})
 }
 
-// expire deregisters instances in one transaction; those renewed meanwhile stay.
-func (l *Leases) expire(ctx context.Context, over []*registry.Instance) error {
-	call := registry.NewCall(time.Now())
+// deregister deregisters instances in one transaction, except those that were renewed in the meantime.
+func (l *Leases) deregister(ctx context.Context, expired []*registry.Instance, now time.Time) error {
+	call := registry.NewCall(now)
 	_, err := store.Update(ctx, l.db, func(tx *store.Tx) (struct{}, error) {
-		for _, row := range over {
+		for _, row := range expired {
 			if err := registry.Expire(tx, row, call); err != nil {
 				return struct{}{}, err
 			}
@@ -162,26 +168,26 @@ func (l *Leases) expire(ctx context.Context, over []*registry.Instance) error {
 	return err
 }
 
-// queue is a heap of leases, the next to end first.
+// queue is a heap of leases. The one that ends next is first. It implements [heap.Interface].
 type queue []*lease
 
 func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].end < q[j].end }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].at, q[j].at = i, j
+	q[i].index, q[j].index = i, j
 }
 
 func (q *queue) Push(x any) {
 	l := x.(*lease)
-	l.at = len(*q)
+	l.index = len(*q)
 	*q = append(*q, l)
 }
 
 func (q *queue) Pop() any {
 	old := *q
 	l := old[len(old)-1]
-	l.at = -1
+	l.index = -1
 	*q = old[:len(old)-1]
 	return l
 }

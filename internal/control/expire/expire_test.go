@@ -13,7 +13,8 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-func leased(id string, seconds int, renewed time.Time) *registry.Instance {
+// instance returns an instance with a lease; 0 seconds means that it has none.
+func instance(id string, seconds int, renewed time.Time) *registry.Instance {
 	i := &registry.Instance{ID: id, Operation: "op-" + id, Renewed: renewed}
 	if seconds > 0 {
 		i.Attributes = attributes.Of(map[string]string{registry.AttrLease: strconv.Itoa(seconds)})
@@ -21,81 +22,82 @@ func leased(id string, seconds int, renewed time.Time) *registry.Instance {
 	return i
 }
 
-func newLeases() *Leases { return &Leases{log: slog.Default(), held: map[string]*lease{}} }
+func newLeases() *Leases { return &Leases{log: slog.Default(), leases: map[string]*lease{}} }
 
-func (l *Leases) over(d time.Duration) []string {
+// expiredAfter advances the time by d and returns the ids of the expired instances.
+func (l *Leases) expiredAfter(d time.Duration) []string {
 	var ids []string
-	for _, i := range l.pass(d) {
+	for _, i := range l.advance(d) {
 		ids = append(ids, i.ID)
 	}
 	slices.Sort(ids)
 	return ids
 }
 
-func TestLeasesEnd(t *testing.T) {
+func TestLeasesExpire(t *testing.T) {
 	l := newLeases()
-	l.see("a", leased("a", 10, noon))
-	l.see("b", leased("b", 20, noon))
-	l.see("c", leased("c", 0, time.Time{}))
-	if got := l.over(9 * time.Second); len(got) != 0 {
-		t.Fatalf("after 9 s: %v", got)
+	l.update("a", instance("a", 10, noon))
+	l.update("b", instance("b", 20, noon))
+	l.update("c", instance("c", 0, time.Time{}))
+	if got := l.expiredAfter(9 * time.Second); len(got) != 0 {
+		t.Fatalf("after 9 s: %v, want none", got)
 	}
-	l.see("a", leased("a", 10, noon.Add(9*time.Second))) // renewed
-	if got := l.over(9 * time.Second); len(got) != 0 {
-		t.Fatalf("after 18 s, a renewed at 9 s: %v", got)
+	l.update("a", instance("a", 10, noon.Add(9*time.Second))) // renewed
+	if got := l.expiredAfter(9 * time.Second); len(got) != 0 {
+		t.Fatalf("after 18 s, with a renewed at 9 s: %v, want none", got)
 	}
-	if got := l.over(2 * time.Second); !slices.Equal(got, []string{"a", "b"}) {
+	if got := l.expiredAfter(2 * time.Second); !slices.Equal(got, []string{"a", "b"}) {
 		t.Fatalf("after 20 s: %v, want a and b", got)
 	}
-	if got := l.over(time.Hour); len(got) != 0 {
-		t.Fatalf("expired twice: %v", got)
+	if got := l.expiredAfter(time.Hour); len(got) != 0 {
+		t.Fatalf("an hour later: %v, want none", got)
 	}
 }
 
-// A change that is no renewal, of health say, does not keep a lease alive.
+// TestOnlyRenewalsCount checks that a change of the health does not renew a lease.
 func TestOnlyRenewalsCount(t *testing.T) {
 	l := newLeases()
-	l.see("a", leased("a", 10, noon))
-	l.pass(6 * time.Second)
-	sick := leased("a", 10, noon)
-	sick.Health = registry.Unhealthy
-	l.see("a", sick)
-	if got := l.over(4 * time.Second); !slices.Equal(got, []string{"a"}) {
+	l.update("a", instance("a", 10, noon))
+	l.advance(6 * time.Second)
+	unhealthy := instance("a", 10, noon)
+	unhealthy.Health = registry.Unhealthy
+	l.update("a", unhealthy)
+	if got := l.expiredAfter(4 * time.Second); !slices.Equal(got, []string{"a"}) {
 		t.Fatalf("after 10 s: %v, want a", got)
 	}
 }
 
-func TestRestartBeginsAnew(t *testing.T) {
+func TestRestart(t *testing.T) {
 	l := newLeases()
-	l.see("a", leased("a", 10, noon))
-	l.see("b", leased("b", 10, noon))
-	if got := l.over(10 * time.Second); len(got) != 2 {
-		t.Fatalf("after 10 s: %v", got)
+	l.update("a", instance("a", 10, noon))
+	l.update("b", instance("b", 10, noon))
+	if got := l.expiredAfter(10 * time.Second); len(got) != 2 {
+		t.Fatalf("after 10 s: %v, want two", got)
 	}
-	l.restart() // ending them failed
-	if got := l.over(9 * time.Second); len(got) != 0 {
-		t.Fatalf("9 s after a restart: %v", got)
+	l.restart() // as after a deregistration that failed
+	if got := l.expiredAfter(9 * time.Second); len(got) != 0 {
+		t.Fatalf("9 s after a restart: %v, want none", got)
 	}
-	l.forget("b") // deregistered by hand
-	if got := l.over(time.Second); !slices.Equal(got, []string{"a"}) {
+	l.remove("b") // deregistered by a client
+	if got := l.expiredAfter(time.Second); !slices.Equal(got, []string{"a"}) {
 		t.Fatalf("10 s after a restart: %v, want a", got)
 	}
 }
 
-func TestManyEndInBatches(t *testing.T) {
+func TestBatches(t *testing.T) {
 	l := newLeases()
 	for i := range 3*batch + 1 {
 		id := strconv.Itoa(i)
-		l.see(id, leased(id, 1+i%5, noon))
+		l.update(id, instance(id, 1+i%5, noon))
 	}
 	total := 0
-	for got := l.over(5 * time.Second); len(got) > 0; got = l.over(0) {
+	for got := l.expiredAfter(5 * time.Second); len(got) > 0; got = l.expiredAfter(0) {
 		if len(got) > batch {
-			t.Fatalf("%d in one batch", len(got))
+			t.Fatalf("%d instances in one batch, want at most %d", len(got), batch)
 		}
 		total += len(got)
 	}
 	if total != 3*batch+1 {
-		t.Errorf("%d ended, want %d", total, 3*batch+1)
+		t.Errorf("%d instances expired, want %d", total, 3*batch+1)
 	}
 }

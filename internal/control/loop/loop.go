@@ -1,10 +1,11 @@
-// Package loop runs the control loops: a set of dirty keys, drained by calling one function a key.
+// Package loop runs control loops. A loop is a set of dirty keys and a function that reconciles one key.
 //
-// An event only marks its key ([Loop.Mark]); it never carries the work. Merged, repeated or late events are
-// therefore harmless, and a loop that is killed at any point converges in its next pass. A key whose pass
-// failed stays dirty and is tried again after a growing delay; a key is never worked on twice at once.
+// An event only marks its key ([Loop.Mark]); it never carries the work. Events may therefore be merged, repeated or
+// late, and a loop that is killed at any point converges on its next run. A key whose reconcile failed stays dirty
+// and is retried after a growing delay. A key is never reconciled twice at the same time.
 //
-// loop knows keys, delays and how many passes may run at once. It does not know what a pass does.
+// loop knows keys, delays and the number of keys to reconcile in parallel. It does not know what a key stands for.
+// Start reading at [Loop.Run].
 package loop
 
 import (
@@ -14,74 +15,75 @@ import (
 	"time"
 )
 
-// Pass works on one key. again > 0 asks for another pass after that time, whatever happens in between.
-type Pass func(ctx context.Context, key string) (again time.Duration, err error)
+// ReconcileFunc reconciles one key. If again is positive, the key is reconciled again after that time, even if it is
+// not marked before.
+type ReconcileFunc func(ctx context.Context, key string) (again time.Duration, err error)
 
-// Delays after a failed pass: the first, and the most that doubling leads to.
+// The delay after a failure is firstDelay and doubles with each further failure, up to maxDelay.
 const (
 	firstDelay = 100 * time.Millisecond
-	mostDelay  = 30 * time.Second
+	maxDelay   = 30 * time.Second
 )
 
-// Loop drains dirty keys. Mark may be called before, while and after it runs.
+// Loop reconciles dirty keys. Mark may be called before, during and after Run.
 type Loop struct {
-	name     string
-	pass     Pass
-	parallel int
-	log      *slog.Logger
+	reconcile ReconcileFunc
+	parallel  int
+	log       *slog.Logger
+	wake      chan struct{} // has one element while there may be a key to reconcile
 
 	mu       sync.Mutex
 	dirty    map[string]bool
 	busy     map[string]bool
-	failures map[string]int
+	failures map[string]int // in a row
 	timers   map[string]*time.Timer
-	due      map[string]time.Time // of timers
-	wake     chan struct{}
+	due      map[string]time.Time // when the timers fire
 }
 
-// New makes a loop of up to parallel passes at once.
-func New(name string, parallel int, log *slog.Logger, pass Pass) *Loop {
+// New returns a loop that reconciles up to parallel keys at the same time. Its name is in its log messages.
+func New(name string, parallel int, log *slog.Logger, reconcile ReconcileFunc) *Loop {
 	return &Loop{
-		name: name, pass: pass, parallel: parallel, log: log.With("loop", name),
+		reconcile: reconcile, parallel: parallel, log: log.With("loop", name),
 		dirty: map[string]bool{}, busy: map[string]bool{}, failures: map[string]int{},
 		timers: map[string]*time.Timer{}, due: map[string]time.Time{}, wake: make(chan struct{}, 1),
 	}
 }
 
-// Mark says that a key wants a pass.
+// Mark marks a key as dirty, so that it is reconciled soon.
 func (l *Loop) Mark(key string) {
 	l.mu.Lock()
 	l.dirty[key] = true
 	l.mu.Unlock()
-	l.poke()
+	l.wakeUp()
 }
 
-func (l *Loop) poke() {
+// wakeUp makes Run look for keys to reconcile.
+func (l *Loop) wakeUp() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Run drains dirty keys until ctx ends, then waits for the passes under way.
+// Run reconciles dirty keys until ctx ends, and then waits for the calls that are running.
 func (l *Loop) Run(ctx context.Context) error {
-	var passes sync.WaitGroup
-	defer passes.Wait()
-	l.poke()
+	var running sync.WaitGroup
+	defer running.Wait()
+	l.wakeUp()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-l.wake:
 		}
-		for _, key := range l.take() {
-			passes.Go(func() { l.run(ctx, key) })
+		for _, key := range l.startKeys() {
+			running.Go(func() { l.reconcileKey(ctx, key) })
 		}
 	}
 }
 
-// take picks the keys to start on: dirty, not busy, as many as may run.
-func (l *Loop) take() []string {
+// startKeys marks dirty keys that are not busy as busy, as many as may run, and returns them.
+func (l *Loop) startKeys() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var keys []string
@@ -98,30 +100,30 @@ func (l *Loop) take() []string {
 	return keys
 }
 
-// run makes one pass and arranges the next.
-func (l *Loop) run(ctx context.Context, key string) {
-	again, err := l.pass(ctx, key)
+// reconcileKey reconciles a busy key and schedules the next call.
+func (l *Loop) reconcileKey(ctx context.Context, key string) {
+	again, err := l.reconcile(ctx, key)
 	l.mu.Lock()
 	delete(l.busy, key)
 	if ctx.Err() != nil {
-		l.dirty[key] = true // whoever runs next finishes what was cut off
+		l.dirty[key] = true // the call may have been cut short; the next Run repeats it
 	} else if err != nil {
-		again = min(firstDelay<<min(l.failures[key], 16), mostDelay)
+		again = min(firstDelay<<min(l.failures[key], 16), maxDelay)
 		l.failures[key]++
-		l.log.Warn("a pass failed and is tried again", "key", key, "after", again, "err", err)
+		l.log.Warn("reconcile failed; will retry", "key", key, "after", again, "err", err)
 	} else {
 		delete(l.failures, key)
 	}
 	if again > 0 {
-		l.later(key, again)
+		l.markAfterLocked(key, again)
 	}
 	l.mu.Unlock()
-	l.poke()
+	l.wakeUp()
 }
 
-// later marks the key after a time; of several, the earliest counts. l.mu is held.
-func (l *Loop) later(key string, after time.Duration) {
-	due := time.Now().Add(after)
+// markAfterLocked marks a key after a delay. If a timer of the key fires earlier, it stays instead.
+func (l *Loop) markAfterLocked(key string, delay time.Duration) {
+	due := time.Now().Add(delay)
 	if t, ok := l.timers[key]; ok {
 		if l.due[key].Before(due) {
 			return
@@ -130,7 +132,7 @@ func (l *Loop) later(key string, after time.Duration) {
 	}
 	l.due[key] = due
 	var timer *time.Timer
-	timer = time.AfterFunc(after, func() {
+	timer = time.AfterFunc(delay, func() {
 		l.mu.Lock()
 		if l.timers[key] == timer {
 			delete(l.timers, key)
@@ -138,7 +140,7 @@ func (l *Loop) later(key string, after time.Duration) {
 		}
 		l.dirty[key] = true
 		l.mu.Unlock()
-		l.poke()
+		l.wakeUp()
 	})
 	l.timers[key] = timer
 }

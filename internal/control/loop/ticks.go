@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// tick is how often [Ticks] calls.
+// tick is the interval of [Ticks].
 const tick = 250 * time.Millisecond
 
-// Ticks calls pass every quarter of a second until ctx ends, whose error it returns, with the time that this
-// process has seen pass since the call before. A call that comes late, because the process or its machine did
-// not run, is told of two ticks at the most, so that a pause, or a clock that was set, lets nothing run out.
-func Ticks(ctx context.Context, pass func(elapsed time.Duration)) error {
+// Ticks calls fn every quarter of a second until ctx ends, and returns ctx's error. elapsed is the time since the
+// previous call, but at most two ticks: if the process was stopped, the machine slept or the clock was set, the time
+// that passed without this process counts for almost nothing, so no timeout expires because of a pause.
+func Ticks(ctx context.Context, fn func(elapsed time.Duration)) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	last := time.Now()
@@ -22,7 +22,7 @@ func Ticks(ctx context.Context, pass func(elapsed time.Duration)) error {
 			return ctx.Err()
 		}
 		now := time.Now()
-		pass(min(now.Sub(last), 2*tick))
+		fn(min(now.Sub(last), 2*tick))
 		last = now
 	}
 }

@@ -10,34 +10,34 @@ import (
 	"github.com/bakingclouds/rollcall/internal/control/loop"
 )
 
-// TestTicks: time passes as it is seen to, and a pause counts for little.
+// TestTicks checks that elapsed adds up to the time that passes, and that a pause counts for at most two ticks.
 func TestTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var passed atomic.Int64
+		var total atomic.Int64
 		calls := 0
 		ended := make(chan error)
 		go func() {
 			ended <- loop.Ticks(ctx, func(elapsed time.Duration) {
-				passed.Add(int64(elapsed))
+				total.Add(int64(elapsed))
 				if calls++; calls == 4 {
-					time.Sleep(time.Hour) // the machine stands still
+					time.Sleep(time.Hour) // a pause
 				}
 			})
 		}()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got := time.Duration(passed.Load()); got != time.Second {
-			t.Errorf("after a second %v have passed", got)
+		if got := time.Duration(total.Load()); got != time.Second {
+			t.Errorf("elapsed after a second: %v", got)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if got := time.Duration(passed.Load()); got < time.Second || got > 3*time.Second {
-			t.Errorf("after a pause of an hour %v have passed", got)
+		if got := time.Duration(total.Load()); got < time.Second || got > 3*time.Second {
+			t.Errorf("elapsed after a pause of an hour: %v, want up to 3s", got)
 		}
 		cancel()
 		if err := <-ended; err != context.Canceled {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("Ticks = %v, want %v", err, context.Canceled)
 		}
 	})
 }

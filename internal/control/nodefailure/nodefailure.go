@@ -1,12 +1,16 @@
-// Package nodefailure gives up the tasks of nodes that are lost: they are stopped on paper, deregistered by the register loop
-// and replaced elsewhere by the rollout loop.
+// Package nodefailure gives up the tasks of failed nodes. It sets their rows to STOPPED; package registrar then
+// deregisters the tasks and package rollout replaces them.
 //
-// A node is lost while the lease that its server keeps is gone. Its tasks most often still run, since they outlive the
-// server, so they are given a grace: a server that is stopped and started again finds its tasks as it left them. The
-// grace is counted in time that this process has seen pass while the leases could be believed, tick by tick. While etcd
-// is out of reach, for this process or for its disk, or while this node's own lease is gone too, nothing is counted
-// and all begins anew: then leases say nothing of who is lost. So a pause of the whole system, or of its only node,
-// gives nothing up.
+// A node is lost while its server holds no lease in etcd, and it has failed when it has been lost for a grace period.
+// In most cases the tasks of a lost node still run, because they outlive the server: a server that is restarted
+// within the grace period finds its tasks unchanged.
+//
+// The grace period is measured in time that this process has counted tick by tick ([loop.Ticks]) while the leases
+// were reliable. They are not while etcd is unreachable, while its disk accepts no writes, or while this node has no
+// lease itself; then the counts of all nodes start again. A pause of the whole system, or of its only node, therefore
+// fails no node.
+//
+// Start reading at [Run].
 package nodefailure
 
 import (
@@ -19,85 +23,86 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// batch is how many tasks one transaction gives up.
+// batch is the maximum number of tasks that one transaction gives up.
 const batch = 500
 
-// Config says whom to watch.
+// Config configures [Run].
 type Config struct {
-	Self     string        // this node
-	Grace    time.Duration // how long a node may be lost; 0 is for ever
-	Writable func() error  // why nothing can be written now, leases neither
+	Self     string        // the name of this node
+	Grace    time.Duration // the grace period; 0 means forever
+	Writable func() error  // returns an error while nothing can be written, and so no lease can be renewed
 	Log      *slog.Logger
 }
 
-// Run watches until ctx ends.
+// Run gives up the tasks of failed nodes until ctx ends.
 func Run(ctx context.Context, db *store.Store, cfg Config) error {
 	if cfg.Grace == 0 {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	absent := absences{}
+	lost := lostTimes{}
 	return loop.Ticks(ctx, func(elapsed time.Duration) {
 		s := db.Snapshot()
 		if stale, _ := db.Stale(); stale || cfg.Writable() != nil || !task.Live(s, cfg.Self) {
-			clear(absent)
+			clear(lost)
 			return
 		}
-		for _, node := range absent.pass(elapsed, cfg.Grace, task.Nodes(s), func(name string) bool { return task.Live(s, name) }) {
-			if err := giveUp(ctx, db, node, cfg.Log); err != nil && ctx.Err() == nil {
-				cfg.Log.Warn("the tasks of a lost node could not be given up and are tried again", "node", node, "err", err)
+		isLive := func(node string) bool { return task.Live(s, node) }
+		for _, node := range lost.add(elapsed, cfg.Grace, task.Nodes(s), isLive) {
+			if err := giveUpTasks(ctx, db, node, time.Now(), cfg.Log); err != nil && ctx.Err() == nil {
+				cfg.Log.Warn("failed to give up the tasks of a failed node; will retry", "node", node, "err", err)
 			}
 		}
 	})
 }
 
-// absences is how long each node has been seen lost.
-type absences map[string]time.Duration
+// lostTimes is the time for which each lost node has been lost without interruption.
+type lostTimes map[string]time.Duration
 
-// pass lets time pass and returns the nodes whose grace is over.
-func (a absences) pass(elapsed, grace time.Duration, nodes []*task.Node, live func(string) bool) []string {
-	var over []string
+// add adds elapsed to the times of the lost nodes and returns the nodes that have been lost for the grace period.
+func (lt lostTimes) add(elapsed, grace time.Duration, nodes []*task.Node, isLive func(string) bool) (failed []string) {
 	for _, n := range nodes {
-		if live(n.Name) {
-			delete(a, n.Name)
+		if isLive(n.Name) {
+			delete(lt, n.Name)
 			continue
 		}
-		if a[n.Name] += elapsed; a[n.Name] >= grace {
-			over = append(over, n.Name)
+		if lt[n.Name] += elapsed; lt[n.Name] >= grace {
+			failed = append(failed, n.Name)
 		}
 	}
-	return over
+	return failed
 }
 
-// giveUp gives up what a node still has, unless it has come back.
-func giveUp(ctx context.Context, db *store.Store, node string, log *slog.Logger) error {
-	if len(remaining(db.Snapshot(), node)) == 0 {
+// giveUpTasks gives up up to batch of a node's tasks, unless the node is live again.
+func giveUpTasks(ctx context.Context, db *store.Store, node string, now time.Time, log *slog.Logger) error {
+	if len(unstoppedTasks(db.Snapshot(), node)) == 0 {
 		return nil
+	}
+	// ECS Developer Guide, "Stopped tasks error messages".
+	cause := task.StopCause{
+		Code: task.TerminationNotice, Reason: "Host EC2 (instance " + task.MachineID(node) + ") terminated.",
 	}
 	n, err := store.UpdateSerialized(ctx, db, task.PlacementQueue, func(tx *store.Tx) (int, error) {
 		if task.Live(tx, node) {
 			return 0, nil
 		}
-		ts := remaining(tx.Snapshot(), node)
+		ts := unstoppedTasks(tx.Snapshot(), node)
 		ts = ts[:min(len(ts), batch)]
-		now := time.Now()
 		for _, t := range ts {
-			// ECS Developer Guide, "Stopped tasks error messages".
-			reason := "Host EC2 (instance " + task.MachineID(node) + ") terminated."
-			if err := task.GiveUp(tx, t.Ref(), task.StopCause{Code: task.TerminationNotice, Reason: reason}, now); err != nil {
+			if err := task.GiveUp(tx, t.Ref(), cause, now); err != nil {
 				return 0, err
 			}
 		}
 		return len(ts), nil
 	})
 	if n > 0 {
-		log.Warn("a node is lost; its tasks are given up", "node", node, "tasks", n)
+		log.Warn("node failed; gave up its tasks", "node", node, "tasks", n)
 	}
 	return err
 }
 
-// remaining are the node's tasks that have not stopped.
-func remaining(s *store.Snapshot, node string) []*task.Task {
+// unstoppedTasks returns the node's tasks that have not stopped.
+func unstoppedTasks(s *store.Snapshot, node string) []*task.Task {
 	var ts []*task.Task
 	for _, t := range task.TasksOn(s, node) {
 		if t.Observed.State != task.Stopped {

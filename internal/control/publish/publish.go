@@ -1,7 +1,10 @@
-// Package publish keeps the directory equal to the registry's rows, one store revision at a time, on every
-// node. It is the only writer of the directory.
+// Package publish keeps the directory equal to the Cloud Map rows of the store, on every node. It applies one store
+// revision at a time and is the only writer of the directory.
 //
-// It follows the store, so a write has reached DNS and DiscoverInstances when its call returns.
+// Because it follows the store, a write is visible in DNS and DiscoverInstances when the call that made it returns.
+//
+// publish does not decide what an answer contains: it translates rows, and the directory and dns/answer decide. Start
+// reading at [Follow].
 package publish
 
 import (
@@ -14,56 +17,62 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Networks says which clients belong to a VPC: those in the first list and not in the second. An empty
-// first list means everybody.
+// Networks returns the networks of a VPC's clients, and the networks within those that do not belong to the VPC. An
+// empty first list means all clients.
 type Networks func(region, vpc string) (in, except []netip.Prefix)
 
-// Follow fills dir from db and keeps it equal from then on.
+// Follow fills dir from db and applies every later change.
 func Follow(db *store.Store, dir *directory.Directory, networks Networks) {
 	db.Follow(func(c store.Change) {
 		dir.Apply(c.Rev, func(b *directory.Batch) { apply(b, c.Rows, networks) })
 	})
 }
 
-// apply makes one revision's changes: what appears comes parents first, what goes, children first.
+// apply applies the changes of one revision, whose rows are in any order. It adds namespaces before services and
+// services before instances, and removes in the opposite order.
 func apply(b *directory.Batch, rows []store.RowChange, networks Networks) {
 	for _, r := range rows {
 		if ns, ok := r.New.(*registry.Namespace); ok {
-			b.PutNamespace(namespace(ns, networks))
+			b.PutNamespace(namespaceOf(ns, networks))
 		}
 	}
 	for _, r := range rows {
 		if svc, ok := r.New.(*registry.Service); ok {
-			b.PutService(service(svc))
+			b.PutService(serviceOf(svc))
 		}
 	}
 	for _, r := range rows {
-		switch row := r.New.(type) {
-		case *registry.Instance:
-			b.PutInstance(instance(row))
-		case *registry.Revision:
-			if id, ok := registry.RevisionOf(r.Key); ok {
-				b.SetRevision(id, r.Revision)
-			}
-		case nil:
-			if gone, ok := r.Old.(*registry.Instance); ok {
-				b.RemoveInstance(gone.ServiceID, gone.ID)
-			}
+		applyInstance(b, r)
+	}
+	for _, r := range rows {
+		if svc, ok := r.Old.(*registry.Service); ok && r.New == nil {
+			b.RemoveService(svc.ID)
 		}
 	}
 	for _, r := range rows {
-		if gone, ok := r.Old.(*registry.Service); ok && r.New == nil {
-			b.RemoveService(gone.ID)
-		}
-	}
-	for _, r := range rows {
-		if gone, ok := r.Old.(*registry.Namespace); ok && r.New == nil {
-			b.RemoveNamespace(gone.ID)
+		if ns, ok := r.Old.(*registry.Namespace); ok && r.New == nil {
+			b.RemoveNamespace(ns.ID)
 		}
 	}
 }
 
-func namespace(ns *registry.Namespace, networks Networks) directory.Namespace {
+// applyInstance applies the change of an instance or of a service's InstancesRevision.
+func applyInstance(b *directory.Batch, r store.RowChange) {
+	switch row := r.New.(type) {
+	case *registry.Instance:
+		b.PutInstance(instanceOf(row))
+	case *registry.Revision:
+		if id, ok := registry.RevisionOf(r.Key); ok {
+			b.SetRevision(id, r.Revision)
+		}
+	case nil:
+		if old, ok := r.Old.(*registry.Instance); ok {
+			b.RemoveInstance(old.ServiceID, old.ID)
+		}
+	}
+}
+
+func namespaceOf(ns *registry.Namespace, networks Networks) directory.Namespace {
 	d := directory.Namespace{
 		ID: ns.ID, Region: ns.Region, Name: ns.Name, HTTPName: ns.HTTPName,
 		NegativeTTL: ns.NegativeTTL(), Order: ns.Created.UnixNano(),
@@ -82,8 +91,10 @@ var recordTypes = map[registry.RecordType]directory.RecordType{
 	registry.A: directory.A, registry.AAAA: directory.AAAA, registry.SRV: directory.SRV, registry.CNAME: directory.CNAME,
 }
 
-func service(svc *registry.Service) directory.Service {
-	d := directory.Service{ID: svc.ID, NamespaceID: svc.NamespaceID, Name: svc.Name, HealthChecked: svc.HealthConfigured()}
+func serviceOf(svc *registry.Service) directory.Service {
+	d := directory.Service{
+		ID: svc.ID, NamespaceID: svc.NamespaceID, Name: svc.Name, HealthChecked: svc.HealthConfigured(),
+	}
 	if d.LongestTTL = uint32(svc.LongestTTL() / time.Second); len(svc.Records) == 0 {
 		d.LongestTTL = directory.DefaultDiscoverTTL
 	}
@@ -96,10 +107,10 @@ func service(svc *registry.Service) directory.Service {
 	return d
 }
 
-func instance(i *registry.Instance) *directory.Instance {
+func instanceOf(i *registry.Instance) *directory.Instance {
 	d := &directory.Instance{ID: i.ID, ServiceID: i.ServiceID, Attributes: i.Attributes, TrackExpiry: i.Task != ""}
-	for key, v := range i.Attributes.All() { // the registry has checked the values; an empty one is no address and no port
-		switch key {
+	for key, v := range i.Attributes.All() {
+		switch key { // RegisterInstance has checked the values; an empty one means no address or no port
 		case registry.AttrIPv4:
 			d.IPv4, _ = netip.ParseAddr(v)
 		case registry.AttrIPv6:

@@ -19,8 +19,8 @@ import (
 // interval is the time between two runs.
 const interval = time.Minute
 
-// batch is the maximum number of rows that one transaction deletes. It is large because each transaction scans all rows,
-// and smaller than the limit of etcd's transactions.
+// batch is the maximum number of rows that one transaction deletes. It is large because each transaction scans all
+// rows, and smaller than the limit of etcd's transactions.
 const batch = 4000
 
 // Run deletes expired rows once per interval until ctx ends. The next run retries a deletion that failed.

@@ -17,9 +17,9 @@ import (
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // world is a store that the tests fill with rows, described with words: a task is "task:STATE:AGE", its age the time
-// since it stopped; an ECS service is "service:STATUS:AGE", its age the time since it was deleted; a task definition is
-// "definition:STATUS", one that is used "definition:STATUS:task" or "definition:STATUS:service"; a Cloud Map operation in
-// a region is "operation:REGION:AGE".
+// since it stopped; an ECS service is "service:STATUS:AGE", its age the time since it was deleted; a task definition
+// is "definition:STATUS", one that is used "definition:STATUS:task" or "definition:STATUS:service"; a Cloud Map
+// operation in a region is "operation:REGION:AGE".
 type world struct {
 	*testing.T
 	db *store.Store
@@ -47,7 +47,8 @@ func (w *world) create(word string, n int) {
 	w.write(func(tx *store.Tx) {
 		switch kind {
 		case "task":
-			t := task.Task{Account: "1", Region: "r", Cluster: "c", ID: task.ID(name), Observed: task.Observed{State: task.Running}}
+			t := task.Task{Account: "1", Region: "r", Cluster: "c", ID: task.ID(name)}
+			t.Observed.State = task.Running
 			if state == "stopped" {
 				t.Observed.State, t.Observed.StoppedAt = task.Stopped, &at
 			}
@@ -64,7 +65,7 @@ func (w *world) create(word string, n int) {
 		case "operation":
 			spec := registry.NamespaceSpec{Kind: registry.HTTP, Name: name}
 			scope.Region = state
-			if _, err := registry.CreateNamespace(tx, scope, spec, at); err != nil {
+			if _, err := registry.CreateNamespace(tx, scope, spec, registry.NewCall(at)); err != nil {
 				w.Error(err)
 			}
 		}

@@ -175,7 +175,8 @@ func (w *world) state(id string) string {
 	w.Helper()
 	t := w.task(id)
 	text := map[task.Registration]string{
-		task.Unregistered: "unregistered", task.Registered: "registered", task.Draining: "draining", task.Released: "released",
+		task.Unregistered: "unregistered", task.Registered: "registered",
+		task.Draining: "draining", task.Released: "released",
 	}[t.Registration]
 	if t.Desired == task.DesiredStopped && t.StopCode == task.TaskFailedToStart {
 		text += " and failed"

@@ -88,7 +88,8 @@ func (w *writer) startTasks(ids []task.ID) {
 // stopTasks stops tasks and returns the ids of those that were not stopped before.
 func (w *writer) stopTasks() (ids []task.ID, err error) {
 	for _, s := range w.ch.Stop {
-		_, first, err := task.Stop(w.tx, w.task(s.ID), task.StopCause{Code: task.ServiceSchedulerInitiated, Reason: s.Reason}, w.now)
+		cause := task.StopCause{Code: task.ServiceSchedulerInitiated, Reason: s.Reason}
+		_, first, err := task.Stop(w.tx, w.task(s.ID), cause, w.now)
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return nil, err
 		}
