@@ -24,8 +24,9 @@ func Update[R any](ctx context.Context, db *store.Store, fn func(tx *store.Tx) (
 
 // UpdateSerialized is [Update] for transactions that would conflict with each other: this process runs the transactions
 // of one queue one at a time ([store.UpdateSerialized]).
-func UpdateSerialized[R any](ctx context.Context, db *store.Store, queue string, fn func(tx *store.Tx) (R, error)) (R,
-	error) {
+func UpdateSerialized[R any](
+	ctx context.Context, db *store.Store, queue string, fn func(tx *store.Tx) (R, error),
+) (R, error) {
 	return store.UpdateSerialized(withInvocation(ctx), db, queue, fn)
 }
 

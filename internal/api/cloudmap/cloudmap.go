@@ -1,15 +1,16 @@
-// Package cloudmap serves the API of AWS Cloud Map (servicediscovery) over registry and directory.
+// Package cloudmap serves the API of AWS Cloud Map (servicediscovery) over packages registry and directory.
 //
-// A handler checks the constraints of its input (constraints.go), makes one call of the domain and shapes
-// the result; what the rules are is registry's to know. Reads come from a snapshot of the store; the
-// Discover operations (discover.go) come from the directory, as DNS does. One table turns the domain's
-// errors into those that SDKs know (errors.go).
+// A handler checks the constraints of its input (constraints.go), makes one call of the domain, and converts the
+// result. The rules of the domain are in registry. Reads use a snapshot of the store. The Discover operations
+// (discover.go) read the directory, as DNS does. One table translates the domain's errors to the SDK's types
+// (errors.go).
 //
-//	namespace.go, service.go, instance.go, operation.go, tags.go   the operations, by what they are about
+//	namespace.go, service.go, instance.go, operation.go, tags.go   the operations of each resource
 //	filter.go                                                      the filters of the List operations
+//	watch.go                                                       Discover calls that wait for a change
 //
-// Every asynchronous operation has finished when its call returns, so the first GetOperation says so.
-// Differences from AWS are listed in docs/compat/cloud-map.md.
+// An asynchronous operation has ended when its call returns, so the first GetOperation returns its final status.
+// docs/compat/cloud-map.md lists the differences from AWS.
 package cloudmap
 
 import (
@@ -23,7 +24,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// api is what the handlers share.
+// api is the state that the handlers share.
 type api struct {
 	db       *store.Store
 	dir      *directory.Directory
@@ -31,9 +32,11 @@ type api struct {
 	now      func() time.Time
 }
 
-// New returns the API. dir must follow db (package publish). knowsVPC says which VPCs there are; nil takes
-// every id. now gives the times that rows carry.
-func New(db *store.Store, dir *directory.Directory, knowsVPC func(id string) bool, now func() time.Time) *awsapi.Service {
+// New returns the API. dir must follow db (package publish). knowsVPC reports whether a VPC exists; if it is nil, every
+// id is accepted. now returns the times of rows.
+func New(
+	db *store.Store, dir *directory.Directory, knowsVPC func(id string) bool, now func() time.Time,
+) *awsapi.Service {
 	if knowsVPC == nil {
 		knowsVPC = func(string) bool { return true }
 	}
@@ -82,15 +85,15 @@ func New(db *store.Store, dir *directory.Directory, knowsVPC func(id string) boo
 	return s
 }
 
-// rows is the state that reads are answered from. The directory has it too, so that who has read something
-// here does not find DNS and DiscoverInstances behind it.
+// rows returns the snapshot that reads use. It waits until the directory has the same revision, so that a caller never
+// reads a row here that DNS and DiscoverInstances do not show yet.
 func (a *api) rows(ctx context.Context) *store.Snapshot {
 	now := a.db.Snapshot()
-	_ = a.db.Wait(ctx, now.Rev()) // ends early only with the caller
+	_ = a.db.Wait(ctx, now.Rev()) // fails only if the caller cancels
 	return now
 }
 
-// operate runs a transaction that creates an operation and returns the operation's id.
+// operate runs a transaction that creates an operation, and returns the operation's id.
 func (a *api) operate(ctx context.Context, fn func(*store.Tx) (*registry.Operation, error)) (*string, error) {
 	op, err := awsapi.Update(ctx, a.db, fn)
 	if err != nil {
@@ -99,7 +102,7 @@ func (a *api) operate(ctx context.Context, fn func(*store.Tx) (*registry.Operati
 	return &op.ID, nil
 }
 
-// The types of resource in ARNs of this API.
+// The resource types in ARNs of this API.
 const (
 	namespaceResource = "namespace"
 	serviceResource   = "service"
@@ -109,8 +112,8 @@ func resourceARN(sc arn.Scope, kind, id string) string {
 	return arn.New("servicediscovery", sc.Region, sc.Account, kind+"/"+id).String()
 }
 
-// plainID is the id of a thing that a request names by id or ARN. An ARN that names another type of thing,
-// or something in another region or account, stays as it is: no id is an ARN, so the thing is not found.
+// plainID returns the id of a resource that a request names by id or ARN. It returns the ARN of another resource type,
+// region or account unchanged. No id is an ARN, so the resource is then not found.
 func plainID(sc arn.Scope, kind, idOrARN string) string {
 	if name, err := arn.Parse(idOrARN); err == nil {
 		if _, id := name.Split(); resourceARN(sc, kind, id) == idOrARN {

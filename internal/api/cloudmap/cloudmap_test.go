@@ -21,10 +21,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 )
 
-// arns is the beginning of the ARNs of this API.
+// arns is the prefix of this API's ARNs.
 const arns = "arn:aws:servicediscovery:" + apitest.Region + ":" + apitest.Account + ":"
 
-// world is the API over a store and the directory that follows it, and the SDK's client for it.
+// world is the API over a store and its directory, with the SDK's client for it.
 type world struct {
 	*sd.Client
 	t     testing.TB
@@ -52,12 +52,13 @@ func (w *world) client(options ...func(*aws.Config)) *sd.Client {
 	return sd.NewFromConfig(w.srv.Config(options...))
 }
 
-// operation polls as SDK users do, and fails the test unless the operation has succeeded.
+// operation returns an operation, and fails the test unless it has succeeded.
 func (w *world) operation(id *string) *types.Operation {
 	w.t.Helper()
 	op := apitest.Must(w.GetOperation(w.t.Context(), &sd.GetOperationInput{OperationId: id}))(w.t).Operation
 	if op.Status != types.OperationStatusSuccess {
-		w.t.Fatalf("operation %s is %s: %s: %s", *id, op.Status, value(op.ErrorCode), value(op.ErrorMessage))
+		w.t.Fatalf("operation %s is %s: %s: %s", *id, op.Status, aws.ToString(op.ErrorCode),
+			aws.ToString(op.ErrorMessage))
 	}
 	return op
 }
@@ -70,7 +71,8 @@ func (w *world) httpNamespace(name string) string {
 
 func (w *world) privateNamespace(name, vpc string) string {
 	w.t.Helper()
-	out := apitest.Must(w.CreatePrivateDnsNamespace(w.t.Context(), &sd.CreatePrivateDnsNamespaceInput{Name: &name, Vpc: &vpc}))(w.t)
+	out := apitest.Must(w.CreatePrivateDnsNamespace(w.t.Context(), &sd.CreatePrivateDnsNamespaceInput{Name: &name,
+		Vpc: &vpc}))(w.t)
 	return w.operation(out.OperationId).Targets["NAMESPACE"]
 }
 
@@ -80,7 +82,8 @@ func (w *world) publicNamespace(name string) string {
 	return w.operation(out.OperationId).Targets["NAMESPACE"]
 }
 
-// service makes a service. what says what it has: "A 10, SRV 60, weighted, custom, http" and the like.
+// service creates a service and returns its id. what lists its properties, such as "A 10, SRV 60, weighted, custom,
+// http".
 func (w *world) service(namespace, name, what string) string {
 	w.t.Helper()
 	in := &sd.CreateServiceInput{Name: &name, NamespaceId: &namespace}
@@ -105,7 +108,8 @@ func shape(in *sd.CreateServiceInput, what string) {
 				in.DnsConfig = &types.DnsConfig{}
 			}
 			if n == 2 {
-				in.DnsConfig.DnsRecords = append(in.DnsConfig.DnsRecords, types.DnsRecord{Type: types.RecordType(record), TTL: &ttl})
+				in.DnsConfig.DnsRecords = append(in.DnsConfig.DnsRecords,
+					types.DnsRecord{Type: types.RecordType(record), TTL: &ttl})
 			} else {
 				in.DnsConfig.RoutingPolicy = types.RoutingPolicy(strings.ToUpper(word))
 			}
@@ -113,13 +117,14 @@ func shape(in *sd.CreateServiceInput, what string) {
 	}
 }
 
-// register registers an instance with attributes written as "IPV4=10.0.0.1 PORT=80 color=red": reserved
-// keys without AWS_INSTANCE_.
+// register registers an instance. Attributes are written as "IPV4=10.0.0.1 PORT=80 color=red", the reserved ones
+// without the prefix AWS_INSTANCE_.
 func (w *world) register(service, id, attributes string) *types.Operation {
 	w.t.Helper()
 	out := apitest.Must(w.RegisterInstance(w.t.Context(), &sd.RegisterInstanceInput{
 		ServiceId: &service, InstanceId: &id, Attributes: parse(attributes)}))(w.t)
-	return apitest.Must(w.GetOperation(w.t.Context(), &sd.GetOperationInput{OperationId: out.OperationId}))(w.t).Operation
+	return apitest.Must(w.GetOperation(w.t.Context(),
+		&sd.GetOperationInput{OperationId: out.OperationId}))(w.t).Operation
 }
 
 func parse(attributes string) map[string]string {
@@ -143,11 +148,12 @@ func parse(attributes string) map[string]string {
 
 func (w *world) deregister(service, id string) {
 	w.t.Helper()
-	out := apitest.Must(w.DeregisterInstance(w.t.Context(), &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: &id}))(w.t)
+	out := apitest.Must(w.DeregisterInstance(w.t.Context(), &sd.DeregisterInstanceInput{ServiceId: &service,
+		InstanceId: &id}))(w.t)
 	w.operation(out.OperationId)
 }
 
-// discovered are the ids that DiscoverInstances answers, sorted.
+// discovered returns the sorted ids that DiscoverInstances returns.
 func (w *world) discovered(in *sd.DiscoverInstancesInput) string {
 	w.t.Helper()
 	out := apitest.Must(w.DiscoverInstances(w.t.Context(), in))(w.t)
@@ -158,5 +164,3 @@ func (w *world) discovered(in *sd.DiscoverInstancesInput) string {
 	slices.Sort(ids)
 	return strings.Join(ids, " ")
 }
-
-func value(s *string) string { return aws.ToString(s) }

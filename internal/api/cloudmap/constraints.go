@@ -12,51 +12,52 @@ import (
 	"github.com/bakingclouds/rollcall/internal/arn"
 )
 
-// text is what the API's model asks of a string: its length in characters and its pattern. match is the
-// pattern where RE2 cannot say it (look-ahead); pattern is then only what the message shows.
-type text struct {
+// rule is the API model's constraint on a string: its length in characters and its pattern. match implements the
+// pattern, because RE2 does not support look-ahead. pattern appears in the error message.
+type rule struct {
 	min, max int
 	pattern  string
 	match    func(string) bool
 }
 
-// pattern makes a text that a regular expression describes.
-func pattern(min, max int, expr string) text {
-	return text{min, max, expr, regexp.MustCompile(expr).MatchString}
+// patternRule returns a rule that a regular expression implements.
+func patternRule(min, max int, expr string) rule {
+	return rule{min, max, expr, regexp.MustCompile(expr).MatchString}
 }
 
-// The strings of the model (API Reference, "Data Types").
+// The rules of the model (API Reference, "Data Types").
 var (
-	resourceID     = text{max: 64}
-	idOrARN        = text{max: 255}
-	vpcID          = text{max: 64}
-	operationID    = text{max: 255}
-	description    = text{max: 1024}
-	resourcePath   = text{max: 255}
-	filterValue    = text{min: 1, max: 255}
-	tagKey         = text{min: 1, max: 128}
-	tagValue       = text{max: 256}
-	nextToken      = text{max: 4096}
-	resourceName   = text{min: 1, max: 1011}
-	accountID      = pattern(12, 12, `^[0-9]{12}$`)
-	attributeKey   = text{max: 255}
-	attributeValue = text{max: 1024}
+	resourceID     = rule{max: 64}
+	idOrARN        = rule{max: 255}
+	vpcID          = rule{max: 64}
+	operationID    = rule{max: 255}
+	description    = rule{max: 1024}
+	resourcePath   = rule{max: 255}
+	filterValue    = rule{min: 1, max: 255}
+	tagKey         = rule{min: 1, max: 128}
+	tagValue       = rule{max: 256}
+	nextToken      = rule{max: 4096}
+	resourceName   = rule{min: 1, max: 1011}
+	accountID      = patternRule(12, 12, `^[0-9]{12}$`)
+	attributeKey   = rule{max: 255}
+	attributeValue = rule{max: 1024}
 
-	instanceID       = pattern(1, 64, `^[0-9a-zA-Z_/:.@-]+$`)
-	instanceAttrKey  = pattern(1, 255, `^[a-zA-Z0-9!-~]+$`)
-	instanceAttrText = pattern(0, 1024, `^([a-zA-Z0-9!-~][ \ta-zA-Z0-9!-~]*){0,1}[a-zA-Z0-9!-~]{0,1}$`)
+	instanceID       = patternRule(1, 64, `^[0-9a-zA-Z_/:.@-]+$`)
+	instanceAttrKey  = patternRule(1, 255, `^[a-zA-Z0-9!-~]+$`)
+	instanceAttrText = patternRule(0, 1024, `^([a-zA-Z0-9!-~][ \ta-zA-Z0-9!-~]*){0,1}[a-zA-Z0-9!-~]{0,1}$`)
 
-	namespaceName        = text{1, 1024, `^[!-~]{1,1024}$`, visible}
-	namespaceNameHTTP    = text{1, 1024, `^(?!arn:)[!-~]{1,1024}$`, notARN}
-	namespaceNamePrivate = text{1, 253, `^(?!arn:)[!-~]{1,253}$`, notARN}
-	namespaceNamePublic  = pattern(1, 253, `^([a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?$`)
-	serviceName          = text{1, 127, `^(` + serviceLabel + `(\.` + serviceLabel + `)*|\.)$`, isServiceName}
+	namespaceName        = rule{1, 1024, `^[!-~]{1,1024}$`, visible}
+	namespaceNameHTTP    = rule{1, 1024, `^(?!arn:)[!-~]{1,1024}$`, notARN}
+	namespaceNamePrivate = rule{1, 253, `^(?!arn:)[!-~]{1,253}$`, notARN}
+	namespaceNamePublic  = patternRule(1, 253,
+		`^([a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?$`)
+	serviceName = rule{1, 127, `^(` + serviceLabel + `(\.` + serviceLabel + `)*|\.)$`, isServiceName}
 )
 
 const serviceLabel = `([a-zA-Z0-9_][a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_]|[a-zA-Z0-9])`
 
-// isServiceName and visible are their patterns, without a regular expression: every DiscoverInstances
-// comes through here.
+// isServiceName implements its pattern without a regular expression, as visible does, because every DiscoverInstances
+// calls them.
 func isServiceName(s string) bool {
 	if s == "." {
 		return true
@@ -77,7 +78,7 @@ func isServiceName(s string) bool {
 	return true
 }
 
-// visible reports whether all of s is visible ASCII.
+// visible reports whether s consists of visible ASCII characters.
 func visible(s string) bool {
 	for i := range len(s) {
 		if s[i] < '!' || s[i] > '~' {
@@ -89,17 +90,17 @@ func visible(s string) bool {
 
 func notARN(s string) bool { return visible(s) && !arn.Is(s) }
 
-// constraints collects what members break, so that one error names all of it, in AWS's words. A member's
-// path is written as AWS writes it: lower case first, elements of lists counted from 1.
+// constraints collects the broken constraints of a request, so that one error lists them all, in AWS's words. A
+// member's path has AWS's form: it begins in lower case, and list elements count from 1.
 type constraints struct {
 	broken []string
-	more   int // beyond what the message shows
+	more   int // number of broken constraints that the message omits
 }
 
-// maxBroken and maxShown bound the message.
+// The bounds of the message.
 const (
 	maxBroken = 50
-	maxShown  = 256 // characters of a value
+	maxShown  = 256 // bytes of a value
 )
 
 func (c *constraints) add(value any, path, rule string) {
@@ -118,7 +119,7 @@ func (c *constraints) add(value any, path, rule string) {
 	c.broken = append(c.broken, fmt.Sprintf("Value %s at '%s' failed to satisfy constraint: %s", shown, path, rule))
 }
 
-// err is the InvalidInput for all that was broken, nil when nothing was.
+// err returns the InvalidInput that lists all broken constraints, or nil if there are none.
 func (c *constraints) err() error {
 	n := len(c.broken) + c.more
 	if n == 0 {
@@ -131,49 +132,49 @@ func (c *constraints) err() error {
 	return invalid("%d validation %s detected: %s", n, errors, strings.Join(c.broken, "; "))
 }
 
-// required wants a member to be there; v is its value when it is.
-func (c *constraints) required(there bool, path string) bool {
-	if !there {
+// required checks that a member is present, and returns present.
+func (c *constraints) required(present bool, path string) bool {
+	if !present {
 		c.add(nil, path, "Member must not be null")
 	}
-	return there
+	return present
 }
 
-// broken rules of a string, in the model's words.
-func (t text) broken(s string) (rules []string) {
+// broken returns the constraints that s breaks, in the model's words.
+func (r rule) broken(s string) (broken []string) {
 	n := utf8.RuneCountInString(s)
-	if t.max > 0 && n > t.max {
-		rules = append(rules, fmt.Sprintf("Member must have length less than or equal to %d", t.max))
+	if r.max > 0 && n > r.max {
+		broken = append(broken, fmt.Sprintf("Member must have length less than or equal to %d", r.max))
 	}
-	if n < t.min {
-		rules = append(rules, fmt.Sprintf("Member must have length greater than or equal to %d", t.min))
+	if n < r.min {
+		broken = append(broken, fmt.Sprintf("Member must have length greater than or equal to %d", r.min))
 	}
-	if t.match != nil && !t.match(s) {
-		rules = append(rules, "Member must satisfy regular expression pattern: "+t.pattern)
+	if r.match != nil && !r.match(s) {
+		broken = append(broken, "Member must satisfy regular expression pattern: "+r.pattern)
 	}
-	return rules
+	return broken
 }
 
-// text checks a member that may be absent.
-func (c *constraints) text(v *string, path string, t text) {
+// optionalText checks a string that may be absent.
+func (c *constraints) optionalText(v *string, path string, r rule) {
 	if v == nil {
 		return
 	}
-	for _, rule := range t.broken(*v) {
-		c.add(*v, path, rule)
+	for _, broken := range r.broken(*v) {
+		c.add(*v, path, broken)
 	}
 }
 
-// name checks a member that must be there.
-func (c *constraints) name(v *string, path string, t text) {
+// requiredText checks a string that must be present.
+func (c *constraints) requiredText(v *string, path string, r rule) {
 	if c.required(v != nil, path) {
-		c.text(v, path, t)
+		c.optionalText(v, path, r)
 	}
 }
 
-// identifier checks a required id or ARN; only what begins like an ARN has to be one.
+// identifier checks a required id or ARN. Only a value that begins like an ARN must be a valid ARN.
 func (c *constraints) identifier(v *string, path string) {
-	c.name(v, path, idOrARN)
+	c.requiredText(v, path, idOrARN)
 	if v != nil && arn.Is(*v) {
 		if _, err := arn.Parse(*v); err != nil {
 			c.add(*v, path, "Member must be an id or an ARN: "+err.Error())
@@ -181,8 +182,8 @@ func (c *constraints) identifier(v *string, path string) {
 	}
 }
 
-// number checks the range of a member that may be absent.
-func number[T int32 | int64](c *constraints, v *T, path string, min, max T) {
+// optionalNumber checks the range of a number that may be absent.
+func optionalNumber[T int32 | int64](c *constraints, v *T, path string, min, max T) {
 	switch {
 	case v == nil:
 	case *v < min:
@@ -192,8 +193,8 @@ func number[T int32 | int64](c *constraints, v *T, path string, min, max T) {
 	}
 }
 
-// enum checks a member of an enumeration that may be absent.
-func enum[T ~string](c *constraints, v T, path string, values []T) {
+// optionalEnum checks a member of an enumeration that may be absent.
+func optionalEnum[T ~string](c *constraints, v T, path string, values []T) {
 	if v != "" && !slices.Contains(values, v) {
 		names := make([]string, len(values))
 		for i, s := range values {
@@ -203,43 +204,43 @@ func enum[T ~string](c *constraints, v T, path string, values []T) {
 	}
 }
 
-// choice checks a member of an enumeration that must be there.
-func choice[T ~string](c *constraints, v T, path string, values []T) {
+// requiredEnum checks a member of an enumeration that must be present.
+func requiredEnum[T ~string](c *constraints, v T, path string, values []T) {
 	if c.required(v != "", path) {
-		enum(c, v, path, values)
+		optionalEnum(c, v, path, values)
 	}
 }
 
 // attributes checks the keys and values of a map.
-func (c *constraints) attributes(m map[string]string, path string, key, value text) {
+func (c *constraints) attributes(m map[string]string, path string, key, value rule) {
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		for _, rule := range key.broken(k) {
-			c.add(k, path, "Map keys must satisfy constraint: ["+rule+"]")
+		for _, broken := range key.broken(k) {
+			c.add(k, path, "Map keys must satisfy constraint: ["+broken+"]")
 		}
-		for _, rule := range value.broken(m[k]) {
-			c.add(m[k], path+"."+k, "Map value must satisfy constraint: ["+rule+"]")
+		for _, broken := range value.broken(m[k]) {
+			c.add(m[k], path+"."+k, "Map value must satisfy constraint: ["+broken+"]")
 		}
 	}
 }
 
-// entries checks how many elements a list or map has.
+// entries checks the number of elements of a list or map.
 func (c *constraints) entries(n int, path string, min, max int) {
 	switch {
 	case n < min:
-		c.add(fmt.Sprintf("%d elements", n), path, fmt.Sprintf("Member must have length greater than or equal to %d", min))
+		c.add(fmt.Sprintf("%d elements", n), path, fmt.Sprintf("Member must have length greater than or equal to %d",
+			min))
 	case n > max:
 		c.add(fmt.Sprintf("%d elements", n), path, fmt.Sprintf("Member must have length less than or equal to %d", max))
 	}
 }
 
-// maxPage is the default and the greatest number of items of a page.
+// maxPage is the default and the largest number of items on a page.
 const maxPage = 100
 
-// page checks the members by which lists are paged, and gives the size of the page and the key that it
-// begins behind.
+// page checks the paging members of a request. It returns the size of the page and the key of the last item before it.
 func (c *constraints) page(operation string, size *int32, token *string) (max int, after string) {
-	number(c, size, "maxResults", 1, maxPage)
-	c.text(token, "nextToken", nextToken)
+	optionalNumber(c, size, "maxResults", 1, maxPage)
+	c.optionalText(token, "nextToken", nextToken)
 	max = maxPage
 	if size != nil {
 		max = int(*size)

@@ -13,7 +13,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
 
-// DiscoverInstances returns at most so many instances, and so many unless the request says otherwise.
+// The largest and the default number of instances that DiscoverInstances returns.
 const (
 	maxDiscovered     = 1000
 	defaultDiscovered = 100
@@ -21,14 +21,14 @@ const (
 
 func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInput) (*discovered, error) {
 	c := discoverMembers(in.NamespaceName, in.ServiceName, in.OwnerAccount)
-	number(c, in.MaxResults, "maxResults", 1, maxDiscovered)
-	enum(c, in.HealthStatus, "healthStatus", in.HealthStatus.Values())
+	optionalNumber(c, in.MaxResults, "maxResults", 1, maxDiscovered)
+	optionalEnum(c, in.HealthStatus, "healthStatus", in.HealthStatus.Values())
 	c.attributes(in.QueryParameters, "queryParameters", instanceAttrKey, instanceAttrText)
 	c.attributes(in.OptionalParameters, "optionalParameters", instanceAttrKey, instanceAttrText)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	v, err := a.watched(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
+	v, err := a.awaitView(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
 	if err != nil {
 		return nil, err
 	}
@@ -38,20 +38,20 @@ func (a *api) discoverInstances(ctx context.Context, in *sd.DiscoverInstancesInp
 	}
 	guard := a.dir.AcquireGuard()
 	for v.Stale() {
-		if v, err = a.view(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount); err != nil {
+		if v, err = a.findView(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount); err != nil {
 			guard.Release()
 			return nil, err
 		}
 	}
-	// What the answer points to belongs to the view and its instances, which never change.
+	// The response refers to the view and its instances, which never change.
 	found := choose(v, in.HealthStatus, in.QueryParameters, in.OptionalParameters, max)
-	handOut(ctx, guard, found, v.Service.DiscoverTTL())
+	markSent(ctx, guard, found, v.Service.DiscoverTTL())
 	return &discovered{v, found}, nil
 }
 
-// handOut notes that instances are given away, now and again when the answer has been sent, and then leaves
-// the guard under which they were found.
-func handOut(ctx context.Context, guard directory.Guard, found []*directory.Instance, ttl uint32) {
+// markSent records that instances are sent, once now and once after the response has been sent. Then it releases the
+// guard that was held while they were found. The records determine how long a draining task keeps running.
+func markSent(ctx context.Context, guard directory.Guard, found []*directory.Instance, ttl uint32) {
 	drains := false
 	for _, i := range found {
 		i.MarkSent(directory.Now(), ttl)
@@ -69,29 +69,31 @@ func handOut(ctx context.Context, guard directory.Guard, found []*directory.Inst
 	})
 }
 
-func (a *api) discoverInstancesRevision(ctx context.Context, in *sd.DiscoverInstancesRevisionInput) (*sd.DiscoverInstancesRevisionOutput, error) {
+func (a *api) discoverInstancesRevision(
+	ctx context.Context, in *sd.DiscoverInstancesRevisionInput,
+) (*sd.DiscoverInstancesRevisionOutput, error) {
 	if err := discoverMembers(in.NamespaceName, in.ServiceName, in.OwnerAccount).err(); err != nil {
 		return nil, err
 	}
-	v, err := a.watched(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
+	v, err := a.awaitView(ctx, *in.NamespaceName, *in.ServiceName, in.OwnerAccount)
 	if err != nil {
 		return nil, err
 	}
 	return &sd.DiscoverInstancesRevisionOutput{InstancesRevision: &v.Service.Revision}, nil
 }
 
-// discoverMembers checks the members that name a service by its names.
+// discoverMembers checks the members that identify a service by its names.
 func discoverMembers(namespace, service, owner *string) *constraints {
 	c := &constraints{}
-	c.name(namespace, "namespaceName", namespaceName)
-	c.name(service, "serviceName", serviceName)
-	c.text(owner, "ownerAccount", accountID)
+	c.requiredText(namespace, "namespaceName", namespaceName)
+	c.requiredText(service, "serviceName", serviceName)
+	c.optionalText(owner, "ownerAccount", accountID)
 	return c
 }
 
-// view finds a service by names. A namespace is known by its HttpName; failing that by its Name, which is
-// what external-dns passes, when it is the only one of that name.
-func (a *api) view(ctx context.Context, namespace, service string, owner *string) (*directory.View, error) {
+// findView finds a service by names. A namespace matches by its HttpName, or else by its Name if no other namespace has
+// it: external-dns sends the Name.
+func (a *api) findView(ctx context.Context, namespace, service string, owner *string) (*directory.View, error) {
 	sc := awsapi.ScopeFrom(ctx)
 	if owner != nil && *owner != sc.Account {
 		return nil, namespaceNotFound(namespace)
@@ -106,7 +108,8 @@ func (a *api) view(ctx context.Context, namespace, service string, owner *string
 	case ns == nil:
 		return nil, namespaceNotFound(namespace)
 	case v == nil:
-		return nil, fault.New(fault.NotFound, "service", "Failed to find service %s in namespace %s", service, namespace)
+		return nil, fault.New(fault.NotFound, "service", "Failed to find service %s in namespace %s", service,
+			namespace)
 	}
 	return v, nil
 }
@@ -115,7 +118,7 @@ func namespaceNotFound(name string) error {
 	return fault.New(fault.NotFound, "namespace", "Failed to find namespace: %s", name)
 }
 
-// healthOf is the status that an instance is shown with.
+// healthOf returns the status that an instance is shown with.
 func healthOf(v *directory.View, i *directory.Instance) types.HealthStatus {
 	switch {
 	case !v.Service.HealthChecked:
@@ -126,13 +129,15 @@ func healthOf(v *directory.View, i *directory.Instance) types.HealthStatus {
 	return types.HealthStatusUnhealthy
 }
 
-// choose picks the instances of an answer, in random order: those of the wanted health that have all of
-// query, of them those that have all of optional if there are any, of them at most max.
+// choose returns the instances of a response in random order: instances with the wanted health and all query
+// parameters; if some of these have all optional parameters, only those; and at most max.
 //
-// Draining instances are in no answer. Unready ones, which have never been healthy, are unhealthy to those
-// who ask for unhealthy ones, but no one falls back to them, as in DNS. Without a health configuration the
-// wanted health is ignored, and unready instances are left out.
-func choose(v *directory.View, want types.HealthStatusFilter, query, optional map[string]string, max int) []*directory.Instance {
+// Draining instances are never returned. Unready instances, which have never been healthy, are returned with unhealthy
+// ones, but not as a fallback for healthy ones, as in DNS. Without a health configuration, the wanted health is ignored
+// and unready instances are omitted.
+func choose(
+	v *directory.View, want types.HealthStatusFilter, query, optional map[string]string, max int,
+) []*directory.Instance {
 	healthy, unhealthy, unready := v.In(directory.Healthy), v.In(directory.Unhealthy), v.In(directory.Unready)
 	if !v.Service.HealthChecked {
 		return pick(pool{healthy, unhealthy}, query, optional, max)
@@ -152,7 +157,7 @@ func choose(v *directory.View, want types.HealthStatusFilter, query, optional ma
 	}
 }
 
-// pool is what an answer is picked from.
+// pool is the set of instances that a response is chosen from.
 type pool [3]directory.Set
 
 func (p *pool) len() int { return p[0].Len() + p[1].Len() + p[2].Len() }
@@ -167,13 +172,12 @@ func (p *pool) at(i int) *directory.Instance {
 	panic("cloudmap: position outside of the pool")
 }
 
-// pick applies the parameters and chooses at random. Without parameters it touches no more instances than
-// it returns.
+// pick applies the parameters and chooses at random. Without parameters it visits only the instances that it returns.
 func pick(p pool, query, optional map[string]string, max int) []*directory.Instance {
 	n := p.len()
 	if len(query) == 0 && len(optional) == 0 {
 		found := make([]*directory.Instance, min(n, max))
-		for k, i := range positions(n, len(found)) {
+		for k, i := range randomPositions(n, len(found)) {
 			found[k] = p.at(i)
 		}
 		return found
@@ -181,11 +185,11 @@ func pick(p pool, query, optional map[string]string, max int) []*directory.Insta
 	all, preferred := sample{max: max}, sample{max: max}
 	for i := range n {
 		inst := p.at(i)
-		if !has(inst, query) {
+		if !hasAttributes(inst, query) {
 			continue
 		}
 		all.add(inst)
-		if len(optional) > 0 && has(inst, optional) {
+		if len(optional) > 0 && hasAttributes(inst, optional) {
 			preferred.add(inst)
 		}
 	}
@@ -197,7 +201,7 @@ func pick(p pool, query, optional map[string]string, max int) []*directory.Insta
 	return found
 }
 
-// sample keeps max of what is added to it, any as likely as any other (Vitter's algorithm R).
+// sample is a random sample of up to max of the added instances. All samples are equally likely (Vitter's algorithm R).
 type sample struct {
 	max, seen int
 	kept      []*directory.Instance
@@ -212,7 +216,7 @@ func (s *sample) add(i *directory.Instance) {
 	}
 }
 
-func has(i *directory.Instance, all map[string]string) bool {
+func hasAttributes(i *directory.Instance, all map[string]string) bool {
 	for k, v := range all {
 		if got, ok := i.Attributes.Lookup(k); !ok || got != v {
 			return false
@@ -221,10 +225,9 @@ func has(i *directory.Instance, all map[string]string) bool {
 	return true
 }
 
-// positions are k different numbers below n in random order, each choice and each order as likely as any
-// other.
-func positions(n, k int) []int {
-	if n <= 4*k { // the start of a shuffle
+// randomPositions returns k different numbers below n in random order. All choices and orders are equally likely.
+func randomPositions(n, k int) []int {
+	if n <= 4*k { // the first k steps of a shuffle
 		all := make([]int, n)
 		for i := range all {
 			all[i] = i
@@ -237,7 +240,7 @@ func positions(n, k int) []int {
 	}
 	some := make([]int, 0, k)
 	taken := make(map[int]struct{}, k)
-	for len(some) < k { // at most one in four is drawn again
+	for len(some) < k { // repeats at most one draw in four
 		i := rand.IntN(n)
 		if _, again := taken[i]; !again {
 			taken[i] = struct{}{}

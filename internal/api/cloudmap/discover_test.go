@@ -14,8 +14,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// TestDiscover: h are healthy instances, u unhealthy ones that were healthy before, r ones that are not
-// ready yet, d draining ones. Even ones are blue, odd ones red; those from 3 on are in zone b, others in a.
+// TestDiscover registers healthy (h), unhealthy (u), unready (r) and draining (d) instances. Unhealthy instances have
+// been healthy before, unready ones have not. Instances with even numbers are blue, with odd numbers red. Instances
+// from number 3 are in zone b, the others in zone a.
 func TestDiscover(t *testing.T) {
 	w := newWorld(t)
 	ns := w.privateNamespace("shop.local", "vpc-1")
@@ -37,7 +38,8 @@ func TestDiscover(t *testing.T) {
 				attributes = strings.Replace(attributes, "zone=a", "zone=b", 1)
 			}
 			_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
-				spec := registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: parse(attributes), Unready: id[0] == 'r'}
+				spec := registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: parse(attributes),
+					Unready: id[0] == 'r'}
 				if _, err := registry.RegisterInstance(tx, sc, spec, registry.NewCall(apitest.Epoch)); err != nil {
 					return struct{}{}, err
 				}
@@ -79,8 +81,9 @@ func TestDiscover(t *testing.T) {
 		{"custom", "h1 h2 h3 h4 u1 u2 u3", "", "", "zone=b", "h3 h4"},
 		{"custom", "h1 h2 h3 h4 u1 u2 u3", "", "", "zone=c", "h1 h2 h3 h4"},
 		{"custom", "h1 h2 h3 h4 u1 u2 u3", "", "color=red", "zone=b", "h3"},
-		{"custom", "h2 u1 u3", "HEALTHY_OR_ELSE_ALL", "color=red", "", "u1 u3"}, // none of the red ones is healthy
-		{"custom", "h1 u3", "HEALTHY_OR_ELSE_ALL", "", "zone=b", "h1"},          // health comes first
+		{"custom", "h2 u1 u3", "HEALTHY_OR_ELSE_ALL", "color=red", "", "u1 u3"}, // none of the red instances is healthy
+		// health is more important than optional parameters
+		{"custom", "h1 u3", "HEALTHY_OR_ELSE_ALL", "", "zone=b", "h1"},
 		{"custom", "u1 u3", "HEALTHY_OR_ELSE_ALL", "color=red", "zone=b", "u3"},
 
 		{"", "h1 h2 u1 r1 d1", "", "", "", "h1 h2 u1"},
@@ -92,7 +95,8 @@ func TestDiscover(t *testing.T) {
 		in := &sd.DiscoverInstancesInput{NamespaceName: s("shop.local"), ServiceName: &name, HealthStatus: tc.health,
 			QueryParameters: parse(tc.query), OptionalParameters: parse(tc.optional)}
 		if got := w.discovered(in); got != tc.want {
-			t.Errorf("of %q (%s), %s %s %s: %q, want %q", tc.instances, tc.config, tc.health, tc.query, tc.optional, got, tc.want)
+			t.Errorf("of %q (%s), %s %s %s: %q, want %q", tc.instances, tc.config, tc.health, tc.query, tc.optional,
+				got, tc.want)
 		}
 		out := apitest.Must(w.DiscoverInstances(t.Context(), in))(t)
 		for _, i := range out.Instances {
@@ -107,14 +111,16 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-// TestDiscoverCut: at most MaxResults, 100 unless said, and any instance has its turn.
-func TestDiscoverCut(t *testing.T) {
+// TestDiscoverMaxResults checks that at most MaxResults instances are returned, by default 100, and that repeated calls
+// return all instances.
+func TestDiscoverMaxResults(t *testing.T) {
 	w := newWorld(t)
 	svc := w.service(w.httpNamespace("shop"), "cart", "")
 	sc := arn.Scope{Account: apitest.Account, Region: apitest.Region}
 	_, err := store.Update(t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 		for i := range 150 {
-			spec := registry.InstanceSpec{ServiceID: svc, ID: fmt.Sprintf("i%d", i), Attributes: map[string]string{"k": "v"}}
+			spec := registry.InstanceSpec{ServiceID: svc, ID: fmt.Sprintf("i%d", i),
+				Attributes: map[string]string{"k": "v"}}
 			if _, err := registry.RegisterInstance(tx, sc, spec, registry.NewCall(apitest.Epoch)); err != nil {
 				return struct{}{}, err
 			}
@@ -136,13 +142,15 @@ func TestDiscoverCut(t *testing.T) {
 		tries := 0
 		for ; len(seen) < 150 && tries < 10_000; tries++ {
 			out := apitest.Must(w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{
-				NamespaceName: s("shop"), ServiceName: s("cart"), MaxResults: tc.max, QueryParameters: parse(tc.query)}))(t)
+				NamespaceName: s("shop"), ServiceName: s("cart"),
+				MaxResults: tc.max, QueryParameters: parse(tc.query)}))(t)
 			answer := map[string]bool{}
 			for _, i := range out.Instances {
 				answer[*i.InstanceId], seen[*i.InstanceId] = true, true
 			}
 			if len(answer) != tc.want || len(out.Instances) != tc.want {
-				t.Fatalf("MaxResults %v: %d different instances of %d, want %d", tc.max, len(answer), len(out.Instances), tc.want)
+				t.Fatalf("MaxResults %v: %d different instances of %d, want %d", tc.max, len(answer),
+					len(out.Instances), tc.want)
 			}
 		}
 		if len(seen) < 150 {
@@ -151,8 +159,8 @@ func TestDiscoverCut(t *testing.T) {
 	}
 }
 
-// TestDiscoverNames: a namespace is found by HttpName, without case if it is a DNS name, or by a Name that
-// only one namespace has.
+// TestDiscoverNames checks that a namespace is found by its HttpName, ignoring case if it is a DNS name, or by a Name
+// that no other namespace has.
 func TestDiscoverNames(t *testing.T) {
 	w := newWorld(t)
 	first := w.privateNamespace("Shop.local", "vpc-1")
@@ -168,7 +176,7 @@ func TestDiscoverNames(t *testing.T) {
 	}
 	suffixed := httpName(third)
 	if !strings.HasPrefix(suffixed, "shop.LOCAL-") || len(suffixed) != len("shop.LOCAL-")+8 {
-		t.Fatalf("the HttpName of a second namespace of a name is %q", suffixed)
+		t.Fatalf("the HttpName of a second namespace with the same name is %q", suffixed)
 	}
 	discover := func(ns, svc string) string {
 		_, err := w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{NamespaceName: &ns, ServiceName: &svc})
@@ -178,7 +186,7 @@ func TestDiscoverNames(t *testing.T) {
 		{"Shop.local", "first", ""},
 		{"shop.LOCAL", "second", ""},
 		{suffixed, "THIRD", ""},
-		{"shop.local", "first", "NamespaceNotFound"}, // three namespaces have the name
+		{"shop.local", "first", "NamespaceNotFound"}, // three namespaces have this name
 		{"Plain", "Fourth", ""},
 		{"plain", "Fourth", "NamespaceNotFound"},
 		{"Plain", "fourth", "ServiceNotFound"},
@@ -188,22 +196,26 @@ func TestDiscoverNames(t *testing.T) {
 		}
 	}
 	for _, id := range []string{first, second} {
-		services := apitest.Must(w.ListServices(t.Context(), &sd.ListServicesInput{Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{id}}}}))(t)
+		services := apitest.Must(w.ListServices(t.Context(), &sd.ListServicesInput{
+			Filters: []types.ServiceFilter{{Name: "NAMESPACE_ID", Values: []string{id}}}}))(t)
 		apitest.Must(w.DeleteService(t.Context(), &sd.DeleteServiceInput{Id: services.Services[0].Id}))(t)
 		apitest.Must(w.DeleteNamespace(t.Context(), &sd.DeleteNamespaceInput{Id: &id}))(t)
 	}
 	if got := discover("Shop.Local", "third"); got != "" {
-		t.Errorf("by the Name of the only one left: %s", got)
+		t.Errorf("by the Name of the remaining namespace: %s", got)
 	}
 	if got := httpName(w.privateNamespace("shop.LOCAL", "vpc-3")); got != "shop.LOCAL" {
-		t.Errorf("an HttpName that is free again is not given: %q", got)
+		t.Errorf("the HttpName is free again, but the new namespace has %q", got)
 	}
-	if _, err := w.client(apitest.InRegion("us-east-1")).DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{NamespaceName: s("Plain"), ServiceName: s("Fourth")}); apitest.ErrorCode(err) != "NamespaceNotFound" {
+	if _, err := w.client(apitest.InRegion("us-east-1")).DiscoverInstances(t.Context(),
+		&sd.DiscoverInstancesInput{NamespaceName: s("Plain"),
+			ServiceName: s("Fourth")}); apitest.ErrorCode(err) != "NamespaceNotFound" {
 		t.Errorf("from another region: %v", err)
 	}
 }
 
-// TestRevision: it grows with registrations and deregistrations, never with health, and never falls back.
+// TestRevision checks that registrations and deregistrations increase the revision, that changes of health do not, and
+// that it never decreases.
 func TestRevision(t *testing.T) {
 	w := newWorld(t)
 	ns := w.httpNamespace("shop")
@@ -216,7 +228,7 @@ func TestRevision(t *testing.T) {
 		both := *apitest.Must(w.DiscoverInstances(t.Context(), &sd.DiscoverInstancesInput{
 			NamespaceName: s("shop"), ServiceName: s("cart"), HealthStatus: "ALL"}))(t).InstancesRevision
 		if rev != both {
-			t.Errorf("revision %d, but DiscoverInstances says %d", rev, both)
+			t.Errorf("revision %d, but DiscoverInstances returns %d", rev, both)
 		}
 		return rev
 	}
@@ -234,11 +246,12 @@ func TestRevision(t *testing.T) {
 				&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &svc, InstanceId: s("a"), Status: "UNHEALTHY"}))(t)
 		}, false},
 		{"description", func() {
-			apitest.Must(w.UpdateService(t.Context(), &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{Description: s("x")}}))(t)
+			apitest.Must(w.UpdateService(t.Context(), &sd.UpdateServiceInput{Id: &svc,
+				Service: &types.ServiceChange{Description: s("x")}}))(t)
 		}, false},
 		{"deregister", func() { w.deregister(svc, "a") }, true},
 		{"deregister the last", func() { w.deregister(svc, "b") }, true},
-		{"create anew", func() {
+		{"delete and create", func() {
 			apitest.Must(w.DeleteService(t.Context(), &sd.DeleteServiceInput{Id: &svc}))(t)
 			svc = w.service(ns, "cart", "custom")
 		}, true},
@@ -252,7 +265,7 @@ func TestRevision(t *testing.T) {
 	}
 }
 
-// TestCustomHealth: a status is seen at once by those who discover and those who ask.
+// TestCustomHealth checks that DiscoverInstances and GetInstancesHealthStatus show a new status immediately.
 func TestCustomHealth(t *testing.T) {
 	w := newWorld(t)
 	ns := w.httpNamespace("shop")
@@ -261,7 +274,8 @@ func TestCustomHealth(t *testing.T) {
 	w.register(svc, "b", "INIT=UNHEALTHY")
 	w.register(plain, "c", "")
 	status := func(service string, ids ...string) string {
-		out := apitest.Must(w.GetInstancesHealthStatus(t.Context(), &sd.GetInstancesHealthStatusInput{ServiceId: &service, Instances: ids}))(t)
+		out := apitest.Must(w.GetInstancesHealthStatus(t.Context(), &sd.GetInstancesHealthStatusInput{
+			ServiceId: &service, Instances: ids}))(t)
 		return fmt.Sprint(out.Status)
 	}
 	set := func(id string, h types.CustomHealthStatus) {
@@ -269,7 +283,8 @@ func TestCustomHealth(t *testing.T) {
 			&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &svc, InstanceId: &id, Status: h}))(t)
 	}
 	in := &sd.DiscoverInstancesInput{NamespaceName: s("shop"), ServiceName: s("cart")}
-	fallback := &sd.DiscoverInstancesInput{NamespaceName: s("shop"), ServiceName: s("cart"), HealthStatus: "HEALTHY_OR_ELSE_ALL"}
+	fallback := &sd.DiscoverInstancesInput{NamespaceName: s("shop"), ServiceName: s("cart"),
+		HealthStatus: "HEALTHY_OR_ELSE_ALL"}
 	check := func(step, statuses, healthy, orElse string) {
 		t.Helper()
 		if got := status(svc); got != statuses {

@@ -7,14 +7,14 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// discovered is what DiscoverInstances found: instances of a view. Both belong to the directory and never change.
+// discovered is the output of DiscoverInstances: instances of a view. Both belong to the directory and never change.
 type discovered struct {
 	view      *directory.View
 	instances []*directory.Instance
 }
 
-// AppendJSON writes what [awsapi.Naming.Append] makes of an [sd.DiscoverInstancesOutput]. This answer is by far the most
-// frequent one and among the longest, and most of each instance's part is text that is there already.
+// AppendJSON writes what [awsapi.Naming.Append] would write for an [sd.DiscoverInstancesOutput]. This response is by
+// far the most frequent and one of the longest, and the directory already has the JSON of the attributes.
 func (d discovered) AppendJSON(dst []byte) []byte {
 	names := appendMember([]byte(","), "NamespaceName", d.view.Namespace.HTTPName)
 	names = append(appendMember(append(names, ','), "ServiceName", d.view.Service.Name), '}')

@@ -11,7 +11,7 @@ import (
 )
 
 // TestDiscoveredAsTheCodec: what the answer writes of itself is what the codec makes of the SDK's type.
-func TestDiscoveredAsTheCodec(t *testing.T) {
+func TestDiscoveredMatchesCodec(t *testing.T) {
 	view := func(name string, checked bool) *directory.View {
 		return &directory.View{
 			Namespace: &directory.Namespace{HTTPName: "shop<" + name},
@@ -39,13 +39,15 @@ func TestDiscoveredAsTheCodec(t *testing.T) {
 			t.Errorf("%s: %d instances, want %d", got, len(out.Instances), len(d.instances))
 		}
 		for k, i := range out.Instances {
-			if *i.InstanceId != d.instances[k].ID || *i.NamespaceName != d.view.Namespace.HTTPName || *i.ServiceName != d.view.Service.Name ||
-				i.HealthStatus != healthOf(d.view, d.instances[k]) || attributes.Of(i.Attributes) != d.instances[k].Attributes {
-				t.Errorf("%s: instance %d is not the directory's", got, k)
+			if *i.InstanceId != d.instances[k].ID || *i.NamespaceName != d.view.Namespace.HTTPName ||
+				*i.ServiceName != d.view.Service.Name ||
+				i.HealthStatus != healthOf(d.view, d.instances[k]) ||
+				attributes.Of(i.Attributes) != d.instances[k].Attributes {
+				t.Errorf("%s: instance %d differs from the directory's", got, k)
 			}
 		}
 		if want := awsapi.UpperCamel.Append(nil, &out); string(got) != string(want) {
-			t.Errorf("it writes\n%s, the codec\n%s", got, want)
+			t.Errorf("AppendJSON writes\n%s\nthe codec writes\n%s", got, want)
 		}
 	}
 }

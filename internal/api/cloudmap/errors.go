@@ -7,8 +7,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// wireErrors has a row for each modelled error that the domain can give. Extra members come from the
-// fault's fields, which are named as the members are.
+// wireErrors has a row for each modelled error that the domain can return. Further members of an error are in the
+// fault's fields under the same names.
 var wireErrors = awsapi.Errors{
 	fault.Invalid: {
 		"input":   func(f *fault.Error) error { return &types.InvalidInput{Message: &f.Msg} },
@@ -31,16 +31,19 @@ var wireErrors = awsapi.Errors{
 	fault.Exists: {
 		"namespace": func(f *fault.Error) error {
 			return &types.NamespaceAlreadyExists{Message: &f.Msg,
-				NamespaceId: awsapi.StringOrNil(f.Fields["NamespaceId"]), CreatorRequestId: awsapi.StringOrNil(f.Fields["CreatorRequestId"])}
+				NamespaceId:      awsapi.StringOrNil(f.Fields["NamespaceId"]),
+				CreatorRequestId: awsapi.StringOrNil(f.Fields["CreatorRequestId"])}
 		},
 		"service": func(f *fault.Error) error {
 			return &types.ServiceAlreadyExists{Message: &f.Msg, ServiceId: awsapi.StringOrNil(f.Fields["ServiceId"]),
-				ServiceArn: awsapi.StringOrNil(f.Fields["ServiceArn"]), CreatorRequestId: awsapi.StringOrNil(f.Fields["CreatorRequestId"])}
+				ServiceArn:       awsapi.StringOrNil(f.Fields["ServiceArn"]),
+				CreatorRequestId: awsapi.StringOrNil(f.Fields["CreatorRequestId"])}
 		},
 	},
 	fault.Duplicate: {
 		"request": func(f *fault.Error) error {
-			return &types.DuplicateRequest{Message: &f.Msg, DuplicateOperationId: awsapi.StringOrNil(f.Fields["DuplicateOperationId"])}
+			return &types.DuplicateRequest{Message: &f.Msg,
+				DuplicateOperationId: awsapi.StringOrNil(f.Fields["DuplicateOperationId"])}
 		},
 	},
 	fault.InUse: {
@@ -49,7 +52,8 @@ var wireErrors = awsapi.Errors{
 	},
 	fault.Limit: {
 		"tags": func(f *fault.Error) error {
-			return &types.TooManyTagsException{Message: &f.Msg, ResourceName: awsapi.StringOrNil(f.Fields["ResourceName"])}
+			return &types.TooManyTagsException{Message: &f.Msg,
+				ResourceName: awsapi.StringOrNil(f.Fields["ResourceName"])}
 		},
 		"service attributes": func(f *fault.Error) error {
 			return &types.ServiceAttributesLimitExceededException{Message: &f.Msg}
@@ -57,5 +61,5 @@ var wireErrors = awsapi.Errors{
 	},
 }
 
-// invalid is a request that breaks a rule of the API rather than of the domain.
+// invalid returns an error for a request that breaks a rule of the API rather than of the domain.
 func invalid(msg string, args ...any) error { return fault.New(fault.Invalid, "input", msg, args...) }

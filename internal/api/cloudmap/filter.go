@@ -8,17 +8,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 )
 
-// filter is one filter of a List operation, whatever operation it is of.
+// filter is one filter of a List operation.
 type filter struct {
 	name      string
 	condition types.FilterCondition
 	values    []string
 }
 
-// filters are held together: an item must pass them all.
+// filters is a list of filters. An item must match all of them.
 type filters []filter
 
-// conditions says which conditions make sense for a filter's name. The first is the default.
+// conditions lists the valid conditions for each name of a filter. The first condition is the default.
 type conditions map[string][]types.FilterCondition
 
 var (
@@ -27,8 +27,15 @@ var (
 	byTime = []types.FilterCondition{types.FilterConditionBetween}
 )
 
-// add checks one filter against the constraints and the table of its operation and adds it.
-func (fs *filters) add(c *constraints, i int, allowed conditions, name string, condition types.FilterCondition, values []string) {
+// valueCounts is the number of values that each condition requires. Other conditions accept any number.
+var valueCounts = map[types.FilterCondition]int{
+	types.FilterConditionEq: 1, types.FilterConditionBeginsWith: 1, types.FilterConditionBetween: 2,
+}
+
+// add checks one filter against the constraints and the conditions of its operation, and appends it.
+func (fs *filters) add(
+	c *constraints, i int, allowed conditions, name string, condition types.FilterCondition, values []string,
+) {
 	path := fmt.Sprintf("filters.%d.member", i+1)
 	if !c.required(name != "", path+".name") {
 		return
@@ -47,24 +54,23 @@ func (fs *filters) add(c *constraints, i int, allowed conditions, name string, c
 		condition = can[0]
 	}
 	if !slices.Contains(can, condition) {
-		c.add(condition, path+".condition", fmt.Sprintf("A filter by %s takes the conditions %v", name, can))
+		c.add(condition, path+".condition", fmt.Sprintf("A filter by %s accepts the conditions %v", name, can))
 	}
 	if !c.required(len(values) > 0, path+".values") {
 		return
 	}
 	for j, v := range values {
-		c.text(&v, fmt.Sprintf("%s.values.%d.member", path, j+1), filterValue)
+		c.optionalText(&v, fmt.Sprintf("%s.values.%d.member", path, j+1), filterValue)
 	}
-	switch want := map[types.FilterCondition]int{types.FilterConditionEq: 1, types.FilterConditionBeginsWith: 1, types.FilterConditionBetween: 2}[condition]; {
-	case want != 0 && len(values) != want:
-		c.add(values, path+".values", fmt.Sprintf("The condition %s takes %d value(s)", condition, want))
+	if want := valueCounts[condition]; want != 0 && len(values) != want {
+		c.add(values, path+".values", fmt.Sprintf("The condition %s requires %d value(s)", condition, want))
 		return
 	}
 	*fs = append(*fs, filter{name, condition, values})
 }
 
-// pass reports whether an item passes all filters; of gives its value for a filter's name.
-func (fs filters) pass(of func(name string) string) bool {
+// match reports whether an item matches all filters. of returns the item's value for the name of a filter.
+func (fs filters) match(of func(name string) string) bool {
 	for _, f := range fs {
 		if !f.matches(of(f.name)) {
 			return false

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
@@ -18,8 +19,8 @@ import (
 func (a *api) registerInstance(ctx context.Context, in *sd.RegisterInstanceInput) (*sd.RegisterInstanceOutput, error) {
 	var c constraints
 	c.identifier(in.ServiceId, "serviceId")
-	c.name(in.InstanceId, "instanceId", instanceID)
-	c.text(in.CreatorRequestId, "creatorRequestId", resourceID)
+	c.requiredText(in.InstanceId, "instanceId", instanceID)
+	c.optionalText(in.CreatorRequestId, "creatorRequestId", resourceID)
 	if c.required(in.Attributes != nil, "attributes") {
 		c.attributes(in.Attributes, "attributes", instanceAttrKey, instanceAttrText)
 	}
@@ -30,13 +31,15 @@ func (a *api) registerInstance(ctx context.Context, in *sd.RegisterInstanceInput
 	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{
 			ServiceID: plainID(sc, serviceResource, *in.ServiceId), ID: *in.InstanceId,
-			Attributes: in.Attributes, Creator: value(in.CreatorRequestId),
+			Attributes: in.Attributes, Creator: aws.ToString(in.CreatorRequestId),
 		}, call)
 	})
 	return &sd.RegisterInstanceOutput{OperationId: id}, err
 }
 
-func (a *api) deregisterInstance(ctx context.Context, in *sd.DeregisterInstanceInput) (*sd.DeregisterInstanceOutput, error) {
+func (a *api) deregisterInstance(
+	ctx context.Context, in *sd.DeregisterInstanceInput,
+) (*sd.DeregisterInstanceOutput, error) {
 	if err := instanceMembers(in.ServiceId, in.InstanceId).err(); err != nil {
 		return nil, err
 	}
@@ -47,11 +50,11 @@ func (a *api) deregisterInstance(ctx context.Context, in *sd.DeregisterInstanceI
 	return &sd.DeregisterInstanceOutput{OperationId: id}, err
 }
 
-// instanceMembers checks the members that name an instance that is there.
+// instanceMembers checks the members that identify an existing instance.
 func instanceMembers(service, instance *string) *constraints {
 	c := &constraints{}
 	c.identifier(service, "serviceId")
-	c.name(instance, "instanceId", resourceID)
+	c.requiredText(instance, "instanceId", resourceID)
 	return c
 }
 
@@ -70,7 +73,8 @@ func (a *api) getInstance(ctx context.Context, in *sd.GetInstanceInput) (*sd.Get
 		return nil, err
 	}
 	return &sd.GetInstanceOutput{ResourceOwner: &sc.Account, Instance: &types.Instance{
-		Id: &i.ID, Attributes: i.Attributes.Map(), CreatorRequestId: awsapi.StringOrNil(i.Creator), CreatedByAccount: &sc.Account,
+		Id: &i.ID, Attributes: i.Attributes.Map(), CreatorRequestId: awsapi.StringOrNil(i.Creator),
+		CreatedByAccount: &sc.Account,
 	}}, nil
 }
 
@@ -87,15 +91,20 @@ func (a *api) listInstances(ctx context.Context, in *sd.ListInstancesInput) (*sd
 		return nil, err
 	}
 	page := paging.New[types.InstanceSummary](max)
-	registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after}, func(i *registry.Instance) bool {
-		return page.Add(i.ID, types.InstanceSummary{Id: &i.ID, Attributes: i.Attributes.Map(), CreatedByAccount: &sc.Account})
-	})
-	return &sd.ListInstancesOutput{Instances: page.Items, ResourceOwner: &sc.Account, NextToken: page.Next("ListInstances")}, nil
+	registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after},
+		func(i *registry.Instance) bool {
+			return page.Add(i.ID, types.InstanceSummary{Id: &i.ID, Attributes: i.Attributes.Map(),
+				CreatedByAccount: &sc.Account})
+		})
+	return &sd.ListInstancesOutput{Instances: page.Items, ResourceOwner: &sc.Account,
+		NextToken: page.Next("ListInstances")}, nil
 }
 
-func (a *api) updateInstanceCustomHealthStatus(ctx context.Context, in *sd.UpdateInstanceCustomHealthStatusInput) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
+func (a *api) updateInstanceCustomHealthStatus(
+	ctx context.Context, in *sd.UpdateInstanceCustomHealthStatusInput,
+) (*sd.UpdateInstanceCustomHealthStatusOutput, error) {
 	c := instanceMembers(in.ServiceId, in.InstanceId)
-	choice(c, in.Status, "status", in.Status.Values())
+	requiredEnum(c, in.Status, "status", in.Status.Values())
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -105,12 +114,14 @@ func (a *api) updateInstanceCustomHealthStatus(ctx context.Context, in *sd.Updat
 	})
 }
 
-func (a *api) getInstancesHealthStatus(ctx context.Context, in *sd.GetInstancesHealthStatusInput) (*sd.GetInstancesHealthStatusOutput, error) {
+func (a *api) getInstancesHealthStatus(
+	ctx context.Context, in *sd.GetInstancesHealthStatusInput,
+) (*sd.GetInstancesHealthStatusOutput, error) {
 	var c constraints
 	c.identifier(in.ServiceId, "serviceId")
 	if in.Instances != nil && c.required(len(in.Instances) > 0, "instances") {
 		for i := range in.Instances {
-			c.text(&in.Instances[i], fmt.Sprintf("instances.%d.member", i+1), resourceID)
+			c.optionalText(&in.Instances[i], fmt.Sprintf("instances.%d.member", i+1), resourceID)
 		}
 	}
 	max, after := c.page("GetInstancesHealthStatus", in.MaxResults, in.NextToken)
@@ -124,7 +135,8 @@ func (a *api) getInstancesHealthStatus(ctx context.Context, in *sd.GetInstancesH
 	}
 	page := paging.New[*registry.Instance](max)
 	if in.Instances == nil {
-		registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after}, func(i *registry.Instance) bool { return page.Add(i.ID, i) })
+		registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after},
+			func(i *registry.Instance) bool { return page.Add(i.ID, i) })
 	}
 	ids := slices.Compact(slices.Sorted(slices.Values(in.Instances)))
 	for _, id := range ids {

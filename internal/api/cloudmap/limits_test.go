@@ -21,8 +21,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// TestLimits: what is at a limit is taken; one more is refused with the code that AWS has for it, and changes
-// nothing.
+// TestLimits checks that a value at a limit is accepted, and that a value above it is rejected with AWS's code and
+// changes nothing.
 func TestLimits(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -47,7 +47,11 @@ func TestLimits(t *testing.T) {
 		_, err := w.RegisterInstance(ctx, &sd.RegisterInstanceInput{ServiceId: &svc, InstanceId: s("i"), Attributes: a})
 		return err
 	}
-	httpNamespace := func(in *sd.CreateHttpNamespaceInput) error { _, err := w.CreateHttpNamespace(ctx, in); return err }
+	httpNamespace := func(in *sd.CreateHttpNamespaceInput) error {
+		_,
+			err := w.CreateHttpNamespace(ctx, in)
+		return err
+	}
 	update := func(a map[string]string) error {
 		_, err := w.UpdateServiceAttributes(ctx, &sd.UpdateServiceAttributesInput{ServiceId: &svc, Attributes: a})
 		return err
@@ -57,7 +61,8 @@ func TestLimits(t *testing.T) {
 		return err
 	}
 	describe := func(n int) error {
-		_, err := w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{Description: s(long(n))}})
+		_, err := w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{
+			Description: s(long(n))}})
 		return err
 	}
 	for _, tc := range []struct {
@@ -68,36 +73,54 @@ func TestLimits(t *testing.T) {
 		{"30 custom attributes", func() error { return register(pairs(30)) }, ""},
 		{"31 custom attributes", func() error { return register(pairs(31)) }, "InvalidInput"},
 		{"5000 characters", func() error {
-			return register(map[string]string{"a": long(1024), "b": long(1024), "c": long(1024), "d": long(1024), "e": long(899)})
+			return register(map[string]string{"a": long(1024), "b": long(1024), "c": long(1024), "d": long(1024),
+				"e": long(899)})
 		}, ""},
 		{"5001 characters", func() error {
-			return register(map[string]string{"a": long(1024), "b": long(1024), "c": long(1024), "d": long(1024), "e": long(900)})
+			return register(map[string]string{"a": long(1024), "b": long(1024), "c": long(1024), "d": long(1024),
+				"e": long(900)})
 		}, "InvalidInput"},
 		{"a key of 255", func() error { return register(map[string]string{long(255): ""}) }, ""},
 		{"a key of 256", func() error { return register(map[string]string{long(256): ""}) }, "InvalidInput"},
 		{"a value of 1024", func() error { return register(map[string]string{"k": long(1024)}) }, ""},
 		{"a value of 1025", func() error { return register(map[string]string{"k": long(1025)}) }, "InvalidInput"},
-		{"50 tags of a namespace", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t50"), Tags: tags(50)}) }, ""},
-		{"51 tags of a namespace", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t51"), Tags: tags(51)}) }, "TooManyTagsException"},
-		{"201 tags of a namespace", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t201"), Tags: tags(201)}) }, "InvalidInput"},
+		{"50 tags of a namespace", func() error {
+			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t50"),
+				Tags: tags(50)})
+		}, ""},
+		{"51 tags of a namespace", func() error {
+			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t51"),
+				Tags: tags(51)})
+		}, "TooManyTagsException"},
+		{"201 tags of a namespace", func() error {
+			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t201"),
+				Tags: tags(201)})
+		}, "InvalidInput"},
 		{"51 tags of a service", func() error {
 			_, err := w.CreateService(ctx, &sd.CreateServiceInput{Name: s("t51"), NamespaceId: &ns, Tags: tags(51)})
 			return err
 		}, "TooManyTagsException"},
 		{"50 tags", func() error { return tag(tags(50)...) }, ""},
-		{"one more", func() error { return tag(types.Tag{Key: s("more"), Value: s("")}) }, "TooManyTagsException"},
+		{"51 tags, one at a time", func() error { return tag(types.Tag{Key: s("more"), Value: s("")}) },
+			"TooManyTagsException"},
 		{"51 tags at once", func() error { return tag(tags(51)...) }, "TooManyTagsException"},
 		{"a tag key of 129", func() error { return tag(types.Tag{Key: s(long(129)), Value: s("")}) }, "InvalidInput"},
-		{"a tag value of 257", func() error { return tag(types.Tag{Key: s("k0"), Value: s(long(257))}) }, "InvalidInput"},
+		{"a tag value of 257", func() error { return tag(types.Tag{Key: s("k0"), Value: s(long(257))}) },
+			"InvalidInput"},
 		{"30 service attributes", func() error { return update(pairs(30)) }, ""},
-		{"another service attribute", func() error { return update(map[string]string{"more": "v"}) }, "ServiceAttributesLimitExceededException"},
+		{"another service attribute", func() error { return update(map[string]string{"more": "v"}) },
+			"ServiceAttributesLimitExceededException"},
 		{"31 service attributes at once", func() error { return update(pairs(31)) }, "InvalidInput"},
 		{"a description of 1024", func() error { return describe(1024) }, ""},
 		{"a description of 1025", func() error { return describe(1025) }, "InvalidInput"},
 		{"a body of more than 1 MiB", func() error { return describe(1 << 20) }, "RequestEntityTooLargeException"},
-		{"a namespace's name of 1025", func() error { return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s(long(1025))}) }, "InvalidInput"},
+		{"a namespace's name of 1025", func() error {
+			return httpNamespace(&sd.CreateHttpNamespaceInput{
+				Name: s(long(1025))})
+		}, "InvalidInput"},
 		{"an instance id of 65", func() error {
-			_, err := w.RegisterInstance(ctx, &sd.RegisterInstanceInput{ServiceId: &svc, InstanceId: s(long(65)), Attributes: map[string]string{}})
+			_, err := w.RegisterInstance(ctx, &sd.RegisterInstanceInput{ServiceId: &svc, InstanceId: s(long(65)),
+				Attributes: map[string]string{}})
 			return err
 		}, "InvalidInput"},
 	} {
@@ -111,7 +134,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestForeignTokens: each paged operation takes its own tokens only.
+// TestForeignTokens checks that each paged operation accepts only its own tokens.
 func TestForeignTokens(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -137,7 +160,8 @@ func TestForeignTokens(t *testing.T) {
 			return out.NextToken, nil
 		},
 		"ListInstances": func(token *string) (*string, error) {
-			out, err := w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc, MaxResults: n(1), NextToken: token})
+			out, err := w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc, MaxResults: n(1),
+				NextToken: token})
 			if err != nil {
 				return nil, err
 			}
@@ -151,7 +175,8 @@ func TestForeignTokens(t *testing.T) {
 			return out.NextToken, nil
 		},
 		"GetInstancesHealthStatus": func(token *string) (*string, error) {
-			out, err := w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token})
+			out, err := w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc,
+				MaxResults: n(1), NextToken: token})
 			if err != nil {
 				return nil, err
 			}
@@ -169,19 +194,19 @@ func TestForeignTokens(t *testing.T) {
 				want = ""
 			}
 			if _, err := next(token); apitest.ErrorCode(err) != want {
-				t.Errorf("%s takes a token of %s: %v, want %q", to, from, err, want)
+				t.Errorf("%s with a token of %s: %v, want %q", to, from, err, want)
 			}
 		}
 		short := (*token)[:len(*token)-1]
 		if _, err := first(&short); apitest.ErrorCode(err) != "InvalidInput" {
-			t.Errorf("%s takes a token cut short: %v", from, err)
+			t.Errorf("%s accepts a truncated token: %v", from, err)
 		}
 	}
 }
 
-// TestSlowClient: clients that take their answers byte by byte hold up nobody. One lists services of which there
-// are ten thousand, others discover a thousand large instances, 4 MB, which no buffer on the way holds; while none
-// of them gets on, writers write and others list everything.
+// TestSlowClient checks that clients that read their responses byte by byte do not delay others. One client lists
+// 10,000 services; others discover 1000 large instances, 4 MB, more than the buffers between client and server hold.
+// While they make no progress, writers write and other clients list everything.
 func TestSlowClient(t *testing.T) {
 	w := newWorld(t)
 	ns := w.httpNamespace("large")
@@ -190,7 +215,8 @@ func TestSlowClient(t *testing.T) {
 
 	var slow []*slowReply
 	for range discovering {
-		slow = append(slow, w.slowly("DiscoverInstances", `{"NamespaceName":"large","ServiceName":"s00000","MaxResults":1000}`))
+		slow = append(slow,
+			w.slowly("DiscoverInstances", `{"NamespaceName":"large","ServiceName":"s00000","MaxResults":1000}`))
 	}
 	slow = append(slow, w.slowly("ListServices", `{"MaxResults":100}`))
 
@@ -223,7 +249,7 @@ func TestSlowClient(t *testing.T) {
 	for k, r := range slow {
 		var reply struct{ Instances, Services []json.RawMessage }
 		if err := json.Unmarshal(r.rest(), &reply); err != nil {
-			t.Fatalf("a slow client's answer: %v", err)
+			t.Fatalf("the response of a slow client: %v", err)
 		}
 		if k < discovering && len(reply.Instances) != instances || k == discovering && len(reply.Services) != 100 {
 			t.Errorf("slow client %d got %d instances, %d services", k, len(reply.Instances), len(reply.Services))
@@ -231,14 +257,14 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
-// fill makes services "s00000" and so on, and in the first one instances with attributes as large as may be.
-// It returns that service.
+// fill creates services "s00000" and so on. It registers instances with the largest possible attributes in the first
+// one, and returns that service's id.
 func (w *world) fill(ns string, services, instances int) (first string) {
 	w.t.Helper()
 	sc := arn.Scope{Account: apitest.Account, Region: apitest.Region}
 	batch := func(n int, one func(tx *store.Tx, k int) error) {
 		w.t.Helper()
-		const size = 100 // some 400 KB: a transaction of etcd's has its bound
+		const size = 100 // about 400 KB, because the size of an etcd transaction is limited
 		for from := 0; from < n; from += size {
 			if _, err := store.Update(w.t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
 				for k := from; k < min(from+size, n); k++ {
@@ -253,7 +279,8 @@ func (w *world) fill(ns string, services, instances int) (first string) {
 		}
 	}
 	batch(services, func(tx *store.Tx, k int) error {
-		svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: ns, Name: fmt.Sprintf("s%05d", k)}, registry.NewCall(apitest.Epoch))
+		svc, err := registry.CreateService(tx, sc, registry.ServiceSpec{NamespaceID: ns,
+			Name: fmt.Sprintf("s%05d", k)}, registry.NewCall(apitest.Epoch))
 		if err == nil && k == 0 {
 			first = svc.ID
 		}
@@ -264,20 +291,21 @@ func (w *world) fill(ns string, services, instances int) (first string) {
 		large[k] = strings.Repeat(k, 1024)
 	}
 	batch(instances, func(tx *store.Tx, k int) error {
-		_, err := registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: first, ID: fmt.Sprint("i", k), Attributes: large}, registry.NewCall(apitest.Epoch))
+		_, err := registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: first, ID: fmt.Sprint("i", k),
+			Attributes: large}, registry.NewCall(apitest.Epoch))
 		return err
 	})
 	return first
 }
 
-// slowReply is an answer that its client takes in as slowly as it likes.
+// slowReply is a response that its client reads slowly.
 type slowReply struct {
 	t    testing.TB
 	conn net.Conn
 	got  bytes.Buffer
 }
 
-// slowly sends a request, signed, on a connection of its own, and reads nothing yet.
+// slowly sends a signed request over its own connection and does not read the response yet.
 func (w *world) slowly(operation, body string) *slowReply {
 	w.t.Helper()
 	request := w.signed(operation, body)
@@ -288,7 +316,7 @@ func (w *world) slowly(operation, body string) *slowReply {
 	return &slowReply{t: w.t, conn: conn}
 }
 
-// more takes in n bytes.
+// more reads n bytes.
 func (r *slowReply) more(n int64) {
 	r.t.Helper()
 	if _, err := io.CopyN(&r.got, r.conn, n); err != nil {
@@ -296,7 +324,7 @@ func (r *slowReply) more(n int64) {
 	}
 }
 
-// rest takes in what is left, and returns the body.
+// rest reads the remaining bytes and returns the body.
 func (r *slowReply) rest() []byte {
 	r.t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(&r.got, r.conn)), nil)

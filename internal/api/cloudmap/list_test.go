@@ -7,21 +7,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
-// TestPaging walks each paged operation one item a page, while items come and go: what is there from the
-// first page to the last is seen exactly once, in a stable order, and no token is given twice.
+// TestPaging reads each paged operation with one item on a page, while other items are created and deleted. Items that
+// exist from the first page to the last are seen exactly once, in a stable order, and no token is returned twice.
 func TestPaging(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	ns := w.httpNamespace("stays")
-	svc := w.service(ns, "stays", "custom")
+	ns := w.httpNamespace("kept")
+	svc := w.service(ns, "kept", "custom")
 	churn := 0
-	comeAndGo := func() { // one of each comes and goes between any two pages
+	createAndDelete := func() { // creates and deletes one item of each kind between two pages
 		churn++
 		name := fmt.Sprintf("churn%d", churn)
 		other := w.httpNamespace(name)
@@ -72,21 +73,24 @@ func TestPaging(t *testing.T) {
 			return ids, out.NextToken
 		}},
 		{"ListInstances", instances, func(token *string) (ids []string, next *string) {
-			out := apitest.Must(w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc, MaxResults: n(1), NextToken: token}))(t)
+			out := apitest.Must(w.ListInstances(ctx, &sd.ListInstancesInput{ServiceId: &svc, MaxResults: n(1),
+				NextToken: token}))(t)
 			for _, x := range out.Instances {
 				ids = append(ids, *x.Id)
 			}
 			return ids, out.NextToken
 		}},
 		{"GetInstancesHealthStatus", instances, func(token *string) (ids []string, next *string) {
-			out := apitest.Must(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token}))(t)
+			out := apitest.Must(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc,
+				MaxResults: n(1), NextToken: token}))(t)
 			for id := range out.Status {
 				ids = append(ids, id)
 			}
 			return ids, out.NextToken
 		}},
 		{"GetInstancesHealthStatus of some", instances[1:4], func(token *string) (ids []string, next *string) {
-			out := apitest.Must(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc, MaxResults: n(1), NextToken: token,
+			out := apitest.Must(w.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: &svc,
+				MaxResults: n(1), NextToken: token,
 				Instances: []string{instances[3], instances[1], instances[2], instances[1]}}))(t)
 			for id := range out.Status {
 				ids = append(ids, id)
@@ -107,27 +111,30 @@ func TestPaging(t *testing.T) {
 			for token := (*string)(nil); ; {
 				ids, next := tc.page(token)
 				if len(ids) > 1 {
-					t.Fatalf("a page of %d", len(ids))
+					t.Fatalf("a page has %d items, want at most 1", len(ids))
 				}
 				seen = append(seen, ids...)
 				if next == nil {
 					break
 				}
 				if len(ids) == 0 || tokens[*next] {
-					t.Fatalf("an empty page with a token, or a token twice")
+					t.Fatalf("an empty page has a token, or a token is returned twice")
 				}
 				tokens[*next] = true
 				token = next
-				comeAndGo()
+				createAndDelete()
 			}
 			for _, id := range tc.stay {
-				if count := len(slices.DeleteFunc(slices.Clone(seen), func(s string) bool { return s != id })); count != 1 {
+				if count := len(slices.DeleteFunc(slices.Clone(seen),
+					func(s string) bool { return s != id })); count != 1 {
 					t.Errorf("%s was seen %d times in %v", id, count, seen)
 				}
 			}
 			for token := range tokens {
-				if _, err := w.ListNamespaces(ctx, &sd.ListNamespacesInput{NextToken: &token}); tc.name != "ListNamespaces" && apitest.ErrorCode(err) != "InvalidInput" {
-					t.Errorf("ListNamespaces takes a token of %s: %v", tc.name, err)
+				if _, err := w.ListNamespaces(ctx,
+					&sd.ListNamespacesInput{NextToken: &token}); tc.name != "ListNamespaces" &&
+					apitest.ErrorCode(err) != "InvalidInput" {
+					t.Errorf("ListNamespaces with a token of %s: %v", tc.name, err)
 				}
 				break
 			}
@@ -135,7 +142,7 @@ func TestPaging(t *testing.T) {
 	}
 }
 
-// TestNamespaceFilters: filters are held together.
+// TestNamespaceFilters checks that a namespace is listed only if it matches all filters.
 func TestNamespaceFilters(t *testing.T) {
 	w := newWorld(t)
 	w.httpNamespace("alpha")
@@ -162,7 +169,8 @@ func TestNamespaceFilters(t *testing.T) {
 		for f := range strings.SplitSeq(tc.filters, "; ") {
 			if words := strings.Fields(f); len(words) > 0 {
 				condition := types.FilterCondition(strings.TrimPrefix(words[1], "."))
-				in.Filters = append(in.Filters, types.NamespaceFilter{Name: types.NamespaceFilterName(words[0]), Condition: condition, Values: words[2:]})
+				in.Filters = append(in.Filters, types.NamespaceFilter{Name: types.NamespaceFilterName(words[0]),
+					Condition: condition, Values: words[2:]})
 			}
 		}
 		var names []string
@@ -176,20 +184,24 @@ func TestNamespaceFilters(t *testing.T) {
 	}
 }
 
-// TestOperationFilters: newest first; those of a namespace that is gone are not listed, but still found.
+// TestOperationFilters checks that operations are listed newest first, and that the operations of a deleted namespace
+// are not listed but can still be read.
 func TestOperationFilters(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	ns := w.privateNamespace("shop.local", "vpc-1")
 	svc := w.service(ns, "cart", "SRV 5")
 	w.register(svc, "a", "IPV4=10.0.0.1 PORT=80")
-	if op := w.register(svc, strings.Repeat("x", 64), "IPV4=10.0.0.1 PORT=80"); op.Status != types.OperationStatusFail || value(op.ErrorCode) != "INVALID_CHANGE_BATCH" {
-		t.Errorf("an id that is no label: %+v", op)
+	if op := w.register(svc, strings.Repeat("x", 64),
+		"IPV4=10.0.0.1 PORT=80"); op.Status != types.OperationStatusFail ||
+		aws.ToString(op.ErrorCode) != "INVALID_CHANGE_BATCH" {
+		t.Errorf("an id that is not a DNS label: %+v", op)
 	}
 	w.deregister(svc, "a")
 	apitest.Must(w.UpdateService(ctx, &sd.UpdateServiceInput{Id: &svc, Service: &types.ServiceChange{}}))(t)
 	other := w.httpNamespace("other")
-	apitest.Must(w.UpdateHttpNamespace(ctx, &sd.UpdateHttpNamespaceInput{Id: &other, Namespace: &types.HttpNamespaceChange{Description: s("d")}}))(t)
+	apitest.Must(w.UpdateHttpNamespace(ctx, &sd.UpdateHttpNamespaceInput{Id: &other,
+		Namespace: &types.HttpNamespaceChange{Description: s("d")}}))(t)
 	gone := w.httpNamespace("gone")
 	deletion := apitest.Must(w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &gone}))(t).OperationId
 	if op := w.operation(deletion); op.Type != types.OperationTypeDeleteNamespace || op.Targets["NAMESPACE"] != gone {
@@ -212,7 +224,8 @@ func TestOperationFilters(t *testing.T) {
 		return strings.Join(kinds, " ")
 	}
 	by := func(name, condition string, values ...string) types.OperationFilter {
-		return types.OperationFilter{Name: types.OperationFilterName(name), Condition: types.FilterCondition(condition), Values: values}
+		return types.OperationFilter{Name: types.OperationFilterName(name),
+			Condition: types.FilterCondition(condition), Values: values}
 	}
 	const shop = "UPDATE_SERVICE DEREGISTER_INSTANCE REGISTER_INSTANCE! REGISTER_INSTANCE CREATE_NAMESPACE"
 	second := func(after time.Duration) string {
@@ -223,17 +236,23 @@ func TestOperationFilters(t *testing.T) {
 		filters []types.OperationFilter
 		want    string
 	}{
-		{"none", nil, "UPDATE_NAMESPACE CREATE_NAMESPACE " + shop},
+		{"no filter", nil, "UPDATE_NAMESPACE CREATE_NAMESPACE " + shop},
 		{"namespace", []types.OperationFilter{by("NAMESPACE_ID", "EQ", ns)}, shop},
 		{"namespace by ARN", []types.OperationFilter{by("NAMESPACE_ID", "", arns+"namespace/"+ns)}, shop},
-		{"service", []types.OperationFilter{by("SERVICE_ID", "EQ", svc)}, "UPDATE_SERVICE DEREGISTER_INSTANCE REGISTER_INSTANCE! REGISTER_INSTANCE"},
+		{"service", []types.OperationFilter{by("SERVICE_ID", "EQ", svc)},
+			"UPDATE_SERVICE DEREGISTER_INSTANCE REGISTER_INSTANCE! REGISTER_INSTANCE"},
 		{"failed", []types.OperationFilter{by("STATUS", "EQ", "FAIL")}, "REGISTER_INSTANCE!"},
-		{"succeeded, in the words of the documentation", []types.OperationFilter{by("STATUS", "IN", "SUCCEED", "PENDING"), by("TYPE", "EQ", "REGISTER_INSTANCE")}, "REGISTER_INSTANCE"},
-		{"types", []types.OperationFilter{by("TYPE", "IN", "UPDATE_NAMESPACE", "UPDATE_SERVICE")}, "UPDATE_NAMESPACE UPDATE_SERVICE"},
-		{"all day", []types.OperationFilter{by("UPDATE_DATE", "BETWEEN", second(0), second(24*time.Hour))}, "UPDATE_NAMESPACE CREATE_NAMESPACE " + shop},
-		{"the first millisecond", []types.OperationFilter{by("UPDATE_DATE", "", second(0), second(time.Millisecond))}, "CREATE_NAMESPACE"},
+		{"succeeded, in the words of the documentation",
+			[]types.OperationFilter{by("STATUS", "IN", "SUCCEED", "PENDING"), by("TYPE", "EQ", "REGISTER_INSTANCE")},
+			"REGISTER_INSTANCE"},
+		{"types", []types.OperationFilter{by("TYPE", "IN", "UPDATE_NAMESPACE", "UPDATE_SERVICE")},
+			"UPDATE_NAMESPACE UPDATE_SERVICE"},
+		{"all day", []types.OperationFilter{by("UPDATE_DATE", "BETWEEN", second(0), second(24*time.Hour))},
+			"UPDATE_NAMESPACE CREATE_NAMESPACE " + shop},
+		{"the first millisecond", []types.OperationFilter{by("UPDATE_DATE", "", second(0), second(time.Millisecond))},
+			"CREATE_NAMESPACE"},
 		{"the day before", []types.OperationFilter{by("UPDATE_DATE", "", second(-24*time.Hour), second(0))}, ""},
-		{"of one that is gone", []types.OperationFilter{by("NAMESPACE_ID", "EQ", gone)}, ""},
+		{"deleted namespace", []types.OperationFilter{by("NAMESPACE_ID", "EQ", gone)}, ""},
 	} {
 		if got := list(tc.filters...); got != tc.want {
 			t.Errorf("%s: %s\nwant %s", tc.name, got, tc.want)
@@ -241,22 +260,22 @@ func TestOperationFilters(t *testing.T) {
 	}
 }
 
-// TestRegions: what one region has, another has not.
+// TestRegions checks that a region does not show the resources of another.
 func TestRegions(t *testing.T) {
 	w := newWorld(t)
 	ns := w.httpNamespace("shop")
 	w.service(ns, "cart", "")
 	other := w.client(apitest.InRegion("us-east-1"))
 	if got := apitest.Must(other.ListNamespaces(t.Context(), &sd.ListNamespacesInput{}))(t); len(got.Namespaces) != 0 {
-		t.Errorf("namespaces elsewhere: %v", got.Namespaces)
+		t.Errorf("namespaces in another region: %v", got.Namespaces)
 	}
 	if got := apitest.Must(other.ListServices(t.Context(), &sd.ListServicesInput{}))(t); len(got.Services) != 0 {
-		t.Errorf("services elsewhere: %v", got.Services)
+		t.Errorf("services in another region: %v", got.Services)
 	}
 	if got := apitest.Must(other.ListOperations(t.Context(), &sd.ListOperationsInput{}))(t); len(got.Operations) != 0 {
-		t.Errorf("operations elsewhere: %v", got.Operations)
+		t.Errorf("operations in another region: %v", got.Operations)
 	}
 	if _, err := other.CreateHttpNamespace(t.Context(), &sd.CreateHttpNamespaceInput{Name: s("shop")}); err != nil {
-		t.Errorf("the same name elsewhere: %v", err)
+		t.Errorf("the same name in another region: %v", err)
 	}
 }

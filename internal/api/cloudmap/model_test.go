@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"pgregory.net/rapid"
@@ -18,8 +19,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
 
-// How many sequences TestModel plays and how many calls each has, unless -rapid.checks and -rapid.steps say
-// otherwise: some ten seconds, twice that with the race detector.
+// TestModel plays this many sequences of this many calls, unless -rapid.checks and -rapid.steps say otherwise: about
+// ten seconds, or twice that with the race detector.
 const (
 	sequences = "25"
 	calls     = "60"
@@ -33,24 +34,25 @@ func init() {
 	}
 }
 
-// play is one sequence: calls to the API in a region of its own, and the model that they are held against.
+// play is one sequence of calls to the API, in its own region, with the model that they are compared with.
 type play struct {
 	*rapid.T
 	*model
 	w   *world
 	sd  *sd.Client
-	tag string // in every name, since DNS unites the regions
+	tag string // part of all names, because DNS merges the regions
 }
 
-// TestModel makes random calls, and after each compares what it came to, what the API shows and what DNS
-// answers with the model. A failure names the seed that repeats it.
+// TestModel makes random calls. After each call it compares the result, the resources that the API shows, and the DNS
+// answers with the model. A failure prints the seed that reproduces it.
 func TestModel(t *testing.T) {
 	w := newWorld(t)
 	number := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		number++
 		tag := fmt.Sprintf("q%d", number)
-		p := &play{T: rt, model: &model{known: map[string]bool{}}, w: w, sd: w.client(apitest.InRegion("region-" + tag)), tag: tag}
+		p := &play{T: rt, model: &model{known: map[string]bool{}}, w: w,
+			sd: w.client(apitest.InRegion("region-" + tag)), tag: tag}
 		rt.Repeat(map[string]func(*rapid.T){
 			"CreateNamespace":      p.turn(p.playCreateNamespace),
 			"UpdateNamespace":      p.turn(p.playUpdateNamespace),
@@ -79,7 +81,7 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// turn makes a call and compares everything that it may have touched, and DNS as a whole.
+// turn makes a call and compares all resources that it may have changed, and all of DNS.
 func (p *play) turn(call func() (*modelNamespace, *modelService)) func(*rapid.T) {
 	return func(rt *rapid.T) {
 		p.T = rt
@@ -95,8 +97,8 @@ func (p *play) turn(call func() (*modelNamespace, *modelService)) func(*rapid.T)
 	}
 }
 
-// came is what a call came to, in the model's words, and the operation it started.
-func (p *play) came(operation *string, err error) (verdict string, op *types.Operation) {
+// outcome returns the result of a call in the model's terms, and the operation that the call started.
+func (p *play) outcome(operation *string, err error) (result string, op *types.Operation) {
 	if err != nil {
 		return apitest.ErrorCode(err), nil
 	}
@@ -108,34 +110,35 @@ func (p *play) came(operation *string, err error) (verdict string, op *types.Ope
 		p.Fatalf("GetOperation: %v", err)
 	}
 	if op = out.Operation; op.Status == types.OperationStatusFail {
-		return "FAIL " + value(op.ErrorCode), op
+		return "FAIL " + aws.ToString(op.ErrorCode), op
 	}
 	return "", op
 }
 
-// judge stops the sequence unless a call came to what the model says.
-func (p *play) judge(call, got, want string) {
+// wantOutcome ends the sequence unless a call has the model's result.
+func (p *play) wantOutcome(call, got, want string) {
 	p.Helper()
 	if got != want {
-		p.Fatalf("%s came to %q, the model says %q", call, got, want)
+		p.Fatalf("%s returned %q, the model expects %q", call, got, want)
 	}
 }
 
 func one[T any](p *play, what string, from []T) T {
 	if len(from) == 0 {
-		p.Skip("there is no " + what)
+		p.Skip("no " + what + " exists")
 	}
 	return rapid.SampledFrom(from).Draw(p.T, what)
 }
 
 func (p *play) playCreateNamespace() (*modelNamespace, *modelService) {
 	if len(p.namespaces) >= 3 {
-		p.Skip("enough")
+		p.Skip("enough exist")
 	}
 	n := &modelNamespace{
 		kind: one(p, "kind", types.NamespaceTypeHttp.Values()),
-		name: fmt.Sprintf(one(p, "name", []string{"shop.%s.test", "Shop.%s.test", "api.shop.%s.test", "%s", "sh_op.%s.test", "shop..%s.test", `s\p.%s.test`}), p.tag),
-		vpc:  one(p, "VPC", []string{"vpc-1", "vpc-2"}), tags: map[string]string{},
+		name: fmt.Sprintf(one(p, "name", []string{"shop.%s.test", "Shop.%s.test", "api.shop.%s.test", "%s",
+			"sh_op.%s.test", "shop..%s.test", `s\p.%s.test`}), p.tag),
+		vpc: one(p, "VPC", []string{"vpc-1", "vpc-2"}), tags: map[string]string{},
 	}
 	if n.dns() && rapid.Bool().Draw(p.T, "SOA") {
 		n.soa = new(rapid.Int64Range(0, 100).Draw(p.T, "SOA TTL"))
@@ -145,13 +148,15 @@ func (p *play) playCreateNamespace() (*modelNamespace, *modelService) {
 	switch n.kind {
 	case types.NamespaceTypeHttp:
 		var out *sd.CreateHttpNamespaceOutput
-		if out, err = p.sd.CreateHttpNamespace(p.w.t.Context(), &sd.CreateHttpNamespaceInput{Name: &n.name}); err == nil {
+		if out, err = p.sd.CreateHttpNamespace(p.w.t.Context(),
+			&sd.CreateHttpNamespaceInput{Name: &n.name}); err == nil {
 			operation = out.OperationId
 		}
 	case types.NamespaceTypeDnsPrivate:
 		in := &sd.CreatePrivateDnsNamespaceInput{Name: &n.name, Vpc: &n.vpc}
 		if n.soa != nil {
-			in.Properties = &types.PrivateDnsNamespaceProperties{DnsProperties: &types.PrivateDnsPropertiesMutable{SOA: &types.SOA{TTL: n.soa}}}
+			in.Properties = &types.PrivateDnsNamespaceProperties{
+				DnsProperties: &types.PrivateDnsPropertiesMutable{SOA: &types.SOA{TTL: n.soa}}}
 		}
 		var out *sd.CreatePrivateDnsNamespaceOutput
 		if out, err = p.sd.CreatePrivateDnsNamespace(p.w.t.Context(), in); err == nil {
@@ -160,15 +165,16 @@ func (p *play) playCreateNamespace() (*modelNamespace, *modelService) {
 	default:
 		in := &sd.CreatePublicDnsNamespaceInput{Name: &n.name}
 		if n.soa != nil {
-			in.Properties = &types.PublicDnsNamespaceProperties{DnsProperties: &types.PublicDnsPropertiesMutable{SOA: &types.SOA{TTL: n.soa}}}
+			in.Properties = &types.PublicDnsNamespaceProperties{
+				DnsProperties: &types.PublicDnsPropertiesMutable{SOA: &types.SOA{TTL: n.soa}}}
 		}
 		var out *sd.CreatePublicDnsNamespaceOutput
 		if out, err = p.sd.CreatePublicDnsNamespace(p.w.t.Context(), in); err == nil {
 			operation = out.OperationId
 		}
 	}
-	got, op := p.came(operation, err)
-	p.judge(fmt.Sprint("create ", n.kind, " ", n.name, " ", n.vpc), got, p.createNamespace(n.kind, n.name, n.vpc))
+	got, op := p.outcome(operation, err)
+	p.wantOutcome(fmt.Sprint("create ", n.kind, " ", n.name, " ", n.vpc), got, p.createNamespace(n.kind, n.name, n.vpc))
 	if got != "" {
 		return nil, nil
 	}
@@ -188,34 +194,43 @@ func (p *play) playUpdateNamespace() (*modelNamespace, *modelService) {
 	if rapid.IntRange(0, 4).Draw(p.T, "mistake") == 0 {
 		as = one(p, "kind", types.NamespaceTypeHttp.Values())
 	}
-	text, ttl := rapid.SampledFrom([]string{"", "a", "b"}).Draw(p.T, "description"), rapid.Int64Range(0, 100).Draw(p.T, "SOA TTL")
+	text, ttl := rapid.SampledFrom([]string{"", "a", "b"}).Draw(p.T, "description"), rapid.Int64Range(0, 100).Draw(p.T,
+		"SOA TTL")
 	var operation *string
 	var err error
 	switch as {
 	case types.NamespaceTypeHttp:
 		var out *sd.UpdateHttpNamespaceOutput
-		if out, err = p.sd.UpdateHttpNamespace(p.w.t.Context(), &sd.UpdateHttpNamespaceInput{Id: &n.id, Namespace: &types.HttpNamespaceChange{Description: &text}}); err == nil {
+		if out, err = p.sd.UpdateHttpNamespace(p.w.t.Context(),
+			&sd.UpdateHttpNamespaceInput{Id: &n.id, Namespace: &types.HttpNamespaceChange{
+				Description: &text}}); err == nil {
 			operation = out.OperationId
 		}
 	case types.NamespaceTypeDnsPrivate:
 		var out *sd.UpdatePrivateDnsNamespaceOutput
-		if out, err = p.sd.UpdatePrivateDnsNamespace(p.w.t.Context(), &sd.UpdatePrivateDnsNamespaceInput{Id: &n.id, Namespace: &types.PrivateDnsNamespaceChange{Description: &text,
-			Properties: &types.PrivateDnsNamespacePropertiesChange{DnsProperties: &types.PrivateDnsPropertiesMutableChange{SOA: &types.SOAChange{TTL: &ttl}}}}}); err == nil {
+		if out, err = p.sd.UpdatePrivateDnsNamespace(p.w.t.Context(), &sd.UpdatePrivateDnsNamespaceInput{Id: &n.id,
+			Namespace: &types.PrivateDnsNamespaceChange{Description: &text,
+				Properties: &types.PrivateDnsNamespacePropertiesChange{
+					DnsProperties: &types.PrivateDnsPropertiesMutableChange{
+						SOA: &types.SOAChange{TTL: &ttl}}}}}); err == nil {
 			operation = out.OperationId
 		}
 	default:
 		var out *sd.UpdatePublicDnsNamespaceOutput
-		if out, err = p.sd.UpdatePublicDnsNamespace(p.w.t.Context(), &sd.UpdatePublicDnsNamespaceInput{Id: &n.id, Namespace: &types.PublicDnsNamespaceChange{Description: &text,
-			Properties: &types.PublicDnsNamespacePropertiesChange{DnsProperties: &types.PublicDnsPropertiesMutableChange{SOA: &types.SOAChange{TTL: &ttl}}}}}); err == nil {
+		if out, err = p.sd.UpdatePublicDnsNamespace(p.w.t.Context(), &sd.UpdatePublicDnsNamespaceInput{Id: &n.id,
+			Namespace: &types.PublicDnsNamespaceChange{Description: &text,
+				Properties: &types.PublicDnsNamespacePropertiesChange{
+					DnsProperties: &types.PublicDnsPropertiesMutableChange{
+						SOA: &types.SOAChange{TTL: &ttl}}}}}); err == nil {
 			operation = out.OperationId
 		}
 	}
-	got, _ := p.came(operation, err)
+	got, _ := p.outcome(operation, err)
 	if as != n.kind {
-		p.judge("update as another kind", got, "InvalidInput")
+		p.wantOutcome("update as another kind", got, "InvalidInput")
 		return n, nil
 	}
-	p.judge("update a namespace", got, "")
+	p.wantOutcome("update a namespace", got, "")
 	if n.description = text; n.dns() {
 		n.soa = &ttl
 	}
@@ -229,39 +244,44 @@ func (p *play) playDeleteNamespace() (*modelNamespace, *modelService) {
 	if err == nil {
 		operation = out.OperationId
 	}
-	got, _ := p.came(operation, err)
-	p.judge("delete a namespace", got, p.deleteNamespace(n))
+	got, _ := p.outcome(operation, err)
+	p.wantOutcome("delete a namespace", got, p.deleteNamespace(n))
 	if got != "" {
 		return n, nil
 	}
 	p.namespaces = slices.DeleteFunc(p.namespaces, func(other *modelNamespace) bool { return other == n })
-	if _, err := p.sd.GetNamespace(p.w.t.Context(), &sd.GetNamespaceInput{Id: &n.id}); apitest.ErrorCode(err) != "NamespaceNotFound" {
+	if _, err := p.sd.GetNamespace(p.w.t.Context(),
+		&sd.GetNamespaceInput{Id: &n.id}); apitest.ErrorCode(err) != "NamespaceNotFound" {
 		p.Fatalf("GetNamespace after DeleteNamespace: %v", err)
 	}
 	return nil, nil
 }
 
-// modelShapes are what services are made of, in the words of shape; strangeShapes are refused in most
-// namespaces or in all.
+// modelShapes are properties of services, in the notation of shape. invalidShapes are rejected in most or all
+// namespaces.
 var (
 	modelShapes = []string{
 		"A 10", "A 10, custom", "A 0, AAAA 20, custom", "A 10, weighted, custom", "AAAA 5, weighted", "SRV 30, custom",
-		"SRV 30, A 10, custom", "SRV 7", "SRV 7, AAAA 8", "CNAME 60, weighted", "CNAME 60, weighted, custom", "custom", "",
+		"SRV 30, A 10, custom", "SRV 7", "SRV 7, AAAA 8", "CNAME 60, weighted", "CNAME 60, weighted, custom",
+		"custom", "",
 	}
-	strangeShapes = []string{
-		"A 10, tcp", "tcp", "A 10, SRV 20, http", "CNAME 60", "CNAME 60, A 10, weighted", "A 1, A 2", "A 10, http, custom",
+	invalidShapes = []string{
+		"A 10, tcp", "tcp", "A 10, SRV 20, http", "CNAME 60", "CNAME 60, A 10, weighted", "A 1, A 2",
+		"A 10, http, custom",
 	}
 )
 
 func (p *play) playCreateService() (*modelNamespace, *modelService) {
 	if len(p.services) >= 5 {
-		p.Skip("enough")
+		p.Skip("enough exist")
 	}
-	in := &sd.CreateServiceInput{Name: new(one(p, "service name", []string{"a", "A", "b", "a.b", "i.a", "_http._tcp", "."}))}
-	s := &modelService{ns: one(p, "namespace", p.namespaces), instances: map[string]*modelInstance{}, attributes: map[string]string{}, tags: map[string]string{}}
+	in := &sd.CreateServiceInput{Name: new(one(p, "service name", []string{"a", "A", "b", "a.b", "i.a", "_http._tcp",
+		"."}))}
+	s := &modelService{ns: one(p, "namespace", p.namespaces), instances: map[string]*modelInstance{},
+		attributes: map[string]string{}, tags: map[string]string{}}
 	shapes := modelShapes
-	if rapid.IntRange(0, 5).Draw(p.T, "strange") == 0 {
-		shapes = strangeShapes
+	if rapid.IntRange(0, 5).Draw(p.T, "invalid") == 0 {
+		shapes = invalidShapes
 	}
 	shape(in, one(p, "shape", shapes))
 	in.NamespaceId = &s.ns.id
@@ -270,7 +290,8 @@ func (p *play) playCreateService() (*modelNamespace, *modelService) {
 	}
 	s.name, s.custom, s.probe = *in.Name, in.HealthCheckCustomConfig != nil, in.HealthCheckConfig != nil
 	out, err := p.sd.CreateService(p.w.t.Context(), in)
-	p.judge(fmt.Sprintf("create service %s of %+v in %s", s.name, in, s.ns.kind), apitest.ErrorCode(err), p.createService(s))
+	p.wantOutcome(fmt.Sprintf("create service %s of %+v in %s", s.name, in, s.ns.kind), apitest.ErrorCode(err),
+		p.createService(s))
 	if err != nil {
 		return s.ns, nil
 	}
@@ -282,13 +303,14 @@ func (p *play) playCreateService() (*modelNamespace, *modelService) {
 func (p *play) playUpdateService() (*modelNamespace, *modelService) {
 	s := one(p, "service", p.services)
 	change := &types.ServiceChange{Description: new(rapid.SampledFrom([]string{"", "a", "b"}).Draw(p.T, "description"))}
-	if s.probe { // left out, it would go
+	if s.probe { // an omitted health check would be removed
 		change.HealthCheckConfig = &types.HealthCheckConfig{Type: p.service(s.id).HealthCheckConfig.Type}
 	}
 	var records []types.DnsRecord
 	if rapid.Bool().Draw(p.T, "records") {
 		for _, r := range rapid.Permutation(s.records).Draw(p.T, "order") {
-			records = append(records, types.DnsRecord{Type: r.Type, TTL: new(rapid.Int64Range(0, 100).Draw(p.T, "TTL"))})
+			records = append(records, types.DnsRecord{Type: r.Type, TTL: new(rapid.Int64Range(0, 100).Draw(p.T,
+				"TTL"))})
 		}
 		if rapid.IntRange(0, 4).Draw(p.T, "mistake") == 0 {
 			records = append(records, types.DnsRecord{Type: types.RecordTypeA, TTL: new(int64(1))})
@@ -302,8 +324,8 @@ func (p *play) playUpdateService() (*modelNamespace, *modelService) {
 	if err == nil {
 		operation = out.OperationId
 	}
-	got, _ := p.came(operation, err)
-	p.judge("update a service", got, p.updateService(s, records))
+	got, _ := p.outcome(operation, err)
+	p.wantOutcome("update a service", got, p.updateService(s, records))
 	if got == "" {
 		s.description = *change.Description
 		if len(records) > 0 {
@@ -316,21 +338,22 @@ func (p *play) playUpdateService() (*modelNamespace, *modelService) {
 func (p *play) playDeleteService() (*modelNamespace, *modelService) {
 	s := one(p, "service", p.services)
 	_, err := p.sd.DeleteService(p.w.t.Context(), &sd.DeleteServiceInput{Id: &s.id})
-	p.judge("delete a service", apitest.ErrorCode(err), p.deleteService(s))
+	p.wantOutcome("delete a service", apitest.ErrorCode(err), p.deleteService(s))
 	if err != nil {
 		return nil, s
 	}
 	p.services = slices.DeleteFunc(p.services, func(other *modelService) bool { return other == s })
-	if _, err := p.sd.ListInstances(p.w.t.Context(), &sd.ListInstancesInput{ServiceId: &s.id}); apitest.ErrorCode(err) != "ServiceNotFound" {
+	if _, err := p.sd.ListInstances(p.w.t.Context(),
+		&sd.ListInstancesInput{ServiceId: &s.id}); apitest.ErrorCode(err) != "ServiceNotFound" {
 		p.Fatalf("ListInstances after DeleteService: %v", err)
 	}
 	return s.ns, nil
 }
 
-// modelIDs meet each other, the names of services and the limits of DNS in every way.
+// modelIDs conflict with each other, with service names and with the limits of DNS in many ways.
 var modelIDs = []string{"i", "I", "j", "a", "i.a", "10.0.0.1", "x:y@z/1", "a..b", strings.Repeat("l", 64)}
 
-// modelValues are what attributes may be drawn to hold, good and bad.
+// modelValues are valid and invalid values of attributes.
 var modelValues = map[string][]string{
 	registry.AttrIPv4:       {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.256", "010.0.0.1", "2001:db8::1"},
 	registry.AttrIPv6:       {"2001:db8::1", "2001:0DB8::0002", "::ffff:10.0.0.1", "10.0.0.1", "fe80::1%eth0"},
@@ -342,7 +365,7 @@ var modelValues = map[string][]string{
 	"color":                 {"red", "blue", ""},
 }
 
-// drawAttributes begins with what the service asks for and changes up to two things of it.
+// drawAttributes draws the attributes that the service requires and changes up to three of them.
 func (p *play) drawAttributes(s *modelService) map[string]string {
 	a := map[string]string{"color": rapid.SampledFrom([]string{"red", "blue"}).Draw(p.T, "color")}
 	good := func(needed bool, key string, values ...string) {
@@ -384,13 +407,14 @@ func (p *play) playRegister() (*modelNamespace, *modelService) {
 			a = old.attributes
 		}
 	}
-	out, err := p.sd.RegisterInstance(p.w.t.Context(), &sd.RegisterInstanceInput{ServiceId: &s.id, InstanceId: &id, Attributes: a, CreatorRequestId: &token})
+	out, err := p.sd.RegisterInstance(p.w.t.Context(),
+		&sd.RegisterInstanceInput{ServiceId: &s.id, InstanceId: &id, Attributes: a, CreatorRequestId: &token})
 	var operation *string
 	if err == nil {
 		operation = out.OperationId
 	}
-	got, op := p.came(operation, err)
-	p.judge(fmt.Sprintf("register %s with %v in %s", id, a, s.name), got, p.register(s, id, a))
+	got, op := p.outcome(operation, err)
+	p.wantOutcome(fmt.Sprintf("register %s with %v in %s", id, a, s.name), got, p.register(s, id, a))
 	if got != "" {
 		return nil, s
 	}
@@ -398,7 +422,7 @@ func (p *play) playRegister() (*modelNamespace, *modelService) {
 		p.Fatalf("the operation's targets are %v", op.Targets)
 	}
 	if old != nil && old.token == token && maps.Equal(old.attributes, a) {
-		p.judge("the operation of a repeated registration", *op.Id, old.operation)
+		p.wantOutcome("the operation of a repeated registration", *op.Id, old.operation)
 		return nil, s
 	}
 	healthy := !s.custom || a[registry.AttrInitHealth] != "UNHEALTHY"
@@ -419,8 +443,8 @@ func (p *play) playDeregister() (*modelNamespace, *modelService) {
 	if err == nil {
 		operation = out.OperationId
 	}
-	got, _ := p.came(operation, err)
-	p.judge("deregister "+id, got, want)
+	got, _ := p.outcome(operation, err)
+	p.wantOutcome("deregister "+id, got, want)
 	if got == "" {
 		delete(s.instances, id)
 		s.registered = true
@@ -428,9 +452,9 @@ func (p *play) playDeregister() (*modelNamespace, *modelService) {
 	return nil, s
 }
 
-// instanceOf is an instance of a service, or once in a while one that it does not have.
+// instanceOf draws an instance of a service, or occasionally an id that is not registered.
 func (p *play) instanceOf(s *modelService) string {
-	if len(s.instances) == 0 || rapid.IntRange(0, 9).Draw(p.T, "stranger") == 0 {
+	if len(s.instances) == 0 || rapid.IntRange(0, 9).Draw(p.T, "unknown") == 0 {
 		return rapid.SampledFrom(modelIDs).Draw(p.T, "instance")
 	}
 	return rapid.SampledFrom(slices.Sorted(maps.Keys(s.instances))).Draw(p.T, "instance")
@@ -440,8 +464,9 @@ func (p *play) playHealth() (*modelNamespace, *modelService) {
 	s := one(p, "service", p.services)
 	id := p.instanceOf(s)
 	status := rapid.SampledFrom(types.CustomHealthStatusHealthy.Values()).Draw(p.T, "status")
-	_, err := p.sd.UpdateInstanceCustomHealthStatus(p.w.t.Context(), &sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &s.id, InstanceId: &id, Status: status})
-	p.judge("set the health of "+id, apitest.ErrorCode(err), p.setHealth(s, id))
+	_, err := p.sd.UpdateInstanceCustomHealthStatus(p.w.t.Context(),
+		&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &s.id, InstanceId: &id, Status: status})
+	p.wantOutcome("set the health of "+id, apitest.ErrorCode(err), p.setHealth(s, id))
 	if err == nil {
 		i := s.instances[id]
 		i.healthy = status == types.CustomHealthStatusHealthy
@@ -454,12 +479,14 @@ func (p *play) playAttributes() (*modelNamespace, *modelService) {
 	s := one(p, "service", p.services)
 	key := rapid.SampledFrom([]string{"k", "l", "m"}).Draw(p.T, "key")
 	if rapid.Bool().Draw(p.T, "put") {
-		_, err := p.sd.UpdateServiceAttributes(p.w.t.Context(), &sd.UpdateServiceAttributesInput{ServiceId: &s.id, Attributes: map[string]string{key: "v"}})
-		p.judge("put a service attribute", apitest.ErrorCode(err), "")
+		_, err := p.sd.UpdateServiceAttributes(p.w.t.Context(),
+			&sd.UpdateServiceAttributesInput{ServiceId: &s.id, Attributes: map[string]string{key: "v"}})
+		p.wantOutcome("put a service attribute", apitest.ErrorCode(err), "")
 		s.attributes[key] = "v"
 	} else {
-		_, err := p.sd.DeleteServiceAttributes(p.w.t.Context(), &sd.DeleteServiceAttributesInput{ServiceId: &s.id, Attributes: []string{key, "nobody"}})
-		p.judge("delete a service attribute", apitest.ErrorCode(err), "")
+		_, err := p.sd.DeleteServiceAttributes(p.w.t.Context(),
+			&sd.DeleteServiceAttributesInput{ServiceId: &s.id, Attributes: []string{key, "unknown"}})
+		p.wantOutcome("delete a service attribute", apitest.ErrorCode(err), "")
 		delete(s.attributes, key)
 	}
 	return nil, s
@@ -474,12 +501,13 @@ func (p *play) playTags() (*modelNamespace, *modelService) {
 	}
 	key := rapid.SampledFrom([]string{"k", "l", "m"}).Draw(p.T, "key")
 	if rapid.Bool().Draw(p.T, "tag") {
-		_, err := p.sd.TagResource(p.w.t.Context(), &sd.TagResourceInput{ResourceARN: &arn, Tags: []types.Tag{{Key: &key, Value: s("v")}}})
-		p.judge("tag "+arn, apitest.ErrorCode(err), "")
+		_, err := p.sd.TagResource(p.w.t.Context(), &sd.TagResourceInput{ResourceARN: &arn,
+			Tags: []types.Tag{{Key: &key, Value: s("v")}}})
+		p.wantOutcome("tag "+arn, apitest.ErrorCode(err), "")
 		tags[key] = "v"
 	} else {
 		_, err := p.sd.UntagResource(p.w.t.Context(), &sd.UntagResourceInput{ResourceARN: &arn, TagKeys: []string{key}})
-		p.judge("untag "+arn, apitest.ErrorCode(err), "")
+		p.wantOutcome("untag "+arn, apitest.ErrorCode(err), "")
 		delete(tags, key)
 	}
 	return n, svc

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"github.com/google/go-cmp/cmp"
@@ -18,9 +19,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
 
-// got returns the output of a read that has to succeed.
-func got[O any](p *play) func(*O, error) *O {
-	return func(out *O, err error) *O {
+// got is [apitest.Must] for sequences, which package rapid runs.
+func got[O any](out *O, err error) func(*play) *O {
+	return func(p *play) *O {
 		p.Helper()
 		if err != nil {
 			p.Fatal(err)
@@ -29,8 +30,8 @@ func got[O any](p *play) func(*O, error) *O {
 	}
 }
 
-// same stops the sequence unless what is read is what the model has.
-func (p *play) same(what string, want, got any) {
+// wantSame ends the sequence unless a value of the API is equal to the model's.
+func (p *play) wantSame(what string, want, got any) {
 	p.Helper()
 	if d := cmp.Diff(want, got, plain); d != "" {
 		p.Fatalf("%s (-model +read):\n%s", what, d)
@@ -43,17 +44,18 @@ func (p *play) arn(kind, id string) string {
 
 func (p *play) namespace(id string) *types.Namespace {
 	p.Helper()
-	return got[sd.GetNamespaceOutput](p)(p.sd.GetNamespace(p.w.t.Context(), &sd.GetNamespaceInput{Id: &id})).Namespace
+	return got(p.sd.GetNamespace(p.w.t.Context(), &sd.GetNamespaceInput{Id: &id}))(p).Namespace
 }
 
 func (p *play) service(id string) *types.Service {
 	p.Helper()
-	return got[sd.GetServiceOutput](p)(p.sd.GetService(p.w.t.Context(), &sd.GetServiceInput{Id: &id})).Service
+	return got(p.sd.GetService(p.w.t.Context(), &sd.GetServiceInput{Id: &id}))(p).Service
 }
 
 func (p *play) tagsOf(arn string) map[string]string {
 	tags := map[string]string{}
-	for _, t := range got[sd.ListTagsForResourceOutput](p)(p.sd.ListTagsForResource(p.w.t.Context(), &sd.ListTagsForResourceInput{ResourceARN: &arn})).Tags {
+	for _, t := range got(p.sd.ListTagsForResource(p.w.t.Context(),
+		&sd.ListTagsForResourceInput{ResourceARN: &arn}))(p).Tags {
 		tags[*t.Key] = *t.Value
 	}
 	return tags
@@ -72,31 +74,33 @@ func (p *play) compareNamespace(n *modelNamespace) {
 		Zone                        bool
 		SOA                         *int64
 	}
-	read := facts{*ns.Name, *ns.Properties.HttpProperties.HttpName, value(ns.Description), ns.Type, *ns.ServiceCount, ns.Properties.DnsProperties.HostedZoneId != nil, nil}
+	read := facts{*ns.Name, *ns.Properties.HttpProperties.HttpName, aws.ToString(ns.Description), ns.Type,
+		*ns.ServiceCount, ns.Properties.DnsProperties.HostedZoneId != nil, nil}
 	if soa := ns.Properties.DnsProperties.SOA; soa != nil {
 		read.SOA = soa.TTL
 	}
-	p.same("namespace", facts{n.name, n.httpName, n.description, n.kind, int32(len(p.in(n))), n.dns(), n.soa}, read)
-	p.same("tags of the namespace", n.tags, p.tagsOf(p.arn("namespace", n.id)))
+	p.wantSame("namespace", facts{n.name, n.httpName, n.description, n.kind, int32(len(p.in(n))), n.dns(), n.soa}, read)
+	p.wantSame("tags of the namespace", n.tags, p.tagsOf(p.arn("namespace", n.id)))
 	want, listed := []string{}, []string{}
 	for _, s := range p.in(n) {
 		want = append(want, s.id)
 	}
-	for _, s := range got[sd.ListServicesOutput](p)(p.sd.ListServices(p.w.t.Context(), &sd.ListServicesInput{
-		Filters: []types.ServiceFilter{{Name: types.ServiceFilterNameNamespaceId, Values: []string{n.id}}}})).Services {
+	for _, s := range got(p.sd.ListServices(p.w.t.Context(), &sd.ListServicesInput{
+		Filters: []types.ServiceFilter{{Name: types.ServiceFilterNameNamespaceId,
+			Values: []string{n.id}}}}))(p).Services {
 		listed = append(listed, *s.Id)
 	}
 	slices.Sort(want)
-	p.same("services of the namespace", want, listed)
+	p.wantSame("services of the namespace", want, listed)
 	want, listed = []string{}, []string{}
 	for _, other := range p.namespaces {
 		want = append(want, other.id)
 	}
-	for _, ns := range got[sd.ListNamespacesOutput](p)(p.sd.ListNamespaces(p.w.t.Context(), &sd.ListNamespacesInput{})).Namespaces {
+	for _, ns := range got(p.sd.ListNamespaces(p.w.t.Context(), &sd.ListNamespacesInput{}))(p).Namespaces {
 		listed = append(listed, *ns.Id)
 	}
 	slices.Sort(want)
-	p.same("namespaces", want, listed)
+	p.wantSame("namespaces", want, listed)
 }
 
 func (p *play) compareService(s *modelService) {
@@ -117,33 +121,38 @@ func (p *play) compareService(s *modelService) {
 	if len(s.records) > 0 {
 		kind = types.ServiceTypeDnsHttp
 	}
-	p.same("service", facts{s.name, s.description, kind, s.weighted, s.records, s.custom, s.probe, int32(len(s.instances))},
-		facts{*svc.Name, value(svc.Description), svc.Type, svc.DnsConfig.RoutingPolicy == types.RoutingPolicyWeighted, svc.DnsConfig.DnsRecords,
+	p.wantSame("service", facts{s.name, s.description, kind, s.weighted, s.records, s.custom, s.probe,
+		int32(len(s.instances))},
+		facts{*svc.Name, aws.ToString(svc.Description), svc.Type,
+			svc.DnsConfig.RoutingPolicy == types.RoutingPolicyWeighted, svc.DnsConfig.DnsRecords,
 			svc.HealthCheckCustomConfig != nil, svc.HealthCheckConfig != nil, *svc.InstanceCount})
-	p.same("tags of the service", s.tags, p.tagsOf(p.arn("service", s.id)))
-	p.same("attributes of the service", s.attributes, got[sd.GetServiceAttributesOutput](p)(p.sd.GetServiceAttributes(p.w.t.Context(),
-		&sd.GetServiceAttributesInput{ServiceId: &s.id})).ServiceAttributes.Attributes)
+	p.wantSame("tags of the service", s.tags, p.tagsOf(p.arn("service", s.id)))
+	p.wantSame("attributes of the service", s.attributes, got(p.sd.GetServiceAttributes(p.w.t.Context(),
+		&sd.GetServiceAttributesInput{ServiceId: &s.id}))(p).ServiceAttributes.Attributes)
 
 	want, listed := map[string]map[string]string{}, map[string]map[string]string{}
 	health := map[string]types.HealthStatus{}
 	for id, i := range s.instances {
 		want[id], health[id] = i.attributes, s.status(i)
 	}
-	for _, i := range got[sd.ListInstancesOutput](p)(p.sd.ListInstances(p.w.t.Context(), &sd.ListInstancesInput{ServiceId: &s.id})).Instances {
+	for _, i := range got(p.sd.ListInstances(p.w.t.Context(),
+		&sd.ListInstancesInput{ServiceId: &s.id}))(p).Instances {
 		listed[*i.Id] = i.Attributes
 	}
-	p.same("instances", want, listed)
-	p.same("health", health, got[sd.GetInstancesHealthStatusOutput](p)(p.sd.GetInstancesHealthStatus(p.w.t.Context(), &sd.GetInstancesHealthStatusInput{ServiceId: &s.id})).Status)
+	p.wantSame("instances", want, listed)
+	p.wantSame("health", health, got(p.sd.GetInstancesHealthStatus(p.w.t.Context(),
+		&sd.GetInstancesHealthStatusInput{ServiceId: &s.id}))(p).Status)
 	if len(s.instances) > 0 {
 		id := rapid.SampledFrom(slices.Sorted(maps.Keys(s.instances))).Draw(p.T, "read")
-		i := got[sd.GetInstanceOutput](p)(p.sd.GetInstance(p.w.t.Context(), &sd.GetInstanceInput{ServiceId: &s.id, InstanceId: &id})).Instance
-		p.same("attributes of instance "+id, s.instances[id].attributes, i.Attributes)
-		p.same("token of instance "+id, s.instances[id].token, value(i.CreatorRequestId))
+		i := got(p.sd.GetInstance(p.w.t.Context(),
+			&sd.GetInstanceInput{ServiceId: &s.id, InstanceId: &id}))(p).Instance
+		p.wantSame("attributes of instance "+id, s.instances[id].attributes, i.Attributes)
+		p.wantSame("token of instance "+id, s.instances[id].token, aws.ToString(i.CreatorRequestId))
 	}
 	p.compareDiscovery(s)
 }
 
-// compareDiscovery asks with each health filter, and with parameters.
+// compareDiscovery calls DiscoverInstances with each health filter, and with parameters.
 func (p *play) compareDiscovery(s *modelService) {
 	p.Helper()
 	query, optional := map[string]string{}, map[string]string{}
@@ -154,18 +163,20 @@ func (p *play) compareDiscovery(s *modelService) {
 		optional[registry.AttrIPv4] = "10.0.0.1"
 	}
 	for _, filter := range append(types.HealthStatusFilterAll.Values(), "") {
-		out := got[sd.DiscoverInstancesOutput](p)(p.sd.DiscoverInstances(p.w.t.Context(), &sd.DiscoverInstancesInput{
-			NamespaceName: &s.ns.httpName, ServiceName: &s.name, HealthStatus: filter, MaxResults: n(1000), QueryParameters: query, OptionalParameters: optional}))
+		out := got(p.sd.DiscoverInstances(p.w.t.Context(), &sd.DiscoverInstancesInput{
+			NamespaceName: &s.ns.httpName, ServiceName: &s.name, HealthStatus: filter,
+			MaxResults: n(1000), QueryParameters: query, OptionalParameters: optional}))(p)
 		found := []string{}
 		for _, i := range out.Instances {
 			found = append(found, fmt.Sprint(*i.InstanceId, "=", i.HealthStatus))
-			p.same("attributes of "+*i.InstanceId, s.instances[*i.InstanceId].attributes, i.Attributes)
+			p.wantSame("attributes of "+*i.InstanceId, s.instances[*i.InstanceId].attributes, i.Attributes)
 		}
 		slices.Sort(found)
-		p.same(fmt.Sprintf("discovered with %q %v %v", filter, query, optional), s.discover(filter, query, optional), found)
+		p.wantSame(fmt.Sprintf("discovered with %q %v %v", filter, query, optional),
+			s.discover(filter, query, optional), found)
 		rev := *out.InstancesRevision
 		if grown := rev > s.revision; rev < s.revision || grown != s.registered {
-			p.Fatalf("the revision went from %d to %d; a registration in between: %v", s.revision, rev, s.registered)
+			p.Fatalf("the revision changed from %d to %d; a registration in between: %v", s.revision, rev, s.registered)
 		}
 		s.revision, s.registered = rev, false
 	}
@@ -173,29 +184,32 @@ func (p *play) compareDiscovery(s *modelService) {
 
 var modelTypes = map[string]uint16{"A": 1, "AAAA": 28, "SRV": 33, "CNAME": 5, "TXT": 16}
 
-// compareDNS asks for every name that matters, for every type.
+// compareDNS queries all relevant names for all types.
 func (p *play) compareDNS() {
 	p.Helper()
 	authority := &answer.Authority{Directory: p.w.dir}
 	var r answer.Reply
 	for _, name := range p.names() {
 		for typ, number := range modelTypes {
-			authority.Answer(answer.Query{Name: name, Type: number, Client: netip.MustParseAddr("127.0.0.1"), Rand: uint64(p.w.clock.Now().UnixMilli())}, &r)
-			if wrong := p.wrong(name, typ, &r); wrong != "" {
-				p.Fatalf("%s %s: %s; the reply is %+v", name, typ, wrong, r)
+			authority.Answer(answer.Query{Name: name, Type: number, Client: netip.MustParseAddr("127.0.0.1"),
+				Rand: uint64(p.w.clock.Now().UnixMilli())}, &r)
+			if mismatch := p.mismatch(name, typ, &r); mismatch != "" {
+				p.Fatalf("%s %s: %s; the reply is %+v", name, typ, mismatch, r)
 			}
 		}
 	}
 }
 
-// wrong says what is wrong about a reply, "" when nothing is. It goes along the answer as its CNAMEs lead.
-func (m *model) wrong(name, typ string, r *answer.Reply) string {
+// mismatch describes how a reply differs from the model, or returns "" if it does not. It follows the reply's CNAME
+// records.
+func (m *model) mismatch(name, typ string, r *answer.Reply) string {
 	rest := r.Answer
 	seen := map[string]bool{}
 	for {
 		zone := m.zoneOf(name)
-		if zone == nil || seen[name] || len(seen) == 8 { // elsewhere; the ring is closed; too long a chain
-			return wants(len(rest) == 0 && len(r.Authority) == 0 && r.Rcode == answer.NoError && r.OutsideZones == (len(seen) == 0), "an answer that ends here")
+		if zone == nil || seen[name] || len(seen) == 8 { // outside of all zones, a loop, or a chain that is too long
+			return unless(len(rest) == 0 && len(r.Authority) == 0 && r.Rcode == answer.NoError &&
+				r.OutsideZones == (len(seen) == 0), "no further records")
 		}
 		seen[name] = true
 		at := m.at(zone, name)
@@ -205,7 +219,7 @@ func (m *model) wrong(name, typ string, r *answer.Reply) string {
 		}
 		from, n, ttl := m.recordsAt(at, set)
 		if len(rest) < n {
-			return fmt.Sprintf("%d records of %v are wanted", n, from)
+			return fmt.Sprintf("want %d of the records %v", n, from)
 		}
 		for _, rr := range rest[:n] {
 			data := dataOf(name, rr)
@@ -226,28 +240,30 @@ func (m *model) wrong(name, typ string, r *answer.Reply) string {
 		}
 		switch {
 		case n > 0:
-			return wants(len(rest) == 0 && len(r.Authority) == 0 && r.Rcode == answer.NoError, "nothing more than the records")
+			return unless(len(rest) == 0 && len(r.Authority) == 0 && r.Rcode == answer.NoError, "only these records")
 		case at.exists:
-			return wants(len(rest) == 0 && r.Rcode == answer.NoError && len(r.Authority) == 1 && int64(r.Authority[0].TTL) == soa, "NOERROR with a SOA for %d s", soa)
+			return unless(len(rest) == 0 && r.Rcode == answer.NoError && len(r.Authority) == 1 &&
+				int64(r.Authority[0].TTL) == soa, "NOERROR with a SOA for %d s", soa)
 		}
-		return wants(len(rest) == 0 && r.Rcode == answer.NXDomain && len(r.Authority) == 1 && int64(r.Authority[0].TTL) == soa, "NXDOMAIN with a SOA for %d s", soa)
+		return unless(len(rest) == 0 && r.Rcode == answer.NXDomain && len(r.Authority) == 1 &&
+			int64(r.Authority[0].TTL) == soa, "NXDOMAIN with a SOA for %d s", soa)
 	}
 }
 
-func wants(ok bool, format string, args ...any) string {
+func unless(ok bool, format string, args ...any) string {
 	if ok {
 		return ""
 	}
-	return "wanted is " + fmt.Sprintf(format, args...)
+	return "want " + fmt.Sprintf(format, args...)
 }
 
-// recordsAt are the records of a type at a name, how many of them an answer holds, and their TTL.
-func (m *model) recordsAt(at standing, typ string) (from []string, n int, ttl int64) {
+// recordsAt returns the records of a type at a name, the number of them in an answer, and their TTL.
+func (m *model) recordsAt(at location, typ string) (from []string, n int, ttl int64) {
 	switch {
 	case at.service == nil:
 		return nil, 0, 0
 	case at.host == nil:
-		from, n = at.service.answers(typ)
+		from, n = at.service.candidates(typ)
 		ttl, _ = at.service.ttl(typ)
 		return from, n, ttl
 	}
@@ -258,7 +274,7 @@ func (m *model) recordsAt(at standing, typ string) (from []string, n int, ttl in
 	return nil, 0, ttl
 }
 
-// dataOf is what a record at a name holds, as [modelService.data] writes it.
+// dataOf returns a record's data as [modelService.data] writes it.
 func dataOf(name string, rr answer.Record) string {
 	switch directory.RecordType(rr.Type) {
 	case directory.SRV:

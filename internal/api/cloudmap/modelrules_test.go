@@ -14,9 +14,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
 
-// model is Cloud Map as a reader of its documentation would note it down: plain maps, and every rule applied
-// by looking at everything. Its methods say what a call must come to, before it is made: "" for success, the
-// code of an error, or "FAIL" and the code of an operation that fails. model_test.go makes the calls.
+// model is Cloud Map as its documentation describes it, in plain maps, with each rule applied by looking at all
+// resources. Its methods return the result that a call must have, before the call is made: "" for success, the code of
+// an error, or "FAIL" and the code of an operation that fails. model_test.go makes the calls.
 type model struct {
 	namespaces []*modelNamespace // oldest first
 	services   []*modelService   // oldest first
@@ -38,8 +38,8 @@ type modelService struct {
 	custom, probe         bool
 	attributes, tags      map[string]string
 	instances             map[string]*modelInstance
-	revision              int64 // the last that was seen
-	registered            bool  // there has been a registration or deregistration since
+	revision              int64 // the last one seen
+	registered            bool  // whether an instance was registered or deregistered since then
 }
 
 type modelInstance struct {
@@ -63,7 +63,7 @@ func (s *modelService) ttl(t string) (int64, bool) {
 
 func (s *modelService) has(t string) bool { _, ok := s.ttl(t); return ok }
 
-// full is the service's DNS name, "" when it has none.
+// full returns the service's DNS name, or "" if it has none.
 func (s *modelService) full() string {
 	switch {
 	case len(s.records) == 0:
@@ -74,7 +74,7 @@ func (s *modelService) full() string {
 	return strings.ToLower(s.name) + "." + s.ns.zone()
 }
 
-// hosts are the DNS names of the instances of a service with SRV records, by id.
+// hosts returns the DNS names of the instances of a service with SRV records, by id.
 func (s *modelService) hosts() map[string]string {
 	names := map[string]string{}
 	if s.has("SRV") {
@@ -118,7 +118,7 @@ func (m *model) createNamespace(kind types.NamespaceType, name, vpc string) stri
 	return ""
 }
 
-// plainHTTPName reports whether a namespace of this name gets it as its HttpName too.
+// plainHTTPName reports whether a new namespace with this name has it as its HttpName.
 func (m *model) plainHTTPName(name string) bool {
 	return !slices.ContainsFunc(m.namespaces, func(n *modelNamespace) bool { return n.httpName == name })
 }
@@ -135,12 +135,12 @@ func (m *model) createService(s *modelService) string {
 	for _, r := range s.records {
 		types[string(r.Type)] = true
 	}
-	refused := len(s.records) > 0 && !s.ns.dns() ||
+	invalid := len(s.records) > 0 && !s.ns.dns() ||
 		len(types) < len(s.records) ||
 		types["CNAME"] && (len(types) > 1 || !s.weighted || s.probe || s.name == ".") ||
 		s.probe && s.custom ||
 		s.probe && s.ns.kind == "DNS_PRIVATE"
-	if refused {
+	if invalid {
 		return "InvalidInput"
 	}
 	for _, other := range m.in(s.ns) {
@@ -151,7 +151,7 @@ func (m *model) createService(s *modelService) string {
 	for _, other := range m.in(s.ns) {
 		for _, host := range other.hosts() {
 			if host == s.full() {
-				return "InvalidInput" // one name, one meaning
+				return "InvalidInput" // a name cannot belong to a host and a service
 			}
 		}
 	}
@@ -180,7 +180,7 @@ func (m *model) updateService(s *modelService, records []types.DnsRecord) string
 }
 
 func (m *model) register(s *modelService, id string, a map[string]string) string {
-	if !s.takes(a) {
+	if !s.accepts(a) {
 		return "InvalidInput"
 	}
 	if !s.has("SRV") {
@@ -203,8 +203,8 @@ func (m *model) register(s *modelService, id string, a map[string]string) string
 	return ""
 }
 
-// takes reports whether an instance with these attributes can register.
-func (s *modelService) takes(a map[string]string) bool {
+// accepts reports whether an instance with these attributes can be registered.
+func (s *modelService) accepts(a map[string]string) bool {
 	has := func(k string) bool { _, ok := a[k]; return ok }
 	ip4, err4 := netip.ParseAddr(a[registry.AttrIPv4])
 	ip6, err6 := netip.ParseAddr(a[registry.AttrIPv6])
@@ -214,7 +214,8 @@ func (s *modelService) takes(a map[string]string) bool {
 		has(registry.AttrIPv6) && (err6 != nil || !ip6.Is6() || ip6.Zone() != ""),
 		has(registry.AttrPort) && (errPort != nil || port < 1 || port > 65535),
 		s.has("CNAME") && has(registry.AttrCNAME) && !zoneName.MatchString(a[registry.AttrCNAME]),
-		s.custom && has(registry.AttrInitHealth) && a[registry.AttrInitHealth] != "HEALTHY" && a[registry.AttrInitHealth] != "UNHEALTHY":
+		s.custom && has(registry.AttrInitHealth) && a[registry.AttrInitHealth] != "HEALTHY" &&
+			a[registry.AttrInitHealth] != "UNHEALTHY":
 		return false
 	}
 	if has(registry.AttrEC2) {
@@ -251,7 +252,7 @@ func (m *model) setHealth(s *modelService, id string) string {
 	return ""
 }
 
-// status is what an instance is shown with.
+// status returns the status that an instance is shown with.
 func (s *modelService) status(i *modelInstance) types.HealthStatus {
 	switch {
 	case !s.custom && !s.probe:
@@ -262,7 +263,7 @@ func (s *modelService) status(i *modelInstance) types.HealthStatus {
 	return types.HealthStatusUnhealthy
 }
 
-// discover is what DiscoverInstances returns: "id=status", sorted.
+// discover returns the sorted result of DiscoverInstances as "id=status".
 func (s *modelService) discover(health types.HealthStatusFilter, query, optional map[string]string) []string {
 	pick := func(ok func(*modelInstance) bool) (ids []string) {
 		for id, i := range s.instances {
@@ -282,7 +283,8 @@ func (s *modelService) discover(health types.HealthStatusFilter, query, optional
 	case health == types.HealthStatusFilterHealthyOrElseAll && len(found) == 0:
 		found = pick(func(i *modelInstance) bool { return i.ready })
 	}
-	preferred := slices.DeleteFunc(slices.Clone(found), func(id string) bool { return !holds(s.instances[id].attributes, optional) })
+	preferred := slices.DeleteFunc(slices.Clone(found),
+		func(id string) bool { return !holds(s.instances[id].attributes, optional) })
 	if len(preferred) > 0 {
 		found = preferred
 	}
@@ -303,7 +305,8 @@ func holds(all, some map[string]string) bool {
 	return true
 }
 
-// zoneOf is the namespace that answers for a name: the longest, private before public, then the oldest.
+// zoneOf returns the namespace that answers a name: the one with the longest name, a private one before a public one,
+// then the oldest.
 func (m *model) zoneOf(name string) (best *modelNamespace) {
 	for _, n := range m.namespaces {
 		if !n.dns() || name != n.zone() && !strings.HasSuffix(name, "."+n.zone()) {
@@ -317,26 +320,26 @@ func (m *model) zoneOf(name string) (best *modelNamespace) {
 	return best
 }
 
-// standing is what stands at a name of a zone.
-type standing struct {
+// location is the owner of a name in a zone.
+type location struct {
 	service *modelService
-	host    *modelInstance // of service, when the name is an instance's
-	exists  bool           // something stands at the name or below
+	host    *modelInstance // of service, if the name is an instance's
+	exists  bool           // the name or a name below it has an owner
 }
 
-func (m *model) at(zone *modelNamespace, name string) (at standing) {
+func (m *model) at(zone *modelNamespace, name string) (at location) {
 	at.exists = name == zone.zone()
 	for _, s := range m.in(zone) {
 		if s.full() == "" {
 			continue
 		}
 		if s.full() == name {
-			return standing{service: s, exists: true}
+			return location{service: s, exists: true}
 		}
 		at.exists = at.exists || strings.HasSuffix(s.full(), "."+name)
 		for id, host := range s.hosts() {
 			if host == name {
-				at = standing{service: s, host: s.instances[id], exists: true}
+				at = location{service: s, host: s.instances[id], exists: true}
 			}
 			at.exists = at.exists || strings.HasSuffix(host, "."+name)
 		}
@@ -345,9 +348,10 @@ func (m *model) at(zone *modelNamespace, name string) (at standing) {
 }
 
 // addressKeys are the attributes that records are made from.
-var addressKeys = map[string]string{"A": registry.AttrIPv4, "AAAA": registry.AttrIPv6, "CNAME": registry.AttrCNAME, "SRV": registry.AttrPort}
+var addressKeys = map[string]string{"A": registry.AttrIPv4, "AAAA": registry.AttrIPv6, "CNAME": registry.AttrCNAME,
+	"SRV": registry.AttrPort}
 
-// data is what a record of the type holds for an instance, "" when there is none.
+// data returns the data of an instance's record of a type, or "" if it has none.
 func (s *modelService) data(typ, id string) string {
 	a := s.instances[id].attributes
 	text, ok := a[addressKeys[typ]]
@@ -362,8 +366,8 @@ func (s *modelService) data(typ, id string) string {
 	return netip.MustParseAddr(text).String()
 }
 
-// answers are the records of a type that an answer is chosen from, and how many it holds.
-func (s *modelService) answers(typ string) (from []string, n int) {
+// candidates returns the records of a type that an answer is chosen from, and the number of records in an answer.
+func (s *modelService) candidates(typ string) (from []string, n int) {
 	if !s.has(typ) {
 		return nil, 0
 	}
@@ -375,7 +379,7 @@ func (s *modelService) answers(typ string) (from []string, n int) {
 		}
 	}
 	if pick(func(i *modelInstance) bool { return i.healthy }); len(from) == 0 {
-		pick(func(i *modelInstance) bool { return !i.healthy && i.ready }) // all fail: all are answered
+		pick(func(i *modelInstance) bool { return !i.healthy && i.ready }) // none is healthy, so all are answered
 	}
 	slices.Sort(from)
 	if n = min(8, len(from)); s.weighted {
@@ -384,12 +388,12 @@ func (s *modelService) answers(typ string) (from []string, n int) {
 	return from, n
 }
 
-// names are those worth asking for: all that exist or have existed, what is above them up to the zone, and
-// strangers.
+// names returns the names to query: all names that exist or have existed, the names above them up to the zone, and
+// unknown names.
 func (m *model) names() []string {
 	add := func(name, zone string) {
 		for ; len(name) >= len(zone); _, name, _ = strings.Cut(name, ".") {
-			m.known[name], m.known["nobody."+name] = true, true
+			m.known[name], m.known["unknown."+name] = true, true
 		}
 	}
 	for _, n := range m.namespaces {

@@ -3,6 +3,7 @@ package cloudmap
 import (
 	"context"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
@@ -15,18 +16,24 @@ import (
 
 const maxTTL = 1<<31 - 1 // seconds
 
-func (a *api) createHTTPNamespace(ctx context.Context, in *sd.CreateHttpNamespaceInput) (*sd.CreateHttpNamespaceOutput, error) {
+func (a *api) createHTTPNamespace(
+	ctx context.Context, in *sd.CreateHttpNamespaceInput,
+) (*sd.CreateHttpNamespaceOutput, error) {
 	var c constraints
-	c.name(in.Name, "name", namespaceNameHTTP)
-	id, err := a.createNamespace(ctx, &c, registry.NamespaceSpec{Kind: registry.HTTP}, in.Name, in.CreatorRequestId, in.Description, in.Tags)
+	c.requiredText(in.Name, "name", namespaceNameHTTP)
+	id, err := a.createNamespace(ctx, &c, registry.NamespaceSpec{Kind: registry.HTTP}, in.Name, in.CreatorRequestId,
+		in.Description, in.Tags)
 	return &sd.CreateHttpNamespaceOutput{OperationId: id}, err
 }
 
-func (a *api) createPrivateDNSNamespace(ctx context.Context, in *sd.CreatePrivateDnsNamespaceInput) (*sd.CreatePrivateDnsNamespaceOutput, error) {
+func (a *api) createPrivateDNSNamespace(
+	ctx context.Context, in *sd.CreatePrivateDnsNamespaceInput,
+) (*sd.CreatePrivateDnsNamespaceOutput, error) {
 	var c constraints
-	c.name(in.Name, "name", namespaceNamePrivate)
-	c.name(in.Vpc, "vpc", vpcID)
-	spec := registry.NamespaceSpec{Kind: registry.Private, VPC: value(in.Vpc), UnknownVPC: !a.knowsVPC(value(in.Vpc))}
+	c.requiredText(in.Name, "name", namespaceNamePrivate)
+	c.requiredText(in.Vpc, "vpc", vpcID)
+	spec := registry.NamespaceSpec{Kind: registry.Private, VPC: aws.ToString(in.Vpc),
+		UnknownVPC: !a.knowsVPC(aws.ToString(in.Vpc))}
 	if p := in.Properties; p != nil {
 		if c.required(p.DnsProperties != nil, "properties.dnsProperties") {
 			spec.SOATTL = c.soa(p.DnsProperties.SOA)
@@ -36,9 +43,11 @@ func (a *api) createPrivateDNSNamespace(ctx context.Context, in *sd.CreatePrivat
 	return &sd.CreatePrivateDnsNamespaceOutput{OperationId: id}, err
 }
 
-func (a *api) createPublicDNSNamespace(ctx context.Context, in *sd.CreatePublicDnsNamespaceInput) (*sd.CreatePublicDnsNamespaceOutput, error) {
+func (a *api) createPublicDNSNamespace(
+	ctx context.Context, in *sd.CreatePublicDnsNamespaceInput,
+) (*sd.CreatePublicDnsNamespaceOutput, error) {
 	var c constraints
-	c.name(in.Name, "name", namespaceNamePublic)
+	c.requiredText(in.Name, "name", namespaceNamePublic)
 	spec := registry.NamespaceSpec{Kind: registry.Public}
 	if p := in.Properties; p != nil {
 		if c.required(p.DnsProperties != nil, "properties.dnsProperties") {
@@ -49,7 +58,7 @@ func (a *api) createPublicDNSNamespace(ctx context.Context, in *sd.CreatePublicD
 	return &sd.CreatePublicDnsNamespaceOutput{OperationId: id}, err
 }
 
-// soa checks the SOA of a namespace's properties and gives its TTL.
+// soa checks the SOA of a namespace's properties and returns its TTL.
 func (c *constraints) soa(soa *types.SOA) *int64 {
 	if !c.required(soa != nil, "properties.dnsProperties.sOA") {
 		return nil
@@ -59,15 +68,17 @@ func (c *constraints) soa(soa *types.SOA) *int64 {
 
 func (c *constraints) soaTTL(ttl *int64, path string) *int64 {
 	if c.required(ttl != nil, path) {
-		number(c, ttl, path, 0, maxTTL)
+		optionalNumber(c, ttl, path, 0, maxTTL)
 	}
 	return ttl
 }
 
-// createNamespace is what the three creates have in common.
-func (a *api) createNamespace(ctx context.Context, c *constraints, spec registry.NamespaceSpec, name, token, about *string, tags []types.Tag) (*string, error) {
-	c.text(token, "creatorRequestId", resourceID)
-	c.text(about, "description", description)
+// createNamespace does the common part of the three create operations.
+func (a *api) createNamespace(
+	ctx context.Context, c *constraints, spec registry.NamespaceSpec, name, token, about *string, tags []types.Tag,
+) (*string, error) {
+	c.optionalText(token, "creatorRequestId", resourceID)
+	c.optionalText(about, "description", description)
 	c.tags(tags)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -76,29 +87,33 @@ func (a *api) createNamespace(ctx context.Context, c *constraints, spec registry
 	if spec.Tags, err = tagMap(tags); err != nil {
 		return nil, err
 	}
-	spec.Name, spec.Creator, spec.Description = *name, value(token), value(about)
+	spec.Name, spec.Creator, spec.Description = *name, aws.ToString(token), aws.ToString(about)
 	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
 	return a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.CreateNamespace(tx, sc, spec, call)
 	})
 }
 
-func (a *api) updateHTTPNamespace(ctx context.Context, in *sd.UpdateHttpNamespaceInput) (*sd.UpdateHttpNamespaceOutput, error) {
+func (a *api) updateHTTPNamespace(
+	ctx context.Context, in *sd.UpdateHttpNamespaceInput,
+) (*sd.UpdateHttpNamespaceOutput, error) {
 	var c constraints
 	var change registry.NamespaceChange
 	if ns := in.Namespace; c.required(ns != nil, "namespace") {
-		c.name(ns.Description, "namespace.description", description)
+		c.requiredText(ns.Description, "namespace.description", description)
 		change.Description = ns.Description
 	}
 	id, err := a.updateNamespace(ctx, &c, registry.HTTP, in.Id, in.UpdaterRequestId, change)
 	return &sd.UpdateHttpNamespaceOutput{OperationId: id}, err
 }
 
-func (a *api) updatePrivateDNSNamespace(ctx context.Context, in *sd.UpdatePrivateDnsNamespaceInput) (*sd.UpdatePrivateDnsNamespaceOutput, error) {
+func (a *api) updatePrivateDNSNamespace(
+	ctx context.Context, in *sd.UpdatePrivateDnsNamespaceInput,
+) (*sd.UpdatePrivateDnsNamespaceOutput, error) {
 	var c constraints
 	var change registry.NamespaceChange
 	if ns := in.Namespace; c.required(ns != nil, "namespace") {
-		c.text(ns.Description, "namespace.description", description)
+		c.optionalText(ns.Description, "namespace.description", description)
 		change.Description = ns.Description
 		if p := ns.Properties; p != nil && c.required(p.DnsProperties != nil, "namespace.properties.dnsProperties") {
 			change.SOATTL = c.soaChange(p.DnsProperties.SOA)
@@ -108,11 +123,13 @@ func (a *api) updatePrivateDNSNamespace(ctx context.Context, in *sd.UpdatePrivat
 	return &sd.UpdatePrivateDnsNamespaceOutput{OperationId: id}, err
 }
 
-func (a *api) updatePublicDNSNamespace(ctx context.Context, in *sd.UpdatePublicDnsNamespaceInput) (*sd.UpdatePublicDnsNamespaceOutput, error) {
+func (a *api) updatePublicDNSNamespace(
+	ctx context.Context, in *sd.UpdatePublicDnsNamespaceInput,
+) (*sd.UpdatePublicDnsNamespaceOutput, error) {
 	var c constraints
 	var change registry.NamespaceChange
 	if ns := in.Namespace; c.required(ns != nil, "namespace") {
-		c.text(ns.Description, "namespace.description", description)
+		c.optionalText(ns.Description, "namespace.description", description)
 		change.Description = ns.Description
 		if p := ns.Properties; p != nil && c.required(p.DnsProperties != nil, "namespace.properties.dnsProperties") {
 			change.SOATTL = c.soaChange(p.DnsProperties.SOA)
@@ -122,7 +139,7 @@ func (a *api) updatePublicDNSNamespace(ctx context.Context, in *sd.UpdatePublicD
 	return &sd.UpdatePublicDnsNamespaceOutput{OperationId: id}, err
 }
 
-// soaChange checks the SOA of a change and gives its TTL.
+// soaChange checks the SOA of a change and returns its TTL.
 func (c *constraints) soaChange(soa *types.SOAChange) *int64 {
 	if !c.required(soa != nil, "namespace.properties.dnsProperties.sOA") {
 		return nil
@@ -130,10 +147,12 @@ func (c *constraints) soaChange(soa *types.SOAChange) *int64 {
 	return c.soaTTL(soa.TTL, "namespace.properties.dnsProperties.sOA.tTL")
 }
 
-// updateNamespace is what the three updates have in common.
-func (a *api) updateNamespace(ctx context.Context, c *constraints, kind registry.Kind, id, token *string, change registry.NamespaceChange) (*string, error) {
+// updateNamespace does the common part of the three update operations.
+func (a *api) updateNamespace(
+	ctx context.Context, c *constraints, kind registry.Kind, id, token *string, change registry.NamespaceChange,
+) (*string, error) {
 	c.identifier(id, "id")
-	c.text(token, "updaterRequestId", resourceID)
+	c.optionalText(token, "updaterRequestId", resourceID)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -175,7 +194,7 @@ func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.G
 	}}, nil
 }
 
-// namespaceSummary is a namespace as ListNamespaces shows it.
+// namespaceSummary returns a namespace as ListNamespaces shows it.
 func namespaceSummary(r store.Reader, sc arn.Scope, ns *registry.Namespace) types.NamespaceSummary {
 	arn := resourceARN(sc, namespaceResource, ns.ID)
 	services := int32(registry.ServiceCount(r, sc, ns.ID))
@@ -184,9 +203,11 @@ func namespaceSummary(r store.Reader, sc arn.Scope, ns *registry.Namespace) type
 		dns.SOA = &types.SOA{TTL: ns.SOATTL}
 	}
 	return types.NamespaceSummary{
-		Id: &ns.ID, Arn: &arn, Name: &ns.Name, Type: types.NamespaceType(ns.Kind), Description: awsapi.StringOrNil(ns.Description),
-		CreateDate: &ns.Created, ResourceOwner: &sc.Account, ServiceCount: &services,
-		Properties: &types.NamespaceProperties{DnsProperties: dns, HttpProperties: &types.HttpProperties{HttpName: &ns.HTTPName}},
+		Id: &ns.ID, Arn: &arn, Name: &ns.Name, Type: types.NamespaceType(ns.Kind),
+		Description: awsapi.StringOrNil(ns.Description),
+		CreateDate:  &ns.Created, ResourceOwner: &sc.Account, ServiceCount: &services,
+		Properties: &types.NamespaceProperties{DnsProperties: dns,
+			HttpProperties: &types.HttpProperties{HttpName: &ns.HTTPName}},
 	}
 }
 
@@ -207,7 +228,7 @@ func (a *api) listNamespaces(ctx context.Context, in *sd.ListNamespacesInput) (*
 	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
 	page := paging.New[types.NamespaceSummary](max)
 	registry.ScanNamespaces(now, sc, after, func(ns *registry.Namespace) bool {
-		passes := fs.pass(func(name string) string {
+		matches := fs.match(func(name string) string {
 			switch name {
 			case "TYPE":
 				return string(ns.Kind)
@@ -215,19 +236,11 @@ func (a *api) listNamespaces(ctx context.Context, in *sd.ListNamespacesInput) (*
 				return ns.Name
 			case "HTTP_NAME":
 				return ns.HTTPName
-			default: // RESOURCE_OWNER: one account sees its own
+			default: // RESOURCE_OWNER: an account sees only its own resources
 				return "SELF"
 			}
 		})
-		return !passes || page.Add(ns.ID, namespaceSummary(now, sc, ns))
+		return !matches || page.Add(ns.ID, namespaceSummary(now, sc, ns))
 	})
 	return &sd.ListNamespacesOutput{Namespaces: page.Items, NextToken: page.Next("ListNamespaces")}, nil
-}
-
-// value is a string member's, "" when it is absent.
-func value(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

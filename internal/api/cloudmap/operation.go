@@ -20,14 +20,14 @@ import (
 
 func (a *api) getOperation(ctx context.Context, in *sd.GetOperationInput) (*sd.GetOperationOutput, error) {
 	var c constraints
-	c.name(in.OperationId, "operationId", operationID)
-	c.text(in.OwnerAccount, "ownerAccount", accountID)
+	c.requiredText(in.OperationId, "operationId", operationID)
+	c.optionalText(in.OwnerAccount, "ownerAccount", accountID)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
 	sc := awsapi.ScopeFrom(ctx)
 	if in.OwnerAccount != nil && *in.OwnerAccount != sc.Account {
-		return nil, fault.New(fault.NotFound, "operation", "Account %s shares no operation", *in.OwnerAccount)
+		return nil, fault.New(fault.NotFound, "operation", "Account %s does not share an operation", *in.OwnerAccount)
 	}
 	op, err := registry.GetOperation(a.rows(ctx), sc, *in.OperationId)
 	if err != nil {
@@ -45,11 +45,12 @@ func (a *api) getOperation(ctx context.Context, in *sd.GetOperationInput) (*sd.G
 	}
 	return &sd.GetOperationOutput{Operation: &types.Operation{
 		Id: &op.ID, OwnerAccount: &sc.Account, Type: types.OperationType(op.Type), Status: status(op), Targets: targets,
-		ErrorCode: awsapi.StringOrNil(op.ErrorCode), ErrorMessage: awsapi.StringOrNil(op.ErrorMessage), CreateDate: &op.Created, UpdateDate: &op.Created,
+		ErrorCode: awsapi.StringOrNil(op.ErrorCode), ErrorMessage: awsapi.StringOrNil(op.ErrorMessage),
+		CreateDate: &op.Created, UpdateDate: &op.Created,
 	}}, nil
 }
 
-// status is SUCCESS or FAIL: an operation has ended when it can be seen.
+// status returns SUCCESS or FAIL: an operation that a caller can read has ended.
 func status(op *registry.Operation) types.OperationStatus {
 	if op.ErrorCode != "" {
 		return types.OperationStatusFail
@@ -73,10 +74,10 @@ func (a *api) listOperations(ctx context.Context, in *sd.ListOperationsInput) (*
 		return nil, err
 	}
 	sc := awsapi.ScopeFrom(ctx)
-	fs.plain(sc)
+	fs.normalize(sc)
 	page := paging.New[types.OperationSummary](max)
 	registry.ScanOperations(a.rows(ctx), sc, before, func(op *registry.Operation) bool {
-		passes := fs.pass(func(name string) string {
+		matches := fs.match(func(name string) string {
 			switch name {
 			case "NAMESPACE_ID":
 				return op.NamespaceID
@@ -89,14 +90,15 @@ func (a *api) listOperations(ctx context.Context, in *sd.ListOperationsInput) (*
 			}
 		})
 		outside := func(p period) bool { return op.Created.Before(p.from) || op.Created.After(p.to) }
-		return !passes || slices.ContainsFunc(periods, outside) || page.Add(op.ID, types.OperationSummary{Id: &op.ID, Status: status(op)})
+		return !matches || slices.ContainsFunc(periods, outside) ||
+			page.Add(op.ID, types.OperationSummary{Id: &op.ID, Status: status(op)})
 	})
 	return &sd.ListOperationsOutput{Operations: page.Items, NextToken: page.Next("ListOperations")}, nil
 }
 
-// plain turns the ARNs that filters name into ids, and SUCCEED, as AWS's documentation calls the status
-// too, into SUCCESS.
-func (fs filters) plain(sc arn.Scope) {
+// normalize replaces ARNs in filters by ids, and SUCCEED, another name of the status in AWS's documentation, by
+// SUCCESS.
+func (fs filters) normalize(sc arn.Scope) {
 	for _, f := range fs {
 		for i, v := range f.values {
 			switch {
@@ -111,10 +113,10 @@ func (fs filters) plain(sc arn.Scope) {
 	}
 }
 
-// period is the times from one to another, both included.
+// period is a range of times that includes both ends.
 type period struct{ from, to time.Time }
 
-// periods takes the filters by time out of fs. Their values are seconds since 1970, whole or not.
+// periods separates the filters by time from fs. Their values are seconds since 1970, possibly with a fraction.
 func (c *constraints) periods(fs filters) (ps []period, rest filters) {
 	for _, f := range fs {
 		if f.condition != types.FilterConditionBetween {
@@ -130,7 +132,7 @@ func (c *constraints) periods(fs filters) (ps []period, rest filters) {
 			}
 			at[i] = time.UnixMilli(int64(math.Round(seconds * 1000)))
 		}
-		// Rows carry finer times than the milliseconds that clients see.
+		// Rows have finer times than the milliseconds that clients see.
 		ps = append(ps, period{at[0], at[1].Add(time.Millisecond - 1)})
 	}
 	return ps, rest

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
@@ -34,7 +35,7 @@ func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd
 	return &sd.CreateServiceOutput{Service: serviceShape(a.rows(ctx), sc, svc)}, nil
 }
 
-// withServiceARN adds the ARN of the service that exists already: the domain knows its id only.
+// withServiceARN adds the ARN of the existing service to an error of the domain, which has only its id.
 func withServiceARN(sc arn.Scope, err error) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Fields["ServiceId"] != "" {
@@ -43,71 +44,73 @@ func withServiceARN(sc arn.Scope, err error) error {
 	return err
 }
 
-// serviceSpec checks the members of CreateService and takes them over.
+// serviceSpec checks and converts the input of CreateService.
 func serviceSpec(sc arn.Scope, in *sd.CreateServiceInput) (registry.ServiceSpec, error) {
-	spec := registry.ServiceSpec{APIOnly: in.Type != "", HasDNS: in.DnsConfig != nil, CustomHealth: in.HealthCheckCustomConfig != nil}
+	spec := registry.ServiceSpec{APIOnly: in.Type != "", HasDNS: in.DnsConfig != nil,
+		CustomHealth: in.HealthCheckCustomConfig != nil}
 	var c constraints
-	c.name(in.Name, "name", serviceName)
-	c.text(in.CreatorRequestId, "creatorRequestId", resourceID)
-	c.text(in.Description, "description", description)
-	enum(&c, in.Type, "type", in.Type.Values())
+	c.requiredText(in.Name, "name", serviceName)
+	c.optionalText(in.CreatorRequestId, "creatorRequestId", resourceID)
+	c.optionalText(in.Description, "description", description)
+	optionalEnum(&c, in.Type, "type", in.Type.Values())
 	c.tags(in.Tags)
-	place := in.NamespaceId
+	namespace := in.NamespaceId
 	if in.NamespaceId != nil {
 		c.identifier(in.NamespaceId, "namespaceId")
 	}
 	if d := in.DnsConfig; d != nil {
 		if d.NamespaceId != nil {
 			c.identifier(d.NamespaceId, "dnsConfig.namespaceId")
-			place = d.NamespaceId
+			namespace = d.NamespaceId
 		}
-		enum(&c, d.RoutingPolicy, "dnsConfig.routingPolicy", d.RoutingPolicy.Values())
+		optionalEnum(&c, d.RoutingPolicy, "dnsConfig.routingPolicy", d.RoutingPolicy.Values())
 		spec.Policy = string(d.RoutingPolicy)
 		spec.Records = c.records(d.DnsRecords, "dnsConfig.dnsRecords")
 	}
 	spec.HealthCheck = c.healthCheck(in.HealthCheckConfig, "healthCheckConfig")
 	if h := in.HealthCheckCustomConfig; h != nil {
-		number(&c, h.FailureThreshold, "healthCheckCustomConfig.failureThreshold", 1, 10)
+		optionalNumber(&c, h.FailureThreshold, "healthCheckCustomConfig.failureThreshold", 1, 10)
 	}
 	if err := c.err(); err != nil {
 		return spec, err
 	}
-	if place == nil {
+	if namespace == nil {
 		return spec, invalid("Service namespace id cannot be null")
 	}
-	spec.NamespaceID = plainID(sc, namespaceResource, *place)
+	spec.NamespaceID = plainID(sc, namespaceResource, *namespace)
 	if in.NamespaceId != nil && plainID(sc, namespaceResource, *in.NamespaceId) != spec.NamespaceID {
-		return spec, invalid("NamespaceId is %s, but DnsConfig names the namespace %s", *in.NamespaceId, *place)
+		return spec, invalid("NamespaceId is %s, but DnsConfig names the namespace %s", *in.NamespaceId, *namespace)
 	}
 	var err error
 	spec.Tags, err = tagMap(in.Tags)
-	spec.Name, spec.Description, spec.Creator = *in.Name, value(in.Description), value(in.CreatorRequestId)
+	spec.Name, spec.Description = *in.Name, aws.ToString(in.Description)
+	spec.Creator = aws.ToString(in.CreatorRequestId)
 	return spec, err
 }
 
-// records checks DnsRecords and takes them over.
+// records checks and converts DnsRecords.
 func (c *constraints) records(in []types.DnsRecord, path string) []registry.Record {
 	var records []registry.Record
 	for i, r := range in {
 		path := fmt.Sprintf("%s.%d.member", path, i+1)
-		choice(c, r.Type, path+".type", r.Type.Values())
+		requiredEnum(c, r.Type, path+".type", r.Type.Values())
 		if c.required(r.TTL != nil, path+".tTL") {
-			number(c, r.TTL, path+".tTL", 0, maxTTL)
+			optionalNumber(c, r.TTL, path+".tTL", 0, maxTTL)
 			records = append(records, registry.Record{Type: registry.RecordType(r.Type), TTL: *r.TTL})
 		}
 	}
 	return records
 }
 
-// healthCheck checks a HealthCheckConfig and takes it over.
+// healthCheck checks and converts a HealthCheckConfig.
 func (c *constraints) healthCheck(in *types.HealthCheckConfig, path string) *registry.HealthCheck {
 	if in == nil {
 		return nil
 	}
-	choice(c, in.Type, path+".type", in.Type.Values())
-	c.text(in.ResourcePath, path+".resourcePath", resourcePath)
-	number(c, in.FailureThreshold, path+".failureThreshold", 1, 10)
-	h := &registry.HealthCheck{Type: string(in.Type), ResourcePath: value(in.ResourcePath)}
+	requiredEnum(c, in.Type, path+".type", in.Type.Values())
+	c.optionalText(in.ResourcePath, path+".resourcePath", resourcePath)
+	optionalNumber(c, in.FailureThreshold, path+".failureThreshold", 1, 10)
+	h := &registry.HealthCheck{Type: string(in.Type), ResourcePath: aws.ToString(in.ResourcePath)}
 	if in.FailureThreshold != nil {
 		h.FailureThreshold = *in.FailureThreshold
 	}
@@ -119,7 +122,7 @@ func (a *api) updateService(ctx context.Context, in *sd.UpdateServiceInput) (*sd
 	var change registry.ServiceChange
 	c.identifier(in.Id, "id")
 	if s := in.Service; c.required(s != nil, "service") {
-		c.text(s.Description, "service.description", description)
+		c.optionalText(s.Description, "service.description", description)
 		change.Description = s.Description
 		if s.DnsConfig != nil && c.required(len(s.DnsConfig.DnsRecords) > 0, "service.dnsConfig.dnsRecords") {
 			change.Records = c.records(s.DnsConfig.DnsRecords, "service.dnsConfig.dnsRecords")
@@ -162,43 +165,47 @@ func (a *api) getService(ctx context.Context, in *sd.GetServiceInput) (*sd.GetSe
 	return &sd.GetServiceOutput{Service: serviceShape(now, sc, svc)}, nil
 }
 
-// serviceShape is a service as GetService shows it.
+// serviceShape returns a service as GetService shows it.
 func serviceShape(r store.Reader, sc arn.Scope, svc *registry.Service) *types.Service {
 	s := serviceSummary(r, sc, svc)
 	if len(svc.Records) > 0 {
-		s.DnsConfig.NamespaceId = &svc.NamespaceID // Terraform reads it there
+		s.DnsConfig.NamespaceId = &svc.NamespaceID // Terraform reads the namespace from here
 	}
 	return &types.Service{
 		Id: s.Id, Arn: s.Arn, Name: s.Name, Type: s.Type, Description: s.Description, CreateDate: s.CreateDate,
 		ResourceOwner: s.ResourceOwner, CreatedByAccount: s.CreatedByAccount, InstanceCount: s.InstanceCount,
-		DnsConfig: s.DnsConfig, HealthCheckConfig: s.HealthCheckConfig, HealthCheckCustomConfig: s.HealthCheckCustomConfig,
-		NamespaceId: &svc.NamespaceID, CreatorRequestId: awsapi.StringOrNil(svc.Creator),
+		DnsConfig: s.DnsConfig, HealthCheckConfig: s.HealthCheckConfig,
+		HealthCheckCustomConfig: s.HealthCheckCustomConfig,
+		NamespaceId:             &svc.NamespaceID, CreatorRequestId: awsapi.StringOrNil(svc.Creator),
 	}
 }
 
-// serviceSummary is a service as ListServices shows it.
+// serviceSummary returns a service as ListServices shows it.
 func serviceSummary(r store.Reader, sc arn.Scope, svc *registry.Service) types.ServiceSummary {
 	arn := resourceARN(sc, serviceResource, svc.ID)
 	count := int32(registry.InstanceCount(r, sc, svc.ID))
 	s := types.ServiceSummary{
-		Id: &svc.ID, Arn: &arn, Name: &svc.Name, Type: types.ServiceTypeHttp, Description: awsapi.StringOrNil(svc.Description),
-		CreateDate: &svc.Created, ResourceOwner: &sc.Account, CreatedByAccount: &sc.Account, InstanceCount: &count,
+		Id: &svc.ID, Arn: &arn, Name: &svc.Name, Type: types.ServiceTypeHttp,
+		Description: awsapi.StringOrNil(svc.Description),
+		CreateDate:  &svc.Created, ResourceOwner: &sc.Account, CreatedByAccount: &sc.Account, InstanceCount: &count,
 		DnsConfig: &types.DnsConfig{},
 	}
 	if len(svc.Records) > 0 {
 		s.Type = types.ServiceTypeDnsHttp
 		s.DnsConfig.RoutingPolicy = types.RoutingPolicy(svc.Policy)
 		for _, rec := range svc.Records {
-			s.DnsConfig.DnsRecords = append(s.DnsConfig.DnsRecords, types.DnsRecord{Type: types.RecordType(rec.Type), TTL: &rec.TTL})
+			s.DnsConfig.DnsRecords = append(s.DnsConfig.DnsRecords,
+				types.DnsRecord{Type: types.RecordType(rec.Type), TTL: &rec.TTL})
 		}
 	}
 	if h := svc.HealthCheck; h != nil {
 		s.HealthCheckConfig = &types.HealthCheckConfig{
-			Type: types.HealthCheckType(h.Type), ResourcePath: awsapi.StringOrNil(h.ResourcePath), FailureThreshold: &h.FailureThreshold,
+			Type: types.HealthCheckType(h.Type), ResourcePath: awsapi.StringOrNil(h.ResourcePath),
+			FailureThreshold: &h.FailureThreshold,
 		}
 	}
 	if svc.CustomHealth {
-		threshold := int32(1) // whatever was asked for, as at AWS
+		threshold := int32(1) // always, as at AWS
 		s.HealthCheckCustomConfig = &types.HealthCheckCustomConfig{FailureThreshold: &threshold}
 	}
 	return s
@@ -217,7 +224,7 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 		return nil, err
 	}
 	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
-	namespace := "" // all, unless one filter names one
+	namespace := "" // "" means all namespaces
 	for _, f := range fs {
 		if f.name == "NAMESPACE_ID" {
 			for i, v := range f.values {
@@ -229,22 +236,25 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 		}
 	}
 	page := paging.New[types.ServiceSummary](max)
-	registry.ScanServices(now, sc, registry.ServiceRange{NamespaceID: namespace, After: after}, func(svc *registry.Service) bool {
-		passes := fs.pass(func(name string) string {
-			if name == "NAMESPACE_ID" {
-				return svc.NamespaceID
-			}
-			return "SELF"
+	registry.ScanServices(now, sc, registry.ServiceRange{NamespaceID: namespace, After: after},
+		func(svc *registry.Service) bool {
+			matches := fs.match(func(name string) string {
+				if name == "NAMESPACE_ID" {
+					return svc.NamespaceID
+				}
+				return "SELF"
+			})
+			return !matches || page.Add(svc.ID, serviceSummary(now, sc, svc))
 		})
-		return !passes || page.Add(svc.ID, serviceSummary(now, sc, svc))
-	})
 	return &sd.ListServicesOutput{Services: page.Items, NextToken: page.Next("ListServices")}, nil
 }
 
-// maxAttributeList is how many attributes of a service, or keys of them, one request may carry.
+// maxAttributeList is the largest number of attributes, or keys of attributes, in one request.
 const maxAttributeList = 30
 
-func (a *api) getServiceAttributes(ctx context.Context, in *sd.GetServiceAttributesInput) (*sd.GetServiceAttributesOutput, error) {
+func (a *api) getServiceAttributes(
+	ctx context.Context, in *sd.GetServiceAttributesInput,
+) (*sd.GetServiceAttributesOutput, error) {
 	var c constraints
 	c.identifier(in.ServiceId, "serviceId")
 	if err := c.err(); err != nil {
@@ -265,7 +275,9 @@ func (a *api) getServiceAttributes(ctx context.Context, in *sd.GetServiceAttribu
 	}}, nil
 }
 
-func (a *api) updateServiceAttributes(ctx context.Context, in *sd.UpdateServiceAttributesInput) (*sd.UpdateServiceAttributesOutput, error) {
+func (a *api) updateServiceAttributes(
+	ctx context.Context, in *sd.UpdateServiceAttributesInput,
+) (*sd.UpdateServiceAttributesOutput, error) {
 	var c constraints
 	c.identifier(in.ServiceId, "serviceId")
 	if c.required(in.Attributes != nil, "attributes") {
@@ -281,13 +293,15 @@ func (a *api) updateServiceAttributes(ctx context.Context, in *sd.UpdateServiceA
 	})
 }
 
-func (a *api) deleteServiceAttributes(ctx context.Context, in *sd.DeleteServiceAttributesInput) (*sd.DeleteServiceAttributesOutput, error) {
+func (a *api) deleteServiceAttributes(
+	ctx context.Context, in *sd.DeleteServiceAttributesInput,
+) (*sd.DeleteServiceAttributesOutput, error) {
 	var c constraints
 	c.identifier(in.ServiceId, "serviceId")
 	if c.required(in.Attributes != nil, "attributes") {
 		c.entries(len(in.Attributes), "attributes", 1, maxAttributeList)
 		for i := range in.Attributes {
-			c.text(&in.Attributes[i], fmt.Sprintf("attributes.%d.member", i+1), attributeKey)
+			c.optionalText(&in.Attributes[i], fmt.Sprintf("attributes.%d.member", i+1), attributeKey)
 		}
 	}
 	if err := c.err(); err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// maxTagList is how many tags or keys one request may carry; how many a resource may have is less.
+// maxTagList is the largest number of tags or keys in one request. A resource can have fewer.
 const maxTagList = 200
 
 // tags checks a list of tags.
@@ -26,12 +26,12 @@ func (c *constraints) tags(tags []types.Tag) {
 	c.entries(len(tags), "tags", 0, maxTagList)
 	for i := range tags {
 		path := fmt.Sprintf("tags.%d.member", i+1)
-		c.name(tags[i].Key, path+".key", tagKey)
-		c.name(tags[i].Value, path+".value", tagValue)
+		c.requiredText(tags[i].Key, path+".key", tagKey)
+		c.requiredText(tags[i].Value, path+".value", tagValue)
 	}
 }
 
-// tagMap takes over tags that have passed the constraints.
+// tagMap converts tags that satisfy the constraints.
 func tagMap(tags []types.Tag) (map[string]string, error) {
 	if len(tags) == 0 {
 		return nil, nil
@@ -39,15 +39,16 @@ func tagMap(tags []types.Tag) (map[string]string, error) {
 	m := make(map[string]string, len(tags))
 	for _, t := range tags {
 		if _, twice := m[*t.Key]; twice {
-			return nil, invalid("The tag key %s is there more than once", *t.Key)
+			return nil, invalid("The tag key %s appears more than once", *t.Key)
 		}
 		if strings.HasPrefix(strings.ToLower(*t.Key), "aws:") {
-			return nil, invalid("The tag key %s begins with aws:, which is reserved", *t.Key)
+			return nil, invalid("The tag key %s begins with the reserved prefix aws:", *t.Key)
 		}
 		m[*t.Key] = *t.Value
 	}
 	if len(m) > registry.MaxTags {
-		return nil, fault.New(fault.Limit, "tags", "A resource can have up to %d tags; %d were given", registry.MaxTags, len(m))
+		return nil, fault.New(fault.Limit, "tags", "A resource can have at most %d tags; the request has %d",
+			registry.MaxTags, len(m))
 	}
 	return m, nil
 }
@@ -71,7 +72,7 @@ func (a *api) tagResource(ctx context.Context, in *sd.TagResourceInput) (*sd.Tag
 	})
 }
 
-// withResource adds the ARN of the resource that would have too many tags.
+// withResource adds the ARN of the resource to an error about too many tags.
 func withResource(err error, arn string) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Kind == fault.Limit {
@@ -87,7 +88,7 @@ func (a *api) untagResource(ctx context.Context, in *sd.UntagResourceInput) (*sd
 	if c.required(in.TagKeys != nil, "tagKeys") {
 		c.entries(len(in.TagKeys), "tagKeys", 0, maxTagList)
 		for i := range in.TagKeys {
-			c.text(&in.TagKeys[i], fmt.Sprintf("tagKeys.%d.member", i+1), tagKey)
+			c.optionalText(&in.TagKeys[i], fmt.Sprintf("tagKeys.%d.member", i+1), tagKey)
 		}
 	}
 	if err := c.err(); err != nil {
@@ -98,7 +99,9 @@ func (a *api) untagResource(ctx context.Context, in *sd.UntagResourceInput) (*sd
 	})
 }
 
-func (a *api) listTagsForResource(ctx context.Context, in *sd.ListTagsForResourceInput) (*sd.ListTagsForResourceOutput, error) {
+func (a *api) listTagsForResource(
+	ctx context.Context, in *sd.ListTagsForResourceInput,
+) (*sd.ListTagsForResourceOutput, error) {
 	var c constraints
 	sc := awsapi.ScopeFrom(ctx)
 	res := c.resource(sc, in.ResourceARN)
@@ -117,9 +120,9 @@ func (a *api) listTagsForResource(ctx context.Context, in *sd.ListTagsForResourc
 	return &sd.ListTagsForResourceOutput{Tags: tags}, nil
 }
 
-// resource checks the ARN of something that can be tagged. One that names nothing of ours is found nowhere.
+// resource checks the ARN of a resource that can have tags. The ARN of any other resource is valid, but is not found.
 func (c *constraints) resource(sc arn.Scope, name *string) registry.Resource {
-	c.name(name, "resourceARN", resourceName)
+	c.requiredText(name, "resourceARN", resourceName)
 	if name == nil {
 		return registry.Resource{}
 	}
@@ -132,6 +135,6 @@ func (c *constraints) resource(sc arn.Scope, name *string) registry.Resource {
 	case namespaceResource, serviceResource:
 		return registry.Resource{Namespace: kind == namespaceResource, ID: plainID(sc, kind, *name)}
 	default:
-		return registry.Resource{ID: *name} // an id that nothing has
+		return registry.Resource{ID: *name} // no resource has this id
 	}
 }

@@ -9,39 +9,39 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// The headers of a watch. AWS has none: its users poll. A call without them is answered as AWS does.
+// The headers of a watch. AWS has no equivalent: its users poll. Calls without the headers behave as at AWS.
 const (
-	// AfterHeader is the revision that the caller knows; the answer waits for a later one.
+	// AfterHeader is the revision that the caller has. The response waits for a later one.
 	AfterHeader = "X-Rollcall-After"
-	// WaitHeader is how many seconds the answer may wait, 0 to MaxWait; MaxWait unless given.
+	// WaitHeader is the longest wait for the response in seconds, 0 to MaxWait. The default is MaxWait.
 	WaitHeader = "X-Rollcall-Wait"
-	// RevisionHeader of the answer is the revision that the service last changed at. It counts every change
-	// that shows, health included, which InstancesRevision does not.
+	// RevisionHeader of the response is the store's revision of the last change to the service. In contrast to
+	// InstancesRevision, it also counts changes of health.
 	RevisionHeader = "X-Rollcall-Revision"
 )
 
-// MaxWait is the longest that an answer waits: a little less than clients' and proxies' usual minute.
+// MaxWait is the longest wait. It is a little less than the usual timeout of clients and proxies, one minute.
 const MaxWait = 50 * time.Second
 
-// watched is the service as [api.view] finds it, once it has changed since the revision that the request
-// names, or the time to wait is over.
-func (a *api) watched(ctx context.Context, namespace, service string, owner *string) (*directory.View, error) {
-	v, err := a.view(ctx, namespace, service, owner)
+// awaitView returns the service that [api.findView] finds, after it has changed since the revision in the request, or
+// after the wait has ended.
+func (a *api) awaitView(ctx context.Context, namespace, service string, owner *string) (*directory.View, error) {
+	v, err := a.findView(ctx, namespace, service, owner)
 	text := awsapi.RequestHeader(ctx, AfterHeader)
 	if err != nil || text == "" {
 		return v, err
 	}
-	after, wait, err := watchOf(text, awsapi.RequestHeader(ctx, WaitHeader))
+	after, wait, err := parseWatch(text, awsapi.RequestHeader(ctx, WaitHeader))
 	if err != nil {
 		return nil, err
 	}
 	over := time.NewTimer(wait)
 	defer over.Stop()
-	// A revision of the future is another store's: the caller starts anew.
+	// A revision in the future is another store's, so the caller needs the current view.
 	for waiting := after <= a.dir.Applied(); waiting && v.StoreRevision <= after; {
 		select {
 		case <-v.Superseded():
-			if v, err = a.view(ctx, namespace, service, owner); err != nil {
+			if v, err = a.findView(ctx, namespace, service, owner); err != nil {
 				return nil, err
 			}
 		case <-over.C:
@@ -54,18 +54,20 @@ func (a *api) watched(ctx context.Context, namespace, service string, owner *str
 	return v, nil
 }
 
-// watchOf reads the headers of a watch.
-func watchOf(after, wait string) (int64, time.Duration, error) {
+// parseWatch parses the headers of a watch.
+func parseWatch(after, wait string) (int64, time.Duration, error) {
 	rev, err := strconv.ParseInt(after, 10, 64)
 	if err != nil || rev < 0 {
-		return 0, 0, invalid("The header %s: %q is no revision; give 0, or what the last answer's %s said", AfterHeader, after, RevisionHeader)
+		return 0, 0, invalid("The header %s must be 0 or the %s of the last response, not %q", AfterHeader,
+			RevisionHeader, after)
 	}
 	if wait == "" {
 		return rev, MaxWait, nil
 	}
 	seconds, err := strconv.Atoi(wait)
 	if err != nil || seconds < 0 || time.Duration(seconds)*time.Second > MaxWait {
-		return 0, 0, invalid("The header %s: %q is no number of seconds from 0 to %d", WaitHeader, wait, int(MaxWait.Seconds()))
+		return 0, 0, invalid("The header %s must be a whole number of seconds between 0 and %d, not %q", WaitHeader,
+			int(MaxWait.Seconds()), wait)
 	}
 	return rev, time.Duration(seconds) * time.Second, nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/cloudmap"
 )
 
-// watch asks for what comes after a revision, as docs/clients.md shows it.
+// watch waits for the first change after a revision, as docs/clients.md shows.
 func (w *world) watch(after, wait string) (n int, revision int64, err error) {
 	out, err := w.DiscoverInstances(w.t.Context(), &sd.DiscoverInstancesInput{
 		NamespaceName: str("shop"), ServiceName: str("cart"), HealthStatus: types.HealthStatusFilterHealthy,
@@ -29,11 +29,11 @@ func (w *world) watch(after, wait string) (n int, revision int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	revision, err = strconv.ParseInt(answerHeader(out.ResultMetadata).Get(cloudmap.RevisionHeader), 10, 64)
+	revision, err = strconv.ParseInt(responseHeader(out.ResultMetadata).Get(cloudmap.RevisionHeader), 10, 64)
 	return len(out.Instances), revision, err
 }
 
-func answerHeader(m middleware.Metadata) http.Header {
+func responseHeader(m middleware.Metadata) http.Header {
 	if r, ok := awsmiddleware.GetRawResponse(m).(*smithyhttp.Response); ok {
 		return r.Header
 	}
@@ -50,13 +50,13 @@ func TestWatch(t *testing.T) {
 
 	n, rev, err := w.watch("0", "")
 	if err != nil || n != 1 {
-		t.Fatalf("what is there comes at once: %d instances, %v", n, err)
+		t.Fatalf("the first call returned %d instances, %v; want 1 immediately", n, err)
 	}
 	if _, again, err := w.watch(strconv.FormatInt(rev, 10), "0"); err != nil || again != rev {
-		t.Errorf("no time to wait: revision %d, %v; want %d", again, err, rev)
+		t.Errorf("a wait of 0 seconds: revision %d, %v; want %d", again, err, rev)
 	}
 	if _, ahead, err := w.watch(strconv.FormatInt(rev+1_000_000, 10), ""); err != nil || ahead != rev {
-		t.Errorf("a revision of another store: %d, %v; want %d at once", ahead, err, rev)
+		t.Errorf("a revision in the future: %d, %v; want %d immediately", ahead, err, rev)
 	}
 
 	changes := []struct {
@@ -78,20 +78,20 @@ func TestWatch(t *testing.T) {
 		}, 0},
 	}
 	for _, c := range changes {
-		type answer struct {
+		type response struct {
 			n   int
 			rev int64
 			err error
 		}
-		got := make(chan answer, 1)
+		got := make(chan response, 1)
 		go func() {
 			n, rev, err := w.watch(strconv.FormatInt(rev, 10), "30")
-			got <- answer{n, rev, err}
+			got <- response{n, rev, err}
 		}()
 		select {
 		case a := <-got:
-			t.Fatalf("before %s: answered %+v", c.what, a)
-		case <-time.After(100 * time.Millisecond): // it waits: nothing to wait for says so
+			t.Fatalf("the call returned before %s: %+v", c.what, a)
+		case <-time.After(100 * time.Millisecond): // the call waits; no event reports that
 		}
 		c.do()
 		a := <-got
@@ -102,7 +102,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-func TestWatchRefuses(t *testing.T) {
+func TestWatchErrors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.service(w.privateNamespace("shop", "vpc-1"), "cart", "A 10")

@@ -15,8 +15,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// TestPositions: different, in range, and each position equally often at each place.
-func TestPositions(t *testing.T) {
+// TestRandomPositions checks that positions are different and in range, and that each position is equally frequent at
+// each place.
+func TestRandomPositions(t *testing.T) {
 	for _, tc := range []struct{ n, k int }{{0, 0}, {1, 1}, {5, 5}, {6, 2}, {9, 2}, {40, 3}} {
 		const rounds = 20_000
 		counts := make([][]int, tc.k)
@@ -24,7 +25,7 @@ func TestPositions(t *testing.T) {
 			counts[i] = make([]int, tc.n)
 		}
 		for range rounds {
-			got := positions(tc.n, tc.k)
+			got := randomPositions(tc.n, tc.k)
 			if len(got) != tc.k {
 				t.Fatalf("%d of %d: %v", tc.k, tc.n, got)
 			}
@@ -33,7 +34,7 @@ func TestPositions(t *testing.T) {
 			}
 			slices.Sort(got)
 			if len(slices.Compact(got)) != tc.k {
-				t.Fatalf("%d of %d: one twice in %v", tc.k, tc.n, got)
+				t.Fatalf("%d of %d: a position appears twice in %v", tc.k, tc.n, got)
 			}
 		}
 		for place := range counts {
@@ -42,36 +43,41 @@ func TestPositions(t *testing.T) {
 				expected := float64(rounds) / float64(tc.n)
 				chi += (float64(seen) - expected) * (float64(seen) - expected) / expected
 			}
-			// A chi-square this far out of its mean n-1, with deviation sqrt(2(n-1)), does not happen by chance.
+			// A chi-square of n-1 has the standard deviation sqrt(2(n-1)), so a value this far from the mean is not
+			// chance.
 			if limit := float64(tc.n) + 60; chi > limit {
-				t.Errorf("%d of %d, place %d: chi-square %.0f over %.0f, counts %v", tc.k, tc.n, place, chi, limit, counts[place])
+				t.Errorf("%d of %d, place %d: chi-square %.0f over %.0f, counts %v", tc.k, tc.n, place, chi, limit,
+					counts[place])
 			}
 		}
 	}
 }
 
-// filled is an API whose directory holds one service of n instances.
-func filled(n int) (*api, context.Context, *sd.DiscoverInstancesInput) {
+// newDirectoryAPI returns an API whose directory contains one service with n instances.
+func newDirectoryAPI(n int) (*api, context.Context, *sd.DiscoverInstancesInput) {
 	dir := directory.New()
 	dir.Apply(1, func(b *directory.Batch) {
 		b.PutNamespace(directory.Namespace{ID: "ns-1", Region: "eu-west-1", Name: "shop", HTTPName: "shop"})
 		b.PutService(directory.Service{ID: "srv-1", NamespaceID: "ns-1", Name: "cart", HealthChecked: true})
 		for i := range n {
 			b.PutInstance(&directory.Instance{
-				ID: fmt.Sprintf("i-%07d", i), ServiceID: "srv-1", IPv4: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
-				Attributes: attributes.Of(map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": "8080", "zone": "a"}),
+				ID: fmt.Sprintf("i-%07d", i), ServiceID: "srv-1",
+				IPv4: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
+				Attributes: attributes.Of(map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1",
+					"AWS_INSTANCE_PORT": "8080", "zone": "a"}),
 			})
 		}
 	})
 	ctx := awsapi.WithCaller(context.Background(), awsapi.Caller{Account: "123456789012", Region: "eu-west-1"})
 	namespace, service := "shop", "cart"
-	return &api{dir: dir, now: time.Now}, ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service}
+	return &api{dir: dir, now: time.Now}, ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace,
+		ServiceName: &service}
 }
 
-// TestDiscoverAllocations: an answer costs a handful of allocations, however many instances it holds.
+// TestDiscoverAllocations checks that the number of allocations does not grow with the number of instances.
 func TestDiscoverAllocations(t *testing.T) {
 	for _, n := range []int{1, 100, 10_000} {
-		a, ctx, in := filled(n)
+		a, ctx, in := newDirectoryAPI(n)
 		got := testing.AllocsPerRun(100, func() {
 			if _, err := a.discoverInstances(ctx, in); err != nil {
 				t.Fatal(err)
@@ -83,10 +89,10 @@ func TestDiscoverAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkDiscover measures the handler alone: neither signature nor JSON.
+// BenchmarkDiscover measures the handler without signature and JSON.
 func BenchmarkDiscover(b *testing.B) {
 	for _, n := range []int{4, 100, 100_000} {
-		a, ctx, in := filled(n)
+		a, ctx, in := newDirectoryAPI(n)
 		b.Run(fmt.Sprintf("of %d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

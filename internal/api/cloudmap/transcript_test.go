@@ -20,17 +20,18 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
-var rewrite = flag.Bool("update", false, "write the answers in testdata anew")
+var rewrite = flag.Bool("update", false, "rewrite the responses in testdata")
 
-// ids gives the random parts of answers names that stay: "$ns1", "$op2".
+// ids gives stable names to the random parts of responses: "$ns1", "$op2".
 type ids struct {
-	names  map[string]string // id -> name
+	names  map[string]string // from id to name
 	counts map[string]int
 }
 
 var (
 	kinds = []struct{ name, expr string }{
-		{"op", `[a-z2-7]{32}-[0-9a-z]+`}, {"ns", `ns-[a-z2-7]{16}`}, {"srv", `srv-[a-z2-7]{16}`}, {"zone", `Z[A-Z0-9]{13,20}`},
+		{"op", `[a-z2-7]{32}-[0-9a-z]+`}, {"ns", `ns-[a-z2-7]{16}`}, {"srv", `srv-[a-z2-7]{16}`},
+		{"zone", `Z[A-Z0-9]{13,20}`},
 	}
 	revision = regexp.MustCompile(`"InstancesRevision":[0-9]+`)
 )
@@ -55,8 +56,8 @@ func (x *ids) show(text string) string {
 	return text
 }
 
-// TestWire plays the requests of testdata/wire.txt and compares the answers with those written below each.
-func TestWire(t *testing.T) {
+// TestTranscript sends the requests in testdata/wire.txt and compares the responses with those below each request.
+func TestTranscript(t *testing.T) {
 	w := newWorld(t)
 	const file = "testdata/wire.txt"
 	script, err := os.ReadFile(file)
@@ -67,7 +68,7 @@ func TestWire(t *testing.T) {
 	var got strings.Builder
 	for line := range strings.Lines(string(script)) {
 		if len(line) > 1 && '0' <= line[0] && line[0] <= '9' {
-			continue // an answer
+			continue // a response
 		}
 		got.WriteString(line)
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
@@ -88,7 +89,7 @@ func TestWire(t *testing.T) {
 	}
 }
 
-// signed is a request with a body as it is.
+// signed returns a request with a body as it is.
 func (w *world) signed(operation, body string) *http.Request {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.srv.URL, bytes.NewReader([]byte(body)))

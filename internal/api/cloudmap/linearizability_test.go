@@ -19,12 +19,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/registry"
 )
 
-// What a client does with an instance, and what it sees: an address, or that there is none. Each registration
-// has an address of its own, which tells it from every other, also in DNS.
+// linearCall is a client's call for an instance. Each registration has a different address, so that a read identifies
+// the registration that it sees, also in DNS.
 type linearCall struct {
 	do       linearDo
 	instance int
-	address  string // register
+	address  string // for register
 }
 
 type linearDo string
@@ -35,13 +35,13 @@ const (
 	doRead       linearDo = "read"
 )
 
-// linearResult is what a read saw, and what a deregistration took away if there was anything.
+// linearResult is the result of a read or a deregistration.
 type linearResult struct {
-	address string // read; "" is none
-	found   bool   // deregister
+	address string // of a read; "" if the instance is not registered
+	found   bool   // of a deregistration
 }
 
-// instanceModel is one instance as a register of one value, its address; "" is not registered.
+// instanceModel models one instance as a register that contains its address, or "" if it is not registered.
 var instanceModel = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		parts := make([][]porcupine.Operation, linearInstances)
@@ -76,12 +76,12 @@ const (
 	linearRounds    = 80
 )
 
-// observation is what one read saw of the instances that it looked at.
+// observation is the result of one read: the address of each instance that the read covers.
 type observation map[int]string
 
-// TestLinearizable lets clients register, deregister and read a few instances at once, by rows (GetInstance,
-// ListInstances) and by the directory (DiscoverInstances, DNS at the service's name and at the instances'
-// own), and then looks for one order of all calls, true to their times, that explains what each saw.
+// TestLinearizable lets clients register, deregister and read a few instances concurrently, through rows (GetInstance,
+// ListInstances) and through the directory (DiscoverInstances, DNS at the service's name and at the instances' names).
+// It then searches for an order of all calls that is consistent with their times and explains all results.
 func TestLinearizable(t *testing.T) {
 	w := newWorld(t)
 	l := &linearWorld{world: w, began: time.Now()}
@@ -89,25 +89,25 @@ func TestLinearizable(t *testing.T) {
 	history := l.run([]func(int) (observation, error){l.get, l.list, l.discover, l.ask, l.askHost})
 	result, info := porcupine.CheckOperationsVerbose(instanceModel, history, time.Minute)
 	if result == porcupine.Ok {
-		t.Logf("%d calls have an order", len(history))
+		t.Logf("found an order of %d calls", len(history))
 		return
 	}
 	file := filepath.Join(t.ArtifactDir(), "history.html")
 	if err := porcupine.VisualizePath(instanceModel, info, file); err != nil {
 		t.Log(err)
 	}
-	t.Fatalf("no order explains the %d calls: %s; go test -artifacts keeps a picture of them in %s", len(history), result, file)
+	t.Fatalf("no order explains the %d calls: %s; with -artifacts, go test keeps a visualization in %s", len(history),
+		result, file)
 }
 
-// linearWorld is a world with one service, whose instances are written and read.
+// linearWorld is a world with one service, whose instances the test writes and reads.
 type linearWorld struct {
 	*world
 	service string
 	began   time.Time
 }
 
-// run lets writers do their rounds while readers read, in one way after the other, and returns all that they
-// did.
+// run lets writers do their rounds while readers read, each in all ways by turns. It returns the history of all calls.
 func (l *linearWorld) run(reads []func(int) (observation, error)) (history []porcupine.Operation) {
 	var writers, readers errgroup.Group
 	logs := make([][]porcupine.Operation, linearWriters+linearReaders)
@@ -124,15 +124,16 @@ func (l *linearWorld) run(reads []func(int) (observation, error)) (history []por
 					return nil
 				default:
 				}
-				began := l.clock()
+				began := l.elapsed()
 				seen, err := reads[turn%len(reads)](rand.IntN(linearInstances))
 				if err != nil {
 					return err
 				}
-				ended := l.clock()
+				ended := l.elapsed()
 				for i, address := range seen {
-					logs[client] = append(logs[client], porcupine.Operation{ClientId: client, Call: began, Return: ended,
-						Input: linearCall{do: doRead, instance: i}, Output: linearResult{address: address}})
+					logs[client] = append(logs[client], porcupine.Operation{ClientId: client, Call: began,
+						Return: ended,
+						Input:  linearCall{do: doRead, instance: i}, Output: linearResult{address: address}})
 				}
 			}
 		})
@@ -147,39 +148,42 @@ func (l *linearWorld) run(reads []func(int) (observation, error)) (history []por
 	return slices.Concat(logs...)
 }
 
-// clock is the time since the beginning, in nanoseconds.
-func (l *linearWorld) clock() int64 { return int64(time.Since(l.began)) }
+// elapsed returns the time since the start, in nanoseconds.
+func (l *linearWorld) elapsed() int64 { return int64(time.Since(l.began)) }
 
-// write registers and deregisters, two to one, each instance in turn.
+// write registers and deregisters each instance in turn, two registrations for each deregistration on average.
 func (l *linearWorld) write(client int, log *[]porcupine.Operation) error {
 	for round := range linearRounds {
 		call := linearCall{do: doRegister, instance: (client + round) % linearInstances}
 		var result linearResult
 		id := instanceName(call.instance)
-		began := l.clock()
+		began := l.elapsed()
 		if rand.IntN(3) == 0 {
 			call.do = doDeregister
-			_, err := l.DeregisterInstance(l.t.Context(), &sd.DeregisterInstanceInput{ServiceId: &l.service, InstanceId: &id})
+			_, err := l.DeregisterInstance(l.t.Context(), &sd.DeregisterInstanceInput{ServiceId: &l.service,
+				InstanceId: &id})
 			if err != nil && apitest.ErrorCode(err) != "InstanceNotFound" {
 				return err
 			}
 			result.found = err == nil
 		} else {
 			call.address = fmt.Sprintf("10.%d.%d.%d", call.instance, client, round)
-			_, err := l.RegisterInstance(l.t.Context(), &sd.RegisterInstanceInput{ServiceId: &l.service, InstanceId: &id,
+			_, err := l.RegisterInstance(l.t.Context(), &sd.RegisterInstanceInput{ServiceId: &l.service,
+				InstanceId: &id,
 				Attributes: map[string]string{registry.AttrIPv4: call.address, registry.AttrPort: "80"}})
 			if err != nil {
 				return err
 			}
 		}
-		*log = append(*log, porcupine.Operation{ClientId: client, Call: began, Return: l.clock(), Input: call, Output: result})
+		*log = append(*log, porcupine.Operation{ClientId: client, Call: began, Return: l.elapsed(), Input: call,
+			Output: result})
 	}
 	return nil
 }
 
 func instanceName(i int) string { return fmt.Sprint("i", i) }
 
-// none is an observation of all instances, none of which is registered.
+// none returns an observation in which no instance is registered.
 func none() observation {
 	seen := observation{}
 	for i := range linearInstances {
@@ -188,10 +192,10 @@ func none() observation {
 	return seen
 }
 
-// see notes an address with the instance that it is of.
-func (o observation) see(address netip.Addr) { o[int(address.As4()[1])] = address.String() }
+// add adds an address under its instance.
+func (o observation) add(address netip.Addr) { o[int(address.As4()[1])] = address.String() }
 
-// The ways to read. one is the instance that those look at which see a single one.
+// The kinds of reads. one is the instance of those that read a single one.
 
 func (l *linearWorld) get(one int) (observation, error) {
 	id := instanceName(one)
@@ -212,19 +216,20 @@ func (l *linearWorld) list(int) (observation, error) {
 	}
 	seen := none()
 	for _, i := range out.Instances {
-		seen.see(netip.MustParseAddr(i.Attributes[registry.AttrIPv4]))
+		seen.add(netip.MustParseAddr(i.Attributes[registry.AttrIPv4]))
 	}
 	return seen, nil
 }
 
 func (l *linearWorld) discover(int) (observation, error) {
-	out, err := l.DiscoverInstances(l.t.Context(), &sd.DiscoverInstancesInput{NamespaceName: s("linear.test"), ServiceName: s("s")})
+	out, err := l.DiscoverInstances(l.t.Context(), &sd.DiscoverInstancesInput{NamespaceName: s("linear.test"),
+		ServiceName: s("s")})
 	if err != nil {
 		return nil, err
 	}
 	seen := none()
 	for _, i := range out.Instances {
-		seen.see(netip.MustParseAddr(i.Attributes[registry.AttrIPv4]))
+		seen.add(netip.MustParseAddr(i.Attributes[registry.AttrIPv4]))
 	}
 	return seen, nil
 }
@@ -232,7 +237,7 @@ func (l *linearWorld) discover(int) (observation, error) {
 func (l *linearWorld) ask(int) (observation, error) {
 	seen := none()
 	for _, rr := range l.answered("s.linear.test") {
-		seen.see(rr.Addr)
+		seen.add(rr.Addr)
 	}
 	return seen, nil
 }
@@ -240,12 +245,12 @@ func (l *linearWorld) ask(int) (observation, error) {
 func (l *linearWorld) askHost(one int) (observation, error) {
 	seen := observation{one: ""}
 	for _, rr := range l.answered(instanceName(one) + ".s.linear.test") {
-		seen.see(rr.Addr)
+		seen.add(rr.Addr)
 	}
 	return seen, nil
 }
 
-// answered are the A records of a name.
+// answered returns the A records of a name.
 func (l *linearWorld) answered(name string) []answer.Record {
 	var r answer.Reply
 	(&answer.Authority{Directory: l.dir}).Answer(answer.Query{Name: name, Type: uint16(directory.A),
