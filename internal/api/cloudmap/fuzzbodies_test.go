@@ -19,11 +19,13 @@ import (
 // name "$name", "$srv" a service in it with an instance "i-1", "$api" a service without DNS records, and "$op" an
 // operation.
 var validBodies = map[string]string{
-	"CreateHttpNamespace":       `{"Name":"a","CreatorRequestId":"t","Description":"d","Tags":[{"Key":"k","Value":"v"}]}`,
+	"CreateHttpNamespace": `{"Name":"a","CreatorRequestId":"t","Description":"d",` +
+		`"Tags":[{"Key":"k","Value":"v"}]}`,
 	"CreatePrivateDnsNamespace": `{"Name":"a.local","Vpc":"vpc-1","Properties":{"DnsProperties":{"SOA":{"TTL":60}}}}`,
 	"CreatePublicDnsNamespace":  `{"Name":"a.example","Properties":{"DnsProperties":{"SOA":{"TTL":60}}}}`,
 	"CreateService": `{"Name":"a","NamespaceId":"$ns","DnsConfig":{"RoutingPolicy":"WEIGHTED",` +
-		`"DnsRecords":[{"Type":"A","TTL":60},{"Type":"SRV","TTL":60}]},"HealthCheckCustomConfig":{"FailureThreshold":1}}`,
+		`"DnsRecords":[{"Type":"A","TTL":60},{"Type":"SRV","TTL":60}]},` +
+		`"HealthCheckCustomConfig":{"FailureThreshold":1}}`,
 	"DeleteNamespace":         `{"Id":"$http"}`,
 	"DeleteService":           `{"Id":"$api"}`,
 	"DeleteServiceAttributes": `{"ServiceId":"$srv","Attributes":["k"]}`,
@@ -48,11 +50,13 @@ var validBodies = map[string]string{
 		`"Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.1","AWS_INSTANCE_PORT":"80","k":"v"}}`,
 	"TagResource": `{"ResourceARN":"arn:aws:servicediscovery:eu-west-1:123456789012:namespace/$ns",` +
 		`"Tags":[{"Key":"k","Value":"v"}]}`,
-	"UntagResource":                    `{"ResourceARN":"arn:aws:servicediscovery:eu-west-1:123456789012:service/$srv","TagKeys":["k"]}`,
+	"UntagResource": `{"ResourceARN":"arn:aws:servicediscovery:eu-west-1:123456789012:service/$srv",` +
+		`"TagKeys":["k"]}`,
 	"UpdateHttpNamespace":              `{"Id":"$http","UpdaterRequestId":"t","Namespace":{"Description":"d"}}`,
 	"UpdateInstanceCustomHealthStatus": `{"ServiceId":"$srv","InstanceId":"i-1","Status":"UNHEALTHY"}`,
-	"UpdatePrivateDnsNamespace":        `{"Id":"$ns","Namespace":{"Description":"d","Properties":{"DnsProperties":{"SOA":{"TTL":60}}}}}`,
-	"UpdatePublicDnsNamespace":         `{"Id":"$ns","Namespace":{"Properties":{"DnsProperties":{"SOA":{"TTL":60}}}}}`,
+	"UpdatePrivateDnsNamespace": `{"Id":"$ns","Namespace":{"Description":"d",` +
+		`"Properties":{"DnsProperties":{"SOA":{"TTL":60}}}}}`,
+	"UpdatePublicDnsNamespace": `{"Id":"$ns","Namespace":{"Properties":{"DnsProperties":{"SOA":{"TTL":60}}}}}`,
 	"UpdateService": `{"Id":"$srv","Service":{"Description":"d","DnsConfig":{` +
 		`"DnsRecords":[{"Type":"SRV","TTL":1},{"Type":"A","TTL":2}]}}}`,
 	"UpdateServiceAttributes": `{"ServiceId":"$srv","Attributes":{"k":"v"}}`,

@@ -1,14 +1,14 @@
-// Package cloudwatchlogs is the API of Amazon CloudWatch Logs (version 2014-03-28) as far as clients need it who read what their
-// tasks print: "aws logs tail", the SDKs' readers, Terraform's aws_cloudwatch_log_group.
+// Package cloudwatchlogs serves the part of the API of Amazon CloudWatch Logs (version 2014-03-28) with which clients
+// read container logs: "aws logs tail", the SDKs' readers, and Terraform's aws_cloudwatch_log_group.
 //
-//	logs.go     the API, its errors, names and ARNs
-//	groups.go   log groups, retention, tags: rows of package loggroup
-//	streams.go  log streams: logs of package logbook that a task's awslogs driver has put into a group
-//	events.go   FilterLogEvents and GetLogEvents
-//	pattern.go  filter patterns
+//	cloudwatchlogs.go  New, errors, names and ARNs
+//	groups.go          log groups, their retention and tags: rows of package loggroup
+//	streams.go         log streams: logs of package containerlog that a task's awslogs driver writes to a group
+//	events.go          FilterLogEvents and GetLogEvents
+//	pattern.go         filter patterns
 //
-// Events are what containers have printed, with the time at which the node saw them; nobody writes them by this API.
-// Where it differs from AWS, docs/compat/logs.md says so.
+// Events are the lines that containers have printed, with the time at which the node read them. Clients cannot write
+// events. docs/compat/logs.md lists the differences from AWS.
 package cloudwatchlogs
 
 import (
@@ -35,10 +35,11 @@ type api struct {
 	now  func() time.Time
 }
 
-// New makes the API over this node's logs.
+// New returns the API for the logs of this node.
 func New(db *store.Store, logs *containerlog.Catalog, now func() time.Time) *awsapi.Service {
 	a := &api{db, logs, now}
-	s := &awsapi.Service{TargetPrefix: "Logs_20140328", SigningName: "logs", Naming: awsapi.LowerCamel, ErrorOf: wireError}
+	s := &awsapi.Service{TargetPrefix: "Logs_20140328", SigningName: "logs", Naming: awsapi.LowerCamel,
+		ErrorOf: wireError}
 	awsapi.Handle(s, a.createLogGroup)
 	awsapi.Handle(s, a.deleteLogGroup)
 	awsapi.Handle(s, a.describeLogGroups)
@@ -54,7 +55,8 @@ func New(db *store.Store, logs *containerlog.Catalog, now func() time.Time) *aws
 	awsapi.Handle(s, a.filterLogEvents)
 	awsapi.Handle(s, a.getLogEvents)
 	awsapi.Handle(s, func(context.Context, *sdk.StartLiveTailInput) (*sdk.StartLiveTailOutput, error) {
-		return nil, &types.InvalidOperationException{Message: aws.String("This server has no live tail; aws logs tail --follow shows the same.")}
+		return nil, &types.InvalidOperationException{
+			Message: aws.String("This server does not support live tail; use aws logs tail --follow.")}
 	})
 	return s
 }
@@ -75,10 +77,10 @@ var wireErrors = awsapi.Errors{
 	},
 }
 
-// wireError translates the errors of log files and the faults of the domain.
+// wireError translates errors of log files and faults of the domain.
 func wireError(err error) error {
 	if errors.Is(err, containerlog.ErrBusy) {
-		return &types.ServiceUnavailableException{Message: aws.String("The log is being cut just now; try again.")}
+		return &types.ServiceUnavailableException{Message: aws.String("The log is being truncated; try again.")}
 	}
 	return wireErrors.Translate(err)
 }
@@ -87,40 +89,44 @@ func invalid(format string, args ...any) error {
 	return fault.New(fault.Invalid, "parameter", format, args...)
 }
 
-// update runs one transaction of a call.
+// broken returns the error for a member that breaks a constraint of the API's model, in AWS's words.
+func broken(value, member, constraint string) error {
+	return invalid("1 validation error detected: %s at '%s' failed to satisfy constraint: %s", value, member, constraint)
+}
+
+// update runs the transaction of a call.
 func (a *api) update(ctx context.Context, fn func(tx *store.Tx) error) error {
 	_, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) { return struct{}{}, fn(tx) })
 	return err
 }
 
-// groupName checks a name that a call must give.
+// groupName checks a required name of a log group.
 func groupName(name *string) (string, error) {
 	switch s := aws.ToString(name); {
 	case s == "":
-		return "", invalid("1 validation error detected: Value null at 'logGroupName' failed to satisfy constraint: Member must not be null")
+		return "", broken("Value null", "logGroupName", "Member must not be null")
 	case !loggroup.ValidName(s):
-		return "", invalid("1 validation error detected: Value at 'logGroupName' failed to satisfy constraint: " +
-			"Member must have 1 to 512 of the characters a-z, A-Z, 0-9, '_', '-', '/', '.' and '#'")
+		return "", broken("Value", "logGroupName", "Member must have 1 to 512 of the characters a-z, A-Z, 0-9, '_', '-', '/', '.' and '#'")
 	default:
 		return s, nil
 	}
 }
 
-// nameInARN takes a group's name out of its ARN, with or without ":*" behind it.
+// nameInARN returns the name of a group from its ARN, which may end in ":*".
 func nameInARN(sc arn.Scope, s string) (string, error) {
 	a, err := arn.Parse(s)
 	name, ok := strings.CutPrefix(a.Resource, "log-group:")
 	name = strings.TrimSuffix(name, ":*")
 	switch {
 	case err != nil || a.Service != "logs" || !ok || !loggroup.ValidName(name):
-		return "", invalid("The ARN %.600q is not that of a log group.", s)
+		return "", invalid("The ARN %.600q is not the ARN of a log group.", s)
 	case a.Region != sc.Region || a.Account != sc.Account:
 		return "", fault.New(fault.NotFound, "log group", "The specified log group does not exist.")
 	}
 	return name, nil
 }
 
-// group finds the group that a call names by its name or by an identifier, a name or an ARN.
+// group finds a group by its name or by an identifier, which is a name or an ARN.
 func (a *api) group(sc arn.Scope, name, identifier *string) (*loggroup.Group, error) {
 	var err error
 	n := aws.ToString(name)

@@ -23,9 +23,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 )
 
+// epoch is the time at which each test starts, in Unix milliseconds.
 const epoch = 1700000000000
 
-// world is the API over log files, and the SDK's client for it.
+// world is the API over log files, with the SDK's client for it.
 type world struct {
 	*sdk.Client
 	t    *testing.T
@@ -50,7 +51,7 @@ func (w *world) client(options ...func(*aws.Config)) *sdk.Client {
 	return sdk.NewFromConfig(w.srv.Config(options...))
 }
 
-// printer is a container of a task.
+// printer is a container of a task, and the writer of its log.
 type printer struct {
 	w       *world
 	writer  *containerlog.Writer
@@ -59,23 +60,19 @@ type printer struct {
 
 func (w *world) container(taskID, group, stream string) *printer {
 	w.t.Helper()
-	if err := w.logs.Declare(taskID, "app", &containerlog.Stream{Region: "eu-west-1", Group: group, Name: stream, Created: w.now.UnixMilli()}); err != nil {
+	if err := w.logs.Declare(taskID, "app", &containerlog.Stream{Region: "eu-west-1", Group: group, Name: stream,
+		Created: w.now.UnixMilli()}); err != nil {
 		w.t.Fatal(err)
 	}
 	dir := w.logs.Task(taskID)[0].Dir
 	p := &printer{w: w}
-	var err error
-	if p.writer, err = containerlog.Open(dir, w.now); err != nil {
-		w.t.Fatal(err)
-	}
-	if p.program, err = os.OpenFile(containerlog.File(dir), os.O_APPEND|os.O_WRONLY, 0); err != nil {
-		w.t.Fatal(err)
-	}
+	p.writer = apitest.Must(containerlog.Open(dir, w.now))(w.t)
+	p.program = apitest.Must(os.OpenFile(containerlog.File(dir), os.O_APPEND|os.O_WRONLY, 0))(w.t)
 	w.t.Cleanup(func() { p.program.Close() })
 	return p
 }
 
-// prints prints lines, a second after epoch for each of at.
+// prints prints lines at the given number of seconds after epoch.
 func (p *printer) prints(at int, lines ...string) {
 	p.w.t.Helper()
 	if _, err := p.program.WriteString(strings.Join(lines, "\n") + "\n"); err != nil {
@@ -89,37 +86,42 @@ func (p *printer) prints(at int, lines ...string) {
 
 func (w *world) group(name string) {
 	w.t.Helper()
-	if _, err := w.CreateLogGroup(w.t.Context(), &sdk.CreateLogGroupInput{LogGroupName: &name}); err != nil {
-		w.t.Fatal(err)
-	}
+	apitest.Must(w.CreateLogGroup(w.t.Context(), &sdk.CreateLogGroupInput{LogGroupName: &name}))(w.t)
 }
 
-// TestGroups does what Terraform's aws_cloudwatch_log_group does, in its order.
+// TestGroups makes the calls of Terraform's aws_cloudwatch_log_group, in the same order.
 func TestGroups(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	name := aws.String("/ecs/web")
-	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: name, Tags: map[string]string{"team": "red"}}); err != nil {
+	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: name,
+		Tags: map[string]string{"team": "red"}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: name}); apitest.ErrorCode(err) != "ResourceAlreadyExistsException" {
-		t.Errorf("made again: %v", err)
+	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{
+		LogGroupName: name}); apitest.ErrorCode(err) != "ResourceAlreadyExistsException" {
+		t.Errorf("create an existing group: %v", err)
 	}
-	if _, err := w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: name, RetentionInDays: aws.Int32(7)}); err != nil {
+	if _, err := w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: name,
+		RetentionInDays: aws.Int32(7)}); err != nil {
 		t.Error(err)
 	}
 	w.group("/ecs/api")
 	w.group("other")
-	list, err := w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String("/ecs/"), Limit: aws.Int32(1)})
-	if err != nil || len(list.LogGroups) != 1 || *list.LogGroups[0].LogGroupName != "/ecs/api" || list.NextToken == nil {
+	list, err := w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String("/ecs/"),
+		Limit: aws.Int32(1)})
+	if err != nil || len(list.LogGroups) != 1 || *list.LogGroups[0].LogGroupName != "/ecs/api" ||
+		list.NextToken == nil {
 		t.Fatalf("the first page: %+v, %v", list, err)
 	}
-	list, err = w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String("/ecs/"), Limit: aws.Int32(1), NextToken: list.NextToken})
+	list, err = w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String("/ecs/"),
+		Limit: aws.Int32(1), NextToken: list.NextToken})
 	if err != nil || len(list.LogGroups) != 1 || list.NextToken != nil {
 		t.Fatalf("the second page: %+v, %v", list, err)
 	}
 	g := list.LogGroups[0]
 	const arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/ecs/web"
-	if *g.Arn != arn+":*" || *g.LogGroupArn != arn || *g.RetentionInDays != 7 || *g.CreationTime != epoch || g.LogGroupClass != types.LogGroupClassStandard {
+	if *g.Arn != arn+":*" || *g.LogGroupArn != arn || *g.RetentionInDays != 7 || *g.CreationTime != epoch ||
+		g.LogGroupClass != types.LogGroupClassStandard {
 		t.Errorf("the group is %+v", g)
 	}
 	for _, resource := range []string{arn, arn + ":*"} {
@@ -128,16 +130,18 @@ func TestGroups(t *testing.T) {
 			t.Errorf("tags of %s: %v, %v", resource, tags, err)
 		}
 	}
-	if _, err := w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arn), Tags: map[string]string{"stage": "blue"}}); err != nil {
+	if _, err := w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arn),
+		Tags: map[string]string{"stage": "blue"}}); err != nil {
 		t.Error(err)
 	}
-	if _, err := w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arn), TagKeys: []string{"team"}}); err != nil {
+	if _, err := w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arn),
+		TagKeys: []string{"team"}}); err != nil {
 		t.Error(err)
 	}
 	//lint:ignore SA1019 older clients still call it
 	old, err := w.ListTagsLogGroup(ctx, &sdk.ListTagsLogGroupInput{LogGroupName: name})
 	if err != nil || fmt.Sprint(old.Tags) != "map[stage:blue]" {
-		t.Errorf("the tags at the end: %v, %v", old, err)
+		t.Errorf("tags by the deprecated operation: %v, %v", old, err)
 	}
 	if _, err := w.DeleteRetentionPolicy(ctx, &sdk.DeleteRetentionPolicyInput{LogGroupName: name}); err != nil {
 		t.Error(err)
@@ -146,26 +150,34 @@ func TestGroups(t *testing.T) {
 		t.Error(err)
 	}
 	for what, err := range map[string]error{
-		"delete":    second(w.DeleteLogGroup(ctx, &sdk.DeleteLogGroupInput{LogGroupName: name})),
-		"retention": second(w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: name, RetentionInDays: aws.Int32(7)})),
-		"tags":      second(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arn)})),
-		"streams":   second(w.DescribeLogStreams(ctx, &sdk.DescribeLogStreamsInput{LogGroupName: name})),
-		"events":    second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{LogGroupName: name})),
-		"stream":    second(w.GetLogEvents(ctx, &sdk.GetLogEventsInput{LogGroupName: aws.String("other"), LogStreamName: aws.String("none")})),
+		"delete": second(w.DeleteLogGroup(ctx, &sdk.DeleteLogGroupInput{LogGroupName: name})),
+		"retention": second(w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: name,
+			RetentionInDays: aws.Int32(7)})),
+		"tags":    second(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arn)})),
+		"streams": second(w.DescribeLogStreams(ctx, &sdk.DescribeLogStreamsInput{LogGroupName: name})),
+		"events":  second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{LogGroupName: name})),
+		"stream": second(w.GetLogEvents(ctx, &sdk.GetLogEventsInput{LogGroupName: aws.String("other"),
+			LogStreamName: aws.String("none")})),
 	} {
 		if apitest.ErrorCode(err) != "ResourceNotFoundException" {
-			t.Errorf("%s of a group that is gone: %v", what, err)
+			t.Errorf("%s of a deleted group: %v", what, err)
 		}
 	}
 	for what, err := range map[string]error{
-		"a bad name":        second(w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: aws.String("a b")})),
-		"a bad retention":   second(w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: aws.String("other"), RetentionInDays: aws.Int32(2)})),
-		"a bad limit":       second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{Limit: aws.Int32(51)})),
-		"a bad token":       second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{NextToken: aws.String("x")})),
-		"an ARN of another": second(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String("arn:aws:ecs:eu-west-1:123456789012:cluster/x"), Tags: map[string]string{"a": "b"}})),
-		"two ways at once":  second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{LogGroupName: aws.String("other"), LogGroupIdentifier: aws.String("other")})),
-		"no group":          second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{})),
-		"a JSON pattern":    second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{LogGroupName: aws.String("other"), FilterPattern: aws.String("{ $.x = 1 }")})),
+		"invalid name": second(w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: aws.String("a b")})),
+		"invalid retention": second(w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{
+			LogGroupName: aws.String("other"), RetentionInDays: aws.Int32(2)})),
+		"invalid limit": second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{Limit: aws.Int32(51)})),
+		"invalid token": second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{
+			NextToken: aws.String("x")})),
+		"ARN of a cluster": second(w.TagResource(ctx, &sdk.TagResourceInput{
+			ResourceArn: aws.String("arn:aws:ecs:eu-west-1:123456789012:cluster/x"),
+			Tags:        map[string]string{"a": "b"}})),
+		"name and identifier": second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{
+			LogGroupName: aws.String("other"), LogGroupIdentifier: aws.String("other")})),
+		"no group": second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{})),
+		"JSON pattern": second(w.FilterLogEvents(ctx, &sdk.FilterLogEventsInput{
+			LogGroupName: aws.String("other"), FilterPattern: aws.String("{ $.x = 1 }")})),
 	} {
 		if apitest.ErrorCode(err) != "InvalidParameterException" {
 			t.Errorf("%s: %v", what, err)
@@ -175,20 +187,17 @@ func TestGroups(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// filter reads all pages of FilterLogEvents, as SECOND:STREAM:MESSAGE.
+// filter reads all pages of FilterLogEvents and returns the events as SECOND:STREAM:MESSAGE.
 func (w *world) filter(in sdk.FilterLogEventsInput) string {
 	w.t.Helper()
 	var all []string
 	ids := map[string]bool{}
 	for {
-		out, err := w.FilterLogEvents(w.t.Context(), &in)
-		if err != nil {
-			w.t.Fatal(err)
-		}
+		out := apitest.Must(w.FilterLogEvents(w.t.Context(), &in))(w.t)
 		for _, e := range out.Events {
 			all = append(all, fmt.Sprintf("%d:%s:%s", (*e.Timestamp-epoch)/1000, *e.LogStreamName, *e.Message))
 			if ids[*e.EventId] || len(*e.EventId) != 56 {
-				w.t.Errorf("the event id %s comes twice, or is none", *e.EventId)
+				w.t.Errorf("the event id %s is malformed or appears twice", *e.EventId)
 			}
 			ids[*e.EventId] = true
 		}
@@ -199,12 +208,12 @@ func (w *world) filter(in sdk.FilterLogEventsInput) string {
 	}
 }
 
-// TestFilterLogEvents merges the streams of a group by time, in pages of every size.
+// TestFilterLogEvents checks that the streams of a group are merged by time, for all page sizes.
 func TestFilterLogEvents(t *testing.T) {
 	w := newWorld(t)
 	w.group("web")
 	a, b := w.container("t1", "web", "a"), w.container("t2", "web", "b")
-	w.container("t3", "elsewhere", "c").prints(1, "of another group")
+	w.container("t3", "other", "c").prints(1, "in another group")
 	a.prints(1, "one", "two")
 	b.prints(2, "three")
 	a.prints(3, "four error")
@@ -222,11 +231,15 @@ func TestFilterLogEvents(t *testing.T) {
 		in   sdk.FilterLogEventsInput
 		want string
 	}{
-		{"a time", sdk.FilterLogEventsInput{StartTime: at(2), EndTime: at(4)}, "2:b:three 3:a:four error 4:b:five 4:b:six error"},
+		{"a time", sdk.FilterLogEventsInput{StartTime: at(2), EndTime: at(4)},
+			"2:b:three 3:a:four error 4:b:five 4:b:six error"},
 		{"a stream", sdk.FilterLogEventsInput{LogStreamNames: []string{"b"}}, "2:b:three 4:b:five 4:b:six error"},
-		{"a prefix", sdk.FilterLogEventsInput{LogStreamNamePrefix: aws.String("a")}, "1:a:one 1:a:two 3:a:four error 5:a:seven"},
-		{"a term", sdk.FilterLogEventsInput{FilterPattern: aws.String("error"), Limit: aws.Int32(1)}, "3:a:four error 4:b:six error"},
-		{"not a term", sdk.FilterLogEventsInput{FilterPattern: aws.String("-error -one")}, "1:a:two 2:b:three 4:b:five 5:a:seven"},
+		{"a prefix", sdk.FilterLogEventsInput{LogStreamNamePrefix: aws.String("a")},
+			"1:a:one 1:a:two 3:a:four error 5:a:seven"},
+		{"a term", sdk.FilterLogEventsInput{FilterPattern: aws.String("error"), Limit: aws.Int32(1)},
+			"3:a:four error 4:b:six error"},
+		{"not a term", sdk.FilterLogEventsInput{FilterPattern: aws.String("-error -one")},
+			"1:a:two 2:b:three 4:b:five 5:a:seven"},
 		{"later", sdk.FilterLogEventsInput{StartTime: at(6)}, ""},
 	} {
 		tc.in.LogGroupName = aws.String("web")
@@ -235,12 +248,15 @@ func TestFilterLogEvents(t *testing.T) {
 		}
 	}
 	ctx := t.Context()
-	if _, err := w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: aws.String("web"), RetentionInDays: aws.Int32(1)}); err != nil {
+	if _, err := w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: aws.String("web"),
+		RetentionInDays: aws.Int32(1)}); err != nil {
 		t.Fatal(err)
 	}
 	w.now = time.UnixMilli(epoch+3000).AddDate(0, 0, 1)
-	if got := w.filter(sdk.FilterLogEventsInput{LogGroupIdentifier: aws.String("arn:aws:logs:eu-west-1:123456789012:log-group:web")}); got != "3:a:four error 4:b:five 4:b:six error 5:a:seven" {
-		t.Errorf("when the retention of some is over: %s", got)
+	const recent = "3:a:four error 4:b:five 4:b:six error 5:a:seven"
+	group := aws.String("arn:aws:logs:eu-west-1:123456789012:log-group:web")
+	if got := w.filter(sdk.FilterLogEventsInput{LogGroupIdentifier: group}); got != recent {
+		t.Errorf("after the retention of some events has ended: %s", got)
 	}
 }
 
@@ -252,14 +268,12 @@ func TestGetLogEvents(t *testing.T) {
 	for i := range 5 {
 		p.prints(i+1, fmt.Sprintf("line %d", i+1), "")
 	}
-	in := sdk.GetLogEventsInput{LogGroupName: aws.String("web"), LogStreamName: aws.String("p/app/t1"), Limit: aws.Int32(3)}
+	in := sdk.GetLogEventsInput{LogGroupName: aws.String("web"), LogStreamName: aws.String("p/app/t1"),
+		Limit: aws.Int32(3)}
 	get := func(token *string) (string, *sdk.GetLogEventsOutput) {
 		t.Helper()
 		in.NextToken = token
-		out, err := w.GetLogEvents(t.Context(), &in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		out := apitest.Must(w.GetLogEvents(t.Context(), &in))(t)
 		var all []string
 		for _, e := range out.Events {
 			all = append(all, fmt.Sprintf("%d:%s", (*e.Timestamp-epoch)/1000, *e.Message))
@@ -268,15 +282,15 @@ func TestGetLogEvents(t *testing.T) {
 	}
 	tail, out := get(nil)
 	if tail != "4: 5:line 5 5:" {
-		t.Errorf("the tail: %s", tail)
+		t.Errorf("events from the tail: %s", tail)
 	}
 	end := out.NextForwardToken
 	if got, out := get(end); got != "" || *out.NextForwardToken != *end {
-		t.Errorf("behind the end: %s, token %s, want %s", got, *out.NextForwardToken, *end)
+		t.Errorf("events after the end: %s, token %s, want %s", got, *out.NextForwardToken, *end)
 	}
 	p.prints(6, "line 6")
 	if got, _ := get(end); got != "6:line 6" {
-		t.Errorf("what has come since: %s", got)
+		t.Errorf("events printed since then: %s", got)
 	}
 	back, all := out.NextBackwardToken, tail
 	for {
@@ -305,11 +319,11 @@ func TestGetLogEvents(t *testing.T) {
 	}
 	in.StartTime, in.EndTime = aws.Int64(epoch+2000), aws.Int64(epoch+3000)
 	if got, _ := get(nil); got != "2:line 2 2:" {
-		t.Errorf("of one second: %s", got)
+		t.Errorf("events of one second: %s", got)
 	}
 	in.NextToken = aws.String("f/1")
 	if _, err := w.GetLogEvents(t.Context(), &in); apitest.ErrorCode(err) != "InvalidParameterException" {
-		t.Errorf("a bad token: %v", err)
+		t.Errorf("invalid token: %v", err)
 	}
 }
 
@@ -325,10 +339,7 @@ func TestStreams(t *testing.T) {
 		in.LogGroupName, in.Limit = aws.String("web"), aws.Int32(2)
 		var all []string
 		for {
-			out, err := w.DescribeLogStreams(t.Context(), &in)
-			if err != nil {
-				t.Fatal(err)
-			}
+			out := apitest.Must(w.DescribeLogStreams(t.Context(), &in))(t)
 			for _, s := range out.LogStreams {
 				all = append(all, fmt.Sprintf("%s:%d", *s.LogStreamName, (*s.LastEventTimestamp-epoch)/1000))
 			}
@@ -344,23 +355,27 @@ func TestStreams(t *testing.T) {
 	}{
 		{sdk.DescribeLogStreamsInput{}, "s/a:2 s/b:3 s/c:1"},
 		{sdk.DescribeLogStreamsInput{OrderBy: types.OrderByLastEventTime}, "s/c:1 s/a:2 s/b:3"},
-		{sdk.DescribeLogStreamsInput{OrderBy: types.OrderByLastEventTime, Descending: aws.Bool(true)}, "s/b:3 s/a:2 s/c:1"},
+		{sdk.DescribeLogStreamsInput{OrderBy: types.OrderByLastEventTime, Descending: aws.Bool(true)},
+			"s/b:3 s/a:2 s/c:1"},
 		{sdk.DescribeLogStreamsInput{LogStreamNamePrefix: aws.String("s/b")}, "s/b:3"},
 	} {
 		if got := list(tc.in); got != tc.want {
 			t.Errorf("%+v: %s, want %s", tc.in, got, tc.want)
 		}
 	}
-	if _, err := w.StartLiveTail(t.Context(), &sdk.StartLiveTailInput{LogGroupIdentifiers: []string{"arn:aws:logs:eu-west-1:123456789012:log-group:web"}}, noPrefix); apitest.ErrorCode(err) != "InvalidOperationException" {
+	groups := []string{"arn:aws:logs:eu-west-1:123456789012:log-group:web"}
+	_, err := w.StartLiveTail(t.Context(), &sdk.StartLiveTailInput{LogGroupIdentifiers: groups}, noPrefix)
+	if apitest.ErrorCode(err) != "InvalidOperationException" {
 		t.Errorf("StartLiveTail: %v", err)
 	}
 }
 
-// noPrefix keeps the SDK from asking streaming-127.0.0.1.
+// noPrefix prevents the SDK from calling streaming-rollcall.test.
 func noPrefix(o *sdk.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("NoHostPrefix",
-			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			func(ctx context.Context, in middleware.InitializeInput,
+				next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 				return next.HandleInitialize(smithyhttp.DisableEndpointHostPrefix(ctx, true), in)
 			}), middleware.Before)
 	})

@@ -19,64 +19,31 @@ import (
 	"github.com/bakingclouds/rollcall/internal/loggroup"
 )
 
-// The bounds of one answer (FilterLogEvents, GetLogEvents).
+// The bounds of one response (FilterLogEvents, GetLogEvents).
 const (
 	maxEvents = 10000
 	maxBytes  = 1 << 20
 )
 
 func (a *api) filterLogEvents(ctx context.Context, in *sdk.FilterLogEventsInput) (*sdk.FilterLogEventsOutput, error) {
-	const operation = "FilterLogEvents"
 	g, err := a.group(awsapi.ScopeFrom(ctx), in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {
 		return nil, err
 	}
-	limit, err := pageSize(in.Limit, maxEvents)
+	q, err := a.filterQuery(g, in)
 	if err != nil {
 		return nil, err
 	}
-	match, err := parsePattern(aws.ToString(in.FilterPattern))
+	sources, err := a.sources(g, aws.ToString(in.LogStreamNamePrefix), in.LogStreamNames)
 	if err != nil {
 		return nil, err
 	}
-	prefix := aws.ToString(in.LogStreamNamePrefix)
-	switch {
-	case prefix != "" && len(in.LogStreamNames) > 0:
-		return nil, invalid("LogStreamNamePrefix and LogStreamNames are mutually exclusive parameters.")
-	case len(in.LogStreamNames) > 100:
-		return nil, invalid("At most 100 logStreamNames can be specified.")
-	}
-	q := containerlog.Query{From: max(aws.ToInt64(in.StartTime), g.VisibleFrom(a.now())), Match: match, Most: limit, Bytes: maxBytes}
-	if in.EndTime != nil {
-		q.Until = *in.EndTime + 1
-	}
-	if in.NextToken != nil {
-		if q.After, err = readCursor(operation, *in.NextToken); err != nil {
-			return nil, err
-		}
-		q.From = max(q.From, q.After.Time)
-	}
-	entries, err := a.streams(g)
-	if err != nil {
-		return nil, err
-	}
-	var sources []*containerlog.Source
-	for _, e := range entries {
-		if strings.HasPrefix(e.Stream.Name, prefix) && (len(in.LogStreamNames) == 0 || slices.Contains(in.LogStreamNames, e.Stream.Name)) {
-			sources = append(sources, &containerlog.Source{ID: e.Stream.Name, Dir: e.Dir, Position: -1})
-		}
-	}
-	for _, name := range in.LogStreamNames {
-		if !slices.ContainsFunc(sources, func(s *containerlog.Source) bool { return s.ID == name }) {
-			_, err := a.stream(g, name)
-			return nil, err
-		}
-	}
-	out := &sdk.FilterLogEventsOutput{Events: []types.FilteredLogEvent{}, SearchedLogStreams: []types.SearchedLogStream{}}
 	events, last, more, err := containerlog.Merge(ctx, sources, q)
 	if err != nil {
 		return nil, err
 	}
+	out := &sdk.FilterLogEventsOutput{Events: []types.FilteredLogEvent{},
+		SearchedLogStreams: []types.SearchedLogStream{}}
 	for _, e := range events {
 		out.Events = append(out.Events, types.FilteredLogEvent{
 			EventId: aws.String(eventID(g, e)), LogStreamName: &e.Source.ID, Message: message(e.Line),
@@ -87,15 +54,70 @@ func (a *api) filterLogEvents(ctx context.Context, in *sdk.FilterLogEventsInput)
 		if last == nil {
 			last = q.After
 		}
-		out.NextToken = cursorToken(operation, last)
+		out.NextToken = cursorToken(filterOperation, last)
 	}
 	return out, nil
+}
+
+// filterOperation is the operation that the tokens of filterLogEvents belong to.
+const filterOperation = "FilterLogEvents"
+
+// filterQuery checks and converts the input of FilterLogEvents.
+func (a *api) filterQuery(g *loggroup.Group, in *sdk.FilterLogEventsInput) (containerlog.Query, error) {
+	q := containerlog.Query{From: max(aws.ToInt64(in.StartTime), g.VisibleFrom(a.now())), Bytes: maxBytes}
+	var err error
+	if q.Most, err = pageSize(in.Limit, maxEvents); err != nil {
+		return q, err
+	}
+	if q.Match, err = parsePattern(aws.ToString(in.FilterPattern)); err != nil {
+		return q, err
+	}
+	switch {
+	case aws.ToString(in.LogStreamNamePrefix) != "" && len(in.LogStreamNames) > 0:
+		return q, invalid("LogStreamNamePrefix and LogStreamNames are mutually exclusive parameters.")
+	case len(in.LogStreamNames) > 100:
+		return q, invalid("At most 100 logStreamNames can be specified.")
+	}
+	if in.EndTime != nil {
+		q.Until = *in.EndTime + 1
+	}
+	if in.NextToken != nil {
+		if q.After, err = readCursor(filterOperation, *in.NextToken); err != nil {
+			return q, err
+		}
+		q.From = max(q.From, q.After.Time)
+	}
+	return q, nil
+}
+
+// sources returns the streams of a group whose names have a prefix and, if names is not empty, are in names. All
+// streams in names must exist.
+func (a *api) sources(g *loggroup.Group, prefix string, names []string) ([]*containerlog.Source, error) {
+	entries, err := a.streams(g)
+	if err != nil {
+		return nil, err
+	}
+	var sources []*containerlog.Source
+	found := map[string]bool{}
+	for _, e := range entries {
+		name := e.Stream.Name
+		if strings.HasPrefix(name, prefix) && (len(names) == 0 || slices.Contains(names, name)) {
+			sources = append(sources, &containerlog.Source{ID: name, Dir: e.Dir, Position: -1})
+			found[name] = true
+		}
+	}
+	for _, name := range names {
+		if !found[name] {
+			return nil, noStream()
+		}
+	}
+	return sources, nil
 }
 
 func cursorToken(operation string, c *containerlog.Cursor) *string {
 	text, err := json.Marshal(c)
 	if err != nil {
-		return nil // three plain fields
+		return nil // cannot happen: a Cursor has three plain fields
 	}
 	return aws.String(paging.Token(operation, string(text)))
 }
@@ -109,14 +131,15 @@ func readCursor(operation, token string) (*containerlog.Cursor, error) {
 	return c, nil
 }
 
-// eventID is the same each time that an event is read, and no other's: clients know by it what they have seen.
+// eventID returns an id that is the same each time the event is read, and different from all other ids. Clients use it
+// to recognize events that they have seen.
 func eventID(g *loggroup.Group, e containerlog.Event) string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s\x00%s\x00%s", g.Region, g.Name, e.Source.ID)
 	return fmt.Sprintf("%017d%020d%019d", e.Time, h.Sum64(), e.Position)
 }
 
-// message is a line as JSON can carry it. AWS takes no empty messages; here a blank line is one.
+// message returns a line in the form that JSON can represent. Unlike AWS, an empty line is an event too.
 func message(l containerlog.Line) *string {
 	return aws.String(strings.ToValidUTF8(string(l.Text), "\uFFFD"))
 }
@@ -141,7 +164,8 @@ func (a *api) getLogEvents(ctx context.Context, in *sdk.GetLogEventsInput) (*sdk
 	if in.NextToken == nil {
 		backward = !aws.ToBool(in.StartFromHead)
 	}
-	q := containerlog.Query{From: max(aws.ToInt64(in.StartTime), g.VisibleFrom(a.now())), Until: aws.ToInt64(in.EndTime), Most: limit, Bytes: maxBytes}
+	q := containerlog.Query{From: max(aws.ToInt64(in.StartTime), g.VisibleFrom(a.now())),
+		Until: aws.ToInt64(in.EndTime), Most: limit, Bytes: maxBytes}
 	read := firstFrom
 	if backward {
 		read = lastBefore
@@ -152,9 +176,10 @@ func (a *api) getLogEvents(ctx context.Context, in *sdk.GetLogEventsInput) (*sdk
 	}
 	out := &sdk.GetLogEventsOutput{Events: []types.OutputLogEvent{}}
 	for _, l := range lines {
-		out.Events = append(out.Events, types.OutputLogEvent{Message: message(l.Line), Timestamp: &l.Time, IngestionTime: &l.Time})
+		out.Events = append(out.Events, types.OutputLogEvent{Message: message(l.Line), Timestamp: &l.Time,
+			IngestionTime: &l.Time})
 	}
-	// At the end in either direction, a client gets the token back that it has sent.
+	// At the end in either direction, the client receives the token that it has sent.
 	first := next
 	if len(lines) > 0 {
 		first = lines[0].Position
@@ -163,14 +188,15 @@ func (a *api) getLogEvents(ctx context.Context, in *sdk.GetLogEventsInput) (*sdk
 	return out, nil
 }
 
-// firstFrom are the events from a position on, and where to go on; -1 begins with the query's time.
+// firstFrom returns the events from a position, and the position after them. Position -1 begins at the query's start
+// time.
 func firstFrom(ctx context.Context, dir string, at int64, q containerlog.Query) ([]containerlog.Event, int64, error) {
 	s := &containerlog.Source{Dir: dir, Position: at}
 	events, _, _, err := containerlog.Merge(ctx, []*containerlog.Source{s}, q)
 	return events, max(s.Position, 0), err
 }
 
-// lastBefore are the last events in front of a position, or of all when it is -1, and where to go on behind them.
+// lastBefore returns the last events before a position, and the position after them. Position -1 is the end of the log.
 func lastBefore(ctx context.Context, dir string, at int64, q containerlog.Query) ([]containerlog.Event, int64, error) {
 	s := &containerlog.Source{Dir: dir, Position: -1}
 	var kept []containerlog.Event
@@ -197,19 +223,19 @@ func lastBefore(ctx context.Context, dir string, at int64, q containerlog.Query)
 	}
 }
 
-// A token says in which direction to read on, and from where: "f/" and "b/", as AWS's begin, and a position.
-func direction(which string, pos int64) *string {
-	return aws.String(which + "/" + fmt.Sprintf("%056d", pos))
+// direction returns a token for reading on. It has the direction, "f/" or "b/" as at AWS, and a position.
+func direction(prefix string, pos int64) *string {
+	return aws.String(prefix + "/" + fmt.Sprintf("%056d", pos))
 }
 
 func readDirection(token string) (backward bool, at int64, err error) {
 	if token == "" {
 		return false, -1, nil
 	}
-	which, digits, _ := strings.Cut(token, "/")
+	prefix, digits, _ := strings.Cut(token, "/")
 	at, err = strconv.ParseInt(digits, 10, 64)
-	if err != nil || at < 0 || which != "f" && which != "b" || len(digits) != 56 {
+	if err != nil || at < 0 || prefix != "f" && prefix != "b" || len(digits) != 56 {
 		return false, 0, badToken()
 	}
-	return which == "b", at, nil
+	return prefix == "b", at, nil
 }

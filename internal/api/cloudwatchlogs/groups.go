@@ -2,6 +2,7 @@ package cloudwatchlogs
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -23,13 +24,16 @@ func (a *api) createLogGroup(ctx context.Context, in *sdk.CreateLogGroupInput) (
 		return nil, err
 	}
 	if in.LogGroupClass != "" && !slices.Contains(in.LogGroupClass.Values(), in.LogGroupClass) {
-		return nil, invalid("The log group class %.64q is not known.", in.LogGroupClass)
+		return nil, invalid("The log group class %.64q is unknown.", in.LogGroupClass)
 	}
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
 	g := loggroup.Group{Name: name, Class: string(in.LogGroupClass), KMSKey: aws.ToString(in.KmsKeyId), Tags: in.Tags}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Create(tx, awsapi.ScopeFrom(ctx), g, a.now()) })
+	return nil, a.update(ctx, func(tx *store.Tx) error {
+		return loggroup.Create(tx, awsapi.ScopeFrom(ctx), g,
+			a.now())
+	})
 }
 
 func (a *api) deleteLogGroup(ctx context.Context, in *sdk.DeleteLogGroupInput) (*sdk.DeleteLogGroupOutput, error) {
@@ -40,7 +44,9 @@ func (a *api) deleteLogGroup(ctx context.Context, in *sdk.DeleteLogGroupInput) (
 	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Delete(tx, awsapi.ScopeFrom(ctx), name) })
 }
 
-func (a *api) describeLogGroups(ctx context.Context, in *sdk.DescribeLogGroupsInput) (*sdk.DescribeLogGroupsOutput, error) {
+func (a *api) describeLogGroups(
+	ctx context.Context, in *sdk.DescribeLogGroupsInput,
+) (*sdk.DescribeLogGroupsOutput, error) {
 	const operation = "DescribeLogGroups"
 	max, err := pageSize(in.Limit, 50)
 	if err != nil {
@@ -87,8 +93,9 @@ func classOf(g *loggroup.Group) types.LogGroupClass {
 
 func (a *api) groupView(g *loggroup.Group) types.LogGroup {
 	view := types.LogGroup{
-		LogGroupName: &g.Name, LogGroupArn: aws.String(g.ARN()), Arn: aws.String(g.ARN() + ":*"), LogGroupClass: classOf(g),
-		CreationTime: aws.Int64(g.Created.UnixMilli()), MetricFilterCount: aws.Int32(0), StoredBytes: aws.Int64(0),
+		LogGroupName: &g.Name, LogGroupArn: aws.String(g.ARN()), Arn: aws.String(g.ARN() + ":*"),
+		LogGroupClass: classOf(g),
+		CreationTime:  aws.Int64(g.Created.UnixMilli()), MetricFilterCount: aws.Int32(0), StoredBytes: aws.Int64(0),
 	}
 	if g.Retention > 0 {
 		view.RetentionInDays = aws.Int32(int32(g.Retention))
@@ -104,19 +111,27 @@ func (a *api) groupView(g *loggroup.Group) types.LogGroup {
 	return view
 }
 
-func (a *api) putRetentionPolicy(ctx context.Context, in *sdk.PutRetentionPolicyInput) (*sdk.PutRetentionPolicyOutput, error) {
+func (a *api) putRetentionPolicy(
+	ctx context.Context, in *sdk.PutRetentionPolicyInput,
+) (*sdk.PutRetentionPolicyOutput, error) {
 	name, err := groupName(in.LogGroupName)
 	if err != nil {
 		return nil, err
 	}
 	days := int(aws.ToInt32(in.RetentionInDays))
 	if !slices.Contains(loggroup.Retentions, days) {
-		return nil, invalid("1 validation error detected: Value '%d' at 'retentionInDays' failed to satisfy constraint: Member must satisfy enum value set: %v", days, loggroup.Retentions)
+		return nil, broken(fmt.Sprintf("Value '%d'", days), "retentionInDays",
+			fmt.Sprintf("Member must satisfy enum value set: %v", loggroup.Retentions))
 	}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name, days) })
+	return nil, a.update(ctx, func(tx *store.Tx) error {
+		return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name,
+			days)
+	})
 }
 
-func (a *api) deleteRetentionPolicy(ctx context.Context, in *sdk.DeleteRetentionPolicyInput) (*sdk.DeleteRetentionPolicyOutput, error) {
+func (a *api) deleteRetentionPolicy(
+	ctx context.Context, in *sdk.DeleteRetentionPolicyInput,
+) (*sdk.DeleteRetentionPolicyOutput, error) {
 	name, err := groupName(in.LogGroupName)
 	if err != nil {
 		return nil, err
@@ -124,11 +139,11 @@ func (a *api) deleteRetentionPolicy(ctx context.Context, in *sdk.DeleteRetention
 	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name, 0) })
 }
 
-// checkTags holds tags against AWS's limits.
+// checkTags checks tags against AWS's limits.
 func checkTags(tags map[string]string) error {
 	for key, value := range tags {
 		if key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 {
-			return invalid("A tag's key has 1 to 128 characters, its value at most 256.")
+			return invalid("A tag's key must have 1 to 128 characters, and its value at most 256.")
 		}
 	}
 	return nil
@@ -152,7 +167,9 @@ func (a *api) tags(ctx context.Context, name string) (map[string]string, error) 
 	return g.Tags, nil
 }
 
-func (a *api) listTagsForResource(ctx context.Context, in *sdk.ListTagsForResourceInput) (*sdk.ListTagsForResourceOutput, error) {
+func (a *api) listTagsForResource(
+	ctx context.Context, in *sdk.ListTagsForResourceInput,
+) (*sdk.ListTagsForResourceOutput, error) {
 	name, err := nameInARN(awsapi.ScopeFrom(ctx), aws.ToString(in.ResourceArn))
 	if err != nil {
 		return nil, err
@@ -177,9 +194,11 @@ func (a *api) untagResource(ctx context.Context, in *sdk.UntagResourceInput) (*s
 	return nil, a.tag(ctx, name, nil, in.TagKeys)
 }
 
-// The three operations that the ones above replace; older Terraform providers and scripts call them.
+// The three operations below are deprecated, but older Terraform providers and scripts call them.
 
-func (a *api) listTagsLogGroup(ctx context.Context, in *sdk.ListTagsLogGroupInput) (*sdk.ListTagsLogGroupOutput, error) {
+func (a *api) listTagsLogGroup(
+	ctx context.Context, in *sdk.ListTagsLogGroupInput,
+) (*sdk.ListTagsLogGroupOutput, error) {
 	name, err := groupName(in.LogGroupName)
 	if err != nil {
 		return nil, err
@@ -204,13 +223,14 @@ func (a *api) untagLogGroup(ctx context.Context, in *sdk.UntagLogGroupInput) (*s
 	return nil, a.tag(ctx, name, nil, in.Tags)
 }
 
-// pageSize is the size of a page, up to most and most unless given.
+// pageSize returns the size of a page: limit, or most if limit is nil.
 func pageSize(limit *int32, most int) (int, error) {
 	if limit == nil {
 		return most, nil
 	}
 	if *limit < 1 || int(*limit) > most {
-		return 0, invalid("1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value between 1 and %d", *limit, most)
+		return 0, broken(fmt.Sprintf("Value '%d'", *limit), "limit",
+			fmt.Sprintf("Member must have value between 1 and %d", most))
 	}
 	return int(*limit), nil
 }

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// maxPattern is the length of the longest filter pattern.
+// maxPattern is the largest length of a filter pattern.
 const maxPattern = 1024
 
-// term is a part of a pattern that a message has or has not.
+// term reports whether a message contains a part of a pattern.
 type term func([]byte) bool
 
-// parsePattern reads a filter pattern for unstructured log events ("Filter pattern syntax" in the CloudWatch Logs User
-// Guide): terms that must all be there, -terms that must not, and where there are only ?terms, any of them. A term with
-// other characters than letters, digits and underscores stands in double quotes; %…% is a regular expression. Nil is
-// no pattern.
+// parsePattern parses a filter pattern for unstructured log events ("Filter pattern syntax" in the CloudWatch Logs User
+// Guide). A message matches if it contains all plain terms and no -term. If the pattern has only ?terms, a message must
+// contain one of them. A term with characters other than letters, digits and underscores is written in double quotes.
+// %…% is a regular expression. A nil function means no pattern.
 func parsePattern(pattern string) (func([]byte) bool, error) {
 	rest := strings.TrimSpace(pattern)
 	switch {
@@ -24,7 +24,8 @@ func parsePattern(pattern string) (func([]byte) bool, error) {
 	case len(rest) > maxPattern:
 		return nil, invalid("A filter pattern has at most %d characters.", maxPattern)
 	case rest[0] == '{' || rest[0] == '[':
-		return nil, invalid("Invalid filter pattern: patterns for JSON and for space-delimited events are not supported by this server; use terms.")
+		return nil, invalid("Invalid filter pattern: patterns for JSON and for space-delimited events " +
+			"are not supported by this server; use terms.")
 	}
 	var all, none, any []term
 	for rest != "" {
@@ -43,7 +44,7 @@ func parsePattern(pattern string) (func([]byte) bool, error) {
 		rest = strings.TrimSpace(behind)
 	}
 	if len(all)+len(none) > 0 {
-		any = nil // AWS ignores ?terms beside others
+		any = nil // AWS ignores ?terms in combination with other terms
 	}
 	return func(text []byte) bool {
 		for _, has := range all {
@@ -65,7 +66,7 @@ func parsePattern(pattern string) (func([]byte) bool, error) {
 	}, nil
 }
 
-// parseTerm takes one term off a pattern.
+// parseTerm parses the first term of a pattern and returns the rest of the pattern.
 func parseTerm(s string) (t term, rest string, err error) {
 	bad := func() (term, string, error) { return nil, "", invalid("Invalid filter pattern") }
 	switch {

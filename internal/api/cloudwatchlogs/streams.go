@@ -18,7 +18,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/loggroup"
 )
 
-// streams are those of a group that have an event to show, or may yet get one.
+// streams returns the streams of a group that have a visible event or can still receive one.
 func (a *api) streams(g *loggroup.Group) ([]*containerlog.Entry, error) {
 	from := g.VisibleFrom(a.now())
 	var kept []*containerlog.Entry
@@ -37,7 +37,9 @@ func (a *api) streams(g *loggroup.Group) ([]*containerlog.Entry, error) {
 	return kept, nil
 }
 
-func (a *api) describeLogStreams(ctx context.Context, in *sdk.DescribeLogStreamsInput) (*sdk.DescribeLogStreamsOutput, error) {
+func (a *api) describeLogStreams(
+	ctx context.Context, in *sdk.DescribeLogStreamsInput,
+) (*sdk.DescribeLogStreamsOutput, error) {
 	const operation = "DescribeLogStreams"
 	g, err := a.group(awsapi.ScopeFrom(ctx), in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {
@@ -54,19 +56,46 @@ func (a *api) describeLogStreams(ctx context.Context, in *sdk.DescribeLogStreams
 	case !ok:
 		return nil, badToken()
 	case in.OrderBy != "" && !slices.Contains(in.OrderBy.Values(), in.OrderBy):
-		return nil, invalid("1 validation error detected: Value '%.64s' at 'orderBy' failed to satisfy constraint: Member must satisfy enum value set: [LogStreamName, LastEventTime]", in.OrderBy)
+		return nil, broken(fmt.Sprintf("Value '%.64s'", in.OrderBy), "orderBy",
+			"Member must satisfy enum value set: [LogStreamName, LastEventTime]")
 	case byTime && prefix != "":
 		return nil, invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
 	}
+	all, err := a.orderedStreams(g, prefix, byTime)
+	if err != nil {
+		return nil, err
+	}
+	order := 1
+	if aws.ToBool(in.Descending) {
+		order = -1
+	}
+	slices.SortFunc(all, func(a, b orderedStream) int { return order * cmp.Compare(a.key, b.key) })
+	page := paging.New[types.LogStream](max)
+	for _, s := range all {
+		if after != "" && order*cmp.Compare(s.key, after) <= 0 {
+			continue
+		}
+		if !page.Add(s.key, s.view) {
+			break
+		}
+	}
+	return &sdk.DescribeLogStreamsOutput{LogStreams: page.Items, NextToken: page.Next(operation)}, nil
+}
+
+// orderedStream is a stream with the key that it is sorted by.
+type orderedStream struct {
+	key  string
+	view types.LogStream
+}
+
+// orderedStreams returns the streams of a group whose names have a prefix, with keys that sort them by the time of
+// their last event or else by name.
+func (a *api) orderedStreams(g *loggroup.Group, prefix string, byTime bool) ([]orderedStream, error) {
 	entries, err := a.streams(g)
 	if err != nil {
 		return nil, err
 	}
-	type ordered struct {
-		key  string
-		view types.LogStream
-	}
-	var all []ordered
+	var all []orderedStream
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Stream.Name, prefix) {
 			continue
@@ -79,23 +108,9 @@ func (a *api) describeLogStreams(ctx context.Context, in *sdk.DescribeLogStreams
 		if byTime {
 			key = fmt.Sprintf("%013d %s", aws.ToInt64(view.LastEventTimestamp), key)
 		}
-		all = append(all, ordered{key, view})
+		all = append(all, orderedStream{key, view})
 	}
-	order := 1
-	if aws.ToBool(in.Descending) {
-		order = -1
-	}
-	slices.SortFunc(all, func(a, b ordered) int { return order * cmp.Compare(a.key, b.key) })
-	page := paging.New[types.LogStream](max)
-	for _, s := range all {
-		if after != "" && order*cmp.Compare(s.key, after) <= 0 {
-			continue
-		}
-		if !page.Add(s.key, s.view) {
-			break
-		}
-	}
-	return &sdk.DescribeLogStreamsOutput{LogStreams: page.Items, NextToken: page.Next(operation)}, nil
+	return all, nil
 }
 
 func streamView(g *loggroup.Group, e *containerlog.Entry) (types.LogStream, error) {
@@ -110,7 +125,7 @@ func streamView(g *loggroup.Group, e *containerlog.Entry) (types.LogStream, erro
 	return view, err
 }
 
-// stream finds a group's stream by its name.
+// stream finds a stream of a group by its name.
 func (a *api) stream(g *loggroup.Group, name string) (*containerlog.Entry, error) {
 	entries, err := a.streams(g)
 	if err != nil {
@@ -121,5 +136,9 @@ func (a *api) stream(g *loggroup.Group, name string) (*containerlog.Entry, error
 			return e, nil
 		}
 	}
-	return nil, fault.New(fault.NotFound, "log stream", "The specified log stream does not exist.")
+	return nil, noStream()
+}
+
+func noStream() error {
+	return fault.New(fault.NotFound, "log stream", "The specified log stream does not exist.")
 }
