@@ -211,7 +211,8 @@ func TestChangeAllocation(t *testing.T) {
 		return (after.TotalAlloc - before.TotalAlloc) / times
 	}
 	if small, large := bytes(100), bytes(100_000); large > 2*small {
-		t.Errorf("one more instance allocates %d bytes in a service of 100 instances, %d in one of 100,000", small, large)
+		t.Errorf("one more instance allocates %d bytes in a service of 100 instances, %d in one of 100,000",
+			small, large)
 	}
 }
 

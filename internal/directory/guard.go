@@ -45,8 +45,8 @@ func (d *Directory) WaitForGuards(ctx context.Context) error {
 	g := &d.guards
 	g.waitMu.Lock()
 	defer g.waitMu.Unlock()
-	// One new epoch is not enough: AcquireGuard reads the epoch and increments a counter in two steps. If an epoch begins
-	// between them, the guard is counted in an epoch that was already waited for.
+	// One new epoch is not enough: AcquireGuard reads the epoch and increments a counter in two steps. If an epoch
+	// begins between them, the guard is counted in an epoch that was already waited for.
 	for range 2 {
 		old := (g.epoch.Add(1) - 1) & 1
 		for delay := 100 * time.Microsecond; g.anyActive(old); delay = min(2*delay, 5*time.Millisecond) {

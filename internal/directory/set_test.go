@@ -30,7 +30,8 @@ func TestBuilder(t *testing.T) {
 			push()
 		}
 		for range rapid.IntRange(1, 30).Draw(t, "changes") {
-			switch change := rapid.SampledFrom([]string{"push", "remove", "remove", "set", "freeze"}).Draw(t, "change"); {
+			changes := []string{"push", "remove", "remove", "set", "freeze"}
+			switch change := rapid.SampledFrom(changes).Draw(t, "change"); {
 			case change == "push":
 				push()
 			case change == "freeze":
@@ -62,7 +63,8 @@ func TestBuilder(t *testing.T) {
 				got = append(got, f.set.At(i))
 			}
 			if !slices.Equal(got, f.want) {
-				t.Fatalf("set %d of %d changed after it was frozen: %d instances, want %d", k+1, len(kept), len(got), len(f.want))
+				t.Fatalf("set %d of %d changed after it was frozen: %d instances, want %d",
+					k+1, len(kept), len(got), len(f.want))
 			}
 		}
 		for pos := len(want); pos < len(b.pages)*perPage; pos++ {

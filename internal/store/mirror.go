@@ -196,7 +196,8 @@ func (s *Store) pages(ctx context.Context, client *clientv3.Client) iter.Seq2[*c
 			defer close(pages)
 			from, end, rev := s.prefix, clientv3.GetPrefixRangeEnd(s.prefix), int64(0)
 			for {
-				resp, err := client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
+				resp, err := client.Get(ctx, from,
+					clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
 				select {
 				case pages <- page{resp, err}:
 				case <-ctx.Done():

@@ -36,6 +36,7 @@ type flakyEtcd struct {
 
 // startFlakyEtcd starts an etcd server and returns a flaky client of it.
 func startFlakyEtcd(t *testing.T) *flakyEtcd {
+	t.Helper()
 	client := storetest.Etcd(t)
 	e := &flakyEtcd{}
 	e.client = clientv3.NewCtxClient(context.Background())
@@ -169,24 +170,24 @@ func (r *changeLog) await(t *testing.T) string {
 	}
 }
 
-func putRow(t testing.TB, c *clientv3.Client, id, text string) int64 {
-	t.Helper()
+func putRow(tb testing.TB, c *clientv3.Client, id, text string) int64 {
+	tb.Helper()
 	b, err := json.Marshal(note{Text: text})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	resp, err := c.Put(t.Context(), storetest.Prefix+"/"+notes.Key(id), string(b))
+	resp, err := c.Put(tb.Context(), storetest.Prefix+"/"+notes.Key(id), string(b))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return resp.Header.Revision
 }
 
-func deleteRow(t testing.TB, c *clientv3.Client, id string) int64 {
-	t.Helper()
-	resp, err := c.Delete(t.Context(), storetest.Prefix+"/"+notes.Key(id))
+func deleteRow(tb testing.TB, c *clientv3.Client, id string) int64 {
+	tb.Helper()
+	resp, err := c.Delete(tb.Context(), storetest.Prefix+"/"+notes.Key(id))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return resp.Header.Revision
 }
@@ -202,7 +203,10 @@ func TestEtcdUnreachable(t *testing.T) {
 	changes := logChanges(db)
 
 	e.disconnect(errors.New("unreachable"))
-	_, err := store.Update(t.Context(), db, func(tx *store.Tx) (int, error) { notes.Put(tx, "x", &note{}); return 0, nil })
+	_, err := store.Update(t.Context(), db, func(tx *store.Tx) (int, error) {
+		notes.Put(tx, "x", &note{})
+		return 0, nil
+	})
 	if !fault.Is(err, fault.Unavailable) {
 		t.Errorf("write while etcd is unreachable: %v, want Unavailable", err)
 	}
@@ -267,7 +271,8 @@ func TestWatchCatchUp(t *testing.T) {
 	e.watchGate = make(chan struct{})
 	db := storetest.OpenOn(t, e.source, notes)
 	db.Follow(func(c store.Change) {
-		if applied := db.Applied(); c.Rev <= applied && applied > 0 && len(c.Rows) == 1 && c.Rows[0].Revision > applied {
+		applied := db.Applied()
+		if c.Rev <= applied && applied > 0 && len(c.Rows) == 1 && c.Rows[0].Revision > applied {
 			t.Errorf("revision %d already counts as applied when its change arrives", c.Rev)
 		}
 	})
@@ -324,7 +329,7 @@ func TestUnknownOutcome(t *testing.T) {
 				notes.Put(tx, "a", &note{Text: fmt.Sprint("attempt", attempt)})
 				notes.Put(tx, "log", &note{Text: fmt.Sprint("attempt", attempt)})
 			},
-			between: func(t *testing.T, c *clientv3.Client) { putRow(t, c, "a", "other") }},
+			between: func(t *testing.T, c *clientv3.Client) { t.Helper(); putRow(t, c, "a", "other") }},
 		{name: "applied, deletes only", sent: true, runs: 1,
 			fn: func(tx *store.Tx, _ int) { notes.Delete(tx, "old") }},
 		{name: "not applied, but an unchanged row exists", sent: false, runs: 2,

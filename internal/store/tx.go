@@ -153,7 +153,8 @@ func Update[R any](ctx context.Context, s *Store, fn func(*Tx) (R, error)) (R, e
 	} else if applied {
 		r, sameType := earlier.(R)
 		if !sameType {
-			return zero, fault.New(fault.Invalid, "request", "the invocation id was already used for a different request")
+			return zero, fault.New(fault.Invalid, "request",
+				"the invocation id was already used for a different request")
 		}
 		return r, nil
 	}
@@ -196,9 +197,9 @@ func (s *Store) commit(ctx context.Context, client *clientv3.Client, tx *Tx) (re
 		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(s.prefix+key), "=", mod))
 	}
 	for _, r := range tx.ranges {
-		// This fails if a key in the range was written after the snapshot. A deleted key has no revision; the comparison
-		// of the single key above detects that. etcd compares an empty range as one key of revision 0, so the comparison
-		// of a range that was read as empty succeeds until a key is written there.
+		// This fails if a key in the range was written after the snapshot. A deleted key has no revision; the
+		// comparison of the single key above detects that. etcd compares an empty range as one key of revision 0, so
+		// the comparison of a range that was read as empty succeeds until a key is written there.
 		unchanged := clientv3.Compare(clientv3.ModRevision(s.prefix+r.from), "<", tx.snap.rev+1)
 		cmps = append(cmps, unchanged.WithRange(s.prefix+r.end))
 	}

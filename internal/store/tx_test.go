@@ -24,16 +24,16 @@ var (
 )
 
 // put writes one row in a transaction.
-func put(t testing.TB, db *store.Store, id, text string) {
-	t.Helper()
-	write(t, db, func(tx *store.Tx) { notes.Put(tx, id, &note{Text: text}) })
+func put(tb testing.TB, db *store.Store, id, text string) {
+	tb.Helper()
+	write(tb, db, func(tx *store.Tx) { notes.Put(tx, id, &note{Text: text}) })
 }
 
-func write(t testing.TB, db *store.Store, do func(*store.Tx)) {
-	t.Helper()
-	_, err := store.Update(t.Context(), db, func(tx *store.Tx) (struct{}, error) { do(tx); return struct{}{}, nil })
+func write(tb testing.TB, db *store.Store, do func(*store.Tx)) {
+	tb.Helper()
+	_, err := store.Update(tb.Context(), db, func(tx *store.Tx) (struct{}, error) { do(tx); return struct{}{}, nil })
 	if err != nil {
-		t.Fatalf("update: %v", err)
+		tb.Fatalf("update: %v", err)
 	}
 }
 
@@ -86,7 +86,8 @@ func TestConflicts(t *testing.T) {
 		{name: "start of a range read, rest changed", reads: first("a/", ""), other: set("a/3")},
 		{name: "start of a range read, earlier row added", reads: first("a/", ""), other: set("a/0"), again: true},
 		{name: "range read from a row on, row added before it", reads: first("a/", "a/1"), other: set("a/0")},
-		{name: "range read from a row on, row added in between", reads: first("a/", "a/1"), other: set("a/2"), again: true},
+		{name: "range read from a row on, row added in between", reads: first("a/", "a/1"), other: set("a/2"),
+			again: true},
 		{name: "nothing read, same row written", reads: func(*store.Tx) {}, other: set("a/1"), writes: "a/1"},
 		{name: "empty store read, row added", reads: scan(""), other: set("x"), again: true, startsEmpty: true},
 	} {

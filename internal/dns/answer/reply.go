@@ -44,10 +44,11 @@ type Record struct {
 const (
 	// Cloud Map does not allow to set the priority and weight of SRV records.
 	SRVPriority, SRVWeight = 1, 1
-	// The numbers of a zone's SOA are those of Route 53, except the minimum, which is the record's TTL. The serial never
-	// changes, because zones have no secondary servers, which would compare it.
+	// The numbers of a zone's SOA are those of Route 53, except the minimum, which is the record's TTL. The serial
+	// never changes, because zones have no secondary servers, which would compare it.
 	SOASerial, SOARefresh, SOARetry, SOAExpire = 1, 7200, 900, 1209600
-	// HINFOCPU is the CPU field of the HINFO record in the answer to ANY. The OS field is empty (RFC 8482, section 4.2).
+	// HINFOCPU is the CPU field of the HINFO record in the answer to ANY. The OS field is empty (RFC 8482, section
+	// 4.2).
 	HINFOCPU = "RFC8482"
 )
 

@@ -21,6 +21,7 @@ func TestScripts(t *testing.T) {
 	dnstest.Run(t, "testdata/*.txt", func(*testing.T) func(*testing.T, string) string {
 		dir := directory.New()
 		return func(t *testing.T, command string) string {
+			t.Helper()
 			if strings.HasPrefix(command, "zone ") {
 				if err := dnstest.Add(dir, command); err != nil {
 					t.Fatal(err)

@@ -29,6 +29,7 @@ func Run(t *testing.T, pattern string, start func(t *testing.T) (do func(t *test
 }
 
 func runScript(t *testing.T, file string, do func(*testing.T, string) string) {
+	t.Helper()
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

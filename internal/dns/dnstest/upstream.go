@@ -32,9 +32,9 @@ func NewUpstream(tb testing.TB, handler dns.HandlerFunc) *Upstream {
 	for _, s := range []*dns.Server{{PacketConn: udp, Handler: serve}, {Listener: tcp, Handler: serve}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
-		go s.ActivateAndServe()
+		go func() { _ = s.ActivateAndServe() }() // ends with an error when the test shuts it down
 		<-started
-		tb.Cleanup(func() { s.Shutdown() })
+		tb.Cleanup(func() { _ = s.Shutdown() })
 	}
 	return u
 }
@@ -52,7 +52,7 @@ func listen(tb testing.TB) (net.PacketConn, net.Listener) {
 		if err == nil {
 			return udp, tcp
 		}
-		udp.Close()
+		_ = udp.Close()
 		if attempt == 16 || !errors.Is(err, syscall.EADDRINUSE) {
 			tb.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func (u *Upstream) Asked() int { return int(u.asked.Load()) }
 
 // Answer returns a handler that replies with a response code and with records in zone-file notation.
 func Answer(rcode int, records ...string) dns.HandlerFunc {
-	return func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(Reply(q, rcode, records...)) }
+	return func(w dns.ResponseWriter, q *dns.Msg) { _ = w.WriteMsg(Reply(q, rcode, records...)) }
 }
 
 // Reply returns a reply to q with SOA records in the authority section and all other records in the answer section.

@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// cacheEntries is the maximum number of cached messages, some ten megabytes for typical messages of half a kilobyte.
+	// cacheEntries is the maximum number of cached messages, some ten megabytes for typical messages of half a
+	// kilobyte.
 	cacheEntries = 10_000
 	// maxCached is the size of the largest message that is cached, so that cacheEntries also bounds the memory.
 	maxCached = 4096

@@ -22,7 +22,8 @@ func TestLifetime(t *testing.T) {
 		records []string
 		want    time.Duration
 	}{
-		{"smallest TTL", 0, []string{"example.net. 60 IN A 192.0.2.1", "example.net. 30 IN A 192.0.2.2"}, 30 * time.Second},
+		{"smallest TTL", 0, []string{"example.net. 60 IN A 192.0.2.1", "example.net. 30 IN A 192.0.2.2"},
+			30 * time.Second},
 		{"at most five minutes", 0, []string{"example.net. 86400 IN A 192.0.2.1"}, 5 * time.Minute},
 		{"TTL 0", 0, []string{"example.net. 0 IN A 192.0.2.1"}, 0},
 		{"negative, the SOA's minimum", dns.RcodeNameError, []string{soa + "50"}, 50 * time.Second},

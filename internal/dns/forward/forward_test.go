@@ -17,6 +17,7 @@ import (
 )
 
 func newForwarder(t *testing.T, cfg forward.Config) *forward.Forwarder {
+	t.Helper()
 	f := forward.New(cfg)
 	t.Cleanup(f.Close)
 	return f
@@ -90,7 +91,8 @@ func TestNegativeCache(t *testing.T) {
 		{"NXDOMAIN", dnstest.Answer(dns.RcodeNameError, soa), "NXDOMAIN", 1},
 		{"NODATA", dnstest.Answer(dns.RcodeSuccess, soa), "NOERROR", 1},
 		{"without SOA", dnstest.Answer(dns.RcodeNameError), "NXDOMAIN", 2},
-		{"TTL 0", dnstest.Answer(dns.RcodeSuccess, "x.example.net. 0 IN A 192.0.2.1"), "x.example.net. 0 IN A 192.0.2.1", 2},
+		{"TTL 0", dnstest.Answer(dns.RcodeSuccess, "x.example.net. 0 IN A 192.0.2.1"),
+			"x.example.net. 0 IN A 192.0.2.1", 2},
 	} {
 		up := dnstest.NewUpstream(t, tc.answer)
 		f := newForwarder(t, withUpstreams(up))
@@ -248,7 +250,8 @@ func TestHostList(t *testing.T) {
 	}{
 		{"no file", func() {}, "no such file"},
 		{"empty file", write(main, "search corp\n"), "names no resolver; name one with --upstream"},
-		{"two resolvers", write(main, "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"), "192.0.2.1:53 [2001:db8::1]:53"},
+		{"two resolvers", write(main, "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"),
+			"192.0.2.1:53 [2001:db8::1]:53"},
 		{"other resolver", write(main, "nameserver 192.0.2.2\n"), "192.0.2.2:53"},
 		{"own address among them", write(main, "nameserver 127.0.0.1\nnameserver 192.0.2.3\n"), "192.0.2.3:53"},
 		{"own address only", write(main, "nameserver 127.0.0.1\n"), main + " names no resolver other than this server"},

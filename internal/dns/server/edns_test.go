@@ -29,7 +29,8 @@ func TestCookieVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := hex.EncodeToString(c.renew(unhex(t, tc.received), netip.MustParseAddr(tc.source), at)); got != tc.want {
+		cookie := c.renew(unhex(t, tc.received), netip.MustParseAddr(tc.source), at)
+		if got := hex.EncodeToString(cookie); got != tc.want {
 			t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
 		}
 	}

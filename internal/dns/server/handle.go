@@ -30,8 +30,8 @@ type outcome struct {
 	reply []byte
 	// resolve forwards the question, or the rest of a CNAME chain, and returns the reply.
 	resolve func(context.Context) []byte
-	// tracked is the decision of a reply with addresses whose expiry is tracked. Such an outcome holds guard until it is
-	// passed to [Server.markSent].
+	// tracked is the decision of a reply with addresses whose expiry is tracked. Such an outcome holds guard until it
+	// is passed to [Server.markSent].
 	tracked *answer.Reply
 	guard   directory.Guard
 }

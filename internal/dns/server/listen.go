@@ -87,7 +87,7 @@ func open(ip netip.Addr, port uint16) (*listener, error) {
 	l.addr = netip.AddrPortFrom(ip, bound.Port())
 	t, err := net.Listen(tcp, net.JoinHostPort(host, strconv.Itoa(int(bound.Port()))))
 	if err != nil {
-		l.udp.Close()
+		_ = l.udp.Close()
 		return nil, err
 	}
 	l.tcp = t.(*net.TCPListener)
@@ -104,7 +104,8 @@ func bindError(addr string, ip netip.Addr, port uint16, err error) error {
 			addr, portowner.Of(ip, port), anyPort(ip))
 	case errors.Is(err, fs.ErrPermission):
 		f = fault.New(fault.Denied, "DNS address",
-			"%s needs root or CAP_NET_BIND_SERVICE, because its port is below 1024; choose a higher port, such as --dns %s",
+			"%s needs root or CAP_NET_BIND_SERVICE, because its port is below 1024; "+
+				"choose a higher port, such as --dns %s",
 			addr, unprivilegedPort(ip))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		f = fault.New(fault.Invalid, "DNS address",
@@ -131,11 +132,11 @@ func (l *listener) close() {
 	l.mu.Lock()
 	l.closed = true
 	for c := range l.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	l.mu.Unlock()
-	l.udp.Close()
-	l.tcp.Close()
+	_ = l.udp.Close()
+	_ = l.tcp.Close()
 	l.running.Wait()
 }
 

@@ -26,8 +26,8 @@ func newDestination(l *listener) destination {
 		return d
 	}
 	// A socket of both families needs both calls. On a socket of one family, the other call fails without harm.
-	ipv4.NewPacketConn(l.udp).SetControlMessage(ipv4.FlagDst, true)
-	ipv6.NewPacketConn(l.udp).SetControlMessage(ipv6.FlagDst, true)
+	_ = ipv4.NewPacketConn(l.udp).SetControlMessage(ipv4.FlagDst, true)
+	_ = ipv6.NewPacketConn(l.udp).SetControlMessage(ipv6.FlagDst, true)
 	d.oob = make([]byte, len(ipv4.NewControlMessage(ipv4.FlagDst))+len(ipv6.NewControlMessage(ipv6.FlagDst)))
 	return d
 }

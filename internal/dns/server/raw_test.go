@@ -49,8 +49,8 @@ func TestMalformedMessages(t *testing.T) {
 		}
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(10 * time.Second))
-		// The server handles datagrams in order, so a reply to the malformed message arrives before the reply to a valid
-		// query that is sent after it.
+		// The server handles datagrams in order, so a reply to the malformed message arrives before the reply to a
+		// valid query that is sent after it.
 		valid, err := query("worker.corp.", dns.TypeA).Pack()
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +71,8 @@ func TestMalformedMessages(t *testing.T) {
 				break
 			}
 			got = dns.RcodeToString[int(reply[3]&0xf)]
-			if n < headerSize || !isResponse(reply) || !bytes.Equal(reply[:2], msg[:2]) || opcode(reply) != opcode(msg) {
+			if n < headerSize || !isResponse(reply) || !bytes.Equal(reply[:2], msg[:2]) ||
+				opcode(reply) != opcode(msg) {
 				t.Errorf("%s: reply %x to %x", tc.name, reply[:n], msg)
 			}
 		}
@@ -209,7 +210,8 @@ func FuzzServe(f *testing.F) {
 		}
 	}
 	names := []string{
-		"worker.corp.", "API.corp.", "many.corp.", "wide.corp.", "i-1.api.corp.", "unknown.corp.", "db.corp.", "corp.", ".",
+		"worker.corp.", "API.corp.", "many.corp.", "wide.corp.", "i-1.api.corp.", "unknown.corp.", "db.corp.",
+		"corp.", ".",
 	}
 	for _, name := range names {
 		for _, typ := range []uint16{dns.TypeA, dns.TypeSRV, dns.TypeANY, dns.TypeSOA, dns.TypeAXFR} {

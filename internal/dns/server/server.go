@@ -35,8 +35,8 @@ import (
 )
 
 const (
-	// maxQuery is the size of the longest message that the server reads, many times that of a question with EDNS options.
-	// A longer message over UDP is cut off, so it is malformed. Over TCP it ends the connection.
+	// maxQuery is the size of the longest message that the server reads, many times that of a question with EDNS
+	// options. A longer message over UDP is cut off, so it is malformed. Over TCP it ends the connection.
 	maxQuery = 4096
 	// maxResolving is the maximum number of questions that are forwarded at the same time. Further ones are answered
 	// from the cache or with SERVFAIL.
@@ -48,15 +48,16 @@ const (
 // Config configures a [Server].
 type Config struct {
 	Authority *answer.Authority
-	// Forward configures the upstream resolvers for names outside our zones. If it is nil, the server refuses such names.
-	// New sets its Own function.
+	// Forward configures the upstream resolvers for names outside our zones. If it is nil, the server refuses such
+	// names. New sets its Own function.
 	Forward *forward.Config
-	// MayRecurse reports whether the server resolves names outside our zones for a client. If it is nil, the server does
-	// so for clients on loopback addresses.
+	// MayRecurse reports whether the server resolves names outside our zones for a client. If it is nil, the server
+	// does so for clients on loopback addresses.
 	MayRecurse func(client netip.Addr) bool
 	// OnAnswer, if set, is called with each reply of dns/answer before it is sent. It must not block or keep the reply.
 	OnAnswer func(client netip.Addr, r *answer.Reply)
-	// Stale, if set, reports whether the directory may be out of date, so that answers get a short TTL. It must not block.
+	// Stale, if set, reports whether the directory may be out of date, so that answers get a short TTL. It must not
+	// block.
 	Stale func() bool
 	Log   *slog.Logger // nil means slog.Default()
 }

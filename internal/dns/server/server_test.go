@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
@@ -34,14 +35,14 @@ db      CNAME 30 weighted
 `
 
 // start starts a server on a loopback address. text is its directory in the notation of dnstest.
-func start(t testing.TB, text string, cfg Config) (*Server, string) {
-	t.Helper()
-	cfg.Authority = &answer.Authority{Directory: dnstest.Load(t, text)}
+func start(tb testing.TB, text string, cfg Config) (*Server, string) {
+	tb.Helper()
+	cfg.Authority = &answer.Authority{Directory: dnstest.Load(tb, text)}
 	s := New(cfg)
-	t.Cleanup(s.Shutdown)
+	tb.Cleanup(s.Shutdown)
 	addr, err := s.Listen("127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s, addr.String()
 }
@@ -49,12 +50,12 @@ func start(t testing.TB, text string, cfg Config) (*Server, string) {
 func query(name string, typ uint16) *dns.Msg { return new(dns.Msg).SetQuestion(name, typ) }
 
 // ask sends a query and returns the reply.
-func ask(t testing.TB, network, addr string, q *dns.Msg) *dns.Msg {
-	t.Helper()
+func ask(tb testing.TB, network, addr string, q *dns.Msg) *dns.Msg {
+	tb.Helper()
 	c := dns.Client{Net: network, Timeout: 10 * time.Second, UDPSize: 65535}
 	r, _, err := c.Exchange(q, addr)
 	if err != nil {
-		t.Fatalf("%s %s %v: %v", network, addr, q.Question, err)
+		tb.Fatalf("%s %s %v: %v", network, addr, q.Question, err)
 	}
 	return r
 }
@@ -328,8 +329,9 @@ func TestStats(t *testing.T) {
 	ask(t, "udp", addr, query("worker.corp.", dns.TypeA))
 	ask(t, "tcp", addr, query("unknown.corp.", dns.TypeA))
 	got := s.Stats()
-	if got.UDP != 1 || got.TCP != 1 || got.Rcodes["NOERROR"] != 1 || got.Rcodes["NXDOMAIN"] != 1 || len(got.Rcodes) != 2 {
-		t.Errorf("stats are %+v", got)
+	want := Stats{UDP: 1, TCP: 1, Rcodes: map[string]uint64{"NOERROR": 1, "NXDOMAIN": 1}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Stats (-want +got):\n%s", diff)
 	}
 }
 

@@ -44,12 +44,12 @@ func (s *Server) serveTCP(l *listener) {
 		source := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
 		if !s.conns.acquire(source) {
 			s.counters.refused.Add(1)
-			c.Close()
+			_ = c.Close()
 			continue
 		}
 		l.running.Go(func() {
 			defer s.conns.release(source)
-			defer c.Close()
+			defer func() { _ = c.Close() }()
 			if l.addConn(c) {
 				defer l.removeConn(c)
 				s.serveConn(c, source)
@@ -68,7 +68,7 @@ func (s *Server) serveConn(c *net.TCPConn, source netip.Addr) {
 	var forwarded sync.WaitGroup
 	defer forwarded.Wait()
 	for {
-		c.SetReadDeadline(time.Now().Add(idleTimeout))
+		_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
 		msg, err := readMessage(c)
 		if err != nil {
 			return
@@ -121,13 +121,13 @@ func (w *replyWriter) send(reply []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if reply == nil {
-		w.conn.Close()
+		_ = w.conn.Close()
 		return
 	}
 	framed := append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(reply)), uint16(len(reply))), reply...)
-	w.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = w.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := w.conn.Write(framed); err != nil {
-		w.conn.Close()
+		_ = w.conn.Close()
 	}
 }
 

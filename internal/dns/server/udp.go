@@ -47,8 +47,8 @@ func (s *Server) sendUDP(l *listener, reply []byte, local netip.Addr, to netip.A
 	if reply == nil {
 		return
 	}
-	l.udp.SetWriteDeadline(time.Now().Add(writeTimeout))
-	l.udp.WriteMsgUDPAddrPort(reply, sourceControl(l, local), to)
+	_ = l.udp.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_, _, _ = l.udp.WriteMsgUDPAddrPort(reply, sourceControl(l, local), to)
 }
 
 // startResolving reserves a slot for a forwarded question. It returns false if maxResolving questions are being

@@ -92,6 +92,7 @@ func BenchmarkStart(b *testing.B) {
 
 // cpuTime returns the CPU time of this process, which varies less than wall-clock time on a busy machine.
 func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)

@@ -26,7 +26,8 @@ const (
 	// engine takes some tens of milliseconds.
 	stopTimeout = 2 * time.Second
 
-	// checkInterval is the time between two checks of the disk space. Alarms and compaction are checked every fourth time.
+	// checkInterval is the time between two checks of the disk space. Alarms and compaction are checked every fourth
+	// time.
 	checkInterval = 250 * time.Millisecond
 )
 
@@ -154,8 +155,8 @@ func (e *engine) config(full bool) *embed.Config {
 	c.SnapshotCatchUpEntries = 500
 	c.MaxSnapFiles, c.MaxWalFiles = 2, 2
 
-	// A single member elects itself within one election timeout, which is most of the start time. A shorter timeout saves
-	// little, and a longer one does not reduce the 10 ms of CPU time that an idle etcd uses per second.
+	// A single member elects itself within one election timeout, which is most of the start time. A shorter timeout
+	// saves little, and a longer one does not reduce the 10 ms of CPU time that an idle etcd uses per second.
 	c.TickMs, c.ElectionMs = 50, 250
 
 	// etcd's default of 100 ms would cause warnings on a small machine under load.
@@ -277,7 +278,7 @@ func (e *engine) retire() {
 	e.stopping.Store(true)
 	e.trimMu.Unlock()
 	if e.client != nil {
-		go e.client.Close() // may block on a parked goroutine
+		go func() { _ = e.client.Close() }() // may block on a parked goroutine
 	}
 	clean := e.halt()
 	e.fail(errStopped) // ends calls that still wait for a result

@@ -73,7 +73,7 @@ var ErrOutcomeUnknown = errors.New("the outcome of this write is unknown")
 
 // Config configures a [Server].
 type Config struct {
-	Dir        string       // the embedded server's data folder, created with mode 0700 if missing; unused with Endpoints
+	Dir        string       // the embedded server's data folder, created (mode 0700) if missing; unused with Endpoints
 	Endpoints  []string     // client URLs or host:port of an external cluster; empty means the embedded server
 	Logger     *slog.Logger // nil discards the log
 	QuotaBytes int64        // the size limit of the embedded database; 0 means DefaultQuotaBytes

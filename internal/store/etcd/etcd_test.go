@@ -23,38 +23,42 @@ import (
 
 // testLog returns a logger that writes warnings and errors to the test's output. With -v, it also writes the info
 // level.
-func testLog(t testing.TB) *slog.Logger {
+func testLog(tb testing.TB) *slog.Logger {
+	tb.Helper()
 	level := slog.LevelWarn
 	if testing.Verbose() {
 		level = slog.LevelInfo
 	}
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: level}))
 }
 
 // start starts a server that is closed when the test ends.
-func start(t testing.TB, cfg Config) *Server {
-	t.Helper()
-	cfg.Logger = testLog(t)
-	s, err := Start(t.Context(), cfg)
+func start(tb testing.TB, cfg Config) *Server {
+	tb.Helper()
+	cfg.Logger = testLog(tb)
+	s, err := Start(tb.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s
 }
 
 // folder returns the path of a data folder that does not exist yet.
-func folder(t testing.TB) string { return filepath.Join(t.TempDir(), "etcd") }
+func folder(tb testing.TB) string {
+	tb.Helper()
+	return filepath.Join(tb.TempDir(), "etcd")
+}
 
-func client(t testing.TB, s *Server) *clientv3.Client {
-	t.Helper()
+func client(tb testing.TB, s *Server) *clientv3.Client {
+	tb.Helper()
 	c, err := s.Client()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
@@ -65,16 +69,16 @@ func currentEngine(s *Server) *engine {
 	return s.eng
 }
 
-// waitFor calls ok every few milliseconds until it returns true.
-func waitFor(t testing.TB, timeout time.Duration, what string, ok func() bool) {
-	t.Helper()
+// waitFor calls ok every few milliseconds until it returns true, for at most a minute.
+func waitFor(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(timeout)
+	deadline := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("timeout after %v: %s", timeout, what)
+			tb.Fatalf("timeout after a minute: %s", what)
 		case <-tick.C:
 		}
 	}
@@ -125,7 +129,7 @@ func TestRestart(t *testing.T) {
 	if fastestStart > 3*time.Second || fastestClose > time.Second {
 		t.Errorf("fastest start %v, fastest close %v; want at most 3s and 1s", fastestStart, fastestClose)
 	}
-	waitFor(t, time.Minute, "etcd's goroutines end", func() bool { return !strings.Contains(stacks(), "go.etcd.io/") })
+	waitFor(t, "etcd's goroutines end", func() bool { return !strings.Contains(stacks(), "go.etcd.io/") })
 }
 
 // TestNoListeners checks a child process, because other tests of this process listen on sockets.
@@ -157,8 +161,10 @@ func TestNoListeners(t *testing.T) {
 	}
 }
 
-func child(t testing.TB, test, dir string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-test.v")
+// child returns a command that runs one test of this binary in a child process.
+func child(tb testing.TB, test, dir string) *exec.Cmd {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), os.Args[0], "-test.run=^"+test+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "ETCD_TEST_DIR="+dir)
 	return cmd
 }
@@ -195,7 +201,8 @@ func TestFolderInUse(t *testing.T) {
 	if fastest > time.Second {
 		t.Errorf("the fastest error took %v, want at most 1s", fastest)
 	}
-	for _, part := range []string{dir, fmt.Sprintf("process %d", cmd.Process.Pid), "stop it, or choose another folder"} {
+	process := fmt.Sprintf("process %d", cmd.Process.Pid)
+	for _, part := range []string{dir, process, "stop it, or choose another folder"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not contain %q", err, part)
 		}

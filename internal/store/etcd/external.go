@@ -16,8 +16,8 @@ const (
 	// dialTimeout bounds the connection to an external cluster. It leaves time for a leader election.
 	dialTimeout = 10 * time.Second
 
-	// The client pings an idle connection after keepAliveTime, and closes it if no reply arrives within keepAliveTimeout.
-	// etcd rejects pings more often than every 5 s (--grpc-keepalive-min-time).
+	// The client pings an idle connection after keepAliveTime, and closes it if no reply arrives within
+	// keepAliveTimeout. etcd rejects pings more often than every 5 s (--grpc-keepalive-min-time).
 	keepAliveTime    = 10 * time.Second
 	keepAliveTimeout = 3 * time.Second
 )
@@ -60,7 +60,8 @@ func checkCluster(ctx context.Context, c *clientv3.Client, endpoints string) err
 	_, err := c.Txn(ctx).Else(ops...).Commit()
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyOps):
-		return fmt.Errorf("etcd at %s allows too few operations per transaction; start each member with --max-txn-ops=%d",
+		return fmt.Errorf(
+			"etcd at %s allows too few operations per transaction; start each member with --max-txn-ops=%d",
 			endpoints, MaxTxnOps)
 	case err != nil:
 		return fmt.Errorf("etcd at %s rejected a transaction of %d reads: %w", endpoints, MaxTxnOps, err)

@@ -36,6 +36,7 @@ type writers struct {
 }
 
 func startWriters(t *testing.T, s *Server, count, valueBytes int) *writers {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &writers{s: s, stop: cancel}
 	value := string(bytes.Repeat([]byte("v"), valueBytes))
@@ -68,7 +69,8 @@ func (c *writers) write(ctx context.Context, key, value string) {
 		c.keys = append(c.keys, key)
 		c.mu.Unlock()
 		return
-	case errors.Is(err, ErrOutcomeUnknown), errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, ErrOutcomeUnknown), errors.Is(err, rpctypes.ErrTimeout),
+		errors.Is(err, context.DeadlineExceeded):
 		c.unknown.Add(1)
 	case fault.Is(err, fault.Unavailable):
 		c.rejected.Add(1)
@@ -87,7 +89,7 @@ func (c *writers) write(ctx context.Context, key, value string) {
 func (c *writers) waitForWrites(t *testing.T, n int64) {
 	t.Helper()
 	before := c.acked.Load()
-	waitFor(t, time.Minute, fmt.Sprintf("%d more writes acknowledged", n), func() bool {
+	waitFor(t, fmt.Sprintf("%d more writes acknowledged", n), func() bool {
 		return c.acked.Load() >= before+n
 	})
 }
@@ -134,8 +136,8 @@ func TestFullDisk(t *testing.T) {
 		c.waitForWrites(t, 500)
 		free := fill(t, disk)
 		rejected := c.rejected.Load()
-		waitFor(t, time.Minute, "writes are rejected", func() bool { return c.rejected.Load() > rejected+100 })
-		waitFor(t, time.Minute, "Health returns a remedy", func() bool {
+		waitFor(t, "writes are rejected", func() bool { return c.rejected.Load() > rejected+100 })
+		waitFor(t, "Health returns a remedy", func() bool {
 			err := s.Health()
 			return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "free some space")
 		})
@@ -205,7 +207,7 @@ func TestFullDiskDuringWrite(t *testing.T) {
 				c.stopAndWait()
 				began := time.Now()
 				free()
-				waitFor(t, time.Minute, "healthy again", func() bool { return s.Health() == nil })
+				waitFor(t, "healthy again", func() bool { return s.Health() == nil })
 				t.Logf("healthy %v after space was freed", time.Since(began))
 				c.check(t)
 				// The disk is small, so delete the keys that have been checked.

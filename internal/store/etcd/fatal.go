@@ -12,8 +12,8 @@ import (
 type fatalAction int
 
 const (
-	// park blocks the goroutine forever, with every lock that it holds. This is the safe action: the code after Fatal is
-	// not meant to run, and a goroutine that acquires one of these locks would find an inconsistent state.
+	// park blocks the goroutine forever, with every lock that it holds. This is the safe action: the code after Fatal
+	// is not meant to run, and a goroutine that acquires one of these locks would find an inconsistent state.
 	park fatalAction = iota
 	// proceed returns from Fatal after etcd's main loop has stopped.
 	proceed

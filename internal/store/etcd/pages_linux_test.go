@@ -60,7 +60,8 @@ func TestTrim(t *testing.T) {
 	before := residentKiB(t, s.eng.space.dbPath())
 	s.Trim()
 	if after := residentKiB(t, s.eng.space.dbPath()); before < 3<<10 || after > before/4 {
-		t.Errorf("resident memory of the database: %d KiB before, %d KiB after, want less than a quarter", before, after)
+		t.Errorf("resident memory of the database: %d KiB before, %d KiB after, want less than a quarter",
+			before, after)
 	}
 	read()
 }

@@ -50,10 +50,10 @@ func TestQuota(t *testing.T) {
 
 	first := currentEngine(s)
 	putUntilFull(t, s, func(int) string { return "same" })
-	waitFor(t, time.Minute, "the engine restarts with a defragmentation", func() bool {
+	waitFor(t, "the engine restarts with a defragmentation", func() bool {
 		return errors.Is(first.failure(), errDefrag)
 	})
-	waitFor(t, time.Minute, "writes succeed after the compaction", writable("after history"))
+	waitFor(t, "writes succeed after the compaction", writable("after history"))
 	if err := s.Health(); err != nil {
 		t.Error(err)
 	}
@@ -61,22 +61,23 @@ func TestQuota(t *testing.T) {
 	putUntilFull(t, s, func(i int) string { return fmt.Sprintf("live/%04d", i) })
 	full := func() bool {
 		err := s.Health()
-		return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "16 MiB; delete what is no longer needed")
+		return fault.Is(err, fault.Unavailable) &&
+			strings.Contains(err.Error(), "16 MiB; delete what is no longer needed")
 	}
-	waitFor(t, time.Minute, "Health returns a remedy", full)
+	waitFor(t, "Health returns a remedy", full)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = start(t, cfg)
-	waitFor(t, time.Minute, "Health returns the remedy after a restart", full)
+	waitFor(t, "Health returns the remedy after a restart", full)
 	if writable("refused")() {
 		t.Error("a write succeeded beyond the limit")
 	}
 	if _, err := client(t, s).Delete(t.Context(), "live/", clientv3.WithPrefix()); err != nil {
 		t.Fatalf("a deletion failed at the limit: %v", err)
 	}
-	waitFor(t, time.Minute, "writes succeed after rows have been deleted", writable("after deletion"))
-	waitFor(t, time.Minute, "healthy", func() bool { return s.Health() == nil })
+	waitFor(t, "writes succeed after rows have been deleted", writable("after deletion"))
+	waitFor(t, "healthy", func() bool { return s.Health() == nil })
 	got, err := client(t, s).Get(t.Context(), "kept")
 	if err != nil || got.Count != 1 {
 		t.Errorf("kept: %v, %v", got, err)

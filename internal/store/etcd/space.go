@@ -32,8 +32,8 @@ const (
 	aheadShare, minAhead     = 32, 4 << 20
 	reserveShare, minReserve = 16, 8 << 20
 
-	// A commit writes changed pages to new locations before it frees the old ones, so the database may grow by a multiple
-	// of the data written. After this fraction of ahead has been admitted, the space is checked again.
+	// A commit writes changed pages to new locations before it frees the old ones, so the database may grow by a
+	// multiple of the data written. After this fraction of ahead has been admitted, the space is checked again.
 	admitShare = 8
 )
 

@@ -40,7 +40,8 @@ func TestNeed(t *testing.T) {
 		{"file system without reservation", spaceCheck{reserve: 128 * mib, ahead: 32 * mib}, 160 * mib},
 		{"no spare segment", spaceCheck{reserve: 128 * mib, ahead: 32 * mib, reserved: true, noSpare: true},
 			128*mib + wal.SegmentSizeBytes},
-		{"already rejecting writes", spaceCheck{reserve: 128 * mib, ahead: 32 * mib, reserved: true, low: true}, 160 * mib},
+		{"already rejecting writes", spaceCheck{reserve: 128 * mib, ahead: 32 * mib, reserved: true, low: true},
+			160 * mib},
 	} {
 		if got := tc.s.need(); got != tc.want {
 			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)

@@ -18,15 +18,16 @@ const (
 	// keepRevisions is the number of the latest revisions that a compaction keeps, for watches that lag.
 	keepRevisions = 10_000
 
-	// A compaction traverses the whole key index, so it runs after many changes (100,000 revisions, at most every 30 s) or
-	// after a long time (5 min). etcd's own compactors run every five minutes: at 30,000 writes per second, 9 million
-	// revisions, which are several GB, would accumulate between two runs.
+	// A compaction traverses the whole key index, so it runs after many changes (100,000 revisions, at most every 30 s)
+	// or after a long time (5 min). etcd's own compactors run every five minutes: at 30,000 writes per second, 9
+	// million revisions, which are several GB, would accumulate between two runs.
 	compactRevisions = 100_000
 	compactSoonest   = 30 * time.Second
 	compactLatest    = 5 * time.Minute
 
-	// Defragmentation copies the database while writes are blocked. bbolt reuses free pages, so defragmentation is rarely
-	// needed. It runs only between two engines: at a start, if it frees this much space, and after the NOSPACE alarm.
+	// Defragmentation copies the database while writes are blocked. bbolt reuses free pages, so defragmentation is
+	// rarely needed. It runs only between two engines: at a start, if it frees this much space, and after the NOSPACE
+	// alarm.
 	startDefragBytes = 256 << 20
 )
 

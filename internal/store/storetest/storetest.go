@@ -19,42 +19,42 @@ import (
 const Prefix = "rollcall"
 
 // Etcd starts an etcd server for the test and returns its client. The server stops when the test ends.
-func Etcd(t testing.TB) *clientv3.Client {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+func Etcd(tb testing.TB) *clientv3.Client {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
-	srv, err := etcd.Start(ctx, etcd.Config{Dir: t.TempDir()})
+	srv, err := etcd.Start(ctx, etcd.Config{Dir: tb.TempDir()})
 	if err != nil {
-		t.Fatalf("start etcd: %v", err)
+		tb.Fatalf("start etcd: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := srv.Close(); err != nil {
-			t.Errorf("stop etcd: %v", err)
+			tb.Errorf("stop etcd: %v", err)
 		}
 	})
 	client, err := srv.Client()
 	if err != nil {
-		t.Fatalf("etcd client: %v", err)
+		tb.Fatalf("etcd client: %v", err)
 	}
 	return client
 }
 
 // Open opens a store on a new etcd server. Both are closed when the test ends.
-func Open(t testing.TB, tables ...store.Schema) *store.Store {
-	t.Helper()
-	client := Etcd(t)
-	return OpenOn(t, func() (*clientv3.Client, error) { return client, nil }, tables...)
+func Open(tb testing.TB, tables ...store.Schema) *store.Store {
+	tb.Helper()
+	client := Etcd(tb)
+	return OpenOn(tb, func() (*clientv3.Client, error) { return client, nil }, tables...)
 }
 
 // OpenOn opens a store on the etcd client that source returns. The store is closed when the test ends.
-func OpenOn(t testing.TB, source store.Source, tables ...store.Schema) *store.Store {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+func OpenOn(tb testing.TB, source store.Source, tables ...store.Schema) *store.Store {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	db, err := store.Open(ctx, source, Prefix, slog.New(slog.DiscardHandler), tables...)
 	if err != nil {
-		t.Fatalf("open the store: %v", err)
+		tb.Fatalf("open the store: %v", err)
 	}
-	t.Cleanup(db.Close)
+	tb.Cleanup(db.Close)
 	return db
 }
