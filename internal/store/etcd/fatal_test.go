@@ -39,7 +39,7 @@ func TestActionFor(t *testing.T) {
 		{"something new", nil, false, park},
 	} {
 		if got := actionFor(tc.msg, tc.stack, tc.unwinding); got != tc.want {
-			t.Errorf("%s on %q: fatalAction %d, want %d", tc.msg, tc.stack, got, tc.want)
+			t.Errorf("%s on %q: action %d, want %d", tc.msg, tc.stack, got, tc.want)
 		}
 	}
 }
