@@ -1,8 +1,12 @@
-// Package attributes keeps the attributes of instances small. A million instances have a handful of sets of keys, so
-// the keys are stored once for all sets that have the same ([Set]), and the values of a set in one string. Both are kept
-// as the text of JSON, since that is what they come from (a row) and what they are for (DiscoverInstances).
+// Package attributes stores the attributes of instances compactly. A million instances have only a few different sets
+// of keys, so a [Set] shares its keys with all sets that have the same ones, and stores its values in one string.
+// Keys and values are stored as JSON text, because they are read from the JSON of a row and written to the JSON of a
+// DiscoverInstances response.
 //
-// A map of eight attributes takes some 400 bytes, and writing it as JSON a sort; a Set takes about 100 and is copied.
+// A Set of eight attributes takes about 100 bytes and is written by copying. A map takes about 400 bytes and has to be
+// sorted first.
+//
+// attributes does not know which attributes Cloud Map defines. Start reading at [Of] and [Set.AppendJSON].
 package attributes
 
 import (
@@ -18,15 +22,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Set is a map of strings that never changes. Equal sets are ==. The zero Set is empty.
+// Set is an immutable map from strings to strings. Sets with the same contents are ==. The zero Set is empty.
 type Set struct {
-	// shape is what stands in the set's JSON between the values, in parts: {"a":" and ","b":" and so on.
+	// shape contains the parts of the set's JSON before each value: {"a":" and ","b":" and so on.
 	shape unique.Handle[string]
-	// values are what stands between those, in parts.
+	// values contains the JSON text of each value, without quotes.
 	values string
 }
 
-// Of is the set of a map.
+// Of returns the set with the contents of a map.
 func Of(m map[string]string) Set {
 	if len(m) == 0 {
 		return Set{}
@@ -36,50 +40,52 @@ func Of(m map[string]string) Set {
 		shape = appendKey(shape, appendText(nil, key))
 		values = appendPart(values, appendText(nil, m[key]))
 	}
-	return Set{interned(shape), string(values)}
+	return Set{intern(shape), string(values)}
 }
 
-// A part is a text behind its length: in one byte, or, when that is long, in four more.
-const long = 0xff
+// A shape and values are lists of parts. A part is a text after its length, which takes one byte, or five bytes of
+// which the first is longPart.
+const longPart = 0xff
 
 func appendLength(dst []byte, n int) []byte {
-	if n < long {
+	if n < longPart {
 		return append(dst, byte(n))
 	}
-	return binary.BigEndian.AppendUint32(append(dst, long), uint32(n))
+	return binary.BigEndian.AppendUint32(append(dst, longPart), uint32(n))
 }
 
 func appendPart(dst, text []byte) []byte { return append(appendLength(dst, len(text)), text...) }
 
-// cut takes the first part off.
-func cut(s string) (text, rest string) {
-	if n := int(s[0]) + 1; n <= long {
+// cutPart returns the text of the first part, and the other parts.
+func cutPart(s string) (text, rest string) {
+	if n := int(s[0]) + 1; n <= longPart {
 		return s[1:n], s[n:]
 	}
-	return cutLong(s[1:])
+	return cutLongPart(s[1:])
 }
 
-func cutLong(s string) (text, rest string) {
+func cutLongPart(s string) (text, rest string) {
 	n := int(s[0])<<24 | int(s[1])<<16 | int(s[2])<<8 | int(s[3])
 	return s[4 : 4+n], s[4+n:]
 }
 
-// What is in a part of a shape beside the key's text. The first part has one character less.
-const before, behind = `","`, `":"`
+// A part of a shape is beforeKey, the key's text and afterKey. The first part begins with {" instead of beforeKey.
+const beforeKey, afterKey = `","`, `":"`
 
 func appendKey(shape, key []byte) []byte {
-	opening := before
+	opening := beforeKey
 	if len(shape) == 0 {
 		opening = `{"`
 	}
-	shape = appendLength(shape, len(opening)+len(key)+len(behind))
-	return append(append(append(shape, opening...), key...), behind...)
+	shape = appendLength(shape, len(opening)+len(key)+len(afterKey))
+	return append(append(append(shape, opening...), key...), afterKey...)
 }
 
-// recent is the shape met last, most often the one that comes next.
+// recent is the shape that was interned last. Most calls intern the same one again.
 var recent atomic.Pointer[unique.Handle[string]]
 
-func interned(shape []byte) unique.Handle[string] {
+// intern returns the handle of a shape.
+func intern(shape []byte) unique.Handle[string] {
 	if r := recent.Load(); r != nil && r.Value() == string(shape) {
 		return *r
 	}
@@ -88,76 +94,76 @@ func interned(shape []byte) unique.Handle[string] {
 	return h
 }
 
-// AppendJSON appends the set as a JSON object, its keys in their order.
+// AppendJSON appends the set as a JSON object, ordered by key.
 func (s Set) AppendJSON(dst []byte) []byte {
 	if s == (Set{}) {
 		return append(dst, "{}"...)
 	}
 	var part, value string
 	for shape, values := s.shape.Value(), s.values; shape != ""; {
-		part, shape = cut(shape)
-		value, values = cut(values)
+		part, shape = cutPart(shape)
+		value, values = cutPart(values)
 		dst = append(append(dst, part...), value...)
 	}
 	return append(dst, `"}`...)
 }
 
-// texts goes through the keys and values as they stand in JSON.
+// texts returns an iterator over the JSON texts of the keys and values, without quotes.
 func (s Set) texts() iter.Seq2[string, string] {
 	return func(yield func(key, value string) bool) {
 		if s == (Set{}) {
 			return
 		}
-		opening := len(before) - 1
+		opening := len(beforeKey) - 1
 		var part, value string
-		for shape, values := s.shape.Value(), s.values; shape != ""; opening = len(before) {
-			part, shape = cut(shape)
-			value, values = cut(values)
-			if !yield(part[opening:len(part)-len(behind)], value) {
+		for shape, values := s.shape.Value(), s.values; shape != ""; opening = len(beforeKey) {
+			part, shape = cutPart(shape)
+			value, values = cutPart(values)
+			if !yield(part[opening:len(part)-len(afterKey)], value) {
 				return
 			}
 		}
 	}
 }
 
-// All goes through the attributes in the order of their keys.
+// All returns an iterator over the attributes, ordered by key.
 func (s Set) All() iter.Seq2[string, string] {
 	return func(yield func(key, value string) bool) {
 		for k, v := range s.texts() {
-			if !yield(meaning(k), meaning(v)) {
+			if !yield(unquote(k), unquote(v)) {
 				return
 			}
 		}
 	}
 }
 
-// Get returns an attribute, "" when there is none.
+// Get returns the value of an attribute, "" if the set does not have it.
 func (s Set) Get(key string) string {
 	v, _ := s.Lookup(key)
 	return v
 }
 
-// Lookup returns an attribute, and whether there is one.
+// Lookup returns the value of an attribute, and whether the set has it.
 func (s Set) Lookup(key string) (string, bool) {
 	text := key
-	if !plain(key) {
+	if !isPlainText(key) {
 		text = string(appendText(nil, key))
 	}
 	for k, v := range s.texts() {
 		if k == text {
-			return meaning(v), true
+			return unquote(v), true
 		}
 	}
 	return "", false
 }
 
-// Map copies the set to a map.
+// Map returns a copy of the set as a map.
 func (s Set) Map() map[string]string { return maps.Collect(s.All()) }
 
-// MarshalJSON writes an object.
+// MarshalJSON returns the set as a JSON object.
 func (s Set) MarshalJSON() ([]byte, error) { return s.AppendJSON(nil), nil }
 
-// UnmarshalJSON reads an object of strings.
+// UnmarshalJSON parses a JSON object whose values are strings.
 func (s *Set) UnmarshalJSON(b []byte) error {
 	if set, ok := parse(b); ok {
 		*s = set
@@ -171,33 +177,35 @@ func (s *Set) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// parse reads what AppendJSON writes when nothing in it is escaped, which is nearly always; it leaves everything else
-// to others. The set is the one that Of makes.
+// parse parses the output of AppendJSON, provided that it contains no escape, as is almost always the case. It
+// returns false for any other JSON, which UnmarshalJSON then parses in the general way. The set is == to the one that
+// Of returns.
 func parse(b []byte) (Set, bool) {
-	var shapeOn, valuesOn [512]byte // on the stack
-	shape, values := shapeOn[:0], valuesOn[:0]
+	var shapeBuf, valuesBuf [512]byte // on the stack
+	shape, values := shapeBuf[:0], valuesBuf[:0]
 	opening, last := `{"`, []byte(nil)
 	for {
-		if !eat(&b, opening) {
+		if !cutPrefix(&b, opening) {
 			return Set{}, false
 		}
-		key, ok := eatText(&b)
-		if !ok || len(shape) > 0 && string(last) >= string(key) || !eat(&b, `:"`) {
+		key, ok := cutPlainText(&b)
+		if !ok || len(shape) > 0 && string(last) >= string(key) || !cutPrefix(&b, `:"`) {
 			return Set{}, false
 		}
-		value, ok := eatText(&b)
+		value, ok := cutPlainText(&b)
 		if !ok {
 			return Set{}, false
 		}
 		shape, values = appendKey(shape, key), appendPart(values, value)
 		if string(b) == "}" {
-			return Set{interned(shape), string(values)}, true
+			return Set{intern(shape), string(values)}, true
 		}
 		opening, last = `,"`, key
 	}
 }
 
-func eat(b *[]byte, text string) bool {
+// cutPrefix removes a prefix from b and reports whether b had it.
+func cutPrefix(b *[]byte, text string) bool {
 	if len(*b) < len(text) || string((*b)[:len(text)]) != text {
 		return false
 	}
@@ -205,28 +213,28 @@ func eat(b *[]byte, text string) bool {
 	return true
 }
 
-// eatText reads to the end of a string of characters that all stand for themselves.
-func eatText(b *[]byte) ([]byte, bool) {
+// cutPlainText removes plain characters and the closing quote after them from b. It returns the characters.
+func cutPlainText(b *[]byte) ([]byte, bool) {
 	i := 0
 	for i < len(*b) && isPlain((*b)[i]) {
 		i++
 	}
 	text := (*b)[:i]
 	*b = (*b)[i:]
-	return text, eat(b, `"`)
+	return text, cutPrefix(b, `"`)
 }
 
-// isPlain reports whether a byte stands for itself in JSON text, whatever stands beside it.
-func isPlain(c byte) bool { return table[c] }
+// isPlain reports whether a byte is a character that JSON text contains without an escape.
+func isPlain(c byte) bool { return plainBytes[c] }
 
-var table = func() (t [256]bool) {
+var plainBytes = func() (t [256]bool) {
 	for c := ' '; c < 0x7f; c++ {
 		t[c] = c != '"' && c != '\\'
 	}
 	return t
 }()
 
-func plain(s string) bool {
+func isPlainText(s string) bool {
 	for i := range len(s) {
 		if !isPlain(s[i]) {
 			return false
@@ -235,20 +243,20 @@ func plain(s string) bool {
 	return true
 }
 
-// appendText appends a string as it stands in JSON, without its quotes. What is not UTF-8 becomes U+FFFD.
+// appendText appends the JSON text of a string, without quotes. Invalid UTF-8 becomes U+FFFD.
 func appendText(dst []byte, s string) []byte {
-	if plain(s) {
+	if isPlainText(s) {
 		return append(dst, s...)
 	}
-	quoted, _ := jsontext.AppendQuote(nil, s) // the error tells of what became U+FFFD
+	quoted, _ := jsontext.AppendQuote(nil, s) // an error reports invalid UTF-8
 	return append(dst, quoted[1:len(quoted)-1]...)
 }
 
-// meaning is the string that a text stands for.
-func meaning(text string) string {
+// unquote returns the string of a JSON text without quotes.
+func unquote(text string) string {
 	if !strings.Contains(text, `\`) {
 		return text
 	}
-	s, _ := jsontext.AppendUnquote(nil, `"`+text+`"`) // appendText's own
+	s, _ := jsontext.AppendUnquote(nil, `"`+text+`"`) // appendText wrote it
 	return string(s)
 }

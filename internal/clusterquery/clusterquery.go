@@ -1,11 +1,12 @@
-// Package clusterquery is the cluster query language of Amazon ECS: the expressions of memberOf placement constraints and
-// of ListContainerInstances' filter (ECS Developer Guide, "Cluster query language").
+// Package clusterquery implements the cluster query language of Amazon ECS: the expressions in memberOf placement
+// constraints and in the filter of ListContainerInstances (ECS Developer Guide, "Cluster query language").
 //
-// [Parse] reads an expression, parse.go has the grammar; [Expression.Match] says whether a container instance
-// satisfies it. Both are pure, and no expression takes more than a moment: it has at most [MaxLength] characters, and
-// regular expressions run in linear time.
+// [Parse] parses an expression; its grammar is in parse.go. [Expression.Match] reports whether a container instance
+// satisfies it. Both are pure and fast for any input: an expression has at most [MaxLength] characters, and regular
+// expressions run in linear time.
 //
-// query knows expressions and the few facts of an instance that they ask about. It does not know rows, nodes or tasks.
+// clusterquery knows expressions and the properties of an instance that they test. It does not know rows, nodes or
+// tasks.
 package clusterquery
 
 import (
@@ -17,18 +18,18 @@ import (
 	"time"
 )
 
-// MaxLength is how many characters an expression may have (PlacementConstraint, Amazon ECS API Reference).
+// MaxLength is the maximum length of an expression in characters (Amazon ECS API Reference, PlacementConstraint).
 const MaxLength = 2000
 
-// Instance is what expressions ask about.
+// Instance is a container instance as expressions see it.
 type Instance struct {
-	Attributes     map[string]string // "" for those that have a name alone
+	Attributes     map[string]string // an attribute without a value has the value ""
 	EC2InstanceID  string
 	AgentConnected bool
 	AgentVersion   string
 	RegisteredAt   time.Time
 	RunningTasks   int
-	Groups         []string // of the tasks that it runs
+	Groups         []string // the groups of its tasks
 }
 
 // Expression is a parsed expression.
@@ -37,21 +38,21 @@ type Expression struct{ root node }
 // Match reports whether an instance satisfies the expression.
 func (e *Expression) Match(in Instance) bool { return e.root.match(&in) }
 
-// node is a part of an expression.
+// node is a node of the syntax tree.
 type node interface{ match(*Instance) bool }
 
 type (
-	not struct{ of node }
+	not struct{ operand node }
 	and struct{ left, right node }
 	or  struct{ left, right node }
 )
 
-func (n not) match(in *Instance) bool { return !n.of.match(in) }
+func (n not) match(in *Instance) bool { return !n.operand.match(in) }
 func (n and) match(in *Instance) bool { return n.left.match(in) && n.right.match(in) }
 func (n or) match(in *Instance) bool  { return n.left.match(in) || n.right.match(in) }
 
-// operator of a simple expression. The negated ones are an operator's complement, so that an attribute that is not
-// there makes them true.
+// operator is the operator of a simple expression. A negated operator is the complement of its test, so it is true for
+// an attribute that the instance does not have.
 type operator struct {
 	test    test
 	negated bool
@@ -70,7 +71,7 @@ const (
 	matches
 )
 
-// operators by their words and symbols.
+// operators maps the words and symbols of the language to operators.
 var operators = map[string]operator{
 	"==": {equals, false}, "equals": {equals, false},
 	"!=": {equals, true}, "not_equals": {equals, true},
@@ -84,10 +85,10 @@ var operators = map[string]operator{
 	"!~": {matches, true}, "not_matches": {matches, true},
 }
 
-// ordered are the operators that ask which of two is larger.
+// ordered reports whether the test needs to know which of two values is greater.
 func (t test) ordered() bool { return t >= greater && t <= lessOrEqual }
 
-// holds applies an ordered operator, or equals, to the outcome of a comparison.
+// holds applies an ordered test, or equals, to the result of a comparison.
 func (t test) holds(c int) bool {
 	switch t {
 	case greater:
@@ -102,43 +103,53 @@ func (t test) holds(c int) bool {
 	return c == 0
 }
 
-// kind says how values of a subject are compared.
-type kind int
+// valueType determines how two values of a subject are compared.
+type valueType int
 
 const (
-	text kind = iota
+	text valueType = iota
 	boolean
 	number
 	version
-	moment
+	timestamp
 )
 
-// subject is what a simple expression asks about.
+// subject is the property of an instance that a simple expression tests.
 type subject struct {
-	kind kind
-	// values of the instance; none when it has no such thing.
+	valueType valueType
+	// values returns the instance's values, none if it does not have the property.
 	values func(*Instance) []string
-	// allowed says which operators the subject takes; nil allows all.
-	allowed func(test) bool
+	// supports reports whether the subject supports an operator's test; nil means that it supports all.
+	supports func(test) bool
 }
 
 // The operators of the subjects other than attributes (ECS Developer Guide, "Subjects").
-func asText(t test) bool     { return t == equals || t == isIn || t == matches }
-func asQuantity(t test) bool { return t == equals || t.ordered() }
+func textTests(t test) bool     { return t == equals || t == isIn || t == matches }
+func quantityTests(t test) bool { return t == equals || t.ordered() }
 
-// subjects by their names, but for attributes.
+// subjects are the subjects other than attributes, by name.
 var subjects = map[string]subject{
-	"ec2InstanceId":     {text, func(in *Instance) []string { return []string{in.EC2InstanceID} }, asText},
-	"agentConnected":    {boolean, func(in *Instance) []string { return []string{strconv.FormatBool(in.AgentConnected)} }, asText},
-	"agentVersion":      {version, func(in *Instance) []string { return []string{in.AgentVersion} }, asQuantity},
-	"registeredAt":      {moment, func(in *Instance) []string { return []string{in.RegisteredAt.UTC().Format(time.RFC3339)} }, asQuantity},
-	"runningTasksCount": {number, func(in *Instance) []string { return []string{strconv.Itoa(in.RunningTasks)} }, asQuantity},
-	"task:group":        {text, func(in *Instance) []string { return in.Groups }, asText},
+	"ec2InstanceId": {text, func(in *Instance) []string {
+		return []string{in.EC2InstanceID}
+	}, textTests},
+	"agentConnected": {boolean, func(in *Instance) []string {
+		return []string{strconv.FormatBool(in.AgentConnected)}
+	}, textTests},
+	"agentVersion": {version, func(in *Instance) []string {
+		return []string{in.AgentVersion}
+	}, quantityTests},
+	"registeredAt": {timestamp, func(in *Instance) []string {
+		return []string{in.RegisteredAt.UTC().Format(time.RFC3339)}
+	}, quantityTests},
+	"runningTasksCount": {number, func(in *Instance) []string {
+		return []string{strconv.Itoa(in.RunningTasks)}
+	}, quantityTests},
+	"task:group": {text, func(in *Instance) []string { return in.Groups }, textTests},
 }
 
-// attribute is the subject of an attribute.
+// attribute returns the subject for an attribute.
 func attribute(name string) subject {
-	return subject{kind: text, values: func(in *Instance) []string {
+	return subject{valueType: text, values: func(in *Instance) []string {
 		if v, ok := in.Attributes[name]; ok {
 			return []string{v}
 		}
@@ -146,15 +157,15 @@ func attribute(name string) subject {
 	}}
 }
 
-// simple is one test of one subject.
+// simple is a simple expression: one test of one subject.
 type simple struct {
 	subject subject
 	op      operator
 	args    []string
-	pattern *regexp.Regexp // of matches
+	pattern *regexp.Regexp // the argument of matches
 }
 
-// match holds when the test holds for any of the subject's values: an instance runs tasks of several groups.
+// match reports whether the test holds for any of the subject's values; an instance can run tasks of several groups.
 func (s simple) match(in *Instance) bool {
 	return slices.ContainsFunc(s.subject.values(in), s.holds) != s.op.negated
 }
@@ -167,20 +178,20 @@ func (s simple) holds(value string) bool {
 		return s.pattern.MatchString(value)
 	}
 	return slices.ContainsFunc(s.args, func(arg string) bool {
-		return s.op.test.holds(compare(s.subject.kind, s.op.test, value, arg))
+		return s.op.test.holds(compare(s.subject.valueType, s.op.test, value, arg))
 	})
 }
 
-// compare orders two values of a kind; what Parse took can be compared.
-func compare(k kind, t test, a, b string) int {
-	switch k {
+// compare compares two values of a type. Parse has rejected arguments that cannot be compared.
+func compare(vt valueType, t test, a, b string) int {
+	switch vt {
 	case number:
 		return compareNumbers(a, b)
 	case version:
 		return slices.CompareFunc(strings.Split(a, "."), strings.Split(b, "."), compareNumbers)
-	case moment:
-		at, _ := parseMoment(a)
-		bt, _ := parseMoment(b)
+	case timestamp:
+		at, _ := parseTime(a)
+		bt, _ := parseTime(b)
 		return at.Compare(bt)
 	case text:
 		if t.ordered() {
@@ -190,7 +201,7 @@ func compare(k kind, t test, a, b string) int {
 	return cmp.Compare(a, b)
 }
 
-// compareNumbers compares as numbers if both are, as text otherwise.
+// compareNumbers compares two values as numbers if both are numbers, otherwise as text.
 func compareNumbers(a, b string) int {
 	x, errX := strconv.ParseFloat(a, 64)
 	y, errY := strconv.ParseFloat(b, 64)
@@ -200,8 +211,8 @@ func compareNumbers(a, b string) int {
 	return cmp.Compare(a, b)
 }
 
-// parseMoment reads the forms that the guide shows: with a zone or without one, which is UTC, or a date alone.
-func parseMoment(s string) (time.Time, bool) {
+// parseTime parses the forms that the guide shows: a time with a zone, a time without one, which is UTC, or a date.
+func parseTime(s string) (time.Time, bool) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t, true

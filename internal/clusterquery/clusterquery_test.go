@@ -23,7 +23,7 @@ func TestMatch(t *testing.T) {
 		expression string
 		want       bool
 	}{
-		// The guide's own examples (ECS Developer Guide, "Cluster query language").
+		// The examples of the guide (ECS Developer Guide, "Cluster query language").
 		{"attribute:ecs.instance-type == t2.small", false},
 		{"attribute:ecs.availability-zone in [us-east-1a, us-east-1b]", true},
 		{"attribute:ecs.instance-type =~ g2.* and attribute:ecs.availability-zone != us-east-1d", true},
@@ -45,33 +45,34 @@ func TestMatch(t *testing.T) {
 		{"attribute:nothing not_exists", true},
 		{"attribute:stack not_in [test, dev]", true},
 		{"attribute:stack !in [prod]", false},
-		{"attribute:stack matches pr", false}, // the whole value
+		{"attribute:stack matches pr", false}, // a pattern has to match the whole value
 		{"attribute:stack =~ (prod|test)", true},
 		{"(attribute:stack =~ (prod|test))", true},
 		{"attribute:stack =~ [p]rod || attribute:stack == x", true},
 		{"attribute:stack !~ p.*", false},
 		{"attribute:stack in [(a),prod]", true},
 
-		// An attribute that is not there fails every test, and so satisfies every negated one.
+		// A missing attribute fails every test and satisfies every negated one.
 		{"attribute:nothing == prod", false}, {"attribute:nothing != prod", true},
 		{"attribute:nothing in [prod]", false}, {"attribute:nothing !in [prod]", true},
 		{"attribute:nothing =~ .*", false}, {"attribute:nothing !~ .*", true},
 		{"attribute:nothing > 1", false}, {"attribute:nothing <= 1", false},
 
-		// Numbers compare as numbers, other values as text.
+		// Two numbers compare as numbers, other values as text.
 		{"attribute:size > 9", true}, {"attribute:size < 9", false}, {"attribute:size >= 10.0", true},
-		{"attribute:size == 10.0", false}, {"attribute:stack greater_than alpha", true}, {"attribute:stack less_than alpha", false},
+		{"attribute:size == 10.0", false},
+		{"attribute:stack greater_than alpha", true}, {"attribute:stack less_than alpha", false},
 		{"runningTasksCount >= 3", true}, {"runningTasksCount less_than_equal 2", false},
 		{"agentVersion > 1.94", true}, {"agentVersion == 1.94.2", true}, {"agentVersion < 1.100.0", true},
 		{"registeredAt == 2018-06-19T00:28:28+02:00", true}, {"registeredAt > 2018-06-18", true},
 		{"registeredAt <= 2018-06-18T22:28:28Z", true}, {"registeredAt == 2018-06-18T22:28:28", true},
 		{"agentConnected == true", true}, {"agentConnected != true", false},
 
-		// An instance runs tasks of several groups.
+		// An instance can run tasks of several groups.
 		{"task:group == family:batch", true}, {"task:group != service:web", false},
 		{"task:group in [service:a, service:web]", true}, {"task:group =~ service:w.*", true}, {"task:group !~ x.*", true},
 
-		// not binds before and, and before or.
+		// not has precedence over and, which has precedence over or.
 		{"runningTasksCount == 3 or runningTasksCount == 1 and runningTasksCount == 2", true},
 		{"(runningTasksCount == 3 or runningTasksCount == 1) and runningTasksCount == 2", false},
 		{"not runningTasksCount == 3 or runningTasksCount == 3", true},
@@ -84,12 +85,12 @@ func TestMatch(t *testing.T) {
 			continue
 		}
 		if got := e.Match(instance); got != tc.want {
-			t.Errorf("%s: %v, want %v", tc.expression, got, tc.want)
+			t.Errorf("%s: Match = %v, want %v", tc.expression, got, tc.want)
 		}
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	for _, tc := range []struct{ expression, want string }{
 		{"", `unknown subject "the end"`},
 		{"stack == prod", `unknown subject "stack"`},
@@ -105,30 +106,33 @@ func TestParseRefuses(t *testing.T) {
 		{"attribute:stack in []", `expected a value`},
 		{"attribute:stack in [a b]", `expected ',' or ']'`},
 		{"attribute:stack in [a", `expected ',' or ']'`},
-		{"attribute:stack == 'prod", `does not end`},
-		{"attribute:stack =~ '('", `is no regular expression`},
+		{"attribute:stack == 'prod", `missing closing quote`},
+		{"attribute:stack =~ '('", `invalid regular expression`},
 		{"attribute:stack exists prod", `unexpected "prod"`},
-		{"agentConnected > true", `agentConnected does not take this operator`},
+		{"agentConnected > true", `agentConnected does not support this operator`},
 		{"agentConnected == yes", `true or false`},
-		{"agentVersion in [1.0.0]", `does not take this operator`},
+		{"agentVersion in [1.0.0]", `does not support this operator`},
 		{"agentVersion > latest", `a version`},
-		{"runningTasksCount =~ 1", `does not take this operator`},
+		{"runningTasksCount =~ 1", `does not support this operator`},
 		{"runningTasksCount > many", `a whole number`},
 		{"registeredAt > yesterday", `a date or a time`},
-		{"task:group exists", `does not take this operator`},
+		{"task:group exists", `does not support this operator`},
 		{"attribute:a == " + strings.Repeat("x", clusterquery.MaxLength), `at most 2000`},
 	} {
 		if _, err := clusterquery.Parse(tc.expression); err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%.60s: %v, want %q", tc.expression, err, tc.want)
+			t.Errorf("%.60s: error %v, want one that contains %q", tc.expression, err, tc.want)
 		}
 	}
 }
 
-// FuzzParse wants every text read or refused, without a panic, and the same verdict from the same text in parentheses.
+// FuzzParse checks that Parse never panics, and that the negation of an expression in parentheses parses and has the
+// opposite result.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		"attribute:a == b", "not (attribute:a in [b, 'c d'] and task:group =~ (x|y)) || runningTasksCount >= 2",
-		"registeredAt > 2018-06-18", "agentVersion != 1.2", "!attribute:a !exists", "((((", "attribute:a =~ [", "attribute:a == ]",
+		"attribute:a == b",
+		"not (attribute:a in [b, 'c d'] and task:group =~ (x|y)) || runningTasksCount >= 2",
+		"registeredAt > 2018-06-18", "agentVersion != 1.2", "!attribute:a !exists", "((((",
+		"attribute:a =~ [", "attribute:a == ]",
 	} {
 		f.Add(s)
 	}
@@ -136,7 +140,7 @@ func FuzzParse(f *testing.F) {
 		e, err := clusterquery.Parse(s)
 		if err != nil {
 			if err.Error() == "" {
-				t.Error("refused without a word")
+				t.Error("error without a text")
 			}
 			return
 		}
@@ -146,10 +150,10 @@ func FuzzParse(f *testing.F) {
 			if len(s) > clusterquery.MaxLength-10 {
 				return
 			}
-			t.Fatalf("taken alone, but not in parentheses: %v", err)
+			t.Fatalf("parses alone, but not in parentheses: %v", err)
 		}
 		if again.Match(instance) == got {
-			t.Errorf("an expression and its negation are both %v", got)
+			t.Errorf("Match is %v for an expression and for its negation", got)
 		}
 	})
 }
