@@ -43,7 +43,8 @@ func TestAirflow(t *testing.T) {
 	ended := s.DescribeTask(batch)
 	if c := ended.Containers[0]; aws.ToInt32(c.ExitCode) != 7 || *c.LastStatus != "STOPPED" ||
 		ended.StopCode != ecstypes.TaskStopCodeEssentialContainerExited ||
-		*ended.StoppedReason != "Essential container in task exited" || ended.StartedAt == nil || ended.StoppingAt == nil ||
+		*ended.StoppedReason != "Essential container in task exited" || ended.StartedAt == nil ||
+		ended.StoppingAt == nil ||
 		ended.ExecutionStoppedAt == nil || ended.StoppedAt == nil {
 		t.Errorf("the finished task is %s", harness.AsJSON(ended))
 	}

@@ -21,6 +21,7 @@ type terminal struct {
 
 // newTerminal returns a terminal with the environment of a server's user.
 func newTerminal(t *testing.T, s *harness.Server, aws awsCLI) *terminal {
+	t.Helper()
 	return &terminal{t, s, harness.UserEnviron("PATH="+aws.path, "ROLLCALL="+harness.TestBinary(t),
 		"ROLLCALL_DATA="+s.Dir, "XDG_RUNTIME_DIR="+s.Dir, harness.RunAsCommand+"=1")}
 }
@@ -49,14 +50,17 @@ func (u *terminal) run(line string) string {
 func TestAWSCLI(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, aws awsCLI) {
+		t.Helper()
 		s := harness.Serve(t)
 		u := newTerminal(t, s, aws)
-		if arn := u.run("aws sts get-caller-identity --query Arn --output text"); arn != "arn:aws:iam::000000000000:root" {
+		arn := u.run("aws sts get-caller-identity --query Arn --output text")
+		if arn != "arn:aws:iam::000000000000:root" {
 			t.Errorf("get-caller-identity returns %s", arn)
 		}
 
 		// Scripts wait for an operation in a loop, some of them until the status is not PENDING.
-		namespace := u.run(`op=$(aws servicediscovery create-http-namespace --name shop --query OperationId --output text)
+		namespace := u.run(`
+			op=$(aws servicediscovery create-http-namespace --name shop --query OperationId --output text)
 			get() { aws servicediscovery get-operation --operation-id $op --output text --query "$1"; }
 			while status=$(get Operation.Status); [ $status = SUBMITTED ] || [ $status = PENDING ]; do :; done
 			get '[Operation.Status, Operation.Type, Operation.Targets.NAMESPACE]'`)
@@ -76,7 +80,8 @@ func TestAWSCLI(t *testing.T) {
 			t.Errorf("discover-instances returns %q, want 10.0.0.2", got)
 		}
 		if got := u.run("aws servicediscovery list-instances --service-id " + cart +
-			" --page-size 1 --output text --query 'Instances[].Id'"); strings.Join(strings.Fields(got), " ") != "i-1 i-2" {
+			" --page-size 1 --output text --query 'Instances[].Id'"); strings.Join(strings.Fields(got),
+			" ") != "i-1 i-2" {
 			t.Errorf("list-instances with pages of one returns %q, want both instances", got)
 		}
 		u.checkWithoutWrapper(discover)
@@ -112,7 +117,8 @@ func (u *terminal) checkErrors(service string) {
 			`\(ResourceInUse\) when calling the DeleteService operation: `},
 		{"aws servicediscovery get-operation --operation-id nope",
 			`\(OperationNotFound\) when calling the GetOperation operation: `},
-		{"aws ecs list-services --cluster nope", `\(ClusterNotFoundException\) when calling the ListServices operation: `},
+		{"aws ecs list-services --cluster nope",
+			`\(ClusterNotFoundException\) when calling the ListServices operation: `},
 		{"aws ecs update-service --service nope --desired-count 1",
 			`\((ServiceNotFoundException|ClusterNotFoundException)\) when calling the UpdateService operation: `},
 		{"aws ecs create-service --service-name x --task-definition nope",
@@ -139,8 +145,9 @@ func (u *terminal) checkWaiters() {
 	u.run("aws ecs wait tasks-running --tasks " + task)
 	u.run("aws ecs stop-task --task " + task + " --reason enough")
 	u.run("aws ecs wait tasks-stopped --tasks " + task)
-	if got := u.run("aws ecs describe-tasks --tasks " + task +
-		" --output text --query 'tasks[0].[lastStatus,stopCode,stoppedReason]'"); got != "STOPPED\tUserInitiated\tenough" {
+	const query = "'tasks[0].[lastStatus,stopCode,stoppedReason]'"
+	got := u.run("aws ecs describe-tasks --tasks " + task + " --output text --query " + query)
+	if got != "STOPPED\tUserInitiated\tenough" {
 		u.t.Errorf("describe-tasks of the stopped task returns %q", got)
 	}
 	if _, stderr, err := u.tryRun("aws ecs wait tasks-running --tasks " + task); err == nil ||
@@ -177,6 +184,7 @@ func awsCLIs(t *testing.T) (found []awsCLI) {
 
 // eachCLI runs a test with each AWS CLI on this machine.
 func eachCLI(t *testing.T, test func(t *testing.T, aws awsCLI)) {
+	t.Helper()
 	for _, aws := range awsCLIs(t) {
 		t.Run(strings.ReplaceAll(aws.version, "/", "-"), func(t *testing.T) {
 			t.Parallel()

@@ -26,8 +26,10 @@ func newLogsClient(s *harness.Server) *cloudwatchlogs.Client {
 
 // printer returns a definition whose task prints two lines, and a third when the file trigger exists, into a log group.
 func printer(t *testing.T, family, trigger string, options map[string]string) *ecs.RegisterTaskDefinitionInput {
+	t.Helper()
 	in := harness.Program(t, family, "/bin/sh", "-c",
-		"echo hello; echo hello again >&2; while ! test -e "+trigger+"; do sleep 0.1; done; echo goodbye; exec sleep 1000")
+		"echo hello; echo hello again >&2; while ! test -e "+trigger+"; do sleep 0.1; done; "+
+			"echo goodbye; exec sleep 1000")
 	in.ContainerDefinitions[0].LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs,
 		Options: map[string]string{
 			"awslogs-region": "us-east-1", "awslogs-group": "/ecs/" + family,
@@ -70,11 +72,11 @@ func startFollowing(t *testing.T, cmd *exec.Cmd) *harness.Output {
 	return out
 }
 
-// logEvents returns the events of a log group, one line per event.
-func logEvents(s *harness.Server, group string) string {
+// logEvents returns the events of the log group /ecs/web, one line per event.
+func logEvents(s *harness.Server) string {
 	s.T.Helper()
 	out := harness.Must(newLogsClient(s).FilterLogEvents(s.T.Context(), &cloudwatchlogs.FilterLogEventsInput{
-		LogGroupName: &group}))(s.T)
+		LogGroupName: aws.String("/ecs/web")}))(s.T)
 	var all []string
 	for _, e := range out.Events {
 		all = append(all, *e.LogStreamName+": "+*e.Message)
@@ -96,7 +98,7 @@ func TestLogsCommand(t *testing.T) {
 	stream := "p/main/" + id + ": "
 	first := stream + "hello\n" + stream + "hello again"
 	harness.Eventually(t, 30*time.Second, "the API returns the first lines",
-		func() bool { return logEvents(s, "/ecs/web") == first })
+		func() bool { return logEvents(s) == first })
 	for _, target := range []string{"web", "default/web", id, id[:6]} {
 		lines := strings.Split(s.RunCommand("logs", target), "\n")
 		if len(lines) != 3 || !strings.HasSuffix(lines[0], " "+id[:8]+" main  hello") ||
@@ -125,10 +127,10 @@ func TestLogsCommand(t *testing.T) {
 	s = harness.ServeOn(t, s.Dir)
 	all := first + "\n" + stream + "goodbye"
 	harness.Eventually(t, 30*time.Second, "the restarted server returns all events",
-		func() bool { return logEvents(s, "/ecs/web") == all })
+		func() bool { return logEvents(s) == all })
 	s.SetDesiredCount("web", 0)
 	waitTaskStopped(s, id)
-	if got := logEvents(s, "/ecs/web"); got != all {
+	if got := logEvents(s); got != all {
 		t.Errorf("events after the task has stopped:\n%s", got)
 	}
 	// --follow ends because the task has stopped
@@ -153,7 +155,7 @@ func TestMissingLogGroup(t *testing.T) {
 		LogGroupName: aws.String("/ecs/web")}))(t)
 	s.RunTask(&ecs.RunTaskInput{TaskDefinition: aws.String("web")})
 	harness.Eventually(t, 30*time.Second, "a task prints into the group",
-		func() bool { return strings.Contains(logEvents(s, "/ecs/web"), ": hello again") })
+		func() bool { return strings.Contains(logEvents(s), ": hello again") })
 }
 
 // TestLogsWithCLI reads a log group with each AWS CLI on this machine. Only version 2 has "logs tail".
@@ -169,7 +171,7 @@ func TestLogsWithCLI(t *testing.T) {
 		var missing error
 		_, missing = newLogsClient(s).DescribeLogStreams(t.Context(),
 			&cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String("/ecs/web")})
-		return missing == nil && strings.Contains(logEvents(s, "/ecs/web"), "again")
+		return missing == nil && strings.Contains(logEvents(s), "again")
 	})
 	var followed []*harness.Output
 	for _, cli := range awsCLIs(t) {
@@ -208,7 +210,7 @@ func TestLogsWithCLI(t *testing.T) {
 		}
 	}
 	harness.Eventually(t, 30*time.Second, "the API returns the next line",
-		func() bool { return strings.HasSuffix(logEvents(s, "/ecs/web"), "goodbye") })
+		func() bool { return strings.HasSuffix(logEvents(s), "goodbye") })
 }
 
 // TestReadOnlyKeyReadsLogs checks that the read-only key may read logs and may not change log groups.
@@ -216,7 +218,8 @@ func TestReadOnlyKeyReadsLogs(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t)
 	admin := newLogsClient(s)
-	harness.Must(admin.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("g")}))(t)
+	harness.Must(admin.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{
+		LogGroupName: aws.String("g")}))(t)
 	s.Keys = harness.Must(awsapi.ReadOnlyOf(s.Keys))(t)
 	reader := newLogsClient(s)
 	if _, err := reader.FilterLogEvents(t.Context(),

@@ -21,12 +21,16 @@ func TestConsulAWS(t *testing.T) {
 	ns := harness.Must(api.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &namespace}))(t).Namespace
 	for _, round := range []string{"first", "second"} {
 		svc := harness.Must(api.CreateService(ctx, &sd.CreateServiceInput{
-			Name: aws.String("redis"), NamespaceId: &namespace, Description: aws.String("Imported from Consul")}))(t).Service
-		s.RegisterInstance(*svc.Id, "node-1", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": "6379"})
+			Name: aws.String("redis"), NamespaceId: &namespace,
+			Description: aws.String("Imported from Consul")}))(t).Service
+		s.RegisterInstance(*svc.Id, "node-1", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1",
+			"AWS_INSTANCE_PORT": "6379"})
 		listed := harness.Must(api.ListServices(ctx, &sd.ListServicesInput{
-			Filters: []sdtypes.ServiceFilter{{Name: sdtypes.ServiceFilterNameNamespaceId, Condition: sdtypes.FilterConditionEq,
-				Values: []string{namespace}}}}))(t).Services
-		if len(listed) != 1 || *listed[0].Name != "redis" || aws.ToString(listed[0].Description) != "Imported from Consul" {
+			Filters: []sdtypes.ServiceFilter{{Name: sdtypes.ServiceFilterNameNamespaceId,
+				Condition: sdtypes.FilterConditionEq,
+				Values:    []string{namespace}}}}))(t).Services
+		if len(listed) != 1 || *listed[0].Name != "redis" ||
+			aws.ToString(listed[0].Description) != "Imported from Consul" {
 			t.Errorf("%s round: ListServices returns %s", round, harness.AsJSON(listed))
 		}
 		found := harness.Must(api.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{
@@ -35,7 +39,8 @@ func TestConsulAWS(t *testing.T) {
 		if len(found) != 1 || found[0].Attributes["AWS_INSTANCE_PORT"] != "6379" {
 			t.Errorf("%s round: DiscoverInstances returns %s", round, harness.AsJSON(found))
 		}
-		health := harness.Must(api.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{ServiceId: svc.Id}))(t)
+		health := harness.Must(api.GetInstancesHealthStatus(ctx, &sd.GetInstancesHealthStatusInput{
+			ServiceId: svc.Id}))(t)
 		if health.Status["node-1"] != sdtypes.HealthStatusUnknown {
 			t.Errorf("%s round: health is %v, want UNKNOWN", round, health.Status)
 		}

@@ -69,11 +69,13 @@ func TestDig(t *testing.T) {
 	registerInstances(s, createDNSService(s, ns, "worker", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA), 2,
 		"i", v4)
 	registerInstances(s, createDNSService(s, ns, "one", sdtypes.RoutingPolicyWeighted, sdtypes.RecordTypeA), 3, "i", v4)
-	registerInstances(s, createDNSService(s, ns, "six", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeAaaa), 1, "i",
+	registerInstances(s, createDNSService(s, ns, "six", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeAaaa), 1,
+		"i",
 		func(int) map[string]string {
 			return map[string]string{"AWS_INSTANCE_IPV6": "2001:db8::7"}
 		})
-	registerInstances(s, createDNSService(s, ns, "alias", sdtypes.RoutingPolicyWeighted, sdtypes.RecordTypeCname), 1, "i",
+	registerInstances(s, createDNSService(s, ns, "alias", sdtypes.RoutingPolicyWeighted, sdtypes.RecordTypeCname), 1,
+		"i",
 		func(int) map[string]string {
 			return map[string]string{"AWS_INSTANCE_CNAME": "worker.corp"}
 		})
@@ -126,11 +128,12 @@ func TestDig(t *testing.T) {
 		{"worker.corp ANY", []string{noerror, `(?m)^worker\.corp\.\s+\d+\s+IN\s+HINFO\s+"RFC8482" ""$`}, nil},
 		{"worker.corp CH TXT", []string{"status: REFUSED"}, nil},
 		{"corp AXFR +onesoa", []string{"Transfer failed"}, nil},
-		{"api.corp SRV", []string{noerror, "ANSWER: 8,", `(?m)^api\.corp\.\s+10\s+IN\s+SRV\s+1 1 8080 i-1\.api\.corp\.$`,
-			a("i-1.api.corp.", `10\.0\.1\.1`), `\(UDP\)`}, nil},
+		{"api.corp SRV",
+			[]string{noerror, "ANSWER: 8,", `(?m)^api\.corp\.\s+10\s+IN\s+SRV\s+1 1 8080 i-1\.api\.corp\.$`,
+				a("i-1.api.corp.", `10\.0\.1\.1`), `\(UDP\)`}, nil},
 		{"i-3.api.corp A +short", []string{`^10\.0\.1\.3\n$`}, nil},
-		// Without EDNS the server leaves out the addresses of the targets. If the answer itself does not fit, dig repeats
-		// the query over TCP.
+		// Without EDNS the server leaves out the addresses of the targets. If the answer itself does not fit, dig
+		// repeats the query over TCP.
 		{"api.corp SRV +noedns +ignore", []string{noerror, "ANSWER: 8,", `\(UDP\)`}, []string{"flags: qr aa tc"}},
 		{"api.corp SRV +bufsize=512", []string{noerror, "ANSWER: 8,"}, nil},
 		{"long.corp SRV +noedns", []string{"Truncated, retrying in TCP mode", noerror, "ANSWER: 8,", `\(TCP\)`}, nil},

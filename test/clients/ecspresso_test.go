@@ -161,7 +161,8 @@ func TestEcspresso(t *testing.T) {
 		d.DeploymentCircuitBreaker.Rollback ||
 		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" ||
 		svc.LaunchType != ecstypes.LaunchTypeFargate ||
-		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica || svc.PropagateTags != ecstypes.PropagateTagsNone ||
+		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica ||
+		svc.PropagateTags != ecstypes.PropagateTagsNone ||
 		svc.DesiredCount != 2 ||
 		len(svc.ServiceRegistries) != 1 || svc.ServiceRegistries[0].ContainerName != nil ||
 		ecsTagText(svc.Tags) != "env=test" {
@@ -172,7 +173,8 @@ func TestEcspresso(t *testing.T) {
 		t.Errorf("the tags are %s", got)
 	}
 	harness.Must(e.api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{
-		TaskDefinition: svc.TaskDefinition, Include: []ecstypes.TaskDefinitionField{ecstypes.TaskDefinitionFieldTags}}))(t)
+		TaskDefinition: svc.TaskDefinition, Include: []ecstypes.TaskDefinitionField{
+			ecstypes.TaskDefinitionFieldTags}}))(t)
 	harness.Must(e.api.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{*svc.ClusterArn}}))(t)
 
 	// `tasks` lists by service and by family; `exec` reports why it cannot open a session.
@@ -211,13 +213,15 @@ func TestEcspresso(t *testing.T) {
 	}
 	definitions := []string{}
 	for _, task := range s.Tasks("api", ecstypes.DesiredStatusRunning) {
-		definitions = append(definitions, (*task.TaskDefinitionArn)[strings.LastIndexByte(*task.TaskDefinitionArn, '/')+1:])
+		definitions = append(definitions, (*task.TaskDefinitionArn)[strings.LastIndexByte(*task.TaskDefinitionArn,
+			'/')+1:])
 	}
 	if !slices.Equal(definitions, []string{"api:1", "api:1"}) {
 		t.Errorf("after the rollback the tasks run %v", definitions)
 	}
 
-	harness.Must(e.api.DeleteService(ctx, &ecs.DeleteServiceInput{Service: aws.String("api"), Force: aws.Bool(true)}))(t)
+	harness.Must(e.api.DeleteService(ctx, &ecs.DeleteServiceInput{Service: aws.String("api"),
+		Force: aws.Bool(true)}))(t)
 	if err := s.WaitServicesInactive("api"); err != nil {
 		t.Fatal(err)
 	}

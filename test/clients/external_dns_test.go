@@ -112,7 +112,8 @@ func TestExternalDNSLoadBalancer(t *testing.T) {
 	s.CreateNamespace("k8s.local")
 	const lb = "my-lb-123.eu-west-1.elb.amazonaws.com"
 	out := harness.Must(x.api.CreateService(t.Context(), &sd.CreateServiceInput{
-		Name: aws.String("lb"), NamespaceId: aws.String(x.zone()), Description: aws.String(owner), Tags: []sdtypes.Tag{},
+		Name: aws.String("lb"), NamespaceId: aws.String(x.zone()), Description: aws.String(owner),
+		Tags: []sdtypes.Tag{},
 		DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: sdtypes.RoutingPolicyWeighted,
 			DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: aws.Int64(300)}}}}))(t)
 	x.register(*out.Service.Id, endpoint{kind: "CNAME"}, lb)

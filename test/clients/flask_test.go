@@ -269,7 +269,6 @@ func workerOf(t *testing.T, backend string) netip.Addr {
 	return harness.Must(netip.ParseAddr(from))(t)
 }
 
-// get asks a sample service.
 // getPage reads the page / of a sample service.
 func getPage(t *testing.T, address string) (status int, body string) {
 	t.Helper()

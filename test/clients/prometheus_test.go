@@ -33,7 +33,8 @@ func TestPrometheus(t *testing.T) {
 		tags := map[string]string{}
 		for batch := range slices.Chunk(services.ServiceArns, 10) {
 			out := harness.Must(api.DescribeServices(ctx, &ecs.DescribeServicesInput{
-				Cluster: cluster.ClusterArn, Services: batch, Include: []ecstypes.ServiceField{ecstypes.ServiceFieldTags}}))(t)
+				Cluster: cluster.ClusterArn, Services: batch, Include: []ecstypes.ServiceField{
+					ecstypes.ServiceFieldTags}}))(t)
 			for _, svc := range out.Services {
 				tags[*svc.ServiceName] = ecsTagText(svc.Tags)
 			}
@@ -44,7 +45,8 @@ func TestPrometheus(t *testing.T) {
 			continue
 		}
 		out := harness.Must(api.DescribeTasks(ctx, &ecs.DescribeTasksInput{
-			Cluster: cluster.ClusterArn, Tasks: tasks.TaskArns, Include: []ecstypes.TaskField{ecstypes.TaskFieldTags}}))(t)
+			Cluster: cluster.ClusterArn, Tasks: tasks.TaskArns, Include: []ecstypes.TaskField{
+				ecstypes.TaskFieldTags}}))(t)
 		for _, task := range out.Tasks {
 			targets = append(targets, prometheusLabels(t, cluster, task, tags))
 		}
@@ -77,7 +79,8 @@ func prometheusLabels(t *testing.T, cluster ecstypes.Cluster, task ecstypes.Task
 	name := strings.TrimPrefix(*task.Group, "service:")
 	return fmt.Sprintf("cluster=%s/%s/%s service=%s group=%s %s %s %s %s %s %s %s subnet=%s tags=%s",
 		*cluster.ClusterName, *cluster.Status, ecsTagText(cluster.Tags),
-		services[name], *task.Group, task.LaunchType, *task.PlatformFamily, *task.PlatformVersion, *task.AvailabilityZone,
+		services[name], *task.Group, task.LaunchType, *task.PlatformFamily, *task.PlatformVersion,
+		*task.AvailabilityZone,
 		*task.LastStatus, *task.DesiredStatus,
 		task.HealthStatus, details["subnetId"], ecsTagText(task.Tags))
 }

@@ -37,9 +37,9 @@ type shell struct {
 }
 
 const (
-	// The documents name the default DNS port, which may be in use here, so dig queries the port that the server has. For
-	// ECS a service may be stable before its tasks have passed their first health check, so dig waits for that; a reader
-	// is never fast enough to notice.
+	// The documents name the default DNS port, which may be in use here, so dig queries the port that the server has.
+	// For ECS a service may be stable before its tasks have passed their first health check, so dig waits for that; a
+	// reader is never fast enough to notice.
 	shellStart = `set -euo pipefail
 trap 'kill %1; wait' EXIT
 make() { [ "$*" = build ] && mkdir -p bin && cp "$BUILT" bin/rollcall; }
@@ -147,7 +147,10 @@ func (s *shell) output(command string) string {
 // TestReadme follows README.md, with processes and with containers.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	eachCLI(t, func(t *testing.T, aws awsCLI) { followReadme(t, aws, "process", `127\.[0-9.]+`) })
+	eachCLI(t, func(t *testing.T, aws awsCLI) {
+		t.Helper()
+		followReadme(t, aws, "process", `127\.[0-9.]+`)
+	})
 	t.Run("docker", func(t *testing.T) {
 		t.Parallel()
 		harness.RequireEngine(t)
@@ -157,6 +160,7 @@ func TestReadme(t *testing.T) {
 
 // followReadme follows README.md. Tasks have addresses that match the pattern.
 func followReadme(t *testing.T, aws awsCLI, runtime, address string) {
+	t.Helper()
 	s := newShell(t, aws, runtime)
 	s.follow("README.md")
 	s.run()

@@ -40,7 +40,10 @@ func TestRevisionPoller(t *testing.T) {
 		{"no change", func() {}, 1, 0},
 		{"an instance", func() { s.RegisterInstance(*svc.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.1"}) },
 			2, 1},
-		{"another instance", func() { s.RegisterInstance(*svc.Id, "b", map[string]string{"AWS_INSTANCE_IPV4": "10.0.0.2"}) },
+		{"another instance", func() {
+			s.RegisterInstance(*svc.Id, "b", map[string]string{
+				"AWS_INSTANCE_IPV4": "10.0.0.2"})
+		},
 			3, 2},
 		{"a new TTL", func() {
 			harness.Must(api.UpdateService(ctx, &sd.UpdateServiceInput{Id: svc.Id, Service: &sdtypes.ServiceChange{

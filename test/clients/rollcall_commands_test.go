@@ -28,7 +28,8 @@ func TestServeEnvironment(t *testing.T) {
 	s.Keys = keys
 	s.Cmd.Env = append(os.Environ(), harness.RunAsCommand+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir,
 		"ROLLCALL_API=127.0.0.1:0",
-		"ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=none", "ROLLCALL_ACCOUNT=123456789012", "ROLLCALL_REGION=eu-central-1",
+		"ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=none", "ROLLCALL_ACCOUNT=123456789012",
+		"ROLLCALL_REGION=eu-central-1",
 		"ROLLCALL_LOG_FORMAT=json", "ROLLCALL_NODE=from-environment",
 		"ROLLCALL_ACCESS_KEY_ID="+keys.AccessKeyID, "ROLLCALL_SECRET_ACCESS_KEY="+keys.Secret)
 	if err := s.Launch(); err != nil {

@@ -188,8 +188,8 @@ func TestDemo(t *testing.T) {
 			output := d.out.String()
 			work := regexp.MustCompile(`Worker Message: 1229 primes below 10000 From: ((?:127|10)\.[0-9.]+)\n`)
 			first := work.FindStringSubmatch(output)
-			hints := regexp.MustCompile(`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(
-				output)
+			hints := regexp.MustCompile(
+				`dig @(\S+) -p (\S+) (\S+)\n  curl (\S+)\n  eval "\$\((.*)\)"\n`).FindStringSubmatch(output)
 			if first == nil || hints == nil {
 				t.Fatalf("the demo prints no work, or no hints:\n%s", output)
 			}
@@ -202,7 +202,8 @@ func TestDemo(t *testing.T) {
 			resp := harness.Must(http.Get(hints[4]))(t)
 			defer resp.Body.Close()
 			again := work.FindStringSubmatch(string(harness.Must(io.ReadAll(resp.Body))(t)))
-			if again == nil || len(workers) != 2 || !slices.Contains(workers, first[1]) || !slices.Contains(workers, again[1]) {
+			if again == nil || len(workers) != 2 || !slices.Contains(workers, first[1]) ||
+				!slices.Contains(workers, again[1]) {
 				t.Errorf("the workers were %v, then %v; DNS answers %v", first, again, workers)
 			}
 			env := exec.Command("sh", "-c", hints[5])
@@ -265,7 +266,8 @@ func TestDemoPortTaken(t *testing.T) {
 		stderr := d.errs.String()
 		if status := d.cmd.ProcessState.ExitCode(); status != 1 || strings.Count(stderr, "\n") != 1 ||
 			!strings.Contains(stderr, tc.want) {
-			t.Errorf("demo %q: exit status %d, stderr %q; want 1 and one line with %q", tc.flags, status, stderr, tc.want)
+			t.Errorf("demo %q: exit status %d, stderr %q; want 1 and one line with %q", tc.flags, status, stderr,
+				tc.want)
 		}
 		d.checkNothingLeft()
 	}

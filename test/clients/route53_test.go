@@ -55,10 +55,12 @@ func TestHostedZone(t *testing.T) {
 
 	checkGetByRawID(s, *zones[0].Id)
 	eachCLI(t, func(t *testing.T, aws awsCLI) {
+		t.Helper()
 		u := newTerminal(t, s, aws)
 		id := u.run("aws route53 list-hosted-zones-by-name --dns-name corp --query 'HostedZones[0].Id' --output text")
 		got := u.run("aws route53 list-resource-record-sets --page-size 2 --output text --hosted-zone-id " + id +
-			" --query \"ResourceRecordSets[?Name=='worker.corp.'&&Type=='A'].[SetIdentifier,ResourceRecords[0].Value]\"")
+			" --query \"ResourceRecordSets[?Name=='worker.corp.'&&Type=='A']" +
+			".[SetIdentifier,ResourceRecords[0].Value]\"")
 		var want []string
 		for _, task := range tasks {
 			want = append(want, harness.TaskID(task)+"\t"+harness.Address(task))
@@ -69,7 +71,8 @@ func TestHostedZone(t *testing.T) {
 		}
 		_, stderr, err := u.tryRun("aws route53 delete-hosted-zone --id " + id)
 		if err == nil ||
-			!strings.Contains(stderr, "(AccessDenied) when calling the DeleteHostedZone operation: The resource hostedzone/") {
+			!strings.Contains(stderr,
+				"(AccessDenied) when calling the DeleteHostedZone operation: The resource hostedzone/") {
 			t.Errorf("delete-hosted-zone: %v, %s; want AccessDenied", err, stderr)
 		}
 	})

@@ -123,7 +123,8 @@ func TestProgramInTask(t *testing.T) {
 	for path, text := range map[string]string{"secrets/prod/token": "hunter2\n",
 		"files/conf/app.env": "GREETING=hello\n"} {
 		path = filepath.Join(s.Dir, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700),
+			os.WriteFile(path, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,11 +151,11 @@ func TestProgramInTask(t *testing.T) {
 		env["AWS_REGION"] != "us-east-1" {
 		t.Errorf("the task's environment is %q", found.Env)
 	}
-	checkTaskEndpoint(s, t, env, *running.TaskArn)
+	checkTaskEndpoint(t, env, *running.TaskArn)
 
 	s.Kill()
 	s = harness.ServeOn(t, s.Dir)
-	checkTaskEndpoint(s, t, env, *running.TaskArn)
+	checkTaskEndpoint(t, env, *running.TaskArn)
 	for name, text := range map[string]string{"the server's log": s.Out.String(),
 		"DescribeTasks": harness.AsJSON(s.Tasks("inside", ecstypes.DesiredStatusRunning)),
 		"DescribeTaskDefinition": harness.AsJSON(harness.Must(s.ECS().DescribeTaskDefinition(t.Context(),
@@ -166,7 +167,7 @@ func TestProgramInTask(t *testing.T) {
 }
 
 // checkTaskEndpoint calls the endpoints that a task's environment names.
-func checkTaskEndpoint(s *harness.Server, t *testing.T, env map[string]string, arn string) {
+func checkTaskEndpoint(t *testing.T, env map[string]string, arn string) {
 	t.Helper()
 	var doc struct {
 		TaskARN    string

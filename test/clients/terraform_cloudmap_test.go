@@ -216,9 +216,10 @@ func (tf *terraform) httpNamespace() resource {
 // privateNamespace returns aws_service_discovery_private_dns_namespace.
 func (tf *terraform) privateNamespace() resource {
 	return resource{
-		name: "private_dns_namespace", read: tf.readNamespace, destroy: tf.destroyNamespace, notFound: "NamespaceNotFound",
-		want:    "name=tf.local description=d http_name=tf.local zone=true tags=",
-		changed: "name=tf.local description= http_name=tf.local zone=true tags=",
+		name: "private_dns_namespace", read: tf.readNamespace, destroy: tf.destroyNamespace,
+		notFound: "NamespaceNotFound",
+		want:     "name=tf.local description=d http_name=tf.local zone=true tags=",
+		changed:  "name=tf.local description= http_name=tf.local zone=true tags=",
 		create: func() (string, error) {
 			out, err := tf.api.CreatePrivateDnsNamespace(tf.T.Context(), &sd.CreatePrivateDnsNamespaceInput{
 				Name: aws.String("tf.local"), Vpc: aws.String("vpc-1"), Description: aws.String("d"),
@@ -244,9 +245,10 @@ func (tf *terraform) privateNamespace() resource {
 // publicNamespace returns aws_service_discovery_public_dns_namespace.
 func (tf *terraform) publicNamespace() resource {
 	return resource{
-		name: "public_dns_namespace", read: tf.readNamespace, destroy: tf.destroyNamespace, notFound: "NamespaceNotFound",
-		want:    "name=tf.example description= http_name=tf.example zone=true tags=",
-		changed: "name=tf.example description=changed http_name=tf.example zone=true tags=",
+		name: "public_dns_namespace", read: tf.readNamespace, destroy: tf.destroyNamespace,
+		notFound: "NamespaceNotFound",
+		want:     "name=tf.example description= http_name=tf.example zone=true tags=",
+		changed:  "name=tf.example description=changed http_name=tf.example zone=true tags=",
 		create: func() (string, error) {
 			out, err := tf.api.CreatePublicDnsNamespace(tf.T.Context(), &sd.CreatePublicDnsNamespaceInput{
 				Name: aws.String("tf.example"), CreatorRequestId: terraformToken(), Tags: tags()})
@@ -294,8 +296,9 @@ func (tf *terraform) service(ids map[string]string) resource {
 			return *out.Service.Id, nil
 		},
 		update: func(id string) error {
-			out, err := tf.api.UpdateService(tf.T.Context(), &sd.UpdateServiceInput{Id: &id, Service: &sdtypes.ServiceChange{
-				Description: aws.String("changed"), DnsConfig: &sdtypes.DnsConfigChange{DnsRecords: ttls(30, 5)}}})
+			out, err := tf.api.UpdateService(tf.T.Context(),
+				&sd.UpdateServiceInput{Id: &id, Service: &sdtypes.ServiceChange{
+					Description: aws.String("changed"), DnsConfig: &sdtypes.DnsConfigChange{DnsRecords: ttls(30, 5)}}})
 			if err != nil {
 				return err
 			}
@@ -319,7 +322,8 @@ func (tf *terraform) service(ids map[string]string) resource {
 				records += fmt.Sprintf(" %s=%d", r.Type, *r.TTL)
 			}
 			all, err := tf.tagsOf(svc.Arn)
-			return fmt.Sprintf("name=%s type=%s description=%s dns_config={namespace=%v policy=%s%s} threshold=%d tags=%s",
+			return fmt.Sprintf(
+				"name=%s type=%s description=%s dns_config={namespace=%v policy=%s%s} threshold=%d tags=%s",
 				*svc.Name, svc.Type,
 				aws.ToString(svc.Description), aws.ToString(svc.DnsConfig.NamespaceId) == ids["private_dns_namespace"],
 				svc.DnsConfig.RoutingPolicy, records,
@@ -395,7 +399,8 @@ func (tf *terraform) dataSources(ids map[string]string) {
 	} {
 		found := harness.ReadPages(tf.T, sd.NewListNamespacesPaginator(tf.api,
 			&sd.ListNamespacesInput{Filters: []sdtypes.NamespaceFilter{
-				{Name: sdtypes.NamespaceFilterNameType, Condition: sdtypes.FilterConditionEq, Values: []string{string(kind)}}}}),
+				{Name: sdtypes.NamespaceFilterNameType, Condition: sdtypes.FilterConditionEq,
+					Values: []string{string(kind)}}}}),
 			func(page *sd.ListNamespacesOutput) (names []string) {
 				for _, ns := range page.Namespaces {
 					names = append(names, *ns.Name)

@@ -60,17 +60,20 @@ func (tf *ecsTerraform) taskDefinition() resource {
 				env = append(env, *e.Name+"="+*e.Value)
 			}
 			slices.Sort(env)
-			health := fmt.Sprintf("sh/%d/%d/%d", *c.HealthCheck.Interval, *c.HealthCheck.Timeout, *c.HealthCheck.Retries)
+			health := fmt.Sprintf("sh/%d/%d/%d", *c.HealthCheck.Interval, *c.HealthCheck.Timeout,
+				*c.HealthCheck.Retries)
 			return fmt.Sprintf(
 				"family=%s revision=%d mode=%s size=%s/%s compatibilities=%v "+
 					"container={%s %s %v cpu=%d essential=%v env=%s health=%s} tags=%s",
-				*d.Family, d.Revision, d.NetworkMode, *d.Cpu, *d.Memory, d.RequiresCompatibilities, *c.Name, *c.Image, c.Command,
+				*d.Family, d.Revision, d.NetworkMode, *d.Cpu, *d.Memory, d.RequiresCompatibilities, *c.Name, *c.Image,
+				c.Command,
 				c.Cpu, *c.Essential,
 				strings.Join(env, ","), health, ecsTagText(out.Tags)), nil
 		},
 		update: tf.retagECS,
 		destroy: func(id string) error {
-			_, err := tf.ecs.DeregisterTaskDefinition(tf.T.Context(), &ecs.DeregisterTaskDefinitionInput{TaskDefinition: &id})
+			_, err := tf.ecs.DeregisterTaskDefinition(tf.T.Context(),
+				&ecs.DeregisterTaskDefinitionInput{TaskDefinition: &id})
 			return err
 		},
 	}
@@ -79,7 +82,8 @@ func (tf *ecsTerraform) taskDefinition() resource {
 // describeService returns a service with its tags, or errGone if it is being deleted or was deleted.
 func (tf *ecsTerraform) describeService(arn string) (*ecstypes.Service, error) {
 	out, err := tf.ecs.DescribeServices(tf.T.Context(), &ecs.DescribeServicesInput{
-		Cluster: aws.String("tf"), Services: []string{arn}, Include: []ecstypes.ServiceField{ecstypes.ServiceFieldTags}})
+		Cluster: aws.String("tf"), Services: []string{arn}, Include: []ecstypes.ServiceField{
+			ecstypes.ServiceFieldTags}})
 	switch {
 	case err != nil:
 		return nil, err
@@ -132,7 +136,8 @@ func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error 
 
 // ecsService returns aws_ecs_service in a cluster with a default strategy.
 func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
-	const form = "name=web cluster=true count=%d launch= strategy= FARGATE:1+1 platform=LATEST scheduling=REPLICA controller=ECS " +
+	const form = "name=web cluster=true count=%d launch= strategy= FARGATE:1+1 platform=LATEST " +
+		"scheduling=REPLICA controller=ECS " +
 		"propagate=%s managed=%v exec=false " +
 		"grace=0 " +
 		"definition=%s percents=%d/200 breaker=false/false strategy=ROLLING/0 " +
@@ -179,7 +184,8 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			if *svc.Status == "INACTIVE" || *svc.Status == "DRAINING" {
 				return "", errGone
 			}
-			d, n, r := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration, svc.ServiceRegistries[0]
+			d, r := svc.DeploymentConfiguration, svc.ServiceRegistries[0]
+			n := svc.NetworkConfiguration.AwsvpcConfiguration
 			slices.Sort(n.Subnets) // the provider compares sets
 			_, definition, _ := strings.Cut(*svc.TaskDefinition, "task-definition/")
 			return fmt.Sprintf(
@@ -190,13 +196,17 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 					"rebalancing=%s role=%v tags=%s",
 				*svc.ServiceName, *svc.ClusterArn == ids["cluster"], svc.DesiredCount, svc.LaunchType,
 				strategyText(svc.CapacityProviderStrategy),
-				aws.ToString(svc.PlatformVersion), svc.SchedulingStrategy, svc.DeploymentController.Type, svc.PropagateTags,
+				aws.ToString(svc.PlatformVersion), svc.SchedulingStrategy, svc.DeploymentController.Type,
+				svc.PropagateTags,
 				svc.EnableECSManagedTags,
-				svc.EnableExecuteCommand, aws.ToInt32(svc.HealthCheckGracePeriodSeconds), definition, *d.MinimumHealthyPercent,
+				svc.EnableExecuteCommand, aws.ToInt32(svc.HealthCheckGracePeriodSeconds), definition,
+				*d.MinimumHealthyPercent,
 				*d.MaximumPercent,
-				d.DeploymentCircuitBreaker.Enable, d.DeploymentCircuitBreaker.Rollback, d.Strategy, *d.BakeTimeInMinutes,
+				d.DeploymentCircuitBreaker.Enable, d.DeploymentCircuitBreaker.Rollback, d.Strategy,
+				*d.BakeTimeInMinutes,
 				n.Subnets, n.SecurityGroups, n.AssignPublicIp,
-				*r.RegistryArn == ids["registry"], aws.ToInt32(r.Port), len(svc.PlacementConstraints), len(svc.PlacementStrategy),
+				*r.RegistryArn == ids["registry"], aws.ToInt32(r.Port), len(svc.PlacementConstraints),
+				len(svc.PlacementStrategy),
 				len(svc.LoadBalancers),
 				svc.AvailabilityZoneRebalancing, strings.HasSuffix(aws.ToString(svc.RoleArn),
 					"AWSServiceRoleForECS"), ecsTagText(svc.Tags)), nil
@@ -208,8 +218,10 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 			}
 			began := time.Now().Add(-time.Second)
 			if _, err = tf.ecs.UpdateService(tf.T.Context(), &ecs.UpdateServiceInput{
-				Cluster: aws.String(ids["cluster"]), Service: &id, TaskDefinition: next.TaskDefinition.TaskDefinitionArn,
-				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled, // the provider always sends it
+				Cluster: aws.String(ids["cluster"]), Service: &id,
+				TaskDefinition: next.TaskDefinition.TaskDefinitionArn,
+				// the provider always sends it
+				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingDisabled,
 				DeploymentConfiguration: &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(50),
 					MaximumPercent: aws.Int32(200)},
 			}); err != nil {
@@ -274,7 +286,8 @@ func (tf *ecsTerraform) tag(ids map[string]string) resource {
 			return "", errGone
 		},
 		destroy: func(id string) error {
-			_, err := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &id, TagKeys: []string{"owner"}})
+			_, err := tf.ecs.UntagResource(tf.T.Context(),
+				&ecs.UntagResourceInput{ResourceArn: &id, TagKeys: []string{"owner"}})
 			return err
 		},
 	}
@@ -285,8 +298,9 @@ func (tf *ecsTerraform) execution(ids map[string]string) {
 	tf.T.Helper()
 	ctx := tf.T.Context()
 	out := harness.Must(tf.ecs.RunTask(ctx, &ecs.RunTaskInput{
-		Cluster: aws.String(ids["cluster"]), TaskDefinition: aws.String("tf-web"), NetworkConfiguration: harness.AWSVPC(),
-		Tags: ecsTags("job=once"),
+		Cluster: aws.String(ids["cluster"]), TaskDefinition: aws.String("tf-web"),
+		NetworkConfiguration: harness.AWSVPC(),
+		Tags:                 ecsTags("job=once"),
 		Overrides: &ecstypes.TaskOverride{ContainerOverrides: []ecstypes.ContainerOverride{
 			{Name: aws.String("main"), Command: []string{"true"}}}},
 	}))(tf.T)
@@ -297,7 +311,8 @@ func (tf *ecsTerraform) execution(ids map[string]string) {
 	list := harness.Must(tf.ecs.ListTasks(ctx, &ecs.ListTasksInput{Cluster: aws.String("tf"),
 		ServiceName: aws.String("web")}))(tf.T)
 	tasks := harness.Must(tf.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{
-		Cluster: aws.String("tf"), Tasks: list.TaskArns, Include: []ecstypes.TaskField{ecstypes.TaskFieldTags}}))(tf.T).Tasks
+		Cluster: aws.String("tf"), Tasks: list.TaskArns,
+		Include: []ecstypes.TaskField{ecstypes.TaskFieldTags}}))(tf.T).Tasks
 	for _, task := range tasks {
 		if got := ecsTagText(task.Tags); got != "aws:ecs:clusterName=tf,aws:ecs:serviceName=web,stage=test" {
 			tf.T.Errorf("the tags of a task of the service are %s", got)
@@ -327,7 +342,7 @@ func TestTerraformECS(t *testing.T) {
 	registry := s.CreateCloudMapService(s.CreateNamespace("tf-ecs.local"), "web", 1)
 	ids := map[string]string{"registry": *registry.Arn}
 	resources := []resource{
-		tf.accountSetting(), tf.capacityProvider(), tf.cluster(), tf.clusterProviders(ids), tf.taskDefinition(),
+		tf.accountSetting(), tf.capacityProvider(), tf.cluster(), tf.clusterProviders(), tf.taskDefinition(),
 		tf.ecsService(ids), tf.tag(ids),
 	}
 	for _, r := range resources {
@@ -391,7 +406,8 @@ func ecsTagText(tags []ecstypes.Tag) string {
 
 // retagECS removes a tag of a resource and adds another.
 func (tf *ecsTerraform) retagECS(arn string) error {
-	_, gone := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"stage"}})
+	_, gone := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &arn,
+		TagKeys: []string{"stage"}})
 	_, come := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("team=a")})
 	return errors.Join(gone, come)
 }
@@ -425,7 +441,8 @@ func (tf *ecsTerraform) accountSetting() resource {
 // describeProvider returns a capacity provider with its tags.
 func (tf *ecsTerraform) describeProvider(arn string) (*ecstypes.CapacityProvider, error) {
 	out, err := tf.ecs.DescribeCapacityProviders(tf.T.Context(), &ecs.DescribeCapacityProvidersInput{
-		CapacityProviders: []string{arn}, Include: []ecstypes.CapacityProviderField{ecstypes.CapacityProviderFieldTags}})
+		CapacityProviders: []string{arn}, Include: []ecstypes.CapacityProviderField{
+			ecstypes.CapacityProviderFieldTags}})
 	switch {
 	case err != nil:
 		return nil, err
@@ -523,7 +540,8 @@ func (tf *ecsTerraform) cluster() resource {
 			out, err := tf.ecs.CreateCluster(tf.T.Context(), &ecs.CreateClusterInput{
 				ClusterName: aws.String("tf"), Tags: ecsTags("stage=test"), Settings: settings("disabled"),
 				Configuration: &ecstypes.ClusterConfiguration{
-					ExecuteCommandConfiguration: &ecstypes.ExecuteCommandConfiguration{Logging: ecstypes.ExecuteCommandLoggingNone}},
+					ExecuteCommandConfiguration: &ecstypes.ExecuteCommandConfiguration{
+						Logging: ecstypes.ExecuteCommandLoggingNone}},
 			})
 			if err != nil {
 				return "", err
@@ -570,7 +588,7 @@ func (tf *ecsTerraform) cluster() resource {
 }
 
 // clusterProviders returns aws_ecs_cluster_capacity_providers.
-func (tf *ecsTerraform) clusterProviders(ids map[string]string) resource {
+func (tf *ecsTerraform) clusterProviders() resource {
 	item := func(name string, weight, base int32) ecstypes.CapacityProviderStrategyItem {
 		return ecstypes.CapacityProviderStrategyItem{CapacityProvider: &name, Weight: weight, Base: base}
 	}
@@ -578,7 +596,8 @@ func (tf *ecsTerraform) clusterProviders(ids map[string]string) resource {
 		if items == nil {
 			items = []ecstypes.CapacityProviderStrategyItem{}
 		}
-		if err := tf.poll("the capacity providers can be set", func() (bool, error) { // tasks of a provider may still drain
+		// tasks of a provider may still drain
+		if err := tf.poll("the capacity providers can be set", func() (bool, error) {
 			_, err := tf.ecs.PutClusterCapacityProviders(tf.T.Context(), &ecs.PutClusterCapacityProvidersInput{
 				Cluster: aws.String("tf"), CapacityProviders: providers, DefaultCapacityProviderStrategy: items})
 			switch harness.ErrorCode(err) {

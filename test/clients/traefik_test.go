@@ -19,7 +19,8 @@ import (
 func createFargateService(s *harness.Server, cluster string) {
 	s.T.Helper()
 	api, ctx := s.ECSWithoutRetries(), s.T.Context()
-	harness.Must(api.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: &cluster, Tags: ecsTags("stage=test")}))(s.T)
+	harness.Must(api.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: &cluster,
+		Tags: ecsTags("stage=test")}))(s.T)
 	in := harness.Program(s.T, "web", "sleep", "1000")
 	in.Cpu, in.Memory = aws.String("256"), aws.String("512")
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(8080)}}

@@ -50,6 +50,7 @@ func TestWatchExamples(t *testing.T) {
 
 // requireBoto3 skips a test if the interpreter has no boto3. With CI=true it fails the test instead.
 func requireBoto3(t *testing.T, python string) {
+	t.Helper()
 	if out, err := exec.Command(python, "-c", "import boto3").CombinedOutput(); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("%s has no boto3 (Debian: python3-boto3): %s", python, out)

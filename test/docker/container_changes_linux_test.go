@@ -20,7 +20,8 @@ func TestContainersChangedByHand(t *testing.T) {
 	image := clientsImage(t)
 	s := serve(t)
 	corp := s.CreateNamespace("corp")
-	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 3, s.CreateCloudMapService(corp, "worker", 1))
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 3,
+		s.CreateCloudMapService(corp, "worker", 1))
 	s.WaitStable("worker")
 	network := shared.MustCommand(t, "network", "ls", "-q", "--filter", "label="+labelData+"="+s.Dir)
 	for _, tc := range []struct {
@@ -31,7 +32,8 @@ func TestContainersChangedByHand(t *testing.T) {
 		{"removed", func(id string) { shared.MustCommand(t, "rm", "-f", id) }, ""},
 		{"paused", func(id string) { shared.MustCommand(t, "pause", id) }, "paused"},
 		{"killed", func(id string) { shared.MustCommand(t, "kill", id) }, ""},
-		{"disconnected", func(id string) { shared.MustCommand(t, "network", "disconnect", network, id) }, "disconnected"},
+		{"disconnected", func(id string) { shared.MustCommand(t, "network", "disconnect", network, id) },
+			"disconnected"},
 	} {
 		s.waitReplaced("worker", "worker.corp", 3, ecstypes.Task{TaskArn: aws.String("")})
 		victim := s.running("worker")[0]

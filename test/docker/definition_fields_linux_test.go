@@ -58,7 +58,8 @@ func TestDefinitionFields(t *testing.T) {
 			ContainerPath: aws.String("/scratch"), Size: 8, MountOptions: []string{"rw", "noexec"}}},
 		SharedMemorySize: aws.Int32(32),
 	}
-	app.HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "test -e /data/first"}, Interval: aws.Int32(5)}
+	app.HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "test -e /data/first"},
+		Interval: aws.Int32(5)}
 
 	last := container("last", image, "sleep", "100000")
 	last.DependsOn = []ecstypes.ContainerDependency{{ContainerName: aws.String("app"),
@@ -85,22 +86,25 @@ func TestDefinitionFields(t *testing.T) {
 		{"the read-only volume", inApp("sh", "-c", "touch /data/new 2>/dev/null || echo read-only"), "read-only"},
 		{"shared memory",
 			inApp("sh", "-c",
-				`while read -r d m t o x; do [ $m != /dev/shm ] || echo $o; done </proc/mounts | grep -o 'size=[0-9]*k'`),
+				`while read -r d m t o x; do [ $m != /dev/shm ] || echo $o; done </proc/mounts | `+
+					`grep -o 'size=[0-9]*k'`),
 			"size=32768k"},
 		{"the label",
 			shared.MustCommand(t, "inspect", "-f",
-				`{{index .Config.Labels "org.example.team"}} {{index .Config.Labels "com.amazonaws.ecs.container-name"}}`, a),
+				`{{index .Config.Labels "org.example.team"}} `+
+					`{{index .Config.Labels "com.amazonaws.ecs.container-name"}}`, a),
 			"shop app"},
 		{"CPU and memory",
 			shared.MustCommand(t, "inspect", "-f",
-				"{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a), "128 100663296 50331648"},
+				"{{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}", a),
+			"128 100663296 50331648"},
 		{"capabilities", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}", a),
 			"[NET_RAW] [SYS_PTRACE]"},
 		{"init", shared.MustCommand(t, "inspect", "-f", "{{.HostConfig.Init}}", a), "true"},
 		{"the log", strings.TrimSpace(s.logs(many)), "started in /tmp"},
 	} {
 		if got := strings.ReplaceAll(tc.got, "CAP_", ""); got != tc.want &&
-			!(tc.what == "the log" && strings.HasSuffix(got, tc.want)) {
+			(tc.what != "the log" || !strings.HasSuffix(got, tc.want)) {
 			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
 		}
 	}
@@ -190,7 +194,8 @@ func TestOutOfMemory(t *testing.T) {
 	shared.Exec(t, id(victim, "main"), "touch", "/tmp/eat")
 	s.waitWithout("greedy.corp", address(victim), 20*time.Second)
 	s.waitReplaced("greedy", "greedy.corp", 1, victim)
-	if ended := s.waitStopped(victim); !strings.Contains(aws.ToString(ended.Containers[0].Reason), "OutOfMemoryError") ||
+	if ended := s.waitStopped(victim); !strings.Contains(aws.ToString(ended.Containers[0].Reason),
+		"OutOfMemoryError") ||
 		aws.ToInt32(ended.Containers[0].ExitCode) != 137 {
 		t.Errorf("the task ended as %s: %s", ended.StopCode, harness.AsJSON(ended.Containers))
 	}

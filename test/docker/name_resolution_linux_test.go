@@ -85,7 +85,8 @@ func TestNameResolution(t *testing.T) {
 	image := clientsImage(t)
 	s := serve(t, "--upstream", startUpstream(t))
 	corp := s.CreateNamespace("corp")
-	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 2, s.CreateCloudMapService(corp, "worker", 5))
+	s.CreateECSService("worker", s.RegisterDefinition(unchecked("worker")), 2,
+		s.CreateCloudMapService(corp, "worker", 5))
 	asker := s.start(task("asker", container("main", image, "sleep", "100000")))
 	s.WaitStable("worker")
 	c := id(asker, "main")
@@ -110,7 +111,10 @@ func TestNameResolution(t *testing.T) {
 				} {
 					found, took := s.withT(t).lookup(c, program, tc.name)
 					if tc.want == nil {
-						found = slices.DeleteFunc(found, func(word string) bool { _, err := netip.ParseAddr(word); return err != nil })
+						found = slices.DeleteFunc(found, func(word string) bool {
+							_, err := netip.ParseAddr(word)
+							return err != nil
+						})
 					}
 					if !slices.Equal(found, tc.want) && len(found)+len(tc.want) > 0 {
 						t.Errorf("%s returns %q for %s, want %q", program, found, tc.name, tc.want)
@@ -124,7 +128,8 @@ func TestNameResolution(t *testing.T) {
 		t.Run("getent", func(t *testing.T) {
 			t.Parallel()
 			watch := harness.StartStopwatch()
-			out := shared.Exec(t, c, "sh", "-c", "date +%s; getent ahosts worker.corp; getent ahostsv6 worker.corp; date +%s")
+			out := shared.Exec(t, c, "sh", "-c",
+				"date +%s; getent ahosts worker.corp; getent ahostsv6 worker.corp; date +%s")
 			for _, w := range workers {
 				if !strings.Contains(out, w+" ") {
 					t.Errorf("getent does not print %s:\n%s", w, out)

@@ -37,9 +37,11 @@ func TestBadRequests(t *testing.T) {
 		mentions string
 	}{
 		{"a label of 64 characters", harness.Call{Operation: "CreateService",
-			Body: fmt.Sprintf(`{"Name":%q,"NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":1}]}}`, label, shop)},
+			Body: fmt.Sprintf(`{"Name":%q,"NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":1}]}}`, label,
+				shop)},
 			"InvalidInput", label},
-		{"an unknown namespace", harness.Call{Operation: "CreateService", Body: `{"Name":"a","NamespaceId":"ns-unknown"}`},
+		{"an unknown namespace",
+			harness.Call{Operation: "CreateService", Body: `{"Name":"a","NamespaceId":"ns-unknown"}`},
 			"NamespaceNotFound", "ns-unknown"},
 		{"an unknown namespace in a discovery", harness.Call{Operation: "DiscoverInstances",
 			Body: `{"NamespaceName":"nowhere","ServiceName":"a"}`}, "NamespaceNotFound", "nowhere"},
@@ -56,12 +58,15 @@ func TestBadRequests(t *testing.T) {
 		{"no address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(
 			`{"ServiceId":%q,"InstanceId":"a","Attributes":{}}`, *cart.Id)}, "InvalidInput", "AWS_INSTANCE_IPV4"},
 		{"an invalid address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(
-			`{"ServiceId":%q,"InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.256"}}`, *cart.Id)}, "InvalidInput",
+			`{"ServiceId":%q,"InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.256"}}`, *cart.Id)},
+			"InvalidInput",
 			"10.0.0.256"},
 		{"a negative TTL", harness.Call{Operation: "CreateService", Body: fmt.Sprintf(
-			`{"Name":"a","NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":-1}]}}`, shop)}, "InvalidInput", "-1"},
+			`{"Name":"a","NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":-1}]}}`, shop)}, "InvalidInput",
+			"-1"},
 
-		{"a desired count of -1", harness.Call{ECS: true, Operation: "CreateService", Body: service(`"desiredCount":-1`)},
+		{"a desired count of -1", harness.Call{ECS: true, Operation: "CreateService",
+			Body: service(`"desiredCount":-1`)},
 			"InvalidParameterException", "lesser than 0"},
 		{"an update to a desired count of -1", harness.Call{ECS: true, Operation: "UpdateService",
 			Body: `{"service":"cart","desiredCount":-1}`}, "InvalidParameterException", "lesser than 0"},
@@ -69,9 +74,10 @@ func TestBadRequests(t *testing.T) {
 			Body: `{"service":"cart","desiredCount":1.5}`}, "SerializationException", "desiredCount"},
 		{"a definition without containers", harness.Call{ECS: true, Operation: "RegisterTaskDefinition",
 			Body: `{"family":"a","containerDefinitions":[]}`}, "ClientException", "Container"},
-		{"a definition with two containers of the same name", harness.Call{ECS: true, Operation: "RegisterTaskDefinition",
-			Body: `{"family":"a","containerDefinitions":[{"name":"m","image":"i","memory":64},` +
-				`{"name":"m","image":"i","memory":64}]}`}, "ClientException", "m"},
+		{"a definition with two containers of the same name",
+			harness.Call{ECS: true, Operation: "RegisterTaskDefinition",
+				Body: `{"family":"a","containerDefinitions":[{"name":"m","image":"i","memory":64},` +
+					`{"name":"m","image":"i","memory":64}]}`}, "ClientException", "m"},
 		{"an unknown definition", harness.Call{ECS: true, Operation: "CreateService",
 			Body: `{"serviceName":"web","taskDefinition":"unknown","desiredCount":1}`}, "ClientException", ""},
 		{"an unknown registry", harness.Call{ECS: true, Operation: "CreateService",
@@ -79,7 +85,8 @@ func TestBadRequests(t *testing.T) {
 				`arn:aws:servicediscovery:us-east-1:000000000000:service/srv-unknown"}]`)}, "InvalidParameterException",
 			"srv-unknown"},
 		{"no network configuration", harness.Call{ECS: true, Operation: "CreateService",
-			Body: `{"serviceName":"web","taskDefinition":"sleeper","desiredCount":1}`}, "InvalidParameterException", "etwork"},
+			Body: `{"serviceName":"web","taskDefinition":"sleeper","desiredCount":1}`}, "InvalidParameterException",
+			"etwork"},
 		{"an unknown cluster", harness.Call{ECS: true, Operation: "CreateService",
 			Body: `{"cluster":"unknown","serviceName":"web","taskDefinition":"sleeper","desiredCount":1}`},
 			"ClusterNotFoundException", ""},

@@ -30,6 +30,7 @@ func TestKillAtAnyPoint(t *testing.T) {
 		sameTasks bool
 	}{
 		{"while ten tasks are created", 0, func(t *testing.T, s *harness.Server, starts string) int {
+			t.Helper()
 			s.SetDesiredCount("cart", 10)
 			harness.Eventually(t, 10*time.Second, "some tasks have started",
 				func() bool { return len(harness.StartedPIDs(t, starts)) >= 3 })
@@ -40,6 +41,7 @@ func TestKillAtAnyPoint(t *testing.T) {
 			return 10
 		}, false},
 		{"during a rollout", 3, func(t *testing.T, s *harness.Server, starts string) int {
+			t.Helper()
 			harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"),
 				ForceNewDeployment: true}))(t)
 			harness.Eventually(t, 10*time.Second, "new tasks have started",
@@ -47,6 +49,7 @@ func TestKillAtAnyPoint(t *testing.T) {
 			return 3
 		}, false},
 		{"during a drain", 2, func(t *testing.T, s *harness.Server, _ string) int {
+			t.Helper()
 			s.Lookup("cart.shop") // so that the drain waits for this answer
 			victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
 			harness.Must(s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: victim.TaskArn}))(t)
@@ -61,6 +64,7 @@ func TestKillAtAnyPoint(t *testing.T) {
 			return 2
 		}, false},
 		{"during a deletion", 3, func(t *testing.T, s *harness.Server, _ string) int {
+			t.Helper()
 			harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"),
 				Force: aws.Bool(true)}))(t)
 			return -1

@@ -74,7 +74,8 @@ func TestFailingTasks(t *testing.T) {
 		{"a task that exits immediately", []string{"/bin/true"}, ecstypes.TaskStopCodeEssentialContainerExited,
 			[]string{"Essential container in task exited"}, aws.Int32(0)},
 		{"a task that crashes immediately", []string{"/bin/sh", "-c", "kill -SEGV $$"},
-			ecstypes.TaskStopCodeEssentialContainerExited, []string{"Essential container in task exited"}, aws.Int32(139)},
+			ecstypes.TaskStopCodeEssentialContainerExited, []string{"Essential container in task exited"},
+			aws.Int32(139)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -100,7 +101,8 @@ func TestFailingTasks(t *testing.T) {
 				}
 			}
 			for i, least := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
-				if delay := tasks[i+1].CreatedAt.Sub(*tasks[i].CreatedAt); delay < least || delay > least+8*time.Second+overload {
+				if delay := tasks[i+1].CreatedAt.Sub(*tasks[i].CreatedAt); delay < least ||
+					delay > least+8*time.Second+overload {
 					t.Errorf("attempt %d started %v after the one before, want %v or a little more", i+2, delay, least)
 				}
 			}
@@ -144,7 +146,8 @@ func TestTaskListensOnAllAddresses(t *testing.T) {
 	bad := harness.Worker(t, "bad", harness.TestBinary(t)+" sample check http://$ROLLCALL_ADDRESS:"+port+"/health")
 	bad.ContainerDefinitions[0].PortMappings[0].ContainerPort = aws.Int32(int32(harness.Must(strconv.Atoi(port))(t)))
 	bad.ContainerDefinitions[0].Command = []string{"/bin/sh", "-c",
-		"ROLLCALL_ADDRESS=0.0.0.0 ROLLCALL_PORT_5000=" + port + " exec " + harness.TestBinary(t) + " sample flask-worker"}
+		"ROLLCALL_ADDRESS=0.0.0.0 ROLLCALL_PORT_5000=" + port + " exec " + harness.TestBinary(t) +
+			" sample flask-worker"}
 	entry := s.CreateCloudMapService(shop, "bad", 1)
 	stop := startWellBehavedClients(s,
 		func() error {

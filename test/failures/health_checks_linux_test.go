@@ -22,7 +22,8 @@ func TestHangingHealthCheck(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "starts")
 	in := markContainers(harness.Worker(t, "hanging", "sleep 1000 & sleep 1000; true"), starts)
 	in.ContainerDefinitions[0].StopTimeout, in.ContainerDefinitions[0].HealthCheck.Timeout = aws.Int32(2), aws.Int32(2)
-	s.CreateECSService("cart", s.RegisterDefinition(in), 1, s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
+	s.CreateECSService("cart", s.RegisterDefinition(in), 1,
+		s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 1))
 	harness.Eventually(t, 20*time.Second, "the task is unhealthy", func() bool {
 		if got := s.Lookup("cart.shop"); len(got) != 0 {
 			t.Fatalf("the answer has %v, a task that has not passed a health check", got)

@@ -60,12 +60,14 @@ func hostileMessages(rnd *rand.Rand) [][]byte {
 	all := [][]byte{
 		{}, {0}, header(query, 1, 0, 0, 0)[:11],
 		header(query, 1, 0, 0, 0), header(query, 0, 0, 0, 0), header(query, 0xffff, 0xffff, 0xffff, 0xffff),
-		header(0x8180, 1, 1, 0, 0),                                                // a response
-		append(append(header(query, 1, 0, 0, 0), 0xc0, 12), in...),                // a name that points at itself
-		append(append(header(query, 1, 0, 0, 0), 0xc0, 14, 0xc0, 12), in...),      // two names that point at each other
-		append(append(header(query, 1, 0, 0, 0), 0xff, 0xff), in...),              // a pointer past the end of the message
-		append(append(header(query, 1, 0, 0, 0), 63, 'x'), in...),                 // a label longer than the message
-		append(append(header(query, 1, 0, 0, 0), 0x80, 'x', 0), in...),            // a label of a type that does not exist
+		header(0x8180, 1, 1, 0, 0),                                           // a response
+		append(append(header(query, 1, 0, 0, 0), 0xc0, 12), in...),           // a name that points at itself
+		append(append(header(query, 1, 0, 0, 0), 0xc0, 14, 0xc0, 12), in...), // two names that point at each other
+		// a pointer past the end of the message
+		append(append(header(query, 1, 0, 0, 0), 0xff, 0xff), in...),
+		append(append(header(query, 1, 0, 0, 0), 63, 'x'), in...), // a label longer than the message
+		// a label of a type that does not exist
+		append(append(header(query, 1, 0, 0, 0), 0x80, 'x', 0), in...),
 		append(append(header(query, 1, 0, 0, 0), make([]byte, 3000)...), 0, 0, 0), // zeros
 	}
 	long := header(query, 1, 0, 0, 0)
@@ -121,7 +123,8 @@ var stranger = netip.MustParseAddr("127.0.0.9")
 // dialTCP opens a TCP connection from the address stranger.
 func dialTCP(s *harness.Server, at netip.AddrPort) *net.TCPConn {
 	s.T.Helper()
-	conn, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(stranger, 0)), net.TCPAddrFromAddrPort(at))
+	conn, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(stranger, 0)),
+		net.TCPAddrFromAddrPort(at))
 	if err != nil {
 		s.T.Fatal(err)
 	}
@@ -161,7 +164,8 @@ func sendSlowlyOverTCP(s *harness.Server, at netip.AddrPort) {
 			conn.SetReadDeadline(time.Now().Add(200 * time.Second))
 			_, err := conn.Read(make([]byte, 1))
 			if err == nil || watch.Unstalled() > 20*time.Second {
-				s.T.Errorf("half a query: the server sent a byte or kept the connection for %v, %v", watch.Elapsed(), err)
+				s.T.Errorf("half a query: the server sent a byte or kept the connection for %v, %v", watch.Elapsed(),
+					err)
 			}
 		})
 	}

@@ -25,10 +25,12 @@ func TestExpiredLease(t *testing.T) {
 	}
 	for registered := time.Now(); time.Since(registered) < 15*time.Second; { // longer than the lease
 		began := time.Now()
-		harness.Eventually(t, 5*time.Second, "a second has passed", func() bool { return time.Since(began) > time.Second })
+		harness.Eventually(t, 5*time.Second, "a second has passed",
+			func() bool { return time.Since(began) > time.Second })
 		harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-			&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("lease-1"),
-				Status: "HEALTHY"}))(t)
+			&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id,
+				InstanceId: aws.String("lease-1"),
+				Status:     "HEALTHY"}))(t)
 		if got := s.Lookup("cart.shop"); len(got) != 2 {
 			t.Fatalf("the answer is %v, want both instances: their leases are renewed", got)
 		}

@@ -33,7 +33,8 @@ func TestServeErrors(t *testing.T) {
 	}{
 		{"the data folder of another server", first.Dir, nil, []string{first.Dir}},
 		{"a data folder that is a file", file, nil, []string{file, "--data"}},
-		{"a port in use for the API", "", []string{"--api", tcp.Addr().String()}, []string{tcp.Addr().String(), "--api"}},
+		{"a port in use for the API", "", []string{"--api", tcp.Addr().String()},
+			[]string{tcp.Addr().String(), "--api"}},
 		{"the API address of another server", "", []string{"--api", strings.TrimPrefix(first.Info.API, "http://")},
 			[]string{"--api"}},
 		{"a port in use for DNS over TCP", "", []string{"--dns", tcp.Addr().String()},

@@ -53,7 +53,8 @@ func UserEnviron(more ...string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(strings.ToUpper(kv), "=")
-		if strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "ROLLCALL_") || strings.HasSuffix(name, "_PROXY") ||
+		if strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "ROLLCALL_") ||
+			strings.HasSuffix(name, "_PROXY") ||
 			name == "XDG_RUNTIME_DIR" {
 			continue
 		}

@@ -48,7 +48,8 @@ func (s *Server) CreateCloudMapService(namespace, name string, ttl int64,
 		records = []sdtypes.RecordType{sdtypes.RecordTypeA}
 	}
 	in := &servicediscovery.CreateServiceInput{
-		Name: &name, NamespaceId: &namespace, DnsConfig: &sdtypes.DnsConfig{RoutingPolicy: sdtypes.RoutingPolicyMultivalue},
+		Name: &name, NamespaceId: &namespace, DnsConfig: &sdtypes.DnsConfig{
+			RoutingPolicy: sdtypes.RoutingPolicyMultivalue},
 		HealthCheckCustomConfig: &sdtypes.HealthCheckCustomConfig{},
 	}
 	for _, r := range records {

@@ -27,6 +27,7 @@ const LoadTestTTL = 1
 func NewLoadTest(t *testing.T, s *Server, worker func(family string) *ecs.RegisterTaskDefinitionInput,
 	backend *ecs.RegisterTaskDefinitionInput,
 ) *LoadTest {
+	t.Helper()
 	p := &LoadTest{Server: &CurrentServer{}, t: t}
 	p.Server.Store(s)
 	corp := s.CreateNamespace("corp")
@@ -44,7 +45,8 @@ func NewLoadTest(t *testing.T, s *Server, worker func(family string) *ecs.Regist
 	p.ClientGroup = StartClients(t, NewBackendClient(at),
 		NewAClient(p.Server, "worker.corp"), NewSRVClient(p.Server, "worker.corp"),
 		NewDiscoveryClient(p.Server, "corp", "worker"),
-		NewAClient(p.Server, "team.corp"), NewSRVClient(p.Server, "team.corp"), NewDiscoveryClient(p.Server, "corp", "team"))
+		NewAClient(p.Server, "team.corp"), NewSRVClient(p.Server, "team.corp"), NewDiscoveryClient(p.Server, "corp",
+			"team"))
 	return p
 }
 
@@ -107,7 +109,7 @@ func (p *LoadTest) scaleAndStop() {
 	p.CheckNoFailures("StopTask")
 }
 
-// Run checks exact drain and no gap: it deploys, scales and stops tasks, and requires that no client which honours TTLs
+// Run checks exact drain and no gap: it deploys, scales and stops tasks, and requires that no client which honors TTLs
 // has a request fail or gets an empty answer.
 func (p *LoadTest) Run(deployments int) {
 	t := p.t

@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"github.com/miekg/dns"
@@ -31,8 +30,8 @@ func (s *Server) ConfigWithoutRetries() aws.Config {
 }
 
 // CloudMapWithoutRetries returns a client of the Cloud Map API that never repeats a call.
-func (s *Server) CloudMapWithoutRetries() *servicediscovery.Client {
-	return servicediscovery.NewFromConfig(s.ConfigWithoutRetries(), NoHostPrefix)
+func (s *Server) CloudMapWithoutRetries() *sd.Client {
+	return sd.NewFromConfig(s.ConfigWithoutRetries(), NoHostPrefix)
 }
 
 // ECSWithoutRetries returns a client of the ECS API that never repeats a call.
@@ -152,7 +151,7 @@ func sameElements(a, b []string) bool {
 // RegisterInstance registers an instance, as a program that is not a task does.
 func (s *Server) RegisterInstance(service, id string, attributes map[string]string) {
 	s.T.Helper()
-	Must(s.CloudMap().RegisterInstance(s.T.Context(), &servicediscovery.RegisterInstanceInput{
+	Must(s.CloudMap().RegisterInstance(s.T.Context(), &sd.RegisterInstanceInput{
 		ServiceId: &service, InstanceId: &id, Attributes: attributes,
 	}))(s.T)
 }

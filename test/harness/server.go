@@ -278,7 +278,7 @@ func (s *Server) Lookup(name string) map[netip.Addr]bool {
 	defer cancel()
 	ips, err := s.Resolver().LookupNetIP(ctx, "ip4", name+".")
 	var dnsErr *net.DNSError
-	if err != nil && !(errors.As(err, &dnsErr) && dnsErr.IsNotFound) {
+	if err != nil && (!errors.As(err, &dnsErr) || !dnsErr.IsNotFound) {
 		s.T.Fatalf("look up %s: %v", name, err)
 	}
 	set := map[netip.Addr]bool{}

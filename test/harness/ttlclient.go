@@ -86,7 +86,8 @@ func (c *TTLClient) run(ctx context.Context) {
 		var conn connectTime
 		err := httpGet(httptrace.WithClientTrace(ctx, conn.trace()), "http://"+at.String()+c.path)
 		if err != nil && ctx.Err() == nil && (c.ignoresTTL || conn.ended.Before(until)) {
-			c.addFailure(conn.ended, false, fmt.Sprintf("%s, valid until %s: %v", at, until.Format("15:04:05.000"), err))
+			c.addFailure(conn.ended, false, fmt.Sprintf("%s, valid until %s: %v", at, until.Format("15:04:05.000"),
+				err))
 		}
 		c.sent.Add(1)
 	}
@@ -108,7 +109,7 @@ type connectTime struct{ ended time.Time }
 
 // trace returns hooks that record the time.
 //
-// A client that honours TTLs opens no connection after an answer has expired. On a busy machine this process may have
+// A client that honors TTLs opens no connection after an answer has expired. On a busy machine this process may have
 // to wait for a CPU between its look at the clock and the connection. A failed request is therefore the server's fault
 // only if the attempt to connect ended, with or without a connection, before the answer expired.
 func (c *connectTime) trace() *httptrace.ClientTrace {

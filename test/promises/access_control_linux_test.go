@@ -55,10 +55,12 @@ func TestOnlySignedCalls(t *testing.T) {
 			c.Key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret + "x"}
 		}},
 		{"an invented session token", "UnrecognizedClientException", func(c *harness.Call) {
-			c.Key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret, SessionToken: "invented"}
+			c.Key = aws.Credentials{AccessKeyID: s.Keys.AccessKeyID, SecretAccessKey: s.Keys.Secret,
+				SessionToken: "invented"}
 		}},
 		{"expired", "InvalidSignatureException", func(c *harness.Call) { c.At = time.Now().Add(-6 * time.Minute) }},
-		{"from the future", "InvalidSignatureException", func(c *harness.Call) { c.At = time.Now().Add(6 * time.Minute) }},
+		{"from the future", "InvalidSignatureException",
+			func(c *harness.Call) { c.At = time.Now().Add(6 * time.Minute) }},
 		{"for another service", "InvalidSignatureException", func(c *harness.Call) { c.Service = "s3" }},
 		{"with another body", "InvalidSignatureException",
 			func(c *harness.Call) { c.Tamper = replaceBody(strings.Replace(c.Body, `"}`, `" }`, 1) + " ") }},
@@ -109,7 +111,8 @@ func TestPrivateNamespaces(t *testing.T) {
 	for n, address := range []string{"10.1.0.1", "10.2.0.1", "10.3.0.1"} {
 		bringUp(t, fmt.Sprintf("lo:%d", n+1), address)
 	}
-	upstream := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeNameError)) // the upstream resolver has none of the names
+	// the upstream resolver has none of the names
+	upstream := dnstest.NewUpstream(t, dnstest.Answer(dns.RcodeNameError))
 	s := harness.Serve(t, "--runtime", "none", "--dns", "0.0.0.0:0", "--upstream", upstream.Addr.String(),
 		"--vpc", "vpc-a=10.1.0.0/16,subnet-a", "--vpc", "vpc-b=10.2.0.0/16,subnet-b")
 	s.Info.DNS = s.Info.DNS[len(s.Info.DNS)-1:] // Serve sets --dns too; this test uses its own, the second
@@ -144,7 +147,8 @@ func TestPrivateNamespaces(t *testing.T) {
 		{"10.3.0.1", "10.1.0.1", "shop.", "REFUSED"}, // the answer must not reveal that the name exists
 		{"10.3.0.1", "10.1.0.1", "nothing.shop.", "REFUSED"},
 		{"10.3.0.1", "10.1.0.1", "one.cart.shop.", "REFUSED"},
-		{"10.1.0.1", "10.1.0.1", "other.name.", "REFUSED"}, // a client that is not local must not use the upstream resolver
+		// a client that is not local must not use the upstream resolver
+		{"10.1.0.1", "10.1.0.1", "other.name.", "REFUSED"},
 		{"127.0.0.1", "127.0.0.1", "other.name.", "NXDOMAIN"},
 		{"10.1.0.1", "10.1.0.1", "cart.open.example.", "NOERROR 10.4.9.9"},
 		{"10.3.0.1", "10.3.0.1", "cart.open.example.", "NOERROR 10.4.9.9"},
@@ -155,7 +159,8 @@ func TestPrivateNamespaces(t *testing.T) {
 			}
 		}
 	}
-	if asked := upstream.Asked(); asked != 2 && asked != 1 { // over UDP and TCP; the second answer may come from the cache
+	// over UDP and TCP; the second answer may come from the cache
+	if asked := upstream.Asked(); asked != 2 && asked != 1 {
 		t.Errorf("the upstream resolver received %d queries, want only those for the public name", asked)
 	}
 }

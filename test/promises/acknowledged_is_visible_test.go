@@ -63,7 +63,7 @@ func checkInstanceVisible(s *harness.Server, service string, n, round int) error
 	if _, err := api.RegisterInstance(ctx, harness.Registration(service, id, ip)); err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
-	if err := checkInstanceAnswered(s, service, id, ip, true); err != nil {
+	if err := checkInstanceAnswered(s, id, ip, true); err != nil {
 		return fmt.Errorf("after RegisterInstance: %w", err)
 	}
 	got, err := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &service, InstanceId: &id})
@@ -73,10 +73,11 @@ func checkInstanceVisible(s *harness.Server, service string, n, round int) error
 	for _, health := range []sdtypes.CustomHealthStatus{sdtypes.CustomHealthStatusUnhealthy,
 		sdtypes.CustomHealthStatusHealthy} {
 		if _, err := api.UpdateInstanceCustomHealthStatus(ctx,
-			&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &service, InstanceId: &id, Status: health}); err != nil {
+			&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: &service, InstanceId: &id,
+				Status: health}); err != nil {
 			return fmt.Errorf("set health: %w", err)
 		}
-		if err := checkInstanceAnswered(s, service, id, ip, health == sdtypes.CustomHealthStatusHealthy); err != nil {
+		if err := checkInstanceAnswered(s, id, ip, health == sdtypes.CustomHealthStatusHealthy); err != nil {
 			return fmt.Errorf("after UpdateInstanceCustomHealthStatus %s: %w", health, err)
 		}
 	}
@@ -84,7 +85,7 @@ func checkInstanceVisible(s *harness.Server, service string, n, round int) error
 		InstanceId: &id}); err != nil {
 		return fmt.Errorf("deregister: %w", err)
 	}
-	if err := checkInstanceAnswered(s, service, id, ip, false); err != nil {
+	if err := checkInstanceAnswered(s, id, ip, false); err != nil {
 		return fmt.Errorf("after DeregisterInstance: %w", err)
 	}
 	if _, err := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: &service,
@@ -96,7 +97,7 @@ func checkInstanceVisible(s *harness.Server, service string, n, round int) error
 
 // checkInstanceAnswered queries DNS once and DiscoverInstances once, and returns an error unless both have the
 // instance, or neither if want is false.
-func checkInstanceAnswered(s *harness.Server, service, id, ip string, want bool) error {
+func checkInstanceAnswered(s *harness.Server, id, ip string, want bool) error {
 	answered, err := s.QueryA("cart.shop")
 	if err != nil {
 		return err
@@ -127,7 +128,8 @@ func checkServiceVisible(s *harness.Server, namespace, name string) error {
 	rcode := func(when string, want int) error {
 		reply, err := s.QueryDNS(name+".shop", dns.TypeA)
 		if err == nil && reply.Rcode != want {
-			err = fmt.Errorf("the answer for %s is %s, want %s", name, dns.RcodeToString[reply.Rcode], dns.RcodeToString[want])
+			err = fmt.Errorf("the answer for %s is %s, want %s", name, dns.RcodeToString[reply.Rcode],
+				dns.RcodeToString[want])
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", when, err)
@@ -207,7 +209,8 @@ func TestConflictingWrites(t *testing.T) {
 	newService := func(namespace, name string) (*sd.CreateServiceOutput, error) {
 		return api.CreateService(ctx, &sd.CreateServiceInput{
 			Name: &name, NamespaceId: &namespace,
-			DnsConfig: &sdtypes.DnsConfig{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA, TTL: aws.Int64(1)}}},
+			DnsConfig: &sdtypes.DnsConfig{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA,
+				TTL: aws.Int64(1)}}},
 		})
 	}
 
@@ -246,7 +249,8 @@ func TestConflictingWrites(t *testing.T) {
 
 	t.Run("create a service, delete its namespace", func(t *testing.T) {
 		inParallel(t, 100, func(n int) error {
-			made, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: aws.String(fmt.Sprintf("space-%d", n))})
+			made, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{
+				Name: aws.String(fmt.Sprintf("space-%d", n))})
 			if err != nil {
 				return err
 			}
@@ -281,7 +285,8 @@ func TestConflictingWrites(t *testing.T) {
 			create     func(name, token string) error
 		}{
 			{"HTTP namespace", "NamespaceAlreadyExists", func(name, token string) error {
-				_, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: &name, CreatorRequestId: &token})
+				_, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: &name,
+					CreatorRequestId: &token})
 				return err
 			}},
 			{"private namespace", "NamespaceAlreadyExists", func(name, token string) error {
@@ -290,12 +295,14 @@ func TestConflictingWrites(t *testing.T) {
 				return err
 			}},
 			{"Cloud Map service", "ServiceAlreadyExists", func(name, token string) error {
-				_, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: &name, NamespaceId: &shop, CreatorRequestId: &token})
+				_, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: &name, NamespaceId: &shop,
+					CreatorRequestId: &token})
 				return err
 			}},
 			{"ECS service", "InvalidParameterException", func(name, token string) error {
 				_, err := s.ECSWithoutRetries().CreateService(ctx, &ecs.CreateServiceInput{
-					ServiceName: &name, ClientToken: &token, TaskDefinition: aws.String("sleeper"), DesiredCount: aws.Int32(0),
+					ServiceName: &name, ClientToken: &token, TaskDefinition: aws.String("sleeper"),
+					DesiredCount:         aws.Int32(0),
 					NetworkConfiguration: harness.AWSVPC(),
 				})
 				return err
@@ -305,7 +312,7 @@ func TestConflictingWrites(t *testing.T) {
 				name := fmt.Sprintf("twice-%d", n)
 				a, b := runTogether(func() error { return tc.create(name, "a "+tc.what+name) },
 					func() error { return tc.create(name, "b "+tc.what+name) })
-				if !(a == "" && b == tc.code || a == tc.code && b == "") {
+				if (a != "" || b != tc.code) && (a != tc.code || b != "") {
 					return fmt.Errorf("%s %s: one call returned %q, the other %q", tc.what, name, a, b)
 				}
 				return nil

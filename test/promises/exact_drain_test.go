@@ -112,12 +112,16 @@ func TestDrainWaitsForLastAnswer(t *testing.T) {
 	shop := s.CreateNamespace("shop")
 	const ttl = 3
 	for name, ask := range map[string]func(n *signalRecorder){
-		"dns":      func(n *signalRecorder) { n.mustAnswer("udp", n.name+".shop.", dns.TypeA) },
-		"dns-tcp":  func(n *signalRecorder) { n.mustAnswer("tcp", n.name+".shop.", dns.TypeA) },
-		"dns-srv":  func(n *signalRecorder) { n.mustAnswer("udp", n.name+".shop.", dns.TypeSRV) },
-		"dns-host": func(n *signalRecorder) { n.mustAnswer("udp", harness.TaskID(n.task)+"."+n.name+".shop.", dns.TypeA) },
+		"dns":     func(n *signalRecorder) { n.mustAnswer("udp", n.name+".shop.", dns.TypeA) },
+		"dns-tcp": func(n *signalRecorder) { n.mustAnswer("tcp", n.name+".shop.", dns.TypeA) },
+		"dns-srv": func(n *signalRecorder) { n.mustAnswer("udp", n.name+".shop.", dns.TypeSRV) },
+		"dns-host": func(n *signalRecorder) {
+			n.mustAnswer("udp", harness.TaskID(n.task)+"."+n.name+".shop.",
+				dns.TypeA)
+		},
 		"discover": func(n *signalRecorder) {
-			if _, there := n.Discover("shop", n.name, sdtypes.HealthStatusFilterHealthy)[harness.TaskID(n.task)]; !there {
+			found := n.Discover("shop", n.name, sdtypes.HealthStatusFilterHealthy)
+			if _, ok := found[harness.TaskID(n.task)]; !ok {
 				n.T.Error("DiscoverInstances does not return the task")
 			}
 		},
@@ -168,7 +172,8 @@ func TestDrainKeepsSRVTarget(t *testing.T) {
 	host := harness.TaskID(n.task) + ".cart.shop."
 	reply := n.mustAnswer("udp", host, dns.TypeA)
 	if left := ttl - time.Since(asked).Seconds(); float64(reply.Answer[0].Header().Ttl) > left+1 {
-		t.Errorf("%s has a TTL of %d s, want at most the %.1f s for which the SRV record with this target is valid", host,
+		t.Errorf("%s has a TTL of %d s, want at most the %.1f s for which the SRV record with this target is valid",
+			host,
 			reply.Answer[0].Header().Ttl, left)
 	}
 	until := time.Now().Add(30 * time.Second)

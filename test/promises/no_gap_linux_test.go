@@ -38,9 +38,10 @@ func TestDeploymentRollback(t *testing.T) {
 	s := harness.Serve(t)
 	update := func(definition string, watched bool) {
 		t.Helper()
-		in := &ecs.UpdateServiceInput{Service: aws.String("web"), DeploymentConfiguration: &ecstypes.DeploymentConfiguration{
-			DeploymentCircuitBreaker: &ecstypes.DeploymentCircuitBreaker{Enable: watched, Rollback: watched},
-		}}
+		in := &ecs.UpdateServiceInput{Service: aws.String("web"),
+			DeploymentConfiguration: &ecstypes.DeploymentConfiguration{
+				DeploymentCircuitBreaker: &ecstypes.DeploymentCircuitBreaker{Enable: watched, Rollback: watched},
+			}}
 		if definition != "" {
 			in.TaskDefinition = &definition
 		}
@@ -93,7 +94,8 @@ func TestDeploymentRollback(t *testing.T) {
 	until(ecstypes.ServiceDeploymentStatusRollbackSuccessful)
 	s.WaitStable("web")
 
-	slow := harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000") // neither healthy nor unhealthy for five minutes
+	// neither healthy nor unhealthy for five minutes
+	slow := harness.Program(t, "web", "/bin/sh", "-c", "exec sleep 1000")
 	slow.ContainerDefinitions[0].HealthCheck = &ecstypes.HealthCheck{Command: []string{"CMD-SHELL", "false"},
 		StartPeriod: aws.Int32(300)}
 	update(s.RegisterDefinition(slow), true)
@@ -114,6 +116,7 @@ var deployments = flag.Int("deployments", 5, "number of deployments under load")
 
 // newLoadTest starts a load test whose tasks are processes.
 func newLoadTest(t *testing.T) *harness.LoadTest {
+	t.Helper()
 	command := []string{harness.TestBinary(t), "sample", "flask-backend"}
 	if err := harness.CheckTaskResolver(t); err == nil {
 		// then the backend uses the resolver of its system
@@ -156,7 +159,8 @@ func TestRequestsAfterKilledTask(t *testing.T) {
 	failed, late := 0, 0
 	for _, failure := range load.TakeFailures() {
 		failed++
-		if failure.Empty || failure.At.Before(killed) || failure.At.After(detected.Add((harness.LoadTestTTL+1)*time.Second)) {
+		if failure.Empty || failure.At.Before(killed) ||
+			failure.At.After(detected.Add((harness.LoadTestTTL+1)*time.Second)) {
 			late++
 			t.Errorf("killed at %s, out of the answers at %s: %v", killed.Format("15:04:05.000"),
 				detected.Format("15:04:05.000"), failure)

@@ -54,12 +54,12 @@ func TestOneTruth(t *testing.T) {
 		if watch.Unstalled() > time.Minute {
 			t.Fatalf("only %d comparisons at %d revisions within a minute", compared, len(revisions))
 		}
-		before := discoverWithRevision(s, "shop", "cart")
+		before := discoverWithRevision(s)
 		answered, err := s.QueryA("cart.shop")
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := discoverWithRevision(s, "shop", "cart")
+		after := discoverWithRevision(s)
 		if before.revision != after.revision {
 			continue
 		}
@@ -78,11 +78,11 @@ type discovered struct {
 	addresses []string // sorted
 }
 
-// discoverWithRevision calls DiscoverInstances and returns the addresses with their revision.
-func discoverWithRevision(s *harness.Server, namespace, service string) discovered {
+// discoverWithRevision calls DiscoverInstances for cart.shop and returns the addresses with their revision.
+func discoverWithRevision(s *harness.Server) discovered {
 	s.T.Helper()
 	out := harness.Must(s.CloudMapWithoutRetries().DiscoverInstances(s.T.Context(),
-		&sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service}))(s.T)
+		&sd.DiscoverInstancesInput{NamespaceName: aws.String("shop"), ServiceName: aws.String("cart")}))(s.T)
 	d := discovered{revision: aws.ToInt64(out.InstancesRevision)}
 	for _, i := range out.Instances {
 		d.addresses = append(d.addresses, i.Attributes["AWS_INSTANCE_IPV4"])

@@ -14,7 +14,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sd "github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 	"golang.org/x/sync/errgroup"
@@ -145,7 +144,8 @@ func TestKillDuringWrites(t *testing.T) {
 		writers.Wait()
 
 		s = harness.ServeOn(t, s.Dir)
-		if first := s.Lookup("cart.shop"); !maps.Equal(first, answered) { // one query: a server that is ready must answer
+		// one query: a server that is ready must answer
+		if first := s.Lookup("cart.shop"); !maps.Equal(first, answered) {
 			t.Errorf("the first answer after the restart is %v, want %v", first, answered)
 		}
 		checkRegistrations(s, *outside.Id, log)
@@ -212,7 +212,8 @@ func TestOperationsSurviveKill(t *testing.T) {
 		writers.Go(func() error {
 			for k := 0; ; k++ {
 				id := fmt.Sprintf("i-%d-%d", n, k)
-				out, err := s.CloudMapWithoutRetries().RegisterInstance(t.Context(), harness.Registration(*cart.Id, id, "10.0.0.1"))
+				out, err := s.CloudMapWithoutRetries().RegisterInstance(t.Context(),
+					harness.Registration(*cart.Id, id, "10.0.0.1"))
 				if err != nil {
 					return nil // the server was killed
 				}
@@ -228,7 +229,7 @@ func TestOperationsSurviveKill(t *testing.T) {
 	var before int64
 	for ack := range acks {
 		if all = append(all, ack); len(all) == 100 {
-			before = discoverWithRevision(s, "shop", "cart").revision
+			before = discoverWithRevision(s).revision
 			s.Cmd.Process.Kill() // the writers continue until a call fails
 		}
 	}
@@ -260,7 +261,7 @@ func TestOperationsSurviveKill(t *testing.T) {
 			t.Errorf("instance %s was acknowledged and is not registered", ack.instance)
 		}
 	}
-	after := discoverWithRevision(s, "shop", "cart").revision
+	after := discoverWithRevision(s).revision
 	if after < before {
 		t.Errorf("the revision fell from %d to %d", before, after)
 	}
@@ -268,11 +269,12 @@ func TestOperationsSurviveKill(t *testing.T) {
 		harness.Must(api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: cart.Id,
 			InstanceId: aws.String(id)}))(t)
 	}
-	emptied := discoverWithRevision(s, "shop", "cart").revision
+	emptied := discoverWithRevision(s).revision
 	harness.Must(api.DeleteService(ctx, &sd.DeleteServiceInput{Id: cart.Id}))(t)
 	s.CreateCloudMapService(shop, "cart", 1)
-	if recreated := discoverWithRevision(s, "shop", "cart").revision; recreated <= emptied || emptied <= after {
-		t.Errorf("the revision was %d, %d after the last deregistration, %d in a service created again; want it to grow",
+	if recreated := discoverWithRevision(s).revision; recreated <= emptied || emptied <= after {
+		t.Errorf(
+			"the revision was %d, %d after the last deregistration, %d in a service created again; want it to grow",
 			after, emptied, recreated)
 	}
 }
@@ -308,7 +310,7 @@ func TestCustomHealthSurvivesRestart(t *testing.T) {
 	s.CheckAnswers("cart", 2)
 	victim := harness.TaskID(s.Tasks("cart", ecstypes.DesiredStatusRunning)[0])
 	harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &victim,
+		&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &victim,
 			Status: "UNHEALTHY"}))(t)
 	if got := s.Lookup("cart.shop"); len(got) != 1 {
 		t.Fatalf("the answer is %v, want one address: a user has set one of the instances to UNHEALTHY", got)
@@ -318,11 +320,12 @@ func TestCustomHealthSurvivesRestart(t *testing.T) {
 	s.WaitStable("cart")
 	s.RunCommand("status") // reads what the loops have written
 	if got := s.Lookup("cart.shop"); len(got) != 1 {
-		t.Errorf("after the restart the answer is %v, want one address: a user has set one of the instances to UNHEALTHY",
+		t.Errorf(
+			"after the restart the answer is %v, want one address: a user has set one of the instances to UNHEALTHY",
 			got)
 	}
 	harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-		&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String(victim),
+		&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: aws.String(victim),
 			Status: "HEALTHY"}))(t)
 	s.CheckAnswers("cart", 2)
 }

@@ -203,7 +203,8 @@ func checkWritesFail(s *harness.Server, namespace, service string) {
 			return err
 		},
 		"DeregisterInstance": func() error {
-			_, err := api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: &service, InstanceId: aws.String("0")})
+			_, err := api.DeregisterInstance(ctx, &sd.DeregisterInstanceInput{ServiceId: &service,
+				InstanceId: aws.String("0")})
 			return err
 		},
 		"CreateService": func() error {
@@ -211,7 +212,8 @@ func checkWritesFail(s *harness.Server, namespace, service string) {
 			return err
 		},
 		"UpdateService": func() error {
-			_, err := ecsAPI.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("cart"), DesiredCount: aws.Int32(9)})
+			_, err := ecsAPI.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("cart"),
+				DesiredCount: aws.Int32(9)})
 			return err
 		},
 		"RegisterTaskDefinition": func() error {

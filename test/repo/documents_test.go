@@ -54,6 +54,7 @@ func anchors(markdown string) (ids []string) {
 
 // brokenLink returns what is wrong with a link of a document, or "".
 func brokenLink(t *testing.T, file, target string) string {
+	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
 		return "is not a URL"
@@ -99,7 +100,8 @@ func TestLinks(t *testing.T) {
 // TestLinkForms checks which links and anchors the tests recognize.
 func TestLinkForms(t *testing.T) {
 	const doc = "# One two\n\nSee [a](a.md), ![b](img/b.png \"B\") and [c][c].\n" +
-		"Not `[d](d.md)`.\n\n```sh\n# no heading\necho [e](e.md)\n```\n\n## `go test`, [twice](a.md)!\n\n[c]: ../c.md#x\n"
+		"Not `[d](d.md)`.\n\n```sh\n# no heading\necho [e](e.md)\n```\n\n" +
+		"## `go test`, [twice](a.md)!\n\n[c]: ../c.md#x\n"
 	if got, want := links(doc), []string{"a.md", "img/b.png", "a.md", "../c.md#x"}; !slices.Equal(got, want) {
 		t.Errorf("links are %q, want %q", got, want)
 	}

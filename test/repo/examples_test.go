@@ -36,7 +36,8 @@ func TestExampleDefinitions(t *testing.T) {
 				t.Fatal(err)
 			}
 			if in.Family == nil || *in.Family != tc.family || len(in.ContainerDefinitions) != 1 {
-				t.Fatalf("family %v with %d containers, want %s with 1", in.Family, len(in.ContainerDefinitions), tc.family)
+				t.Fatalf("family %v with %d containers, want %s with 1", in.Family, len(in.ContainerDefinitions),
+					tc.family)
 			}
 			c := in.ContainerDefinitions[0]
 			if got := strings.Join(c.Command, " "); got != tc.command {
