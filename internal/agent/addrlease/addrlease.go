@@ -1,13 +1,20 @@
-// Package addrlease holds the addresses and host ports that tasks use, so that no two tasks of any Rollcall on this machine
-// have the same, and gives none out again while clients may still look there for the task that had it. Linux only.
+// Package addrlease leases the addresses and host ports that tasks use.
+//
+// It promises that no two tasks of any Rollcall on this machine have the same address or port, and that one which a
+// task has given back is not leased again while clients may still look for that task there: it rests first. The lock is
+// a Unix socket, so a lease ends with its process; what rests is also kept in a file, so that the next process holds it
+// again.
+//
+// Start reading at [Open], which returns a [Pool], and [Take]. The package knows groups of tasks only as names. Linux
+// only.
 package addrlease
 
 import "errors"
 
-// ErrTaken says that another process of this machine holds the lease.
+// ErrTaken means that another process on this machine has the lease.
 var ErrTaken = errors.New("taken by another task")
 
-// PortRange is a range of ports, both ends in it.
+// PortRange is a range of ports that includes both ends.
 type PortRange struct{ Low, High uint16 }
 
 // Has reports whether a port is in the range.

@@ -1,8 +1,8 @@
-// Package agenttest is a Runtime in memory, for tests and benchmarks of what stands above runtimes: its containers
-// start at once, are healthy at once where they have a health check, run until they are told to stop or a test
-// ends them, and cost next to nothing.
+// Package agenttest has a Runtime in memory, for tests and benchmarks of code that uses runtimes. Its containers start
+// immediately, are healthy immediately if they have a health check, and run until they are stopped or a test ends them.
 //
-// Addresses come out of 10.0.0.0/8, each once, so nothing can be reached at them.
+// Each task gets its own address out of 10.0.0.0/8, at which nothing can be reached. Start reading at [New]. The
+// package does not imitate failures of a runtime.
 package agenttest
 
 import (
@@ -17,30 +17,32 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// Runtime is a runtime without containers.
+// Runtime is an [agent.Runtime] without processes.
 type Runtime struct {
 	mu      sync.Mutex
-	boxes   map[string]*box
-	last    uint32 // address given out
+	tasks   map[string]*fakeTask
+	last    uint32 // the last address, as an offset
 	pending []agent.Event
 	wake    chan struct{}
 	events  chan agent.Event
 	closed  chan struct{}
 }
 
-type box struct {
+type fakeTask struct {
 	agent.Sandbox
 	spec agent.TaskSpec
 }
 
-// New makes a runtime.
+// New returns a runtime without tasks.
 func New() *Runtime {
-	r := &Runtime{boxes: map[string]*box{}, wake: make(chan struct{}, 1), events: make(chan agent.Event), closed: make(chan struct{})}
+	r := &Runtime{
+		tasks: map[string]*fakeTask{}, wake: make(chan struct{}, 1), events: make(chan agent.Event), closed: make(chan struct{}),
+	}
 	go r.deliver()
 	return r
 }
 
-// deliver passes events on, as many as come and as slowly as they are taken.
+// deliver sends events at the speed of their reader.
 func (r *Runtime) deliver() {
 	defer close(r.events)
 	for {
@@ -63,55 +65,59 @@ func (r *Runtime) deliver() {
 	}
 }
 
-// Name is "fake".
+// Name returns "fake".
 func (r *Runtime) Name() string { return "fake" }
 
-// Capabilities is empty.
+// Capabilities returns none.
 func (r *Runtime) Capabilities() agent.Capabilities { return agent.Capabilities{} }
 
 // Prepare has nothing to fetch.
 func (r *Runtime) Prepare(context.Context, agent.TaskSpec, func()) error { return nil }
 
-// Create gives a task an address of its own.
+// Create creates a task with its own address.
 func (r *Runtime) Create(_ context.Context, spec agent.TaskSpec) (agent.Sandbox, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if b, ok := r.boxes[spec.ID]; ok {
-		return b.copy(), nil
+	if t, ok := r.tasks[spec.ID]; ok {
+		return t.copy(), nil
 	}
 	r.last++
-	b := &box{spec: spec, Sandbox: agent.Sandbox{
+	t := &fakeTask{spec: spec, Sandbox: agent.Sandbox{
 		TaskID: spec.ID, Address: netip.AddrFrom4([4]byte{10, byte(r.last >> 16), byte(r.last >> 8), byte(r.last)}),
 	}}
 	for _, c := range spec.Containers {
 		status := agent.ContainerStatus{Name: c.Name, Health: agent.HealthUnknown}
 		for _, p := range c.Ports {
-			status.Ports = append(status.Ports, agent.PortBinding{Container: p.Container, Host: p.Container, HostIP: b.Address, Protocol: "tcp"})
+			status.Ports = append(status.Ports, agent.PortBinding{
+				Container: p.Container, Host: p.Container, HostIP: t.Address, Protocol: "tcp",
+			})
 		}
-		b.Containers = append(b.Containers, status)
+		t.Containers = append(t.Containers, status)
 	}
-	r.boxes[spec.ID] = b
-	return b.copy(), nil
+	r.tasks[spec.ID] = t
+	return t.copy(), nil
 }
 
-func (b *box) copy() agent.Sandbox {
-	s := b.Sandbox
+func (t *fakeTask) copy() agent.Sandbox {
+	s := t.Sandbox
 	s.Containers = slices.Clone(s.Containers)
 	return s
 }
 
-// change changes a container that is there, and tells of it.
-func (r *Runtime) change(taskID, container string, do func(c *agent.ContainerStatus, spec agent.ContainerSpec)) bool {
+// change changes a container's status and sends it as an event; it returns false if the container does not exist.
+func (r *Runtime) change(
+	taskID, container string, change func(c *agent.ContainerStatus, spec agent.ContainerSpec),
+) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b, ok := r.boxes[taskID]
+	t, ok := r.tasks[taskID]
 	if !ok {
 		return false
 	}
-	for k := range b.Containers {
-		if b.Containers[k].Name == container {
-			do(&b.Containers[k], b.spec.Containers[k])
-			r.pending = append(r.pending, agent.Event{TaskID: taskID, Status: b.Containers[k]})
+	for k := range t.Containers {
+		if t.Containers[k].Name == container {
+			change(&t.Containers[k], t.spec.Containers[k])
+			r.pending = append(r.pending, agent.Event{TaskID: taskID, Status: t.Containers[k]})
 			select {
 			case r.wake <- struct{}{}:
 			default:
@@ -122,7 +128,7 @@ func (r *Runtime) change(taskID, container string, do func(c *agent.ContainerSta
 	return false
 }
 
-// StartContainer has a container run, healthy where it has a health check.
+// StartContainer starts a container, which is healthy if it has a health check.
 func (r *Runtime) StartContainer(_ context.Context, taskID, container string) error {
 	known := r.change(taskID, container, func(c *agent.ContainerStatus, spec agent.ContainerSpec) {
 		if c.StartedAt.IsZero() && !c.Ended() {
@@ -133,7 +139,7 @@ func (r *Runtime) StartContainer(_ context.Context, taskID, container string) er
 		}
 	})
 	if !known {
-		return fault.New(fault.NotFound, "container", "CannotStartContainerError: there is no container %s of task %s", container, taskID)
+		return fault.New(fault.NotFound, "container", "CannotStartContainerError: task %s has no container %s", taskID, container)
 	}
 	return nil
 }
@@ -144,7 +150,7 @@ func (r *Runtime) StopContainer(_ context.Context, taskID, container string, _ t
 	return nil
 }
 
-// End ends a container with an exit code; one that has ended, or is not known, is left alone.
+// End ends a container with an exit code. It does nothing if the container has ended or does not exist.
 func (r *Runtime) End(taskID, container string, code int) {
 	r.change(taskID, container, func(c *agent.ContainerStatus, _ agent.ContainerSpec) {
 		if !c.Ended() {
@@ -153,35 +159,35 @@ func (r *Runtime) End(taskID, container string, code int) {
 	})
 }
 
-// SetHealth has a container's health check say something.
+// SetHealth sets the result of a container's health check.
 func (r *Runtime) SetHealth(taskID, container string, h agent.Health) {
 	r.change(taskID, container, func(c *agent.ContainerStatus, _ agent.ContainerSpec) { c.Health = h })
 }
 
-// Remove forgets a task.
+// Remove removes a task.
 func (r *Runtime) Remove(_ context.Context, taskID string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.boxes, taskID)
+	delete(r.tasks, taskID)
 	return nil
 }
 
-// Sandboxes lists the tasks.
+// Sandboxes returns the tasks.
 func (r *Runtime) Sandboxes(context.Context) ([]agent.Sandbox, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []agent.Sandbox
-	for _, b := range r.boxes {
-		all = append(all, b.copy())
+	for _, t := range r.tasks {
+		all = append(all, t.copy())
 	}
 	slices.SortFunc(all, func(a, b agent.Sandbox) int { return strings.Compare(a.TaskID, b.TaskID) })
 	return all, nil
 }
 
-// Events tells what happens to containers.
+// Events returns the channel of status changes.
 func (r *Runtime) Events() <-chan agent.Event { return r.events }
 
-// Close ends the events.
+// Close closes the channel of events.
 func (r *Runtime) Close() error {
 	close(r.closed)
 	return nil

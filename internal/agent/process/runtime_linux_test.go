@@ -327,7 +327,7 @@ func TestHostPorts(t *testing.T) {
 	fixed := shellTask("fixed", "true")
 	fixed.NetworkMode = agent.NetworkHost
 	fixed.Containers[0].Ports = []agent.Port{{Container: ports[0].Host, Host: ports[0].Host}}
-	if _, err := other.Create(t.Context(), fixed); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), "held by another task") {
+	if _, err := other.Create(t.Context(), fixed); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), "leased by another task") {
 		t.Errorf("the same host port from another data folder: %v; want it refused", err)
 	}
 }
