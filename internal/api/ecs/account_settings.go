@@ -17,33 +17,38 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// accountSetting is a setting, the value that it has unless somebody changes it, and all it can have.
+// accountSetting is an account setting with its default and its possible values.
 type accountSetting struct {
-	name   types.SettingName
-	value  string
-	values []string
+	name         types.SettingName
+	defaultValue string
+	values       []string // nil if AWS manages the setting
 }
 
-var onOff = []string{"enabled", "disabled"}
+// ref returns the reference of the setting of a principal.
+func (s accountSetting) ref(scope arn.Scope, principal string) task.SettingRef {
+	return task.SettingRef{Scope: scope, Name: string(s.name), Principal: principal}
+}
 
-// accountSettings are the account settings by their names (ECS API Reference, Setting). Of all of them
-// containerInsights alone has an effect, on new clusters.
+var enabledOrDisabled = []string{"enabled", "disabled"}
+
+// accountSettings are the account settings in the order of their names (ECS API Reference, Setting). Only
+// containerInsights has an effect: on new clusters.
 var accountSettings = []accountSetting{
-	{types.SettingNameAwsvpcTrunking, "disabled", onOff},
+	{types.SettingNameAwsvpcTrunking, "disabled", enabledOrDisabled},
 	{types.SettingNameContainerInsights, "disabled", []string{"enabled", "disabled", "enhanced"}},
-	{types.SettingNameContainerInstanceLongArnFormat, "enabled", onOff},
+	{types.SettingNameContainerInstanceLongArnFormat, "enabled", enabledOrDisabled},
 	{types.SettingNameDefaultLogDriverMode, "non-blocking", []string{"blocking", "non-blocking"}},
-	{"dualStackIPv6", "enabled", onOff}, // accepted and listed by AWS, though not in the model
-	{types.SettingNameFargateEventWindows, "disabled", onOff},
-	{types.SettingNameFargateFipsMode, "disabled", onOff},
+	{"dualStackIPv6", "enabled", enabledOrDisabled}, // AWS accepts and lists it, but its model does not have it
+	{types.SettingNameFargateEventWindows, "disabled", enabledOrDisabled},
+	{types.SettingNameFargateFipsMode, "disabled", enabledOrDisabled},
 	{types.SettingNameFargateTaskRetirementWaitPeriod, "7", []string{"0", "7", "14"}},
-	{types.SettingNameGuardDutyActivate, "off", nil}, // AWS's own to change
-	{types.SettingNameServiceLongArnFormat, "enabled", onOff},
+	{types.SettingNameGuardDutyActivate, "off", nil},
+	{types.SettingNameServiceLongArnFormat, "enabled", enabledOrDisabled},
 	{types.SettingNameTagResourceAuthorization, "on", []string{"on", "off"}},
-	{types.SettingNameTaskLongArnFormat, "enabled", onOff},
+	{types.SettingNameTaskLongArnFormat, "enabled", enabledOrDisabled},
 }
 
-// settingNamed finds a setting by its name.
+// settingNamed returns the account setting with this name.
 func settingNamed(name types.SettingName) (accountSetting, error) {
 	names := make([]types.SettingName, len(accountSettings))
 	for i, s := range accountSettings {
@@ -58,34 +63,31 @@ func settingNamed(name types.SettingName) (accountSetting, error) {
 	return accountSetting{}, ecserr.OneOf("unknown", name, names)
 }
 
-// principalOf is who a call is about: the caller, who is the account's root, unless it names another.
-func principalOf(sc arn.Scope, given *string) (string, error) {
-	if aws.ToString(given) == "" {
-		return identifier.RootARN(sc), nil
+// principalOf returns the principal whose settings a request is about. The default is the account's root, which every
+// caller acts as.
+func principalOf(scope arn.Scope, requested *string) (string, error) {
+	if aws.ToString(requested) == "" {
+		return identifier.RootARN(scope), nil
 	}
-	a, err := arn.Parse(*given)
-	if err != nil || a.Service != "iam" || a.Account != sc.Account {
-		return "", ecserr.Invalid("Invalid principalArn %q: it must be the ARN of a user, a role or the root of this account", *given)
+	a, err := arn.Parse(*requested)
+	if err != nil || a.Service != "iam" || a.Account != scope.Account {
+		return "", ecserr.Invalid("Invalid principalArn %q: "+
+			"it must be the ARN of a user, a role or the root of this account", *requested)
 	}
-	return *given, nil
+	return *requested, nil
 }
 
-// ref names the setting of a principal.
-func (s accountSetting) ref(sc arn.Scope, principal string) task.SettingRef {
-	return task.SettingRef{Scope: sc, Name: string(s.name), Principal: principal}
-}
-
-// effective is the value that a setting has for a principal: its own, the account's, or AWS's default.
-func effective(r store.Reader, sc arn.Scope, s accountSetting, principal string) string {
-	for _, p := range []string{principal, identifier.RootARN(sc)} {
-		if own, ok := task.FindSetting(r, s.ref(sc, p)); ok {
-			return own.Value
+// effectiveValue returns the value of a setting for a principal: the principal's own, the account's, or AWS's default.
+func effectiveValue(r store.Reader, scope arn.Scope, s accountSetting, principal string) string {
+	for _, p := range []string{principal, identifier.RootARN(scope)} {
+		if stored, ok := task.FindSetting(r, s.ref(scope, p)); ok {
+			return stored.Value
 		}
 	}
-	return s.value
+	return s.defaultValue
 }
 
-func settingView(s accountSetting, value, principal string) types.Setting {
+func renderSetting(s accountSetting, value, principal string) types.Setting {
 	view := types.Setting{Name: s.name, Value: &value, PrincipalArn: &principal, Type: types.SettingTypeUser}
 	if s.values == nil {
 		view.Type = types.SettingTypeAwsManaged
@@ -93,14 +95,16 @@ func settingView(s accountSetting, value, principal string) types.Setting {
 	return view
 }
 
-// putSetting writes a setting of a principal.
-func (a *api) putSetting(ctx context.Context, name types.SettingName, value, principal *string) (*types.Setting, error) {
-	sc := awsapi.ScopeFrom(ctx)
+// putSetting stores a setting of a principal.
+func (a *api) putSetting(ctx context.Context, name types.SettingName, value, principalARN *string) (
+	*types.Setting, error,
+) {
+	scope := awsapi.ScopeFrom(ctx)
 	s, err := settingNamed(name)
 	if err != nil {
 		return nil, err
 	}
-	who, err := principalOf(sc, principal)
+	principal, err := principalOf(scope, principalARN)
 	switch {
 	case err != nil:
 		return nil, err
@@ -109,54 +113,77 @@ func (a *api) putSetting(ctx context.Context, name types.SettingName, value, pri
 	case !slices.Contains(s.values, aws.ToString(value)):
 		return nil, ecserr.Invalid("value of %s should be one of [%s]", s.name, strings.Join(s.values, ","))
 	}
+	row := task.Setting{
+		Account: scope.Account, Region: scope.Region, Name: string(name), Principal: principal, Value: *value,
+	}
 	_, err = awsapi.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
-		task.PutSetting(tx, task.Setting{Account: sc.Account, Region: sc.Region, Name: string(name), Principal: who, Value: *value})
+		task.PutSetting(tx, row)
 		return struct{}{}, nil
 	})
-	view := settingView(s, *value, who)
+	view := renderSetting(s, *value, principal)
 	return &view, err
 }
 
-func (a *api) putAccountSetting(ctx context.Context, in *sdk.PutAccountSettingInput) (*sdk.PutAccountSettingOutput, error) {
+func (a *api) putAccountSetting(ctx context.Context, in *sdk.PutAccountSettingInput) (
+	*sdk.PutAccountSettingOutput, error,
+) {
 	view, err := a.putSetting(ctx, in.Name, in.Value, in.PrincipalArn)
 	return &sdk.PutAccountSettingOutput{Setting: view}, err
 }
 
-// putAccountSettingDefault is for all of the account that have no setting of their own.
-func (a *api) putAccountSettingDefault(ctx context.Context, in *sdk.PutAccountSettingDefaultInput) (*sdk.PutAccountSettingDefaultOutput, error) {
+// putAccountSettingDefault stores a setting of the account, which applies to all principals that do not have the
+// setting themselves.
+func (a *api) putAccountSettingDefault(ctx context.Context, in *sdk.PutAccountSettingDefaultInput) (
+	*sdk.PutAccountSettingDefaultOutput, error,
+) {
 	view, err := a.putSetting(ctx, in.Name, in.Value, nil)
 	return &sdk.PutAccountSettingDefaultOutput{Setting: view}, err
 }
 
-// deleteAccountSetting answers the value that holds from now on.
-func (a *api) deleteAccountSetting(ctx context.Context, in *sdk.DeleteAccountSettingInput) (*sdk.DeleteAccountSettingOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
+// deleteAccountSetting returns the value that applies after the deletion.
+func (a *api) deleteAccountSetting(ctx context.Context, in *sdk.DeleteAccountSettingInput) (
+	*sdk.DeleteAccountSettingOutput, error,
+) {
+	scope := awsapi.ScopeFrom(ctx)
 	s, err := settingNamed(in.Name)
 	if err != nil {
 		return nil, err
 	}
-	who, err := principalOf(sc, in.PrincipalArn)
+	principal, err := principalOf(scope, in.PrincipalArn)
 	if err != nil {
 		return nil, err
 	}
 	value, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (string, error) {
-		if _, ok := task.FindSetting(tx, s.ref(sc, who)); ok {
-			task.DeleteSetting(tx, s.ref(sc, who))
+		if ref := s.ref(scope, principal); hasSetting(tx, ref) {
+			task.DeleteSetting(tx, ref)
 		}
-		return effective(tx, sc, s, who), nil
+		return effectiveValue(tx, scope, s, principal), nil
 	})
-	view := settingView(s, value, who)
+	view := renderSetting(s, value, principal)
 	return &sdk.DeleteAccountSettingOutput{Setting: &view}, err
 }
 
-// listAccountSettings lists what was set for a principal, or what holds for it.
-func (a *api) listAccountSettings(ctx context.Context, in *sdk.ListAccountSettingsInput) (*sdk.ListAccountSettingsOutput, error) {
-	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
-	size := &in.MaxResults // 0 is absent here
-	if in.MaxResults == 0 {
+func hasSetting(r store.Reader, ref task.SettingRef) bool {
+	_, ok := task.FindSetting(r, ref)
+	return ok
+}
+
+// matchesSetting applies the filters of ListAccountSettings.
+func matchesSetting(in *sdk.ListAccountSettingsInput, name types.SettingName, value string) bool {
+	return (in.Name == "" || in.Name == name) && (in.Value == nil || *in.Value == value)
+}
+
+// listAccountSettings lists the settings that a principal has, or with effectiveSettings the values of all settings
+// that apply to it.
+func (a *api) listAccountSettings(ctx context.Context, in *sdk.ListAccountSettingsInput) (
+	*sdk.ListAccountSettingsOutput, error,
+) {
+	scope, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
+	size := &in.MaxResults
+	if in.MaxResults == 0 { // an absent maxResults decodes to 0
 		size = nil
 	}
-	page, err := newList("ListAccountSettings", size, in.NextToken, 10, 10)
+	page, err := newPage("ListAccountSettings", size, in.NextToken, 10, 10)
 	if err != nil {
 		return nil, err
 	}
@@ -168,23 +195,21 @@ func (a *api) listAccountSettings(ctx context.Context, in *sdk.ListAccountSettin
 			return nil, err
 		}
 	}
-	principal, err := principalOf(sc, in.PrincipalArn)
+	principal, err := principalOf(scope, in.PrincipalArn)
 	if err != nil {
 		return nil, err
 	}
 	out := &sdk.ListAccountSettingsOutput{Settings: []types.Setting{}}
 	for _, s := range accountSettings {
-		value := effective(r, sc, s, principal)
-		_, own := task.FindSetting(r, s.ref(sc, principal))
-		switch {
-		case !own && !in.EffectiveSettings, string(s.name) <= page.after,
-			in.Name != "" && in.Name != s.name, in.Value != nil && *in.Value != value:
+		value := effectiveValue(r, scope, s, principal)
+		listed := in.EffectiveSettings || hasSetting(r, s.ref(scope, principal))
+		if string(s.name) <= page.after || !listed || !matchesSetting(in, s.name, value) {
 			continue
 		}
 		if !page.Add(string(s.name), value) {
 			break
 		}
-		out.Settings = append(out.Settings, settingView(s, value, principal))
+		out.Settings = append(out.Settings, renderSetting(s, value, principal))
 	}
 	out.NextToken = page.next()
 	return out, nil

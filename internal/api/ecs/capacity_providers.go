@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,19 +21,20 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// predefined are the capacity providers that are there without being made, and cannot be changed.
-var predefined = []string{task.FargateProvider, task.FargateSpotProvider}
+// predefinedProviders exist in every account and cannot be changed.
+var predefinedProviders = []string{task.FargateProvider, task.FargateSpotProvider}
 
-// associated reads the capacity providers that a cluster is to have: names or ARNs of ones that there are.
-func associated(r store.Reader, sc arn.Scope, given []string) ([]string, error) {
+// capacityProviderNames returns the names of the capacity providers that a request names by their names or ARNs. All of
+// them must exist.
+func capacityProviderNames(r store.Reader, scope arn.Scope, requested []string) ([]string, error) {
 	names := []string{}
-	for _, s := range given {
-		id, err := identifier.Parse(sc, "capacity-provider", s)
+	for _, s := range requested {
+		id, err := identifier.Parse(scope, identifier.CapacityProvider, s)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := task.FindProvider(r, sc, id.Name); !ok && !slices.Contains(predefined, id.Name) {
-			return nil, noProvider(s)
+		if _, ok := task.FindProvider(r, scope, id.Name); !ok && !slices.Contains(predefinedProviders, id.Name) {
+			return nil, providerNotFound(s)
 		}
 		if !slices.Contains(names, id.Name) {
 			names = append(names, id.Name)
@@ -41,77 +43,97 @@ func associated(r store.Reader, sc arn.Scope, given []string) ([]string, error) 
 	return names, nil
 }
 
-func noProvider(s string) error {
-	return ecserr.Invalid("The specified capacity provider %s was not found. Specify a valid name or ARN and try again.", s)
+func providerNotFound(s string) error {
+	return ecserr.Invalid("The specified capacity provider %s was not found. "+
+		"Specify a valid name or ARN and try again.", s)
 }
 
-// putClusterCapacityProviders replaces both what a cluster's tasks may name and what those get that name
-// nothing.
-func (a *api) putClusterCapacityProviders(ctx context.Context, in *sdk.PutClusterCapacityProvidersInput) (*sdk.PutClusterCapacityProvidersOutput, error) {
-	view, err := a.changeCluster(ctx, in.Cluster, func(tx *store.Tx, c *task.Cluster, _ *sdk.CreateClusterInput) error {
-		names, err := associated(tx, c.Scope(), in.CapacityProviders)
-		if err == nil {
-			err = servicespec.CheckStrategy(in.DefaultCapacityProviderStrategy, names)
-		}
-		if err != nil {
-			return err
-		}
-		c.Strategy, c.Associated = servicespec.StrategyRow(in.DefaultCapacityProviderStrategy), true
-		return task.SetProviders(tx, c, names)
-	})
+// putClusterCapacityProviders replaces the capacity providers of a cluster, and the strategy of tasks that name neither
+// a capacity provider nor a launch type.
+func (a *api) putClusterCapacityProviders(ctx context.Context, in *sdk.PutClusterCapacityProvidersInput) (
+	*sdk.PutClusterCapacityProvidersOutput, error,
+) {
+	view, err := a.changeCluster(ctx, in.Cluster,
+		func(tx *store.Tx, cluster *task.Cluster, _ *sdk.CreateClusterInput) error {
+			names, err := capacityProviderNames(tx, cluster.Scope(), in.CapacityProviders)
+			if err == nil {
+				err = servicespec.CheckStrategy(in.DefaultCapacityProviderStrategy, names)
+			}
+			if err != nil {
+				return err
+			}
+			cluster.Strategy = servicespec.StrategyRow(in.DefaultCapacityProviderStrategy)
+			cluster.Associated = true
+			return task.SetProviders(tx, cluster, names)
+		})
 	return &sdk.PutClusterCapacityProvidersOutput{Cluster: view}, err
 }
 
-func (a *api) createCapacityProvider(ctx context.Context, in *sdk.CreateCapacityProviderInput) (*sdk.CreateCapacityProviderOutput, error) {
+func (a *api) createCapacityProvider(ctx context.Context, in *sdk.CreateCapacityProviderInput) (
+	*sdk.CreateCapacityProviderOutput, error,
+) {
 	tags, err := tagsOf(in.Tags)
 	if err != nil {
 		return nil, err
 	}
-	name, sc := aws.ToString(in.Name), awsapi.ScopeFrom(ctx)
+	name, scope := aws.ToString(in.Name), awsapi.ScopeFrom(ctx)
+	group := in.AutoScalingGroupProvider
 	switch {
 	case !identifier.ValidName(name) || task.ReservedProvider(name):
-		return nil, ecserr.Invalid(`The specified capacity provider name is invalid. Up to 255 characters are allowed, including letters (upper and lowercase), numbers, underscores, and hyphens. The name cannot be prefixed with "aws", "ecs", or "fargate". Specify a valid name and try again.`)
+		return nil, ecserr.Invalid("The specified capacity provider name is invalid. " +
+			"Up to 255 characters are allowed, including letters (upper and lowercase), numbers, underscores, " +
+			`and hyphens. The name cannot be prefixed with "aws", "ecs", or "fargate". ` +
+			"Specify a valid name and try again.")
 	case in.ManagedInstancesProvider != nil:
-		return nil, ecserr.Unsupported("Managed instances are not supported by this server; use autoScalingGroupProvider.")
-	case in.AutoScalingGroupProvider == nil || aws.ToString(in.AutoScalingGroupProvider.AutoScalingGroupArn) == "":
+		return nil, managedInstancesUnsupported()
+	case group == nil || aws.ToString(group.AutoScalingGroupArn) == "":
 		return nil, ecserr.Invalid("The autoScalingGroupProvider of a capacity provider must have an autoScalingGroupArn.")
 	}
-	sent := *in
-	sent.Tags = nil // the row has them, and they change
-	fillProvider(sent.AutoScalingGroupProvider)
-	if err := checkProvider(sent.AutoScalingGroupProvider); err != nil {
+	request := *in
+	request.Tags = nil // TagResource changes the tags of the row
+	fillProviderDefaults(group)
+	if err := checkProvider(group); err != nil {
 		return nil, err
 	}
-	now := a.now()
-	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
-		if _, ok := task.FindProvider(tx, sc, name); ok {
-			return nil, ecserr.Invalid("The specified capacity provider %s already exists. Use UpdateCapacityProvider to change it.", name)
+	row := task.CapacityProvider{
+		Account: scope.Account, Region: scope.Region, Name: name, Sent: codec.Encode(&request), Tags: tags,
+		Created: a.now(),
+	}
+	provider, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
+		if _, ok := task.FindProvider(tx, scope, name); ok {
+			return nil, ecserr.Invalid("The specified capacity provider %s already exists. "+
+				"Use UpdateCapacityProvider to change it.", name)
 		}
-		p := task.CapacityProvider{Account: sc.Account, Region: sc.Region, Name: name, Sent: codec.Encode(&sent), Created: now, Tags: tags}
-		task.PutProvider(tx, p)
-		return &p, nil
+		task.PutProvider(tx, row)
+		return &row, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := render.CapacityProvider(p, true)
+	view, err := render.CapacityProvider(provider, true)
 	return &sdk.CreateCapacityProviderOutput{CapacityProvider: view}, err
 }
 
-// fillProvider makes explicit what AWS shows when it reads a capacity provider back.
-func fillProvider(p *types.AutoScalingGroupProvider) {
+func managedInstancesUnsupported() error {
+	return ecserr.Unsupported("Managed instances are not supported by this server; use autoScalingGroupProvider.")
+}
+
+// fillProviderDefaults sets the absent members to the defaults that AWS returns when it describes a capacity provider.
+func fillProviderDefaults(p *types.AutoScalingGroupProvider) {
 	if p.ManagedScaling == nil {
 		p.ManagedScaling = &types.ManagedScaling{Status: types.ManagedScalingStatusDisabled}
 	}
-	for _, d := range []struct {
-		value     **int32
-		otherwise int32
+	for _, member := range []struct {
+		value    **int32
+		absentAs int32
 	}{
-		{&p.ManagedScaling.TargetCapacity, 100}, {&p.ManagedScaling.MinimumScalingStepSize, 1},
-		{&p.ManagedScaling.MaximumScalingStepSize, 10000}, {&p.ManagedScaling.InstanceWarmupPeriod, 300},
+		{&p.ManagedScaling.TargetCapacity, 100},
+		{&p.ManagedScaling.MinimumScalingStepSize, 1},
+		{&p.ManagedScaling.MaximumScalingStepSize, 10000},
+		{&p.ManagedScaling.InstanceWarmupPeriod, 300},
 	} {
-		if *d.value == nil {
-			*d.value = aws.Int32(d.otherwise)
+		if *member.value == nil {
+			*member.value = aws.Int32(member.absentAs)
 		}
 	}
 	if p.ManagedScaling.Status == "" {
@@ -126,7 +148,7 @@ func fillProvider(p *types.AutoScalingGroupProvider) {
 }
 
 func checkProvider(p *types.AutoScalingGroupProvider) error {
-	for _, bound := range []struct {
+	for _, member := range []struct {
 		name     string
 		value    *int32
 		min, max int32
@@ -136,171 +158,199 @@ func checkProvider(p *types.AutoScalingGroupProvider) error {
 		{"maximumScalingStepSize", p.ManagedScaling.MaximumScalingStepSize, 1, 10000},
 		{"instanceWarmupPeriod", p.ManagedScaling.InstanceWarmupPeriod, 0, 10000},
 	} {
-		if *bound.value < bound.min || *bound.value > bound.max {
-			return ecserr.Invalid("%s must be between %d and %d", bound.name, bound.min, bound.max)
+		if *member.value < member.min || *member.value > member.max {
+			return ecserr.Invalid("%s must be between %d and %d", member.name, member.min, member.max)
 		}
 	}
+	protection := p.ManagedTerminationProtection
 	return ecserr.First(
 		ecserr.OneOf("managedScaling status", p.ManagedScaling.Status, p.ManagedScaling.Status.Values()),
-		ecserr.OneOf("managedTerminationProtection", p.ManagedTerminationProtection, p.ManagedTerminationProtection.Values()),
+		ecserr.OneOf("managedTerminationProtection", protection, protection.Values()),
 		ecserr.OneOf("managedDraining", p.ManagedDraining, p.ManagedDraining.Values()),
 	)
 }
 
-// ownProvider finds a capacity provider that a client has made and may change.
-func ownProvider(r store.Reader, sc arn.Scope, s *string) (*task.CapacityProvider, error) {
-	id, err := identifier.Parse(sc, "capacity-provider", aws.ToString(s))
+// changeableProvider returns a capacity provider that is not predefined.
+func changeableProvider(r store.Reader, scope arn.Scope, s *string) (*task.CapacityProvider, error) {
+	id, err := identifier.Parse(scope, identifier.CapacityProvider, aws.ToString(s))
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(predefined, id.Name) {
+	if slices.Contains(predefinedProviders, id.Name) {
 		return nil, ecserr.Invalid("The capacity provider %s is predefined and cannot be changed.", id.Name)
 	}
-	p, ok := task.FindProvider(r, sc, id.Name)
+	provider, ok := task.FindProvider(r, scope, id.Name)
 	if !ok {
-		return nil, noProvider(aws.ToString(s))
+		return nil, providerNotFound(aws.ToString(s))
 	}
-	return p, nil
+	return provider, nil
 }
 
-func (a *api) updateCapacityProvider(ctx context.Context, in *sdk.UpdateCapacityProviderInput) (*sdk.UpdateCapacityProviderOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
+func (a *api) updateCapacityProvider(ctx context.Context, in *sdk.UpdateCapacityProviderInput) (
+	*sdk.UpdateCapacityProviderOutput, error,
+) {
+	scope := awsapi.ScopeFrom(ctx)
 	if in.ManagedInstancesProvider != nil {
-		return nil, ecserr.Unsupported("Managed instances are not supported by this server; use autoScalingGroupProvider.")
+		return nil, managedInstancesUnsupported()
 	}
-	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
-		old, err := ownProvider(tx, sc, in.Name)
+	provider, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
+		stored, err := changeableProvider(tx, scope, in.Name)
 		if err != nil {
 			return nil, err
 		}
-		sent, err := codec.Decode[sdk.CreateCapacityProviderInput]("capacity provider "+old.Name, old.Sent)
+		request, err := codec.Decode[sdk.CreateCapacityProviderInput]("capacity provider "+stored.Name, stored.Sent)
 		if err != nil {
 			return nil, err
 		}
-		if g := in.AutoScalingGroupProvider; g != nil {
-			to := sent.AutoScalingGroupProvider
-			if g.ManagedDraining != "" {
-				to.ManagedDraining = g.ManagedDraining
-			}
-			if g.ManagedTerminationProtection != "" {
-				to.ManagedTerminationProtection = g.ManagedTerminationProtection
-			}
-			if g.ManagedScaling != nil {
-				if g.ManagedScaling.Status != "" {
-					to.ManagedScaling.Status = g.ManagedScaling.Status
-				}
-				overlay.Value(&to.ManagedScaling.TargetCapacity, g.ManagedScaling.TargetCapacity)
-				overlay.Value(&to.ManagedScaling.MinimumScalingStepSize, g.ManagedScaling.MinimumScalingStepSize)
-				overlay.Value(&to.ManagedScaling.MaximumScalingStepSize, g.ManagedScaling.MaximumScalingStepSize)
-				overlay.Value(&to.ManagedScaling.InstanceWarmupPeriod, g.ManagedScaling.InstanceWarmupPeriod)
-			}
-		}
-		if err := checkProvider(sent.AutoScalingGroupProvider); err != nil {
+		overlayProvider(request.AutoScalingGroupProvider, in.AutoScalingGroupProvider)
+		if err := checkProvider(request.AutoScalingGroupProvider); err != nil {
 			return nil, err
 		}
-		p := *old
-		p.UpdateStatus, p.Sent = string(types.CapacityProviderUpdateStatusUpdateComplete), codec.Encode(sent)
-		task.PutProvider(tx, p)
-		return &p, nil
+		changed := *stored
+		changed.UpdateStatus = string(types.CapacityProviderUpdateStatusUpdateComplete)
+		changed.Sent = codec.Encode(request)
+		task.PutProvider(tx, changed)
+		return &changed, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := render.CapacityProvider(p, true)
+	view, err := render.CapacityProvider(provider, true)
 	return &sdk.UpdateCapacityProviderOutput{CapacityProvider: view}, err
 }
 
-// deleteCapacityProvider forgets a capacity provider at once; only the answer still shows it.
-func (a *api) deleteCapacityProvider(ctx context.Context, in *sdk.DeleteCapacityProviderInput) (*sdk.DeleteCapacityProviderOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
-	p, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
-		p, err := ownProvider(tx, sc, in.CapacityProvider)
+// overlayProvider replaces the stored members by those of an update, which may be nil.
+func overlayProvider(stored *types.AutoScalingGroupProvider, update *types.AutoScalingGroupProviderUpdate) {
+	if update == nil {
+		return
+	}
+	overlay.Enum(&stored.ManagedDraining, update.ManagedDraining)
+	overlay.Enum(&stored.ManagedTerminationProtection, update.ManagedTerminationProtection)
+	if scaling := update.ManagedScaling; scaling != nil {
+		overlay.Enum(&stored.ManagedScaling.Status, scaling.Status)
+		overlay.Value(&stored.ManagedScaling.TargetCapacity, scaling.TargetCapacity)
+		overlay.Value(&stored.ManagedScaling.MinimumScalingStepSize, scaling.MinimumScalingStepSize)
+		overlay.Value(&stored.ManagedScaling.MaximumScalingStepSize, scaling.MaximumScalingStepSize)
+		overlay.Value(&stored.ManagedScaling.InstanceWarmupPeriod, scaling.InstanceWarmupPeriod)
+	}
+}
+
+// deleteCapacityProvider deletes a capacity provider immediately. Only its answer shows the deleted provider.
+func (a *api) deleteCapacityProvider(ctx context.Context, in *sdk.DeleteCapacityProviderInput) (
+	*sdk.DeleteCapacityProviderOutput, error,
+) {
+	scope := awsapi.ScopeFrom(ctx)
+	provider, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.CapacityProvider, error) {
+		stored, err := changeableProvider(tx, scope, in.CapacityProvider)
 		if err != nil {
 			return nil, err
 		}
-		return p, task.DeleteProvider(tx, sc, p.Name)
+		return stored, task.DeleteProvider(tx, scope, stored.Name)
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := render.CapacityProvider(p, true)
+	view, err := render.CapacityProvider(provider, true)
 	if err != nil {
 		return nil, err
 	}
-	view.Status, view.UpdateStatus = types.CapacityProviderStatusInactive, types.CapacityProviderUpdateStatusDeleteComplete
+	view.Status = types.CapacityProviderStatusInactive
+	view.UpdateStatus = types.CapacityProviderUpdateStatusDeleteComplete
 	return &sdk.DeleteCapacityProviderOutput{CapacityProvider: view}, nil
 }
 
-// describeCapacityProviders shows those that are named, or else page by page all there are, predefined ones
-// among them; of a cluster only those that it has.
-func (a *api) describeCapacityProviders(ctx context.Context, in *sdk.DescribeCapacityProvidersInput) (*sdk.DescribeCapacityProvidersOutput, error) {
-	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
-	page, err := newList("DescribeCapacityProviders", in.MaxResults, in.NextToken, 10, 10)
+// describeCapacityProviders describes the capacity providers that the request names, or one page of all, including the
+// predefined ones. If the request names a cluster, it describes only those of the cluster.
+func (a *api) describeCapacityProviders(ctx context.Context, in *sdk.DescribeCapacityProvidersInput) (
+	*sdk.DescribeCapacityProvidersOutput, error,
+) {
+	scope, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
+	page, err := newPage("DescribeCapacityProviders", in.MaxResults, in.NextToken, 10, 10)
 	if err != nil {
 		return nil, err
 	}
 	if len(in.CapacityProviders) > 100 {
 		return nil, ecserr.Invalid("At most 100 capacity providers can be described at once")
 	}
-	all := map[string]*task.CapacityProvider{}
-	for _, name := range predefined {
-		all[name] = &task.CapacityProvider{Account: sc.Account, Region: sc.Region, Name: name}
+	providers, err := capacityProviders(r, scope, in.Cluster)
+	if err != nil {
+		return nil, err
 	}
-	task.ScanProviders(r, sc, "", func(p *task.CapacityProvider) bool { all[p.Name] = p; return true })
-	if in.Cluster != nil {
-		name, err := activeCluster(r, sc, in.Cluster)
-		if err != nil {
-			return nil, err
-		}
-		cluster, _ := task.FindCluster(r, sc, name)
-		for name := range all {
-			if !slices.Contains(cluster.Providers, name) {
-				delete(all, name)
-			}
-		}
-	}
-	out := &sdk.DescribeCapacityProvidersOutput{CapacityProviders: []types.CapacityProvider{}, Failures: []types.Failure{}}
-	tags := slices.Contains(in.Include, types.CapacityProviderFieldTags)
-	show := func(p *task.CapacityProvider) error {
-		view, err := render.CapacityProvider(p, tags)
-		if err == nil {
-			out.CapacityProviders = append(out.CapacityProviders, *view)
-		}
-		return err
-	}
-	for _, s := range in.CapacityProviders {
-		id, err := identifier.Parse(sc, "capacity-provider", s)
-		if err != nil {
-			return nil, err
-		}
-		p, ok := all[id.Name]
-		if !ok {
-			out.Failures = append(out.Failures, missing(id, task.ProviderARN(sc, s)))
-			continue
-		}
-		if err := show(p); err != nil {
-			return nil, err
-		}
-	}
+	out := &sdk.DescribeCapacityProvidersOutput{Failures: []types.Failure{}}
+	var found []*task.CapacityProvider
 	if len(in.CapacityProviders) > 0 {
-		return out, nil
-	}
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if name <= page.after {
-			continue
-		}
-		if !page.Add(name, name) {
-			break
-		}
-		if err := show(all[name]); err != nil {
+		found, out.Failures, err = pickProviders(scope, providers, in.CapacityProviders)
+		if err != nil {
 			return nil, err
 		}
+	} else {
+		for _, name := range slices.Sorted(maps.Keys(providers)) {
+			if name <= page.after {
+				continue
+			}
+			if !page.Add(name, name) {
+				break
+			}
+			found = append(found, providers[name])
+		}
+		out.NextToken = page.next()
 	}
-	out.NextToken = page.next()
-	return out, nil
+	out.CapacityProviders, err = renderProviders(found, slices.Contains(in.Include, types.CapacityProviderFieldTags))
+	return out, err
+}
+
+// capacityProviders returns all capacity providers by their names, or those of a cluster if the request names one.
+func capacityProviders(r store.Reader, scope arn.Scope, cluster *string) (map[string]*task.CapacityProvider, error) {
+	providers := map[string]*task.CapacityProvider{}
+	for _, name := range predefinedProviders {
+		providers[name] = &task.CapacityProvider{Account: scope.Account, Region: scope.Region, Name: name}
+	}
+	task.ScanProviders(r, scope, "", func(p *task.CapacityProvider) bool {
+		providers[p.Name] = p
+		return true
+	})
+	if cluster == nil {
+		return providers, nil
+	}
+	ref, err := activeCluster(r, scope, cluster)
+	if err != nil {
+		return nil, err
+	}
+	row, _ := task.FindCluster(r, ref.Scope, ref.Name)
+	maps.DeleteFunc(providers, func(name string, _ *task.CapacityProvider) bool {
+		return !slices.Contains(row.Providers, name)
+	})
+	return providers, nil
+}
+
+// pickProviders returns the capacity providers with these names or ARNs, and a failure for each that does not exist.
+func pickProviders(scope arn.Scope, providers map[string]*task.CapacityProvider, requested []string) (
+	found []*task.CapacityProvider, failures []types.Failure, err error,
+) {
+	failures = []types.Failure{}
+	for _, s := range requested {
+		id, err := identifier.Parse(scope, identifier.CapacityProvider, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		provider, ok := providers[id.Name]
+		if !ok {
+			failures = append(failures, missing(id, task.ProviderARN(scope, s)))
+			continue
+		}
+		found = append(found, provider)
+	}
+	return found, failures, nil
+}
+
+func renderProviders(providers []*task.CapacityProvider, withTags bool) ([]types.CapacityProvider, error) {
+	views := []types.CapacityProvider{}
+	for _, p := range providers {
+		view, err := render.CapacityProvider(p, withTags)
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, *view)
+	}
+	return views, nil
 }

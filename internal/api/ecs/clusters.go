@@ -28,111 +28,128 @@ func (a *api) createCluster(ctx context.Context, in *sdk.CreateClusterInput) (*s
 	if err := checkCluster(in); err != nil {
 		return nil, err
 	}
-	sc := awsapi.ScopeFrom(ctx)
-	row := task.Cluster{Account: sc.Account, Region: sc.Region, Name: aws.ToString(in.ClusterName), Tags: tags}
+	scope := awsapi.ScopeFrom(ctx)
+	row := task.Cluster{Account: scope.Account, Region: scope.Region, Name: aws.ToString(in.ClusterName), Tags: tags}
 	if row.Name == "" {
 		row.Name = task.DefaultCluster
 	}
-	sent := *in
-	// The row has them, and they change.
-	sent.Tags, sent.CapacityProviders, sent.DefaultCapacityProviderStrategy = nil, nil, nil
+	request := *in
+	// The row has these members, which later calls change.
+	request.Tags, request.CapacityProviders, request.DefaultCapacityProviderStrategy = nil, nil, nil
 	now := a.now()
-	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
-		row, sent := row, sent
-		names, err := associated(tx, sc, in.CapacityProviders)
+	cluster, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
+		row, request := row, request
+		providers, err := capacityProviderNames(tx, scope, in.CapacityProviders)
 		if err == nil {
-			err = servicespec.CheckStrategy(in.DefaultCapacityProviderStrategy, names)
+			err = servicespec.CheckStrategy(in.DefaultCapacityProviderStrategy, providers)
 		}
 		if err != nil {
 			return nil, err
 		}
-		row.Providers, row.Strategy, row.Associated = names, servicespec.StrategyRow(in.DefaultCapacityProviderStrategy), len(names) > 0
-		if len(sent.Settings) == 0 {
+		row.Providers, row.Associated = providers, len(providers) > 0
+		row.Strategy = servicespec.StrategyRow(in.DefaultCapacityProviderStrategy)
+		if len(request.Settings) == 0 {
 			insights, _ := settingNamed(types.SettingNameContainerInsights)
-			value := effective(tx, sc, insights, identifier.RootARN(sc))
-			sent.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: &value}}
+			value := effectiveValue(tx, scope, insights, identifier.RootARN(scope))
+			request.Settings = []types.ClusterSetting{
+				{Name: types.ClusterSettingNameContainerInsights, Value: &value},
+			}
 		}
-		row.Sent = codec.Encode(&sent)
+		row.Sent = codec.Encode(&request)
 		return task.CreateCluster(tx, row, now), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := viewOfCluster(a.db.Snapshot(), c, clusterAnswer...)
+	view, err := renderCluster(a.db.Snapshot(), cluster, changedClusterFields...)
 	return &sdk.CreateClusterOutput{Cluster: view}, err
 }
 
-// clusterAnswer is what the answers to changes of a cluster include.
-var clusterAnswer = []types.ClusterField{types.ClusterFieldConfigurations, types.ClusterFieldSettings, types.ClusterFieldTags}
+// changedClusterFields are the fields in the answers to calls that change a cluster.
+var changedClusterFields = []types.ClusterField{
+	types.ClusterFieldConfigurations, types.ClusterFieldSettings, types.ClusterFieldTags,
+}
 
-// changeCluster changes an active cluster's row and what was sent of it.
-func (a *api) changeCluster(ctx context.Context, cluster *string, do func(*store.Tx, *task.Cluster, *sdk.CreateClusterInput) error) (*types.Cluster, error) {
-	sc := awsapi.ScopeFrom(ctx)
-	if aws.ToString(cluster) == "" {
+// changeCluster changes the row of an active cluster and the stored request.
+func (a *api) changeCluster(
+	ctx context.Context, name *string, change func(*store.Tx, *task.Cluster, *sdk.CreateClusterInput) error,
+) (*types.Cluster, error) {
+	if aws.ToString(name) == "" {
 		return nil, ecserr.Invalid("Cluster can not be blank.")
 	}
-	name, err := identifier.ClusterName(sc, cluster)
+	ref, err := identifier.ParseCluster(awsapi.ScopeFrom(ctx), name)
 	if err != nil {
 		return nil, err
 	}
 	now := a.now()
-	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
-		old, err := task.UseCluster(tx, sc, name, now)
+	cluster, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
+		stored, err := task.UseCluster(tx, ref.Scope, ref.Name, now)
 		if err != nil {
 			return nil, err
 		}
-		sent, err := codec.Decode[sdk.CreateClusterInput]("cluster "+name, old.Sent)
+		request, err := codec.Decode[sdk.CreateClusterInput]("cluster "+ref.Name, stored.Sent)
 		if err != nil {
 			return nil, err
 		}
-		c := *old
-		if err := do(tx, &c, sent); err != nil {
+		changed := *stored
+		if err := change(tx, &changed, request); err != nil {
 			return nil, err
 		}
-		c.Sent = codec.Encode(sent)
-		task.PutCluster(tx, c)
-		return &c, nil
+		changed.Sent = codec.Encode(request)
+		task.PutCluster(tx, changed)
+		return &changed, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return viewOfCluster(a.db.Snapshot(), c, clusterAnswer...)
+	return renderCluster(a.db.Snapshot(), cluster, changedClusterFields...)
 }
 
-// updateCluster replaces what it names and keeps the rest.
+// updateCluster replaces the members that the request has, and keeps the others.
 func (a *api) updateCluster(ctx context.Context, in *sdk.UpdateClusterInput) (*sdk.UpdateClusterOutput, error) {
-	err := ecserr.First(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
-	if err != nil {
+	if err := ecserr.First(
+		checkClusterSettings(in.Settings),
+		checkServiceConnectDefaults(in.ServiceConnectDefaults),
+		checkClusterConfiguration(in.Configuration),
+	); err != nil {
 		return nil, err
 	}
-	view, err := a.changeCluster(ctx, in.Cluster, func(_ *store.Tx, _ *task.Cluster, sent *sdk.CreateClusterInput) error {
-		overlay.List(&sent.Settings, in.Settings)
-		overlay.Value(&sent.Configuration, in.Configuration)
-		return nil
-	})
+	view, err := a.changeCluster(ctx, in.Cluster,
+		func(_ *store.Tx, _ *task.Cluster, stored *sdk.CreateClusterInput) error {
+			overlay.List(&stored.Settings, in.Settings)
+			overlay.Value(&stored.Configuration, in.Configuration)
+			return nil
+		})
 	return &sdk.UpdateClusterOutput{Cluster: view}, err
 }
 
-func (a *api) updateClusterSettings(ctx context.Context, in *sdk.UpdateClusterSettingsInput) (*sdk.UpdateClusterSettingsOutput, error) {
+func (a *api) updateClusterSettings(ctx context.Context, in *sdk.UpdateClusterSettingsInput) (
+	*sdk.UpdateClusterSettingsOutput, error,
+) {
 	if len(in.Settings) == 0 {
 		return nil, ecserr.Invalid("Settings cannot be empty.")
 	}
 	if err := checkClusterSettings(in.Settings); err != nil {
 		return nil, err
 	}
-	view, err := a.changeCluster(ctx, in.Cluster, func(_ *store.Tx, _ *task.Cluster, sent *sdk.CreateClusterInput) error {
-		sent.Settings = in.Settings
-		return nil
-	})
+	view, err := a.changeCluster(ctx, in.Cluster,
+		func(_ *store.Tx, _ *task.Cluster, stored *sdk.CreateClusterInput) error {
+			stored.Settings = in.Settings
+			return nil
+		})
 	return &sdk.UpdateClusterSettingsOutput{Cluster: view}, err
 }
 
-// checkCluster applies CreateCluster's rules that need no more than the request.
+// checkCluster applies the rules of CreateCluster that depend on nothing but the request.
 func checkCluster(in *sdk.CreateClusterInput) error {
 	if name := aws.ToString(in.ClusterName); name != "" && !identifier.ValidName(name) {
 		return ecserr.Invalid("Invalid cluster name %q: up to 255 letters, digits, hyphens and underscores are allowed", name)
 	}
-	return ecserr.First(checkClusterSettings(in.Settings), checkServiceConnectDefaults(in.ServiceConnectDefaults), checkClusterConfiguration(in.Configuration))
+	return ecserr.First(
+		checkClusterSettings(in.Settings),
+		checkServiceConnectDefaults(in.ServiceConnectDefaults),
+		checkClusterConfiguration(in.Configuration),
+	)
 }
 
 func checkClusterSettings(settings []types.ClusterSetting) error {
@@ -147,32 +164,38 @@ func checkClusterSettings(settings []types.ClusterSetting) error {
 	return nil
 }
 
-// checkServiceConnectDefaults takes an empty namespace, which clears the default.
+// checkServiceConnectDefaults accepts an empty namespace, with which clients clear the default.
 func checkServiceConnectDefaults(d *types.ClusterServiceConnectDefaultsRequest) error {
 	if d != nil && aws.ToString(d.Namespace) != "" {
-		return ecserr.Unsupported("Service Connect is not supported by this server; use service discovery (serviceRegistries).")
+		return ecserr.Unsupported("Service Connect is not supported by this server; " +
+			"use service discovery (serviceRegistries).")
 	}
 	return nil
 }
 
-// checkClusterConfiguration applies the rules of execute-command logging.
+// checkClusterConfiguration applies the rules of the logs of execute-command sessions.
 func checkClusterConfiguration(c *types.ClusterConfiguration) error {
 	if c == nil || c.ExecuteCommandConfiguration == nil {
 		return nil
 	}
-	e := c.ExecuteCommandConfiguration
-	override, logs := e.Logging == types.ExecuteCommandLoggingOverride, e.LogConfiguration
+	execute := c.ExecuteCommandConfiguration
+	overrides, logs := execute.Logging == types.ExecuteCommandLoggingOverride, execute.LogConfiguration
+	hasTarget := logs != nil &&
+		(aws.ToString(logs.CloudWatchLogGroupName) != "" || aws.ToString(logs.S3BucketName) != "")
 	switch {
-	case logs != nil && !override:
+	case logs != nil && !overrides:
 		return ecserr.Invalid("You must set logging to 'OVERRIDE' when you supply a log configuration")
-	case override && (logs == nil || aws.ToString(logs.CloudWatchLogGroupName) == "" && aws.ToString(logs.S3BucketName) == ""):
-		return ecserr.Invalid("A CloudWatch log group name or S3 bucket name must be specified when overriding the logging configuration")
+	case overrides && !hasTarget:
+		return ecserr.Invalid("A CloudWatch log group name or S3 bucket name must be specified " +
+			"when overriding the logging configuration")
 	}
-	return ecserr.OneOf("logging", e.Logging, e.Logging.Values())
+	return ecserr.OneOf("logging", execute.Logging, execute.Logging.Values())
 }
 
-func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInput) (*sdk.DescribeClustersOutput, error) {
-	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
+func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInput) (
+	*sdk.DescribeClustersOutput, error,
+) {
+	scope, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
 	names := in.Clusters
 	if len(names) == 0 {
 		names = []string{task.DefaultCluster}
@@ -187,16 +210,16 @@ func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInpu
 	}
 	out := &sdk.DescribeClustersOutput{Clusters: []types.Cluster{}, Failures: []types.Failure{}}
 	for _, s := range names {
-		id, err := identifier.Parse(sc, "cluster", s)
+		id, err := identifier.Parse(scope, identifier.Cluster, s)
 		if err != nil {
 			return nil, err
 		}
-		c, ok := task.FindCluster(r, sc, id.Name)
+		cluster, ok := task.FindCluster(r, scope, id.Name)
 		if !ok {
-			out.Failures = append(out.Failures, missing(id, (&task.Cluster{Account: sc.Account, Region: sc.Region, Name: s}).ARN()))
+			out.Failures = append(out.Failures, missing(id, task.ClusterRef{Scope: scope, Name: s}.ARN()))
 			continue
 		}
-		view, err := viewOfCluster(r, c, in.Include...)
+		view, err := renderCluster(r, cluster, in.Include...)
 		if err != nil {
 			return nil, err
 		}
@@ -205,12 +228,23 @@ func (a *api) describeClusters(ctx context.Context, in *sdk.DescribeClustersInpu
 	return out, nil
 }
 
-// viewOfCluster renders a cluster with the number of its container instances.
-func viewOfCluster(r store.Reader, c *task.Cluster, include ...types.ClusterField) (*types.Cluster, error) {
-	return render.Cluster(r, c, len(activeInstances(r, c.Scope(), c.Name)), include...)
+// renderCluster returns a cluster with the fields that include names.
+func renderCluster(r store.Reader, cluster *task.Cluster, include ...types.ClusterField) (*types.Cluster, error) {
+	return render.Cluster(r, cluster, len(activeInstances(r, cluster.Ref())), include...)
 }
 
-// missing is the failure for something that is not there, by the ARN that was given or would be its.
+// activeCluster returns the cluster that a read works in. The cluster must be active.
+func activeCluster(r store.Reader, scope arn.Scope, s *string) (task.ClusterRef, error) {
+	ref, err := identifier.ParseCluster(scope, s)
+	if err != nil {
+		return ref, err
+	}
+	_, err = task.GetCluster(r, ref.Scope, ref.Name)
+	return ref, err
+}
+
+// missing returns the failure for a resource that does not exist: with the ARN that the client sent, or with the
+// resource's ARN if the client sent a short name.
 func missing(id identifier.ID, arn string) types.Failure {
 	if id.ARN != "" {
 		arn = id.ARN
@@ -219,7 +253,7 @@ func missing(id identifier.ID, arn string) types.Failure {
 }
 
 func (a *api) listClusters(ctx context.Context, in *sdk.ListClustersInput) (*sdk.ListClustersOutput, error) {
-	page, err := newList("ListClusters", in.MaxResults, in.NextToken, 100, 100)
+	page, err := newPage("ListClusters", in.MaxResults, in.NextToken, 100, 100)
 	if err != nil {
 		return nil, err
 	}
@@ -230,28 +264,19 @@ func (a *api) listClusters(ctx context.Context, in *sdk.ListClustersInput) (*sdk
 }
 
 func (a *api) deleteCluster(ctx context.Context, in *sdk.DeleteClusterInput) (*sdk.DeleteClusterOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
 	if aws.ToString(in.Cluster) == "" {
 		return nil, ecserr.Invalid("Cluster can not be blank.")
 	}
-	name, err := identifier.ClusterName(sc, in.Cluster)
+	ref, err := identifier.ParseCluster(awsapi.ScopeFrom(ctx), in.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	c, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) { return task.DeleteCluster(tx, sc, name) })
+	cluster, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Cluster, error) {
+		return task.DeleteCluster(tx, ref.Scope, ref.Name)
+	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := viewOfCluster(a.db.Snapshot(), c)
+	view, err := renderCluster(a.db.Snapshot(), cluster)
 	return &sdk.DeleteClusterOutput{Cluster: view}, err
-}
-
-// activeCluster is the cluster that a reading call works in.
-func activeCluster(r store.Reader, sc arn.Scope, s *string) (string, error) {
-	name, err := identifier.ClusterName(sc, s)
-	if err != nil {
-		return "", err
-	}
-	_, err = task.GetCluster(r, sc, name)
-	return name, err
 }

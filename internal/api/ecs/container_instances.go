@@ -15,83 +15,88 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/identifier"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/render"
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/clusterquery"
 	"github.com/bakingclouds/rollcall/internal/placement"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// clusterInstances are the container instances of a cluster: the nodes that run tasks, those that are deregistered
-// among them, in the order of their ids.
-func clusterInstances(r store.Reader, sc arn.Scope, cluster string) []*task.ContainerInstance {
-	var cs []*task.ContainerInstance
+// clusterInstances returns the container instances of a cluster in the order of their ids: all nodes that run tasks,
+// including those that are deregistered from the cluster.
+func clusterInstances(r store.Reader, cluster task.ClusterRef) []*task.ContainerInstance {
+	var instances []*task.ContainerInstance
 	for _, n := range task.Nodes(r) {
 		if n.Runtime != task.NoRuntime {
-			cs = append(cs, task.FindInstance(r, task.ClusterRef{Scope: sc, Name: cluster}, n.Name))
+			instances = append(instances, task.FindInstance(r, cluster, n.Name))
 		}
 	}
-	slices.SortFunc(cs, func(a, b *task.ContainerInstance) int { return cmp.Compare(a.ID(), b.ID()) })
-	return cs
+	slices.SortFunc(instances, func(a, b *task.ContainerInstance) int { return cmp.Compare(a.ID(), b.ID()) })
+	return instances
 }
 
-// activeInstances are those that are not deregistered.
-func activeInstances(r store.Reader, sc arn.Scope, cluster string) []*task.ContainerInstance {
-	return slices.DeleteFunc(clusterInstances(r, sc, cluster), func(c *task.ContainerInstance) bool { return c.Status == task.Inactive })
+// activeInstances returns the container instances that are not deregistered.
+func activeInstances(r store.Reader, cluster task.ClusterRef) []*task.ContainerInstance {
+	return slices.DeleteFunc(clusterInstances(r, cluster), func(c *task.ContainerInstance) bool {
+		return c.Status == task.Inactive
+	})
 }
 
-// findInstance finds a container instance by its id.
-func findInstance(r store.Reader, sc arn.Scope, cluster, id string) (*task.ContainerInstance, bool) {
-	cs := clusterInstances(r, sc, cluster)
-	i := slices.IndexFunc(cs, func(c *task.ContainerInstance) bool { return c.ID() == id })
+// findInstance returns the container instance with this id.
+func findInstance(r store.Reader, cluster task.ClusterRef, id string) (*task.ContainerInstance, bool) {
+	instances := clusterInstances(r, cluster)
+	i := slices.IndexFunc(instances, func(c *task.ContainerInstance) bool { return c.ID() == id })
 	if i < 0 {
 		return nil, false
 	}
-	return cs[i], true
+	return instances[i], true
 }
 
-// missingInstance is the failure for a container instance that is not there.
-func missingInstance(sc arn.Scope, cluster string, id identifier.ID) types.Failure {
-	return missing(id, task.ContainerInstanceARNOf(task.ClusterRef{Scope: sc, Name: cluster}, id.Name))
+// missingInstance returns the failure for a container instance that does not exist.
+func missingInstance(id identifier.ID) types.Failure {
+	return missing(id, task.ContainerInstanceARNOf(id.ClusterRef(), id.Name))
 }
 
-func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerInstancesInput) (*sdk.ListContainerInstancesOutput, error) {
-	page, err := newList("ListContainerInstances", in.MaxResults, in.NextToken, 100, 100)
+func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerInstancesInput) (
+	*sdk.ListContainerInstancesOutput, error,
+) {
+	page, err := newPage("ListContainerInstances", in.MaxResults, in.NextToken, 100, 100)
 	if err != nil {
 		return nil, err
 	}
-	sc, s := awsapi.ScopeFrom(ctx), a.db.Snapshot()
-	cluster, err := activeCluster(s, sc, in.Cluster)
-	if err == nil {
-		err = ecserr.OneOf("status", in.Status, in.Status.Values())
-	}
-	if err != nil {
+	snapshot := a.db.Snapshot()
+	cluster, err := activeCluster(snapshot, awsapi.ScopeFrom(ctx), in.Cluster)
+	if err := ecserr.First(err, ecserr.OneOf("status", in.Status, in.Status.Values())); err != nil {
 		return nil, err
 	}
-	match := func(*placement.Host) bool { return true }
+	matchesFilter := func(*placement.Host) bool { return true }
 	if filter := aws.ToString(in.Filter); filter != "" {
-		e, err := clusterquery.Parse(filter)
+		expression, err := clusterquery.Parse(filter)
 		if err != nil {
 			return nil, ecserr.Invalid("Invalid filter: %v", err)
 		}
-		match = func(h *placement.Host) bool { return e.Match(h.QueryInstance()) }
+		matchesFilter = func(h *placement.Host) bool { return expression.Match(h.QueryInstance()) }
 	}
-	inventory := placement.ReadInventory(s)
-	for _, c := range clusterInstances(s, sc, cluster) {
-		wanted := string(in.Status) == c.Status || in.Status == "" && c.Status != task.Inactive
-		if h, _ := inventory.Host(task.ClusterRef{Scope: sc, Name: cluster}, c.ID()); !wanted || c.ID() <= page.after || !match(h) {
+	inventory := placement.ReadInventory(snapshot)
+	for _, instance := range clusterInstances(snapshot, cluster) {
+		matchesStatus := string(in.Status) == instance.Status || in.Status == "" && instance.Status != task.Inactive
+		if !matchesStatus || instance.ID() <= page.after {
 			continue
 		}
-		if !page.Add(c.ID(), c.ARN()) {
+		if host, _ := inventory.Host(cluster, instance.ID()); !matchesFilter(host) {
+			continue
+		}
+		if !page.Add(instance.ID(), instance.ARN()) {
 			break
 		}
 	}
 	return &sdk.ListContainerInstancesOutput{ContainerInstanceArns: page.Items, NextToken: page.next()}, nil
 }
 
-func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeContainerInstancesInput) (*sdk.DescribeContainerInstancesOutput, error) {
-	sc, s := awsapi.ScopeFrom(ctx), a.db.Snapshot()
-	cluster, err := activeCluster(s, sc, in.Cluster)
+func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeContainerInstancesInput) (
+	*sdk.DescribeContainerInstancesOutput, error,
+) {
+	snapshot := a.db.Snapshot()
+	cluster, err := activeCluster(snapshot, awsapi.ScopeFrom(ctx), in.Cluster)
 	switch {
 	case err != nil:
 		return nil, err
@@ -105,27 +110,36 @@ func (a *api) describeContainerInstances(ctx context.Context, in *sdk.DescribeCo
 			return nil, err
 		}
 	}
-	out := &sdk.DescribeContainerInstancesOutput{ContainerInstances: []types.ContainerInstance{}, Failures: []types.Failure{}}
-	inventory := placement.ReadInventory(s)
-	for _, instance := range in.ContainerInstances {
-		id, err := identifier.ParseIn(sc, cluster, "container-instance", instance)
+	out := &sdk.DescribeContainerInstancesOutput{
+		ContainerInstances: []types.ContainerInstance{}, Failures: []types.Failure{},
+	}
+	inventory := placement.ReadInventory(snapshot)
+	for _, s := range in.ContainerInstances {
+		id, err := identifier.ParseIn(cluster, identifier.ContainerInstance, s)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := findInstance(s, sc, cluster, id.Name); !ok {
-			out.Failures = append(out.Failures, missingInstance(sc, cluster, id))
+		if _, ok := findInstance(snapshot, cluster, id.Name); !ok {
+			out.Failures = append(out.Failures, missingInstance(id))
 			continue
 		}
-		h, _ := inventory.Host(task.ClusterRef{Scope: sc, Name: cluster}, id.Name)
-		out.ContainerInstances = append(out.ContainerInstances, render.ContainerInstance(s, h, in.Include...))
+		host, _ := inventory.Host(cluster, id.Name)
+		out.ContainerInstances = append(out.ContainerInstances, render.ContainerInstance(snapshot, host, in.Include...))
 	}
 	return out, nil
 }
 
-// updateContainerInstancesState drains container instances or takes them into service again.
-func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateContainerInstancesStateInput) (*sdk.UpdateContainerInstancesStateOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
-	cluster, err := identifier.ClusterName(sc, in.Cluster)
+// instanceChanges are the results of a call that changes container instances.
+type instanceChanges struct {
+	changed  []string // ids
+	failures []types.Failure
+}
+
+// updateContainerInstancesState sets container instances to DRAINING or ACTIVE.
+func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateContainerInstancesStateInput) (
+	*sdk.UpdateContainerInstancesStateOutput, error,
+) {
+	cluster, err := identifier.ParseCluster(awsapi.ScopeFrom(ctx), in.Cluster)
 	switch {
 	case err != nil:
 		return nil, err
@@ -136,89 +150,99 @@ func (a *api) updateContainerInstancesState(ctx context.Context, in *sdk.UpdateC
 	case in.Status != types.ContainerInstanceStatusActive && in.Status != types.ContainerInstanceStatusDraining:
 		return nil, ecserr.Invalid("Container instance status should be one of [ACTIVE, DRAINING]")
 	}
-	type result struct {
-		changed  []string // ids
-		failures []types.Failure
-	}
-	got, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (result, error) {
-		var got result
-		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
-			return got, err
-		}
-		for _, instance := range in.ContainerInstances {
-			id, err := identifier.ParseIn(sc, cluster, "container-instance", instance)
-			if err != nil {
-				return got, err
-			}
-			c, ok := findInstance(tx, sc, cluster, id.Name)
-			switch {
-			case !ok:
-				got.failures = append(got.failures, missingInstance(sc, cluster, id))
-			case c.Status == task.Inactive:
-				got.failures = append(got.failures, types.Failure{Arn: aws.String(c.ARN()), Reason: aws.String(task.Inactive)})
-			default:
-				task.DrainInstance(tx, *c, in.Status == types.ContainerInstanceStatusDraining)
-				got.changed = append(got.changed, id.Name)
-			}
-		}
-		return got, nil
+	drain := in.Status == types.ContainerInstanceStatusDraining
+	result, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (instanceChanges, error) {
+		return drainInstances(tx, cluster, in.ContainerInstances, drain)
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := &sdk.UpdateContainerInstancesStateOutput{ContainerInstances: []types.ContainerInstance{}, Failures: codec.OrEmpty(got.failures)}
-	s := a.db.Snapshot()
-	inventory := placement.ReadInventory(s)
-	for _, id := range got.changed {
-		if h, ok := inventory.Host(task.ClusterRef{Scope: sc, Name: cluster}, id); ok {
-			out.ContainerInstances = append(out.ContainerInstances, render.ContainerInstance(s, h, types.ContainerInstanceFieldTags))
+	out := &sdk.UpdateContainerInstancesStateOutput{
+		ContainerInstances: []types.ContainerInstance{}, Failures: codec.OrEmpty(result.failures),
+	}
+	snapshot := a.db.Snapshot()
+	inventory := placement.ReadInventory(snapshot)
+	for _, id := range result.changed {
+		if host, ok := inventory.Host(cluster, id); ok {
+			view := render.ContainerInstance(snapshot, host, types.ContainerInstanceFieldTags)
+			out.ContainerInstances = append(out.ContainerInstances, view)
 		}
 	}
 	return out, nil
 }
 
-// Of a forced deregistration (ECS Developer Guide, "Stopped tasks error messages").
+// drainInstances drains container instances, or sets them to ACTIVE again.
+func drainInstances(tx *store.Tx, cluster task.ClusterRef, instances []string, drain bool) (instanceChanges, error) {
+	var result instanceChanges
+	if _, err := task.GetCluster(tx, cluster.Scope, cluster.Name); err != nil {
+		return result, err
+	}
+	for _, s := range instances {
+		id, err := identifier.ParseIn(cluster, identifier.ContainerInstance, s)
+		if err != nil {
+			return result, err
+		}
+		instance, ok := findInstance(tx, cluster, id.Name)
+		switch {
+		case !ok:
+			result.failures = append(result.failures, missingInstance(id))
+		case instance.Status == task.Inactive:
+			result.failures = append(result.failures, types.Failure{
+				Arn: aws.String(instance.ARN()), Reason: aws.String(task.Inactive),
+			})
+		default:
+			task.DrainInstance(tx, *instance, drain)
+			result.changed = append(result.changed, id.Name)
+		}
+	}
+	return result, nil
+}
+
+// reasonDeregistered is the stopped reason of tasks on a container instance that is deregistered by force (ECS
+// Developer Guide, "Stopped tasks error messages").
 const reasonDeregistered = "Container instance deregistration forced by user"
 
-func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.DeregisterContainerInstanceInput) (*sdk.DeregisterContainerInstanceOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
-	cluster, err := identifier.ClusterName(sc, in.Cluster)
+func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.DeregisterContainerInstanceInput) (
+	*sdk.DeregisterContainerInstanceOutput, error,
+) {
+	scope := awsapi.ScopeFrom(ctx)
+	id, err := identifier.ParseResource(scope, in.Cluster, identifier.ContainerInstance, in.ContainerInstance)
 	if err != nil {
 		return nil, err
 	}
-	id, err := identifier.ParseIn(sc, cluster, "container-instance", aws.ToString(in.ContainerInstance))
-	if err != nil {
-		return nil, err
-	}
+	cluster := id.ClusterRef()
 	now := a.now()
-	_, err = placing(ctx, a, func(tx *store.Tx) (*task.ContainerInstance, error) {
-		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
+	_, err = updatePlacement(ctx, a, func(tx *store.Tx) (*task.ContainerInstance, error) {
+		if _, err := task.GetCluster(tx, cluster.Scope, cluster.Name); err != nil {
 			return nil, err
 		}
-		c, ok := findInstance(tx, sc, cluster, id.Name)
+		instance, ok := findInstance(tx, cluster, id.Name)
 		switch {
 		case !ok:
 			return nil, ecserr.Invalid("The referenced container instance was not found.")
-		case c.Status == task.Inactive:
-			return c, nil
+		case instance.Status == task.Inactive:
+			return instance, nil
 		}
-		return deregister(tx, c, aws.ToBool(in.Force), now)
+		return deregister(tx, instance, aws.ToBool(in.Force), now)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s := a.db.Snapshot()
-	h, _ := placement.ReadInventory(s).Host(task.ClusterRef{Scope: sc, Name: cluster}, id.Name)
-	view := render.ContainerInstance(s, h, types.ContainerInstanceFieldTags)
+	snapshot := a.db.Snapshot()
+	host, _ := placement.ReadInventory(snapshot).Host(cluster, id.Name)
+	view := render.ContainerInstance(snapshot, host, types.ContainerInstanceFieldTags)
 	return &sdk.DeregisterContainerInstanceOutput{ContainerInstance: &view}, nil
 }
 
-// deregister takes a container instance out of its cluster. By force its tasks there are stopped: by the node's agent
-// as any others, or given up where there is none that could.
-func deregister(tx *store.Tx, c *task.ContainerInstance, force bool, now time.Time) (*task.ContainerInstance, error) {
-	live := task.Live(tx, c.Node)
-	for _, t := range task.TasksOn(tx.Snapshot(), c.Node) {
-		if t.Region != c.Region || t.Cluster != c.Cluster || t.Observed.State == task.Stopped {
+// deregister removes a container instance from its cluster. It fails if the instance has tasks, unless force is set:
+// then the node's agent stops the tasks, or they are given up if the node's server is not running.
+func deregister(tx *store.Tx, instance *task.ContainerInstance, force bool, now time.Time) (
+	*task.ContainerInstance, error,
+) {
+	live := task.Live(tx, instance.Node)
+	cause := task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}
+	for _, t := range task.TasksOn(tx.Snapshot(), instance.Node) {
+		if t.Region != instance.Region || t.Cluster != instance.Cluster || t.Observed.State == task.Stopped {
 			continue
 		}
 		if !force {
@@ -226,13 +250,13 @@ func deregister(tx *store.Tx, c *task.ContainerInstance, force bool, now time.Ti
 		}
 		var err error
 		if live {
-			_, _, err = task.Stop(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, now)
+			_, _, err = task.Stop(tx, t.Ref(), cause, now)
 		} else {
-			err = task.GiveUp(tx, t.Ref(), task.StopCause{Code: task.UserInitiated, Reason: reasonDeregistered}, now)
+			err = task.GiveUp(tx, t.Ref(), cause, now)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return task.Deregister(tx, *c), nil
+	return task.Deregister(tx, *instance), nil
 }

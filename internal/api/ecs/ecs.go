@@ -1,28 +1,32 @@
 // Package ecs is the API of Amazon ECS (version 2014-11-13) over the domain in package task.
 //
-// A handler decodes a request, runs one transaction or reads one snapshot, and encodes the answer. New registers all
-// handlers; those of a resource are in the file named after it:
+// A handler decodes a request, runs one transaction or reads one snapshot, and encodes the answer. [New] registers all
+// handlers; those of a resource are in the file with its name:
 //
-//	clusters.go            task_definitions.go    services.go              tags.go
-//	capacity_providers.go  tasks.go               service_deployments.go   account_settings.go
-//	container_instances.go run_task.go            attributes.go            unsupported.go
-//	                       task_protection.go     pages.go
+//	clusters.go             task_definitions.go  services.go             tags.go
+//	capacity_providers.go   tasks.go             service_deployments.go  account_settings.go
+//	container_instances.go  run_task.go          attributes.go           unsupported.go
+//	                        task_protection.go
 //
-// The rules and the shapes are in the packages below this one:
+// pages.go has the pages of the List operations.
 //
-//	identifier     parses short names, ids and ARNs
-//	taskdef        checks task definitions, converts them to rows and renders them
-//	servicespec    checks services, fills in defaults, lays updates over what is stored
-//	render         turns rows into the shapes that ECS sends
-//	ecserr         constructs errors and translates those of the domain
-//	codec, overlay encode the requests that rows keep, and replace members of them
+// The rules and the shapes of the answers are in the packages below this one:
 //
-// The API promises: a task definition or service is read back with every member that was sent, and with AWS's
-// defaults where none was (Terraform compares both); a request that breaks a rule changes nothing; the task definition
-// and the registry of an acknowledged service existed in the transaction that wrote it.
+//	identifier   parses short names, ids and ARNs
+//	taskdef      checks task definitions, converts them to rows, and renders them
+//	servicespec  checks services, fills in defaults, and lays updates over what is stored
+//	render       converts rows to the shapes that ECS returns
+//	ecserr       constructs errors, and translates those of the domain
+//	codec        encodes the requests that rows keep
+//	overlay      replaces members of a stored request by those of an update
 //
-// ecs starts and stops no tasks: it writes the desired state to rows, and the control loops act on it. docs/compat/ecs.md
-// lists the differences from AWS. The rules come from the Amazon ECS API Reference and Developer Guide.
+// The API promises: a task definition or service is read back with every member that was sent, and with AWS's defaults
+// for the others (Terraform compares both); a request that breaks a rule changes nothing; the task definition and the
+// registry of an acknowledged service existed in the transaction that wrote it.
+//
+// ecs starts and stops no tasks: it writes the desired state to rows, and the control loops act on it.
+// docs/compat/ecs.md lists the differences from AWS. The rules come from the Amazon ECS API Reference and Developer
+// Guide.
 package ecs
 
 import (
@@ -34,21 +38,21 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// api answers the operations of ECS.
+// api has the handlers of the operations.
 type api struct {
 	db   *store.Store
 	zone string
 	now  func() time.Time
 }
 
-// New makes the API. zone is the availability zone that this server's nodes are in, as the letter that
-// follows the region's name.
+// New returns the API. zone is the letter of the availability zone that this server's nodes are in: it follows the
+// region's name.
 func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	a := &api{db: db, zone: zone, now: now}
 	s := &awsapi.Service{
 		TargetPrefix: "AmazonEC2ContainerServiceV20141113",
 		SigningName:  "ecs",
-		Naming:       codec.Spelling,
+		Naming:       codec.Naming,
 		ErrorOf:      ecserr.Table.Translate,
 	}
 	awsapi.Handle(s, a.createCluster)
@@ -106,7 +110,7 @@ func New(db *store.Store, zone string, now func() time.Time) *awsapi.Service {
 	awsapi.Handle(s, a.putAccountSetting)
 	awsapi.Handle(s, a.putAccountSettingDefault)
 	awsapi.Handle(s, a.deleteAccountSetting)
-	a.refuseTaskSets(s)
-	refuse(s)
+	a.registerTaskSets(s)
+	registerUnsupported(s)
 	return s
 }

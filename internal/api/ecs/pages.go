@@ -7,33 +7,37 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/paging"
 )
 
-// list gathers the items of one page of a List operation.
-type list[T any] struct {
+// page collects the items of one page of a List operation.
+type page[T any] struct {
 	*paging.Page[T]
 	operation string
-	after     string // the key to go on behind
+	after     string // the key of the last item of the previous page; empty for the first page
 }
 
-// newList makes a page of ARNs or names.
-func newList(operation string, maxResults *int32, nextToken *string, usual, most int32) (*list[string], error) {
-	return newListOf[string](operation, maxResults, nextToken, usual, most)
+// newPage returns a page of ARNs or names.
+func newPage(
+	operation string, maxResults *int32, nextToken *string, defaultSize, maxSize int32,
+) (*page[string], error) {
+	return newPageOf[string](operation, maxResults, nextToken, defaultSize, maxSize)
 }
 
-// newListOf reads maxResults, usual if absent and at most most, and nextToken.
-func newListOf[T any](operation string, maxResults *int32, nextToken *string, usual, most int32) (*list[T], error) {
-	size := usual
+// newPageOf returns the page that maxResults and nextToken of a request ask for.
+func newPageOf[T any](
+	operation string, maxResults *int32, nextToken *string, defaultSize, maxSize int32,
+) (*page[T], error) {
+	size := defaultSize
 	if maxResults != nil {
 		size = *maxResults
 	}
-	if size < 1 || size > most {
-		return nil, ecserr.Invalid("maxResults must be between 1 and %d", most)
+	if size < 1 || size > maxSize {
+		return nil, ecserr.Invalid("maxResults must be between 1 and %d", maxSize)
 	}
 	after, ok := paging.After(operation, aws.ToString(nextToken))
 	if !ok {
-		return nil, ecserr.Invalid("Invalid token: nextToken is none that %s has returned", operation)
+		return nil, ecserr.Invalid("Invalid token: %s has not returned this nextToken", operation)
 	}
-	return &list[T]{paging.New[T](int(size)), operation, after}, nil
+	return &page[T]{paging.New[T](int(size)), operation, after}, nil
 }
 
-// next is the token of the page behind this one, nil at the end.
-func (l *list[T]) next() *string { return l.Next(l.operation) }
+// next returns the token of the next page, or nil if this is the last page.
+func (p *page[T]) next() *string { return p.Next(p.operation) }

@@ -23,72 +23,59 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// started is what became of a request to run tasks.
-type started struct {
+// runResult is the result of a request to run tasks.
+type runResult struct {
 	tasks    []*task.Task
 	failures []types.Failure
 }
 
-// runTask starts tasks that belong to no service. They run on whatever node placement finds.
+// maxTasks is the largest number of tasks that one request can run.
+const maxTasks = 10
+
+// runTask starts standalone tasks on the nodes that placement chooses.
 func (a *api) runTask(ctx context.Context, in *sdk.RunTaskInput) (*sdk.RunTaskOutput, error) {
-	sc, count, token := awsapi.ScopeFrom(ctx), 1, aws.ToString(in.ClientToken)
+	count, token := 1, aws.ToString(in.ClientToken)
 	if in.Count != nil {
 		count = int(*in.Count)
 	}
-	if count < 1 || count > 10 {
-		return nil, ecserr.Invalid("count must be between 1 and 10")
+	if count < 1 || count > maxTasks {
+		return nil, ecserr.Invalid("count must be between 1 and %d", maxTasks)
 	}
 	if len(token) > 64 {
 		return nil, ecserr.Invalid("idempotency token longer than 64.")
 	}
-	s, err := readStandalone(sc, in)
+	request, err := readStandalone(awsapi.ScopeFrom(ctx), in)
 	if err != nil {
 		return nil, err
 	}
-	s.row.Created = a.now()
-	request := *in
-	request.Cluster = &s.cluster
-	s.row.Request = codec.Digest(codec.Encode(&request))
+	hashed := *in
+	hashed.Cluster = &request.row.Cluster
+	request.row.Request = codec.Digest(&hashed)
+	request.row.Created = a.now()
 	ids := newTaskIDs(count)
-	for n := range ids {
-		if token != "" {
-			ids[n] = task.TokenID(s.row.ClusterRef(), token, n)
-		}
+	if token != "" {
+		ids = tokenIDs(request.row.ClusterRef(), token, count)
 	}
-	result, err := placing(ctx, a, func(tx *store.Tx) (started, error) {
-		if old, err := repeated(tx, s, token); len(old.tasks) > 0 || err != nil {
-			return old, err
+	result, err := updatePlacement(ctx, a, func(tx *store.Tx) (runResult, error) {
+		if token != "" {
+			if started, err := startedTasks(tx, request, token); len(started.tasks) > 0 || err != nil {
+				return started, err
+			}
 		}
-		row, requirements, strategy, err := prepare(tx, s)
+		p, err := prepare(tx, request)
 		if err != nil {
-			return started{}, err
+			return runResult{}, err
 		}
-		var result started
-		inventory, have := placement.ReadInventory(tx.Snapshot()), map[string]int{}
-		for _, id := range ids {
-			host, rejections := placement.Pick(inventory.Hosts(task.ClusterRef{Scope: sc, Name: s.cluster}), requirements, rand.IntN)
-			if host == nil && len(rejections) == 0 {
-				return nowhere(row.LaunchType)
-			}
-			if host == nil {
-				result.failures = failures(row.LaunchType, rejections)
-				break
-			}
-			row.CapacityProvider = task.NextProvider(strategy, have)
-			have[row.CapacityProvider]++
-			row.ID = id
-			result.tasks = append(result.tasks, place(tx, inventory, row, host, requirements))
-		}
-		return result, nil
+		return placeTasks(tx, p, ids)
 	})
 	if err != nil {
 		return nil, err
 	}
-	views, err := a.startedViews(result.tasks)
+	views, err := a.renderTasks(result.tasks)
 	return &sdk.RunTaskOutput{Tasks: views, Failures: codec.OrEmpty(result.failures)}, err
 }
 
-// newTaskIDs returns n new task ids. They are made before the transaction, which can run more than once.
+// newTaskIDs returns n new ids. They are made before the transaction, which can run more than once.
 func newTaskIDs(n int) []task.ID {
 	ids := make([]task.ID, n)
 	for i := range ids {
@@ -97,150 +84,191 @@ func newTaskIDs(n int) []task.ID {
 	return ids
 }
 
-// placing runs a transaction that places tasks.
-func placing[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error)) (R, error) {
-	return awsapi.UpdateSerialized(ctx, a.db, task.PlacementQueue, fn)
+// tokenIDs returns the ids of the tasks that a request with this token starts. They depend only on the token, so two
+// concurrent requests read and write the same rows, and only one of them starts tasks.
+func tokenIDs(cluster task.ClusterRef, token string, n int) []task.ID {
+	ids := make([]task.ID, n)
+	for i := range ids {
+		ids[i] = task.TokenID(cluster, token, i)
+	}
+	return ids
 }
 
-// place makes a task that runs on this host.
-func place(tx *store.Tx, inventory *placement.Inventory, row task.Task, host *placement.Host, requirements placement.Requirements) *task.Task {
-	inventory.Assign(tx, &row, host, requirements.Resources)
-	return task.CreateTask(tx, row)
-}
-
-// failures are the reasons why none of the container instances takes the task. Who asks for Fargate is told of none.
-func failures(launch string, rejections []placement.Rejection) []types.Failure {
-	if launch == task.Fargate {
-		return []types.Failure{{Reason: aws.String(noCapacity)}}
-	}
-	var fs []types.Failure
-	for _, r := range rejections {
-		fs = append(fs, types.Failure{Arn: aws.String(r.Host.Instance.ARN()), Reason: &r.Reasons[0]})
-	}
-	return fs
-}
-
-// noCapacity is Fargate's answer when there is no room.
-const noCapacity = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
-
-// nowhere is the answer when there is no node: an error for a cluster without instances, a failure where
-// AWS has the capacity.
-func nowhere(launch string) (started, error) {
-	if launch != task.Fargate {
-		return started{}, ecserr.Invalid("No Container Instances were found in your cluster.")
-	}
-	return started{failures: failures(launch, nil)}, nil
-}
-
-// repeated finds the tasks that a request with this token has started already. Their ids follow from the
-// token, so that two requests at once read and write the same rows and never both win.
-func repeated(tx *store.Tx, s *standalone, token string) (started, error) {
-	var old started
-	if token == "" {
-		return old, nil
-	}
-	var ids []string
+// startedTasks returns the tasks that an earlier request with this token has started. It fails if the two requests
+// differ.
+func startedTasks(tx *store.Tx, request *standalone, token string) (runResult, error) {
+	var started runResult
+	var arns []string
 	same := true
-	for n := range 10 { // the most that the first request can have asked for
-		t, err := task.GetTask(tx, task.Ref{Scope: s.row.Scope(), Cluster: s.cluster, ID: task.TokenID(s.row.ClusterRef(), token, n)})
+	cluster := request.row.ClusterRef()
+	for _, id := range tokenIDs(cluster, token, maxTasks) {
+		t, err := task.GetTask(tx, task.Ref{Scope: cluster.Scope, Cluster: cluster.Name, ID: id})
 		if err != nil {
 			continue
 		}
-		old.tasks, ids = append(old.tasks, t), append(ids, t.ARN())
-		same = same && t.Request == s.row.Request
+		started.tasks, arns = append(started.tasks, t), append(arns, t.ARN())
+		same = same && t.Request == request.row.Request
 	}
 	if !same {
-		return started{}, &types.ConflictException{
-			Message: aws.String("The clientToken was used for another request."), ResourceIds: ids,
+		return runResult{}, &types.ConflictException{
+			Message: aws.String("The clientToken was used for another request."), ResourceIds: arns,
 		}
 	}
-	return old, nil
+	return started, nil
 }
 
-// startTask starts one standalone task on each of the named container instances.
+// updatePlacement runs a transaction that places tasks. Such transactions run one after the other, because they would
+// conflict with each other.
+func updatePlacement[R any](ctx context.Context, a *api, fn func(tx *store.Tx) (R, error)) (R, error) {
+	return awsapi.UpdateSerialized(ctx, a.db, task.PlacementQueue, fn)
+}
+
+// placeTasks creates tasks with these ids until no node has room for another one.
+func placeTasks(tx *store.Tx, p *prepared, ids []task.ID) (runResult, error) {
+	var result runResult
+	inventory := placement.ReadInventory(tx.Snapshot())
+	countByProvider := map[string]int{}
+	for _, id := range ids {
+		host, rejections := placement.Pick(inventory.Hosts(p.row.ClusterRef()), p.requirements, rand.IntN)
+		if host == nil && len(rejections) == 0 {
+			return withoutNodes(p.row.LaunchType)
+		}
+		if host == nil {
+			result.failures = placementFailures(p.row.LaunchType, rejections)
+			break
+		}
+		row := p.row
+		row.ID = id
+		row.CapacityProvider = task.NextProvider(p.strategy, countByProvider)
+		countByProvider[row.CapacityProvider]++
+		result.tasks = append(result.tasks, createTask(tx, inventory, row, host, p.requirements))
+	}
+	return result, nil
+}
+
+// createTask creates a task that runs on host.
+func createTask(
+	tx *store.Tx, inventory *placement.Inventory, row task.Task, host *placement.Host, req placement.Requirements,
+) *task.Task {
+	inventory.Assign(tx, &row, host, req.Resources)
+	return task.CreateTask(tx, row)
+}
+
+// noCapacity is the reason of Fargate if it has no room for a task.
+const noCapacity = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+
+// placementFailures returns the reasons why no node can run a task. Fargate does not show its nodes.
+func placementFailures(launchType string, rejections []placement.Rejection) []types.Failure {
+	if launchType == task.Fargate {
+		return []types.Failure{{Reason: aws.String(noCapacity)}}
+	}
+	var failures []types.Failure
+	for _, r := range rejections {
+		failures = append(failures, types.Failure{Arn: aws.String(r.Host.Instance.ARN()), Reason: &r.Reasons[0]})
+	}
+	return failures
+}
+
+// withoutNodes returns the result if there are no nodes: an error for a cluster without container instances, or a
+// failure on Fargate, whose nodes belong to AWS.
+func withoutNodes(launchType string) (runResult, error) {
+	if launchType != task.Fargate {
+		return runResult{}, ecserr.Invalid("No Container Instances were found in your cluster.")
+	}
+	return runResult{failures: placementFailures(launchType, nil)}, nil
+}
+
+// startTask starts one standalone task on each of the container instances that the request names.
 func (a *api) startTask(ctx context.Context, in *sdk.StartTaskInput) (*sdk.StartTaskOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
 	switch {
 	case len(in.ContainerInstances) == 0:
 		return nil, ecserr.Client("Container Instances cannot be empty.")
-	case len(in.ContainerInstances) > 10:
-		return nil, ecserr.Invalid("At most 10 container instances can be named at once")
+	case len(in.ContainerInstances) > maxTasks:
+		return nil, ecserr.Invalid("At most %d container instances can be named at once", maxTasks)
 	case len(aws.ToString(in.StartedBy)) > 36:
 		return nil, ecserr.Invalid("startedBy may have up to 36 letters, digits, hyphens, underscores and slashes")
 	}
-	s, err := readStandalone(sc, &sdk.RunTaskInput{
+	request, err := readStandalone(awsapi.ScopeFrom(ctx), &sdk.RunTaskInput{
 		Cluster: in.Cluster, TaskDefinition: in.TaskDefinition, Group: in.Group, StartedBy: in.StartedBy, Tags: in.Tags,
 		NetworkConfiguration: in.NetworkConfiguration, Overrides: in.Overrides, PropagateTags: in.PropagateTags,
 		VolumeConfigurations: in.VolumeConfigurations, EnableECSManagedTags: in.EnableECSManagedTags,
-		EnableExecuteCommand: in.EnableExecuteCommand, LaunchType: types.LaunchTypeEc2, // a named instance is on EC2
+		EnableExecuteCommand: in.EnableExecuteCommand,
+		LaunchType:           types.LaunchTypeEc2, // only EC2 has container instances that a client can name
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.row.Created = a.now()
+	request.row.Created = a.now()
 	ids := newTaskIDs(len(in.ContainerInstances))
-	result, err := placing(ctx, a, func(tx *store.Tx) (started, error) {
-		row, requirements, _, err := prepare(tx, s)
+	result, err := updatePlacement(ctx, a, func(tx *store.Tx) (runResult, error) {
+		p, err := prepare(tx, request)
 		if err != nil {
-			return started{}, err
+			return runResult{}, err
 		}
-		var result started
-		inventory := placement.ReadInventory(tx.Snapshot())
-		for n, instance := range in.ContainerInstances {
-			id, err := identifier.ParseIn(sc, s.cluster, "container-instance", instance)
-			if err != nil {
-				return started{}, err
-			}
-			host, ok := inventory.Host(task.ClusterRef{Scope: sc, Name: s.cluster}, id.Name)
-			if !ok {
-				result.failures = append(result.failures, missingInstance(sc, s.cluster, id))
-				continue
-			}
-			if reason := placement.RejectionReason(host, requirements.Resources); reason != "" {
-				result.failures = append(result.failures, types.Failure{Arn: aws.String(host.Instance.ARN()), Reason: &reason})
-				continue
-			}
-			row.ID = ids[n]
-			result.tasks = append(result.tasks, place(tx, inventory, row, host, requirements))
-		}
-		return result, nil
+		return startOnInstances(tx, p, in.ContainerInstances, ids)
 	})
 	if err != nil {
 		return nil, err
 	}
-	views, err := a.startedViews(result.tasks)
+	views, err := a.renderTasks(result.tasks)
 	return &sdk.StartTaskOutput{Tasks: views, Failures: codec.OrEmpty(result.failures)}, err
 }
 
-func (a *api) startedViews(tasks []*task.Task) ([]types.Task, error) {
-	views, out := render.NewTasks(a.db.Snapshot(), a.zone), []types.Task{}
+// startOnInstances creates one task on each container instance that has room for it. ids has an id for each.
+func startOnInstances(tx *store.Tx, p *prepared, instances []string, ids []task.ID) (runResult, error) {
+	var result runResult
+	inventory := placement.ReadInventory(tx.Snapshot())
+	for i, s := range instances {
+		id, err := identifier.ParseIn(p.row.ClusterRef(), identifier.ContainerInstance, s)
+		if err != nil {
+			return runResult{}, err
+		}
+		host, ok := inventory.Host(p.row.ClusterRef(), id.Name)
+		if !ok {
+			result.failures = append(result.failures, missingInstance(id))
+			continue
+		}
+		if reason := placement.RejectionReason(host, p.requirements.Resources); reason != "" {
+			result.failures = append(result.failures, types.Failure{
+				Arn: aws.String(host.Instance.ARN()), Reason: &reason,
+			})
+			continue
+		}
+		row := p.row
+		row.ID = ids[i]
+		result.tasks = append(result.tasks, createTask(tx, inventory, row, host, p.requirements))
+	}
+	return result, nil
+}
+
+func (a *api) renderTasks(tasks []*task.Task) ([]types.Task, error) {
+	renderer, views := render.NewTasks(a.db.Snapshot(), a.zone), []types.Task{}
 	for _, t := range tasks {
-		view, err := views.Task(t, true)
+		view, err := renderer.Task(t, true)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, *view)
+		views = append(views, *view)
 	}
-	return out, nil
+	return views, nil
 }
 
-// standalone is a task that belongs to no service, as far as the request says.
+// standalone is a request to run standalone tasks.
 type standalone struct {
-	settings   servicespec.Spec // what the rules of services apply to as well
-	cluster    string
-	row        task.Task
-	definition string
-	inherit    bool // the definition's tags too
-	managed    bool // and those of ECS
-	overrides  *types.TaskOverride
+	spec           servicespec.Spec // the members that the rules of services apply to
+	row            task.Task        // the members of the tasks' rows that come from the request
+	definition     string
+	propagatesTags bool // the tasks also get the tags of their definition
+	managesTags    bool // the tasks also get the tags of ECS
+	overrides      *types.TaskOverride
 }
 
-// startedByPattern is what the startedBy of a standalone task consists of.
+// startedByPattern matches the startedBy of standalone tasks.
 var startedByPattern = regexp.MustCompile(`^[A-Za-z0-9_/-]{0,128}$`)
 
-// readStandalone applies the rules of RunTask that need no more than the request.
-func readStandalone(sc arn.Scope, in *sdk.RunTaskInput) (*standalone, error) {
-	cluster, err := identifier.ClusterName(sc, in.Cluster)
+// readStandalone applies the rules of RunTask that depend on nothing but the request.
+func readStandalone(scope arn.Scope, in *sdk.RunTaskInput) (*standalone, error) {
+	cluster, err := identifier.ParseCluster(scope, in.Cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -248,90 +276,126 @@ func readStandalone(sc arn.Scope, in *sdk.RunTaskInput) (*standalone, error) {
 	if err != nil {
 		return nil, err
 	}
-	group := aws.ToString(in.Group)
-	switch {
-	case len(group) > 255 || strings.HasPrefix(group, "service:"):
-		return nil, ecserr.Invalid("Invalid namespace for group.")
-	case !startedByPattern.MatchString(aws.ToString(in.StartedBy)):
-		return nil, ecserr.Invalid("startedBy may have up to 128 letters, digits, hyphens, underscores and slashes")
-	case in.PropagateTags != "" && in.PropagateTags != types.PropagateTagsTaskDefinition:
-		return nil, ecserr.Invalid("Invalid value for propagateTags")
-	case in.LaunchType != "" && len(in.CapacityProviderStrategy) > 0:
-		return nil, ecserr.Invalid("Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.")
-	case in.LaunchType == types.LaunchTypeManagedInstances:
-		return nil, ecserr.Unsupported("Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.")
-	case len(in.VolumeConfigurations) > 0:
-		return nil, ecserr.Unsupported("Volumes configured at launch are not supported by this server.")
+	if err := checkStandalone(in); err != nil {
+		return nil, err
 	}
-	s := &standalone{
-		settings: servicespec.Spec{
+	request := &standalone{
+		spec: servicespec.Spec{
 			LaunchType: in.LaunchType, CapacityProviderStrategy: in.CapacityProviderStrategy,
 			PlatformVersion: in.PlatformVersion, NetworkConfiguration: in.NetworkConfiguration,
 			PlacementConstraints: in.PlacementConstraints, PlacementStrategy: in.PlacementStrategy,
 		},
-		cluster:    cluster,
-		definition: aws.ToString(in.TaskDefinition),
-		inherit:    in.PropagateTags == types.PropagateTagsTaskDefinition,
-		managed:    in.EnableECSManagedTags,
-		overrides:  in.Overrides,
+		definition:     aws.ToString(in.TaskDefinition),
+		propagatesTags: in.PropagateTags == types.PropagateTagsTaskDefinition,
+		managesTags:    in.EnableECSManagedTags,
+		overrides:      in.Overrides,
 	}
-	servicespec.FillDefaults(&s.settings)
-	s.row = task.Task{
-		Account: sc.Account, Region: sc.Region, Cluster: cluster, ExecuteCommand: in.EnableExecuteCommand,
-		Network: servicespec.Network(&s.settings), StartedBy: aws.ToString(in.StartedBy), GroupName: group, Tags: tags,
+	servicespec.FillDefaults(&request.spec)
+	request.row = task.Task{
+		Account: scope.Account, Region: scope.Region, Cluster: cluster.Name, ExecuteCommand: in.EnableExecuteCommand,
+		Network: servicespec.NetworkRow(&request.spec), StartedBy: aws.ToString(in.StartedBy),
+		GroupName: aws.ToString(in.Group), Tags: tags,
 		Observed: task.Observed{State: task.Provisioning, Health: task.HealthUnknown},
 	}
-	return s, ecserr.First(
+	return request, ecserr.First(
 		ecserr.OneOf("launch type", in.LaunchType, in.LaunchType.Values()),
-		servicespec.CheckNetwork(s.settings.NetworkConfiguration),
+		servicespec.CheckNetwork(request.spec.NetworkConfiguration),
 		taskdef.CheckOverrides(in.Overrides),
 	)
 }
 
-// prepare finds what a standalone task needs. It returns its row but for the id and the node, what it asks of a node,
-// and the strategy that chooses its capacity provider.
-func prepare(tx *store.Tx, s *standalone) (row task.Task, requirements placement.Requirements, strategy []task.StrategyItem, err error) {
-	row, how := s.row, s.settings
-	cluster, err := task.UseCluster(tx, row.Scope(), s.cluster, row.Created)
+func checkStandalone(in *sdk.RunTaskInput) error {
+	group := aws.ToString(in.Group)
+	switch {
+	case len(group) > 255 || strings.HasPrefix(group, "service:"):
+		return ecserr.Invalid("Invalid namespace for group.")
+	case !startedByPattern.MatchString(aws.ToString(in.StartedBy)):
+		return ecserr.Invalid("startedBy may have up to 128 letters, digits, hyphens, underscores and slashes")
+	case in.PropagateTags != "" && in.PropagateTags != types.PropagateTagsTaskDefinition:
+		return ecserr.Invalid("Invalid value for propagateTags")
+	case in.LaunchType != "" && len(in.CapacityProviderStrategy) > 0:
+		return ecserr.Invalid("Specifying both a launch type and capacity provider strategy is not supported. " +
+			"Remove one and try again.")
+	case in.LaunchType == types.LaunchTypeManagedInstances:
+		return ecserr.Unsupported("Managed instances are not supported by this server; " +
+			"use the launch type EC2, FARGATE or EXTERNAL.")
+	case len(in.VolumeConfigurations) > 0:
+		return ecserr.Unsupported("Volumes configured at launch are not supported by this server.")
+	}
+	return nil
+}
+
+// prepared has what the standalone tasks of a request have in common.
+type prepared struct {
+	row          task.Task              // without id, node and capacity provider
+	requirements placement.Requirements // of the nodes
+	strategy     []task.StrategyItem    // which chooses the capacity providers
+}
+
+// prepare applies the rules of RunTask that depend on the cluster and the task definition.
+func prepare(tx *store.Tx, request *standalone) (*prepared, error) {
+	row, spec := request.row, request.spec
+	cluster, err := task.UseCluster(tx, row.Scope(), row.Cluster, row.Created)
 	if err != nil {
-		return row, requirements, nil, err
+		return nil, err
 	}
-	servicespec.ChooseLaunch(&how, cluster)
-	row.LaunchType = string(servicespec.LaunchType(&how))
-	if err := ecserr.First(servicespec.CheckStrategy(how.CapacityProviderStrategy, cluster.Providers), servicespec.CheckPlatform(&how), servicespec.CheckPlacement(&how)); err != nil {
-		return row, requirements, nil, err
+	servicespec.ChooseLaunchType(&spec, cluster)
+	row.LaunchType = string(servicespec.LaunchType(&spec))
+	if err := ecserr.First(
+		servicespec.CheckStrategy(spec.CapacityProviderStrategy, cluster.Providers),
+		servicespec.CheckPlatform(&spec),
+		servicespec.CheckPlacement(&spec),
+	); err != nil {
+		return nil, err
 	}
-	def, err := activeDefinition(tx, row.Scope(), s.definition)
+	def, err := activeDefinition(tx, row.Scope(), request.definition)
 	if err != nil {
-		return row, requirements, nil, err
+		return nil, err
 	}
-	if _, err := servicespec.CheckAgainst(tx, def, &how); err != nil {
-		return row, requirements, nil, err
+	if _, err := servicespec.CheckReferences(tx, def, &spec); err != nil {
+		return nil, err
 	}
-	in, err := codec.Decode[taskdef.Request]("task definition "+def.Family, def.Sent)
+	registered, err := taskdef.RequestOf(def)
 	if err != nil {
-		return row, requirements, nil, err
+		return nil, err
 	}
-	if row.Overrides, err = taskdef.NewOverrides(in, s.overrides, servicespec.LaunchType(&how)); err != nil {
-		return row, requirements, nil, err
+	row.Overrides, err = taskdef.NewOverrides(registered, request.overrides, servicespec.LaunchType(&spec))
+	if err != nil {
+		return nil, err
 	}
 	row.Family, row.Revision, row.Checked = def.Family, def.Revision, def.Checked()
-	if s.inherit {
-		if row.Tags, err = task.Retag(def.Tags, row.Tags, nil); err != nil {
-			return row, requirements, nil, err
-		}
+	if row.Tags, err = standaloneTags(request, row, def); err != nil {
+		return nil, err
 	}
-	if s.managed {
-		if row.Tags, err = task.Retag(row.Tags, task.ManagedTags(row.ServiceRef()), nil); err != nil {
-			return row, requirements, nil, err
-		}
-	}
-	requirements = placement.Requirements{
-		Group: row.Group(), Resources: row.Overrides.Apply(def).Resources(), Strategy: servicespec.StrategyRows(how.PlacementStrategy),
-	}
-	requirements.Constraints, err = placement.ParseConstraints(def.Constraints, servicespec.ConstraintRows(how.PlacementConstraints))
+	constraints, err := placement.ParseConstraints(
+		def.Constraints, servicespec.ConstraintRows(spec.PlacementConstraints))
 	if err != nil {
-		return row, requirements, nil, ecserr.Client("Invalid expression in placement constraint: %v", err) // of a definition that is older than the rule
+		// Only a definition that was registered before expressions were checked can have an invalid one.
+		return nil, ecserr.Client("Invalid expression in placement constraint: %v", err)
 	}
-	return row, requirements, servicespec.StrategyRow(how.CapacityProviderStrategy), nil
+	return &prepared{
+		row: row,
+		requirements: placement.Requirements{
+			Group: row.Group(), Resources: row.Overrides.Apply(def).Resources(),
+			Constraints: constraints, Strategy: servicespec.PlacementRows(spec.PlacementStrategy),
+		},
+		strategy: servicespec.StrategyRow(spec.CapacityProviderStrategy),
+	}, nil
+}
+
+// standaloneTags returns the tags of a standalone task: its own, and those of its definition and of ECS if the request
+// asks for them.
+func standaloneTags(request *standalone, row task.Task, def *task.Definition) (tags map[string]string, err error) {
+	tags = row.Tags
+	if request.propagatesTags {
+		if tags, err = task.Retag(def.Tags, tags, nil); err != nil {
+			return nil, err
+		}
+	}
+	if request.managesTags {
+		if tags, err = task.Retag(tags, task.ManagedTags(row.ServiceRef()), nil); err != nil {
+			return nil, err
+		}
+	}
+	return tags, nil
 }

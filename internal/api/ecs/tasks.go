@@ -12,45 +12,39 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/identifier"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/render"
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// stopTask stops a task whatever started it; a service replaces it.
+// stopTask stops a standalone task or a task of a service, which then starts another one.
 func (a *api) stopTask(ctx context.Context, in *sdk.StopTaskInput) (*sdk.StopTaskOutput, error) {
-	sc := awsapi.ScopeFrom(ctx)
-	cluster, err := identifier.ClusterName(sc, in.Cluster)
+	id, err := identifier.ParseResource(awsapi.ScopeFrom(ctx), in.Cluster, identifier.Task, in.Task)
 	if err != nil {
 		return nil, err
 	}
-	id, err := identifier.ParseIn(sc, cluster, "task", aws.ToString(in.Task))
-	if err != nil {
-		return nil, err
-	}
-	reason := aws.ToString(in.Reason)
-	if reason == "" {
-		reason = "Task stopped by user"
+	cause := task.StopCause{Code: task.UserInitiated, Reason: aws.ToString(in.Reason)}
+	if cause.Reason == "" {
+		cause.Reason = "Task stopped by user"
 	}
 	now := a.now()
-	t, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Task, error) {
-		if _, err := task.GetCluster(tx, sc, cluster); err != nil {
+	stopped, err := awsapi.Update(ctx, a.db, func(tx *store.Tx) (*task.Task, error) {
+		if _, err := task.GetCluster(tx, id.Scope, id.Cluster); err != nil {
 			return nil, err
 		}
-		t, _, err := task.Stop(tx, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id.Name)}, task.StopCause{Code: task.UserInitiated, Reason: reason}, now)
-		return t, err
+		stopped, _, err := task.Stop(tx, id.TaskRef(), cause, now)
+		return stopped, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	view, err := render.NewTasks(a.db.Snapshot(), a.zone).Task(t, true)
+	view, err := render.NewTasks(a.db.Snapshot(), a.zone).Task(stopped, true)
 	return &sdk.StopTaskOutput{Task: view}, err
 }
 
 func (a *api) describeTasks(ctx context.Context, in *sdk.DescribeTasksInput) (*sdk.DescribeTasksOutput, error) {
-	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
-	cluster, err := activeCluster(r, sc, in.Cluster)
+	r := a.db.Snapshot()
+	cluster, err := activeCluster(r, awsapi.ScopeFrom(ctx), in.Cluster)
 	switch {
 	case err != nil:
 		return nil, err
@@ -60,22 +54,21 @@ func (a *api) describeTasks(ctx context.Context, in *sdk.DescribeTasksInput) (*s
 		return nil, ecserr.Invalid("At most 100 tasks can be described at once")
 	}
 	out := &sdk.DescribeTasksOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
-	views, tags := render.NewTasks(r, a.zone), slices.Contains(in.Include, types.TaskFieldTags)
+	views, withTags := render.NewTasks(r, a.zone), slices.Contains(in.Include, types.TaskFieldTags)
 	for _, s := range in.Tasks {
-		id, err := identifier.ParseIn(sc, cluster, "task", s)
+		id, err := identifier.ParseIn(cluster, identifier.Task, s)
 		if err != nil {
 			return nil, err
 		}
-		t, err := task.GetTask(r, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id.Name)})
+		t, err := task.GetTask(r, id.TaskRef())
 		if fault.Is(err, fault.NotFound) {
-			gone := task.Task{Account: sc.Account, Region: sc.Region, Cluster: cluster, ID: task.ID(id.Name)}
-			out.Failures = append(out.Failures, missing(id, gone.ARN()))
+			out.Failures = append(out.Failures, missing(id, id.TaskRef().ARN()))
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		view, err := views.Task(t, tags)
+		view, err := views.Task(t, withTags)
 		if err != nil {
 			return nil, err
 		}
@@ -85,81 +78,87 @@ func (a *api) describeTasks(ctx context.Context, in *sdk.DescribeTasksInput) (*s
 }
 
 func (a *api) listTasks(ctx context.Context, in *sdk.ListTasksInput) (*sdk.ListTasksOutput, error) {
-	page, err := newList("ListTasks", in.MaxResults, in.NextToken, 100, 100)
+	page, err := newPage("ListTasks", in.MaxResults, in.NextToken, 100, 100)
 	if err != nil {
 		return nil, err
 	}
-	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
-	cluster, err := activeCluster(r, sc, in.Cluster)
+	r := a.db.Snapshot()
+	cluster, err := activeCluster(r, awsapi.ScopeFrom(ctx), in.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	match, err := taskFilter(r, sc, cluster, in)
+	filter, err := newTaskFilter(r, cluster, in)
 	if err != nil {
 		return nil, err
 	}
-	task.ScanTasks(r, task.ClusterRef{Scope: sc, Name: cluster}, task.ID(page.after), func(t *task.Task) bool {
-		return !match(t) || page.Add(string(t.ID), t.ARN())
+	task.ScanTasks(r, cluster, task.ID(page.after), func(t *task.Task) bool {
+		return !filter.matches(t) || page.Add(string(t.ID), t.ARN())
 	})
 	return &sdk.ListTasksOutput{TaskArns: page.Items, NextToken: page.next()}, nil
 }
 
-// taskFilter reads ListTasks' filters. All that are given must hold.
-func taskFilter(r store.Reader, sc arn.Scope, cluster string, in *sdk.ListTasksInput) (func(*task.Task) bool, error) {
+// taskFilter has the filters of a ListTasks request.
+type taskFilter struct {
+	in          *sdk.ListTasksInput
+	desired     string
+	service     string // empty for all tasks
+	instance    string // the id of a container instance, if the request names one
+	launchTypes render.LaunchTypes
+}
+
+// newTaskFilter checks the filters of a ListTasks request.
+func newTaskFilter(r store.Reader, cluster task.ClusterRef, in *sdk.ListTasksInput) (*taskFilter, error) {
 	if err := ecserr.First(
 		ecserr.OneOf("desired status", in.DesiredStatus, in.DesiredStatus.Values()),
 		ecserr.OneOf("launch type", in.LaunchType, in.LaunchType.Values()),
 	); err != nil {
 		return nil, err
 	}
-	service := ""
+	f := &taskFilter{in: in, desired: string(in.DesiredStatus), launchTypes: render.NewLaunchTypes(r)}
+	if f.desired == "" {
+		f.desired = task.DesiredRunning
+	}
 	if in.ServiceName != nil {
-		id, err := identifier.ParseIn(sc, cluster, "service", *in.ServiceName)
+		id, err := identifier.ParseIn(cluster, identifier.Service, *in.ServiceName)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := task.FindService(r, task.ServiceRef{Scope: sc, Cluster: cluster, Name: id.Name}); !ok {
+		if _, ok := task.FindService(r, id.ServiceRef()); !ok {
 			return nil, &types.ServiceNotFoundException{Message: aws.String("Service not found.")}
 		}
-		service = id.Name
+		f.service = id.Name
 	}
-	instance := ""
 	if in.ContainerInstance != nil {
-		id, err := identifier.ParseIn(sc, cluster, "container-instance", *in.ContainerInstance)
+		id, err := identifier.ParseIn(cluster, identifier.ContainerInstance, *in.ContainerInstance)
 		if err != nil {
 			return nil, err
 		}
-		instance = id.Name
+		f.instance = id.Name
 	}
-	desired := string(in.DesiredStatus)
-	if desired == "" {
-		desired = task.DesiredRunning
-	}
-	launches := render.NewLaunchTypes(r)
-	return func(t *task.Task) bool {
-		switch {
-		case render.DesiredStatus(t) != desired,
-			service != "" && t.Service != service,
-			in.Family != nil && t.Family != *in.Family,
-			in.StartedBy != nil && render.StartedBy(t) != *in.StartedBy,
-			in.ContainerInstance != nil && (t.Node == "" || task.ContainerInstanceID(t.Node) != instance),
-			in.LaunchType != "" && launches.Of(t) != in.LaunchType,
-			in.DaemonName != nil:
-			return false
-		}
-		return true
-	}, nil
+	return f, nil
 }
 
-// executeCommand says why no session can be opened: it speaks the protocol of AWS Systems Manager's Session
-// Manager, which this server does not. A session that leads nowhere would make the client hang instead.
+// matches reports whether a task matches all filters.
+func (f *taskFilter) matches(t *task.Task) bool {
+	in := f.in
+	return render.DesiredStatus(t) == f.desired &&
+		(f.service == "" || t.Service == f.service) &&
+		(in.Family == nil || t.Family == *in.Family) &&
+		(in.StartedBy == nil || render.StartedBy(t) == *in.StartedBy) &&
+		(in.ContainerInstance == nil || t.Node != "" && task.ContainerInstanceID(t.Node) == f.instance) &&
+		(in.LaunchType == "" || f.launchTypes.Of(t) == in.LaunchType) &&
+		in.DaemonName == nil // managed daemons are not supported, so no task belongs to one
+}
+
+// executeCommand returns the reason why no session can be opened: sessions use the protocol of AWS Systems Manager's
+// Session Manager, which Rollcall does not have. If it returned a session, the client would hang.
 func (a *api) executeCommand(ctx context.Context, in *sdk.ExecuteCommandInput) (*sdk.ExecuteCommandOutput, error) {
-	sc, r := awsapi.ScopeFrom(ctx), a.db.Snapshot()
-	cluster, err := activeCluster(r, sc, in.Cluster)
+	r := a.db.Snapshot()
+	cluster, err := activeCluster(r, awsapi.ScopeFrom(ctx), in.Cluster)
 	if err != nil {
 		return nil, err
 	}
-	id, err := identifier.ParseIn(sc, cluster, "task", aws.ToString(in.Task))
+	id, err := identifier.ParseIn(cluster, identifier.Task, aws.ToString(in.Task))
 	if err != nil {
 		return nil, err
 	}
@@ -169,29 +168,32 @@ func (a *api) executeCommand(ctx context.Context, in *sdk.ExecuteCommandInput) (
 	if !in.Interactive {
 		return nil, ecserr.Invalid("Interactive is the only mode supported currently.")
 	}
-	return nil, a.noSession(r, sc, cluster, id.Name, aws.ToString(in.Container))
+	return nil, executeError(r, id.TaskRef(), aws.ToString(in.Container))
 }
 
-// noSession is why a task has no session.
-func (a *api) noSession(r store.Reader, sc arn.Scope, cluster, id, container string) error {
-	t, err := task.GetTask(r, task.Ref{Scope: sc, Cluster: cluster, ID: task.ID(id)})
+// executeError returns the error of ExecuteCommand for a container of a task. It is never nil.
+func executeError(r store.Reader, ref task.Ref, container string) error {
+	t, err := task.GetTask(r, ref)
 	if err != nil {
 		return err
 	}
-	def, err := task.GetDefinition(r, sc, t.Family, t.Revision)
+	def, err := task.GetDefinition(r, t.Scope(), t.Family, t.Revision)
 	if err != nil {
 		return err
 	}
-	_, known := def.Container(container)
+	_, exists := def.Container(container)
 	switch {
 	case t.Observed.State != task.Running || !t.Live():
 		return ecserr.Invalid("The execute command failed because the task is not RUNNING; it is %s.", t.Observed.State)
 	case !t.ExecuteCommand:
-		return ecserr.Invalid("The execute command failed because execute command was not enabled when the task was run or the execute command agent isn’t running. Wait and try again or run a new task with execute command enabled and try again.")
+		return ecserr.Invalid("The execute command failed because execute command was not enabled when the task was run " +
+			"or the execute command agent isn’t running. " +
+			"Wait and try again or run a new task with execute command enabled and try again.")
 	case container == "" && len(def.Containers) > 1:
 		return ecserr.Invalid("The task has several containers; name one.")
-	case container != "" && !known:
+	case container != "" && !exists:
 		return ecserr.Invalid("The container %s does not exist in the task definition.", container)
 	}
-	return ecserr.NotConnected("The execute command failed because this server has no sessions of AWS Systems Manager. Run the command on the task's node %s.", t.Node)
+	return ecserr.NotConnected("The execute command failed because this server has no sessions of AWS Systems Manager. "+
+		"Run the command on the task's node %s.", t.Node)
 }

@@ -1,7 +1,7 @@
 // Package codec encodes the requests that rows keep.
 //
-// A row of a task definition, service, cluster, capacity provider or task has a field Sent with the request that the
-// resource was created from, in the JSON that ECS's clients send. An answer is rendered from it, so it has every
+// The row of a task definition, service, cluster, capacity provider or task has a field Sent with the request that the
+// resource was created from, in the JSON that ECS's clients send. Answers are rendered from it, so they contain every
 // member that the client sent, including members that no other package interprets.
 package codec
 
@@ -13,34 +13,35 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
-// OrEmpty is a list that is sent as [] when it is absent.
-func OrEmpty[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}
-
-// Spelling is how ECS spells its members. Requests that are kept are kept in it.
-const Spelling = awsapi.LowerCamel
+// Naming spells the members of ECS's requests and answers.
+const Naming = awsapi.LowerCamel
 
 // Encode returns a request in the form in which rows keep it.
-func Encode(request any) []byte { return Spelling.Append(nil, request) }
+func Encode(request any) []byte { return Naming.Append(nil, request) }
 
-// Decode decodes a request that was kept in a row.
-func Decode[I any](noun string, sent []byte) (*I, error) {
+// Decode returns the request that a row keeps. resource names the row in errors. An absent request decodes to the zero
+// value.
+func Decode[I any](resource string, sent []byte) (*I, error) {
 	in := new(I)
 	if len(sent) == 0 {
 		return in, nil
 	}
-	if err := Spelling.Decode(sent, in); err != nil {
-		return nil, fmt.Errorf("decode the request that %s was made with: %w", noun, err)
+	if err := Naming.Decode(sent, in); err != nil {
+		return nil, fmt.Errorf("decode the stored request of %s: %w", resource, err)
 	}
 	return in, nil
 }
 
-// Digest returns a short hash of an encoded request. Equal digests mean that two requests are the same.
-func Digest(request []byte) string {
-	sum := sha256.Sum256(request)
+// Digest returns a short hash of a request. Two requests are the same if their digests are.
+func Digest(request any) string {
+	sum := sha256.Sum256(Encode(request))
 	return hex.EncodeToString(sum[:16])
+}
+
+// OrEmpty returns an empty list for nil: ECS answers with [] where a list has no items.
+func OrEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }

@@ -1,8 +1,12 @@
-// Package ecserr has the errors that ECS returns: constructors for those that the API's own rules return, and the
-// table that translates the errors of the domain (package fault).
+// Package ecserr has the errors that ECS returns to its clients.
+//
+// The rules of the API call the constructors: most rules reject a request with Invalid, those of task definitions with
+// Client, and features that Rollcall does not have with Unsupported. [Table] translates the errors of the domain
+// (package fault). The texts are those of AWS wherever AWS has one.
 package ecserr
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,7 +17,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// Table is the table from the domain's faults to the exceptions of ECS.
+// Table translates the errors of the domain to the exceptions of ECS.
 var Table = awsapi.Errors{
 	fault.Invalid: {
 		"service":            func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
@@ -21,11 +25,13 @@ var Table = awsapi.Errors{
 		"request":            func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
 	},
 	fault.NotFound: {
-		"cluster":            func(f *fault.Error) error { return &types.ClusterNotFoundException{Message: &f.Msg} },
-		"task definition":    func(f *fault.Error) error { return &types.ClientException{Message: &f.Msg} },
-		"service":            func(f *fault.Error) error { return &types.ServiceNotFoundException{Message: &f.Msg} },
-		"task":               func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
-		"service deployment": func(f *fault.Error) error { return &types.ServiceDeploymentNotFoundException{Message: &f.Msg} },
+		"cluster":         func(f *fault.Error) error { return &types.ClusterNotFoundException{Message: &f.Msg} },
+		"task definition": func(f *fault.Error) error { return &types.ClientException{Message: &f.Msg} },
+		"service":         func(f *fault.Error) error { return &types.ServiceNotFoundException{Message: &f.Msg} },
+		"task":            func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
+		"service deployment": func(f *fault.Error) error {
+			return &types.ServiceDeploymentNotFoundException{Message: &f.Msg}
+		},
 	},
 	fault.Exists: {
 		"service": func(f *fault.Error) error { return &types.InvalidParameterException{Message: &f.Msg} },
@@ -46,25 +52,31 @@ var Table = awsapi.Errors{
 	},
 }
 
-// Invalid is a bad or inconsistent parameter.
+// Invalid returns an InvalidParameterException: a parameter is invalid or contradicts another one.
 func Invalid(format string, args ...any) error {
 	msg := fmt.Sprintf(format, args...)
 	return &types.InvalidParameterException{Message: &msg}
 }
 
-// Client is a mistake in a task definition.
+// Client returns a ClientException, which ECS uses for mistakes in task definitions.
 func Client(format string, args ...any) error {
 	msg := fmt.Sprintf(format, args...)
 	return &types.ClientException{Message: &msg}
 }
 
-// Unsupported is something of ECS that Rollcall does not do.
+// Unsupported returns an UnsupportedFeatureException: the request needs a feature that Rollcall does not have.
 func Unsupported(format string, args ...any) error {
 	msg := fmt.Sprintf(format, args...)
 	return &types.UnsupportedFeatureException{Message: &msg}
 }
 
-// OneOf refuses a value that is none of an enumeration's; "" is absent.
+// NotConnected returns a TargetNotConnectedException: no session can be opened to a container.
+func NotConnected(format string, args ...any) error {
+	msg := fmt.Sprintf(format, args...)
+	return &types.TargetNotConnectedException{Message: &msg}
+}
+
+// OneOf rejects a value that is not one of values. It accepts the empty string, which means that the member is absent.
 func OneOf[E ~string](what string, v E, values []E) error {
 	if v == "" || slices.Contains(values, v) {
 		return nil
@@ -76,7 +88,12 @@ func OneOf[E ~string](what string, v E, values []E) error {
 	return Invalid("%s should be one of [%s]", what, strings.Join(names, ","))
 }
 
-// First returns the first error.
+// RequireOneOf is [OneOf] for a member that must not be absent.
+func RequireOneOf[E ~string](what string, v E, values []E) error {
+	return OneOf(what, cmp.Or(v, "null"), values)
+}
+
+// First returns the first error that is not nil.
 func First(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -84,10 +101,4 @@ func First(errs ...error) error {
 		}
 	}
 	return nil
-}
-
-// NotConnected is a session that cannot be had.
-func NotConnected(format string, args ...any) error {
-	msg := fmt.Sprintf(format, args...)
-	return &types.TargetNotConnectedException{Message: &msg}
 }

@@ -1,11 +1,14 @@
 // Package identifier parses what clients name resources by: short names, ids and ARNs.
 //
-// Parse and ParseIn cover all resources; ClusterName, ParseDefinition and ParsePart cover those whose names have a
-// structure. The package knows only the text of an identifier, not whether the resource exists: an ARN of another
-// account or region parses to an empty name, and no resource has that name.
+// [Parse], [ParseIn] and [ParseResource] parse the identifier of any resource. [ParseCluster], [ParseDefinition] and
+// [ParsePart] parse those of clusters, task definitions, and parts of services.
+//
+// The package knows only the text of an identifier, not whether the resource exists. An ARN of another account or
+// region parses to an empty name, and no resource has that name, so the caller reports the resource as not found.
 package identifier
 
 import (
+	"cmp"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,85 +20,123 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// namePattern is that of clusters, services, families, containers and volumes.
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+// The kinds of resources, as their ARNs name them.
+const (
+	Cluster           = "cluster"
+	Service           = "service"
+	Task              = "task"
+	TaskDefinition    = "task-definition"
+	ContainerInstance = "container-instance"
+	CapacityProvider  = "capacity-provider"
+	ServiceDeployment = "service-deployment"
+	ServiceRevision   = "service-revision"
+)
+
+var (
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+	// ECS API Reference, Attribute.
+	attributeNamePattern = regexp.MustCompile(`^[A-Za-z0-9_./\\-]{1,128}$`)
+)
 
 // ValidName reports whether s can be the name of a cluster, service, family, container or volume.
 func ValidName(s string) bool { return namePattern.MatchString(s) }
 
-// attributeName is what names of attributes consist of (ECS API Reference, Attribute).
-var attributeName = regexp.MustCompile(`^[A-Za-z0-9_./\\-]{1,128}$`)
+// ValidAttributeName reports whether s can be the name of an attribute of a container instance.
+func ValidAttributeName(s string) bool { return attributeNamePattern.MatchString(s) }
 
-// ValidAttributeName reports whether s can be the name of an attribute.
-func ValidAttributeName(s string) bool { return attributeName.MatchString(s) }
-
-// ID is what a client names a resource by: its name or id, or an ARN.
+// ID is a parsed identifier.
 type ID struct {
-	ARN     string // as given; "" for a name
-	Cluster string // that an ARN of the long format names
-	// name is empty for an ARN of another account or region. Nothing has that name, so nothing is found.
-	Name string
+	Scope   arn.Scope
+	ARN     string // as the client sent it; empty for a short name or id
+	Cluster string // the cluster of the resource, if it belongs to one
+	Name    string // the name or id; empty for an ARN of another account or region
 }
 
-// Parse reads an identifier of a resource of this kind ("cluster", "service", "task",
-// "task-definition", "container-instance").
-func Parse(sc arn.Scope, kind, s string) (ID, error) {
+// ClusterRef returns the reference of the cluster that the resource belongs to.
+func (id ID) ClusterRef() task.ClusterRef { return task.ClusterRef{Scope: id.Scope, Name: id.Cluster} }
+
+// ServiceRef returns the reference of a service.
+func (id ID) ServiceRef() task.ServiceRef {
+	return task.ServiceRef{Scope: id.Scope, Cluster: id.Cluster, Name: id.Name}
+}
+
+// TaskRef returns the reference of a task.
+func (id ID) TaskRef() task.Ref {
+	return task.Ref{Scope: id.Scope, Cluster: id.Cluster, ID: task.ID(id.Name)}
+}
+
+// Parse parses the identifier s of a resource of this kind.
+func Parse(scope arn.Scope, kind, s string) (ID, error) {
 	if !arn.Is(s) {
-		return ID{Name: s}, nil
+		return ID{Scope: scope, Name: s}, nil
 	}
 	a, err := arn.Parse(s)
 	if err != nil || a.Service != "ecs" {
-		return ID{}, ecserr.Invalid("Invalid identifier: %s is no ARN of Amazon ECS", s)
+		return ID{}, ecserr.Invalid("Invalid identifier: %s is not an ARN of Amazon ECS", s)
 	}
 	tail, ok := strings.CutPrefix(a.Resource, kind+"/")
 	if !ok {
 		return ID{}, ecserr.Invalid("Invalid identifier: Unexpected resource type in %s; expected %s", s, kind)
 	}
-	id := ID{ARN: s, Name: tail}
-	if kind == "service" || kind == "task" || kind == "container-instance" {
+	id := ID{Scope: scope, ARN: s, Name: tail}
+	if kind == Service || kind == Task || kind == ContainerInstance {
 		if cluster, name, ok := strings.Cut(tail, "/"); ok {
 			id.Cluster, id.Name = cluster, name
 		}
 	}
-	if a.Account != sc.Account || a.Region != sc.Region {
+	if a.Account != scope.Account || a.Region != scope.Region {
 		id.Name = ""
 	}
 	return id, nil
 }
 
-// ClusterName is the name of the cluster that a call works in.
-func ClusterName(sc arn.Scope, s *string) (string, error) {
-	if aws.ToString(s) == "" {
-		return task.DefaultCluster, nil
-	}
-	id, err := Parse(sc, "cluster", *s)
-	return id.Name, err
-}
-
-// ParseIn reads an identifier of a resource that must be in a cluster.
-func ParseIn(sc arn.Scope, cluster, kind, s string) (ID, error) {
-	id, err := Parse(sc, kind, s)
+// ParseIn parses the identifier s of a resource of this kind that must belong to cluster.
+func ParseIn(cluster task.ClusterRef, kind, s string) (ID, error) {
+	id, err := Parse(cluster.Scope, kind, s)
 	if err != nil {
-		return id, err
+		return ID{}, err
 	}
-	if id.Cluster != "" && id.Cluster != cluster {
-		return id, ecserr.Invalid("Invalid identifier: Identifier is for cluster %s. Your cluster is %s", id.Cluster, cluster)
+	if id.Cluster != "" && id.Cluster != cluster.Name {
+		return ID{}, ecserr.Invalid("Invalid identifier: Identifier is for cluster %s. Your cluster is %s",
+			id.Cluster, cluster.Name)
 	}
-	if (kind == "task" || kind == "container-instance") && len(id.Name) == 36 {
-		id.Name = strings.ReplaceAll(id.Name, "-", "") // the form of a UUID
+	id.Cluster = cluster.Name
+	if (kind == Task || kind == ContainerInstance) && len(id.Name) == 36 {
+		id.Name = strings.ReplaceAll(id.Name, "-", "") // the client sent the id in the form of a UUID
 	}
 	return id, nil
 }
 
-// Definition names a revision of a family; revision 0 is the latest active one.
+// ParseResource parses the cluster and the resource of this kind in it that a request names.
+func ParseResource(scope arn.Scope, cluster *string, kind string, s *string) (ID, error) {
+	ref, err := ParseCluster(scope, cluster)
+	if err != nil {
+		return ID{}, err
+	}
+	return ParseIn(ref, kind, aws.ToString(s))
+}
+
+// ParseCluster returns the cluster that a request works in: the default cluster if the request names none.
+func ParseCluster(scope arn.Scope, s *string) (task.ClusterRef, error) {
+	if aws.ToString(s) == "" {
+		return task.ClusterRef{Scope: scope, Name: task.DefaultCluster}, nil
+	}
+	id, err := Parse(scope, Cluster, *s)
+	return task.ClusterRef{Scope: scope, Name: id.Name}, err
+}
+
+// LastSegment returns the part of s after its last slash: the name in an ARN, or s itself if it is a short name.
+func LastSegment(s string) string { return s[strings.LastIndexByte(s, '/')+1:] }
+
+// Definition names a revision of a task definition. Revision 0 is the latest active revision of the family.
 type Definition struct {
 	Family   string
 	Revision int
 }
 
-// ParseDefinition reads family, family:revision or an ARN with or without the revision.
-func ParseDefinition(sc arn.Scope, s string) (Definition, error) {
-	id, err := Parse(sc, "task-definition", s)
+// ParseDefinition parses family, family:revision, or an ARN with or without a revision.
+func ParseDefinition(scope arn.Scope, s string) (Definition, error) {
+	id, err := Parse(scope, TaskDefinition, s)
 	if err != nil {
 		return Definition{}, err
 	}
@@ -110,52 +151,56 @@ func ParseDefinition(sc arn.Scope, s string) (Definition, error) {
 	return Definition{family, revision}, nil
 }
 
-// String is family:revision.
+// DefinitionOf returns the name of a revision.
+func DefinitionOf(row *task.Definition) Definition { return Definition{row.Family, row.Revision} }
+
+// String returns family:revision.
 func (d Definition) String() string { return d.Family + ":" + strconv.Itoa(d.Revision) }
 
-// RootARN is who made things: every caller is the account.
-func RootARN(sc arn.Scope) string {
-	return "arn:" + arn.Partition(sc.Region) + ":iam::" + sc.Account + ":root"
-}
-
-// CompareDefinitions orders by family as text and revision as number.
+// CompareDefinitions orders definitions by their families as text, then by their revisions as numbers.
 func CompareDefinitions(a, b Definition) int {
-	if c := strings.Compare(a.Family, b.Family); c != 0 {
-		return c
-	}
-	return a.Revision - b.Revision
+	return cmp.Or(strings.Compare(a.Family, b.Family), cmp.Compare(a.Revision, b.Revision))
 }
 
-// Part is what the ARN of a part of a service says: cluster/service/name. Of another account or region it is
-// empty: nothing is found.
-type Part struct{ Cluster, Service, Name string }
+// Part names a part of a service: one of its deployments or revisions. It is the zero value for an ARN of another
+// account or region.
+type Part struct {
+	Service task.ServiceRef
+	Name    string
+}
 
-func ParsePart(sc arn.Scope, kind, s string) (Part, error) {
-	id, err := Parse(sc, kind, s)
+// ParsePart parses the ARN of a part of a service, whose resource is kind/cluster/service/name.
+func ParsePart(scope arn.Scope, kind, s string) (Part, error) {
+	id, err := Parse(scope, kind, s)
 	if err != nil {
 		return Part{}, err
 	}
 	if id.ARN == "" {
-		return Part{}, ecserr.Invalid("Invalid identifier: %q is no ARN", s)
+		return Part{}, ecserr.Invalid("Invalid identifier: %q is not an ARN", s)
 	}
 	if id.Name == "" {
 		return Part{}, nil
 	}
-	words := strings.Split(id.Name, "/")
-	if len(words) != 3 {
-		return Part{}, ecserr.Invalid("Invalid identifier: %s names no cluster and service", s)
+	segments := strings.Split(id.Name, "/")
+	if len(segments) != 3 {
+		return Part{}, ecserr.Invalid("Invalid identifier: %s must name a cluster, a service and a %s",
+			s, strings.ReplaceAll(kind, "-", " "))
 	}
-	return Part{words[0], words[1], words[2]}, nil
+	service := task.ServiceRef{Scope: scope, Cluster: segments[0], Name: segments[1]}
+	return Part{Service: service, Name: segments[2]}, nil
 }
 
-// ServiceRoleARN is the service-linked role that AWS shows for services without load balancers.
-func ServiceRoleARN(sc arn.Scope) string {
-	partition, suffix := arn.Partition(sc.Region), "amazonaws.com"
+// RootARN returns the ARN of the account's root, which every caller acts as.
+func RootARN(scope arn.Scope) string {
+	return "arn:" + arn.Partition(scope.Region) + ":iam::" + scope.Account + ":root"
+}
+
+// ServiceRoleARN returns the ARN of the service-linked role that AWS shows for services without load balancers.
+func ServiceRoleARN(scope arn.Scope) string {
+	partition, domain := arn.Partition(scope.Region), "amazonaws.com"
 	if partition == "aws-cn" {
-		suffix = "amazonaws.com.cn"
+		domain = "amazonaws.com.cn"
 	}
-	return "arn:" + partition + ":iam::" + sc.Account + ":role/aws-service-role/ecs." + suffix + "/AWSServiceRoleForECS"
+	return "arn:" + partition + ":iam::" + scope.Account + ":role/aws-service-role/ecs." + domain +
+		"/AWSServiceRoleForECS"
 }
-
-// LastSegment is what follows the last "/".
-func LastSegment(s string) string { return s[strings.LastIndexByte(s, '/')+1:] }

@@ -1,18 +1,31 @@
-// Package overlay replaces members of a stored request by the members of an update.
-//
-// A member that is absent from the update keeps its stored value.
+// Package overlay replaces the members of a stored request by those of an update. A member that is absent from the
+// update keeps its stored value.
 package overlay
 
-// Value replaces *to unless from is absent.
-func Value[T any](to **T, from *T) {
-	if from != nil {
-		*to = from
+// Value replaces *stored by update unless update is nil.
+func Value[T any](stored **T, update *T) {
+	if update != nil {
+		*stored = update
 	}
 }
 
-// List replaces *to unless from is absent. An empty list is present: it removes the stored items.
-func List[T any](to *[]T, from []T) {
-	if from != nil {
-		*to = from
+// Plain replaces *stored, a member that is never absent, by what update points to unless update is nil.
+func Plain[T any](stored *T, update *T) {
+	if update != nil {
+		*stored = *update
+	}
+}
+
+// Enum replaces *stored by update unless update is empty.
+func Enum[E ~string](stored *E, update E) {
+	if update != "" {
+		*stored = update
+	}
+}
+
+// List replaces *stored by update unless update is nil. An empty list is not nil: it removes the stored items.
+func List[T any](stored *[]T, update []T) {
+	if update != nil {
+		*stored = update
 	}
 }

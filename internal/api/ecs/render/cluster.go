@@ -14,21 +14,21 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Cluster is a cluster with what include asks for; the lists that it does not ask for are empty, the
-// rest is absent.
+// Cluster returns a cluster that has this number of active container instances. The lists that include does not name
+// are empty, and the other members that it does not name are absent.
 func Cluster(r store.Reader, c *task.Cluster, instances int, include ...types.ClusterField) (*types.Cluster, error) {
-	sent, err := codec.Decode[sdk.CreateClusterInput]("cluster "+c.Name, c.Sent)
+	request, err := codec.Decode[sdk.CreateClusterInput]("cluster "+c.Name, c.Sent)
 	if err != nil {
 		return nil, err
 	}
-	n := countCluster(r, c)
+	counts := countCluster(r, c)
 	view := &types.Cluster{
 		ClusterArn:                        aws.String(c.ARN()),
 		ClusterName:                       aws.String(c.Name),
 		Status:                            aws.String(c.Status),
-		RunningTasksCount:                 n.sum("running"),
-		PendingTasksCount:                 n.sum("pending"),
-		ActiveServicesCount:               n.sum("active"),
+		RunningTasksCount:                 counts.sum(runningTasks),
+		PendingTasksCount:                 counts.sum(pendingTasks),
+		ActiveServicesCount:               counts.sum(activeServices),
 		RegisteredContainerInstancesCount: int32(instances),
 		Statistics:                        []types.KeyValuePair{},
 		Tags:                              []types.Tag{},
@@ -43,70 +43,91 @@ func Cluster(r store.Reader, c *task.Cluster, instances int, include ...types.Cl
 		view.Attachments = []types.Attachment{}
 	}
 	if slices.Contains(include, types.ClusterFieldStatistics) {
-		view.Statistics = n.statistics()
+		view.Statistics = counts.statistics()
 	}
 	if slices.Contains(include, types.ClusterFieldTags) {
 		view.Tags = Tags(c.Tags)
 	}
 	if slices.Contains(include, types.ClusterFieldSettings) {
-		view.Settings = sent.Settings
+		view.Settings = request.Settings
 		if len(view.Settings) == 0 {
-			view.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled")}}
+			view.Settings = []types.ClusterSetting{{
+				Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled"),
+			}}
 		}
 	}
 	if slices.Contains(include, types.ClusterFieldConfigurations) {
-		view.Configuration = sent.Configuration
+		view.Configuration = request.Configuration
 	}
 	return view, nil
 }
 
-// tally counts what a cluster holds, by what it is doing and its launch type.
-type tally map[tallied]int32
+// counted is what a cluster's statistics count.
+type counted int
 
-type tallied struct{ what, launchType string } // what: running, pending (tasks), active, draining (services)
+const (
+	runningTasks counted = iota
+	pendingTasks
+	activeServices
+	drainingServices
+)
 
-func countCluster(r store.Reader, c *task.Cluster) tally {
-	n := tally{}
-	launches := NewLaunchTypes(r)
+// clusterCounts counts the tasks and services of a cluster.
+type clusterCounts map[countKey]int32
+
+type countKey struct {
+	what       counted
+	launchType string
+}
+
+func countCluster(r store.Reader, c *task.Cluster) clusterCounts {
+	counts := clusterCounts{}
+	launchTypes := NewLaunchTypes(r)
 	task.ScanServices(r, c.Ref(), "", func(s *task.Service) bool {
 		switch s.Status {
 		case task.Active:
-			n[tallied{"active", s.LaunchType}]++
+			counts[countKey{activeServices, s.LaunchType}]++
 		case task.DrainingStatus:
-			n[tallied{"draining", s.LaunchType}]++
+			counts[countKey{drainingServices, s.LaunchType}]++
 		}
 		return true
 	})
 	task.ScanTasks(r, c.Ref(), "", func(t *task.Task) bool {
-		launchType := string(launches.Of(t))
-		switch state := t.Observed.State; { // by the last status, whatever is wanted
+		launchType := string(launchTypes.Of(t))
+		switch state := t.Observed.State; { // the observed state counts, whatever the desired state is
 		case state == task.Running:
-			n[tallied{"running", launchType}]++
+			counts[countKey{runningTasks, launchType}]++
 		case state < task.Running:
-			n[tallied{"pending", launchType}]++
+			counts[countKey{pendingTasks, launchType}]++
 		}
 		return true
 	})
-	return n
+	return counts
 }
 
-// sum is over the launch types.
-func (n tally) sum(what string) int32 {
-	return n[tallied{what, task.EC2}] + n[tallied{what, task.Fargate}] + n[tallied{what, task.External}]
+// sum returns a count of all launch types.
+func (c clusterCounts) sum(what counted) int32 {
+	return c[countKey{what, task.EC2}] + c[countKey{what, task.Fargate}] + c[countKey{what, task.External}]
 }
 
-// statistics are the counts as DescribeClusters names them.
-func (n tally) statistics() []types.KeyValuePair {
+// statistics returns the counts by the names that DescribeClusters gives them.
+func (c clusterCounts) statistics() []types.KeyValuePair {
 	var view []types.KeyValuePair
-	for _, what := range []struct{ what, noun string }{
-		{"running", "TasksCount"}, {"pending", "TasksCount"}, {"active", "ServiceCount"}, {"draining", "ServiceCount"},
+	for _, row := range []struct {
+		what       counted
+		name, noun string
+	}{
+		{runningTasks, "running", "TasksCount"},
+		{pendingTasks, "pending", "TasksCount"},
+		{activeServices, "active", "ServiceCount"},
+		{drainingServices, "draining", "ServiceCount"},
 	} {
 		for _, launch := range []struct{ launchType, name string }{
 			{task.EC2, "EC2"}, {task.Fargate, "Fargate"}, {task.External, "External"},
 		} {
 			view = append(view, types.KeyValuePair{
-				Name:  aws.String(what.what + launch.name + what.noun),
-				Value: aws.String(strconv.Itoa(int(n[tallied{what.what, launch.launchType}]))),
+				Name:  aws.String(row.name + launch.name + row.noun),
+				Value: aws.String(strconv.Itoa(int(c[countKey{row.what, launch.launchType}]))),
 			})
 		}
 	}

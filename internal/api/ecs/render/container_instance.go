@@ -15,30 +15,34 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// ContainerInstance is a container instance with what include asks for.
-func ContainerInstance(r store.Reader, h *placement.Host, include ...types.ContainerInstanceField) types.ContainerInstance {
-	c, n := h.Instance, h.TaskCount()
+// ContainerInstance returns a container instance with the members that include names.
+func ContainerInstance(
+	r store.Reader, h *placement.Host, include ...types.ContainerInstanceField,
+) types.ContainerInstance {
+	c, counts := h.Instance, h.TaskCount()
 	view := types.ContainerInstance{
 		ContainerInstanceArn: aws.String(c.ARN()),
 		Ec2InstanceId:        aws.String(c.EC2InstanceID()),
 		Status:               aws.String(c.Status),
 		AgentConnected:       h.Live && c.Status != task.Inactive,
-		RunningTasksCount:    int32(n.Running),
-		PendingTasksCount:    int32(n.Pending),
+		RunningTasksCount:    int32(counts.Running),
+		PendingTasksCount:    int32(counts.Pending),
 		RegisteredAt:         aws.Time(h.Node.RegisteredAt()),
 		Version:              c.Version,
 		VersionInfo:          &types.VersionInfo{AgentVersion: awsapi.StringOrNil(h.Node.Version)},
 		Attributes:           []types.Attribute{},
 		Attachments:          []types.Attachment{},
-		RegisteredResources:  resourcesView(bounded(h.Node.CPU), bounded(h.Node.Memory), nil),
-		RemainingResources:   resourcesView(bounded(h.FreeCPU()), bounded(h.FreeMemory()), h.UsedPorts()),
+		RegisteredResources:  resources(quantity(h.Node.CPU), quantity(h.Node.Memory), nil),
+		RemainingResources:   resources(quantity(h.FreeCPU()), quantity(h.FreeMemory()), h.UsedPorts()),
 	}
 	if h.Node.Engine != "" {
-		view.VersionInfo.DockerVersion = aws.String("DockerVersion: " + h.Node.Engine) // as ECS's agent says it
+		view.VersionInfo.DockerVersion = aws.String("DockerVersion: " + h.Node.Engine) // in the form of ECS's agent
 	}
 	attributes := h.Attributes()
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
-		view.Attributes = append(view.Attributes, types.Attribute{Name: aws.String(name), Value: awsapi.StringOrNil(attributes[name])})
+		view.Attributes = append(view.Attributes, types.Attribute{
+			Name: aws.String(name), Value: awsapi.StringOrNil(attributes[name]),
+		})
 	}
 	if slices.Contains(include, types.ContainerInstanceFieldTags) {
 		view.Tags = Tags(c.Tags)
@@ -49,16 +53,25 @@ func ContainerInstance(r store.Reader, h *placement.Host, include ...types.Conta
 	return view
 }
 
-// bounded is a quantity that fits into the wire's number. A node that bounds nothing states the most there is.
-func bounded(n int) int32 {
+// Attribute returns an attribute of a container instance.
+func Attribute(c *task.ContainerInstance, name, value string) types.Attribute {
+	return types.Attribute{
+		Name: &name, Value: awsapi.StringOrNil(value),
+		TargetType: types.TargetTypeContainerInstance, TargetId: aws.String(c.ARN()),
+	}
+}
+
+// quantity returns an amount of CPU or memory in the type of the wire. A node without a limit reports the largest
+// amount.
+func quantity(n int) int32 {
 	if n == 0 || n > math.MaxInt32 {
 		return math.MaxInt32
 	}
 	return int32(n)
 }
 
-// resourcesView lists resources as ECS does; the ports are those in use.
-func resourcesView(cpu, memory int32, used []task.Port) []types.Resource {
+// resources returns the resources of a container instance. The ports are those in use.
+func resources(cpu, memory int32, used []task.Port) []types.Resource {
 	tcp, udp := []string{}, []string{}
 	for _, p := range used {
 		if p.Protocol == "udp" {
@@ -75,24 +88,18 @@ func resourcesView(cpu, memory int32, used []task.Port) []types.Resource {
 	}
 }
 
-// instanceHealth is that of the runtime, as far as the node's lease tells.
+// instanceHealth returns the health of the container runtime. It is OK while the node's server renews its lease.
 func instanceHealth(r store.Reader, h *placement.Host) *types.ContainerInstanceHealthStatus {
-	status := types.InstanceHealthCheckStateInsufficientData
+	status := types.InstanceHealthCheckStateOk
 	since, live := task.LiveSince(r, h.Node.Name)
-	if live {
-		status = types.InstanceHealthCheckStateOk
-	} else {
-		since = h.Node.Started
+	if !live {
+		status, since = types.InstanceHealthCheckStateInsufficientData, h.Node.Started
 	}
 	return &types.ContainerInstanceHealthStatus{
 		OverallStatus: status,
 		Details: []types.InstanceHealthCheckResult{{
-			Type: types.InstanceHealthCheckTypeContainerRuntime, Status: status, LastUpdated: &since, LastStatusChange: &since,
+			Type: types.InstanceHealthCheckTypeContainerRuntime, Status: status,
+			LastUpdated: &since, LastStatusChange: &since,
 		}},
 	}
-}
-
-// Attribute is an attribute of a container instance.
-func Attribute(c *task.ContainerInstance, name, value string) types.Attribute {
-	return types.Attribute{Name: &name, Value: awsapi.StringOrNil(value), TargetType: types.TargetTypeContainerInstance, TargetId: aws.String(c.ARN())}
 }

@@ -13,106 +13,118 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// The platform that Fargate tasks are reported to run on.
+// The platform that ECS reports for tasks on Fargate.
 const (
 	fargatePlatform = "1.4.0"
 	platformFamily  = "Linux"
 )
 
-// Service is a service with its deployments, counts and events. Members that nothing here interprets are
-// given back as they were sent.
-func Service(r store.Reader, svc *task.Service, tags bool) (*types.Service, error) {
-	s, err := servicespec.Of(svc)
+// Service returns a service with its deployments, counts and events.
+func Service(r store.Reader, svc *task.Service, withTags bool) (*types.Service, error) {
+	spec, err := servicespec.Of(svc)
 	if err != nil {
 		return nil, err
 	}
-	cluster := task.Cluster{Account: svc.Account, Region: svc.Region, Name: svc.Cluster}
+	serviceARN, clusterARN := serviceARNs(svc.Ref())
 	view := &types.Service{
-		ServiceArn:                    aws.String(svc.ARN()),
+		ServiceArn:                    serviceARN,
 		ServiceName:                   aws.String(svc.Name),
-		ClusterArn:                    aws.String(cluster.ARN()),
+		ClusterArn:                    clusterARN,
 		Status:                        aws.String(svc.Status),
 		DesiredCount:                  int32(svc.DesiredCount),
-		TaskDefinition:                s.TaskDefinition,
-		LaunchType:                    s.LaunchType,
-		CapacityProviderStrategy:      servicespec.RenderStrategy(servicespec.StrategyRow(s.CapacityProviderStrategy)),
-		PlatformVersion:               s.PlatformVersion,
-		SchedulingStrategy:            s.SchedulingStrategy,
-		DeploymentController:          s.DeploymentController,
-		DeploymentConfiguration:       s.DeploymentConfiguration,
-		HealthCheckGracePeriodSeconds: s.HealthCheckGracePeriodSeconds,
-		NetworkConfiguration:          s.NetworkConfiguration,
+		TaskDefinition:                spec.TaskDefinition,
+		LaunchType:                    spec.LaunchType,
+		CapacityProviderStrategy:      renderStrategy(spec),
+		PlatformVersion:               spec.PlatformVersion,
+		SchedulingStrategy:            spec.SchedulingStrategy,
+		DeploymentController:          spec.DeploymentController,
+		DeploymentConfiguration:       spec.DeploymentConfiguration,
+		HealthCheckGracePeriodSeconds: spec.HealthCheckGracePeriodSeconds,
+		NetworkConfiguration:          spec.NetworkConfiguration,
 		LoadBalancers:                 []types.LoadBalancer{},
-		ServiceRegistries:             codec.OrEmpty(s.ServiceRegistries),
-		PlacementConstraints:          codec.OrEmpty(s.PlacementConstraints),
-		PlacementStrategy:             codec.OrEmpty(s.PlacementStrategy),
-		PropagateTags:                 s.PropagateTags,
-		EnableECSManagedTags:          s.EnableECSManagedTags,
-		EnableExecuteCommand:          s.EnableExecuteCommand,
-		AvailabilityZoneRebalancing:   s.AvailabilityZoneRebalancing,
+		ServiceRegistries:             codec.OrEmpty(spec.ServiceRegistries),
+		PlacementConstraints:          codec.OrEmpty(spec.PlacementConstraints),
+		PlacementStrategy:             codec.OrEmpty(spec.PlacementStrategy),
+		PropagateTags:                 spec.PropagateTags,
+		EnableECSManagedTags:          spec.EnableECSManagedTags,
+		EnableExecuteCommand:          spec.EnableExecuteCommand,
+		AvailabilityZoneRebalancing:   spec.AvailabilityZoneRebalancing,
 		CreatedAt:                     &svc.Created,
 		CreatedBy:                     aws.String(identifier.RootARN(svc.Scope())),
 		RoleArn:                       aws.String(identifier.ServiceRoleARN(svc.Scope())),
 		Deployments:                   []types.Deployment{},
-		Events:                        eventsView(task.Events(r, svc)),
+		Events:                        serviceEvents(task.Events(r, svc)),
 	}
-	if servicespec.LaunchType(s) == types.LaunchTypeFargate {
+	if servicespec.LaunchType(spec) == types.LaunchTypeFargate {
 		view.PlatformFamily = aws.String(platformFamily)
 	}
-	if tags {
+	if withTags {
 		view.Tags = Tags(svc.Tags)
 	}
-	if svc.Status == task.Inactive {
-		return view, nil
-	}
-	tasks := task.TasksOf(r, svc.Ref())
-	all := task.Count(tasks, "")
-	view.RunningCount, view.PendingCount = int32(all.Running), int32(all.Pending)
-	for i, d := range svc.Deployments {
-		n := task.Count(tasks, d.ID)
-		view.Deployments = append(view.Deployments, deploymentView(svc, s, i == 0, &d, n))
-		rev := revisionSummary(svc, tasks, d.Number())
-		view.CurrentServiceRevisions = append(view.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
-			Arn:                aws.String(task.ServiceRevisionARN(svc.Ref(), d.Number())),
-			RequestedTaskCount: rev.RequestedTaskCount, RunningTaskCount: rev.RunningTaskCount, PendingTaskCount: rev.PendingTaskCount,
-		})
-	}
-	if svc.ServiceDeployment != "" {
-		view.CurrentServiceDeployment = aws.String(task.ServiceDeploymentARN(svc.Ref(), svc.ServiceDeployment))
+	if svc.Status != task.Inactive {
+		addDeployments(r, view, svc, spec)
 	}
 	return view, nil
 }
 
-// deploymentView is a deployment; the primary is the one that is wanted.
-func deploymentView(svc *task.Service, s *servicespec.Spec, primary bool, d *task.Deployment, n task.Counts) types.Deployment {
+// renderStrategy returns a strategy with the short names of its capacity providers.
+func renderStrategy(spec *servicespec.Spec) []types.CapacityProviderStrategyItem {
+	return servicespec.RenderStrategy(servicespec.StrategyRow(spec.CapacityProviderStrategy))
+}
+
+// addDeployments adds the deployments, their service revisions, and the counts of tasks.
+func addDeployments(r store.Reader, view *types.Service, svc *task.Service, spec *servicespec.Spec) {
+	tasks := task.TasksOf(r, svc.Ref())
+	total := task.Count(tasks, "")
+	view.RunningCount, view.PendingCount = int32(total.Running), int32(total.Pending)
+	for i, d := range svc.Deployments {
+		isPrimary := i == 0
+		view.Deployments = append(view.Deployments, deployment(svc, spec, isPrimary, &d, task.Count(tasks, d.ID)))
+		revision := revisionSummary(svc, tasks, d.Number())
+		view.CurrentServiceRevisions = append(view.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
+			Arn:                aws.String(task.ServiceRevisionARN(svc.Ref(), d.Number())),
+			RequestedTaskCount: revision.RequestedTaskCount,
+			RunningTaskCount:   revision.RunningTaskCount,
+			PendingTaskCount:   revision.PendingTaskCount,
+		})
+	}
+	if svc.ServiceDeployment != "" {
+		arn := task.ServiceDeploymentARN(svc.Ref(), svc.ServiceDeployment)
+		view.CurrentServiceDeployment = &arn
+	}
+}
+
+func deployment(
+	svc *task.Service, spec *servicespec.Spec, isPrimary bool, d *task.Deployment, counts task.Counts,
+) types.Deployment {
 	view := types.Deployment{
 		Id:                   aws.String(d.ID),
 		Status:               aws.String("ACTIVE"),
 		TaskDefinition:       aws.String(task.DefinitionARN(svc.Scope(), d.Family, d.Revision)),
-		RunningCount:         int32(n.Running),
-		PendingCount:         int32(n.Pending),
+		RunningCount:         int32(counts.Running),
+		PendingCount:         int32(counts.Pending),
 		FailedTasks:          int32(d.FailedTasks),
 		CreatedAt:            aws.Time(d.Created),
 		UpdatedAt:            aws.Time(d.Updated),
-		NetworkConfiguration: networkView(d.Network),
+		NetworkConfiguration: network(d.Network),
 		RolloutState:         types.DeploymentRolloutState(d.Rollout),
 		RolloutStateReason:   aws.String(d.Reason),
 	}
-	if primary {
+	if isPrimary {
 		view.Status, view.DesiredCount = aws.String("PRIMARY"), int32(svc.DesiredCount)
-		view.ServiceConnectConfiguration = s.ServiceConnectConfiguration
+		view.ServiceConnectConfiguration = spec.ServiceConnectConfiguration
 	}
-	launch := cmp.Or(types.LaunchType(d.LaunchType), servicespec.LaunchType(s))
+	launchType := cmp.Or(types.LaunchType(d.LaunchType), servicespec.LaunchType(spec))
 	if view.CapacityProviderStrategy = servicespec.RenderStrategy(d.Strategy); len(d.Strategy) == 0 {
-		view.LaunchType = launch
+		view.LaunchType = launchType
 	}
-	if launch == types.LaunchTypeFargate {
+	if launchType == types.LaunchTypeFargate {
 		view.PlatformVersion, view.PlatformFamily = aws.String(fargatePlatform), aws.String(platformFamily)
 	}
 	return view
 }
 
-func networkView(n *task.Network) *types.NetworkConfiguration {
+func network(n *task.Network) *types.NetworkConfiguration {
 	if n == nil {
 		return nil
 	}
@@ -121,7 +133,7 @@ func networkView(n *task.Network) *types.NetworkConfiguration {
 	}}
 }
 
-func eventsView(events []*task.Event) []types.ServiceEvent {
+func serviceEvents(events []*task.Event) []types.ServiceEvent {
 	view := make([]types.ServiceEvent, 0, len(events))
 	for _, e := range events {
 		view = append(view, types.ServiceEvent{Id: &e.ID, CreatedAt: &e.Created, Message: &e.Message})

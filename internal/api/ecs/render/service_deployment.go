@@ -8,17 +8,17 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/servicespec"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/taskdef"
-	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
+// ServiceDeploymentBrief returns a service deployment as ListServiceDeployments shows it.
 func ServiceDeploymentBrief(d *task.ServiceDeployment) types.ServiceDeploymentBrief {
-	service, cluster := ownerARNs(d.ServiceRef())
+	serviceARN, clusterARN := serviceARNs(d.ServiceRef())
 	return types.ServiceDeploymentBrief{
 		ServiceDeploymentArn:     aws.String(d.ARN()),
-		ServiceArn:               service,
-		ClusterArn:               cluster,
+		ServiceArn:               serviceARN,
+		ClusterArn:               clusterARN,
 		TargetServiceRevisionArn: aws.String(task.ServiceRevisionARN(d.ServiceRef(), d.Target)),
 		Status:                   types.ServiceDeploymentStatus(d.Status),
 		StatusReason:             awsapi.StringOrNil(d.Reason),
@@ -28,11 +28,12 @@ func ServiceDeploymentBrief(d *task.ServiceDeployment) types.ServiceDeploymentBr
 	}
 }
 
-func ownerARNs(svc task.ServiceRef) (serviceARN, clusterARN *string) {
+// serviceARNs returns the ARNs of a service and of its cluster.
+func serviceARNs(svc task.ServiceRef) (serviceARN, clusterARN *string) {
 	return aws.String(svc.ARN()), aws.String(svc.ClusterRef().ARN())
 }
 
-// ServiceDeployment is a service deployment with the counts of its revisions as they are now.
+// ServiceDeployment returns a service deployment with the current counts of its revisions.
 func ServiceDeployment(r store.Reader, d *task.ServiceDeployment) (*types.ServiceDeployment, error) {
 	brief := ServiceDeploymentBrief(d)
 	view := &types.ServiceDeployment{
@@ -51,20 +52,18 @@ func ServiceDeployment(r store.Reader, d *task.ServiceDeployment) (*types.Servic
 	}
 	svc, _ := task.FindService(r, d.ServiceRef())
 	tasks := task.TasksOf(r, d.ServiceRef())
-	summary := func(number string) types.ServiceRevisionSummary {
-		s := revisionSummary(svc, tasks, number)
-		s.Arn = aws.String(task.ServiceRevisionARN(d.ServiceRef(), number))
-		return s
-	}
-	target := summary(d.Target)
+	target := revisionSummary(svc, tasks, d.Target)
+	target.Arn = revisionARN(d, d.Target)
 	view.TargetServiceRevision = &target
 	for _, number := range d.Sources {
-		view.SourceServiceRevisions = append(view.SourceServiceRevisions, summary(number))
+		source := revisionSummary(svc, tasks, number)
+		source.Arn = revisionARN(d, number)
+		view.SourceServiceRevisions = append(view.SourceServiceRevisions, source)
 	}
-	if back := d.Rollback; back != nil {
+	if d.Rollback != nil {
 		view.Rollback = &types.Rollback{
-			Reason: &back.Reason, StartedAt: &back.Started,
-			ServiceRevisionArn: aws.String(task.ServiceRevisionARN(d.ServiceRef(), back.Number)),
+			Reason: &d.Rollback.Reason, StartedAt: &d.Rollback.Started,
+			ServiceRevisionArn: revisionARN(d, d.Rollback.Number),
 		}
 	}
 	configuration, err := codec.Decode[types.DeploymentConfiguration]("service deployment "+d.ID, d.Configuration)
@@ -72,76 +71,90 @@ func ServiceDeployment(r store.Reader, d *task.ServiceDeployment) (*types.Servic
 		return nil, err
 	}
 	view.DeploymentConfiguration = configuration
-	view.DeploymentCircuitBreaker = breakerView(svc, d, configuration.DeploymentCircuitBreaker)
+	view.DeploymentCircuitBreaker = circuitBreaker(svc, d, configuration.DeploymentCircuitBreaker)
 	return view, nil
 }
 
-// revisionSummary counts the tasks of a service's revision. Those of the primary deployment are asked for.
-func revisionSummary(svc *task.Service, tasks []*task.Task, number string) types.ServiceRevisionSummary {
-	n := task.Count(tasks, task.DeploymentID(number))
-	s := types.ServiceRevisionSummary{RunningTaskCount: int32(n.Running), PendingTaskCount: int32(n.Pending)}
-	if svc != nil && len(svc.Deployments) > 0 && svc.Primary().Number() == number {
-		s.RequestedTaskCount = int32(svc.DesiredCount)
-	}
-	return s
+func revisionARN(d *task.ServiceDeployment, number string) *string {
+	return aws.String(task.ServiceRevisionARN(d.ServiceRef(), number))
 }
 
-// breakerView is what the circuit breaker has seen: until the rollout ends, what it sees now.
-func breakerView(svc *task.Service, d *task.ServiceDeployment, c *types.DeploymentCircuitBreaker) *types.ServiceDeploymentCircuitBreaker {
+// revisionSummary counts the tasks of a service revision. Only the revision of the primary deployment has a requested
+// count. svc is nil if the service no longer exists.
+func revisionSummary(svc *task.Service, tasks []*task.Task, number string) types.ServiceRevisionSummary {
+	counts := task.Count(tasks, task.DeploymentID(number))
+	view := types.ServiceRevisionSummary{
+		RunningTaskCount: int32(counts.Running), PendingTaskCount: int32(counts.Pending),
+	}
+	if svc != nil && len(svc.Deployments) > 0 && svc.Primary().Number() == number {
+		view.RequestedTaskCount = int32(svc.DesiredCount)
+	}
+	return view
+}
+
+// circuitBreaker returns the result of a circuit breaker, or its current state while the rollout is in progress.
+func circuitBreaker(
+	svc *task.Service, d *task.ServiceDeployment, breaker *types.DeploymentCircuitBreaker,
+) *types.ServiceDeploymentCircuitBreaker {
 	switch {
-	case c == nil || !c.Enable:
+	case breaker == nil || !breaker.Enable:
 		return &types.ServiceDeploymentCircuitBreaker{Status: types.ServiceDeploymentRollbackMonitorsStatusDisabled}
 	case d.Breaker != nil:
 		view := &types.ServiceDeploymentCircuitBreaker{
-			Status: types.ServiceDeploymentRollbackMonitorsStatusMonitoringComplete, FailureCount: int32(d.Breaker.Failures), Threshold: int32(d.Breaker.Threshold),
+			Status:       types.ServiceDeploymentRollbackMonitorsStatusMonitoringComplete,
+			FailureCount: int32(d.Breaker.Failures),
+			Threshold:    int32(d.Breaker.Threshold),
 		}
 		if d.Breaker.Tripped {
 			view.Status = types.ServiceDeploymentRollbackMonitorsStatusTriggered
 		}
 		return view
 	case d.Status.Ended() || svc == nil || len(svc.Deployments) == 0:
-		return &types.ServiceDeploymentCircuitBreaker{Status: types.ServiceDeploymentRollbackMonitorsStatusMonitoringComplete}
+		return &types.ServiceDeploymentCircuitBreaker{
+			Status: types.ServiceDeploymentRollbackMonitorsStatusMonitoringComplete,
+		}
 	}
 	return &types.ServiceDeploymentCircuitBreaker{
-		Status: types.ServiceDeploymentRollbackMonitorsStatusMonitoring, FailureCount: int32(svc.Primary().FailedTasks),
-		Threshold: int32(servicespec.Breaker(c).Threshold(svc.DesiredCount)),
+		Status:       types.ServiceDeploymentRollbackMonitorsStatusMonitoring,
+		FailureCount: int32(svc.Primary().FailedTasks),
+		Threshold:    int32(servicespec.BreakerRow(breaker).Threshold(svc.DesiredCount)),
 	}
 }
 
-// ServiceRevision is what a deployment was to bring.
-func ServiceRevision(r store.Reader, rev *task.ServiceRevision) (*types.ServiceRevision, error) {
-	sc := arn.Scope{Account: rev.Account, Region: rev.Region}
-	s, err := codec.Decode[servicespec.Spec]("service revision "+rev.Number, rev.Sent)
+// ServiceRevision returns the members of a service that a deployment was to bring about.
+func ServiceRevision(r store.Reader, revision *task.ServiceRevision) (*types.ServiceRevision, error) {
+	scope := revision.ServiceRef().Scope
+	spec, err := codec.Decode[servicespec.Spec]("service revision "+revision.Number, revision.Sent)
 	if err != nil {
 		return nil, err
 	}
-	service, cluster := ownerARNs(rev.ServiceRef())
+	serviceARN, clusterARN := serviceARNs(revision.ServiceRef())
 	view := &types.ServiceRevision{
-		ServiceRevisionArn:          aws.String(task.ServiceRevisionARN(rev.ServiceRef(), rev.Number)),
-		ServiceArn:                  service,
-		ClusterArn:                  cluster,
-		TaskDefinition:              aws.String(task.DefinitionARN(sc, rev.Family, rev.Revision)),
-		LaunchType:                  s.LaunchType,
-		CapacityProviderStrategy:    servicespec.RenderStrategy(servicespec.StrategyRow(s.CapacityProviderStrategy)),
+		ServiceRevisionArn:          aws.String(task.ServiceRevisionARN(revision.ServiceRef(), revision.Number)),
+		ServiceArn:                  serviceARN,
+		ClusterArn:                  clusterARN,
+		TaskDefinition:              aws.String(task.DefinitionARN(scope, revision.Family, revision.Revision)),
+		LaunchType:                  spec.LaunchType,
+		CapacityProviderStrategy:    renderStrategy(spec),
 		LoadBalancers:               []types.LoadBalancer{},
-		ServiceRegistries:           codec.OrEmpty(s.ServiceRegistries),
-		NetworkConfiguration:        networkView(rev.Network),
-		ServiceConnectConfiguration: s.ServiceConnectConfiguration,
+		ServiceRegistries:           codec.OrEmpty(spec.ServiceRegistries),
+		NetworkConfiguration:        network(revision.Network),
+		ServiceConnectConfiguration: spec.ServiceConnectConfiguration,
 		ContainerImages:             []types.ContainerImage{},
-		CreatedAt:                   &rev.Created,
+		CreatedAt:                   &revision.Created,
 	}
-	if servicespec.LaunchType(s) == types.LaunchTypeFargate {
+	if servicespec.LaunchType(spec) == types.LaunchTypeFargate {
 		view.PlatformVersion, view.PlatformFamily = aws.String(fargatePlatform), aws.String(platformFamily)
 	}
-	def, err := task.GetDefinition(r, sc, rev.Family, rev.Revision)
+	def, err := task.GetDefinition(r, scope, revision.Family, revision.Revision)
 	if err != nil {
-		return view, nil // deleted meanwhile, with its images
+		return view, nil // the definition was deleted, and its images with it
 	}
-	in, err := codec.Decode[taskdef.Request]("task definition "+rev.Family, def.Sent)
+	request, err := taskdef.RequestOf(def)
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range in.ContainerDefinitions {
+	for _, c := range request.ContainerDefinitions {
 		view.ContainerImages = append(view.ContainerImages, types.ContainerImage{ContainerName: c.Name, Image: c.Image})
 	}
 	return view, nil

@@ -11,43 +11,47 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
-	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/identifier"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/taskdef"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Tasks makes the views of many tasks of one snapshot; the definitions and services that they share are
-// read once.
+// Tasks renders many tasks of one snapshot. It reads the definitions and services that they share only once.
 type Tasks struct {
 	r           store.Reader
 	zone        string
-	launches    LaunchTypes
+	launchTypes LaunchTypes
 	definitions map[identifier.Definition]*taskdef.Request
 }
 
+// NewTasks returns a Tasks for a snapshot. zone is the letter of the availability zone that the nodes are in.
 func NewTasks(r store.Reader, zone string) *Tasks {
-	return &Tasks{r: r, zone: zone, launches: NewLaunchTypes(r), definitions: map[identifier.Definition]*taskdef.Request{}}
+	return &Tasks{
+		r: r, zone: zone, launchTypes: NewLaunchTypes(r), definitions: map[identifier.Definition]*taskdef.Request{},
+	}
 }
 
-// LaunchTypes finds the launch types that tasks are reported with: their own, or their service's.
+// LaunchTypes finds the launch types of tasks.
 type LaunchTypes struct {
 	r        store.Reader
 	services map[string]types.LaunchType
 }
 
+// NewLaunchTypes returns a LaunchTypes that reads services from r.
 func NewLaunchTypes(r store.Reader) LaunchTypes {
 	return LaunchTypes{r: r, services: map[string]types.LaunchType{}}
 }
 
+// Of returns the launch type that ECS reports for a task: the task's own, or its service's. It is EC2 for tasks whose
+// service no longer exists.
 func (l LaunchTypes) Of(t *task.Task) types.LaunchType {
 	if t.LaunchType != "" || t.Service == "" {
 		return cmp.Or(types.LaunchType(t.LaunchType), types.LaunchTypeEc2)
 	}
 	key := t.ServiceKey()
 	if _, known := l.services[key]; !known {
-		l.services[key] = types.LaunchTypeEc2 // also for the last tasks of a service that is forgotten
+		l.services[key] = types.LaunchTypeEc2
 		if svc, ok := task.FindServiceByKey(l.r, key); ok && svc.LaunchType != "" {
 			l.services[key] = types.LaunchType(svc.LaunchType)
 		}
@@ -55,23 +59,23 @@ func (l LaunchTypes) Of(t *task.Task) types.LaunchType {
 	return l.services[key]
 }
 
-// definition is the request that a task's definition was made from.
+// definition returns the request that a task's definition was registered with.
 func (v *Tasks) definition(t *task.Task) (*taskdef.Request, error) {
-	ref := identifier.Definition{Family: t.Family, Revision: t.Revision}
-	if d, ok := v.definitions[ref]; ok {
-		return d, nil
+	name := identifier.Definition{Family: t.Family, Revision: t.Revision}
+	if def, ok := v.definitions[name]; ok {
+		return def, nil
 	}
 	row, err := task.GetDefinition(v.r, t.Scope(), t.Family, t.Revision)
 	if err != nil {
 		return nil, err
 	}
-	d, err := codec.Decode[taskdef.Request]("task definition "+ref.String(), row.Sent)
-	v.definitions[ref] = d
-	return d, err
+	def, err := taskdef.RequestOf(row)
+	v.definitions[name] = def
+	return def, err
 }
 
-// DesiredStatus is STOPPED from the moment that the end is decided, by whomever: a task whose containers
-// ended is not wanted either.
+// DesiredStatus returns the desired status that ECS reports for a task. It is STOPPED as soon as the task is going to
+// stop, including a task whose containers have stopped without a request.
 func DesiredStatus(t *task.Task) string {
 	if t.Observed.State >= task.Deactivating {
 		return task.DesiredStopped
@@ -79,113 +83,126 @@ func DesiredStatus(t *task.Task) string {
 	return t.Desired
 }
 
-// StartedBy is the deployment of a service's task, and what RunTask was given for another.
+// StartedBy returns the deployment of a service's task, or the startedBy of a standalone task.
 func StartedBy(t *task.Task) string { return cmp.Or(t.Deployment, t.StartedBy) }
 
-// overridden is what a task runs: its definition with what its overrides say, and these.
-func (v *Tasks) overridden(t *task.Task) (*taskdef.Request, *types.TaskOverride, error) {
+// withOverrides returns the definition that a task runs, and the overrides that were applied to it.
+func (v *Tasks) withOverrides(t *task.Task) (*taskdef.Request, *types.TaskOverride, error) {
 	def, err := v.definition(t)
 	if err != nil {
 		return nil, nil, err
 	}
-	sent, err := taskdef.SentOverrides(t)
+	overrides, err := taskdef.OverridesOf(t)
 	if err != nil || t.Overrides == nil {
-		return def, sent, err
+		return def, overrides, err
 	}
-	if def, err = taskdef.ApplyOverrides(def, sent); err != nil {
+	if def, err = taskdef.ApplyOverrides(def, overrides); err != nil {
 		return nil, nil, err
 	}
-	return def, sent, taskdef.NormalizeSize(def)
+	return def, overrides, taskdef.NormalizeSize(def)
 }
 
-// Task is a task as it is now; its tags are shown if they are asked for.
-func (v *Tasks) Task(t *task.Task, tags bool) (*types.Task, error) {
-	def, sent, err := v.overridden(t)
+// Task returns a task in its current state.
+func (v *Tasks) Task(t *task.Task, withTags bool) (*types.Task, error) {
+	def, overrides, err := v.withOverrides(t)
 	if err != nil {
 		return nil, err
 	}
-	launch, o := v.launches.Of(t), &t.Observed
-	view := &types.Task{
-		TaskArn:            aws.String(t.ARN()),
-		ClusterArn:         aws.String((&task.Cluster{Account: t.Account, Region: t.Region, Name: t.Cluster}).ARN()),
-		TaskDefinitionArn:  aws.String(task.DefinitionARN(t.Scope(), t.Family, t.Revision)),
-		AvailabilityZone:   aws.String(t.Region + v.zone),
-		Group:              aws.String(t.Group()),
-		LaunchType:         launch,
-		LastStatus:         aws.String(max(o.State, task.Provisioning).String()),
-		DesiredStatus:      aws.String(DesiredStatus(t)),
-		HealthStatus:       healthView(o.Health),
-		Cpu:                def.Cpu,
-		Memory:             def.Memory,
-		Version:            t.Version,
-		CreatedAt:          &t.Created,
-		StartedAt:          o.StartedAt,
-		StoppingAt:         t.StoppingAt,
-		ExecutionStoppedAt: o.EndedAt,
-		StoppedAt:          o.StoppedAt,
-		PullStartedAt:      o.PullStartedAt,
-		PullStoppedAt:      o.PullStoppedAt,
-		StopCode:           types.TaskStopCode(t.StopCode),
-		Attributes:         []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(architecture())}},
-		Attachments:        []types.Attachment{},
-		//lint:ignore SA1019 AWS still sends it, and clients read it
-		InferenceAccelerators: []types.InferenceAccelerator{},
-		Tags:                  []types.Tag{},
-		EnableExecuteCommand:  t.ExecuteCommand,
-		Overrides:             taskdef.RenderOverrides(def, sent),
-	}
-	view.StartedBy, view.StoppedReason = awsapi.StringOrNil(StartedBy(t)), awsapi.StringOrNil(t.StoppedReason)
-	view.CapacityProviderName = awsapi.StringOrNil(t.CapacityProvider)
-	if tags {
+	view := v.taskOf(t, def)
+	view.Overrides = taskdef.RenderOverrides(def, overrides)
+	if withTags {
 		view.Tags = Tags(t.Tags)
 	}
 	if t.Node != "" {
 		view.Connectivity = types.ConnectivityConnected
-		if launch != types.LaunchTypeFargate {
+		if view.LaunchType != types.LaunchTypeFargate {
 			view.ContainerInstanceArn = aws.String(task.ContainerInstanceARN(t.ClusterRef(), t.Node))
 		}
 	}
-	if launch == types.LaunchTypeFargate {
+	if view.LaunchType == types.LaunchTypeFargate {
 		view.PlatformVersion, view.PlatformFamily = aws.String(fargatePlatform), aws.String(platformFamily)
 		view.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 20}
 		if def.EphemeralStorage != nil {
 			view.EphemeralStorage = def.EphemeralStorage
 		}
 	}
-	interfaces := []types.NetworkInterface{}
-	awsvpc := taskdef.NetworkMode(def) == types.NetworkModeAwsvpc
-	if awsvpc {
-		attachment := attachmentView(t)
-		view.Attachments = append(view.Attachments, attachment)
-		interfaces = interfacesView(attachment.Id, o.Address, o.Address6)
-	}
-	for _, c := range def.ContainerDefinitions {
-		container := runningContainer(t, c)
-		container.NetworkInterfaces = interfaces
-		if awsvpc {
-			container.NetworkBindings = []types.NetworkBinding{} // no host port leads to the task's own address
-		}
-		view.Containers = append(view.Containers, container)
-	}
+	addContainers(view, t, def)
 	return view, nil
 }
 
-func healthView(h task.Health) types.HealthStatus {
+// taskOf returns the members of a task that do not depend on where it runs.
+func (v *Tasks) taskOf(t *task.Task, def *taskdef.Request) *types.Task {
+	observed := &t.Observed
+	return &types.Task{
+		TaskArn:              aws.String(t.ARN()),
+		ClusterArn:           aws.String(t.ClusterRef().ARN()),
+		TaskDefinitionArn:    aws.String(task.DefinitionARN(t.Scope(), t.Family, t.Revision)),
+		AvailabilityZone:     aws.String(t.Region + v.zone),
+		Group:                aws.String(t.Group()),
+		LaunchType:           v.launchTypes.Of(t),
+		CapacityProviderName: awsapi.StringOrNil(t.CapacityProvider),
+		LastStatus:           aws.String(max(observed.State, task.Provisioning).String()),
+		DesiredStatus:        aws.String(DesiredStatus(t)),
+		HealthStatus:         health(observed.Health),
+		Cpu:                  def.Cpu,
+		Memory:               def.Memory,
+		Version:              t.Version,
+		StartedBy:            awsapi.StringOrNil(StartedBy(t)),
+		CreatedAt:            &t.Created,
+		StartedAt:            observed.StartedAt,
+		StoppingAt:           t.StoppingAt,
+		ExecutionStoppedAt:   observed.EndedAt,
+		StoppedAt:            observed.StoppedAt,
+		PullStartedAt:        observed.PullStartedAt,
+		PullStoppedAt:        observed.PullStoppedAt,
+		StopCode:             types.TaskStopCode(t.StopCode),
+		StoppedReason:        awsapi.StringOrNil(t.StoppedReason),
+		EnableExecuteCommand: t.ExecuteCommand,
+		Attributes: []types.Attribute{
+			{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(architecture())},
+		},
+		Attachments: []types.Attachment{},
+		//lint:ignore SA1019 AWS still sends the deprecated member, and clients read it
+		InferenceAccelerators: []types.InferenceAccelerator{},
+		Tags:                  []types.Tag{},
+	}
+}
+
+// addContainers adds the containers of a task, and the network interface that they share in awsvpc mode.
+func addContainers(view *types.Task, t *task.Task, def *taskdef.Request) {
+	interfaces := []types.NetworkInterface{}
+	isAwsvpc := taskdef.NetworkMode(def) == types.NetworkModeAwsvpc
+	if isAwsvpc {
+		attachment := networkAttachment(t)
+		view.Attachments = append(view.Attachments, attachment)
+		interfaces = networkInterfaces(attachment.Id, t.Observed.Address, t.Observed.Address6)
+	}
+	for _, definition := range def.ContainerDefinitions {
+		c := container(t, definition)
+		c.NetworkInterfaces = interfaces
+		if isAwsvpc {
+			c.NetworkBindings = []types.NetworkBinding{} // clients reach the task's own address, not ports of the host
+		}
+		view.Containers = append(view.Containers, c)
+	}
+}
+
+func health(h task.Health) types.HealthStatus {
 	if h == "" {
 		return types.HealthStatusUnknown
 	}
 	return types.HealthStatus(h)
 }
 
-// attachmentView is the network interface of an awsvpc task. It names no networkInterfaceId: there is no EC2
-// here that a client could ask about it, and Prometheus's discovery would.
-func attachmentView(t *task.Task) types.Attachment {
+// networkAttachment returns the network interface of an awsvpc task. It has no networkInterfaceId, because Prometheus's
+// service discovery would look that id up in EC2, which Rollcall does not have.
+func networkAttachment(t *task.Task) types.Attachment {
 	var details []types.KeyValuePair
-	detail := func(name, value string) {
+	addDetail := func(name, value string) {
 		details = append(details, types.KeyValuePair{Name: &name, Value: &value})
 	}
 	if t.Network != nil && len(t.Network.Subnets) > 0 {
-		detail("subnetId", t.Network.Subnets[0])
+		addDetail("subnetId", t.Network.Subnets[0])
 	}
 	status := "PRECREATED"
 	if t.Observed.State == task.Pending {
@@ -194,9 +211,9 @@ func attachmentView(t *task.Task) types.Attachment {
 	for _, a := range []netip.Addr{t.Observed.Address, t.Observed.Address6} {
 		switch {
 		case a.Is4():
-			detail("privateIPv4Address", a.String())
+			addDetail("privateIPv4Address", a.String())
 		case a.Is6():
-			detail("privateIPv6Address", a.String())
+			addDetail("privateIPv6Address", a.String())
 		default:
 			continue
 		}
@@ -216,54 +233,55 @@ func attachmentView(t *task.Task) types.Attachment {
 	}
 }
 
-// interfacesView is the network interface that a task's containers share, with its addresses.
-func interfacesView(attachment *string, addresses ...netip.Addr) []types.NetworkInterface {
-	i := types.NetworkInterface{AttachmentId: attachment}
+// networkInterfaces returns the network interface that a task's containers share, or an empty list if it has no address
+// yet.
+func networkInterfaces(attachment *string, addresses ...netip.Addr) []types.NetworkInterface {
+	shared := types.NetworkInterface{AttachmentId: attachment}
 	for _, a := range addresses {
 		switch {
 		case a.Is4():
-			i.PrivateIpv4Address = aws.String(a.String())
+			shared.PrivateIpv4Address = aws.String(a.String())
 		case a.Is6():
-			i.Ipv6Address = aws.String(a.String())
+			shared.Ipv6Address = aws.String(a.String())
 		}
 	}
-	if i.PrivateIpv4Address == nil && i.Ipv6Address == nil {
+	if shared.PrivateIpv4Address == nil && shared.Ipv6Address == nil {
 		return []types.NetworkInterface{}
 	}
-	return []types.NetworkInterface{i}
+	return []types.NetworkInterface{shared}
 }
 
-// runningContainer is a container of a task: as its node sees it, or PENDING while no node does.
-func runningContainer(t *task.Task, c types.ContainerDefinition) types.Container {
-	name := aws.ToString(c.Name)
-	seen := task.Container{Name: name, Status: "PENDING"}
-	for _, o := range t.Observed.Containers {
-		if o.Name == name {
-			seen = o
+// container returns a container of a task: as its node has reported it, or as PENDING until the node reports it.
+func container(t *task.Task, definition types.ContainerDefinition) types.Container {
+	name := aws.ToString(definition.Name)
+	observed := task.Container{Name: name, Status: "PENDING"}
+	for _, c := range t.Observed.Containers {
+		if c.Name == name {
+			observed = c
 		}
 	}
 	if t.Observed.State == task.Stopped {
-		seen.Status = "STOPPED" // also one that never was
+		observed.Status = "STOPPED" // even if the container never started
 	}
 	view := types.Container{
 		ContainerArn:      aws.String(t.ContainerARN(name)),
 		TaskArn:           aws.String(t.ARN()),
-		Name:              c.Name,
-		Image:             c.Image,
-		LastStatus:        &seen.Status,
-		RuntimeId:         awsapi.StringOrNil(seen.RuntimeID),
-		ImageDigest:       awsapi.StringOrNil(seen.Image),
-		Reason:            awsapi.StringOrNil(seen.Reason),
-		HealthStatus:      healthView(seen.Health),
+		Name:              definition.Name,
+		Image:             definition.Image,
+		LastStatus:        &observed.Status,
+		RuntimeId:         awsapi.StringOrNil(observed.RuntimeID),
+		ImageDigest:       awsapi.StringOrNil(observed.Image),
+		Reason:            awsapi.StringOrNil(observed.Reason),
+		HealthStatus:      health(observed.Health),
 		NetworkBindings:   []types.NetworkBinding{},
-		Cpu:               aws.String(strconv.Itoa(int(c.Cpu))),
-		Memory:            number(c.Memory),
-		MemoryReservation: number(c.MemoryReservation),
+		Cpu:               aws.String(strconv.Itoa(int(definition.Cpu))),
+		Memory:            numberText(definition.Memory),
+		MemoryReservation: numberText(definition.MemoryReservation),
 	}
-	if seen.ExitCode != nil {
-		view.ExitCode = aws.Int32(int32(*seen.ExitCode))
+	if observed.ExitCode != nil {
+		view.ExitCode = aws.Int32(int32(*observed.ExitCode))
 	}
-	for _, b := range seen.Bindings {
+	for _, b := range observed.Bindings {
 		view.NetworkBindings = append(view.NetworkBindings, types.NetworkBinding{
 			BindIP: aws.String(b.HostIP), ContainerPort: aws.Int32(int32(b.ContainerPort)),
 			HostPort: aws.Int32(int32(b.HostPort)), Protocol: types.TransportProtocol(b.Protocol),
@@ -272,14 +290,14 @@ func runningContainer(t *task.Task, c types.ContainerDefinition) types.Container
 	return view
 }
 
-func number(n *int32) *string {
+func numberText(n *int32) *string {
 	if n == nil {
 		return nil
 	}
 	return aws.String(strconv.Itoa(int(*n)))
 }
 
-// architecture is the processor of the nodes, as ECS spells it.
+// architecture returns the processor architecture of the nodes in ECS's spelling.
 func architecture() string {
 	if runtime.GOARCH == "amd64" {
 		return "x86_64"
@@ -287,6 +305,7 @@ func architecture() string {
 	return runtime.GOARCH
 }
 
+// ProtectedTask returns a task's protection from scale-in at the time now.
 func ProtectedTask(t *task.Task, now time.Time) types.ProtectedTask {
 	view := types.ProtectedTask{TaskArn: aws.String(t.ARN()), ProtectionEnabled: t.Protected(now)}
 	if view.ProtectionEnabled {

@@ -17,7 +17,7 @@ import (
 func decoded[I any](t *testing.T, body string) *I {
 	t.Helper()
 	in := new(I)
-	if err := codec.Spelling.Decode([]byte(body), in); err != nil {
+	if err := codec.Naming.Decode([]byte(body), in); err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}
 	return in
@@ -115,7 +115,7 @@ func TestCheckSettings(t *testing.T) {
 			}
 			s := decoded[Spec](t, "{"+body+comma(tc.s)+"}")
 			FillDefaults(s)
-			ChooseLaunch(s, &task.Cluster{})
+			ChooseLaunchType(s, &task.Cluster{})
 			if got := wireText(Check(s)); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}

@@ -1,7 +1,6 @@
 package servicespec
 
 import (
-	"cmp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,47 +12,54 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// CheckPlacement applies the rules of constraints and strategies of services and tasks.
-func CheckPlacement(s *Spec) error {
-	fargate := LaunchType(s) == types.LaunchTypeFargate
+// CheckPlacement checks the placement constraints and strategies of a service or a standalone task.
+func CheckPlacement(spec *Spec) error {
+	fargate := LaunchType(spec) == types.LaunchTypeFargate
 	switch {
-	case fargate && len(s.PlacementConstraints) > 0:
+	case fargate && len(spec.PlacementConstraints) > 0:
 		return ecserr.Invalid("Placement constraints are not supported with FARGATE launch type.")
-	case fargate && len(s.PlacementStrategy) > 0:
+	case fargate && len(spec.PlacementStrategy) > 0:
 		return ecserr.Invalid("Placement strategies are not supported with FARGATE launch type.")
-	case len(s.PlacementStrategy) > 5:
+	case len(spec.PlacementStrategy) > 5:
 		return ecserr.Invalid("Maximum number of strategies is 5")
 	}
-	for _, c := range s.PlacementConstraints {
-		expression := aws.ToString(c.Expression)
-		if err := ecserr.OneOf("placement constraint type", cmp.Or(c.Type, "null"), c.Type.Values()); err != nil {
+	for _, constraint := range spec.PlacementConstraints {
+		if err := checkPlacementConstraint(constraint); err != nil {
 			return err
 		}
-		if c.Type == types.PlacementConstraintTypeDistinctInstance {
-			if expression != "" {
-				return ecserr.Invalid("distinctInstance expression should not be specified.")
-			}
-			continue
-		}
-		if problem := taskdef.ExpressionProblem(expression); problem != "" {
-			return ecserr.Invalid("%s", problem)
-		}
 	}
-	for _, p := range s.PlacementStrategy {
-		if err := checkPlacementStrategy(p); err != nil {
+	for _, strategy := range spec.PlacementStrategy {
+		if err := checkPlacementStrategy(strategy); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkPlacementStrategy holds a strategy's field against its type (ECS API Reference, PlacementStrategy).
-func checkPlacementStrategy(p types.PlacementStrategy) error {
-	field := aws.ToString(p.Field)
-	if err := ecserr.OneOf("placement strategy type", cmp.Or(p.Type, "null"), p.Type.Values()); err != nil {
+func checkPlacementConstraint(constraint types.PlacementConstraint) error {
+	expression := aws.ToString(constraint.Expression)
+	if err := ecserr.RequireOneOf("placement constraint type", constraint.Type, constraint.Type.Values()); err != nil {
 		return err
 	}
-	switch p.Type {
+	if constraint.Type == types.PlacementConstraintTypeDistinctInstance {
+		if expression != "" {
+			return ecserr.Invalid("distinctInstance expression should not be specified.")
+		}
+		return nil
+	}
+	if problem := taskdef.ExpressionProblem(expression); problem != "" {
+		return ecserr.Invalid("%s", problem)
+	}
+	return nil
+}
+
+// checkPlacementStrategy checks a strategy's field against its type (ECS API Reference, PlacementStrategy).
+func checkPlacementStrategy(strategy types.PlacementStrategy) error {
+	field := aws.ToString(strategy.Field)
+	if err := ecserr.RequireOneOf("placement strategy type", strategy.Type, strategy.Type.Values()); err != nil {
+		return err
+	}
+	switch strategy.Type {
 	case types.PlacementStrategyTypeRandom:
 		if field != "" {
 			return ecserr.Invalid("The random placement strategy does not take a field")
@@ -63,25 +69,28 @@ func checkPlacementStrategy(p types.PlacementStrategy) error {
 			return ecserr.Invalid("The field of the binpack placement strategy should be one of [cpu,memory]")
 		}
 	case types.PlacementStrategyTypeSpread:
-		name, attribute := strings.CutPrefix(field, "attribute:")
-		if field != "host" && !strings.EqualFold(field, "instanceId") && (!attribute || !identifier.ValidAttributeName(name)) {
+		name, isAttribute := strings.CutPrefix(field, "attribute:")
+		isInstance := field == "host" || strings.EqualFold(field, "instanceId")
+		if !isInstance && (!isAttribute || !identifier.ValidAttributeName(name)) {
 			return ecserr.Invalid("The field of the spread placement strategy should be instanceId, host or attribute:NAME")
 		}
 	}
 	return nil
 }
 
-func ConstraintRows(cs []types.PlacementConstraint) []task.PlacementConstraint {
+// ConstraintRows converts placement constraints to the form that rows have.
+func ConstraintRows(constraints []types.PlacementConstraint) []task.PlacementConstraint {
 	var rows []task.PlacementConstraint
-	for _, c := range cs {
+	for _, c := range constraints {
 		rows = append(rows, task.PlacementConstraint{Type: string(c.Type), Expression: aws.ToString(c.Expression)})
 	}
 	return rows
 }
 
-func StrategyRows(ss []types.PlacementStrategy) []task.PlacementStrategy {
+// PlacementRows converts placement strategies to the form that rows have.
+func PlacementRows(strategies []types.PlacementStrategy) []task.PlacementStrategy {
 	var rows []task.PlacementStrategy
-	for _, s := range ss {
+	for _, s := range strategies {
 		rows = append(rows, task.PlacementStrategy{Type: string(s.Type), Field: aws.ToString(s.Field)})
 	}
 	return rows

@@ -10,80 +10,110 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Network is the awsvpc configuration of the settings, nil if there is none.
-func Network(s *Spec) *task.Network {
-	if s.NetworkConfiguration == nil || s.NetworkConfiguration.AwsvpcConfiguration == nil {
-		return nil
-	}
-	c := s.NetworkConfiguration.AwsvpcConfiguration
-	return &task.Network{Subnets: c.Subnets, SecurityGroups: c.SecurityGroups, AssignPublicIP: string(c.AssignPublicIp)}
-}
-
-// NewDeployment is one of a service with these settings that begins now.
-func NewDeployment(id string, def *task.Definition, s *Spec, registries []task.Registry, now time.Time) task.Deployment {
-	return task.NewDeployment(task.Deployment{
-		ID: id, Family: def.Family, Revision: def.Revision, Network: Network(s), Registries: registries, Sent: Revision(def, s),
-		Strategy: StrategyRow(s.CapacityProviderStrategy), LaunchType: string(LaunchType(s)),
-	}, now)
-}
-
-// layRevision gives s those members of r that make a service revision.
-func layRevision(s, r *Spec) {
-	s.TaskDefinition, s.LaunchType, s.CapacityProviderStrategy = r.TaskDefinition, r.LaunchType, r.CapacityProviderStrategy
-	s.PlatformVersion, s.NetworkConfiguration = r.PlatformVersion, r.NetworkConfiguration
-	s.LoadBalancers, s.ServiceRegistries = r.LoadBalancers, r.ServiceRegistries
-	s.ServiceConnectConfiguration, s.Monitoring = r.ServiceConnectConfiguration, r.Monitoring
-	s.VolumeConfigurations, s.VpcLatticeConfigurations, s.GatewayConnectors = r.VolumeConfigurations, r.VpcLatticeConfigurations, r.GatewayConnectors
-}
-
-// Revision are the members that make a service revision, as a deployment of def keeps them.
-func Revision(def *task.Definition, s *Spec) []byte {
-	var r Spec
-	layRevision(&r, s)
-	r.TaskDefinition = aws.String(def.ARN())
-	return codec.Encode(&r)
-}
-
-// Of are a service's settings. What makes a revision is what its primary deployment says: after a
-// rollback that is not what the last update has said.
+// Of returns the current Spec of a service. The members of a service revision come from the primary deployment: after a
+// rollback they differ from those of the last update. The desired count comes from the row, which also changes without
+// a request.
 func Of(svc *task.Service) (*Spec, error) {
-	s, err := codec.Decode[Spec]("service "+svc.Name, svc.Sent)
-	if err != nil || len(svc.Deployments) == 0 || len(svc.Primary().Sent) == 0 {
-		return s, err
-	}
-	r, err := codec.Decode[Spec]("deployment "+svc.Primary().ID, svc.Primary().Sent)
+	spec, err := codec.Decode[Spec]("service "+svc.Name, svc.Sent)
 	if err != nil {
 		return nil, err
 	}
-	layRevision(s, r)
-	return s, nil
+	if spec.DesiredCount = nil; !svc.Daemon {
+		spec.DesiredCount = aws.Int32(int32(svc.DesiredCount))
+	}
+	if len(svc.Deployments) == 0 || len(svc.Primary().Sent) == 0 {
+		return spec, nil
+	}
+	revision, err := codec.Decode[Spec]("deployment "+svc.Primary().ID, svc.Primary().Sent)
+	if err != nil {
+		return nil, err
+	}
+	copyRevision(spec, revision)
+	return spec, nil
 }
 
-// Breaker is a deployment circuit breaker as the rollout loop knows it; nil is none.
-func Breaker(c *types.DeploymentCircuitBreaker) *task.Breaker {
-	if c == nil || !c.Enable {
+// SetRow writes a Spec to the row of a service that runs def.
+func SetRow(svc *task.Service, def *task.Definition, spec Spec) {
+	spec.TaskDefinition = aws.String(def.ARN())
+	spec.Tags = nil // TagResource changes the tags of the row
+	svc.LaunchType = string(LaunchType(&spec))
+	svc.PropagateTags = string(spec.PropagateTags)
+	svc.ManagedTags = spec.EnableECSManagedTags
+	svc.ExecuteCommand = spec.EnableExecuteCommand
+	if svc.Daemon = isDaemon(&spec); !svc.Daemon { // the nodes determine the count of a daemon service
+		svc.DesiredCount = int(*spec.DesiredCount)
+	}
+	svc.Breaker = BreakerRow(spec.DeploymentConfiguration.DeploymentCircuitBreaker)
+	svc.MinimumHealthy = int(*spec.DeploymentConfiguration.MinimumHealthyPercent)
+	svc.Maximum = int(*spec.DeploymentConfiguration.MaximumPercent)
+	svc.Constraints = ConstraintRows(spec.PlacementConstraints)
+	svc.Placement = PlacementRows(spec.PlacementStrategy)
+	svc.GracePeriod = time.Duration(*spec.HealthCheckGracePeriodSeconds) * time.Second
+	svc.Sent = codec.Encode(&spec)
+}
+
+// NewDeployment returns a deployment of def that starts now.
+func NewDeployment(
+	id string, def *task.Definition, spec *Spec, registries []task.Registry, now time.Time,
+) task.Deployment {
+	return task.NewDeployment(task.Deployment{
+		ID:         id,
+		Family:     def.Family,
+		Revision:   def.Revision,
+		Network:    NetworkRow(spec),
+		Registries: registries,
+		Sent:       encodeRevision(def, spec),
+		Strategy:   StrategyRow(spec.CapacityProviderStrategy),
+		LaunchType: string(LaunchType(spec)),
+	}, now)
+}
+
+// encodeRevision encodes the members that make a service revision. A deployment of def keeps them.
+func encodeRevision(def *task.Definition, spec *Spec) []byte {
+	var revision Spec
+	copyRevision(&revision, spec)
+	revision.TaskDefinition = aws.String(def.ARN())
+	return codec.Encode(&revision)
+}
+
+// copyRevision copies the members that make a service revision.
+func copyRevision(to, from *Spec) {
+	to.TaskDefinition = from.TaskDefinition
+	to.LaunchType = from.LaunchType
+	to.CapacityProviderStrategy = from.CapacityProviderStrategy
+	to.PlatformVersion = from.PlatformVersion
+	to.NetworkConfiguration = from.NetworkConfiguration
+	to.LoadBalancers = from.LoadBalancers
+	to.ServiceRegistries = from.ServiceRegistries
+	to.ServiceConnectConfiguration = from.ServiceConnectConfiguration
+	to.Monitoring = from.Monitoring
+	to.VolumeConfigurations = from.VolumeConfigurations
+	to.VpcLatticeConfigurations = from.VpcLatticeConfigurations
+	to.GatewayConnectors = from.GatewayConnectors
+}
+
+// NetworkRow returns the awsvpc configuration in the form that rows have, or nil if there is none.
+func NetworkRow(spec *Spec) *task.Network {
+	if spec.NetworkConfiguration == nil || spec.NetworkConfiguration.AwsvpcConfiguration == nil {
 		return nil
 	}
-	b := &task.Breaker{Rollback: c.Rollback, Cumulative: c.ResetOnHealthyTask != nil && !*c.ResetOnHealthyTask}
-	if t := c.ThresholdConfiguration; t != nil {
-		b.Type, b.Value = string(t.Type), int(t.Value)
+	c := spec.NetworkConfiguration.AwsvpcConfiguration
+	return &task.Network{
+		Subnets: c.Subnets, SecurityGroups: c.SecurityGroups, AssignPublicIP: string(c.AssignPublicIp),
 	}
-	return b
 }
 
-// Keep writes settings into the row of a service that runs def.
-func Keep(svc *task.Service, def *task.Definition, s Spec) {
-	s.TaskDefinition = aws.String(def.ARN())
-	s.Tags = nil // the row has them, and they change
-	svc.LaunchType = string(LaunchType(&s))
-	svc.PropagateTags, svc.ManagedTags, svc.ExecuteCommand = string(s.PropagateTags), s.EnableECSManagedTags, s.EnableExecuteCommand
-	if svc.Daemon = s.SchedulingStrategy == types.SchedulingStrategyDaemon; !svc.Daemon { // whose count its nodes make
-		svc.DesiredCount = int(*s.DesiredCount)
+// BreakerRow returns a deployment circuit breaker in the form that rows have, or nil if it is not enabled.
+func BreakerRow(breaker *types.DeploymentCircuitBreaker) *task.Breaker {
+	if breaker == nil || !breaker.Enable {
+		return nil
 	}
-	svc.Breaker = Breaker(s.DeploymentConfiguration.DeploymentCircuitBreaker)
-	svc.MinimumHealthy = int(*s.DeploymentConfiguration.MinimumHealthyPercent)
-	svc.Maximum = int(*s.DeploymentConfiguration.MaximumPercent)
-	svc.Constraints, svc.Placement = ConstraintRows(s.PlacementConstraints), StrategyRows(s.PlacementStrategy)
-	svc.GracePeriod = time.Duration(*s.HealthCheckGracePeriodSeconds) * time.Second
-	svc.Sent = codec.Encode(&s)
+	row := &task.Breaker{
+		Rollback:   breaker.Rollback,
+		Cumulative: breaker.ResetOnHealthyTask != nil && !*breaker.ResetOnHealthyTask,
+	}
+	if threshold := breaker.ThresholdConfiguration; threshold != nil {
+		row.Type, row.Value = string(threshold.Type), int(threshold.Value)
+	}
+	return row
 }

@@ -1,11 +1,15 @@
-// Package servicespec has the rules of ECS services: what a request may say, its defaults, and how an update changes
-// what is stored.
+// Package servicespec has the rules of ECS services: the defaults of a request, what it may contain, and what an update
+// changes.
 //
-// A Spec is the CreateService request of a service, with defaults filled in and later updates laid over it. Start with
-// FillDefaults and Check; Overlay lays an update over a Spec, and Of and Keep read and write the Spec of a row.
-// CheckAgainst holds a Spec against its task definition and its Cloud Map services, which it reads from the store.
+// A [Spec] is the CreateService request of a service with its defaults filled in and later updates laid over it. A new
+// service goes through [FillDefaults], [ChooseLaunchType], [Check] and [CheckReferences], and [SetRow] writes the
+// result to the service's row. An update starts from the row's Spec ([Of]): [Desired] returns the Spec that the update
+// asks for, and [NeedsDeployment] reports whether the service's tasks have to be replaced.
 //
-// Standalone tasks (RunTask) follow the same rules of network, platform, placement and capacity providers.
+// RunTask follows the same rules of networks, platform versions, placement and capacity providers, so standalone tasks
+// use them as well.
+//
+// All rules are pure except CheckReferences, which reads the Cloud Map services of the registries.
 package servicespec
 
 import (
@@ -14,48 +18,50 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-
-	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
 )
 
-// Spec are all that a service was asked to be: the CreateService request with its defaults filled in and
-// later updates laid over it.
+// Spec is everything that a client has requested of a service.
 type Spec = sdk.CreateServiceInput
 
-// FillDefaults makes explicit what AWS shows when it reads a service back, but for what chooseLaunch settles.
-func FillDefaults(s *Spec) {
-	s.SchedulingStrategy = cmp.Or(s.SchedulingStrategy, types.SchedulingStrategyReplica)
-	s.PropagateTags = cmp.Or(s.PropagateTags, types.PropagateTagsNone)
-	if s.DeploymentController == nil {
-		s.DeploymentController = &types.DeploymentController{Type: types.DeploymentControllerTypeEcs}
+// FillDefaults sets the absent members to the defaults that AWS returns when it describes a service. The defaults of
+// the launch type depend on the cluster: ChooseLaunchType sets them.
+func FillDefaults(spec *Spec) {
+	spec.SchedulingStrategy = cmp.Or(spec.SchedulingStrategy, types.SchedulingStrategyReplica)
+	spec.PropagateTags = cmp.Or(spec.PropagateTags, types.PropagateTagsNone)
+	if spec.DeploymentController == nil {
+		spec.DeploymentController = &types.DeploymentController{Type: types.DeploymentControllerTypeEcs}
 	}
-	if s.HealthCheckGracePeriodSeconds == nil {
-		s.HealthCheckGracePeriodSeconds = aws.Int32(0)
+	if spec.HealthCheckGracePeriodSeconds == nil {
+		spec.HealthCheckGracePeriodSeconds = aws.Int32(0)
 	}
-	if n := s.NetworkConfiguration; n != nil && n.AwsvpcConfiguration != nil {
-		n.AwsvpcConfiguration.AssignPublicIp = cmp.Or(n.AwsvpcConfiguration.AssignPublicIp, types.AssignPublicIpDisabled)
+	if n := spec.NetworkConfiguration; n != nil && n.AwsvpcConfiguration != nil {
+		n.AwsvpcConfiguration.AssignPublicIp = cmp.Or(
+			n.AwsvpcConfiguration.AssignPublicIp, types.AssignPublicIpDisabled)
 	}
-	if s.DeploymentConfiguration == nil {
-		s.DeploymentConfiguration = &types.DeploymentConfiguration{}
+	if spec.DeploymentConfiguration == nil {
+		spec.DeploymentConfiguration = &types.DeploymentConfiguration{}
 	}
-	d := s.DeploymentConfiguration
-	daemon := s.SchedulingStrategy == types.SchedulingStrategyDaemon
-	if s.AvailabilityZoneRebalancing == "" {
-		s.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingEnabled
-		if daemon || d.MaximumPercent != nil && *d.MaximumPercent <= 100 {
-			s.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingDisabled
+	d := spec.DeploymentConfiguration
+	if spec.AvailabilityZoneRebalancing == "" {
+		spec.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingEnabled
+		if isDaemon(spec) || d.MaximumPercent != nil && *d.MaximumPercent <= 100 {
+			spec.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingDisabled
 		}
 	}
-	low, high := int32(100), int32(200)
+	fillDeploymentDefaults(d, isDaemon(spec))
+}
+
+func fillDeploymentDefaults(d *types.DeploymentConfiguration, daemon bool) {
+	minimum, maximum := int32(100), int32(200)
 	if daemon {
-		low, high = 0, 100
+		minimum, maximum = 0, 100
 	}
-	for _, p := range []struct {
-		percent **int32
-		value   int32
-	}{{&d.MinimumHealthyPercent, low}, {&d.MaximumPercent, high}, {&d.BakeTimeInMinutes, 0}} {
-		if *p.percent == nil {
-			*p.percent = aws.Int32(p.value)
+	for _, member := range []struct {
+		value    **int32
+		absentAs int32
+	}{{&d.MinimumHealthyPercent, minimum}, {&d.MaximumPercent, maximum}, {&d.BakeTimeInMinutes, 0}} {
+		if *member.value == nil {
+			*member.value = aws.Int32(member.absentAs)
 		}
 	}
 	if d.DeploymentCircuitBreaker == nil {
@@ -64,5 +70,5 @@ func FillDefaults(s *Spec) {
 	d.Strategy = cmp.Or(d.Strategy, types.DeploymentStrategyRolling)
 }
 
-// Fingerprint tells a repeat of a CreateService request from another request for the same name.
-func Fingerprint(s *Spec) string { return codec.Digest(codec.Encode(s)) }
+// isDaemon reports whether the service runs one task on each node.
+func isDaemon(spec *Spec) bool { return spec.SchedulingStrategy == types.SchedulingStrategyDaemon }

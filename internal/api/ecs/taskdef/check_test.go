@@ -14,7 +14,7 @@ import (
 func decoded[I any](t *testing.T, body string) *I {
 	t.Helper()
 	in := new(I)
-	if err := codec.Spelling.Decode([]byte(body), in); err != nil {
+	if err := codec.Naming.Decode([]byte(body), in); err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}
 	return in
@@ -103,11 +103,11 @@ func TestCheckDefinition(t *testing.T) {
 		{"awslogs", `"logConfiguration":{"logDriver":"awslogs","options":{"awslogs-group":"g"}}`, ``, `Log driver awslogs requires options: awslogs-region, awslogs-group`},
 		{"log driver", `"logConfiguration":{"logDriver":"none"}`, ``, `InvalidParameter: log driver should be one of [json-file,syslog,journald,gelf,fluentd,awslogs,splunk,awsfirelens]`},
 
-		{"GPU", `"resourceRequirements":[{"type":"GPU","value":"1"}]`, ``, `Unsupported field 'resourceRequirements' of container 'app': there are no GPUs to give to tasks here`},
-		{"log router", `"firelensConfiguration":{"type":"fluentbit"}`, ``, `Unsupported field 'firelensConfiguration' of container 'app': no log router is set up here`},
-		{"logs to a log router", `"logConfiguration":{"logDriver":"awsfirelens"}`, ``, `Unsupported value 'awsfirelens' of 'logDriver' of container 'app': no log router is set up here`},
-		{"credential specs", `"credentialSpecs":["credentialspecdomainless:arn"]`, ``, `Unsupported field 'credentialSpecs' of container 'app': there is no Active Directory here`},
-		{"Windows", ``, `"runtimePlatform":{"operatingSystemFamily":"WINDOWS_SERVER_2022_CORE"}`, `Unsupported value 'WINDOWS_SERVER_2022_CORE' of 'operatingSystemFamily': tasks run on Linux here`},
+		{"GPU", `"resourceRequirements":[{"type":"GPU","value":"1"}]`, ``, `Unsupported field 'resourceRequirements' of container 'app': this server has no GPUs for tasks`},
+		{"log router", `"firelensConfiguration":{"type":"fluentbit"}`, ``, `Unsupported field 'firelensConfiguration' of container 'app': this server has no log router`},
+		{"logs to a log router", `"logConfiguration":{"logDriver":"awsfirelens"}`, ``, `Unsupported value 'awsfirelens' of 'logDriver' of container 'app': this server has no log router`},
+		{"credential specs", `"credentialSpecs":["credentialspecdomainless:arn"]`, ``, `Unsupported field 'credentialSpecs' of container 'app': this server has no Active Directory`},
+		{"Windows", ``, `"runtimePlatform":{"operatingSystemFamily":"WINDOWS_SERVER_2022_CORE"}`, `Unsupported value 'WINDOWS_SERVER_2022_CORE' of 'operatingSystemFamily': this server runs tasks on Linux`},
 		{"Linux", ``, `"runtimePlatform":{"operatingSystemFamily":"LINUX","cpuArchitecture":"ARM64"}`, ``},
 		{"architecture", ``, `"runtimePlatform":{"cpuArchitecture":"RISCV"}`, `InvalidParameter: cpuArchitecture should be one of [X86_64,ARM64]`},
 
@@ -144,7 +144,7 @@ func TestCheckDefinition(t *testing.T) {
 		{"system control without a value", `"systemControls":[{"namespace":"net.core.somaxconn"}]`, ``, `Invalid setting for container 'app'. A system control must have a namespace and a value.`},
 		{"system control of the machine's network", `"systemControls":[{"namespace":"net.core.somaxconn","value":"1"}]`, `"networkMode":"host"`, `Invalid setting for container 'app'. The system control net.core.somaxconn is not supported when networkMode=host.`},
 		{"system control of the machine's ipc", `"systemControls":[{"namespace":"kernel.shmmax","value":"1"}]`, `"ipcMode":"host"`, `Invalid setting for container 'app'. The system control kernel.shmmax is not supported when ipcMode=host.`},
-		{"range of many ports", `"portMappings":[{"containerPortRange":"1-60"},{"containerPortRange":"101-141"}]`, ``, `Invalid setting for container 'app'. 'containerPortRange': at most 100 ports of ranges can be mapped here when networkMode=bridge.`},
+		{"range of many ports", `"portMappings":[{"containerPortRange":"1-60"},{"containerPortRange":"101-141"}]`, ``, `Invalid setting for container 'app'. 'containerPortRange': this server maps at most 100 ports of ranges when networkMode=bridge.`},
 		{"range of many ports, awsvpc", `"portMappings":[{"containerPortRange":"1-65535"}]`, `"networkMode":"awsvpc"`, ``},
 
 		{"Fargate", ``, fargate, ``},
@@ -191,7 +191,7 @@ func TestFargateSizes(t *testing.T) {
 	pairs := 0
 	for _, cpu := range []int{256, 512, 1024, 2048, 4096, 8192, 16384, 32768} {
 		for memory := 512; memory <= 122880; memory += 512 {
-			if fargateSize(cpu, memory) {
+			if isFargateSize(cpu, memory) {
 				pairs++
 			}
 		}

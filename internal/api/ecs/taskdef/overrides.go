@@ -13,15 +13,15 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// maxOverrides is how long the overrides of one request may be, as JSON (ECS API Reference, RunTask).
+// maxOverrides is the size of the largest overrides of a request, in bytes of JSON (ECS API Reference, RunTask).
 const maxOverrides = 8192
 
-// CheckOverrides applies the rules of overrides that need no more than the request.
+// CheckOverrides applies the rules of overrides that do not depend on the definition.
 func CheckOverrides(o *types.TaskOverride) error {
 	if o == nil {
 		return nil
 	}
-	//lint:ignore SA1019 it is read to be refused
+	//lint:ignore SA1019 a request that has the deprecated member is rejected
 	if len(o.InferenceAcceleratorOverrides) > 0 {
 		return ecserr.Client("Unsupported field 'inferenceAcceleratorOverrides'")
 	}
@@ -36,130 +36,138 @@ func CheckOverrides(o *types.TaskOverride) error {
 	return nil
 }
 
-// ApplyOverrides is a definition as a task with these overrides runs it. in stays as it is.
+// ApplyOverrides returns the definition that a task with these overrides runs. It leaves in as it is.
 func ApplyOverrides(in *Request, o *types.TaskOverride) (*Request, error) {
-	next := *in
+	applied := *in
 	if o == nil {
-		return &next, nil
+		return &applied, nil
 	}
-	overlay.Value(&next.Cpu, o.Cpu)
-	overlay.Value(&next.Memory, o.Memory)
-	overlay.Value(&next.TaskRoleArn, o.TaskRoleArn)
-	overlay.Value(&next.ExecutionRoleArn, o.ExecutionRoleArn)
-	overlay.Value(&next.EphemeralStorage, o.EphemeralStorage)
-	next.ContainerDefinitions = slices.Clone(in.ContainerDefinitions)
-	for _, over := range o.ContainerOverrides {
-		name := aws.ToString(over.Name)
-		i := slices.IndexFunc(next.ContainerDefinitions, func(c types.ContainerDefinition) bool { return aws.ToString(c.Name) == name })
+	overlay.Value(&applied.Cpu, o.Cpu)
+	overlay.Value(&applied.Memory, o.Memory)
+	overlay.Value(&applied.TaskRoleArn, o.TaskRoleArn)
+	overlay.Value(&applied.ExecutionRoleArn, o.ExecutionRoleArn)
+	overlay.Value(&applied.EphemeralStorage, o.EphemeralStorage)
+	applied.ContainerDefinitions = slices.Clone(in.ContainerDefinitions)
+	for _, override := range o.ContainerOverrides {
+		name := aws.ToString(override.Name)
+		i := slices.IndexFunc(applied.ContainerDefinitions, func(c types.ContainerDefinition) bool {
+			return aws.ToString(c.Name) == name
+		})
 		if i < 0 {
 			return nil, ecserr.Invalid("Override for container named %s is not a container in the TaskDefinition.", name)
 		}
-		c := &next.ContainerDefinitions[i]
-		if len(over.Command) > 0 {
-			c.Command = over.Command
-		}
-		c.Environment = slices.Concat(c.Environment, over.Environment) // the later of two wins
-		if len(over.EnvironmentFiles) > 0 {
-			c.EnvironmentFiles = over.EnvironmentFiles
-		}
-		if over.Cpu != nil {
-			c.Cpu = *over.Cpu
-		}
-		overlay.Value(&c.Memory, over.Memory)
-		overlay.Value(&c.MemoryReservation, over.MemoryReservation)
-		if len(over.ResourceRequirements) > 0 {
-			c.ResourceRequirements = over.ResourceRequirements
-		}
+		applyContainerOverride(&applied.ContainerDefinitions[i], override)
 	}
-	return &next, nil
+	return &applied, nil
 }
 
-// NewOverrides holds overrides against the definition that they change: what comes out must be one that could be
-// registered, and run on Fargate where that is asked for. It returns them as rows keep them, nil for none.
-func NewOverrides(in *Request, o *types.TaskOverride, launch types.LaunchType) (*task.Overrides, error) {
-	next, err := ApplyOverrides(in, o)
+func applyContainerOverride(c *types.ContainerDefinition, override types.ContainerOverride) {
+	if len(override.Command) > 0 {
+		c.Command = override.Command
+	}
+	c.Environment = slices.Concat(c.Environment, override.Environment) // of two variables, the later one applies
+	if len(override.EnvironmentFiles) > 0 {
+		c.EnvironmentFiles = override.EnvironmentFiles
+	}
+	overlay.Plain(&c.Cpu, override.Cpu)
+	overlay.Value(&c.Memory, override.Memory)
+	overlay.Value(&c.MemoryReservation, override.MemoryReservation)
+	if len(override.ResourceRequirements) > 0 {
+		c.ResourceRequirements = override.ResourceRequirements
+	}
+}
+
+// NewOverrides converts overrides to a row, or to nil if they override nothing. The definition that results must be one
+// that a client could register, and one that Fargate runs if the task is launched there.
+func NewOverrides(in *Request, o *types.TaskOverride, launchType types.LaunchType) (*task.Overrides, error) {
+	applied, err := ApplyOverrides(in, o)
 	if err == nil {
-		err = ecserr.First(NormalizeSize(next), checkContainerMemory(next), checkEnvironment(next))
+		err = ecserr.First(NormalizeSize(applied), checkContainerMemory(applied), checkEnvironment(applied))
 	}
-	if err == nil && launch == types.LaunchTypeFargate {
-		err = checkFargate(next)
+	if err == nil && launchType == types.LaunchTypeFargate {
+		err = checkFargate(applied)
 	}
-	if err != nil || !overrides(o) {
+	if err != nil || overridesNothing(o) {
 		return nil, err
 	}
 	row := &task.Overrides{
 		TaskRole: aws.ToString(o.TaskRoleArn), ExecutionRole: aws.ToString(o.ExecutionRoleArn), Sent: codec.Encode(o),
 	}
 	if o.Cpu != nil {
-		row.CPU, _ = strconv.Atoi(*next.Cpu)
+		row.CPU, _ = strconv.Atoi(*applied.Cpu)
 	}
 	if o.Memory != nil {
-		row.Memory, _ = strconv.Atoi(*next.Memory)
+		row.Memory, _ = strconv.Atoi(*applied.Memory)
 	}
-	for _, c := range o.ContainerOverrides {
+	for _, override := range o.ContainerOverrides {
 		if row.Containers == nil {
 			row.Containers = map[string]task.ContainerOverride{}
 		}
-		over := row.Containers[aws.ToString(c.Name)] // of two for one container the later wins
-		if len(c.Command) > 0 {
-			over.Command = c.Command
-		}
-		if len(c.EnvironmentFiles) > 0 {
-			over.EnvironmentFiles = environmentFiles(c.EnvironmentFiles)
-		}
-		for name, value := range environment(c.Environment) {
-			if over.Environment == nil {
-				over.Environment = map[string]string{}
-			}
-			over.Environment[name] = value
-		}
-		for _, n := range []struct {
-			to   *int
-			from *int32
-		}{{&over.CPU, c.Cpu}, {&over.Memory, c.Memory}, {&over.MemoryReservation, c.MemoryReservation}} {
-			if n.from != nil {
-				*n.to = int(*n.from)
-			}
-		}
-		row.Containers[aws.ToString(c.Name)] = over
+		name := aws.ToString(override.Name)
+		// Of two overrides for one container, the members of the later one apply.
+		row.Containers[name] = containerOverrideRow(row.Containers[name], override)
 	}
 	return row, nil
 }
 
-// overrides reports whether anything is overridden; clients send the containers' names alone as well.
-func overrides(o *types.TaskOverride) bool {
-	if o == nil {
-		return false
+func containerOverrideRow(row task.ContainerOverride, override types.ContainerOverride) task.ContainerOverride {
+	if len(override.Command) > 0 {
+		row.Command = override.Command
 	}
-	return o.Cpu != nil || o.Memory != nil || o.ExecutionRoleArn != nil || o.TaskRoleArn != nil || o.EphemeralStorage != nil ||
-		slices.ContainsFunc(o.ContainerOverrides, func(c types.ContainerOverride) bool {
-			return c.Command != nil || c.Cpu != nil || c.Memory != nil || c.MemoryReservation != nil ||
-				len(c.Environment)+len(c.EnvironmentFiles)+len(c.ResourceRequirements) > 0
-		})
+	if len(override.EnvironmentFiles) > 0 {
+		row.EnvironmentFiles = environmentFileRows(override.EnvironmentFiles)
+	}
+	for name, value := range environmentRow(override.Environment) {
+		row.Environment = set(row.Environment, name, value)
+	}
+	overlayInt(&row.CPU, override.Cpu)
+	overlayInt(&row.Memory, override.Memory)
+	overlayInt(&row.MemoryReservation, override.MemoryReservation)
+	return row
 }
 
-// SentOverrides are a task's overrides as they came.
-func SentOverrides(t *task.Task) (*types.TaskOverride, error) {
+func overlayInt(to *int, from *int32) {
+	if from != nil {
+		*to = int(*from)
+	}
+}
+
+// overridesNothing reports whether the overrides have no members. Clients also send overrides that consist of the
+// containers' names alone.
+func overridesNothing(o *types.TaskOverride) bool {
+	return o == nil ||
+		o.Cpu == nil && o.Memory == nil && o.ExecutionRoleArn == nil && o.TaskRoleArn == nil &&
+			o.EphemeralStorage == nil && !slices.ContainsFunc(o.ContainerOverrides, overridesContainer)
+}
+
+func overridesContainer(c types.ContainerOverride) bool {
+	return c.Command != nil || c.Cpu != nil || c.Memory != nil || c.MemoryReservation != nil ||
+		len(c.Environment)+len(c.EnvironmentFiles)+len(c.ResourceRequirements) > 0
+}
+
+// OverridesOf returns the overrides that a task was started with.
+func OverridesOf(t *task.Task) (*types.TaskOverride, error) {
 	if t.Overrides == nil {
 		return &types.TaskOverride{}, nil
 	}
 	return codec.Decode[types.TaskOverride]("task "+string(t.ID), t.Overrides.Sent)
 }
 
-// RenderOverrides has every container of the definition, also those of which nothing is overridden.
+// RenderOverrides returns the overrides as ECS describes them: with every container of the definition, including those
+// that have no overrides.
 func RenderOverrides(def *Request, o *types.TaskOverride) *types.TaskOverride {
 	view := *o
 	view.ContainerOverrides = []types.ContainerOverride{}
-	//lint:ignore SA1019 AWS still sends it, and clients read it
+	//lint:ignore SA1019 AWS still sends the deprecated member, and clients read it
 	view.InferenceAcceleratorOverrides = []types.InferenceAcceleratorOverride{}
 	for _, c := range def.ContainerDefinitions {
-		over := types.ContainerOverride{Name: c.Name}
+		override := types.ContainerOverride{Name: c.Name}
 		for _, sent := range o.ContainerOverrides {
 			if aws.ToString(sent.Name) == aws.ToString(c.Name) {
-				over = sent
+				override = sent
 			}
 		}
-		view.ContainerOverrides = append(view.ContainerOverrides, over)
+		view.ContainerOverrides = append(view.ContainerOverrides, override)
 	}
 	return &view
 }
