@@ -9,12 +9,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// maxNameText is the longest name that a request may have, in octets with escapes (API Reference, DNSName).
+// maxNameText is the longest name in a request, in octets with escapes (API Reference, DNSName).
 const maxNameText = 1024
 
-// written is a name as Route 53 writes it: lower case, every octet but letters, digits, "-", "_" and "." as \ooo,
-// a dot at the end (Developer Guide, "DNS domain name format"). name is folded.
-func written(name string) string {
+// formatName returns a folded name as Route 53 writes it: lower case, with all octets except letters, digits, "-", "_"
+// and "." as \ooo, and with a trailing dot (Developer Guide, "DNS domain name format").
+func formatName(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -27,11 +27,11 @@ func written(name string) string {
 	return b.String() + "."
 }
 
-// read is the folded name, as the directory has it, that a request writes with or without escapes and dot at the
-// end. An escaped dot or backslash becomes \046 or \092, as in [answer.Query]: it separates nothing.
-func read(text string) (string, error) {
+// parseName returns the folded name, as the directory has it, for a name in a request, which may have escapes and a
+// trailing dot. An escaped dot or backslash becomes \046 or \092, as in [answer.Query]: it does not separate labels.
+func parseName(text string) (string, error) {
 	if len(text) > maxNameText {
-		return "", invalid("A domain name has at most %d characters", maxNameText)
+		return "", invalid("A domain name must have at most %d characters", maxNameText)
 	}
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -43,7 +43,8 @@ func read(text string) (string, error) {
 		c, err := strconv.ParseUint(octal, 8, 8)
 		switch {
 		case err != nil || len(octal) != 3:
-			return "", invalid(`The domain name %.300q has a backslash without three octal digits behind it, as in \052`, text)
+			return "", invalid(
+				`The domain name %.300q has a backslash that is not followed by three octal digits, as in \052`, text)
 		case c == '.' || c == '\\':
 			fmt.Fprintf(&b, `\%03d`, c)
 		default:
@@ -54,8 +55,8 @@ func read(text string) (string, error) {
 	return directory.CanonicalName(b.String()), nil
 }
 
-// sortKey is what names are compared by, as ASCII: the labels from the last to the first, each with its dot, so
-// that names follow the one that they lie below (API Reference, ListResourceRecordSets, "Sort order").
+// sortKey returns the key that names are compared by, as ASCII: the labels from the last to the first, each with its
+// dot, so that a name follows the names above it (API Reference, ListResourceRecordSets, "Sort order").
 func sortKey(name string) string {
 	if name == "" {
 		return ""

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestNames: a name as the directory has it, as Route 53 writes it, and back.
+// TestNames formats names of the directory as Route 53 writes them, and parses them.
 func TestNames(t *testing.T) {
 	for _, tc := range []struct{ name, text string }{
 		{"web.shop.local", "web.shop.local."},
@@ -14,42 +14,42 @@ func TestNames(t *testing.T) {
 		{"a/b:c@d.web.shop.local", `a\057b\072c\100d.web.shop.local.`},
 		{"*.shop.local", `\052.shop.local.`},
 	} {
-		if got := written(tc.name); got != tc.text {
-			t.Errorf("written(%q) = %q, want %q", tc.name, got, tc.text)
+		if got := formatName(tc.name); got != tc.text {
+			t.Errorf("formatName(%q) = %q, want %q", tc.name, got, tc.text)
 		}
 		for _, text := range []string{tc.text, strings.TrimSuffix(tc.text, "."), strings.ToUpper(tc.text), tc.name} {
-			if got, err := read(text); err != nil || got != tc.name {
-				t.Errorf("read(%q) = %q, %v; want %q", text, got, err, tc.name)
+			if got, err := parseName(text); err != nil || got != tc.name {
+				t.Errorf("parseName(%q) = %q, %v; want %q", text, got, err, tc.name)
 			}
 		}
 	}
 }
 
-func TestReadName(t *testing.T) {
+func TestParseName(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"", ""},
 		{".", ""},
-		{`a\056b.local`, `a\046b.local`}, // one label, as answer.Query has it
+		{`a\056b.local`, `a\046b.local`}, // one label, as in answer.Query
 		{`a\134b.local`, `a\092b.local`},
 		{`\101bc`, "abc"},
-		{`a\`, "refused"},
-		{`a\05`, "refused"},
-		{`a\089`, "refused"},
-		{`a\777`, "refused"},
-		{`a\+12`, "refused"},
-		{strings.Repeat("a", 1025), "refused"},
+		{`a\`, "invalid"},
+		{`a\05`, "invalid"},
+		{`a\089`, "invalid"},
+		{`a\777`, "invalid"},
+		{`a\+12`, "invalid"},
+		{strings.Repeat("a", 1025), "invalid"},
 	} {
-		got, err := read(tc.text)
+		got, err := parseName(tc.text)
 		if err != nil {
-			got = "refused"
+			got = "invalid"
 		}
 		if got != tc.want {
-			t.Errorf("read(%.20q) = %q, want %q", tc.text, got, tc.want)
+			t.Errorf("parseName(%.20q) = %q, want %q", tc.text, got, tc.want)
 		}
 	}
 }
 
-// TestSortKey: the order of Route 53's documentation of ListResourceRecordSets and of ListHostedZonesByName.
+// TestSortKey checks the order in the documentation of ListResourceRecordSets and ListHostedZonesByName.
 func TestSortKey(t *testing.T) {
 	names := []string{
 		"example.com", "a-b.example.com", "a.example.com", "x-y.a.example.com", "x.a.example.com", "www.example.com",
@@ -63,7 +63,7 @@ func TestSortKey(t *testing.T) {
 	}
 }
 
-// TestSegments: a base path in front, a slash at the end, ids with their type.
+// TestSegments covers base paths, trailing slashes, and ids with their type.
 func TestSegments(t *testing.T) {
 	for _, tc := range []struct{ path, want string }{
 		{"/2013-04-01/hostedzone", "hostedzone"},
@@ -81,18 +81,19 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// TestRoutes: no two operations answer to one request, nor have one name.
+// TestRoutes checks that no two operations match the same request or have the same name.
 func TestRoutes(t *testing.T) {
 	names := map[string]bool{}
 	for i := range routes {
 		if names[routes[i].operation] {
-			t.Errorf("%s is there twice", routes[i].operation)
+			t.Errorf("%s appears twice", routes[i].operation)
 		}
 		names[routes[i].operation] = true
-		path := segments("/" + version + "/" + strings.ReplaceAll(strings.Replace(routes[i].path, "{}", "x", 1), "{}", "y"))
+		path := segments("/" + version + "/" + strings.ReplaceAll(strings.Replace(routes[i].path, "{}", "x", 1), "{}",
+			"y"))
 		for k := range routes {
 			if _, ok := routes[k].match(path); ok != (k == i) && routes[k].method == routes[i].method {
-				t.Errorf("%s %s: %s answers: %t", routes[i].method, strings.Join(path, "/"), routes[k].operation, ok)
+				t.Errorf("%s %s: %s matches: %t", routes[i].method, strings.Join(path, "/"), routes[k].operation, ok)
 			}
 		}
 	}

@@ -13,41 +13,41 @@ import (
 
 const (
 	maxRecordSets = 300 // on a page
-	// apexTTL is that of the NS records at a zone's apex, in seconds, in Route 53 and in dns/answer.
+	// apexTTL is the TTL in seconds of the NS records at a zone's apex, in Route 53 and in dns/answer.
 	apexTTL = 172800
 )
 
-// recordSet is a name, a type and the values that it is answered with. The members are in the order of AWS.
+// recordSet is a name, a type and their values. The members have AWS's order.
 type recordSet struct {
 	Name             string
 	Type             string
 	SetIdentifier    string   `xml:",omitempty"`
-	Weight           int      `xml:",omitempty"` // 1, or none: Cloud Map gives all the same
+	Weight           int      `xml:",omitempty"` // 1, or absent: Cloud Map gives all instances the same weight
 	MultiValueAnswer bool     `xml:",omitempty"`
-	TTL              uint32   // seconds; 0 is one too
+	TTL              uint32   // in seconds; never omitted, because 0 is valid
 	ResourceRecords  []record `xml:"ResourceRecords>ResourceRecord"`
 	HealthCheckID    string   `xml:"HealthCheckId,omitempty"`
 }
 
 type record struct{ Value string }
 
-func simple(name, typ string, ttl uint32, values ...string) recordSet {
-	s := recordSet{Name: written(name), Type: typ, TTL: ttl}
+func newRecordSet(name, typ string, ttl uint32, values ...string) recordSet {
+	s := recordSet{Name: formatName(name), Type: typ, TTL: ttl}
 	for _, v := range values {
 		s.ResourceRecords = append(s.ResourceRecords, record{v})
 	}
 	return s
 }
 
-// ofInstance is an instance's record set of a type at the name of its service; ok is false for an instance
-// that has nothing to answer with.
-func ofInstance(v *directory.View, typ string, i *directory.Instance) (s recordSet, ok bool) {
+// instanceRecordSet returns an instance's record set of a type at the name of its service. ok is false if the instance
+// has no such record.
+func instanceRecordSet(v *directory.View, typ string, i *directory.Instance) (s recordSet, ok bool) {
 	t := recordTypes[typ]
-	if !answerable(t, i) {
+	if !hasRecord(t, i) {
 		return recordSet{}, false
 	}
 	ttl, _ := v.Service.TTL(t)
-	s = simple(v.FullName, typ, ttl, value(v, t, i))
+	s = newRecordSet(v.FullName, typ, ttl, recordValue(v, t, i))
 	s.SetIdentifier = i.ID
 	if v.Service.Policy == directory.Weighted {
 		s.Weight = 1
@@ -60,22 +60,22 @@ func ofInstance(v *directory.View, typ string, i *directory.Instance) (s recordS
 	return s, true
 }
 
-// ofHost is the record set of an instance's own name, the target of its SRV record. DNS answers it whatever
-// the instance's health is, so it has no health check.
-func ofHost(v *directory.View, typ string, i *directory.Instance) (s recordSet, ok bool) {
+// hostRecordSet returns the record set of an instance's own name, the target of its SRV record. It has no health check,
+// because DNS answers it regardless of the instance's health.
+func hostRecordSet(v *directory.View, typ string, i *directory.Instance) (s recordSet, ok bool) {
 	t := recordTypes[typ]
-	if !answerable(t, i) {
+	if !hasRecord(t, i) {
 		return recordSet{}, false
 	}
 	ttl, _ := v.Service.TTL(directory.SRV)
-	return simple(v.HostName(i), typ, ttl, value(v, t, i)), true
+	return newRecordSet(v.HostName(i), typ, ttl, recordValue(v, t, i)), true
 }
 
 var recordTypes = map[string]directory.RecordType{
 	"A": directory.A, "AAAA": directory.AAAA, "CNAME": directory.CNAME, "SRV": directory.SRV,
 }
 
-func answerable(t directory.RecordType, i *directory.Instance) bool {
+func hasRecord(t directory.RecordType, i *directory.Instance) bool {
 	switch t {
 	case directory.A:
 		return i.IPv4.IsValid()
@@ -87,7 +87,7 @@ func answerable(t directory.RecordType, i *directory.Instance) bool {
 	return true
 }
 
-func value(v *directory.View, t directory.RecordType, i *directory.Instance) string {
+func recordValue(v *directory.View, t directory.RecordType, i *directory.Instance) string {
 	switch t {
 	case directory.A:
 		return i.IPv4.String()
@@ -100,25 +100,25 @@ func value(v *directory.View, t directory.RecordType, i *directory.Instance) str
 }
 
 func srv(port uint16, host string) string {
-	return fmt.Sprintf("%d %d %d %s", answer.SRVPriority, answer.SRVWeight, port, written(host))
+	return fmt.Sprintf("%d %d %d %s", answer.SRVPriority, answer.SRVWeight, port, formatName(host))
 }
 
-// healthCheckID is the same UUID at every call: nothing needs to remember it.
+// healthCheckID returns the same UUID for an instance at every call, so it need not be stored.
 func healthCheckID(i *directory.Instance) string {
 	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(i.ServiceID+"/"+i.ID)).String()
 }
 
-// apex is a record set that every zone has at its top: typ is NS or SOA.
+// apex returns a record set at the apex of a zone. typ is NS or SOA.
 func (a *API) apex(ns *registry.Namespace, typ string) recordSet {
 	name := directory.CanonicalName(ns.Name)
 	if typ == "SOA" {
-		return simple(name, typ, ns.NegativeTTL(), a.soa(ns.NegativeTTL()))
+		return newRecordSet(name, typ, ns.NegativeTTL(), a.soa(ns.NegativeTTL()))
 	}
 	var servers []string
 	for _, server := range a.nameServers() {
-		servers = append(servers, written(server))
+		servers = append(servers, formatName(server))
 	}
-	return simple(name, typ, apexTTL, servers...)
+	return newRecordSet(name, typ, apexTTL, servers...)
 }
 
 func (a *API) nameServers() []string {
@@ -128,11 +128,12 @@ func (a *API) nameServers() []string {
 	return []string{answer.DefaultNameServer}
 }
 
-// soa is a SOA record's value: negative answers live as long as its TTL and its minimum say (RFC 2308, section 5).
+// soa returns the value of a SOA record. Its TTL and its minimum limit how long negative answers are cached (RFC 2308,
+// section 5).
 func (a *API) soa(ttl uint32) string {
 	primary := a.nameServers()[0]
 	_, domain, _ := strings.Cut(primary, ".")
-	return fmt.Sprintf("%s hostmaster.%s %d %d %d %d %d", written(primary), written(domain),
+	return fmt.Sprintf("%s hostmaster.%s %d %d %d %d %d", formatName(primary), formatName(domain),
 		answer.SOASerial, answer.SOARefresh, answer.SOARetry, answer.SOAExpire, ttl)
 }
 
@@ -147,7 +148,7 @@ type listResourceRecordSetsOutput struct {
 	MaxItems             int
 }
 
-// listResourceRecordSets shows the record sets from a position on, which need not be one's.
+// listResourceRecordSets returns the record sets from a position, which need not exist.
 func (a *API) listResourceRecordSets(r request) (any, error) {
 	max, err := r.maxItems(maxRecordSets)
 	if err != nil {
@@ -166,7 +167,8 @@ func (a *API) listResourceRecordSets(r request) (any, error) {
 	sets := &out.ResourceRecordSets.ResourceRecordSet
 	a.walk(now, ns, from, func(s recordSet) bool {
 		if len(*sets) == max {
-			out.IsTruncated, out.NextRecordName, out.NextRecordType, out.NextRecordIdentifier = true, s.Name, s.Type, s.SetIdentifier
+			out.IsTruncated = true
+			out.NextRecordName, out.NextRecordType, out.NextRecordIdentifier = s.Name, s.Type, s.SetIdentifier
 			return false
 		}
 		*sets = append(*sets, s)
@@ -175,17 +177,17 @@ func (a *API) listResourceRecordSets(r request) (any, error) {
 	return out, nil
 }
 
-// position reads where a list of record sets is to begin.
+// position returns the start of a list of record sets.
 func (r request) position() (position, error) {
 	name, typ, id := r.query.Get("name"), r.query.Get("type"), r.query.Get("identifier")
 	switch {
 	case typ != "" && name == "":
-		return position{}, invalid("StartRecordType needs a StartRecordName beside it")
+		return position{}, invalid("StartRecordType requires a StartRecordName")
 	case id != "" && (typ == "" || name == ""):
-		return position{}, invalid("StartRecordIdentifier needs a StartRecordName and a StartRecordType beside it")
+		return position{}, invalid("StartRecordIdentifier requires a StartRecordName and a StartRecordType")
 	case typ != "" && typeNumbers[typ] == 0:
-		return position{}, invalid("StartRecordType %.100q is no type of record", typ)
+		return position{}, invalid("StartRecordType %.100q is not a record type", typ)
 	}
-	folded, err := read(name)
+	folded, err := parseName(name)
 	return position{folded, typ, id}, err
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/apitest"
 )
 
-// everything is a zone with all that a zone can hold.
+// everything is a zone with all kinds of records.
 const everything = `
 zone Shop.Local vpc-1 eu-west-1
 web A 60 custom
@@ -52,7 +52,7 @@ web A 60
   elsewhere IPV4=10.9.9.9
 `
 
-// TestRecordSets is a zone in full.
+// TestRecordSets lists a whole zone.
 func TestRecordSets(t *testing.T) {
 	w := newWorld(t, everything)
 	sets := w.list("Shop.Local", 300, nil)
@@ -88,12 +88,13 @@ func TestRecordSets(t *testing.T) {
 		web.shop.local. 60 A 10.0.0.2 id=b multivalue checked
 		web.shop.local. 60 A 10.0.0.4 id=d multivalue checked`)
 
-	zone := apitest.Must(w.GetHostedZone(t.Context(), &r53.GetHostedZoneInput{Id: w.zoneID("Shop.Local")}))(t).HostedZone
+	zone := apitest.Must(w.GetHostedZone(t.Context(),
+		&r53.GetHostedZoneInput{Id: w.zoneID("Shop.Local")}))(t).HostedZone
 	if *zone.ResourceRecordSetCount != int64(len(sets)) {
-		t.Errorf("ResourceRecordSetCount is %d, and there are %d", *zone.ResourceRecordSetCount, len(sets))
+		t.Errorf("ResourceRecordSetCount is %d, but the zone has %d", *zone.ResourceRecordSetCount, len(sets))
 	}
 
-	checks := map[string]string{} // one UUID an instance, the same for all its types and at every call
+	checks := map[string]string{} // one UUID for each instance, the same for all its types and at every call
 	for range 2 {
 		for _, set := range w.list("Shop.Local", 300, nil) {
 			if set.HealthCheckId == nil {
@@ -101,14 +102,14 @@ func TestRecordSets(t *testing.T) {
 			}
 			instance := *set.Name + *set.SetIdentifier
 			if id, ok := checks[instance]; ok && id != *set.HealthCheckId || len(*set.HealthCheckId) != 36 {
-				t.Errorf("%s: health check %s, and %s before", instance, *set.HealthCheckId, id)
+				t.Errorf("%s: health check %s, but %s before", instance, *set.HealthCheckId, id)
 			}
 			checks[instance] = *set.HealthCheckId
 		}
 	}
 }
 
-// TestPages: pages of any size show the same as one page, each of them once.
+// TestPages checks that pages of any size together show the same as one page, and each record set once.
 func TestPages(t *testing.T) {
 	w := newWorld(t, everything)
 	want := lines(w.list("Shop.Local", 300, nil))
@@ -124,8 +125,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestStartAtEach begins at each record set of a zone, and then where it was, once it is gone.
-func TestStartAtEach(t *testing.T) {
+// TestStartAtEachRecordSet begins a list at each record set of a zone, also after that record set was deleted.
+func TestStartAtEachRecordSet(t *testing.T) {
 	w := newWorld(t, everything)
 	all := w.list("Shop.Local", 300, nil)
 	for k := range all {
@@ -139,20 +140,21 @@ func TestStartAtEach(t *testing.T) {
 		w.deregister("Shop.Local", tc.service, tc.id)
 		left := lines(w.list("Shop.Local", 300, nil))
 		for k := range all {
-			var want []string // what follows, of what is left
+			var want []string // the record sets that follow and still exist
 			for _, l := range lines(all[k:]) {
 				if slices.Contains(left, l) {
 					want = append(want, l)
 				}
 			}
 			if got := lines(w.list("Shop.Local", 300, &all[k])); !slices.Equal(got, want) {
-				t.Errorf("without %s of %s, from %s:\n%s\nwant:\n%s", tc.id, tc.service, line(all[k]), strings.Join(got, "\n"), strings.Join(want, "\n"))
+				t.Errorf("without %s of %s, from %s:\n%s\nwant:\n%s", tc.id, tc.service, line(all[k]),
+					strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 		}
 	}
 }
 
-// TestStartAtName begins at names that may have no records.
+// TestStartAtName begins a list at names that may have no records.
 func TestStartAtName(t *testing.T) {
 	w := newWorld(t, everything)
 	for _, tc := range []struct{ from, first string }{ // name, type, identifier; the first record set
@@ -162,7 +164,7 @@ func TestStartAtName(t *testing.T) {
 		{"shop.local. TXT", "_http._tcp.shop.local. SRV"},
 		{"com.", "shop.local. A"},
 		{"zzz.", ""},
-		{"nobody.shop.local", "one.shop.local. A"},
+		{"none.shop.local", "one.shop.local. A"},
 		{"web.shop.local. A b", "web.shop.local. A b"},
 		{"web.shop.local. A bb", "web.shop.local. A d"},
 		{"web.shop.local. A e", ""},
@@ -171,12 +173,13 @@ func TestStartAtName(t *testing.T) {
 		{"api.shop.local. TXT", "10.0.3.4.api.shop.local. A"},
 		{"I-2.api.shop.local. AAAA", "i-2.api.shop.local. AAAA"},
 		{`i\0573\072x\100y.api.shop.local.`, `i\0573\072x\100y.api.shop.local. A`},
-		{"nobody.api.shop.local", "v1.api.shop.local. A"},
-		{"below.v1.api.shop.local", "i-1.api.shop.local. A"}, // it may have been a host of api
+		{"none.api.shop.local", "v1.api.shop.local. A"},
+		{"below.v1.api.shop.local", "i-1.api.shop.local. A"}, // this may have been the name of a host of api
 		{"empty.shop.local", "one.shop.local. A"},
 	} {
 		words := strings.Fields(tc.from + "  ")
-		in := &r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID("Shop.Local"), MaxItems: aws.Int32(1), StartRecordName: &words[0]}
+		in := &r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID("Shop.Local"), MaxItems: aws.Int32(1),
+			StartRecordName: &words[0]}
 		if len(words) > 1 {
 			in.StartRecordType = types.RRType(words[1])
 		}
@@ -193,9 +196,9 @@ func TestStartAtName(t *testing.T) {
 	}
 }
 
-// TestPagesWhileThingsChange lists in pages of one while instances come and go between them: what is there from the
-// first page to the last is seen once, and in its order.
-func TestPagesWhileThingsChange(t *testing.T) {
+// TestPagesDuringChanges lists in pages of one record set while instances are registered and deregistered. Record sets
+// that exist from the first page to the last are seen once and in order.
+func TestPagesDuringChanges(t *testing.T) {
 	w := newWorld(t, `
 zone shop.local vpc-1 eu-west-1
 api A 30 SRV 60
@@ -205,33 +208,33 @@ api A 30 SRV 60
 v1.api A 30
   k-1 IPV4=10.0.1.1
 `)
-	stay := lines(w.list("shop.local", 300, nil))
+	kept := lines(w.list("shop.local", 300, nil))
 	rnd := rand.New(rand.NewPCG(1, 2))
-	passing := map[string]bool{} // which of the others is registered
+	registered := map[string]bool{} // whether each of the other instances is registered
 	var seen []string
 	in := &r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID("shop.local"), MaxItems: aws.Int32(1)}
 	for pages := r53.NewListResourceRecordSetsPaginator(w, in); pages.HasMorePages(); {
 		out := apitest.Must(pages.NextPage(t.Context()))(t)
 		for _, l := range lines(out.ResourceRecordSets) {
-			if slices.Contains(stay, l) {
+			if slices.Contains(kept, l) {
 				seen = append(seen, l)
 			}
 		}
 		for range 2 {
 			id := fmt.Sprintf("k-%d", 2*rnd.IntN(4))
-			if passing[id] {
+			if registered[id] {
 				w.deregister("shop.local", "api", id)
 			} else {
 				w.instance("shop.local", "api", []string{id, "IPV4=10.0.9.9", "PORT=80"})
 			}
-			passing[id] = !passing[id]
+			registered[id] = !registered[id]
 		}
 	}
-	same(t, "seen", seen, strings.Join(stay, "\n"))
+	same(t, "seen", seen, strings.Join(kept, "\n"))
 }
 
-// TestAnswer: the answer to TestDNSAnswer is that of DNS.
-func TestAnswer(t *testing.T) {
+// TestDNSAnswer checks that TestDNSAnswer returns the answers of DNS.
+func TestDNSAnswer(t *testing.T) {
 	w := newWorld(t, everything+`
 zone public.example - us-east-1
 many A 60
@@ -245,7 +248,8 @@ many A 60
   8 IPV4=10.0.8.8
   9 IPV4=10.0.8.9
 `)
-	for _, tc := range []struct{ zone, question, want string }{ // name, type and client; code and values, sorted
+	// name, type and client; response code and sorted values
+	for _, tc := range []struct{ zone, question, want string }{
 		{"Shop.Local", "web.shop.local A", "NOERROR 10.0.0.1"},
 		{"Shop.Local", "WEB.shop.local. A", "NOERROR 10.0.0.1"},
 		{"Shop.Local", "both.shop.local AAAA", "NOERROR 2001:db8::1 2001:db8::2"},
@@ -253,15 +257,17 @@ many A 60
 		{"Shop.Local", "_http._tcp.shop.local SRV", "NOERROR 1 1 80 six._http._tcp.shop.local."},
 		{"Shop.Local", `I\0573\072x\100y.api.shop.local A`, "NOERROR 10.0.3.3"},
 		{"Shop.Local", "shop.local NS", "NOERROR ns.rollcall.invalid."},
-		{"Shop.Local", "shop.local SOA", "NOERROR ns.rollcall.invalid. hostmaster.rollcall.invalid. 1 7200 900 1209600 5"},
+		{"Shop.Local", "shop.local SOA",
+			"NOERROR ns.rollcall.invalid. hostmaster.rollcall.invalid. 1 7200 900 1209600 5"},
 		{"Shop.Local", "web.shop.local MX", "NOERROR"},
 		{"Shop.Local", "empty.shop.local A", "NOERROR"},
-		{"Shop.Local", "nobody.shop.local A", "NXDOMAIN"},
+		{"Shop.Local", "none.shop.local A", "NXDOMAIN"},
 		{"Shop.Local", "web.shop.local A 10.1.2.3", "NOERROR 10.0.0.1"},
-		{"Shop.Local", "web.shop.local A 10.2.2.3", "REFUSED"}, // no client of its VPC
+		{"Shop.Local", "web.shop.local A 10.2.2.3", "REFUSED"}, // not a client of the zone's VPC
 	} {
 		words := strings.Fields(tc.question)
-		in := &r53.TestDNSAnswerInput{HostedZoneId: w.zoneID(tc.zone), RecordName: &words[0], RecordType: types.RRType(words[1])}
+		in := &r53.TestDNSAnswerInput{HostedZoneId: w.zoneID(tc.zone), RecordName: &words[0],
+			RecordType: types.RRType(words[1])}
 		if len(words) > 2 {
 			in.ResolverIP = &words[2]
 		}
@@ -278,15 +284,16 @@ many A 60
 	drawn := map[string]bool{}
 	for range 200 {
 		out := apitest.Must(w.TestDNSAnswer(t.Context(), &r53.TestDNSAnswerInput{
-			HostedZoneId: w.zoneID("public.example"), RecordName: s("many.public.example"), RecordType: types.RRTypeA}))(t)
+			HostedZoneId: w.zoneID("public.example"),
+			RecordName:   s("many.public.example"), RecordType: types.RRTypeA}))(t)
 		if len(out.RecordData) != 8 {
-			t.Fatalf("%d records in an answer", len(out.RecordData))
+			t.Fatalf("an answer has %d records, want 8", len(out.RecordData))
 		}
 		for _, ip := range out.RecordData {
 			drawn[ip] = true
 		}
 	}
 	if len(drawn) != 9 {
-		t.Errorf("of nine, 200 draws of eight found %d", len(drawn))
+		t.Errorf("200 answers contain %d of the nine instances, want all", len(drawn))
 	}
 }

@@ -1,23 +1,23 @@
-// Package route53 shows the DNS namespaces of Cloud Map as what they are at AWS: hosted zones of Route 53 (API
-// version 2013-04-01), with a record set for each instance. It is for reading. Such a zone belongs to its
-// namespace, so what would change it is refused, with AWS's words.
+// Package route53 shows the DNS namespaces of Cloud Map as hosted zones of Route 53 (API version 2013-04-01), which
+// they are at AWS, with a record set for each instance. The API is read-only: a zone belongs to its namespace, so
+// operations that would change it fail with AWS's error.
 //
-//	route53.go   the API as awsapi wants it, and the table from method and path to operation
-//	zones.go     the operations on hosted zones
-//	records.go   ListResourceRecordSets, and what a record set says
-//	walk.go      the record sets of a zone in their order, from any position on
-//	names.go     names as Route 53 writes and sorts them
-//	question.go  TestDNSAnswer
-//	settled.go   what always has the same answer: tags, limits, DNSSEC, changes
-//	refused.go   what would write
+//	route53.go        the API, and the table from method and path to operation
+//	zones.go          the operations on hosted zones
+//	records.go        ListResourceRecordSets, and the contents of record sets
+//	walk.go           the record sets of a zone in order, from any position
+//	names.go          names as Route 53 writes and sorts them
+//	testdnsanswer.go  TestDNSAnswer
+//	fixed.go          operations with a fixed result: tags, limits, DNSSEC, changes
+//	writes.go         operations that would write
 //
-// What a record set says comes from the directory, as DNS and DiscoverInstances do; the registry's rows give
-// the order. An answer is made whole before it is sent, so nothing is held while a client reads. A page costs
-// a pass over the namespaces and over the services of the zone, and one step for each record set on it,
-// however many instances the services have.
+// The contents of record sets come from the directory, as those of DNS and DiscoverInstances do. The registry's rows
+// determine the order. A response is complete before it is sent, so nothing is locked while a client reads it. A page
+// costs one scan of the namespaces and of the zone's services, and one step for each record set on it, however many
+// instances the services have.
 //
-// Route 53 is global: the zones of all regions of the account are shown together, whatever region a request is
-// signed for. Differences from AWS are listed in docs/compat/route53.md.
+// Route 53 is global: the zones of all regions of the account are shown together, whatever region a request is signed
+// for. docs/compat/route53.md lists the differences from AWS.
 package route53
 
 import (
@@ -49,26 +49,25 @@ type API struct {
 
 var _ awsapi.API = (*API)(nil)
 
-// New returns the API. The directory of dns must follow db (package publish); its name servers are those that
-// the zones show.
+// New returns the API. The directory of dns must follow db (package publish). The zones show the name servers of dns.
 func New(db *store.Store, dns *answer.Authority) *API { return &API{db, dns} }
 
-// request is what an operation gets.
+// request is the input of an operation.
 type request struct {
 	account string
-	path    []string // what stands at each {} of the route's path
+	path    []string // the segments at each {} of the route's path
 	query   url.Values
 	body    []byte
 }
 
-// route is an operation and the path behind the version that asks for it.
+// route is an operation with its method and its path after the version.
 type route struct {
 	method, path string
 	operation    string
-	call         func(*API, request) (any, error) // the answer is a struct with the tags of encoding/xml
+	call         func(*API, request) (any, error) // returns a struct with tags of encoding/xml
 }
 
-// routes are the operations that are known here. Any other request gets UnknownOperationException.
+// routes lists the supported operations. Other requests receive UnknownOperationException.
 var routes = []route{
 	{"GET", "hostedzone", "ListHostedZones", (*API).listHostedZones},
 	{"GET", "hostedzone/{}", "GetHostedZone", (*API).getHostedZone},
@@ -85,28 +84,28 @@ var routes = []route{
 	{"POST", "tags/{}", "ListTagsForResources", (*API).listTagsForResources},
 	{"GET", "change/{}", "GetChange", (*API).getChange},
 
-	{"POST", "hostedzone", "CreateHostedZone", (*API).refuseCreateHostedZone},
-	{"POST", "hostedzone/{}", "UpdateHostedZoneComment", (*API).refuseZoneChange},
-	{"DELETE", "hostedzone/{}", "DeleteHostedZone", (*API).refuseZoneChange},
-	{"POST", "hostedzone/{}/rrset", "ChangeResourceRecordSets", (*API).refuseZoneChange},
-	{"POST", "hostedzone/{}/associatevpc", "AssociateVPCWithHostedZone", (*API).refuseZoneChange},
-	{"POST", "hostedzone/{}/disassociatevpc", "DisassociateVPCFromHostedZone", (*API).refuseZoneChange},
-	{"POST", "hostedzone/{}/enable-dnssec", "EnableHostedZoneDNSSEC", (*API).refuseZoneChange},
-	{"POST", "hostedzone/{}/disable-dnssec", "DisableHostedZoneDNSSEC", (*API).refuseZoneChange},
-	{"POST", "tags/{}/{}", "ChangeTagsForResource", (*API).refuseTags},
-	{"POST", "healthcheck", "CreateHealthCheck", (*API).refuseHealthCheck},
-	{"POST", "healthcheck/{}", "UpdateHealthCheck", (*API).refuseHealthCheck},
-	{"DELETE", "healthcheck/{}", "DeleteHealthCheck", (*API).refuseHealthCheck},
+	{"POST", "hostedzone", "CreateHostedZone", (*API).rejectCreateHostedZone},
+	{"POST", "hostedzone/{}", "UpdateHostedZoneComment", (*API).rejectZoneChange},
+	{"DELETE", "hostedzone/{}", "DeleteHostedZone", (*API).rejectZoneChange},
+	{"POST", "hostedzone/{}/rrset", "ChangeResourceRecordSets", (*API).rejectZoneChange},
+	{"POST", "hostedzone/{}/associatevpc", "AssociateVPCWithHostedZone", (*API).rejectZoneChange},
+	{"POST", "hostedzone/{}/disassociatevpc", "DisassociateVPCFromHostedZone", (*API).rejectZoneChange},
+	{"POST", "hostedzone/{}/enable-dnssec", "EnableHostedZoneDNSSEC", (*API).rejectZoneChange},
+	{"POST", "hostedzone/{}/disable-dnssec", "DisableHostedZoneDNSSEC", (*API).rejectZoneChange},
+	{"POST", "tags/{}/{}", "ChangeTagsForResource", (*API).rejectTags},
+	{"POST", "healthcheck", "CreateHealthCheck", (*API).rejectHealthCheck},
+	{"POST", "healthcheck/{}", "UpdateHealthCheck", (*API).rejectHealthCheck},
+	{"DELETE", "healthcheck/{}", "DeleteHealthCheck", (*API).rejectHealthCheck},
 }
 
-// segments takes a path apart behind the version; an endpoint URL may have put something in front. Ids may come
-// as they are given out, with their type: hostedzone//hostedzone/Z1 is hostedzone/Z1.
+// segments splits the part of a path after the version; an endpoint URL may have added a prefix. Ids may include their
+// type, as in responses: hostedzone//hostedzone/Z1 means hostedzone/Z1.
 func segments(path string) []string {
 	_, rest, _ := strings.Cut(path, "/"+version+"/")
 	return slices.Compact(strings.FieldsFunc(rest, func(c rune) bool { return c == '/' }))
 }
 
-// match reports whether a path is the route's, and what it has at each {}.
+// match reports whether a path matches the route, and returns the segments at each {}.
 func (r *route) match(path []string) (at []string, ok bool) {
 	pattern := strings.Split(r.path, "/")
 	if len(pattern) != len(path) {
@@ -124,13 +123,13 @@ func (r *route) match(path []string) (at []string, ok bool) {
 	return at, true
 }
 
-// Scope is "route53".
+// Scope returns "route53".
 func (*API) Scope() string { return "route53" }
 
-// ContentType is XML.
+// ContentType returns the media type of XML.
 func (*API) ContentType() string { return "text/xml" }
 
-// Operation finds the route of a request.
+// Operation returns the operation of the request's route.
 func (*API) Operation(r *http.Request, _ []byte) (string, error) {
 	path := segments(r.URL.Path)
 	for i := range routes {
@@ -139,10 +138,10 @@ func (*API) Operation(r *http.Request, _ []byte) (string, error) {
 		}
 	}
 	return "", &awsapi.Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: fmt.Sprintf(
-		"%s %.100q is no operation of Route 53 that is served here.", r.Method, r.URL.Path)}
+		"%s %.100q is not an operation of Route 53 on this server.", r.Method, r.URL.Path)}
 }
 
-// Call runs the operation.
+// Call runs an operation and appends its output to dst.
 func (a *API) Call(ctx context.Context, operation string, body, dst []byte) ([]byte, error) {
 	r := routes[slices.IndexFunc(routes, func(r route) bool { return r.operation == operation })]
 	u := awsapi.RequestURL(ctx)
@@ -154,15 +153,15 @@ func (a *API) Call(ctx context.Context, operation string, body, dst []byte) ([]b
 	return awsapi.AppendXML(dst, operation+"Response", namespace, out)
 }
 
-// Translate has nothing to translate: the operations make errors of the protocol.
+// Translate returns nil: the operations return errors of the protocol.
 func (*API) Translate(error) error { return nil }
 
-// AppendError renders an error as an ErrorResponse.
+// AppendError appends an ErrorResponse.
 func (*API) AppendError(dst []byte, err smithy.APIError, requestID string) ([]byte, int) {
 	return awsapi.AppendXMLError(dst, namespace, err, requestID)
 }
 
-// maxItems is how many items a page may have: what the request says, and most unless it says less.
+// maxItems returns the size of a page: the request's, but at most most, which is also the default.
 func (r request) maxItems(most int) (int, error) {
 	text := r.query.Get("maxitems")
 	if text == "" {
@@ -170,12 +169,12 @@ func (r request) maxItems(most int) (int, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || n < 1 {
-		return 0, invalid("MaxItems is a number from 1 on, not %.100q", text)
+		return 0, invalid("MaxItems must be a number of at least 1, not %.100q", text)
 	}
 	return int(min(n, int64(most))), nil
 }
 
-// The errors of the model that reading can have (API Reference, "Errors" of each operation).
+// The errors of the model that read operations return (API Reference, "Errors" of each operation).
 
 func invalid(msg string, args ...any) error {
 	return &awsapi.Error{Code: "InvalidInput", Message: fmt.Sprintf(msg, args...)}

@@ -30,13 +30,13 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store/storetest"
 )
 
-// networks are those of the VPCs that the tests use.
+// networks are the networks of the VPCs in the tests.
 var networks = map[string][]netip.Prefix{
 	"vpc-1": {netip.MustParsePrefix("10.1.0.0/16")},
 	"vpc-2": {netip.MustParsePrefix("10.2.0.0/16")},
 }
 
-// world is the API as a client meets it, over a real store and the directory that follows it.
+// world is the API over a store and its directory, with the SDK's client for it.
 type world struct {
 	*r53.Client
 	t          testing.TB
@@ -65,7 +65,7 @@ func (w *world) client(options ...func(*aws.Config)) *r53.Client {
 	return r53.NewFromConfig(w.srv.Config(append(options, func(c *aws.Config) { c.HTTPClient = w.body })...))
 }
 
-// recorder keeps the last response body.
+// recorder keeps the body of the last response.
 type recorder struct {
 	http *http.Client
 	last string
@@ -83,8 +83,8 @@ func (r *recorder) Do(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// load fills the registry from lines: a namespace ("zone shop.local vpc-1 eu-west-1", "-" for no VPC), below it its
-// services ("web A 60 SRV 10 weighted custom"), and indented their instances ("i-1 IPV4=10.0.0.1 unhealthy").
+// load fills the registry from lines: a namespace ("zone shop.local vpc-1 eu-west-1", "-" for no VPC), its services
+// below it ("web A 60 SRV 10 weighted custom"), and their instances, indented ("i-1 IPV4=10.0.0.1 unhealthy").
 func (w *world) load(text string) {
 	w.t.Helper()
 	var zone, service string
@@ -108,7 +108,7 @@ func (w *world) scope(zone string) arn.Scope {
 	return arn.Scope{Account: apitest.Account, Region: w.regions[zone]}
 }
 
-// update runs one transaction that has to succeed; an operation too.
+// update runs a transaction that must succeed, and whose operation, if any, must succeed too.
 func update[R any](w *world, fn func(*store.Tx) (R, error)) R {
 	w.t.Helper()
 	out, err := store.Update(w.t.Context(), w.db, fn)
@@ -138,7 +138,8 @@ func (w *world) zone(words []string) {
 
 func (w *world) service(zone string, words []string) {
 	w.t.Helper()
-	spec := registry.ServiceSpec{NamespaceID: w.namespaces[zone], Name: words[0], HasDNS: true, Policy: registry.Multivalue}
+	spec := registry.ServiceSpec{NamespaceID: w.namespaces[zone], Name: words[0], HasDNS: true,
+		Policy: registry.Multivalue}
 	for i := 1; i < len(words); i++ {
 		switch words[i] {
 		case "weighted":
@@ -197,7 +198,7 @@ func (w *world) deregister(zone, service, id string) {
 	})
 }
 
-// zoneID is a zone's id as it stands in answers.
+// zoneID returns a zone's id as responses show it.
 func (w *world) zoneID(zone string) *string {
 	w.t.Helper()
 	ns, err := registry.GetNamespace(w.db.Snapshot(), w.scope(zone), w.namespaces[zone])
@@ -208,14 +209,14 @@ func (w *world) zoneID(zone string) *string {
 	return &id
 }
 
-// arn is a namespace's.
+// arn returns a namespace's ARN.
 func (w *world) arn(zone string) string {
 	return "arn:aws:servicediscovery:" + w.regions[zone] + ":" + apitest.Account + ":namespace/" + w.namespaces[zone]
 }
 
 func s(text string) *string { return &text }
 
-// line writes a record set in a line: name, TTL, type, values; then identifier, policy, health check.
+// line formats a record set: name, TTL, type, values; then identifier, policy, health check.
 func line(set types.ResourceRecordSet) string {
 	words := []string{*set.Name, fmt.Sprint(*set.TTL), string(set.Type)}
 	for _, r := range set.ResourceRecords {
@@ -236,7 +237,7 @@ func line(set types.ResourceRecordSet) string {
 	return strings.Join(words, " ")
 }
 
-// list is a zone's record sets from a position on, as pages of max.
+// list returns a zone's record sets from a position. It reads them in pages of max.
 func (w *world) list(zone string, max int32, from *types.ResourceRecordSet) []types.ResourceRecordSet {
 	w.t.Helper()
 	in := &r53.ListResourceRecordSetsInput{HostedZoneId: w.zoneID(zone), MaxItems: &max}
@@ -247,7 +248,8 @@ func (w *world) list(zone string, max int32, from *types.ResourceRecordSet) []ty
 	for pages := r53.NewListResourceRecordSetsPaginator(w, in); pages.HasMorePages(); {
 		out := apitest.Must(pages.NextPage(w.t.Context()))(w.t)
 		if len(out.ResourceRecordSets) > int(max) || *out.MaxItems != max {
-			w.t.Fatalf("a page of %d, said to be of %d, where %d were asked for", len(out.ResourceRecordSets), *out.MaxItems, max)
+			w.t.Fatalf("a page of %d record sets and MaxItems %d, want %d", len(out.ResourceRecordSets), *out.MaxItems,
+				max)
 		}
 		all = append(all, out.ResourceRecordSets...)
 	}
@@ -262,7 +264,7 @@ func lines(sets []types.ResourceRecordSet) []string {
 	return all
 }
 
-// same compares a list with what is wanted, a line each.
+// same compares lines with the wanted ones.
 func same(t testing.TB, what string, got []string, want string) {
 	t.Helper()
 	wanted := strings.FieldsFunc(want, func(c rune) bool { return c == '\n' })
@@ -275,13 +277,13 @@ func same(t testing.TB, what string, got []string, want string) {
 	}
 }
 
-// refusal is an error as a client sees it: status, code and text.
-func refusal(t testing.TB, err error) string {
+// errorText returns an error as a client sees it: status, code and message.
+func errorText(t testing.TB, err error) string {
 	t.Helper()
 	var api smithy.APIError
 	var response *awshttp.ResponseError
 	if !errors.As(err, &api) || !errors.As(err, &response) {
-		t.Fatalf("no answer of the API: %v", err)
+		t.Fatalf("not an error of the API: %v", err)
 	}
 	if response.ServiceRequestID() == "" {
 		t.Errorf("%v has no request id", err)

@@ -11,37 +11,37 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// The order of a zone's record sets: the names at which services stand, the apex first, as [sortKey] sorts them.
-// At each, the types as ASCII; of each type, the instances by their ids. Behind the records of a service with
-// SRV records come the names of its hosts, by the instances' ids, before those of services that lie below it.
+// The order of a zone's record sets: the names of services, the apex first, as [sortKey] sorts them. At each name, the
+// types as ASCII; for each type, the instances by id. The records of a service with SRV records are followed by the
+// names of its hosts, by the instances' ids, before the services below it.
 //
-// So nothing but the services of a zone is ever sorted: instances come in the order of their rows. AWS sorts hosts
-// too by their labels, which is the same unless ids hold dots or are each other's beginning.
+// So only the services of a zone are sorted: instances have the order of their rows. AWS also sorts hosts by their
+// labels. The order is the same unless ids contain dots or one is a prefix of another.
 
-// position is where a walk begins: at the record set of a name, type and identifier, or the first one behind.
+// position is the start of a walk: the record set of a name, type and identifier, or the first one after it.
 type position struct {
-	name string // folded; empty is the beginning
+	name string // folded; empty means the beginning
 	typ  string
 	id   string
 }
 
-// place is a name of a zone where records stand for a service: its own, or the apex, where there may be none.
-type place struct {
+// owner is a name in a zone that has records: the name of a service, or the apex, which need not have a service.
+type owner struct {
 	key  string
 	name string
 	view *directory.View
 	apex bool
 }
 
-// types are those of the records at a place, in their order.
-func (p place) types() []string {
+// types returns the sorted types of the owner's records.
+func (o owner) types() []string {
 	var types []string
-	if p.apex {
+	if o.apex {
 		types = append(types, "NS", "SOA")
 	}
-	if p.view != nil {
+	if o.view != nil {
 		for typ, t := range recordTypes {
-			if _, ok := p.view.Service.TTL(t); ok {
+			if _, ok := o.view.Service.TTL(t); ok {
 				types = append(types, typ)
 			}
 		}
@@ -50,72 +50,72 @@ func (p place) types() []string {
 	return types
 }
 
-// hosts reports whether the instances have names of their own.
-func (p place) hosts() bool {
-	if p.view == nil {
+// hasHosts reports whether the instances have their own names.
+func (o owner) hasHosts() bool {
+	if o.view == nil {
 		return false
 	}
-	_, ok := p.view.Service.TTL(directory.SRV)
+	_, ok := o.view.Service.TTL(directory.SRV)
 	return ok
 }
 
 // hostTypes are the types of the records at a host's name.
 var hostTypes = []string{"A", "AAAA"}
 
-// places lists a zone's, in their order; the apex is always the first.
-func (a *API) places(now *store.Snapshot, ns *registry.Namespace) []place {
+// owners returns the owners of a zone in order. The apex is always the first.
+func (a *API) owners(now *store.Snapshot, ns *registry.Namespace) []owner {
 	apex := directory.CanonicalName(ns.Name)
-	all := []place{{key: sortKey(apex), name: apex, apex: true}}
+	all := []owner{{key: sortKey(apex), name: apex, apex: true}}
 	registry.ScanServices(now, ns.Scope(), registry.ServiceRange{NamespaceID: ns.ID}, func(s *registry.Service) bool {
 		v, ok := a.dns.Directory.ServiceByID(s.ID)
 		switch {
-		case !ok || v.FullName == "": // gone since, or not in DNS
+		case !ok || v.FullName == "": // deregistered in the meantime, or not in DNS
 		case v.FullName == apex:
 			all[0].view = v
 		default:
-			all = append(all, place{key: sortKey(v.FullName), name: v.FullName, view: v})
+			all = append(all, owner{key: sortKey(v.FullName), name: v.FullName, view: v})
 		}
 		return true
 	})
-	slices.SortFunc(all, func(x, y place) int { return cmp.Compare(x.key, y.key) })
+	slices.SortFunc(all, func(x, y owner) int { return cmp.Compare(x.key, y.key) })
 	return all
 }
 
-// start is a position as the walk has it: a place, and what to leave out there.
+// start is a position within a walk: an owner, and the records to omit there.
 type start struct {
-	place int
-	hosts bool   // leave out the place's own records
-	typ   string // leave out the types before it: at the place's name, or else at the first host's
-	id    string // leave out the instances before it: of that type, or else of the hosts
+	owner int
+	hosts bool   // omit the owner's own records
+	typ   string // omit the types before it, at the owner's name or else at the first host's
+	id    string // omit the instances before it, of that type or else of the hosts
 }
 
-// locate finds a position. A name that nothing has any more may have been a host's; its service is then begun at
-// the host that would follow, so that a list in pages goes on where it was although the host is gone.
-func (a *API) locate(places []place, ns *registry.Namespace, at position) start {
+// locate finds a position. If the name does not exist any more, it may have been the name of a host. The walk then
+// continues with the next host of the same service, so that a list in pages continues at the right record.
+func (a *API) locate(owners []owner, ns *registry.Namespace, at position) start {
 	if at.name == "" {
 		return start{}
 	}
-	if k := slices.IndexFunc(places, func(p place) bool { return p.name == at.name }); k >= 0 {
-		return start{place: k, typ: at.typ, id: at.id}
+	if k := slices.IndexFunc(owners, func(o owner) bool { return o.name == at.name }); k >= 0 {
+		return start{owner: k, typ: at.typ, id: at.id}
 	}
 	if i, v := a.host(ns, at.name); i != nil {
-		if k := slices.IndexFunc(places, func(p place) bool { return p.name == v.FullName }); k >= 0 {
-			return start{place: k, hosts: true, typ: at.typ, id: i.ID}
+		if k := slices.IndexFunc(owners, func(o owner) bool { return o.name == v.FullName }); k >= 0 {
+			return start{owner: k, hosts: true, typ: at.typ, id: i.ID}
 		}
 	}
 	key := sortKey(at.name)
-	for k, p := range places {
-		if host, below := strings.CutSuffix(at.name, "."+p.name); below && p.hosts() {
-			return start{place: k, hosts: true, id: host}
+	for k, o := range owners {
+		if host, below := strings.CutSuffix(at.name, "."+o.name); below && o.hasHosts() {
+			return start{owner: k, hosts: true, id: host}
 		}
-		if p.key >= key {
-			return start{place: k}
+		if o.key >= key {
+			return start{owner: k}
 		}
 	}
-	return start{place: len(places)}
+	return start{owner: len(owners)}
 }
 
-// host finds the instance that has a host name in a zone, and its service.
+// host finds the instance with a host name in a zone, and its service.
 func (a *API) host(ns *registry.Namespace, name string) (*directory.Instance, *directory.View) {
 	for _, z := range a.dns.Directory.Zones(directory.CanonicalName(ns.Name)) {
 		if z.Namespace().ID == ns.ID {
@@ -127,27 +127,29 @@ func (a *API) host(ns *registry.Namespace, name string) (*directory.Instance, *d
 	return nil, nil
 }
 
-// walk calls yield with the record sets of a zone from a position on, until it returns false.
+// walk calls yield for the record sets of a zone from a position, until it returns false.
 func (a *API) walk(now *store.Snapshot, ns *registry.Namespace, from position, yield func(recordSet) bool) {
-	places := a.places(now, ns)
-	s := a.locate(places, ns, from)
-	for _, p := range places[s.place:] {
-		if !s.hosts && !a.walkPlace(now, ns, p, s.typ, s.id, yield) {
+	owners := a.owners(now, ns)
+	s := a.locate(owners, ns, from)
+	for _, o := range owners[s.owner:] {
+		if !s.hosts && !a.walkOwner(now, ns, o, s.typ, s.id, yield) {
 			return
 		}
 		if !s.hosts {
-			s = start{} // its type and instance were meant for the place's own records
+			s = start{} // its type and instance refer to the owner's own records
 		}
-		if p.hosts() && !a.walkHosts(now, p, s.typ, s.id, yield) {
+		if o.hasHosts() && !a.walkHosts(now, o, s.typ, s.id, yield) {
 			return
 		}
 		s = start{}
 	}
 }
 
-// walkPlace yields what stands at a service's own name.
-func (a *API) walkPlace(now *store.Snapshot, ns *registry.Namespace, p place, fromType, fromID string, yield func(recordSet) bool) bool {
-	for _, typ := range p.types() {
+// walkOwner yields the records at a service's name.
+func (a *API) walkOwner(
+	now *store.Snapshot, ns *registry.Namespace, o owner, fromType, fromID string, yield func(recordSet) bool,
+) bool {
+	for _, typ := range o.types() {
 		if typ < fromType {
 			continue
 		}
@@ -161,8 +163,8 @@ func (a *API) walkPlace(now *store.Snapshot, ns *registry.Namespace, p place, fr
 		if typ == fromType {
 			id = fromID
 		}
-		if !a.instances(now, p.view, id, func(i *directory.Instance) bool {
-			s, ok := ofInstance(p.view, typ, i)
+		if !a.instances(now, o.view, id, func(i *directory.Instance) bool {
+			s, ok := instanceRecordSet(o.view, typ, i)
 			return !ok || yield(s)
 		}) {
 			return false
@@ -171,14 +173,14 @@ func (a *API) walkPlace(now *store.Snapshot, ns *registry.Namespace, p place, fr
 	return true
 }
 
-// walkHosts yields what stands at the names of a service's hosts. fromType counts for the first of them only.
-func (a *API) walkHosts(now *store.Snapshot, p place, fromType, fromID string, yield func(recordSet) bool) bool {
-	return a.instances(now, p.view, fromID, func(i *directory.Instance) bool {
+// walkHosts yields the records at the names of a service's hosts. fromType applies only to the first of them.
+func (a *API) walkHosts(now *store.Snapshot, o owner, fromType, fromID string, yield func(recordSet) bool) bool {
+	return a.instances(now, o.view, fromID, func(i *directory.Instance) bool {
 		for _, typ := range hostTypes {
 			if i.ID == fromID && typ < fromType {
 				continue
 			}
-			if s, ok := ofHost(p.view, typ, i); ok && !yield(s) {
+			if s, ok := hostRecordSet(o.view, typ, i); ok && !yield(s) {
 				return false
 			}
 		}
@@ -186,16 +188,18 @@ func (a *API) walkHosts(now *store.Snapshot, p place, fromType, fromID string, y
 	})
 }
 
-// instances calls fn with the instances of a service that a zone shows, from an id on, until fn returns false, and
-// reports whether it never did. One that is about to leave has no records any more; health only steers answers.
-func (a *API) instances(now *store.Snapshot, v *directory.View, from string, fn func(*directory.Instance) bool) (all bool) {
+// instances calls fn for the instances of a service that a zone shows, from an id, until fn returns false. It reports
+// whether fn never did. A draining instance has no records any more; the health of an instance only affects answers.
+func (a *API) instances(
+	now *store.Snapshot, v *directory.View, from string, fn func(*directory.Instance) bool,
+) (all bool) {
 	all = true
 	visit := func(id string) bool {
 		i, ok := a.dns.Directory.Instance(v.Service.ID, id)
 		all = !ok || i.State == directory.Draining || fn(i)
 		return all
 	}
-	if from != "" && !visit(from) { // the scan begins behind it
+	if from != "" && !visit(from) { // the scan begins after it
 		return false
 	}
 	after := registry.InstanceRef{Scope: arn.Scope{Region: v.Namespace.Region}, ServiceID: v.Service.ID, ID: from}
@@ -205,26 +209,26 @@ func (a *API) instances(now *store.Snapshot, v *directory.View, from string, fn 
 	return all
 }
 
-// count is how many record sets a walk yields. It looks at every instance once, in the directory's arrays: some
-// milliseconds for a service of 100,000.
-func (a *API) count(now *store.Snapshot, ns *registry.Namespace) int {
+// countRecordSets returns the number of record sets in a zone. It visits each instance once, in the directory's arrays:
+// some milliseconds for a service with 100,000 instances.
+func (a *API) countRecordSets(now *store.Snapshot, ns *registry.Namespace) int {
 	n := 2 // NS and SOA
-	for _, p := range a.places(now, ns) {
-		if p.view == nil {
+	for _, o := range a.owners(now, ns) {
+		if o.view == nil {
 			continue
 		}
 		var types []directory.RecordType
-		for _, r := range p.view.Service.Records {
+		for _, r := range o.view.Service.Records {
 			types = append(types, r.Type)
 		}
-		if p.hosts() {
+		if o.hasHosts() {
 			types = append(types, directory.A, directory.AAAA)
 		}
 		for _, state := range []directory.State{directory.Healthy, directory.Unhealthy, directory.Unready} {
-			set := p.view.In(state)
+			set := o.view.In(state)
 			for k := range set.Len() {
 				for _, t := range types {
-					if answerable(t, set.At(k)) {
+					if hasRecord(t, set.At(k)) {
 						n++
 					}
 				}

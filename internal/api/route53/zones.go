@@ -16,10 +16,10 @@ import (
 const (
 	maxZones    = 100 // on a page
 	zonePrefix  = "/hostedzone/"
-	privateOnly = "PrivateHostedZone" // the one HostedZoneType
+	privateOnly = "PrivateHostedZone" // the only HostedZoneType
 )
 
-// hostedZone is a zone as most operations show it.
+// hostedZone is a zone as most operations return it.
 type hostedZone struct {
 	ID                string `xml:"Id"`
 	Name              string
@@ -31,7 +31,7 @@ type hostedZone struct {
 	LinkedDescription string `xml:"LinkedService>Description"`
 }
 
-// hostedZones is an element of its own so that it is there when it is empty, as clients expect of a list.
+// hostedZones is an element even if it is empty, because clients expect the list.
 type hostedZones struct {
 	HostedZone []hostedZone
 }
@@ -39,11 +39,11 @@ type hostedZones struct {
 func (a *API) hostedZone(now *store.Snapshot, ns *registry.Namespace) hostedZone {
 	return hostedZone{
 		ID:                zonePrefix + ns.ZoneID,
-		Name:              written(directory.CanonicalName(ns.Name)),
+		Name:              formatName(directory.CanonicalName(ns.Name)),
 		CallerReference:   ns.ID,
 		Comment:           "Created by AWS Cloud Map namespace with ARN " + namespaceARN(ns),
 		Private:           ns.Kind == registry.Private,
-		Count:             a.count(now, ns),
+		Count:             a.countRecordSets(now, ns),
 		LinkedPrincipal:   "servicediscovery.amazonaws.com",
 		LinkedDescription: namespaceARN(ns),
 	}
@@ -53,11 +53,12 @@ func namespaceARN(ns *registry.Namespace) string {
 	return arn.New("servicediscovery", ns.Region, ns.Account, "namespace/"+ns.ID).String()
 }
 
-// zones are the account's DNS namespaces of all regions that pass, in the order of their zones' ids.
-func zones(now *store.Snapshot, account string, pass func(*registry.Namespace) bool) []*registry.Namespace {
+// zones returns the account's DNS namespaces of all regions for which match returns true, sorted by the ids of their
+// zones.
+func zones(now *store.Snapshot, account string, match func(*registry.Namespace) bool) []*registry.Namespace {
 	var all []*registry.Namespace
 	registry.ScanAllNamespaces(now, func(ns *registry.Namespace) bool {
-		if ns.ZoneID != "" && ns.Account == account && pass(ns) {
+		if ns.ZoneID != "" && ns.Account == account && match(ns) {
 			all = append(all, ns)
 		}
 		return true
@@ -66,7 +67,7 @@ func zones(now *store.Snapshot, account string, pass func(*registry.Namespace) b
 	return all
 }
 
-func every(*registry.Namespace) bool { return true }
+func anyNamespace(*registry.Namespace) bool { return true }
 
 // zone finds the namespace of a zone by the zone's id.
 func (r request) zone(now *store.Snapshot, id string) (*registry.Namespace, error) {
@@ -76,7 +77,7 @@ func (r request) zone(now *store.Snapshot, id string) (*registry.Namespace, erro
 	return nil, notFound("NoSuchHostedZone", "No hosted zone found with ID: %.100s", id)
 }
 
-// page gives the first max zones, and the one that comes next, if any.
+// page returns the first max zones and the following zone, if any.
 func page(all []*registry.Namespace, max int) (shown []*registry.Namespace, next *registry.Namespace) {
 	if len(all) <= max {
 		return all, nil
@@ -84,7 +85,7 @@ func page(all []*registry.Namespace, max int) (shown []*registry.Namespace, next
 	return all[:max], all[max]
 }
 
-func (a *API) show(now *store.Snapshot, some []*registry.Namespace) (out hostedZones) {
+func (a *API) hostedZones(now *store.Snapshot, some []*registry.Namespace) (out hostedZones) {
 	for _, ns := range some {
 		out.HostedZone = append(out.HostedZone, a.hostedZone(now, ns))
 	}
@@ -99,31 +100,31 @@ type listHostedZonesOutput struct {
 	MaxItems    int
 }
 
-// listHostedZones begins with the zone of the marker or, when that is gone meanwhile, the next one.
+// listHostedZones begins with the zone of the marker, or with the next zone if that was deleted.
 func (a *API) listHostedZones(r request) (any, error) {
 	max, err := r.maxItems(maxZones)
 	if err != nil {
 		return nil, err
 	}
 	if set := r.query.Get("delegationsetid"); set != "" {
-		return nil, &awsapi.Error{Code: "NoSuchDelegationSet", Message: "There are no reusable delegation sets here."}
+		return nil, &awsapi.Error{Code: "NoSuchDelegationSet", Message: "This server has no reusable delegation sets."}
 	}
 	kind := r.query.Get("hostedzonetype")
 	if kind != "" && kind != privateOnly {
-		return nil, invalid("HostedZoneType is %s or absent, not %.100q", privateOnly, kind)
+		return nil, invalid("HostedZoneType must be %s or absent, not %.100q", privateOnly, kind)
 	}
 	now, marker := a.db.Snapshot(), plainZone(r.query.Get("marker"))
 	shown, next := page(zones(now, r.account, func(ns *registry.Namespace) bool {
 		return ns.ZoneID >= marker && (kind == "" || ns.Kind == registry.Private)
 	}), max)
-	out := listHostedZonesOutput{HostedZones: a.show(now, shown), Marker: marker, MaxItems: max}
+	out := listHostedZonesOutput{HostedZones: a.hostedZones(now, shown), Marker: marker, MaxItems: max}
 	if next != nil {
 		out.IsTruncated, out.NextMarker = true, next.ZoneID
 	}
 	return out, nil
 }
 
-// plainZone is a zone's id without its type, which requests may leave in front.
+// plainZone returns a zone's id without its type, which requests may include.
 func plainZone(id string) string { return strings.TrimPrefix(id, zonePrefix) }
 
 type listHostedZonesByNameOutput struct {
@@ -136,7 +137,7 @@ type listHostedZonesByNameOutput struct {
 	MaxItems         int
 }
 
-// listHostedZonesByName takes name and id for where to begin, not for a filter.
+// listHostedZonesByName uses name and id as the start of the list, not as a filter.
 func (a *API) listHostedZonesByName(r request) (any, error) {
 	max, err := r.maxItems(maxZones)
 	if err != nil {
@@ -144,9 +145,9 @@ func (a *API) listHostedZonesByName(r request) (any, error) {
 	}
 	name, id := r.query.Get("dnsname"), plainZone(r.query.Get("hostedzoneid"))
 	if name == "" && id != "" {
-		return nil, invalid("HostedZoneId needs a DNSName beside it")
+		return nil, invalid("HostedZoneId requires a DNSName")
 	}
-	folded, err := read(name)
+	folded, err := parseName(name)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func (a *API) listHostedZonesByName(r request) (any, error) {
 	first := keyed{sortKey(folded), &registry.Namespace{ZoneID: id}}
 	now := a.db.Snapshot()
 	var from []keyed
-	for _, ns := range zones(now, r.account, every) {
+	for _, ns := range zones(now, r.account, anyNamespace) {
 		if k := (keyed{sortKey(directory.CanonicalName(ns.Name)), ns}); order(k, first) >= 0 {
 			from = append(from, k)
 		}
@@ -171,9 +172,11 @@ func (a *API) listHostedZonesByName(r request) (any, error) {
 		all = append(all, k.ns)
 	}
 	shown, next := page(all, max)
-	out := listHostedZonesByNameOutput{HostedZones: a.show(now, shown), DNSName: name, HostedZoneID: id, MaxItems: max}
+	out := listHostedZonesByNameOutput{HostedZones: a.hostedZones(now, shown), DNSName: name, HostedZoneID: id,
+		MaxItems: max}
 	if next != nil {
-		out.IsTruncated, out.NextDNSName, out.NextHostedZoneID = true, written(directory.CanonicalName(next.Name)), next.ZoneID
+		out.IsTruncated, out.NextDNSName, out.NextHostedZoneID = true, formatName(
+			directory.CanonicalName(next.Name)), next.ZoneID
 	}
 	return out, nil
 }
@@ -204,13 +207,14 @@ func (a *API) listHostedZonesByVPC(r request) (any, error) {
 	}
 	after, ok := paging.After(operation, r.query.Get("nexttoken"))
 	if !ok {
-		return nil, &awsapi.Error{Code: "InvalidPaginationToken", Message: "The value of NextToken was not given out by this operation."}
+		return nil, &awsapi.Error{Code: "InvalidPaginationToken",
+			Message: "NextToken is not a token of this operation."}
 	}
 	list := paging.New[zoneSummary](max)
 	for _, ns := range zones(a.db.Snapshot(), r.account, func(ns *registry.Namespace) bool {
 		return ns.Kind == registry.Private && ns.VPC == id && ns.Region == region && ns.ZoneID > after
 	}) {
-		if !list.Add(ns.ZoneID, zoneSummary{ns.ZoneID, written(directory.CanonicalName(ns.Name)), ns.Account}) {
+		if !list.Add(ns.ZoneID, zoneSummary{ns.ZoneID, formatName(directory.CanonicalName(ns.Name)), ns.Account}) {
 			break
 		}
 	}
@@ -227,11 +231,11 @@ type vpc struct {
 type getHostedZoneOutput struct {
 	HostedZone    hostedZone
 	DelegationSet *delegationSet // of a public zone
-	VPCs          *vpcs          // of a private one
+	VPCs          *vpcs          // of a private zone
 }
 
 type delegationSet struct {
-	NameServers []string `xml:"NameServers>NameServer"` // without dots at their ends
+	NameServers []string `xml:"NameServers>NameServer"` // without trailing dots
 }
 
 type vpcs struct{ VPC []vpc }
@@ -252,5 +256,5 @@ func (a *API) getHostedZone(r request) (any, error) {
 }
 
 func (a *API) getHostedZoneCount(r request) (any, error) {
-	return struct{ HostedZoneCount int }{len(zones(a.db.Snapshot(), r.account, every))}, nil
+	return struct{ HostedZoneCount int }{len(zones(a.db.Snapshot(), r.account, anyNamespace))}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Route 53's tags are other ones than Cloud Map's, and none can be set here.
+// tagSet is the tags of a resource. Route 53's tags are different from Cloud Map's, and this server cannot set them.
 type tagSet struct {
 	ResourceType string
 	ResourceID   string `xml:"ResourceId"`
@@ -21,10 +21,10 @@ const (
 	healthCheckResource = "healthcheck"
 )
 
-// maxTagged is how many resources ListTagsForResources takes.
+// maxTagged is the largest number of resources of ListTagsForResources.
 const maxTagged = 10
 
-// tags shows the tags of a resource.
+// tags returns the tags of a resource.
 func (r request) tags(now *store.Snapshot, kind, id string) (tagSet, error) {
 	switch kind {
 	case zoneResource:
@@ -35,7 +35,7 @@ func (r request) tags(now *store.Snapshot, kind, id string) (tagSet, error) {
 	case healthCheckResource:
 		return tagSet{}, noSuchHealthCheck(id)
 	}
-	return tagSet{}, invalid("ResourceType is %s or %s, not %.100q", zoneResource, healthCheckResource, kind)
+	return tagSet{}, invalid("ResourceType must be %s or %s, not %.100q", zoneResource, healthCheckResource, kind)
 }
 
 func noSuchHealthCheck(id string) error {
@@ -52,10 +52,10 @@ func (a *API) listTagsForResources(r request) (any, error) {
 		IDs []string `xml:"ResourceIds>ResourceId"`
 	}
 	if err := xml.Unmarshal(r.body, &in); err != nil {
-		return nil, invalid("The body is no ListTagsForResourcesRequest: %v", err)
+		return nil, invalid("The body is not a ListTagsForResourcesRequest: %v", err)
 	}
 	if len(in.IDs) < 1 || len(in.IDs) > maxTagged {
-		return nil, invalid("ResourceIds has 1 to %d members, not %d", maxTagged, len(in.IDs))
+		return nil, invalid("ResourceIds must have 1 to %d members, not %d", maxTagged, len(in.IDs))
 	}
 	var out struct {
 		ResourceTagSets struct{ ResourceTagSet []tagSet }
@@ -71,7 +71,7 @@ func (a *API) listTagsForResources(r request) (any, error) {
 	return out, nil
 }
 
-// noLimit is what a limit is said to be where there is none; the shape has no other way.
+// noLimit is the value of a limit that does not exist. The shape cannot express that.
 const noLimit = math.MaxInt32
 
 type limitOutput struct {
@@ -89,13 +89,13 @@ func (a *API) getHostedZoneLimit(r request) (any, error) {
 	out := limitOutput{Type: r.path[1], Value: noLimit}
 	switch {
 	case out.Type == "MAX_RRSETS_BY_ZONE":
-		out.Count = a.count(now, ns)
+		out.Count = a.countRecordSets(now, ns)
 	case out.Type == "MAX_VPCS_ASSOCIATED_BY_ZONE" && ns.VPC != "":
 		out.Value, out.Count = 1, 1
 	case out.Type == "MAX_VPCS_ASSOCIATED_BY_ZONE":
 		return nil, &awsapi.Error{Code: "HostedZoneNotPrivate", Message: "The hosted zone is public and has no VPCs."}
 	default:
-		return nil, invalid("%.100q is no limit of a hosted zone", out.Type)
+		return nil, invalid("%.100q is not a limit of a hosted zone", out.Type)
 	}
 	return out, nil
 }
@@ -104,11 +104,11 @@ func (a *API) getAccountLimit(r request) (any, error) {
 	out := limitOutput{Type: r.path[0], Value: noLimit}
 	switch out.Type {
 	case "MAX_HOSTED_ZONES_BY_OWNER":
-		out.Count = len(zones(a.db.Snapshot(), r.account, every))
+		out.Count = len(zones(a.db.Snapshot(), r.account, anyNamespace))
 	case "MAX_HEALTH_CHECKS_BY_OWNER", "MAX_REUSABLE_DELEGATION_SETS_BY_OWNER",
-		"MAX_TRAFFIC_POLICIES_BY_OWNER", "MAX_TRAFFIC_POLICY_INSTANCES_BY_OWNER": // there are none
+		"MAX_TRAFFIC_POLICIES_BY_OWNER", "MAX_TRAFFIC_POLICY_INSTANCES_BY_OWNER": // this server has none of these
 	default:
-		return nil, invalid("%.100q is no limit of an account", out.Type)
+		return nil, invalid("%.100q is not a limit of an account", out.Type)
 	}
 	return out, nil
 }
@@ -123,7 +123,7 @@ func (a *API) getDNSSEC(r request) (any, error) {
 	}{ServeSignature: "NOT_SIGNING"}, nil
 }
 
-// getChange knows no change: none can be made through this API, which alone gives out their ids.
+// getChange always fails: no change can be made through this API, and only a change would return an id.
 func (a *API) getChange(r request) (any, error) {
 	return nil, notFound("NoSuchChange", "Could not find resource with ID: %.100s", r.path[0])
 }
