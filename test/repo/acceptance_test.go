@@ -22,7 +22,7 @@ var acceptance = []struct {
 		"test/clients.TestBoto3Operations",
 		"test/clients.TestAWSCLI",
 		"test/clients.TestHostPrefix",
-		"internal/api/cloudmap.TestWire",
+		"internal/api/cloudmap.TestTranscript",
 	}},
 	{"errors are named exceptions with their extra members", "", []string{
 		"test/clients.TestBoto3Operations",
@@ -32,10 +32,10 @@ var acceptance = []struct {
 	}},
 	{"an operation's id ends in its CreateDate; timestamps are numbers", "", []string{
 		"test/clients.TestBoto3Operations",
-		"internal/api/cloudmap.TestWire",
+		"internal/api/cloudmap.TestTranscript",
 	}},
 	{"namespaces of the three kinds, with HttpName and a zone that Route 53 shows", "", []string{
-		"internal/api/cloudmap.TestNamespaceShapes",
+		"internal/api/cloudmap.TestGetNamespace",
 		"internal/api/route53.TestGetHostedZone",
 		"internal/api/route53.TestListHostedZones",
 	}},
@@ -104,7 +104,7 @@ var acceptance = []struct {
 	}},
 	{"Discover: query and optional parameters, truncation, a revision that only registrations change", "", []string{
 		"internal/api/cloudmap.TestDiscover",
-		"internal/api/cloudmap.TestDiscoverCut",
+		"internal/api/cloudmap.TestDiscoverMaxResults",
 		"internal/api/cloudmap.TestRevision",
 		"internal/api/cloudmap.TestModel",
 		"test/clients.TestRevisionPoller",
