@@ -12,20 +12,20 @@ import (
 	"sync"
 )
 
-// Stream is the CloudWatch Logs stream that a container's log is read as.
+// Stream is the CloudWatch Logs stream that shows a container's log.
 type Stream struct {
 	Region, Group, Name string
-	Created             int64 // Unix, in milliseconds
+	Created             int64 // Unix time in milliseconds
 }
 
-// Entry is one container's log in the catalog.
+// Entry is the log of one container in the catalog.
 type Entry struct {
 	TaskID, Container string
 	Dir               string
-	Stream            *Stream // nil: none
+	Stream            *Stream // nil if the log is not a stream
 }
 
-// Catalog knows the logs below a folder. It may be used by many goroutines.
+// Catalog lists the logs below a folder. It is safe for concurrent use.
 type Catalog struct {
 	root string
 
@@ -35,23 +35,23 @@ type Catalog struct {
 
 const streamFile = "stream"
 
-// OpenCatalog finds the logs that there are.
+// OpenCatalog returns a catalog of the existing logs below root.
 func OpenCatalog(root string) (*Catalog, error) {
 	c := &Catalog{root: root, byTask: map[string][]*Entry{}}
 	tasks, err := os.ReadDir(root)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("find the logs: %w", err)
+		return nil, fmt.Errorf("list the logs: %w", err)
 	}
 	for _, t := range tasks {
 		containers, err := os.ReadDir(filepath.Join(root, t.Name()))
 		if err != nil {
-			continue // not a task's: whoever put it there knows why
+			continue // not a task's folder
 		}
 		for _, name := range containers {
 			e := &Entry{TaskID: t.Name(), Container: name.Name(), Dir: Folder(root, t.Name(), name.Name())}
 			text, err := os.ReadFile(filepath.Join(e.Dir, streamFile))
 			if err == nil && json.Unmarshal(text, &e.Stream) != nil {
-				e.Stream = nil // not written in full: the task never started
+				e.Stream = nil // partly written: the task never started
 			}
 			c.byTask[t.Name()] = append(c.byTask[t.Name()], e)
 		}
@@ -59,8 +59,8 @@ func OpenCatalog(root string) (*Catalog, error) {
 	return c, nil
 }
 
-// Declare makes the log of a container that is about to start, and says what stream it is. One that is there already
-// stays as it is.
+// Declare creates the log of a container that is about to start, as a stream unless stream is nil. An existing log is
+// not changed.
 func (c *Catalog) Declare(taskID, container string, stream *Stream) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +69,7 @@ func (c *Catalog) Declare(taskID, container string, stream *Stream) error {
 	}
 	e := &Entry{TaskID: taskID, Container: container, Dir: Folder(c.root, taskID, container), Stream: stream}
 	if err := e.write(); err != nil {
-		return fmt.Errorf("make the log of container %s: %w", container, err)
+		return fmt.Errorf("create the log of container %s: %w", container, err)
 	}
 	c.byTask[taskID] = append(c.byTask[taskID], e)
 	return nil
@@ -93,14 +93,14 @@ func (e *Entry) write() error {
 	return os.Rename(file+".new", file)
 }
 
-// Task is the logs of a task's containers, by name.
+// Task returns the logs of a task's containers, ordered by container name.
 func (c *Catalog) Task(id string) []*Entry {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return sorted(c.byTask[id], func(e *Entry) string { return e.Container })
 }
 
-// Group is the logs that are streams of a group, by the stream's name.
+// Group returns the logs that are streams of a group, ordered by stream name.
 func (c *Catalog) Group(region, group string) []*Entry {
 	var found []*Entry
 	for _, e := range c.All() {
@@ -115,7 +115,7 @@ func sorted(entries []*Entry, by func(*Entry) string) []*Entry {
 	return slices.SortedFunc(slices.Values(entries), func(a, b *Entry) int { return cmp.Compare(by(a), by(b)) })
 }
 
-// All is every log there is.
+// All returns every log, in no particular order.
 func (c *Catalog) All() []*Entry {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -126,7 +126,7 @@ func (c *Catalog) All() []*Entry {
 	return all
 }
 
-// Remove deletes logs.
+// Remove deletes logs and their files.
 func (c *Catalog) Remove(entries []*Entry) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +136,8 @@ func (c *Catalog) Remove(entries []*Entry) error {
 			errs = append(errs, err)
 			continue
 		}
-		left := slices.DeleteFunc(slices.Clone(c.byTask[gone.TaskID]), func(e *Entry) bool { return e.Container == gone.Container })
+		left := slices.DeleteFunc(slices.Clone(c.byTask[gone.TaskID]),
+			func(e *Entry) bool { return e.Container == gone.Container })
 		c.byTask[gone.TaskID] = left
 		if len(left) == 0 {
 			delete(c.byTask, gone.TaskID)

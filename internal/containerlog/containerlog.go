@@ -1,21 +1,26 @@
-// Package containerlog keeps what containers print, with the time at which each line was seen, within bounds.
+// Package containerlog stores the output of containers in files of limited size, with the time of each line.
 //
-// A program writes straight into a file, so that no death of Rollcall's can give it a broken pipe or hold it up. A
-// [Writer] in the process that supervises it looks at the file whenever it has grown and notes from which position on
-// the bytes are of which time; it also cuts the file before it grows too long. Whoever wants to read, in whatever
-// process, does so by [Read] and [Seek]. [Catalog] knows all the logs of a node, those of ended tasks too.
+// A program writes directly to a file, so that a crash of Rollcall neither blocks it nor breaks a pipe. A [Writer] in
+// the process that supervises the program records the time of new bytes whenever the file has grown, and rotates the
+// file before it becomes too large. Any process can read a log with [Read] and [Seek]. [Merge] reads several logs in
+// the order of time. A [Catalog] lists all logs of a node, including those of ended tasks.
 //
-//	ROOT/TASK/CONTAINER/log        what it prints now; log.1 and log.2 hold what it printed before
-//	                    times      marks, one for each look that found more; times.1 and times.2 go with log.1 and log.2
-//	                    ended      is there when nothing more will come
-//	                    stream     the CloudWatch Logs stream that it is to be read as; absent: none
+//	ROOT/TASK/CONTAINER/log        the current output; log.1 and log.2 hold older output
+//	                    times      marks, one for each growth of the file; times.1 and times.2 belong to log.1 and log.2
+//	                    ended      exists if no more output will come
+//	                    stream     the CloudWatch Logs stream that shows the log; absent if there is none
 //
-// A position counts the bytes that the container has printed since it started. Cutting a file does not move it, so that
-// it names a line for good. What is promised: a log takes at most 3 × [MaxFile] and what its program writes between two
-// looks; lines come in their order with times that never fall; a reader sees no line twice and no line in pieces,
-// except one longer than [MaxLine], and what was cut away while nobody had read it is missing, whole lines of it.
+// A position is the number of bytes that the container had printed before. Rotation does not change positions, so a
+// position identifies a line permanently.
 //
-// It knows neither tasks nor AWS.
+// The package promises that
+//
+//   - a log uses at most 3 × [MaxFile], plus what its program writes between two calls of [Writer.Record];
+//   - lines are returned in order, with times that never decrease;
+//   - a reader receives each line at most once and complete, unless it is longer than [MaxLine];
+//   - output that is rotated away before it is read is missing as whole lines.
+//
+// It does not know tasks or AWS.
 package containerlog
 
 import (
@@ -24,24 +29,24 @@ import (
 	"path/filepath"
 )
 
-// The bounds of one container's log.
+// Limits of the log of one container.
 const (
-	MaxFile  = 10 << 20  // bytes of each of its files
-	MaxLine  = 256 << 10 // bytes; a longer line is read as several
+	MaxFile  = 10 << 20  // size of each file in bytes
+	MaxLine  = 256 << 10 // bytes; a longer line is returned as several lines
 	files    = 3
-	maxMarks = 1 << 16 // of one file: a megabyte
+	maxMarks = 1 << 16 // per file; one megabyte
 )
 
-// Root is where the logs of a data folder's tasks lie. They outlive their tasks; whoever reads them also removes them.
+// Root returns the folder with the logs of a data folder's tasks. Logs outlive their tasks; the agent removes them.
 func Root(dataDir string) string { return filepath.Join(dataDir, "logs") }
 
-// Folder is where a container's log lies.
+// Folder returns the folder of a container's log.
 func Folder(root, taskID, container string) string { return filepath.Join(root, taskID, container) }
 
-// File is what a container writes to.
+// File returns the file that a container writes to.
 func File(dir string) string { return filepath.Join(dir, "log") }
 
-// nth is the name of a file's nth predecessor.
+// nth returns the name of the nth older version of a file.
 func nth(dir, name string, n int) string {
 	if n == 0 {
 		return filepath.Join(dir, name)
@@ -51,17 +56,17 @@ func nth(dir, name string, n int) string {
 
 const endedFile = "ended"
 
-// Ended reports whether nothing more will come.
+// Ended reports whether no more output will come.
 func Ended(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, endedFile))
 	return err == nil
 }
 
-// mark says that the bytes before a position were seen at a time, as far as no earlier mark says it of them. The first of
-// a file is its base, the position of the file's first byte.
+// A mark records the time of the bytes between the previous mark and a position. The first mark of a file is its base:
+// the position of the file's first byte.
 type mark struct {
 	pos  int64
-	time int64 // Unix, in milliseconds
+	time int64 // Unix time in milliseconds
 }
 
 const markSize = 16

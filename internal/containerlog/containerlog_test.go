@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// book is a log with a small file size, and the program that prints into it.
-type book struct {
+// testLog is a log with a small file size, and the program that writes to it.
+type testLog struct {
 	t       *testing.T
 	dir     string
 	w       *Writer
@@ -22,8 +22,8 @@ type book struct {
 	now     time.Time
 }
 
-func newBook(t *testing.T, max int64) *book {
-	b := &book{t: t, dir: filepath.Join(t.TempDir(), "task", "main"), now: time.UnixMilli(1700000000000)}
+func newTestLog(t *testing.T, max int64) *testLog {
+	b := &testLog{t: t, dir: filepath.Join(t.TempDir(), "task", "main"), now: time.UnixMilli(1700000000000)}
 	b.reopen(max)
 	var err error
 	if b.program, err = os.OpenFile(File(b.dir), os.O_WRONLY|os.O_APPEND, 0); err != nil {
@@ -33,7 +33,7 @@ func newBook(t *testing.T, max int64) *book {
 	return b
 }
 
-func (b *book) reopen(max int64) {
+func (b *testLog) reopen(max int64) {
 	b.t.Helper()
 	if b.w != nil {
 		b.w.close()
@@ -44,20 +44,20 @@ func (b *book) reopen(max int64) {
 	}
 }
 
-// prints lets the program print, and the writer look a second later.
-func (b *book) prints(text string) {
+// prints writes output as the program, which the writer records one second later.
+func (b *testLog) prints(text string) {
 	b.t.Helper()
 	if _, err := b.program.WriteString(text); err != nil {
 		b.t.Fatal(err)
 	}
 	b.now = b.now.Add(time.Second)
-	if err := b.w.Look(b.now); err != nil {
+	if err := b.w.Record(b.now); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// reads gives all lines from a position on as SECOND:TEXT, and where they end.
-func (b *book) reads(pos int64) (string, int64) {
+// reads returns all lines from a position on as SECOND:TEXT, and the position after them.
+func (b *testLog) reads(pos int64) (string, int64) {
 	b.t.Helper()
 	var all []string
 	for {
@@ -75,9 +75,10 @@ func (b *book) reads(pos int64) (string, int64) {
 	}
 }
 
-// TestRead: lines have the time at which they began, and come whole, over cuts and restarts of the writer.
+// TestRead checks that lines are complete and have the time of their start, across rotations and restarts of the
+// writer.
 func TestRead(t *testing.T) {
-	b := newBook(t, 24)
+	b := newTestLog(t, 24)
 	want := func(what, lines string) {
 		t.Helper()
 		if got, _ := b.reads(0); got != lines {
@@ -86,43 +87,43 @@ func TestRead(t *testing.T) {
 	}
 	want("an empty log", "")
 	b.prints("one\ntwo\n")
-	want("two lines at once", "1:one 1:two")
+	want("two lines", "1:one 1:two")
 	b.prints("th")
-	want("a line that is not finished", "1:one 1:two")
-	b.prints("ree\r\nfour\n") // 20 bytes: the file is cut
-	want("cut", "1:one 1:two 2:three 3:four")
+	want("an unfinished line", "1:one 1:two")
+	b.prints("ree\r\nfour\n") // 20 bytes: the file is rotated
+	want("after a rotation", "1:one 1:two 2:three 3:four")
 	b.prints("five\n")
-	want("behind a cut", "1:one 1:two 2:three 3:four 4:five")
+	want("in the file after a rotation", "1:one 1:two 2:three 3:four 4:five")
 	b.reopen(24)
 	b.prints("six\n")
 	want("after a restart", "1:one 1:two 2:three 3:four 4:five 5:six")
 	b.prints("seven and eight\n")
 	b.prints("nine is longer\n")
 	b.prints("ten is longer too\n")
-	want("what was cut away", "5:six 6:seven and eight 8:ten is longer too")
+	want("after old lines were removed", "5:six 6:seven and eight 8:ten is longer too")
 	if err := b.w.Close(true); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestEnded: the last line needs no end once nothing more can come.
+// TestEnded checks that the last line is returned without a line end once the container has ended.
 func TestEnded(t *testing.T) {
-	b := newBook(t, MaxFile)
+	b := newTestLog(t, MaxFile)
 	b.prints("one\nlast words")
 	if got, _ := b.reads(0); got != "1:one" {
-		t.Errorf("while it runs: %q", got)
+		t.Errorf("before the end: got %q, want the first line only", got)
 	}
 	if err := b.w.Close(true); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := b.reads(0); got != "1:one 1:last words" {
-		t.Errorf("when it has ended: %q", got)
+		t.Errorf("after the end: got %q, want both lines", got)
 	}
 }
 
-// TestLongLines are read in pieces of MaxLine.
+// TestLongLines checks that a long line is returned in pieces of MaxLine.
 func TestLongLines(t *testing.T) {
-	b := newBook(t, MaxFile)
+	b := newTestLog(t, MaxFile)
 	long := strings.Repeat("x", MaxLine+10)
 	b.prints("a\n" + long + "\nb\n")
 	lines, next, err := Read(b.dir, 0)
@@ -134,15 +135,16 @@ func TestLongLines(t *testing.T) {
 		}
 		lines = append(lines, more...)
 	}
-	if err != nil || len(lines) != 4 || len(lines[1].Text) != MaxLine || len(lines[2].Text) != 10 || string(lines[3].Text) != "b" {
-		t.Errorf("%d lines, %v", len(lines), err)
+	if err != nil || len(lines) != 4 || len(lines[1].Text) != MaxLine || len(lines[2].Text) != 10 ||
+		string(lines[3].Text) != "b" {
+		t.Errorf("got %d lines, error %v; want 4 lines, the second and third from one long line", len(lines), err)
 	}
 }
 
-// TestSeek finds the first line of a time, wherever it lies.
+// TestSeek checks that Seek finds the first line of each second, in every file.
 func TestSeek(t *testing.T) {
 	for _, max := range []int64{1 << 20, 40} {
-		b := newBook(t, max)
+		b := newTestLog(t, max)
 		for i := range 20 {
 			b.prints(fmt.Sprintf("line %d\n", i+1))
 		}
@@ -157,57 +159,58 @@ func TestSeek(t *testing.T) {
 			want := fmt.Sprintf("%d:line", second)
 			switch {
 			case second > 20 && got == "", second <= 20 && strings.HasPrefix(got, want):
-			case !strings.Contains(" "+all, " "+want+" ") && strings.HasPrefix(got, first): // cut away: the first that is left
+			// rotated away: the first line that remains
+			case !strings.Contains(" "+all, " "+want+" ") && strings.HasPrefix(got, first):
 			default:
-				t.Errorf("max %d, second %d: %q", max, second, got)
+				t.Errorf("max %d, second %d: got %q, want a line of that second", max, second, got)
 			}
 		}
 	}
 }
 
-// TestCrashes: at whatever point cutting stops, the log can be gone on with and nothing is read twice.
-func TestCrashes(t *testing.T) {
-	for name, crash := range map[string]func(b *book){
-		"marks moved": func(b *book) {
+// TestCrashDuringRotation checks that a log can be continued after a crash at any step, and that no line is read twice.
+func TestCrashDuringRotation(t *testing.T) {
+	for name, crash := range map[string]func(b *testLog){
+		"marks moved": func(b *testLog) {
 			os.Rename(nth(b.dir, "times", 0), filepath.Join(b.dir, moving))
 		},
-		"copied": func(b *book) {
+		"copied": func(b *testLog) {
 			os.Rename(nth(b.dir, "times", 0), filepath.Join(b.dir, moving))
-			if err := b.w.keep(0, b.now); err != nil {
+			if err := b.w.archive(0, b.now); err != nil {
 				b.t.Fatal(err)
 			}
 		},
-		"cut": func(b *book) {
+		"truncated": func(b *testLog) {
 			os.Rename(nth(b.dir, "times", 0), filepath.Join(b.dir, moving))
-			if err := b.w.keep(0, b.now); err != nil {
+			if err := b.w.archive(0, b.now); err != nil {
 				b.t.Fatal(err)
 			}
 			os.Truncate(File(b.dir), 0)
 		},
-		"half a mark": func(b *book) {
+		"part of a mark": func(b *testLog) {
 			f, _ := os.OpenFile(nth(b.dir, "times", 0), os.O_APPEND|os.O_WRONLY, 0)
 			f.Write([]byte{1, 2, 3})
 			f.Close()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBook(t, 1<<20)
+			b := newTestLog(t, 1<<20)
 			b.prints("one\n")
 			b.prints("two\n")
 			crash(b)
 			b.reopen(1 << 20)
 			b.prints("three\n")
 			if got, _ := b.reads(0); got != "1:one 2:two 3:three" {
-				t.Errorf("%q", got)
+				t.Errorf("got %q, want three lines", got)
 			}
 		})
 	}
 }
 
-// TestFollow reads while a program prints as fast as it can and the file is cut again and again: what is read are
-// whole lines, in order, none twice.
-func TestFollow(t *testing.T) {
-	b := newBook(t, 4<<10)
+// TestReadDuringRotation reads while a program prints as fast as it can and the file is rotated repeatedly. Lines must
+// be complete, in order, and returned at most once.
+func TestReadDuringRotation(t *testing.T) {
+	b := newTestLog(t, 4<<10)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -219,7 +222,7 @@ func TestFollow(t *testing.T) {
 				n++
 			}
 			b.program.Write(text.Bytes())
-			if err := b.w.Look(time.Now()); err != nil {
+			if err := b.w.Record(time.Now()); err != nil {
 				t.Error(err)
 				return
 			}
@@ -236,7 +239,8 @@ func TestFollow(t *testing.T) {
 		}
 		for _, l := range got {
 			n := 0
-			if _, err := fmt.Sscanf(string(l.Text), "line %d", &n); err != nil || n <= last || string(l.Text) != fmt.Sprintf("line %d", n) || l.Time < at {
+			if _, err := fmt.Sscanf(string(l.Text), "line %d", &n); err != nil || n <= last ||
+				string(l.Text) != fmt.Sprintf("line %d", n) || l.Time < at {
 				t.Fatalf("%q at %d comes after line %d at %d", l.Text, l.Time, last, at)
 			}
 			last, at = n, l.Time
@@ -253,7 +257,7 @@ func TestFollow(t *testing.T) {
 		}
 	}
 	if last < 19999 || lines < 100 {
-		t.Errorf("%d lines were read, the last is %d", lines, last)
+		t.Errorf("read %d lines, the last is %d; want at least 100, the last 19999", lines, last)
 	}
 	var size int64
 	for n := range files {
@@ -264,11 +268,11 @@ func TestFollow(t *testing.T) {
 		size += info.Size()
 	}
 	if size > 3*(4<<10)+2<<10 {
-		t.Errorf("the log takes %d bytes", size)
+		t.Errorf("the log uses %d bytes, more than three files", size)
 	}
 }
 
-// TestCatalog: logs are found again, with their streams, and removed.
+// TestCatalog checks that logs are found with their streams after a restart, and can be removed.
 func TestCatalog(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "logs")
 	c, err := OpenCatalog(root)
@@ -279,7 +283,8 @@ func TestCatalog(t *testing.T) {
 	for _, e := range []struct {
 		task, container string
 		stream          *Stream
-	}{{"t1", "app", web}, {"t1", "side", nil}, {"t2", "app", &Stream{Region: "r", Group: "web", Name: "a"}}, {"t1", "app", nil}} {
+	}{{"t1", "app", web}, {"t1", "side", nil}, {"t2", "app", &Stream{Region: "r", Group: "web", Name: "a"}}, {"t1", "app",
+		nil}} {
 		if err := c.Declare(e.task, e.container, e.stream); err != nil {
 			t.Fatal(err)
 		}
@@ -291,8 +296,9 @@ func TestCatalog(t *testing.T) {
 		return s
 	}
 	for _, c := range []*Catalog{c, must(OpenCatalog(root))} {
-		if got := show(c.Task("t1")) + "| " + show(c.Group("r", "web")) + "| " + show(c.Group("x", "web")); got != "t1/app t1/side | t2/app t1/app | " {
-			t.Errorf("the catalog has %s", got)
+		if got := show(c.Task("t1")) + "| " + show(c.Group("r", "web")) + "| " +
+			show(c.Group("x", "web")); got != "t1/app t1/side | t2/app t1/app | " {
+			t.Errorf("the catalog lists %s", got)
 		}
 		if got := c.Task("t1")[0].Stream; *got != *web {
 			t.Errorf("the stream is %+v", got)
@@ -313,24 +319,24 @@ func must(c *Catalog, err error) *Catalog {
 	return c
 }
 
-// TestDamaged: what is left of a log that has ended is read, whatever a power cut or a full disk has taken, and no other
-// log that is read with it suffers.
-func TestDamaged(t *testing.T) {
+// TestDamagedLog checks that the intact rest of a damaged log can be read, and that other logs in the same Merge are
+// not affected.
+func TestDamagedLog(t *testing.T) {
 	for name, tc := range map[string]struct {
 		damage func(dir string) error
 		want   string
 	}{
-		"no marks":          {func(dir string) error { return os.Remove(filepath.Join(dir, "times")) }, ""},
-		"empty marks":       {func(dir string) error { return os.Truncate(filepath.Join(dir, "times"), 0) }, ""},
-		"a piece of a mark": {func(dir string) error { return os.Truncate(filepath.Join(dir, "times"), 2*markSize+3) }, "1:one"},
-		"fewer bytes":       {func(dir string) error { return os.Truncate(File(dir), 5) }, "1:one 2:t"},
-		"no bytes":          {func(dir string) error { return os.Remove(File(dir)) }, ""},
-		"ended amid a cut": {func(dir string) error {
+		"no marks":       {func(dir string) error { return os.Remove(filepath.Join(dir, "times")) }, ""},
+		"empty marks":    {func(dir string) error { return os.Truncate(filepath.Join(dir, "times"), 0) }, ""},
+		"part of a mark": {func(dir string) error { return os.Truncate(filepath.Join(dir, "times"), 2*markSize+3) }, "1:one"},
+		"fewer bytes":    {func(dir string) error { return os.Truncate(File(dir), 5) }, "1:one 2:t"},
+		"no bytes":       {func(dir string) error { return os.Remove(File(dir)) }, ""},
+		"ended during a rotation": {func(dir string) error {
 			return os.Rename(filepath.Join(dir, "times"), filepath.Join(dir, moving))
 		}, "1:one 2:two"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBook(t, 1000)
+			b := newTestLog(t, 1000)
 			b.prints("one\n")
 			b.prints("two\n")
 			if err := b.w.Close(true); err != nil {
@@ -340,11 +346,12 @@ func TestDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, _ := b.reads(0); got != tc.want {
-				t.Errorf("it reads as %q, want %q", got, tc.want)
+				t.Errorf("read %q, want %q", got, tc.want)
 			}
-			good := newBook(t, 1000)
+			good := newTestLog(t, 1000)
 			good.prints("good\n")
-			events, _, more, err := Merge(t.Context(), []*Source{{ID: "a", Dir: b.dir}, {ID: "b", Dir: good.dir}}, Query{Most: 10, Bytes: 1000})
+			events, _, more, err := Merge(t.Context(), []*Source{{ID: "a", Dir: b.dir}, {ID: "b", Dir: good.dir}},
+				Query{Limit: 10, Bytes: 1000})
 			if err != nil || more || !slices.ContainsFunc(events, func(e Event) bool { return string(e.Text) == "good" }) {
 				t.Errorf("read with another log: %d events, %v, %v", len(events), more, err)
 			}
@@ -352,8 +359,8 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// TestManySources: to read a little of many logs takes little memory.
-func TestManySources(t *testing.T) {
+// TestMergeMemory checks that reading a few lines of many logs allocates little memory.
+func TestMergeMemory(t *testing.T) {
 	const logs = 100
 	root := t.TempDir()
 	var sources []*Source
@@ -373,12 +380,12 @@ func TestManySources(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	events, _, _, err := Merge(t.Context(), sources, Query{Most: 3 * logs, Bytes: 1 << 20})
+	events, _, _, err := Merge(t.Context(), sources, Query{Limit: 3 * logs, Bytes: 1 << 20})
 	runtime.ReadMemStats(&after)
 	if err != nil || len(events) != 3*logs {
 		t.Fatalf("%d events, %v", len(events), err)
 	}
 	if each := (after.TotalAlloc - before.TotalAlloc) / logs; each > 16<<10 {
-		t.Errorf("to read three lines of a log took %d bytes", each)
+		t.Errorf("reading three lines of a log allocated %d bytes, want at most 16384", each)
 	}
 }

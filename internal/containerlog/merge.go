@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Source is a log that is read together with others.
+// Source is one of the logs that [Merge] reads.
 type Source struct {
-	ID  string // orders what has the same time
+	ID  string // orders events with the same time
 	Dir string
-	// Position is where to read on; Merge moves it. Negative begins with the first line of the query's time.
+	// Position is where Merge starts to read; Merge advances it. If negative, Merge starts at the query's From.
 	Position int64
 
-	lines []Line // read and not yet given
-	next  int64  // behind lines
-	key   int64  // the time of the first of them, or before it while none was read
+	lines []Line // read, but not yet returned
+	next  int64  // the position after lines
+	key   int64  // the time of the first line; before the first read, a lower bound of it
 }
 
 // Event is a line of a source.
@@ -26,7 +26,7 @@ type Event struct {
 	Source *Source
 }
 
-// Cursor is a place in the order of events: by time, then source, then position.
+// Cursor is a place in the order of events: by time, then source ID, then position.
 type Cursor struct {
 	Time     int64
 	ID       string
@@ -37,34 +37,32 @@ func (c *Cursor) before(e Event) bool {
 	return cmp.Or(cmp.Compare(c.Time, e.Time), cmp.Compare(c.ID, e.Source.ID), cmp.Compare(c.Position, e.Position)) < 0
 }
 
-// Query says which events are wanted.
+// Query selects events.
 type Query struct {
-	From, Until int64             // Unix milliseconds; Until is not among them, 0 is no end
-	After       *Cursor           // only what comes behind it; nil is everything
-	Match       func([]byte) bool // nil is everything
-	Most        int               // events
-	Bytes       int               // of their texts together; one event may be longer
+	From, Until int64             // Unix milliseconds; From is included, Until is not; Until 0 is unlimited
+	After       *Cursor           // only events after the cursor; nil selects all
+	Match       func([]byte) bool // nil selects all
+	Limit       int               // number of events
+	Bytes       int               // total size of their texts; a single event may exceed it
 }
 
-// The bounds of one Merge, beyond which it says that there is more: how much it reads to find what matches, and for how
-// long.
+// Limits of one Merge: the bytes that it scans for matches, and its duration. Beyond them, it returns with more set.
 const (
 	maxScan = 64 << 20
-	budget  = 2 * time.Second
+	maxTime = 2 * time.Second
 )
 
-// maxHeld is how much of the logs' text one Merge holds at once, divided among its sources, of which each holds leastHeld
-// at least.
+// maxHeld is the memory in bytes for text that one Merge divides among its sources. Each source uses at least minHeld.
 const (
-	maxHeld   = 16 << 20
-	leastHeld = 1 << 10
+	maxHeld = 16 << 20
+	minHeld = 1 << 10
 )
 
-// merging bounds how many Merges run at once, since each may hold megabytes.
+// merging limits the number of concurrent Merges, since each can use megabytes.
 var merging = make(chan struct{}, 4)
 
-// Merge reads the sources' events in their order. last is the last event that was looked at, whether or not it was
-// wanted; more says that there may be others behind it.
+// Merge returns the events of all sources in order. last is the last event that it examined, selected or not. more
+// reports whether there may be further events after last.
 func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, last *Cursor, more bool, err error) {
 	select {
 	case merging <- struct{}{}:
@@ -73,58 +71,86 @@ func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, las
 		return nil, nil, false, ctx.Err()
 	}
 	began := time.Now()
-	held := max(leastHeld, min(chunk, maxHeld/max(len(sources), 1)))
-	var h byTime
-	for _, s := range sources {
-		ok, err := s.start(q.From)
+	pending, err := startAll(sources, q.From)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	readSize := max(minHeld, min(chunk, maxHeld/max(len(sources), 1)))
+	scanned, size := 0, 0
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, false, err
+		}
+		e, ok, err := pending.first(readSize)
 		if err != nil {
 			return nil, nil, false, err
+		}
+		if !ok || q.Until > 0 && e.Time >= q.Until {
+			return events, last, false, nil
+		}
+		selected := q.selects(e)
+		full := selected && (len(events) == q.Limit || size > 0 && size+len(e.Text) > q.Bytes)
+		if full || scanned > maxScan || last != nil && time.Since(began) > maxTime {
+			return events, last, true, nil
+		}
+		if selected {
+			e.Text = bytes.Clone(e.Text) // so that the read buffer can be freed
+			events = append(events, e)
+			size += len(e.Text)
+		}
+		scanned += len(e.Text) + 1
+		last = &Cursor{e.Time, e.Source.ID, e.Position}
+		pending.advance()
+	}
+}
+
+// selects reports whether the query selects an event. It does not check Until.
+func (q *Query) selects(e Event) bool {
+	return e.Time >= q.From && (q.After == nil || q.After.before(e)) && (q.Match == nil || q.Match(e.Text))
+}
+
+// startAll returns the sources that have output from a time on.
+func startAll(sources []*Source, from int64) (byTime, error) {
+	var h byTime
+	for _, s := range sources {
+		ok, err := s.start(from)
+		if err != nil {
+			return nil, err
 		}
 		if ok {
 			h = append(h, s)
 		}
 	}
 	heap.Init(&h)
-	scanned, size := 0, 0
-	for len(h) > 0 {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, false, err
-		}
-		s := h[0]
-		if len(s.lines) == 0 {
-			if err := s.load(held); err != nil {
-				return nil, nil, false, err
-			}
-			if len(s.lines) == 0 {
-				heap.Pop(&h)
-			} else {
-				heap.Fix(&h, 0)
-			}
-			continue
-		}
-		e := Event{s.lines[0], s}
-		if q.Until > 0 && e.Time >= q.Until {
-			break // and so are all others
-		}
-		wanted := e.Time >= q.From && (q.After == nil || q.After.before(e)) && (q.Match == nil || q.Match(e.Text))
-		full := wanted && (len(events) == q.Most || size > 0 && size+len(e.Text) > q.Bytes)
-		if full || scanned > maxScan || last != nil && time.Since(began) > budget {
-			return events, last, true, nil
-		}
-		if wanted {
-			e.Text = bytes.Clone(e.Text) // lets go of what it was read with
-			events = append(events, e)
-			size += len(e.Text)
-		}
-		scanned += len(e.Text) + 1
-		last = &Cursor{e.Time, s.ID, e.Position}
-		s.take()
-		heap.Fix(&h, 0)
-	}
-	return events, last, false, nil
+	return h, nil
 }
 
-// start prepares to read from a time on; false says that there is nothing.
+// first returns the first event of all sources, and false if there are no more. It reads about readSize bytes at a time.
+func (h *byTime) first(readSize int) (Event, bool, error) {
+	for len(*h) > 0 {
+		s := (*h)[0]
+		if len(s.lines) > 0 {
+			return Event{s.lines[0], s}, true, nil
+		}
+		if err := s.load(readSize); err != nil {
+			return Event{}, false, err
+		}
+		if len(s.lines) == 0 {
+			heap.Pop(h)
+		} else {
+			heap.Fix(h, 0)
+		}
+	}
+	return Event{}, false, nil
+}
+
+// advance drops the first event.
+func (h *byTime) advance() {
+	(*h)[0].advance()
+	heap.Fix(h, 0)
+}
+
+// start prepares the source for reading from a time on. It returns false if the source has no such output.
 func (s *Source) start(from int64) (bool, error) {
 	first, last, _, ok, err := Span(s.Dir)
 	if err != nil || !ok || s.Position < 0 && last < from {
@@ -140,7 +166,7 @@ func (s *Source) start(from int64) (bool, error) {
 	return true, nil
 }
 
-// load reads on, about so many bytes.
+// load reads the next lines, about size bytes.
 func (s *Source) load(size int) (err error) {
 	s.lines, s.next, err = read(s.Dir, s.Position, size)
 	if len(s.lines) > 0 {
@@ -149,8 +175,8 @@ func (s *Source) load(size int) (err error) {
 	return err
 }
 
-// take moves behind the first line.
-func (s *Source) take() {
+// advance drops the first line.
+func (s *Source) advance() {
 	s.lines = s.lines[1:]
 	s.Position = s.next
 	if len(s.lines) > 0 {
@@ -158,7 +184,7 @@ func (s *Source) take() {
 	}
 }
 
-// byTime is a heap of sources.
+// byTime is a heap of sources, ordered by the time of their first line.
 type byTime []*Source
 
 func (h byTime) Len() int      { return len(h) }

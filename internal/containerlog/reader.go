@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// Line is one line that a container has printed, without its end.
+// Line is one line of a container's output, without its line end.
 type Line struct {
-	Position int64 // of its first byte
-	Time     int64 // when it was seen: Unix, in milliseconds
+	Position int64 // of the first byte
+	Time     int64 // when the first byte was recorded: Unix time in milliseconds
 	Text     []byte
 }
 
-// ErrBusy says that the log could not be read in one piece since it is being cut; it can be tried again.
-var ErrBusy = errors.New("the log is being cut")
+// ErrBusy reports that the log could not be read consistently because it is being rotated. The caller can retry.
+var ErrBusy = errors.New("the log is being rotated; try again")
 
-// part is one of a log's files, opened.
+// part is one open file of a log, with its marks.
 type part struct {
 	log, times *os.File
-	base, end  int64 // positions; the end of what is marked
+	base, end  int64 // positions of the first byte and of the last mark
 	marks      int
 }
 
@@ -34,8 +34,8 @@ func (p *part) mark(n int) (mark, error) {
 	return parseMark(b[:]), err
 }
 
-// find is the number of the first mark that holds, as in sort.Search.
-func (p *part) find(holds func(mark) bool) (int, error) {
+// findMark returns the index of the first mark for which holds is true, as sort.Search does.
+func (p *part) findMark(holds func(mark) bool) (int, error) {
 	var problem error
 	n := sort.Search(p.marks, func(n int) bool {
 		m, err := p.mark(n)
@@ -45,21 +45,21 @@ func (p *part) find(holds func(mark) bool) (int, error) {
 	return n, problem
 }
 
-// parts are a log's files, the oldest first, and only as far as they do not repeat each other.
+// parts are the files of a log, the oldest first, without overlaps.
 type parts []*part
 
-// look opens a log, calls read, and makes sure that it was not cut meanwhile.
-func look(dir string, read func(parts) error) error {
-	if Ended(dir) { // nobody cuts it any more, nor mends what a full disk or a power cut has left of it
-		ps := whatIsLeft(dir)
+// withParts opens a log and calls read. It calls read again if the log was rotated in the meantime.
+func withParts(dir string, read func(parts) error) error {
+	if Ended(dir) { // no longer rotated, and possibly damaged by a full disk or a power failure
+		ps := intactParts(dir)
 		defer ps.close()
 		return read(ps)
 	}
 	for try := range 20 {
 		if try > 0 {
-			time.Sleep(5 * time.Millisecond) // cutting is a copy of some megabytes
+			time.Sleep(5 * time.Millisecond) // a rotation copies some megabytes
 		}
-		err := lookOnce(dir, read)
+		err := tryWithParts(dir, read)
 		if !errors.Is(err, ErrBusy) {
 			return err
 		}
@@ -67,11 +67,11 @@ func look(dir string, read func(parts) error) error {
 	return ErrBusy
 }
 
-func lookOnce(dir string, read func(parts) error) error {
-	before, err := base(dir)
+func tryWithParts(dir string, read func(parts) error) error {
+	before, err := currentBase(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(File(dir)); errors.Is(err, fs.ErrNotExist) {
-			return read(nil) // nothing was ever printed
+			return read(nil) // the container has printed nothing
 		}
 		return ErrBusy
 	}
@@ -91,18 +91,18 @@ func lookOnce(dir string, read func(parts) error) error {
 		ps = append(ps, p)
 	}
 	problem := read(ps)
-	if after, err := base(dir); err != nil || after != before {
+	if after, err := currentBase(dir); err != nil || after != before {
 		return ErrBusy
 	}
 	return problem
 }
 
-// whatIsLeft opens the files of a log that has ended, without those that are damaged, and each only as far as it has both
+// intactParts opens the files of an ended log. It skips damaged files, and uses each file only as far as it has both
 // bytes and marks.
-func whatIsLeft(dir string) (ps parts) {
+func intactParts(dir string) (ps parts) {
 	for n := files - 1; n >= 0; n-- {
 		p, err := openPart(dir, n, nth(dir, "times", n))
-		if err != nil && n == 0 { // it ended while it was being cut
+		if err != nil && n == 0 { // it ended during a rotation
 			p, err = openPart(dir, n, filepath.Join(dir, moving))
 		}
 		if err != nil {
@@ -119,8 +119,8 @@ func whatIsLeft(dir string) (ps parts) {
 	return ps
 }
 
-// base is the first mark of the newest file, another one after each cut.
-func base(dir string) (mark, error) {
+// currentBase returns the first mark of the current file. It changes with each rotation.
+func currentBase(dir string) (mark, error) {
 	f, err := os.Open(nth(dir, "times", 0))
 	if err != nil {
 		return mark{}, err
@@ -133,7 +133,7 @@ func base(dir string) (mark, error) {
 	return parseMark(b[:]), nil
 }
 
-// openPart opens a log's nth file with the marks in the file times.
+// openPart opens the nth file of a log with the marks in the file times.
 func openPart(dir string, n int, times string) (p *part, err error) {
 	p = &part{}
 	defer func() {
@@ -177,7 +177,8 @@ func (ps parts) close() {
 	}
 }
 
-// at is the file that holds the byte at a position, or the one after the gap that it lies in; nil behind the end.
+// at returns the file that contains the byte at a position. For a position in a gap, it returns the file after the gap,
+// and after the end nil.
 func (ps parts) at(pos int64) *part {
 	for _, p := range ps {
 		if pos < p.end {
@@ -187,8 +188,8 @@ func (ps parts) at(pos int64) *part {
 	return nil
 }
 
-// readAt fills b with the bytes from a position on, across files, and says where they begin: further on where what is
-// asked for is lost.
+// readAt fills b with the bytes from a position on, across files. from is the position of the first byte: greater than
+// pos if the bytes at pos are lost.
 func (ps parts) readAt(b []byte, pos int64) (n int, from int64, err error) {
 	from = pos
 	for n < len(b) {
@@ -198,7 +199,7 @@ func (ps parts) readAt(b []byte, pos int64) (n int, from int64, err error) {
 		}
 		if next := from + int64(n); next < p.base {
 			if n > 0 {
-				break // up to the gap
+				break // at the gap
 			}
 			from = p.base
 		}
@@ -206,7 +207,7 @@ func (ps parts) readAt(b []byte, pos int64) (n int, from int64, err error) {
 		k, err := p.log.ReadAt(b[n:n+int(min(int64(len(b)-n), p.end-next))], next-p.base)
 		n += k
 		if k == 0 {
-			if errors.Is(err, io.EOF) { // fewer bytes than marks: it has been cut
+			if errors.Is(err, io.EOF) { // fewer bytes than marks: it was truncated by a rotation
 				err = ErrBusy
 			}
 			return n, from, err
@@ -215,34 +216,34 @@ func (ps parts) readAt(b []byte, pos int64) (n int, from int64, err error) {
 	return n, from, nil
 }
 
-// seen is the mark that says when the byte at a position was seen.
-func (ps parts) seen(pos int64) (mark, error) {
+// markOf returns the mark with the time of the byte at a position.
+func (ps parts) markOf(pos int64) (mark, error) {
 	p := ps.at(pos)
 	if p == nil {
 		return mark{}, io.EOF
 	}
-	n, err := p.find(func(m mark) bool { return m.pos > pos })
+	n, err := p.findMark(func(m mark) bool { return m.pos > pos })
 	if err != nil || n == p.marks {
 		return mark{}, errors.Join(err, ErrBusy)
 	}
 	return p.mark(n)
 }
 
-// chunk is how much Read takes in at once, unless a line is longer.
+// chunk is the number of bytes that Read reads at once, unless a line is longer.
 const chunk = 64 << 10
 
-// Read gives the whole lines from a position on, which must be 0 or where a Read or Seek has ended: about as many as
-// 64 KiB hold. next is where to go on; it is pos when there is nothing more yet. A line that the container has not
-// finished is given once it has ended, or when it is longer than MaxLine.
+// Read returns complete lines from a position on, about 64 KiB of them. pos must be 0 or a position that Read or Seek
+// returned. next is the position for the next call; it equals pos if there are no more lines yet. Read returns an
+// unfinished line only if the container has ended or if the line is longer than [MaxLine].
 func Read(dir string, pos int64) (lines []Line, next int64, err error) {
 	return read(dir, pos, chunk)
 }
 
-// read is Read of about so many bytes, and no more memory than there are.
+// read is Read with about size bytes. It does not allocate more than the log contains.
 func read(dir string, pos int64, size int) (lines []Line, next int64, err error) {
 	ended := Ended(dir)
-	err = look(dir, func(ps parts) (err error) {
-		lines, next, err = ps.lines(make([]byte, min(int64(size), ps.left(pos))), pos, ended)
+	err = withParts(dir, func(ps parts) (err error) {
+		lines, next, err = ps.lines(make([]byte, min(int64(size), ps.remaining(pos))), pos, ended)
 		if err == nil && len(lines) == 0 && ps.at(next) != nil {
 			lines, next, err = ps.lines(make([]byte, 2*MaxLine), pos, ended)
 		}
@@ -251,14 +252,14 @@ func read(dir string, pos int64, size int) (lines []Line, next int64, err error)
 	return lines, next, err
 }
 
-// lines reads what fits into buf.
+// lines returns the lines from a position on that fit into buf.
 func (ps parts) lines(buf []byte, pos int64, ended bool) (lines []Line, next int64, err error) {
 	n, from, err := ps.readAt(buf, pos)
 	if err != nil {
 		return nil, pos, err
 	}
 	buf, next = buf[:n], from
-	if from > pos { // behind a gap: the rest of a line that is lost
+	if from > pos { // after a gap: skip the rest of a line whose start is lost
 		skip := bytes.IndexByte(buf, '\n') + 1
 		if skip == 0 {
 			skip = min(len(buf), MaxLine)
@@ -266,7 +267,7 @@ func (ps parts) lines(buf []byte, pos int64, ended bool) (lines []Line, next int
 		buf, next = buf[skip:], from+int64(skip)
 	}
 	more := ps.at(from+int64(n)) != nil
-	var seen mark // of the bytes before its position
+	var seen mark // the time of the bytes before its position
 	for len(buf) > 0 {
 		text, size := buf, len(buf)
 		switch end := bytes.IndexByte(buf[:min(len(buf), MaxLine)], '\n'); {
@@ -279,7 +280,7 @@ func (ps parts) lines(buf []byte, pos int64, ended bool) (lines []Line, next int
 			return lines, next, nil
 		}
 		if next >= seen.pos {
-			if seen, err = ps.seen(next); err != nil {
+			if seen, err = ps.markOf(next); err != nil {
 				return lines, next, err
 			}
 		}
@@ -289,27 +290,28 @@ func (ps parts) lines(buf []byte, pos int64, ended bool) (lines []Line, next int
 	return lines, next, nil
 }
 
-// left is how many bytes there are from a position on.
-func (ps parts) left(pos int64) (n int64) {
+// remaining returns the number of bytes from a position on.
+func (ps parts) remaining(pos int64) (n int64) {
 	for _, p := range ps {
 		n += max(0, p.end-max(p.base, pos))
 	}
 	return n
 }
 
-// gapAt reports whether bytes are lost from a position on.
+// gapAt reports whether the bytes at a position are lost.
 func (ps parts) gapAt(pos int64) bool {
 	p := ps.at(pos)
 	return p != nil && pos < p.base
 }
 
-// Seek is the position of the first line that was seen at a time or later; the end, when there is none.
+// Seek returns the position of the first line that was recorded at a time or later, or the end if there is none. at is
+// a Unix time in milliseconds.
 func Seek(dir string, at int64) (pos int64, err error) {
-	err = look(dir, func(ps parts) error {
+	err = withParts(dir, func(ps parts) error {
 		pos = 0
 		for _, p := range ps {
 			pos = p.end
-			n, err := p.find(func(m mark) bool { return m.time >= at })
+			n, err := p.findMark(func(m mark) bool { return m.time >= at })
 			if err != nil {
 				return err
 			}
@@ -334,9 +336,9 @@ func Seek(dir string, at int64) (pos int64, err error) {
 	return lineAfter(dir, pos)
 }
 
-// lineAfter is the position of the first line that begins at a position or behind it.
+// lineAfter returns the position of the first line that starts at or after a position.
 func lineAfter(dir string, pos int64) (next int64, err error) {
-	err = look(dir, func(ps parts) error {
+	err = withParts(dir, func(ps parts) error {
 		buf := make([]byte, MaxLine+1)
 		n, from, err := ps.readAt(buf, pos-1)
 		if err != nil {
@@ -353,10 +355,10 @@ func lineAfter(dir string, pos int64) (next int64, err error) {
 	return next, err
 }
 
-// Span is when the first and the last byte of what is kept were seen, in Unix milliseconds, and how many bytes that
-// is; ok is false when nothing was printed.
+// Span returns the times of the first and last stored byte in Unix milliseconds, and the number of stored bytes. ok is
+// false if the container has printed nothing.
 func Span(dir string) (first, last, size int64, ok bool, err error) {
-	err = look(dir, func(ps parts) error {
+	err = withParts(dir, func(ps parts) error {
 		first, last, size, ok = 0, 0, 0, false
 		for _, p := range ps {
 			if p.end == p.base {
@@ -369,7 +371,7 @@ func Span(dir string) (first, last, size int64, ok bool, err error) {
 			}
 			last = m.time
 			if !ok {
-				m, err := ps.seen(p.base)
+				m, err := ps.markOf(p.base)
 				if err != nil {
 					return err
 				}

@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// Writer notes when a container's log grows, and keeps it within its bounds. One at a time may be open for a log; it is
-// for one goroutine.
+// Writer records the times of a container's output and rotates its log. At most one Writer may be open for a log. It is
+// not safe for concurrent use.
 type Writer struct {
 	dir   string
-	max   int64 // of the file: MaxFile
+	max   int64 // size of the file: MaxFile
 	log   *os.File
 	times *os.File
 	base  int64 // position of the file's first byte
-	seen  int64 // position up to which marks are made
-	last  int64 // the newest time
+	seen  int64 // position of the last mark
+	last  int64 // time of the last mark
 	marks int
 }
 
-// moving is where the marks are while files are cut, so that a reader who comes then waits.
+// moving is the name of the marks' file during a rotation. Its presence makes readers wait.
 const moving = "times.moving"
 
-// Open begins or goes on with a log, after a crash too.
+// Open opens a log for writing and creates it if necessary. It repairs a log after a crash. now is the current time.
 func Open(dir string, now time.Time) (*Writer, error) { return open(dir, MaxFile, now) }
 
 func open(dir string, max int64, now time.Time) (w *Writer, err error) {
@@ -43,20 +43,20 @@ func open(dir string, max int64, now time.Time) (w *Writer, err error) {
 	if w.log, err = os.OpenFile(File(dir), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return w, err
 	}
-	// A crash amid cutting: the marks are those of the whole file, as long as it is.
+	// After a crash during a rotation, these marks cover the whole file, whatever its length.
 	if err := os.Rename(filepath.Join(dir, moving), nth(dir, "times", 0)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return w, err
 	}
 	return w, w.resume(now)
 }
 
-// resume finds out how far the marks go.
+// resume reads the existing marks and drops those that are invalid.
 func (w *Writer) resume(now time.Time) error {
 	text, err := os.ReadFile(nth(w.dir, "times", 0))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	w.marks = len(text) / markSize // a piece at the end is of a crash
+	w.marks = len(text) / markSize // a crash may leave part of a mark at the end
 	size, err := w.size()
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (w *Writer) resume(now time.Time) error {
 	}
 	first, last := parseMark(text), parseMark(text[(w.marks-1)*markSize:])
 	w.base, w.seen, w.last = first.pos, last.pos, last.time
-	if w.seen > w.base+size { // the file was cut, and its new marks were not written
+	if w.seen > w.base+size { // the file was truncated, but its new marks were not written
 		return w.begin(w.seen, now)
 	}
 	if w.times, err = os.OpenFile(nth(w.dir, "times", 0), os.O_RDWR|os.O_APPEND, 0o600); err != nil {
@@ -83,7 +83,7 @@ func (w *Writer) size() (int64, error) {
 	return info.Size(), nil
 }
 
-// begin writes the marks of a file that begins at a position.
+// begin starts the marks of a file whose first byte has the position base.
 func (w *Writer) begin(base int64, now time.Time) error {
 	w.last = max(w.last, now.UnixMilli())
 	if err := writeMarks(w.dir, 0, []mark{{base, w.last}}); err != nil {
@@ -105,7 +105,7 @@ func remove(file string) error {
 	return nil
 }
 
-// writeMarks replaces a file of marks in one step.
+// writeMarks replaces a file of marks atomically.
 func writeMarks(dir string, n int, marks []mark) error {
 	var text []byte
 	for _, m := range marks {
@@ -118,7 +118,7 @@ func writeMarks(dir string, n int, marks []mark) error {
 	return os.Rename(tmp, nth(dir, "times", n))
 }
 
-// Append writes for a container that does not write into the file itself.
+// Append writes output for a container that does not write to the file itself.
 func (w *Writer) Append(text []byte) error {
 	if _, err := w.log.Write(text); err != nil {
 		return fmt.Errorf("write to a log: %w", err)
@@ -126,13 +126,13 @@ func (w *Writer) Append(text []byte) error {
 	return nil
 }
 
-// End is the position at which the next byte will be.
+// End returns the position of the next byte.
 func (w *Writer) End() (int64, error) {
 	size, err := w.size()
 	return w.base + size, err
 }
 
-// Rewind takes back what was appended behind a position and not looked at.
+// Rewind removes output after a position that was appended but not yet recorded.
 func (w *Writer) Rewind(position int64) error {
 	end, err := w.End()
 	if err != nil || end <= position || position < max(w.base, w.seen) {
@@ -141,47 +141,48 @@ func (w *Writer) Rewind(position int64) error {
 	return w.log.Truncate(position - w.base)
 }
 
-// Look takes in what the container has printed since the last look.
-func (w *Writer) Look(now time.Time) error {
+// Record records the time of the output since the last call, and rotates the log if necessary.
+func (w *Writer) Record(now time.Time) error {
 	size, err := w.size()
 	if err != nil {
 		return err
 	}
 	end := w.base + size
-	if end < w.seen { // somebody else has cut the file
+	if end < w.seen { // another process has truncated the file
 		if err := w.begin(w.seen, now); err != nil {
 			return err
 		}
 		end = w.base + size
 	}
 	if end > w.seen {
-		if err := w.mark(end, now); err != nil {
+		if err := w.addMark(end, now); err != nil {
 			return err
 		}
 	}
-	// Before it is full, so that what comes between two looks is seldom cut away unread.
+	// Rotate before the file is full, so that output between two calls is seldom lost.
 	if size > w.max*3/4 || w.marks >= maxMarks {
-		return w.cut(now)
+		return w.rotate(now)
 	}
 	return nil
 }
 
-// mark notes that the bytes before a position are seen now.
-func (w *Writer) mark(end int64, now time.Time) error {
+// addMark records that the bytes before a position were printed by now.
+func (w *Writer) addMark(end int64, now time.Time) error {
 	w.last = max(w.last, now.UnixMilli())
 	if _, err := w.times.Write(mark{end, w.last}.bytes()); err != nil {
-		return errors.Join(err, w.times.Truncate(int64(w.marks*markSize))) // no piece of a mark
+		return errors.Join(err, w.times.Truncate(int64(w.marks*markSize))) // remove a partly written mark
 	}
 	w.marks++
 	w.seen = end
 	return nil
 }
 
-// cut moves what the file holds to its predecessor, and begins anew. What the program writes between the copy and
-// the cut is lost.
-func (w *Writer) cut(now time.Time) error {
-	failed := func(err error) error { return fmt.Errorf("cut a log: %w", err) }
-	if err := os.Rename(nth(w.dir, "times", 0), filepath.Join(w.dir, moving)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// rotate moves the content of the file to the next older one and truncates the file. Output that the program writes
+// between the copy and the truncation is lost.
+func (w *Writer) rotate(now time.Time) error {
+	failed := func(err error) error { return fmt.Errorf("rotate a log: %w", err) }
+	if err := os.Rename(nth(w.dir, "times", 0), filepath.Join(w.dir, moving)); err != nil &&
+		!errors.Is(err, fs.ErrNotExist) {
 		return failed(err)
 	}
 	for n := files - 1; n > 1; n-- {
@@ -192,11 +193,11 @@ func (w *Writer) cut(now time.Time) error {
 		}
 	}
 	from := max(0, w.seen-w.base-w.max)
-	problem := w.keep(from, now)
-	if problem != nil { // a full disk, most likely: the log is cut all the more
+	problem := w.archive(from, now)
+	if problem != nil { // most likely the disk is full, so truncating is even more important
 		problem = errors.Join(problem, remove(nth(w.dir, "times", 1)), remove(nth(w.dir, "log", 1)))
 	}
-	if err := w.log.Truncate(0); err != nil { // programs append, so they go on at the new end
+	if err := w.log.Truncate(0); err != nil { // programs append, so they continue at the new end
 		return failed(errors.Join(problem, err))
 	}
 	if err := errors.Join(problem, w.begin(w.seen, now)); err != nil {
@@ -205,8 +206,8 @@ func (w *Writer) cut(now time.Time) error {
 	return nil
 }
 
-// keep makes the file's bytes from an offset on, and their marks, its predecessor.
-func (w *Writer) keep(from int64, now time.Time) error {
+// archive copies the file's bytes from an offset on, and their marks, to the next older file.
+func (w *Writer) archive(from int64, now time.Time) error {
 	if err := w.copy(from, now); err != nil {
 		return err
 	}
@@ -217,11 +218,11 @@ func (w *Writer) keep(from int64, now time.Time) error {
 	return writeMarks(w.dir, 1, marks)
 }
 
-// rounds bounds how often copy looks whether more has come.
-const rounds = 8
+// maxRounds limits how often copy continues with output that arrived during the copy.
+const maxRounds = 8
 
-// copy writes the file's bytes from an offset on to its predecessor, with what comes while it does so: what comes
-// between the last look and the cut is lost. A program that is faster than the copy is not waited for.
+// copy writes the file's bytes from an offset on to the next older file, including output that arrives during the copy.
+// It does not wait for a program that writes faster than it copies.
 func (w *Writer) copy(from int64, now time.Time) (err error) {
 	to, err := os.OpenFile(nth(w.dir, "log", 1), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -234,16 +235,16 @@ func (w *Writer) copy(from int64, now time.Time) (err error) {
 		}
 		from = w.seen - w.base
 		size, err := w.size()
-		if err != nil || size <= from || n == rounds {
+		if err != nil || size <= from || n == maxRounds {
 			return err
 		}
-		if err := w.mark(w.base+size, now); err != nil {
+		if err := w.addMark(w.base+size, now); err != nil {
 			return err
 		}
 	}
 }
 
-// marksFrom are the marks of the file as one that begins at a position.
+// marksFrom returns the marks of the part of the file that starts at a position.
 func (w *Writer) marksFrom(base int64) ([]mark, error) {
 	text, err := os.ReadFile(filepath.Join(w.dir, moving))
 	if err != nil {
@@ -260,11 +261,11 @@ func (w *Writer) marksFrom(base int64) ([]mark, error) {
 	return marks, nil
 }
 
-// Close takes a last look. With ended, it says that nothing more will come.
+// Close records the last output and closes the log. ended marks the log as complete.
 func (w *Writer) Close(ended bool) error {
-	err := w.Look(time.Now())
+	err := w.Record(time.Now())
 	if ended {
-		// Before it is said that nothing will come, since nobody looks after the log then.
+		// Sync before the log is marked as complete: no Writer repairs it afterwards.
 		for _, f := range []*os.File{w.log, w.times} {
 			err = errors.Join(err, f.Sync())
 		}

@@ -79,7 +79,7 @@ func (p *printer) prints(at int, lines ...string) {
 		p.w.t.Fatal(err)
 	}
 	p.w.now = time.UnixMilli(epoch).Add(time.Duration(at) * time.Second)
-	if err := p.writer.Look(p.w.now); err != nil {
+	if err := p.writer.Record(p.w.now); err != nil {
 		p.w.t.Fatal(err)
 	}
 }

@@ -66,7 +66,7 @@ const filterOperation = "FilterLogEvents"
 func (a *api) filterQuery(g *loggroup.Group, in *sdk.FilterLogEventsInput) (containerlog.Query, error) {
 	q := containerlog.Query{From: max(aws.ToInt64(in.StartTime), g.VisibleFrom(a.now())), Bytes: maxBytes}
 	var err error
-	if q.Most, err = pageSize(in.Limit, maxEvents); err != nil {
+	if q.Limit, err = pageSize(in.Limit, maxEvents); err != nil {
 		return q, err
 	}
 	if q.Match, err = parsePattern(aws.ToString(in.FilterPattern)); err != nil {
@@ -165,7 +165,7 @@ func (a *api) getLogEvents(ctx context.Context, in *sdk.GetLogEventsInput) (*sdk
 		backward = !aws.ToBool(in.StartFromHead)
 	}
 	q := containerlog.Query{From: max(aws.ToInt64(in.StartTime), g.VisibleFrom(a.now())),
-		Until: aws.ToInt64(in.EndTime), Most: limit, Bytes: maxBytes}
+		Until: aws.ToInt64(in.EndTime), Limit: limit, Bytes: maxBytes}
 	read := firstFrom
 	if backward {
 		read = lastBefore
@@ -201,8 +201,8 @@ func lastBefore(ctx context.Context, dir string, at int64, q containerlog.Query)
 	s := &containerlog.Source{Dir: dir, Position: -1}
 	var kept []containerlog.Event
 	size := 0
-	most := q.Most
-	q.Most = maxEvents
+	most := q.Limit
+	q.Limit = maxEvents
 	for {
 		events, _, more, err := containerlog.Merge(ctx, []*containerlog.Source{s}, q)
 		if err != nil {

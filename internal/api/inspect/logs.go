@@ -65,7 +65,7 @@ func (a *api) getLogs(ctx context.Context, in *GetLogsInput) (*GetLogsOutput, er
 			sources = append(sources, s)
 		}
 	}
-	events, _, more, err := containerlog.Merge(ctx, sources, containerlog.Query{From: in.Since, Most: maxLines, Bytes: maxBytes})
+	events, _, more, err := containerlog.Merge(ctx, sources, containerlog.Query{From: in.Since, Limit: maxLines, Bytes: maxBytes})
 	if err != nil {
 		return nil, err
 	}

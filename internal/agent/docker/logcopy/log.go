@@ -208,7 +208,7 @@ func (l *log) write() error {
 		return errors.Join(err, l.writer.Rewind(l.stored.Position))
 	}
 	l.stored = l.next
-	return l.writer.Look(l.latest)
+	return l.writer.Record(l.latest)
 }
 
 // writeIfEmpty writes a line of Rollcall's own if the log has no other.
@@ -216,7 +216,7 @@ func (l *log) writeIfEmpty(text string) error {
 	if end, err := l.writer.End(); err != nil || end > 0 {
 		return err
 	}
-	return errors.Join(l.writer.Append([]byte(text)), l.writer.Look(time.Now()))
+	return errors.Join(l.writer.Append([]byte(text)), l.writer.Record(time.Now()))
 }
 
 // close closes the log. ended declares that no entry follows.

@@ -118,7 +118,7 @@ func (w *logWatch) readLocked(c *container) {
 	if entry == nil {
 		return // the container has ended
 	}
-	if err := entry.Look(time.Now()); err != nil {
+	if err := entry.Record(time.Now()); err != nil {
 		w.log.Error("cannot keep a log", "container", c.spec.Name, "folder", c.logFolder, "err", err)
 	}
 }
