@@ -1,10 +1,10 @@
-// Package examples carries the task definitions of the sample services, so that the demo deploys the very
-// files that a reader sees here.
+// Package examples embeds the task definitions of the sample services, so that the demo deploys the files in this
+// folder.
 package examples
 
 import _ "embed"
 
-// The task definitions, as `aws ecs register-task-definition --cli-input-json` takes them.
+// The task definitions, as input of `aws ecs register-task-definition --cli-input-json`.
 var (
 	//go:embed flask-worker.json
 	FlaskWorker []byte

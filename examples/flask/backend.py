@@ -1,7 +1,7 @@
-"""The backend of the sample social network: finds a worker by its name and has it do the work.
+"""The backend of the sample services: finds a worker by its DNS name and requests work from it.
 
-The name is looked up as any program of this host would do it, by the system's resolver, anew for each request;
-neither the answer nor the connection is kept, so what it prints is what DNS says at that moment.
+It resolves the name for each request with the system's resolver, as any program on this host would. It caches neither
+the answer nor the connection, so its response shows the current DNS answer.
 """
 
 import os
@@ -18,22 +18,22 @@ ADDRESS = os.environ.get("ROLLCALL_ADDRESS", "127.0.0.1")
 PORT = int(os.environ.get("ROLLCALL_PORT_5000", "5000"))
 WORKER = "worker." + os.environ.get("NAMESPACE", "corp")
 WORKER_PORT = int(os.environ.get("WORKER_PORT", "5000"))
-TIMEOUT = 5  # seconds to connect, and between two parts of the answer
+TIMEOUT = 5  # seconds to connect, and between two parts of the response
 
 app = Flask("flask-backend")
 
 
 def bracketed(address):
-    """The address as it stands in a URL."""
+    """Returns the address as written in a URL."""
     return f"[{address}]" if ":" in address else address
 
 
-def ask(address):
+def request_work(address):
     with requests.Session() as session:
-        session.trust_env = False  # a proxy would look the name up itself
-        answer = session.get(f"http://{bracketed(address)}:{WORKER_PORT}/work", timeout=TIMEOUT)
-        answer.raise_for_status()
-        return answer.json()["message"]
+        session.trust_env = False  # a proxy would resolve the name itself
+        response = session.get(f"http://{bracketed(address)}:{WORKER_PORT}/work", timeout=TIMEOUT)
+        response.raise_for_status()
+        return response.json()["message"]
 
 
 @app.get("/")
@@ -42,12 +42,12 @@ def index():
     try:
         found = socket.getaddrinfo(WORKER, WORKER_PORT, type=socket.SOCK_STREAM)
     except OSError as e:
-        return f"{WORKER} does not resolve: {e}\n", 502, plain
+        return f"resolve {WORKER}: {e}\n", 502, plain
     address = random.choice(found)[4][0]
     try:
-        message = ask(address)
+        message = request_work(address)
     except (requests.RequestException, KeyError, TypeError) as e:
-        return f"{WORKER} is at {address}, which did not do the work: {e!r}\n", 502, plain
+        return f"request work from {WORKER} at {address}: {e!r}\n", 502, plain
     return f"Worker Message: {message} From: {address}\n", plain
 
 

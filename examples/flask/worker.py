@@ -1,7 +1,7 @@
-"""The worker of the sample social network: counts primes and says who did it.
+"""The worker of the sample services: counts primes and returns its address and task.
 
-It listens on its task's own address and nowhere else: a task that listens on every address would answer for
-the other tasks of the host.
+It listens only on the address of its task. A task that listened on all addresses would respond for the other tasks of
+the host.
 """
 
 import os
@@ -38,7 +38,7 @@ def work():
     except ValueError:
         n = -1
     if not 0 <= n <= MAX_BOUND:
-        return f"n must be a whole number from 0 to {MAX_BOUND}\n", 400
+        return f"n must be a whole number between 0 and {MAX_BOUND}\n", 400
     return jsonify(message=f"{count_primes(n)} primes below {n}", address=ADDRESS, task=TASK)
 
 

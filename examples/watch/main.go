@@ -3,8 +3,8 @@
 //	eval "$(rollcall env)"
 //	go run ./examples/watch corp worker
 //
-// It is an ordinary user of the AWS SDK: two headers ask Rollcall to answer at the next change (see
-// docs/watch.md). On AWS itself they are ignored, and this becomes a poll.
+// It uses only the AWS SDK. Two request headers make Rollcall respond at the next change (see docs/watch.md). AWS
+// ignores them, and the program then polls.
 package main
 
 import (
@@ -32,7 +32,7 @@ func main() {
 	os.Exit(1)
 }
 
-// watch prints until it fails.
+// watch prints changes until a call fails.
 func watch(ctx context.Context, namespace, service string) error {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
@@ -40,7 +40,8 @@ func watch(ctx context.Context, namespace, service string) error {
 	}
 	client := sd.NewFromConfig(cfg, noHostPrefix)
 	for after := "0"; ; {
-		out, err := client.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace, ServiceName: &service},
+		out, err := client.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace,
+			ServiceName: &service},
 			func(o *sd.Options) {
 				o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("X-Rollcall-After", after))
 			})
@@ -49,7 +50,7 @@ func watch(ctx context.Context, namespace, service string) error {
 		}
 		revision := header(out.ResultMetadata, "X-Rollcall-Revision")
 		if revision == after {
-			continue // the time to wait was over, and nothing has changed
+			continue // the wait ended without a change
 		}
 		after = revision
 		var all []string
@@ -61,7 +62,7 @@ func watch(ctx context.Context, namespace, service string) error {
 	}
 }
 
-// header reads a header of an answer.
+// header returns a header of a response.
 func header(m middleware.Metadata, name string) string {
 	r, ok := awsmiddleware.GetRawResponse(m).(*smithyhttp.Response)
 	if !ok {
@@ -70,11 +71,12 @@ func header(m middleware.Metadata, name string) string {
 	return http.Header(r.Header).Get(name)
 }
 
-// noHostPrefix keeps the SDK from putting "data-" before the endpoint's host (docs/clients.md).
+// noHostPrefix stops the SDK from prepending "data-" to the endpoint's host (docs/clients.md).
 func noHostPrefix(o *sd.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("NoHostPrefix",
-			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			func(ctx context.Context, in middleware.InitializeInput,
+				next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 				return next.HandleInitialize(smithyhttp.DisableEndpointHostPrefix(ctx, true), in)
 			}), middleware.Before)
 	})

@@ -3,7 +3,7 @@
     eval "$(rollcall env)"
     python3 examples/watch/watch.py corp worker
 
-It is an ordinary user of boto3: a header asks Rollcall to answer at the next change (see docs/watch.md).
+It uses only boto3. A request header makes Rollcall respond at the next change (see docs/watch.md).
 """
 
 import sys
@@ -23,13 +23,13 @@ def watch(namespace, service):
         found = client.discover_instances(NamespaceName=namespace, ServiceName=service)
         revision = found["ResponseMetadata"]["HTTPHeaders"].get("x-rollcall-revision", after)
         if revision == after:
-            continue  # the time to wait was over, and nothing has changed
+            continue  # the wait ended without a change
         after = revision
         yield sorted(i["Attributes"].get("AWS_INSTANCE_IPV4", i["InstanceId"]) for i in found["Instances"])
 
 
 def endpoint():
-    """What boto3 before 1.28 does not read from the environment itself."""
+    """Returns the settings that boto3 before 1.28 does not read from the environment."""
     import os
 
     from botocore.config import Config

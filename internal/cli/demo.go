@@ -79,5 +79,5 @@ Try these commands in another terminal:
   aws ecs update-service --service worker --desired-count 5
   aws servicediscovery discover-instances --namespace-name %s --service-name worker
 
-`, done.Said, host, port, demo.Namespace, done.BackendURL, os.Args[0], info.DataDir, demo.Namespace)
+`, done.Response, host, port, demo.Namespace, done.BackendURL, os.Args[0], info.DataDir, demo.Namespace)
 }

@@ -1,5 +1,4 @@
-// Package demo deploys the sample services on a running server, the way any user would: through the API,
-// with the AWS SDK.
+// Package demo deploys the sample services on a running server as any user would: through the API, with the AWS SDK.
 package demo
 
 import (
@@ -20,10 +19,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
-// Namespace is where the samples find each other.
+// Namespace is the namespace in which the samples find each other.
 const Namespace = "corp"
 
-// service is one sample: its name in the namespace, its task definition and how many tasks it gets.
+// service is one sample: its name in the namespace, its task definition, and its number of tasks.
 type service struct {
 	name       string
 	definition []byte
@@ -35,21 +34,21 @@ var services = []service{
 	{"backend", examples.FlaskBackend, 1},
 }
 
-// Result is where the deployed samples answer.
+// Result describes the deployed samples.
 type Result struct {
 	BackendURL string
-	Said       string // what the backend answered to a first request
+	Response   string // the backend's response to a first request
 }
 
-// deployment is a Deploy under way.
+// deployment is the state of one call of Deploy.
 type deployment struct {
 	sd  *servicediscovery.Client
 	ecs *ecs.Client
 	out io.Writer
 }
 
-// Deploy creates the namespace and the sample services, waits until their tasks serve, asks the backend
-// once, and says on out what it does.
+// Deploy creates the namespace and the sample services, waits until their tasks are running, and sends one request to
+// the backend. It prints its progress to out.
 func Deploy(ctx context.Context, endpoint, region string, keys awsapi.Pair, out io.Writer) (Result, error) {
 	cfg := aws.Config{
 		Region: region, BaseEndpoint: &endpoint,
@@ -72,20 +71,20 @@ func Deploy(ctx context.Context, endpoint, region string, keys awsapi.Pair, out 
 			return Result{}, fmt.Errorf("service %s: %w", s.name, err)
 		}
 	}
-	return d.ask(ctx)
+	return d.callBackend(ctx)
 }
 
-// namespace creates the namespace and waits for the operation, as a client of AWS has to.
+// namespace creates the namespace and waits for the operation, as every AWS client must.
 func (d *deployment) namespace(ctx context.Context) (string, error) {
-	d.say("namespace %s", Namespace)
-	made, err := d.sd.CreatePrivateDnsNamespace(ctx, &servicediscovery.CreatePrivateDnsNamespaceInput{
+	d.printf("namespace %s", Namespace)
+	created, err := d.sd.CreatePrivateDnsNamespace(ctx, &servicediscovery.CreatePrivateDnsNamespaceInput{
 		Name: aws.String(Namespace), Vpc: aws.String("vpc-local"), Description: aws.String("the sample services"),
 	})
 	if err != nil {
 		return "", err
 	}
 	for {
-		got, err := d.sd.GetOperation(ctx, &servicediscovery.GetOperationInput{OperationId: made.OperationId})
+		got, err := d.sd.GetOperation(ctx, &servicediscovery.GetOperationInput{OperationId: created.OperationId})
 		if err != nil {
 			return "", err
 		}
@@ -101,7 +100,7 @@ func (d *deployment) namespace(ctx context.Context) (string, error) {
 	}
 }
 
-// deploy makes a service known to discovery and to ECS.
+// deploy creates the Cloud Map service and the ECS service of one sample.
 func (d *deployment) deploy(ctx context.Context, namespace string, s service) error {
 	var def ecs.RegisterTaskDefinitionInput
 	if err := awsapi.LowerCamel.Decode(s.definition, &def); err != nil {
@@ -122,16 +121,17 @@ func (d *deployment) deploy(ctx context.Context, namespace string, s service) er
 	if err != nil {
 		return err
 	}
-	d.say("service %s.%s: %d tasks of %s", s.name, Namespace, s.tasks, *def.Family)
+	d.printf("service %s.%s: %d tasks of %s", s.name, Namespace, s.tasks, *def.Family)
 	_, err = d.ecs.CreateService(ctx, &ecs.CreateServiceInput{
 		ServiceName: aws.String(s.name), TaskDefinition: registered.TaskDefinition.TaskDefinitionArn, DesiredCount: &s.tasks,
-		NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-local"}}},
-		ServiceRegistries:    []ecstypes.ServiceRegistry{{RegistryArn: registry.Service.Arn}},
+		NetworkConfiguration: &ecstypes.NetworkConfiguration{
+			AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{"subnet-local"}}},
+		ServiceRegistries: []ecstypes.ServiceRegistry{{RegistryArn: registry.Service.Arn}},
 	})
 	return err
 }
 
-// await shows a service's tasks until they all serve and the rollout is done.
+// await prints the counts of a service's tasks until its rollout is complete.
 func (d *deployment) await(ctx context.Context, s service) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -155,13 +155,13 @@ func (d *deployment) await(ctx context.Context, s service) error {
 			if len(svc.Events) > 0 {
 				last = ": " + aws.ToString(svc.Events[0].Message)
 			}
-			return fmt.Errorf("its tasks do not get healthy%s", last)
+			return fmt.Errorf("tasks did not become healthy within a minute%s", last)
 		}
 	}
 }
 
-// ask sends the backend a first request.
-func (d *deployment) ask(ctx context.Context) (Result, error) {
+// callBackend sends one request to the backend.
+func (d *deployment) callBackend(ctx context.Context) (Result, error) {
 	tasks, err := d.ecs.ListTasks(ctx, &ecs.ListTasksInput{ServiceName: aws.String("backend")})
 	if err != nil {
 		return Result{}, err
@@ -186,20 +186,20 @@ func (d *deployment) ask(ctx context.Context) (Result, error) {
 		return r, err
 	}
 	defer resp.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if err != nil {
 		return r, err
 	}
-	r.Said = strings.TrimSpace(string(said))
+	r.Response = strings.TrimSpace(string(body))
 	if resp.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("the backend answered %s: %s", resp.Status, r.Said)
+		return r, fmt.Errorf("the backend returned %s: %s", resp.Status, r.Response)
 	}
 	return r, nil
 }
 
-func (d *deployment) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+func (d *deployment) printf(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// pause waits between two looks at the server's state.
+// pause waits between two polls of the server's state.
 func pause(ctx context.Context) error {
 	select {
 	case <-time.After(100 * time.Millisecond):

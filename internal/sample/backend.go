@@ -15,32 +15,32 @@ import (
 )
 
 const (
-	// workTimeout bounds one request to the worker, its name's lookup included.
+	// workTimeout limits one request to the worker, including the DNS lookup.
 	workTimeout = 5 * time.Second
-	// maxAnswer bounds what is read of the worker's answer, in bytes.
-	maxAnswer = 64 << 10
+	// maxResponse is the maximum size of the worker's response, in bytes.
+	maxResponse = 64 << 10
 )
 
-// Backend is the backend's HTTP interface.
+// Backend returns the HTTP handler of the backend.
 //
-//	GET /         asks the worker; "Worker Message: … From: <the address that DNS gave>", or 502 and why not
+//	GET /         calls the worker; responds "Worker Message: … From: <address>", or 502 with the reason
 //	GET /health   200
 //
-// The worker is worker.$NAMESPACE (corp) on port $WORKER_PORT (5000), asked of the DNS server $ROLLCALL_DNS
-// (host:port), or of the system's own where that is not set.
+// The worker is worker.$NAMESPACE (default corp) on port $WORKER_PORT (default 5000). The name is resolved by the DNS
+// server $ROLLCALL_DNS (host:port), or by the system's if that is not set.
 func Backend(getenv func(string) string) (http.Handler, error) {
 	port, err := strconv.ParseUint(orDefault(getenv("WORKER_PORT"), defaultPort), 10, 16)
 	if err != nil {
 		return nil, fmt.Errorf("WORKER_PORT must be a port number: %w", err)
 	}
 	worker := &workerClient{
-		// The last dot keeps the search domains of this host's resolv.conf out of it.
+		// The final dot prevents the search domains of this host's resolv.conf.
 		name:     "worker." + orDefault(getenv("NAMESPACE"), "corp") + ".",
 		port:     uint16(port),
 		server:   orDefault(getenv("ROLLCALL_DNS"), "the system's DNS server"),
 		resolver: resolverAt(getenv("ROLLCALL_DNS")),
 		http: &http.Client{Transport: &http.Transport{
-			// A kept connection would go on to a task that has left DNS; a proxy would ask DNS itself.
+			// A kept connection could lead to a task that has left DNS; a proxy would resolve the name itself.
 			DisableKeepAlives: true,
 		}},
 	}
@@ -48,7 +48,7 @@ func Backend(getenv func(string) string) (http.Handler, error) {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 		defer cancel()
-		message, from, err := worker.ask(ctx)
+		message, from, err := worker.call(ctx)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
@@ -59,8 +59,8 @@ func Backend(getenv func(string) string) (http.Handler, error) {
 	return mux, nil
 }
 
-// resolverAt asks the DNS server at hostport, or the system's where that is empty. It is Go's own resolver,
-// which keeps no cache, so every request sees what DNS says now.
+// resolverAt returns a resolver that queries the DNS server at hostport, or the system's if hostport is empty. It is
+// Go's resolver, which has no cache, so each request uses the current answer.
 func resolverAt(hostport string) *net.Resolver {
 	r := &net.Resolver{PreferGo: true}
 	if hostport != "" {
@@ -72,7 +72,7 @@ func resolverAt(hostport string) *net.Resolver {
 	return r
 }
 
-// workerClient asks whichever worker DNS names.
+// workerClient calls a worker at one of the addresses in DNS.
 type workerClient struct {
 	name     string // absolute
 	port     uint16
@@ -81,27 +81,27 @@ type workerClient struct {
 	http     *http.Client
 }
 
-// ask has the work done by one of the addresses that the name has at this moment.
-func (c *workerClient) ask(ctx context.Context) (message string, from netip.Addr, err error) {
+// call resolves the worker's name and requests work from one of its addresses.
+func (c *workerClient) call(ctx context.Context) (message string, from netip.Addr, err error) {
 	addrs, err := c.resolver.LookupNetIP(ctx, "ip", c.name)
 	if err != nil {
-		why := err.Error()
-		// The text of a DNSError names the server of resolv.conf, also where another one was asked.
+		reason := err.Error()
+		// The text of a DNSError contains the server of resolv.conf, even if another server was queried.
 		if dns, ok := errors.AsType[*net.DNSError](err); ok {
-			why = dns.Err
+			reason = dns.Err
 		}
-		return "", netip.Addr{}, fmt.Errorf("%s does not resolve: %s says: %s", c.name, c.server, why)
+		return "", netip.Addr{}, fmt.Errorf("resolve %s at %s: %s", c.name, c.server, reason)
 	}
 	from = addrs[rand.IntN(len(addrs))].Unmap()
-	message, err = c.work(ctx, netip.AddrPortFrom(from, c.port))
+	message, err = c.requestWork(ctx, netip.AddrPortFrom(from, c.port))
 	if err != nil {
-		return "", from, fmt.Errorf("%s is at %s, which did not do the work: %w", c.name, from, err)
+		return "", from, fmt.Errorf("request work from %s at %s: %w", c.name, from, err)
 	}
 	return message, from, nil
 }
 
-// work asks the worker at this address.
-func (c *workerClient) work(ctx context.Context, at netip.AddrPort) (message string, err error) {
+// requestWork requests work from the worker at an address.
+func (c *workerClient) requestWork(ctx context.Context, at netip.AddrPort) (message string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+"/work", nil)
 	if err != nil {
 		return "", err
@@ -112,11 +112,11 @@ func (c *workerClient) work(ctx context.Context, at netip.AddrPort) (message str
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("it answered %s", res.Status)
+		return "", fmt.Errorf("unexpected status %s", res.Status)
 	}
 	var work Work
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&work); err != nil {
-		return "", fmt.Errorf("its answer is not the JSON of a worker: %w", err)
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxResponse)).Decode(&work); err != nil {
+		return "", fmt.Errorf("decode the response: %w", err)
 	}
 	return work.Message, nil
 }

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// checkTimeout lies below 2 s, the least timeout that ECS gives a health check, so that the check itself says
-// what was wrong before it is killed.
+// checkTimeout is less than 2 s, the minimum timeout of an ECS health check, so that the check can report the problem
+// before it is killed.
 const checkTimeout = 1500 * time.Millisecond
 
-// Check is a container's health check in place of curl: it returns nil when url answers a GET with a 2xx or
-// 3xx status within 1.5 seconds. Redirects are not followed: the service has answered.
+// Check is a container health check that needs no curl. It returns nil if a GET of url returns a 2xx or 3xx status
+// within 1.5 seconds. It does not follow redirects, because a redirect already shows that the service responds.
 func Check(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -21,7 +21,7 @@ func Check(ctx context.Context, url string) error {
 		return fmt.Errorf("check: %w", err)
 	}
 	client := http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true}, // and no proxy: it is this host's own task
+		Transport:     &http.Transport{DisableKeepAlives: true}, // without a proxy: the task is on this host
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	res, err := client.Do(req)
@@ -30,7 +30,7 @@ func Check(ctx context.Context, url string) error {
 	}
 	res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 399 {
-		return fmt.Errorf("check: %s answered %s", url, res.Status)
+		return fmt.Errorf("check: %s returned %s", url, res.Status)
 	}
 	return nil
 }

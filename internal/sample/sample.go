@@ -1,19 +1,17 @@
-// Package sample is the small social network that the demo and the examples deploy: a backend that asks a
-// worker, found by its name in DNS, to do some work.
+// Package sample contains the sample services that the demo and the examples deploy: a backend that finds a worker by
+// its DNS name and requests work from it.
 //
-// Both are roles of the rollcall binary itself, so that a task definition can run them where nothing else is
-// installed:
+// Both are roles of the rollcall binary, so that a task definition can run them on a machine without other programs:
 //
-//	rollcall sample flask-worker    counts primes; answers JSON
-//	rollcall sample flask-backend   looks up worker.$NAMESPACE and asks one of its addresses
-//	rollcall sample check URL       one GET, for a container's health check; $NAMEs in it are variables
+//	rollcall sample flask-worker    counts primes and returns JSON
+//	rollcall sample flask-backend   resolves worker.$NAMESPACE and calls one of its addresses
+//	rollcall sample check URL       sends one GET, as a container health check; expands $NAME in the URL
 //
-// They learn everything from the environment that every task has (ROLLCALL_ADDRESS, ROLLCALL_PORT_5000,
-// ROLLCALL_DNS) and know nothing else of Rollcall: the same programs in Python stand in examples/flask.
+// They read their configuration from the environment of their task (ROLLCALL_ADDRESS, ROLLCALL_PORT_5000, ROLLCALL_DNS)
+// and use nothing else of Rollcall. The same programs in Python are in examples/flask.
 //
-// The backend is also the most honest witness of what DNS says. It looks the name up for every request, keeps
-// neither answers nor connections, and asks one address only: an address that DNS should not have given shows
-// as an error instead of being tried around.
+// The backend also verifies DNS answers. It resolves the name for each request, caches neither answers nor connections,
+// and calls exactly one address, so that a wrong address causes an error instead of a retry.
 package sample
 
 import (
@@ -31,18 +29,18 @@ import (
 	"time"
 )
 
-// shutdownGrace bounds how long requests in flight may take once the service has been told to stop. It lies
-// below the 30 s that ECS waits between SIGTERM and SIGKILL (stopTimeout).
+// shutdownGrace is the time for requests in flight to finish after SIGTERM. It is less than the 30 s that ECS waits
+// between SIGTERM and SIGKILL (stopTimeout).
 const shutdownGrace = 25 * time.Second
 
-// ErrUsage is wrapped by the error of [Run] when the arguments name no role; the command line answers it with
-// exit status 2.
+// ErrUsage is wrapped by the error of [Run] if the arguments do not name a role. The command line then exits with
+// status 2.
 var ErrUsage = errors.New("usage: rollcall sample flask-worker | flask-backend | check URL")
 
-// Run does what args ask for: a role, and what belongs to it. A service runs until ctx ends or the process
-// gets SIGTERM or SIGINT; then it accepts no more connections, finishes the requests in flight and returns nil.
-// A check returns nil when the URL answers with a 2xx or 3xx status. Variables are read through getenv
-// (os.Getenv), and out gets one line when a service listens.
+// Run runs the role that args name. A service runs until ctx is done or the process receives SIGTERM or SIGINT; then it
+// stops accepting connections, finishes the requests in flight and returns nil. A check returns nil if the URL returns
+// a 2xx or 3xx status. getenv (os.Getenv) returns environment variables. A service prints one line to out when it
+// listens.
 func Run(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
 	switch {
 	case len(args) == 1 && args[0] == "flask-worker":
@@ -54,14 +52,14 @@ func Run(ctx context.Context, args []string, getenv func(string) string, out io.
 		}
 		return serve(ctx, args[0], getenv, out, backend)
 	case len(args) == 2 && args[0] == "check":
-		return Check(ctx, os.Expand(args[1], getenv)) // an image may have no shell to do it
+		return Check(ctx, os.Expand(args[1], getenv)) // because an image may have no shell
 	case len(args) == 0:
 		return ErrUsage
 	}
 	return fmt.Errorf("unknown role %q: %w", strings.Join(args, " "), ErrUsage)
 }
 
-// serve answers with h on the task's own address until it is told to stop.
+// serve serves h on the task's address until ctx is done or a signal arrives.
 func serve(ctx context.Context, name string, getenv func(string) string, out io.Writer, h http.Handler) error {
 	ctx, ignoreSignals := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer ignoreSignals()
@@ -72,7 +70,7 @@ func serve(ctx context.Context, name string, getenv func(string) string, out io.
 	}
 	ln, err := net.Listen("tcp", at)
 	if err != nil {
-		return fmt.Errorf("%s: %w; ROLLCALL_ADDRESS and ROLLCALL_PORT_5000 choose another place", name, err)
+		return fmt.Errorf("%s: %w; set ROLLCALL_ADDRESS and ROLLCALL_PORT_5000 to use another address", name, err)
 	}
 	fmt.Fprintf(out, "%s listens on http://%s\n", name, ln.Addr())
 
@@ -93,8 +91,8 @@ func serve(ctx context.Context, name string, getenv func(string) string, out io.
 	return nil
 }
 
-// listenAddress is the one address that the task may listen on: a task on every address would answer for the
-// other tasks of this host.
+// listenAddress returns the address to listen on. A task that listened on all addresses would respond for the other
+// tasks on this host.
 func listenAddress(getenv func(string) string) (string, error) {
 	addr, err := ownAddress(getenv)
 	if err != nil {
@@ -121,7 +119,7 @@ func orDefault(value, otherwise string) string {
 	return value
 }
 
-// health answers the container's health check: a process that can answer is healthy.
+// health responds to the container's health check. A process that responds is healthy.
 func health(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ok")
 }

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// TestMain lets the test binary stand in for the rollcall binary, so that a signal meets a real process.
+// TestMain makes the test binary act as the rollcall binary, so that tests can send signals to a real process.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("SAMPLE_TEST_ROLE"); role != "" {
 		if err := Run(context.Background(), []string{role}, os.Getenv, os.Stdout); err != nil {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// env is an environment that holds only these "NAME=value" pairs.
+// env returns the getenv function of an environment with only these "NAME=value" pairs.
 func env(pairs ...string) func(string) string {
 	return func(name string) string {
 		for _, pair := range pairs {
@@ -76,7 +76,7 @@ func TestWorker(t *testing.T) {
 		if json.Unmarshal([]byte(body), &work) == nil {
 			got = work.Message
 			if work.Address != "127.64.0.7" || work.Task != "task-1" {
-				t.Errorf("%s: address %q, task %q; want the task's own", tc.target, work.Address, work.Task)
+				t.Errorf("%s: address %q, task %q; want those of the task", tc.target, work.Address, work.Task)
 			}
 		}
 		if status != tc.status || !strings.HasPrefix(got, tc.want) {
@@ -85,10 +85,10 @@ func TestWorker(t *testing.T) {
 	}
 }
 
-// zone is what a test's DNS server knows: a name with its last dot to its addresses.
+// zone is the data of a test DNS server: absolute names with their addresses.
 type zone map[string][]string
 
-// serveDNS answers A and AAAA queries from z on a loopback port until the test ends; names that z lacks do
+// serveDNS answers A and AAAA queries from z on a loopback port until the test ends. Names that are not in z do
 // not exist.
 func serveDNS(t *testing.T, z zone) (hostport string) {
 	t.Helper()
@@ -141,7 +141,7 @@ func (z zone) reply(msg dnsmessage.Message) dnsmessage.Message {
 // serveAt runs h on each of these addresses, all on one port, until the test ends.
 func serveAt(t *testing.T, h http.Handler, addrs ...string) (port string) {
 	t.Helper()
-	for range 20 { // the port that the first address got may be taken on the second
+	for range 20 { // the port chosen for the first address may be in use on the second
 		lns, err := listenAll(addrs)
 		if err != nil {
 			continue
@@ -197,11 +197,11 @@ func TestBackend(t *testing.T) {
 	}{
 		{"default namespace", "", worker, 200, "Worker Message: 1229 primes below 10000 From: 127.0.0.1\n"},
 		{"another namespace", "shop", worker, 200, "Worker Message: 1229 primes below 10000 From: 127.0.0.1\n"},
-		{"no such name", "gone", worker, 502, "worker.gone. does not resolve: " + dns + " says: no such host"},
-		{"a name without addresses", "empty", worker, 502, "worker.empty. does not resolve: " + dns + " says: no such host"},
-		{"nobody listens", "idle", worker, 502, "worker.idle. is at 127.0.0.2, which did not do the work: "},
-		{"worker refuses", "corp", broken, 502, "worker.corp. is at 127.0.0.1, which did not do the work: it answered 503"},
-		{"not a worker", "corp", talker, 502, "worker.corp. is at 127.0.0.1, which did not do the work: its answer is not"},
+		{"no such name", "gone", worker, 502, "resolve worker.gone. at " + dns + ": no such host"},
+		{"a name without addresses", "empty", worker, 502, "resolve worker.empty. at " + dns + ": no such host"},
+		{"connection refused", "idle", worker, 502, "request work from worker.idle. at 127.0.0.2: "},
+		{"worker fails", "corp", broken, 502, "request work from worker.corp. at 127.0.0.1: unexpected status 503"},
+		{"not a worker", "corp", talker, 502, "request work from worker.corp. at 127.0.0.1: decode the response"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			backend, err := Backend(env("ROLLCALL_DNS="+dns, "NAMESPACE="+tc.namespace, "WORKER_PORT="+tc.port))
@@ -216,7 +216,7 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// TestBackendUsesEveryAddress would fail if the backend kept an answer or a connection, or took the first.
+// TestBackendUsesEveryAddress fails if the backend caches an answer or a connection, or always uses the first address.
 func TestBackendUsesEveryAddress(t *testing.T) {
 	port := serveAt(t, Worker(env()), "127.0.0.1", "127.0.0.2")
 	dns := serveDNS(t, zone{"worker.corp.": {"127.0.0.1", "127.0.0.2"}})
@@ -225,7 +225,7 @@ func TestBackendUsesEveryAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]int{}
-	for range 64 { // one address alone 64 times in a row: 2^-63
+	for range 64 { // the probability of using the same address 64 times is 2^-63
 		status, body := get(t, backend, "/")
 		_, from, _ := strings.Cut(body, " From: ")
 		if status != 200 {
@@ -234,7 +234,7 @@ func TestBackendUsesEveryAddress(t *testing.T) {
 		seen[strings.TrimSpace(from)]++
 	}
 	if len(seen) != 2 {
-		t.Errorf("answers came from %v, want both addresses", seen)
+		t.Errorf("responses came from %v, want both addresses", seen)
 	}
 }
 
@@ -279,7 +279,7 @@ func TestListenAddress(t *testing.T) {
 	}
 }
 
-func TestRunRefuses(t *testing.T) {
+func TestRunErrors(t *testing.T) {
 	for _, tc := range []struct {
 		args  string
 		env   []string
@@ -314,10 +314,10 @@ func TestCheck(t *testing.T) {
 	defer srv.Close()
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
-	for _, tc := range []struct{ url, want string }{ // want: part of the error; empty when healthy
+	for _, tc := range []struct{ url, want string }{ // want: part of the error, or empty if healthy
 		{srv.URL + "/", ""},
 		{srv.URL + "/moved", ""},
-		{srv.URL + "/broken", "/broken answered 500 Internal Server Error"},
+		{srv.URL + "/broken", "/broken returned 500 Internal Server Error"},
 		{srv.URL + "/hangs", "context deadline exceeded"},
 		{closed.URL, "connection refused"},
 		{"127.0.0.1:5000/health", "check: "},
@@ -329,8 +329,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestTermination stops a service as ECS does while a request is in flight: the request is finished, no
-// connection is accepted any more, and the exit status is 0.
+// TestTermination sends SIGTERM during a request, as ECS does. The service must finish the request, accept no more
+// connections, and exit with status 0.
 func TestTermination(t *testing.T) {
 	inWork, goOn := make(chan struct{}), make(chan struct{})
 	worker := serveAt(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -385,7 +385,7 @@ func TestTermination(t *testing.T) {
 	}
 }
 
-// awaitRefused knocks until nobody accepts connections at hostport any more.
+// awaitRefused waits until connections to hostport are refused.
 func awaitRefused(t *testing.T, hostport string) {
 	t.Helper()
 	for t.Context().Err() == nil {

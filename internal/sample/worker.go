@@ -9,36 +9,36 @@ import (
 )
 
 const (
-	// defaultBound and maxBound of the primes to count: enough work to be seen, at most some milliseconds.
+	// defaultBound and maxBound limit the primes to count: visible work, but at most some milliseconds.
 	defaultBound = 10_000
 	maxBound     = 1_000_000
 )
 
-// Work is the answer of the worker.
+// Work is the response of the worker.
 type Work struct {
 	Message string `json:"message"` // "1229 primes below 10000"
-	Address string `json:"address"` // the worker's own address, as its task knows it
-	Task    string `json:"task"`    // the task's host name: which of several workers did it
+	Address string `json:"address"` // the worker's address, from its environment
+	Task    string `json:"task"`    // the task's host name, which identifies the worker
 }
 
-// Worker is the worker's HTTP interface.
+// Worker returns the HTTP handler of the worker.
 //
-//	GET /, GET /work?n=10000   counts the primes below n (at most 1,000,000) and answers a [Work]
+//	GET /, GET /work?n=10000   counts the primes below n (at most 1,000,000) and returns a [Work]
 //	GET /health                200
 func Worker(getenv func(string) string) http.Handler {
 	address := orDefault(getenv("ROLLCALL_ADDRESS"), "127.0.0.1")
 	task := getenv("HOSTNAME")
 	if task == "" {
-		task, _ = os.Hostname() // without a name the answer is still right
+		task, _ = os.Hostname() // without a name, the response is still correct
 	}
 	work := func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(orDefault(r.FormValue("n"), strconv.Itoa(defaultBound)))
 		if err != nil || n < 0 || n > maxBound {
-			http.Error(w, fmt.Sprintf("n must be a whole number from 0 to %d", maxBound), http.StatusBadRequest)
+			http.Error(w, fmt.Sprintf("n must be a whole number between 0 and %d", maxBound), http.StatusBadRequest)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(Work{ // an error here is the client's connection gone
+		json.NewEncoder(w).Encode(Work{ // an error means that the client has disconnected
 			Message: fmt.Sprintf("%d primes below %d", countPrimes(n), n),
 			Address: address,
 			Task:    task,

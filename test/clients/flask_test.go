@@ -139,8 +139,8 @@ func TestFlaskPrograms(t *testing.T) {
 		{"worker is healthy", "/health", worker, 200, "ok"},
 		{"backend", "/", backend, 200, "Worker Message: 1229 primes below 10000 From: 127.0.0.1\n"},
 		{"backend is healthy", "/health", backend, 200, "ok"},
-		{"worker name does not exist", "/", withoutWorker, 502, "worker.nowhere does not resolve: "},
-		{"worker port is closed", "/", withClosedPort, 502, "worker.corp is at 127.0.0.1, which did not do the work: "},
+		{"worker name does not exist", "/", withoutWorker, 502, "resolve worker.nowhere: "},
+		{"worker port is closed", "/", withClosedPort, 502, "request work from worker.corp at 127.0.0.1: "},
 	} {
 		status, body := tc.of.get(tc.path)
 		if status != tc.status || !strings.HasPrefix(body, tc.want) {
@@ -232,7 +232,7 @@ func TestFlaskTasks(t *testing.T) {
 	s.SetDesiredCount("worker", 0)
 	harness.Eventually(t, 20*time.Second, "the backend finds no worker", func() bool {
 		status, body := getPage(t, harness.Address(backend))
-		return status == http.StatusBadGateway && strings.HasPrefix(body, "worker.corp does not resolve: ")
+		return status == http.StatusBadGateway && strings.HasPrefix(body, "resolve worker.corp: ")
 	})
 	s.SetDesiredCount("worker", 1)
 	harness.Eventually(t, 20*time.Second, "the new worker is answered",

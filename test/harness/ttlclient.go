@@ -223,7 +223,7 @@ func NewBackendClient(backend netip.AddrPort) *TTLClient {
 		case err == nil, ctx.Err() != nil:
 		case strings.Contains(err.Error(), "no such host"):
 			c.addFailure(time.Now(), true, err.Error())
-		case strings.Contains(err.Error(), "does not resolve"):
+		case strings.Contains(err.Error(), "resolve worker."):
 			return nil, 0, err
 		default:
 			c.addFailure(time.Now(), false, err.Error())
