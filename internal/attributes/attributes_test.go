@@ -32,7 +32,8 @@ func TestJSON(t *testing.T) {
 		{"JSON characters", map[string]string{`",`: `":"`, `"`: `\`}, `{"\"":"\\","\",":"\":\""}`},
 		{"NUL", map[string]string{"a\x00": "\x00"}, `{"a\u0000":"\u0000"}`},
 		{"not ASCII", map[string]string{"é": "ü\x7f"}, "{\"é\":\"ü\x7f\"}"},
-		{"long texts", map[string]string{"a": x, "b": y, z: w}, `{"a":"` + x + `","b":"` + y + `","` + z + `":"` + w + `"}`},
+		{"long texts", map[string]string{"a": x, "b": y, z: w},
+			`{"a":"` + x + `","b":"` + y + `","` + z + `":"` + w + `"}`},
 		{"invalid UTF-8", map[string]string{"a": "\xff"}, "{\"a\":\"\ufffd\"}"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

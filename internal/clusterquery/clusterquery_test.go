@@ -70,7 +70,8 @@ func TestMatch(t *testing.T) {
 
 		// An instance can run tasks of several groups.
 		{"task:group == family:batch", true}, {"task:group != service:web", false},
-		{"task:group in [service:a, service:web]", true}, {"task:group =~ service:w.*", true}, {"task:group !~ x.*", true},
+		{"task:group in [service:a, service:web]", true}, {"task:group =~ service:w.*", true},
+		{"task:group !~ x.*", true},
 
 		// not has precedence over and, which has precedence over or.
 		{"runningTasksCount == 3 or runningTasksCount == 1 and runningTasksCount == 2", true},

@@ -134,8 +134,8 @@ func (p *parser) parseSimple() (node, error) {
 	if attr, ok := strings.CutPrefix(name, "attribute:"); ok && attr != "" {
 		s.subject = attribute(attr)
 	} else if s.subject, ok = subjects[name]; !ok {
-		return nil, fmt.Errorf("unknown subject %q: it should be attribute:NAME or one of [ec2InstanceId, agentConnected, "+
-			"agentVersion, registeredAt, runningTasksCount, task:group]", word)
+		return nil, fmt.Errorf("unknown subject %q: it should be attribute:NAME or one of [ec2InstanceId, "+
+			"agentConnected, agentVersion, registeredAt, runningTasksCount, task:group]", word)
 	}
 	op, err := p.parseOperator(name)
 	if err != nil {

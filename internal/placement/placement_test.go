@@ -140,7 +140,8 @@ func TestPick(t *testing.T) {
 
 		{"distinct", "a 0 0 web=1\nb 0 0 db=7", "distinct", "b"},
 		{"distinct, no host left", "a 0 0 web=1\nb 0 0 web=1", "distinct",
-			"a: DistinctInstance placement constraint unsatisfied.; b: DistinctInstance placement constraint unsatisfied."},
+			"a: DistinctInstance placement constraint unsatisfied.; " +
+				"b: DistinctInstance placement constraint unsatisfied."},
 		{"memberOf", "a 0 0 rack=x\nb 0 0 rack=y", "memberOf:attribute:rack==y", "b"},
 		{"memberOf, no host left", "a 0 0 rack=x", "memberOf:attribute:rack==y",
 			"a: MemberOf placement constraint unsatisfied."},
@@ -157,7 +158,8 @@ func TestPick(t *testing.T) {
 		{"standalone task: random", "a 0 0\nb 0 0 db=9", "task", "b"},
 
 		{"spread over hosts", "a 0 0 web=1\nb 0 0 db=9", "spread:host", "b"},
-		{"spread over an attribute", "a 0 0 rack=x web=1\nb 0 0 rack=x\nc 0 0 rack=y db=9", "spread:attribute:rack", "c"},
+		{"spread over an attribute", "a 0 0 rack=x web=1\nb 0 0 rack=x\nc 0 0 rack=y db=9", "spread:attribute:rack",
+			"c"},
 		{"spread counts tasks on hosts that do not fit", "a 0 512 rack=x web=3\nb 0 1024 rack=x\nc 0 1024 rack=y web=2",
 			"memory=1024 spread:attribute:rack", "c"},
 		{"spread groups hosts without the attribute", "a 0 0 web=1\nb 0 0\nc 0 0 rack=x", "spread:attribute:rack", "c"},

@@ -26,7 +26,8 @@ func TestRemainingWait(t *testing.T) {
 		{"minimum is not over", 0, 10 * time.Second, 30 * time.Second, 20 * time.Second},
 		{"minimum is over", 0, 30 * time.Second, 30 * time.Second, 0},
 		{"answers expire after the minimum", 25 * time.Second, 10 * time.Second, 30 * time.Second, 25 * time.Second},
-		{"minimum ends after the answers expire", 5 * time.Second, 10 * time.Second, 30 * time.Second, 20 * time.Second},
+		{"minimum ends after the answers expire", 5 * time.Second, 10 * time.Second, 30 * time.Second,
+			20 * time.Second},
 	} {
 		got := remainingWait(tc.answersExpireIn, now.Add(-tc.drainingFor), tc.minimum, now)
 		if got != tc.wantWait {
@@ -111,7 +112,7 @@ func TestClearance(t *testing.T) {
 				task.CreateTask(tx, *row)
 			})
 			dir := directory.New()
-			dir.Apply(1, func(*directory.Batch) {}) // the instances of a process's first change may have been answered before
+			dir.Apply(1, func(*directory.Batch) {}) // otherwise the directory expects answers of an earlier process
 			dir.Apply(2, func(b *directory.Batch) {
 				b.PutNamespace(directory.Namespace{ID: "ns", Region: "r", Name: "shop", HTTPName: "shop"})
 				b.PutService(directory.Service{ID: service, NamespaceID: "ns", Name: "web"})

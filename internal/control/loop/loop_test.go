@@ -43,6 +43,7 @@ func (r *recorder) reconcile(duration time.Duration) ReconcileFunc {
 
 // run runs a loop until do returns.
 func run(t *testing.T, l *Loop, do func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {

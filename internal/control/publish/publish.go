@@ -88,7 +88,8 @@ func namespaceOf(ns *registry.Namespace, networks Networks) directory.Namespace 
 }
 
 var recordTypes = map[registry.RecordType]directory.RecordType{
-	registry.A: directory.A, registry.AAAA: directory.AAAA, registry.SRV: directory.SRV, registry.CNAME: directory.CNAME,
+	registry.A: directory.A, registry.AAAA: directory.AAAA, registry.SRV: directory.SRV,
+	registry.CNAME: directory.CNAME,
 }
 
 func serviceOf(svc *registry.Service) directory.Service {

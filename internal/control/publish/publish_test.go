@@ -67,7 +67,8 @@ func TestServiceOf(t *testing.T) {
 		want string // policy, health checked, longest TTL, records
 	}{
 		{"without DNS", registry.Service{}, "0 false 5 []"},
-		{"one record type", registry.Service{Records: []registry.Record{{Type: registry.A, TTL: 60}}}, "0 false 60 [{1 60}]"},
+		{"one record type", registry.Service{Records: []registry.Record{{Type: registry.A, TTL: 60}}},
+			"0 false 60 [{1 60}]"},
 		{"several record types", registry.Service{Records: []registry.Record{
 			{Type: registry.A, TTL: 10}, {Type: registry.AAAA, TTL: 20}, {Type: registry.SRV, TTL: 30},
 		}}, "0 false 30 [{1 10} {28 20} {33 30}]"},

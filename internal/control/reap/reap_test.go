@@ -90,7 +90,8 @@ func (w *world) createDefinition(tx *store.Tx, scope arn.Scope, family, status, 
 	case "service":
 		d := task.Deployment{ID: "ecs-svc/1", Family: family, Revision: 1}
 		task.PutService(tx, task.Service{
-			Account: "1", Region: "r", Cluster: "c", Name: "user", Status: task.Active, Deployments: []task.Deployment{d},
+			Account: "1", Region: "r", Cluster: "c", Name: "user", Status: task.Active,
+			Deployments: []task.Deployment{d},
 		})
 	}
 }
@@ -109,7 +110,10 @@ func (w *world) left(word string, n int) bool {
 		return ok
 	case "definition":
 		found := false
-		task.ScanDefinitions(s, arn.Scope{Region: "r"}, name, func(*task.Definition) bool { found = true; return false })
+		task.ScanDefinitions(s, arn.Scope{Region: "r"}, name, func(*task.Definition) bool {
+			found = true
+			return false
+		})
 		return found
 	default:
 		region, _, _ := strings.Cut(rest, ":")

@@ -15,7 +15,7 @@ const (
 )
 
 // nextAction decides the next action for a task with registries. awaitsReplacement reports that a task that is to
-// stop stays in the answers for now ([replacementWait]), drained that no client that honours TTLs uses the task's
+// stop stays in the answers for now ([replacementWait]), drained that no client that honors TTLs uses the task's
 // address any more ([drainWait]).
 func nextAction(t *task.Task, awaitsReplacement, drained bool) action {
 	stopping := t.Desired == task.DesiredStopped || t.Observed.State >= task.Stopping

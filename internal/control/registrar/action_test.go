@@ -33,7 +33,8 @@ func TestNextAction(t *testing.T) {
 			registration: task.Draining, state: task.Deactivating, stopCode: task.UserInitiated, want: doNothing},
 		{name: "drained", registration: task.Draining, state: task.Deactivating,
 			stopCode: task.UserInitiated, drained: true, want: deregisterInstance},
-		{name: "released", registration: task.Released, state: task.Stopping, stopCode: task.UserInitiated, want: doNothing},
+		{name: "released", registration: task.Released, state: task.Stopping, stopCode: task.UserInitiated,
+			want: doNothing},
 
 		{name: "exited", registration: task.Registered, state: task.Running,
 			stopCode: task.EssentialContainerExited, want: deregisterInstance},

@@ -20,7 +20,8 @@ func TestDrainWait(t *testing.T) {
 		{name: "a live node has not", liveNodes: true, deadline: long, want: long},
 		{name: "a live node has not, and the deadline is over", liveNodes: true, deadline: -1, want: 0},
 		{name: "node lost now", lostSince: []time.Time{now}, deadline: long, want: ttl + lostNodeMargin},
-		{name: "node lost 4 s ago", lostSince: []time.Time{ago(4 * time.Second)}, deadline: long, want: 8 * time.Second},
+		{name: "node lost 4 s ago", lostSince: []time.Time{ago(4 * time.Second)}, deadline: long,
+			want: 8 * time.Second},
 		{name: "node lost long ago", lostSince: []time.Time{ago(long)}, deadline: long, want: 0},
 		{name: "the node that was lost last counts", lostSince: []time.Time{ago(long), ago(5 * time.Second), now},
 			deadline: long, want: ttl + lostNodeMargin},
@@ -28,7 +29,8 @@ func TestDrainWait(t *testing.T) {
 			want: time.Second},
 		{name: "node lost long ago, and a live one", liveNodes: true, lostSince: []time.Time{ago(long)}, deadline: long,
 			want: long},
-		{name: "node lost now, and a live one", liveNodes: true, lostSince: []time.Time{now}, deadline: long, want: long},
+		{name: "node lost now, and a live one", liveNodes: true, lostSince: []time.Time{now}, deadline: long,
+			want: long},
 		{name: "node lost now, and the deadline is over", lostSince: []time.Time{now}, deadline: -time.Second, want: 0},
 	} {
 		w := drainWait{LiveNodes: tc.liveNodes, LostSince: tc.lostSince, TTL: ttl, Deadline: now.Add(tc.deadline)}

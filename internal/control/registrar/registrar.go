@@ -66,7 +66,8 @@ func New(db *store.Store, log *slog.Logger, zone string, drainCap time.Duration)
 func newRegistrar(db *store.Store, zone string, drainCap time.Duration) *registrar {
 	return &registrar{
 		db: db, zone: zone, drainCap: drainCap,
-		drainingSince: map[string]time.Time{}, awaitsReplacement: map[string]string{}, lostSince: map[string]time.Time{},
+		drainingSince: map[string]time.Time{}, awaitsReplacement: map[string]string{},
+		lostSince: map[string]time.Time{},
 	}
 }
 
@@ -101,7 +102,7 @@ func (r *registrar) reconcile(ctx context.Context, key string) (time.Duration, e
 	r.track(r.db.Snapshot(), key, time.Now())
 	s := r.db.Snapshot()
 	if err := r.db.Wait(ctx, s.Rev()); err != nil {
-		return 0, fault.New(fault.Unavailable, "registrar", "the nodes of revision %d are not yet known: %v", s.Rev(), err)
+		return 0, fault.New(fault.Unavailable, "registrar", "nodes of revision %d are not yet known: %v", s.Rev(), err)
 	}
 	t, ok := task.FindByKey(s, key)
 	if !ok || len(t.Registries) == 0 {

@@ -36,16 +36,14 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	db := storetest.Open(t, slices.Concat(task.Schema(), registry.Schema())...)
 	w := &world{T: t, db: db, r: newRegistrar(db, "a", drainCap), marked: map[string]bool{}, leave: map[string]func(){}}
+	call := registry.NewCall(time.Now())
 	w.write(func(tx *store.Tx) error {
-		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.HTTP, Name: "shop"}, registry.NewCall(time.Now()))
+		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.HTTP, Name: "shop"}, call)
 		if err != nil {
 			return err
 		}
-		w.service = op.Targets.Namespace
-		return nil
-	})
-	w.write(func(tx *store.Tx) error {
-		svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{NamespaceID: w.service, Name: "web"}, registry.NewCall(time.Now()))
+		spec := registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: "web"}
+		svc, err := registry.CreateService(tx, scope, spec, call)
 		if err != nil {
 			return err
 		}
@@ -75,7 +73,8 @@ func (w *world) create(id string) {
 	w.Helper()
 	w.write(func(tx *store.Tx) error {
 		task.CreateTask(tx, task.Task{
-			Account: scope.Account, Region: scope.Region, Cluster: "default", ID: task.ID(id), Service: "web", Family: "web",
+			Account: scope.Account, Region: scope.Region, Cluster: "default", ID: task.ID(id), Service: "web",
+			Family:     "web",
 			Registries: []task.Registry{{ServiceID: w.service}},
 			Observed:   task.Observed{State: task.Activating, Address: netip.MustParseAddr("10.0.0.1")},
 		})
@@ -90,6 +89,11 @@ func (w *world) task(id string) *task.Task {
 		w.Fatal(err)
 	}
 	return t
+}
+
+// instance returns the reference of a task's instance.
+func (w *world) instance(id string) registry.InstanceRef {
+	return registry.InstanceRef{Scope: scope, ServiceID: w.service, ID: id}
 }
 
 // do makes one of the changes that the tests describe with words:
@@ -120,14 +124,17 @@ func (w *world) do(words string) {
 	case "unhealthy":
 		edit(func(t *task.Task) { t.Observed.Health = task.HealthUnhealthy })
 	case "stop", "exit":
-		code := map[string]task.StopCode{"stop": task.ServiceSchedulerInitiated, "exit": task.EssentialContainerExited}[verb]
+		code := task.ServiceSchedulerInitiated
+		if verb == "exit" {
+			code = task.EssentialContainerExited
+		}
 		w.write(func(tx *store.Tx) error {
 			_, _, err := task.Stop(tx, ref(name), task.StopCause{Code: code}, now)
 			return err
 		})
 	case "deregister":
 		w.write(func(tx *store.Tx) error {
-			_, err := registry.DeregisterInstance(tx, registry.InstanceRef{Scope: scope, ServiceID: w.service, ID: name}, registry.NewCall(now))
+			_, err := registry.DeregisterInstance(tx, w.instance(name), registry.NewCall(now))
 			return err
 		})
 	case "join":
@@ -170,10 +177,10 @@ func (w *world) settle(id string) time.Duration {
 	}
 }
 
-// state describes a task's registration and its instance, for example "registered: healthy" or "released".
-func (w *world) state(id string) string {
+// state describes the registration of the task t and its instance, such as "registered: healthy" or "released".
+func (w *world) state() string {
 	w.Helper()
-	t := w.task(id)
+	t := w.task("t")
 	text := map[task.Registration]string{
 		task.Unregistered: "unregistered", task.Registered: "registered",
 		task.Draining: "draining", task.Released: "released",
@@ -181,7 +188,7 @@ func (w *world) state(id string) string {
 	if t.Desired == task.DesiredStopped && t.StopCode == task.TaskFailedToStart {
 		text += " and failed"
 	}
-	i, err := registry.GetInstance(w.db.Snapshot(), registry.InstanceRef{Scope: scope, ServiceID: w.service, ID: id})
+	i, err := registry.GetInstance(w.db.Snapshot(), w.instance("t"))
 	if err != nil {
 		return text
 	}
@@ -253,7 +260,7 @@ func TestReconcile(t *testing.T) {
 					continue
 				}
 				w.settle("t")
-				if got := w.state("t"); got != step.want {
+				if got := w.state(); got != step.want {
 					t.Fatalf("after %q: %s, want %s", step.change, got, step.want)
 				}
 			}
@@ -267,7 +274,7 @@ func TestRejectedRegistration(t *testing.T) {
 	w.service = "srv-missing"
 	w.do("activate t")
 	w.settle("t")
-	if got, want := w.state("t"), "released and failed"; got != want {
+	if got, want := w.state(), "released and failed"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	const prefix = "ResourceInitializationError: the task cannot be registered in srv-missing: "
@@ -316,8 +323,9 @@ func TestReplacement(t *testing.T) {
 		_, _, err := task.Stop(tx, ref("t"), task.StopCause{Code: task.UserInitiated}, time.Now())
 		return err
 	})
-	if wait := w.settle("t"); w.state("t") != "registered: healthy" || wait <= 0 || wait > maxReplacementWait {
-		t.Fatalf("after StopTask: %s, wait %v; want registered: healthy, up to %v", w.state("t"), wait, maxReplacementWait)
+	if wait := w.settle("t"); w.state() != "registered: healthy" || wait <= 0 || wait > maxReplacementWait {
+		t.Fatalf("after StopTask: %s, wait %v; want registered: healthy, up to %v",
+			w.state(), wait, maxReplacementWait)
 	}
 	clear(w.marked)
 	w.do("activate u")
@@ -326,8 +334,8 @@ func TestReplacement(t *testing.T) {
 	if !w.marked[w.task("t").Key()] {
 		t.Error("the replacement did not mark the task that waits for it")
 	}
-	if w.settle("t"); w.state("t") != "draining: healthy, draining" {
-		t.Errorf("after the replacement: %s, want draining: healthy, draining", w.state("t"))
+	if w.settle("t"); w.state() != "draining: healthy, draining" {
+		t.Errorf("after the replacement: %s, want draining: healthy, draining", w.state())
 	}
 }
 

@@ -28,7 +28,8 @@ func TestReplacementWait(t *testing.T) {
 	}{
 		{name: "only task", desired: 1, want: maxReplacementWait},
 		{name: "the replacement is pending", others: "p", desired: 1, want: maxReplacementWait},
-		{name: "stopped 20 s ago", others: "p", desired: 1, ago: 20 * time.Second, want: maxReplacementWait - 20*time.Second},
+		{name: "stopped 20 s ago", others: "p", desired: 1, ago: 20 * time.Second,
+			want: maxReplacementWait - 20*time.Second},
 		{name: "the replacement is answered", others: "a", desired: 1, want: 0},
 		{name: "others serve", others: "aaa", desired: 4, want: 0},
 		{name: "all tasks are stopped", others: "sss", desired: 4, want: maxReplacementWait},

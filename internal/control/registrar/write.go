@@ -73,7 +73,8 @@ func (r *registrar) register(tx *store.Tx, t *task.Task, reg task.Registry, call
 		err = fault.New(fault.Invalid, "instance", "%s", op.ErrorMessage)
 	}
 	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
-		reason := fmt.Sprintf("ResourceInitializationError: the task cannot be registered in %s: %v", reg.ServiceID, err)
+		reason := fmt.Sprintf("ResourceInitializationError: the task cannot be registered in %s: %v", reg.ServiceID,
+			err)
 		_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.TaskFailedToStart, Reason: reason}, call.Time)
 		return err
 	}

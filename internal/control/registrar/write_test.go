@@ -35,7 +35,8 @@ func TestInstancePort(t *testing.T) {
 
 func TestInstanceAttributes(t *testing.T) {
 	always := map[string]string{
-		"AVAILABILITY_ZONE": "eu-west-1b", "REGION": "eu-west-1", "ECS_SERVICE_NAME": "web", "ECS_CLUSTER_NAME": "default",
+		"AVAILABILITY_ZONE": "eu-west-1b", "REGION": "eu-west-1", "ECS_SERVICE_NAME": "web",
+		"ECS_CLUSTER_NAME":           "default",
 		"ECS_TASK_DEFINITION_FAMILY": "family",
 	}
 	for _, tc := range []struct {

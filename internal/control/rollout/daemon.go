@@ -73,7 +73,8 @@ func (p *planner) coverNodes(nodes Nodes) {
 
 // keepOnePerNode keeps the oldest task of the primary deployment on each listed node and stops its other tasks.
 func (p *planner) keepOnePerNode(c *coverage) {
-	inGracePeriod := slices.DeleteFunc(slices.Clone(p.inGracePeriod), func(t *task.Task) bool { return !p.isPrimary(t) })
+	isOlder := func(t *task.Task) bool { return !p.isPrimary(t) }
+	inGracePeriod := slices.DeleteFunc(slices.Clone(p.inGracePeriod), isOlder)
 	for _, t := range slices.Concat(p.primaryTasks.serving.Items(), p.primaryTasks.pending.Items(), inGracePeriod) {
 		if !c.listed(t) || c.covered[nodeOf(t)] {
 			p.stopUnlessProtected(t)

@@ -85,7 +85,8 @@ func (p *planner) countUnproven() (n int) {
 // breaker is not reset while it counts.
 func (p *planner) countFailures() {
 	p.Failures = p.primary.Failures
-	if p.Failures.FailedTasks > 0 && !(p.breakerCounts() && p.svc.Breaker.Cumulative) && p.recovered() {
+	cumulative := p.breakerCounts() && p.svc.Breaker.Cumulative
+	if p.Failures.FailedTasks > 0 && !cumulative && p.recovered() {
 		p.Failures = task.Failures{}
 	}
 	p.primaryTasks.uncounted.Scan(func(t *task.Task) bool {

@@ -21,13 +21,14 @@ type Changes struct {
 	Failures task.Failures
 	// UnableToStart reports that the service has to report that it cannot start tasks.
 	UnableToStart bool
-	// FailedBy is the cause for which the primary deployment's rollout fails now. RollBack reports whether the service's
-	// earlier deployment is deployed again.
+	// FailedBy is the cause for which the primary deployment's rollout fails now. RollBack reports whether the
+	// service's earlier deployment is deployed again.
 	FailedBy FailureCause
 	RollBack bool
 	// KeepDeployments are the ids of the deployments that stay in the service, the primary first.
 	KeepDeployments []string
-	// Completed reports that the primary deployment's rollout completes now, Steady that the service is in a steady state.
+	// Completed reports that the primary deployment's rollout completes now, Steady that the service is in a steady
+	// state.
 	Completed, Steady bool
 	DesiredCount      int    // for a DAEMON service: the number of eligible nodes
 	Blocked           string // the event that reports why the service cannot proceed

@@ -28,7 +28,8 @@ func parseTasks(notation string) []*task.Task {
 	var ts []*task.Task
 	for i, letter := range notation {
 		t := &task.Task{
-			ID: task.ID(fmt.Sprintf("%c%d", letter, i)), Service: "web", Deployment: "new", Desired: task.DesiredRunning,
+			ID: task.ID(fmt.Sprintf("%c%d", letter, i)), Service: "web", Deployment: "new",
+			Desired: task.DesiredRunning,
 			Created: noon.Add(time.Duration(i-100) * time.Second), Observed: task.Observed{State: task.Running},
 		}
 		since, until := noon.Add(-time.Minute), noon.Add(time.Hour)

@@ -109,7 +109,7 @@ func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, err
 		return 0, err
 	}
 	if err := r.db.Wait(ctx, s.Rev()); err != nil {
-		return 0, fault.New(fault.Unavailable, "rollout", "the tasks of revision %d are not yet known: %v", s.Rev(), err)
+		return 0, fault.New(fault.Unavailable, "rollout", "tasks of revision %d are not yet known: %v", s.Rev(), err)
 	}
 	now := time.Now()
 	ch := Plan(svc, r.tasks.tasksOf(key), nodes, now)
@@ -126,7 +126,7 @@ func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, err
 // commit writes the changes that were planned for svc. False means that the service's row is no longer svc, and that
 // nothing was written.
 func (r *rollout) commit(ctx context.Context, svc *task.Service, ch Changes, now time.Time) (current bool, err error) {
-	ids := newIDs(ch)
+	ids := newRowIDs(ch)
 	return store.Update(ctx, r.db, func(tx *store.Tx) (bool, error) {
 		if row, ok := task.FindServiceByKey(tx, svc.Key()); !ok || row != svc {
 			return false, nil
@@ -172,16 +172,16 @@ func nodesFor(s *store.Snapshot, svc *task.Service) (Nodes, error) {
 	return nodes, nil
 }
 
-// ids are the ids of the rows that a write adds. They are made before the transaction, so that each run of the
+// rowIDs are the ids of the rows that a write adds. They are made before the transaction, so that each run of the
 // transaction function writes the same rows.
-type ids struct {
+type rowIDs struct {
 	tasks    []task.ID
 	rollback string   // the number of the deployment that rolls back
 	events   [32]byte // the seed of the ids of events
 }
 
-func newIDs(ch Changes) ids {
-	ids := ids{rollback: task.NewDeploymentNumber()}
+func newRowIDs(ch Changes) rowIDs {
+	ids := rowIDs{rollback: task.NewDeploymentNumber()}
 	for range ch.Start {
 		ids.tasks = append(ids.tasks, task.NewID())
 	}

@@ -27,6 +27,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
 	w := &world{T: t, db: storetest.Open(t, task.Schema()...), marked: map[string]bool{}}
 	w.r = newRollout(w.db)
 	w.db.Follow(func(c store.Change) {
@@ -414,7 +415,8 @@ func TestIsRepeat(t *testing.T) {
 		var history []*task.Event
 		for word := range strings.FieldsSeq(tc.history) {
 			age := time.Duration(word[1]-'0') * time.Hour
-			history = append(history, &task.Event{Created: noon.Add(-age), Message: "(service web) " + messages[word[0]]})
+			message := "(service web) " + messages[word[0]]
+			history = append(history, &task.Event{Created: noon.Add(-age), Message: message})
 		}
 		if got := isRepeat(history, blockedByBounds, noon); got != tc.want {
 			t.Errorf("%s: isRepeat(%q) = %v, want %v", tc.name, tc.history, got, tc.want)

@@ -133,8 +133,8 @@ func (s *simulation) apply(ch Changes) {
 	for i := range ch.Start {
 		s.ids++
 		t := &task.Task{
-			ID: task.ID(fmt.Sprint("t", s.ids)), Deployment: s.svc.Primary().ID, Desired: task.DesiredRunning, Created: s.now,
-			Checked: s.ids%3 == 0, Observed: task.Observed{State: task.Provisioning},
+			ID: task.ID(fmt.Sprint("t", s.ids)), Deployment: s.svc.Primary().ID, Desired: task.DesiredRunning,
+			Created: s.now, Checked: s.ids%3 == 0, Observed: task.Observed{State: task.Provisioning},
 		}
 		if ch.StartOn != nil {
 			t.OnlyNode = ch.StartOn[i]
@@ -306,8 +306,9 @@ func (s *simulation) ended(ch Changes, rounds int) bool {
 	d := s.svc.Primary()
 	switch {
 	case ch.Steady:
-		if n := serving(s.tasks); n != s.svc.DesiredCount || len(s.svc.Deployments) != 1 || d.Rollout != task.Completed {
-			s.Fatalf("steady with %d tasks, want %d; deployments %+v", n, s.svc.DesiredCount, s.svc.Deployments)
+		n, ds := serving(s.tasks), s.svc.Deployments
+		if n != s.svc.DesiredCount || len(ds) != 1 || d.Rollout != task.Completed {
+			s.Fatalf("steady with %d tasks, want %d; deployments %+v", n, s.svc.DesiredCount, ds)
 		}
 		return true
 	case d.Rollout == task.Failed && ch.String() == "" && rounds > 100:

@@ -22,7 +22,7 @@ type writer struct {
 }
 
 // write writes the changes that were planned for svc, whose row the transaction has read.
-func write(tx *store.Tx, svc *task.Service, ch Changes, ids ids, now time.Time) error {
+func write(tx *store.Tx, svc *task.Service, ch Changes, ids rowIDs, now time.Time) error {
 	next := *svc
 	next.Deployments = slices.Clone(svc.Deployments)
 	events := &eventWriter{tx: tx, svc: svc, random: rand.NewChaCha8(ids.events), now: now}
@@ -41,7 +41,8 @@ func write(tx *store.Tx, svc *task.Service, ch Changes, ids ids, now time.Time) 
 	}
 	changed := w.updateService(ids.rollback)
 	if changed || len(ids.tasks) > 0 {
-		// Every plan that starts tasks writes the service's row, so that of two plans for the same row only one commits.
+		// Every plan that starts tasks writes the service's row, so that of two plans for the same row only one
+		// commits.
 		task.PutService(tx, next)
 	}
 	if ch.UnableToStart {
@@ -139,7 +140,8 @@ func (w *writer) updateService(rollback string) (changed bool) {
 	if w.ch.Completed || w.ch.FailedBy != NotFailed {
 		if b := w.next.Breaker; b != nil {
 			task.CountFailures(w.tx, w.next, task.BreakerCount{
-				Tripped: w.ch.FailedBy == BreakerTripped, Failures: p.FailedTasks, Threshold: b.Threshold(w.ch.DesiredCount),
+				Tripped: w.ch.FailedBy == BreakerTripped, Failures: p.FailedTasks,
+				Threshold: b.Threshold(w.ch.DesiredCount),
 			})
 		}
 		changed = true
