@@ -1,25 +1,31 @@
-// Package docker runs ECS tasks as containers of the machine's Docker Engine.
+// Package docker runs ECS tasks as containers of the machine's Docker Engine. Linux only; elsewhere [New] fails.
 //
 //	server: Runtime ── /var/run/docker.sock ── Docker Engine ── the containers
-//	   │ tasks/ID/task.json: what is reserved    │ events, and the containers' own process ids
+//	   │ docker/tasks/ID/task.json: a record of what each task has reserved
 //
-// The way through the code: [New] and runtime_linux.go (the calls of [agent.Runtime]), slice.go and network.go (the
-// networks of VPCs, and this node's part of each), sandbox_linux.go (what a task holds), options.go (a container
-// definition in the engine's words), status.go (what the engine shows, in ours), follow_linux.go (events), pids_linux.go
-// (ends that the engine does not tell), image.go and own.go (images), logs.go, leftovers.go.
+// Start reading at [Runtime] and [New] in runtime_linux.go, then follow one task:
 //
-// What is promised:
+//   - create_linux.go: Create reserves addresses and ports (reservation_linux.go) and stores the record (record.go), then
+//     creates volumes and the pause container; StartContainer creates and starts a container (placement_linux.go).
+//   - observe_linux.go: events of the engine, and ends of the containers' processes, change the task's state
+//     (sandbox_linux.go) and become events of the agent. reconnect_linux.go follows the engine's event stream.
+//   - stop_linux.go: StopContainer and Remove.
+//   - node_linux.go: DNS and the metadata endpoint on the containers' networks; selftest_linux.go tests the first.
 //
-//   - A task's address (awsvpc) is its own on a Docker network of its VPC. Rollcall assigns it, out of this node's slice
-//     of the VPC, and neither it nor a host port goes to another task while the task exists and for [quarantine] after.
-//   - A container runs at most once, but for what its restart policy asks for.
-//   - Nothing is lost when the server dies: containers are found again by the records of their tasks and by their labels.
-//     Nothing is touched that does not have the label of this data folder.
-//   - A container that answers nobody any more (ended, paused, cut off from its network, removed by somebody else) is
-//     seen as ended, also while the engine does not answer.
+// The packages below hold what needs no state of a task: engineapi (connection, errors, labels), image, network,
+// translate (options and status), logcopy, pidwatch, role (what runs inside a pause container) and leftovers.
 //
-// What it does not know: clusters, services, the store, DNS beyond the text of resolv.conf. Linux only; elsewhere [New]
-// says so.
+// The runtime promises:
+//
+//   - A task's address (awsvpc) is on a Docker network of its VPC. Rollcall assigns it from this node's slice of the VPC.
+//     Neither the address nor a host port is given to another task while the task exists and for [quarantine] after.
+//   - A container runs at most once, except for restarts by its restart policy.
+//   - Nothing is lost if the server dies: it finds containers again by the records of their tasks and by their labels. It
+//     touches nothing without the label of its data folder.
+//   - A container that no client can reach (ended, paused, disconnected from its network, removed outside of Rollcall) is
+//     reported as ended, also while the engine does not answer.
+//
+// It does not know clusters, services or the store, nor DNS beyond the text of resolv.conf.
 package docker
 
 import (
@@ -32,25 +38,33 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
 )
 
-// Config is what a Runtime needs to know.
+// Config configures a Runtime.
 type Config struct {
-	// Dir is the data folder; the folder "docker" in it holds the records of tasks and the owner's name.
+	// Dir is the data folder. Its folder "docker" holds the records of tasks and the owner id.
 	Dir string
-	// Host is the engine's URL; empty is what docker's own command would use.
+	// Host is the engine's URL. If it is empty, the runtime uses the one that the docker command uses.
 	Host string
-	// Binary is a static build of this program, for the pause containers and the sample image; empty is the one that runs.
+	// Binary is a static build of this program, for pause containers and the sample image. If it is empty, the runtime
+	// uses the running program.
 	Binary string
-	// Networks are those of the VPCs, the first VPC's first; at least one.
+	// Networks are the networks of the VPCs, the first VPC's first. There must be at least one.
 	Networks []network.Network
-	// HostAddress is the address of tasks in bridge and host mode.
+	// HostAddress is the address of tasks in network modes bridge and host.
 	HostAddress netip.Addr
-	Logger      *slog.Logger // nil is slog.Default
+	Logger      *slog.Logger // slog.Default if nil
 }
 
-// quarantine is how long an address or host port stays held at least after its task is gone, so that a cached address
-// does not lead to another task; longer where answers that name it live longer ([agent.TaskSpec.Rest]).
+// quarantine is the shortest time for which an address or host port stays reserved after its task is removed, so that a
+// client with a cached answer does not reach another task. It is longer if answers are cached longer; see
+// [agent.TaskSpec.Rest].
 const quarantine = 10 * time.Minute
 
-// The places in a data folder.
-func tasksFolder(dir string) string { return filepath.Join(engineapi.Folder(dir), "tasks") }
-func restFile(dir string) string    { return filepath.Join(engineapi.Folder(dir), "resting.json") }
+func tasksFolder(dir string) string        { return filepath.Join(engineapi.Folder(dir), "tasks") }
+func taskFolder(dir, taskID string) string { return filepath.Join(tasksFolder(dir), taskID) }
+func recordFile(dir, taskID string) string {
+	return filepath.Join(taskFolder(dir, taskID), "task.json")
+}
+func resolvConfFile(dir, taskID string) string {
+	return filepath.Join(taskFolder(dir, taskID), "resolv.conf")
+}
+func quarantineFile(dir string) string { return filepath.Join(engineapi.Folder(dir), "resting.json") }

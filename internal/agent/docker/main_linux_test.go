@@ -7,17 +7,27 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/dockertest"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/translate"
+	"github.com/bakingclouds/rollcall/internal/containerlog"
 
 	"github.com/moby/moby/client"
 
@@ -192,4 +202,204 @@ func containerMain(args []string) int {
 		return 0
 	}
 	return 1
+}
+
+// hostAddress is the address of tasks in modes bridge and host.
+var hostAddress = netip.MustParseAddr("127.0.0.1")
+
+// openRuntime opens a runtime on a data folder. An empty host is this machine's engine.
+func openRuntime(t *testing.T, dir, host string, networks []network.Network) *Runtime {
+	t.Helper()
+	r, err := New(t.Context(), Config{
+		Dir: dir, Host: host, Binary: testBinary(t), Networks: networks, HostAddress: hostAddress,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// newRuntime opens a runtime on a new data folder. At the end of the test, everything that the folder has in the engine
+// is removed.
+func newRuntime(t *testing.T) (r *Runtime, dir string, networks []network.Network) {
+	t.Helper()
+	dockertest.Engine(t)
+	dir = dataFolder(t)
+	used, err := network.InUse(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := &network.Claims{}
+	t.Cleanup(claims.Close)
+	vpc := network.Slices("", netip.MustParsePrefix("10.214.0.0/16"), netip.MustParsePrefix("fd00:214::/64"))
+	n, err := claims.Claim(vpc, used)
+	if err != nil {
+		t.Fatal(err)
+	}
+	networks = []network.Network{n}
+	r = openRuntime(t, dir, "", networks)
+	t.Cleanup(func() { removeAll(t, dir, networks) })
+	return r, dir, networks
+}
+
+// removeAll removes everything that a data folder has in the engine. The test's runtimes must be closed.
+func removeAll(t *testing.T, dir string, networks []network.Network) {
+	t.Helper()
+	r, err := New(context.Background(), Config{
+		Dir: dir, Binary: testBinary(t), Networks: networks, HostAddress: hostAddress,
+	})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	sandboxes, _ := r.Sandboxes(context.Background()) // never fails
+	for _, sb := range sandboxes {
+		if err := r.Remove(context.Background(), sb.TaskID); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := r.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+func closeRuntime(t *testing.T, r *Runtime) {
+	t.Helper()
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+var taskCount atomic.Int64
+
+// newTask returns a spec with a new id. Its containers run containerMain of the test's binary with their commands.
+func newTask(mode string, containers ...agent.ContainerSpec) agent.TaskSpec {
+	n := taskCount.Add(1)
+	for i := range containers {
+		containers[i].Image = image.Sample
+		containers[i].Command = append([]string{"rollcall"}, containers[i].Command...)
+	}
+	return agent.TaskSpec{
+		ID: fmt.Sprintf("%020x%012x", time.Now().UnixNano(), n), NetworkMode: mode, Containers: containers,
+		Env:    map[string]string{roleVariable: "1"},
+		Labels: map[string]string{translate.LabelFamily: "test", translate.LabelRevision: strconv.FormatInt(n, 10)},
+	}
+}
+
+func containerSpec(name string, command ...string) agent.ContainerSpec {
+	return agent.ContainerSpec{Name: name, Command: command}
+}
+
+// run creates a task and starts its containers.
+func run(t *testing.T, r *Runtime, spec agent.TaskSpec) agent.Sandbox {
+	t.Helper()
+	if err := r.Prepare(t.Context(), spec, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	sb, err := r.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range spec.Containers {
+		if err := r.StartContainer(t.Context(), spec.ID, c.Name); err != nil {
+			t.Fatalf("start %s: %v", c.Name, err)
+		}
+	}
+	return sb
+}
+
+// await receives events until a container's status is as wanted, for a minute at most. what describes the status.
+func await(
+	t *testing.T, r *Runtime, taskID, name, what string, wanted func(agent.ContainerStatus) bool,
+) agent.ContainerStatus {
+	t.Helper()
+	sandboxes, _ := r.Sandboxes(t.Context()) // never fails
+	var last agent.ContainerStatus
+	for _, sb := range sandboxes {
+		for _, c := range sb.Containers {
+			if sb.TaskID == taskID && c.Name == name {
+				last = c
+			}
+		}
+	}
+	deadline := time.After(time.Minute)
+	for !wanted(last) {
+		select {
+		case e := <-r.Events():
+			if e.TaskID == taskID && e.Status.Name == name {
+				last = e.Status
+			}
+		case <-deadline:
+			t.Fatalf("container %s was not %s after a minute; its last status is %+v", name, what, last)
+		}
+	}
+	return last
+}
+
+func awaitEnd(t *testing.T, r *Runtime, taskID, name string) agent.ContainerStatus {
+	t.Helper()
+	return await(t, r, taskID, name, "ended", agent.ContainerStatus.Ended)
+}
+
+func awaitRunning(t *testing.T, r *Runtime, taskID, name string) agent.ContainerStatus {
+	t.Helper()
+	return await(t, r, taskID, name, "running", agent.ContainerStatus.Running)
+}
+
+// get returns what a server answers, which may not listen yet.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		res, err := http.Get(url)
+		if err == nil {
+			defer res.Body.Close()
+			text, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// programImage returns the id of the image of the test's binary.
+func programImage(t *testing.T, r *Runtime) string {
+	t.Helper()
+	id, err := r.images.Program(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// logOf returns the lines in the container log of a container. A log that does not exist yet is empty.
+func logOf(r *Runtime, taskID, name string) string {
+	var text strings.Builder
+	folder := containerlog.Folder(containerlog.Root(r.config.Dir), taskID, name)
+	for pos := int64(0); ; {
+		lines, next, err := containerlog.Read(folder, pos)
+		if err != nil || next == pos {
+			return text.String()
+		}
+		for _, l := range lines {
+			text.Write(append(l.Text, '\n'))
+		}
+		pos = next
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }

@@ -21,11 +21,11 @@ func (r *Runtime) Capabilities() agent.Capabilities {
 // EngineVersion returns the version of the engine.
 func (r *Runtime) EngineVersion() string { return r.version }
 
-// NodeAddress returns the address at which containers reach servers on this machine: its own on the first network, which
-// containers on the other networks reach too.
+// NodeAddress returns the address at which containers reach servers on this machine: the gateway of the first network,
+// which containers on the other networks reach too.
 func (r *Runtime) NodeAddress() netip.Addr { return r.config.Networks[0].Gateway() }
 
-// note adds to what [Runtime.Notes] returns, and to the log.
+// note logs a problem and adds it to [Runtime.Notes].
 func (r *Runtime) note(text string) {
 	r.log.Warn(text)
 	r.mu.Lock()
@@ -35,43 +35,43 @@ func (r *Runtime) note(text string) {
 	}
 }
 
-// names is how the containers on one network, or in the network mode host, resolve names.
-type names struct {
-	resolver *agent.Resolver
+// resolution is how the containers on one network, or in network mode host, resolve names.
+type resolution struct {
+	resolver *agent.Resolver // nil if the DNS server cannot listen on port 53
 	dns      netip.AddrPort
 }
 
-// Names returns how containers resolve names: at a DNS server on the machine's own address in their network, so that the
-// server sees the container's address as the source of a query. Where port 53 of it cannot be opened, containers find names
-// only at another port. If all can be opened, a container on each network tests in the background that queries arrive.
+// Names makes the DNS server listen on each network's gateway and returns how containers resolve names. The server sees
+// a container's own address as the source of a query. If it cannot listen on port 53, it listens on the port of first,
+// which containers find in $ROLLCALL_DNS. If it can, a self-test checks in the background that queries arrive.
 func (r *Runtime) Names(dns agent.DNSServer, first netip.AddrPort) agent.Names {
 	unavailable := ""
-	open := func(addr netip.Addr, otherwise func() netip.AddrPort) names {
+	listen := func(addr netip.Addr, fallback func() netip.AddrPort) resolution {
 		at := netip.AddrPortFrom(addr, agent.ResolverPort)
 		err := dns.Listen(at)
 		if err == nil {
-			return names{&agent.Resolver{Nameserver: addr}, at}
+			return resolution{&agent.Resolver{Nameserver: addr}, at}
 		}
 		if errors.Is(err, os.ErrPermission) {
-			err = errors.New("port 53 takes root or CAP_NET_BIND_SERVICE: setcap cap_net_bind_service+ep " + thisProgram())
+			err = errors.New("port 53 requires root or CAP_NET_BIND_SERVICE: setcap cap_net_bind_service+ep " + thisProgram())
 		}
-		unavailable = fmt.Sprintf("containers cannot ask %v: %v", at, err)
-		r.log.Warn("containers have no resolver and find names only at $ROLLCALL_DNS", "err", unavailable)
-		return names{nil, otherwise()}
+		unavailable = fmt.Sprintf("containers cannot send queries to %v: %v", at, err)
+		r.log.Warn("containers have no resolver; they find namespaces only at the server in $ROLLCALL_DNS", "err", unavailable)
+		return resolution{nil, fallback()}
 	}
-	byVPC := map[string]names{}
+	byVPC := map[string]resolution{}
 	for _, n := range r.config.Networks {
-		byVPC[n.VPC] = open(n.Gateway(), func() netip.AddrPort { return r.openOtherPort(dns, n, first) })
+		byVPC[n.VPC] = listen(n.Gateway(), func() netip.AddrPort { return r.listenOnOtherPort(dns, n, first) })
 	}
-	host := open(hostResolver(r.config.Dir), func() netip.AddrPort { return agent.LocalAddress(first) })
+	host := listen(hostResolver(r.config.Dir), func() netip.AddrPort { return agent.LocalAddress(first) })
 	if unavailable == "" {
 		r.running.Go(r.testResolvers)
 	}
-	return agent.Names{For: namesFor(byVPC, r.config.Networks[0].VPC, host), Unavailable: unavailable}
+	return agent.Names{For: resolutionOf(byVPC, r.config.Networks[0].VPC, host), Unavailable: unavailable}
 }
 
-// namesFor returns the function of [agent.Names]. A container of a VPC without a network is on that of firstVPC.
-func namesFor(byVPC map[string]names, firstVPC string, host names) func(mode, vpc string) (*agent.Resolver, netip.AddrPort) {
+// resolutionOf returns the function of [agent.Names]. Containers in a VPC without a network are on that of firstVPC.
+func resolutionOf(byVPC map[string]resolution, firstVPC string, host resolution) func(mode, vpc string) (*agent.Resolver, netip.AddrPort) {
 	return func(mode, vpc string) (*agent.Resolver, netip.AddrPort) {
 		if mode == agent.NetworkHost {
 			return host.resolver, host.dns
@@ -84,11 +84,11 @@ func namesFor(byVPC map[string]names, firstVPC string, host names) func(mode, vp
 	}
 }
 
-// openOtherPort opens the DNS server for a network whose port 53 cannot be opened, on the port of --dns, and returns where.
-func (r *Runtime) openOtherPort(dns agent.DNSServer, n network.Network, first netip.AddrPort) netip.AddrPort {
+// listenOnOtherPort makes the DNS server listen on a network's gateway at the port of first, and returns that address.
+func (r *Runtime) listenOnOtherPort(dns agent.DNSServer, n network.Network, first netip.AddrPort) netip.AddrPort {
 	at := netip.AddrPortFrom(n.Gateway(), first.Port())
 	if first.Addr().IsUnspecified() {
-		return at
+		return at // first listens on all addresses
 	}
 	if err := dns.Listen(at); err != nil {
 		r.log.Error("containers cannot resolve names", "err", err)
@@ -96,15 +96,15 @@ func (r *Runtime) openOtherPort(dns agent.DNSServer, n network.Network, first ne
 	return at
 }
 
-// hostResolver returns the address that containers in the network mode host send queries to: one on loopback, since Docker
-// masquerades what the machine sends to its own end of a container network, which hides the source. It stays the same for a
-// data folder, as it is in the containers' resolv.conf.
+// hostResolver returns the address to which containers in network mode host send queries: one on loopback, since Docker
+// masquerades what the machine sends to the gateway of a network, which hides the source. A data folder keeps its
+// address, since the containers' resolv.conf contains it.
 func hostResolver(dir string) netip.Addr {
 	sum := sha256.Sum256([]byte(dir))
 	return netip.AddrFrom4([4]byte{127, 53, sum[0], 1 + sum[1]%254})
 }
 
-// thisProgram returns the path of this program for use in a command.
+// thisProgram returns the path of this program, for a command that users can copy.
 func thisProgram() string {
 	self, err := os.Executable()
 	if err != nil {
@@ -113,23 +113,23 @@ func thisProgram() string {
 	return self
 }
 
-// testResolvers sends a query to each network's resolver from a container, as a firewall on the machine may drop it.
+// testResolvers runs the self-test on each network: a firewall on the machine may drop the containers' queries.
 func (r *Runtime) testResolvers() {
 	for _, n := range r.config.Networks {
-		if err := r.TestResolver(r.ctx, n); err != nil && r.ctx.Err() == nil {
+		if err := r.testResolver(r.ctx, n); err != nil && r.ctx.Err() == nil {
 			r.note(fmt.Sprintf("containers do not reach DNS at %v: %v", n.Gateway(), err))
 		}
 	}
 }
 
-// MetadataListeners listens where containers look for metadata and credentials: 169.254.170.2 on each of their networks.
-// Where that is not possible, they find metadata on a port of the first network's gateway, from which the AWS SDKs accept no
-// credentials.
+// MetadataListeners listens at [network.MetadataAddress] on each network, where containers look for metadata and
+// credentials. If that is not possible, it listens on a port of the first network's gateway; the AWS SDKs accept metadata
+// from there, but no credentials.
 func (r *Runtime) MetadataListeners() []net.Listener {
 	var all []net.Listener
 	var problem error
 	for _, n := range r.config.Networks {
-		l, err := r.Link(n)
+		l, err := r.listenMetadata(n)
 		if err != nil {
 			problem = errors.Join(problem, err)
 			continue
@@ -143,13 +143,37 @@ func (r *Runtime) MetadataListeners() []net.Listener {
 		l.Close()
 	}
 	if errors.Is(problem, os.ErrPermission) {
-		problem = fmt.Errorf("it takes root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE: %w", problem)
+		problem = fmt.Errorf("run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE: %w", problem)
 	}
-	r.note(fmt.Sprintf("containers get no credentials, since nothing can listen on %v for them: %v", network.MetadataAddress, problem))
+	r.note(fmt.Sprintf("containers get no credentials: cannot listen on %v: %v", network.MetadataAddress, problem))
 	l, err := net.Listen("tcp4", netip.AddrPortFrom(r.NodeAddress(), 0).String())
 	if err != nil {
 		r.note(fmt.Sprintf("containers find no metadata: %v", err))
 		return nil
 	}
 	return []net.Listener{l}
+}
+
+// listenMetadata opens the metadata link of a network and keeps it on the network's interface.
+func (r *Runtime) listenMetadata(n network.Network) (net.Listener, error) {
+	l, err := network.ListenMetadata(network.BridgeName(r.owner, n))
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.links = append(r.links, l)
+	return l, nil
+}
+
+// renewLinks moves the metadata links to interfaces that the engine has replaced.
+func (r *Runtime) renewLinks() {
+	r.mu.Lock()
+	links := slices.Clone(r.links)
+	r.mu.Unlock()
+	for _, l := range links {
+		if err := l.Renew(); err != nil && !errors.Is(err, net.ErrClosed) {
+			r.log.Warn("containers find neither metadata nor credentials", "err", err)
+		}
+	}
 }

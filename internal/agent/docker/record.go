@@ -2,7 +2,6 @@ package docker
 
 import (
 	"net/netip"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -10,55 +9,50 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
 )
 
-// record is what is kept of a task on disk. It is written before the engine is asked for anything, so that whatever the
-// engine has of the task can be found by it.
+// record is a task's file in the data folder. It is written before the engine is asked to create anything, so that
+// everything in the engine that belongs to the task can be found. Its JSON must stay readable by later versions.
 type record struct {
 	Spec     agent.TaskSpec
-	Network  network.Network // of its VPC
-	Address  netip.Addr      `json:",omitzero"` // awsvpc: its own; bridge and host: the host's
+	Network  network.Network // of the task's VPC
+	Address  netip.Addr      `json:",omitzero"` // the task's own in mode awsvpc, the host's in modes bridge and host
 	Address6 netip.Addr      `json:",omitzero"`
 	Pause    *containerRecord
 	// Containers are in the order of the spec.
 	Containers []*containerRecord
 }
 
-// containerRecord is what is kept of a container.
+// containerRecord is the part of a record for one container.
 type containerRecord struct {
-	Address  netip.Addr          `json:",omitzero"` // its own on the network; invalid where it shares another's
+	Address  netip.Addr          `json:",omitzero"` // invalid if the container shares another one's network
 	Address6 netip.Addr          `json:",omitzero"`
 	Ports    []agent.PortBinding `json:",omitempty"`
-	Engine   string              `json:",omitempty"` // the engine's id, once it is made
-	Image    string              `json:",omitempty"` // what it is made from
-	Digest   string              `json:",omitempty"` // of its image
-	End      *ending             `json:",omitempty"` // that it shall never run (again): decided here
+	Engine   string              `json:",omitempty"` // the engine's id, once the container is created
+	Image    string              `json:",omitempty"` // id of the image
+	Digest   string              `json:",omitempty"` // digest of the image
+	End      *ending             `json:",omitempty"` // set if the container must not run (again)
 }
 
-// ending is an end that was decided here.
+// ending is an end that the runtime has decided, whatever the engine reports.
 type ending struct {
 	At     time.Time
 	Reason string `json:",omitempty"`
 }
 
-func taskFolder(dir, taskID string) string { return filepath.Join(tasksFolder(dir), taskID) }
-func recordFile(dir, taskID string) string {
-	return filepath.Join(taskFolder(dir, taskID), "task.json")
-}
-
-// leaseNames are the leases of what a task holds.
+// leaseNames returns the names of the leases that the task holds.
 func (r *record) leaseNames() []string {
 	var names []string
-	address := func(a netip.Addr) {
+	addAddress := func(a netip.Addr) {
 		if a.IsValid() {
 			names = append(names, "address/"+a.String())
 		}
 	}
 	if r.Pause != nil {
-		address(r.Pause.Address)
+		addAddress(r.Pause.Address)
 	}
 	for _, c := range r.Containers {
-		address(c.Address)
+		addAddress(c.Address)
 		if r.Spec.NetworkMode == agent.NetworkAWSVPC {
-			continue
+			continue // the ports are on the task's own address
 		}
 		for _, p := range c.Ports {
 			names = append(names, "port/"+p.Protocol+"/"+strconv.Itoa(int(p.Host)))

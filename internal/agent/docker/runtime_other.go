@@ -11,34 +11,35 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-var errNotLinux = errors.New("the Docker runtime needs Linux: elsewhere containers have no addresses that this machine reaches; run this node with --runtime none")
+var errNotLinux = errors.New("the Docker runtime requires Linux, since this machine does not reach the addresses of containers; " +
+	"run this node with --runtime none")
 
-// Runtime cannot be had on this system.
+// Runtime does not exist on this system: [New] fails, so none of its methods is called.
 type Runtime struct{ agent.Runtime }
 
-// New says that this system has no Docker runtime.
+// New returns an error.
 func New(context.Context, Config) (*Runtime, error) { return nil, errNotLinux }
 
-// Shutdown is never reached, since New gives no Runtime.
+// Shutdown is not called.
 func (*Runtime) Shutdown(context.Context) error { return errNotLinux }
 
-// Usage is never reached, since New gives no Runtime.
+// Usage is not called.
 func (*Runtime) Usage([]string) map[string]agent.Usage { return nil }
 
-// Capabilities is never reached, since New gives no Runtime.
+// Capabilities is not called.
 func (*Runtime) Capabilities() agent.Capabilities { return agent.Capabilities{} }
 
-// EngineVersion is never reached, since New gives no Runtime.
+// EngineVersion is not called.
 func (*Runtime) EngineVersion() string { return "" }
 
-// NodeAddress is never reached, since New gives no Runtime.
+// NodeAddress is not called.
 func (*Runtime) NodeAddress() netip.Addr { return netip.Addr{} }
 
-// MetadataListeners is never reached, since New gives no Runtime.
+// MetadataListeners is not called.
 func (*Runtime) MetadataListeners() []net.Listener { return nil }
 
-// Names is never reached, since New gives no Runtime.
+// Names is not called.
 func (*Runtime) Names(agent.DNSServer, netip.AddrPort) agent.Names { return agent.Names{} }
 
-// Notes is never reached, since New gives no Runtime.
+// Notes is not called.
 func (*Runtime) Notes() []string { return nil }

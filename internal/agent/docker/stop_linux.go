@@ -4,47 +4,45 @@ import (
 	"context"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
-	"github.com/bakingclouds/rollcall/internal/agent/docker/translate"
-
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/translate"
 )
 
 // StopContainer ends a container; see [agent.Runtime].
 func (r *Runtime) StopContainer(ctx context.Context, taskID, name string, timeout time.Duration) error {
-	b, err := r.findContainer(taskID, name)
+	sb, err := r.findContainer(taskID, name)
 	if err != nil {
-		return nil
+		return nil // a container that does not exist has ended
 	}
-	b.mu.Lock()
-	b.stopping[name] = true
-	b.mu.Unlock()
-	work := b.work[name]
-	work.Lock() // a start under way ends first
-	s := b.statusOf(name)
+	sb.setStopping(name)
+	lock := sb.locks[name]
+	lock.Lock() // waits for a start that is under way
+	s := sb.statusOf(name)
 	if s.Ended() || s.StartedAt.IsZero() {
-		changed, err := b.end(name, "")
-		work.Unlock()
+		changed, err := sb.end(name, "")
+		lock.Unlock()
 		if changed {
-			r.tell(b, name)
+			r.report(sb, name)
 		}
 		return err
 	}
-	work.Unlock()
+	lock.Unlock()
 	stopped := make(chan error, 1)
-	go func() {
+	go func() { // continues if ctx ends
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout+engineapi.CallTimeout)
 		defer cancel()
 		seconds := int((timeout + time.Second - 1) / time.Second)
-		_, err := r.engine.ContainerStop(ctx, b.engineID(name), client.ContainerStopOptions{Timeout: &seconds})
+		_, err := r.engine.ContainerStop(ctx, sb.engineID(name), client.ContainerStopOptions{Timeout: &seconds})
 		if err != nil && !errdefs.IsNotFound(err) {
 			stopped <- engineapi.Error(err)
 			return
 		}
-		stopped <- r.refresh(ctx, b, name)
+		stopped <- r.refresh(ctx, sb, name)
 	}()
 	select {
 	case err := <-stopped:
@@ -54,53 +52,49 @@ func (r *Runtime) StopContainer(ctx context.Context, taskID, name string, timeou
 	}
 }
 
-// logsWithin is how long the last lines of a removed task's containers may take to be read.
-const logsWithin = 10 * time.Second
-
-// Remove gives back what a task held; see [agent.Runtime].
+// Remove removes a task and releases what it has reserved; see [agent.Runtime].
 func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*engineapi.CallTimeout)
 	defer cancel()
-	b := r.find(taskID)
+	sb := r.find(taskID)
 	ids, err := r.containersOf(ctx, taskID)
 	if err != nil {
 		return err
 	}
-	if b != nil {
-		b.mu.Lock()
-		for name := range b.work {
-			b.stopping[name] = true
+	if sb != nil {
+		for name := range sb.locks {
+			sb.setStopping(name)
 		}
-		b.mu.Unlock()
 	}
 	if err := r.removeContainers(ctx, taskID, ids); err != nil {
 		return err
 	}
 	r.mu.Lock()
-	delete(r.strangers, taskID)
+	delete(r.unrecorded, taskID)
 	for id := range ids {
-		delete(r.byEngine, id)
+		delete(r.byEngineID, id)
 	}
 	r.mu.Unlock()
-	if b == nil {
+	if sb == nil {
 		return nil
 	}
-	if err := r.removeVolumes(ctx, &b.record.Spec); err != nil {
+	if err := r.removeVolumes(ctx, &sb.record.Spec); err != nil {
 		return err
 	}
-	if err := b.forget(); err != nil {
+	if err := sb.removeFiles(); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	delete(r.tasks, taskID)
 	r.mu.Unlock()
-	return r.leases.GiveBack(b.leases, b.record.Spec.Group, b.record.Spec.Rest)
+	return r.leases.GiveBack(sb.leases, sb.record.Spec.Group, sb.record.Spec.Rest)
 }
 
-// containersOf are what the engine has of a task: the containers' names by the engine's ids.
+// containersOf returns the containers that the engine has of a task: their names, by engine id.
 func (r *Runtime) containersOf(ctx context.Context, taskID string) (map[string]string, error) {
 	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
-		All: true, Filters: make(client.Filters).Add("label", engineapi.LabelOwner+"="+r.owner, engineapi.LabelTask+"="+taskID),
+		All:     true,
+		Filters: make(client.Filters).Add("label", engineapi.LabelOwner+"="+r.owner, engineapi.LabelTask+"="+taskID),
 	})
 	if err != nil {
 		return nil, engineapi.Error(err)
@@ -112,48 +106,44 @@ func (r *Runtime) containersOf(ctx context.Context, taskID string) (map[string]s
 	return ids, nil
 }
 
-// removeContainers kills and removes containers, the pause container last: it holds the others' network.
+// lastLogTimeout limits the time in which the end of a removed container's log is copied.
+const lastLogTimeout = 10 * time.Second
+
+// removeContainers kills and removes a task's containers, the pause container last, since it holds the others' network.
 func (r *Runtime) removeContainers(ctx context.Context, taskID string, ids map[string]string) error {
-	remove := func(id, name string) error {
-		if name != translate.PauseName {
-			// First it ends, then its last lines are read, then it goes.
-			zero := 0
-			if _, err := r.engine.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &zero}); err != nil && !errdefs.IsNotFound(err) {
-				r.log.Debug("a container that is removed does not stop by itself", "container", id, "err", err)
-			}
-			r.followers.Wait(taskID, name, logsWithin)
-		}
-		return r.removeContainer(ctx, id)
-	}
 	var all errgroup.Group
-	var pause []string
+	pauseID := ""
 	for id, name := range ids {
 		if name == translate.PauseName {
-			pause = append(pause, id)
+			pauseID = id
 			continue
 		}
-		all.Go(func() error { return remove(id, name) })
+		all.Go(func() error {
+			// The log can be copied only while the container exists.
+			immediately := 0
+			_, err := r.engine.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &immediately})
+			if err != nil && !errdefs.IsNotFound(err) {
+				r.log.Debug("cannot stop a container before its removal", "container", id, "err", err)
+			}
+			r.logs.Wait(taskID, name, lastLogTimeout)
+			return r.removeContainer(ctx, id)
+		})
 	}
-	if err := all.Wait(); err != nil {
+	if err := all.Wait(); err != nil || pauseID == "" {
 		return err
 	}
-	for _, id := range pause {
-		if err := remove(id, translate.PauseName); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.removeContainer(ctx, pauseID)
 }
 
-// removeContainer removes one container, whatever it does; somebody else may be at it.
+// removeContainer removes a container in any state. If a removal is already under way, it waits for its end.
 func (r *Runtime) removeContainer(ctx context.Context, id string) error {
 	_, err := r.engine.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsConflict(err) { // "removal of container … is already in progress"
-		gone := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
+		removed := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
 		select {
-		case <-gone.Result:
+		case <-removed.Result:
 			err = nil
-		case err = <-gone.Error:
+		case err = <-removed.Error:
 		}
 	}
 	if err != nil && !errdefs.IsNotFound(err) {

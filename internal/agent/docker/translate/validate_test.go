@@ -8,7 +8,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/engineopts"
 )
 
-// TestValidate changes one thing of a task that can run; the error names the member, "" is none.
+// TestValidate changes one thing of a valid task. The error must name the member of the task definition; an empty want
+// expects no error.
 func TestValidate(t *testing.T) {
 	ptr := func(n int) *int { return &n }
 	for _, tc := range []struct {
@@ -89,9 +90,9 @@ func TestValidate(t *testing.T) {
 		tc.change(spec, &spec.Containers[1])
 		switch err := Validate(spec); {
 		case tc.want == "" && err != nil:
-			t.Errorf("%+v: %v", spec, err)
+			t.Errorf("valid spec %+v: %v", spec, err)
 		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
-			t.Errorf("%+v: %v, want one that names %s", spec, err, tc.want)
+			t.Errorf("%+v: %v, want an error that names %s", spec, err, tc.want)
 		}
 	}
 }
