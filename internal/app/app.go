@@ -264,7 +264,7 @@ func (a *App) join(ctx context.Context) error {
 		if _, known := task.FindNode(tx, a.cfg.Node); !known {
 			task.PutNode(tx, a.node(time.Time{}))
 		}
-		task.RegisterAgain(tx, a.cfg.Node)
+		task.ReactivateInstances(tx, a.cfg.Node)
 		return struct{}{}, nil
 	})
 	if err != nil {

@@ -63,7 +63,7 @@ func (inv *Inventory) Host(cluster task.ClusterRef, id string) (*Host, bool) {
 func (inv *Inventory) Assign(tx *store.Tx, t *task.Task, h *Host, r task.Resources) {
 	task.Live(tx, h.Node.Name)
 	task.FindInstance(tx, t.ClusterRef(), h.Node.Name)
-	task.Place(tx, t, h.Node.Name, r)
+	task.AssignNode(tx, t, h.Node.Name, r)
 	inv.usage[h.Node.Name].add(t)
 }
 

@@ -194,9 +194,9 @@ func SetTaskHealth(tx *store.Tx, ref InstanceRef, h Health, now time.Time) error
 	})
 }
 
-// Answered reports whether the service's answers may name an instance: it is registered, healthy, and does
+// IsAnswered reports whether the service's answers may name an instance: it is registered, healthy, and does
 // not drain.
-func Answered(r store.Reader, ref InstanceRef) bool {
+func IsAnswered(r store.Reader, ref InstanceRef) bool {
 	i, ok := instances.Find(r, ref.Key())
 	return ok && i.Health == Healthy && !i.Draining
 }

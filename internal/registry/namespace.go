@@ -195,9 +195,9 @@ func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change Na
 	return op, nil
 }
 
-// NamespaceNamed finds the one namespace that has this name, without case where it is a DNS name; none
+// FindNamespaceByName finds the one namespace that has this name, without case where it is a DNS name; none
 // when several have it. Clients that take Name for HttpName mean that one.
-func NamespaceNamed(r store.Reader, sc arn.Scope, name string) (*Namespace, bool) {
+func FindNamespaceByName(r store.Reader, sc arn.Scope, name string) (*Namespace, bool) {
 	var found []*Namespace
 	namespacesByName.Scan(r, sc.Key(fold(name)), func(_ string, ns *Namespace) bool {
 		if ns.Kind != HTTP || ns.Name == name {

@@ -50,8 +50,8 @@ func Schema() []store.Schema {
 // Revision is the row whose own revision is a service's InstancesRevision.
 type Revision struct{}
 
-// RevisionOf is the id of the service whose revision row has this key, and whether it is such a row's.
-func RevisionOf(key string) (service string, ok bool) {
+// ServiceOfRevision is the id of the service whose revision row has this key, and whether it is such a row's.
+func ServiceOfRevision(key string) (service string, ok bool) {
 	id, ok := revisions.ID(key)
 	return id[strings.LastIndexByte(id, '/')+1:], ok
 }

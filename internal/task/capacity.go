@@ -80,8 +80,8 @@ func DeleteProvider(tx *store.Tx, sc arn.Scope, name string) error {
 	return err
 }
 
-// SetProviders associates capacity providers with a cluster. One that a service or a task of it uses stays.
-func SetProviders(tx *store.Tx, c *Cluster, names []string) error {
+// SetClusterProviders associates capacity providers with a cluster. One that a service or a task of it uses stays.
+func SetClusterProviders(tx *store.Tx, c *Cluster, names []string) error {
 	kept := map[string]bool{}
 	for _, name := range names {
 		kept[name] = true
@@ -154,8 +154,8 @@ func NextProvider(strategy []StrategyItem, have map[string]int) string {
 	return best.Provider
 }
 
-// ProvidersOf counts the live tasks of a service's deployment by their capacity providers.
-func ProvidersOf(r store.Reader, svc *Service, d *Deployment) map[string]int {
+// TasksByProvider counts the live tasks of a service's deployment by their capacity providers.
+func TasksByProvider(r store.Reader, svc *Service, d *Deployment) map[string]int {
 	have := map[string]int{}
 	if len(d.Strategy) == 0 {
 		return have

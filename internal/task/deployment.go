@@ -138,9 +138,9 @@ func NewDeployment(d Deployment, now time.Time) Deployment {
 // Primary is the deployment that is wanted.
 func (s *Service) Primary() *Deployment { return &s.Deployments[0] }
 
-// Earlier is the deployment that a rollback would bring back, nil if there is none: the last one that was
+// RollbackTarget is the deployment that a rollback would bring back, nil if there is none: the last one that was
 // completed, which may run no more.
-func (s *Service) Earlier() *Deployment {
+func (s *Service) RollbackTarget() *Deployment {
 	if s.Settled != nil {
 		return s.Settled
 	}
@@ -183,7 +183,7 @@ func (s *Service) put(tx *store.Tx, d Deployment) {
 // RollBack deploys the service's earlier deployment once more, under a new id, as a part of the service
 // deployment that is under way.
 func RollBack(tx *store.Tx, s *Service, r Rollback) {
-	earlier := *s.Earlier()
+	earlier := *s.RollbackTarget()
 	d := earlier
 	d.ID, d.RollsBack, d.Created, d.Updated = DeploymentID(r.Number), true, r.Started, r.Started
 	d.Rollout, d.Failures, d.Stop = InProgress, Failures{}, ""

@@ -34,7 +34,7 @@ func (c *ContainerInstance) ID() string { return ContainerInstanceID(c.Node) }
 
 // ARN is its ARN.
 func (c *ContainerInstance) ARN() string {
-	return ContainerInstanceARN(c.ClusterRef(), c.Node)
+	return ContainerInstanceARN(c.ClusterRef(), c.ID())
 }
 
 // EC2InstanceID is its id as a machine. Those of hosts outside EC2 begin with mi-, so that no client asks EC2 about
@@ -59,18 +59,18 @@ func PutInstance(tx *store.Tx, c ContainerInstance) {
 	instances.Put(tx, c.key(), &c)
 }
 
-// Deregister takes a container instance out of its cluster, until its node's server starts again: no task of the
+// DeregisterInstance takes a container instance out of its cluster, until its node's server starts again: no task of the
 // cluster is placed there, and what clients said of it is forgotten.
-func Deregister(tx *store.Tx, c ContainerInstance) *ContainerInstance {
+func DeregisterInstance(tx *store.Tx, c ContainerInstance) *ContainerInstance {
 	c.Status, c.Attributes, c.Tags = Inactive, nil, nil
 	PutInstance(tx, c)
 	c.Version++
 	return &c
 }
 
-// DrainInstance changes the status of a container instance to DRAINING, so that no task is placed there and those of
+// SetInstanceDraining changes the status of a container instance to DRAINING, so that no task is placed there and those of
 // services are replaced elsewhere, or back to ACTIVE.
-func DrainInstance(tx *store.Tx, c ContainerInstance, drain bool) *ContainerInstance {
+func SetInstanceDraining(tx *store.Tx, c ContainerInstance, drain bool) *ContainerInstance {
 	status := Active
 	if drain {
 		status = DrainingStatus
@@ -86,8 +86,8 @@ func DrainInstance(tx *store.Tx, c ContainerInstance, drain bool) *ContainerInst
 // MaxAttributes is how many attributes of its own a container instance may have (ECS Developer Guide, "Quotas").
 const MaxAttributes = 10
 
-// SetAttributes lays attributes over those of a container instance.
-func SetAttributes(tx *store.Tx, c ContainerInstance, attributes map[string]string) error {
+// PutAttributes lays attributes over those of a container instance.
+func PutAttributes(tx *store.Tx, c ContainerInstance, attributes map[string]string) error {
 	next := maps.Clone(c.Attributes)
 	if next == nil {
 		next = map[string]string{}
@@ -120,8 +120,8 @@ func SetInstanceTags(tx *store.Tx, c ContainerInstance, tags map[string]string) 
 	PutInstance(tx, c)
 }
 
-// RegisterAgain forgets that a node was deregistered, wherever it was: its server starts again.
-func RegisterAgain(tx *store.Tx, node string) {
+// ReactivateInstances forgets that a node was deregistered, wherever it was: its server starts again.
+func ReactivateInstances(tx *store.Tx, node string) {
 	instances.Scan(tx, "", "", func(key string, c *ContainerInstance) bool {
 		if c.Node == node && c.Status == Inactive {
 			instances.Delete(tx, key)

@@ -70,7 +70,7 @@ func ReapDefinitions(tx *store.Tx, limit int) (more bool) {
 			return true
 		}
 		uses := s.Deployments
-		if earlier := s.Earlier(); earlier != nil { // a rollback would bring it back
+		if earlier := s.RollbackTarget(); earlier != nil { // a rollback would bring it back
 			uses = append(slices.Clone(uses), *earlier)
 		}
 		for _, d := range uses {
@@ -181,8 +181,8 @@ func (t *Task) ContainerARN(name string) string {
 // MaxTags is how many tags a cluster, definition or service may have.
 const MaxTags = 50
 
-// Retag returns tags with some added or replaced, then some removed. The argument stays as it is.
-func Retag(tags, add map[string]string, remove []string) (map[string]string, error) {
+// MergeTags returns tags with some added or replaced, then some removed. The argument stays as it is.
+func MergeTags(tags, add map[string]string, remove []string) (map[string]string, error) {
 	next := maps.Clone(tags)
 	if next == nil {
 		next = map[string]string{}
@@ -234,9 +234,9 @@ func SetServiceTags(tx *store.Tx, s Service, tags map[string]string) {
 	PutService(tx, s)
 }
 
-// ClaimService looks whether a service of this name can be made. The service that the same request has made
+// ReserveServiceName looks whether a service of this name can be made. The service that the same request has made
 // already is returned; nil says that the name is free. An inactive predecessor's history is forgotten.
-func ClaimService(tx *store.Tx, ref ServiceRef, request string) (*Service, error) {
+func ReserveServiceName(tx *store.Tx, ref ServiceRef, request string) (*Service, error) {
 	old, ok := FindService(tx, ref)
 	switch {
 	case !ok:

@@ -78,14 +78,8 @@ func ContainerInstanceID(node string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// ContainerInstanceARN is the ARN of a node as a container instance of a cluster. Every node is one of
-// every cluster.
-func ContainerInstanceARN(cluster ClusterRef, node string) string {
-	return ContainerInstanceARNOf(cluster, ContainerInstanceID(node))
-}
-
-// ContainerInstanceARNOf is the ARN of the container instance of an id.
-func ContainerInstanceARNOf(cluster ClusterRef, id string) string {
+// ContainerInstanceARN returns the ARN of the container instance with an id in a cluster.
+func ContainerInstanceARN(cluster ClusterRef, id string) string {
 	return ecsARN(cluster.Scope, "container-instance/"+cluster.Name+"/"+id)
 }
 

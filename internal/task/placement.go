@@ -97,8 +97,8 @@ func (t *Task) HostPorts() []Port {
 // what the same node has left never both win.
 type Placements struct{ Count int64 }
 
-// Place gives a task its node, and the node's resources to the task.
-func Place(tx *store.Tx, t *Task, node string, r Resources) {
+// AssignNode gives a task its node, and the node's resources to the task.
+func AssignNode(tx *store.Tx, t *Task, node string, r Resources) {
 	p, ok := placements.Find(tx, node)
 	if !ok {
 		p = &Placements{}
@@ -108,7 +108,9 @@ func Place(tx *store.Tx, t *Task, node string, r Resources) {
 }
 
 // Unplaced says of a service that tasks of it wait for a node, and when its history has last said why, by cause.
-type Unplaced struct{ Said map[string]time.Time }
+type Unplaced struct {
+	ReportedAt map[string]time.Time `json:"Said"` // by cause
+}
 
 // UnplacedServices are the services of which that is said.
 func UnplacedServices(r store.Reader) []*Service {
@@ -120,8 +122,8 @@ func UnplacedServices(r store.Reader) []*Service {
 // PlacementQueue is the queue of the transactions that place tasks: this process runs them one at a time (store.UpdateSerialized).
 const PlacementQueue = "placement"
 
-// Waiting are the tasks that wait for a node, the oldest first.
-func Waiting(r store.Reader) []*Task {
+// UnplacedTasks are the tasks that wait for a node, the oldest first.
+func UnplacedTasks(r store.Reader) []*Task {
 	var ts []*Task
 	tasksUnplaced.Scan(r, "waits", func(_ string, t *Task) bool { ts = append(ts, t); return true })
 	slices.SortStableFunc(ts, func(a, b *Task) int { return a.Created.Compare(b.Created) })

@@ -163,8 +163,8 @@ func ReapServices(tx *store.Tx, now time.Time, limit int) (more bool) {
 // Counts are a service's or deployment's tasks by what they are doing.
 type Counts struct{ Pending, Running int }
 
-// Count counts tasks: those of one deployment unless deployment is empty.
-func Count(ts []*Task, deployment string) Counts {
+// CountTasks counts tasks: those of one deployment unless deployment is empty.
+func CountTasks(ts []*Task, deployment string) Counts {
 	var c Counts
 	for _, t := range ts {
 		switch {

@@ -228,7 +228,7 @@ func StopServiceDeployment(tx *store.Tx, service ServiceRef, id string, how Stop
 		return fault.New(fault.InUse, "service deployment", "The service deployment is in the status %s and cannot be stopped any more.", d.Status)
 	case how == StopRollback && (d.Status == RollbackRequested || d.Status == RollbackInProgress):
 		return nil
-	case how == StopRollback && svc.Earlier() == nil:
+	case how == StopRollback && svc.RollbackTarget() == nil:
 		return fault.New(fault.Invalid, "service deployment", "The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
 	}
 	next := *svc
@@ -253,7 +253,7 @@ func prune(tx *store.Tx, s *Service) {
 	for i := range s.Deployments {
 		named[s.Deployments[i].Number()] = true
 	}
-	if earlier := s.Earlier(); earlier != nil {
+	if earlier := s.RollbackTarget(); earlier != nil {
 		named[earlier.Number()] = true
 	}
 	for i, d := range ServiceDeployments(tx, s.Ref()) {

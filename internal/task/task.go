@@ -304,9 +304,9 @@ func Stop(tx *store.Tx, ref Ref, cause StopCause, now time.Time) (*Task, bool, e
 	return &t, true, nil
 }
 
-// GiveUp ends a task whose node cannot be asked any more: it is stopped, whatever its containers do. Should the node
+// ForceStop ends a task whose node cannot be asked any more: it is stopped, whatever its containers do. Should the node
 // come back, its agent removes what is left of the task.
-func GiveUp(tx *store.Tx, ref Ref, cause StopCause, now time.Time) error {
+func ForceStop(tx *store.Tx, ref Ref, cause StopCause, now time.Time) error {
 	if _, _, err := Stop(tx, ref, cause, now); err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func (a *api) putAttributes(ctx context.Context, in *sdk.PutAttributesInput) (*s
 		func(tx *store.Tx, instance *task.ContainerInstance, attribute types.Attribute) (*types.Attribute, error) {
 			name, value := *attribute.Name, aws.ToString(attribute.Value)
 			view := render.Attribute(instance, name, value)
-			return &view, task.SetAttributes(tx, *instance, map[string]string{name: value})
+			return &view, task.PutAttributes(tx, *instance, map[string]string{name: value})
 		})
 	return &sdk.PutAttributesOutput{Attributes: set}, err
 }

@@ -64,7 +64,7 @@ func (a *api) putClusterCapacityProviders(ctx context.Context, in *sdk.PutCluste
 			}
 			cluster.Strategy = servicespec.StrategyRow(in.DefaultCapacityProviderStrategy)
 			cluster.Associated = true
-			return task.SetProviders(tx, cluster, names)
+			return task.SetClusterProviders(tx, cluster, names)
 		})
 	return &sdk.PutClusterCapacityProvidersOutput{Cluster: view}, err
 }

@@ -53,7 +53,7 @@ func findInstance(r store.Reader, cluster task.ClusterRef, id string) (*task.Con
 
 // missingInstance returns the failure for a container instance that does not exist.
 func missingInstance(id identifier.ID) types.Failure {
-	return missing(id, task.ContainerInstanceARNOf(id.ClusterRef(), id.Name))
+	return missing(id, task.ContainerInstanceARN(id.ClusterRef(), id.Name))
 }
 
 func (a *api) listContainerInstances(ctx context.Context, in *sdk.ListContainerInstancesInput) (
@@ -191,7 +191,7 @@ func drainInstances(tx *store.Tx, cluster task.ClusterRef, instances []string, d
 				Arn: aws.String(instance.ARN()), Reason: aws.String(task.Inactive),
 			})
 		default:
-			task.DrainInstance(tx, *instance, drain)
+			task.SetInstanceDraining(tx, *instance, drain)
 			result.changed = append(result.changed, id.Name)
 		}
 	}
@@ -252,11 +252,11 @@ func deregister(tx *store.Tx, instance *task.ContainerInstance, force bool, now 
 		if live {
 			_, _, err = task.Stop(tx, t.Ref(), cause, now)
 		} else {
-			err = task.GiveUp(tx, t.Ref(), cause, now)
+			err = task.ForceStop(tx, t.Ref(), cause, now)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return task.Deregister(tx, *instance), nil
+	return task.DeregisterInstance(tx, *instance), nil
 }

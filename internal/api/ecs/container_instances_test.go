@@ -243,7 +243,7 @@ func TestInstanceState(t *testing.T) {
 	if must(t, out, err); len(out.Failures) != 1 || *out.Failures[0].Reason != "INACTIVE" {
 		t.Errorf("an inactive one: %v, failures %v", out.ContainerInstances, out.Failures)
 	}
-	w.write(func(tx *store.Tx) error { task.RegisterAgain(tx, "n2"); return nil })
+	w.write(func(tx *store.Tx) error { task.ReactivateInstances(tx, "n2"); return nil })
 	if got := w.listed(sdk.ListContainerInstancesInput{}); got != "n1 n2" {
 		t.Errorf("registered again, listed: %s", got)
 	}

@@ -388,12 +388,12 @@ func prepare(tx *store.Tx, request *standalone) (*prepared, error) {
 func standaloneTags(request *standalone, row task.Task, def *task.Definition) (tags map[string]string, err error) {
 	tags = row.Tags
 	if request.propagatesTags {
-		if tags, err = task.Retag(def.Tags, tags, nil); err != nil {
+		if tags, err = task.MergeTags(def.Tags, tags, nil); err != nil {
 			return nil, err
 		}
 	}
 	if request.managesTags {
-		if tags, err = task.Retag(tags, task.ManagedTags(row.ServiceRef()), nil); err != nil {
+		if tags, err = task.MergeTags(tags, task.ManagedTags(row.ServiceRef()), nil); err != nil {
 			return nil, err
 		}
 	}

@@ -65,7 +65,7 @@ func insertService(tx *store.Tx, svc task.Service, spec servicespec.Spec, ids ta
 	); err != nil {
 		return nil, err
 	}
-	if stored, err := task.ClaimService(tx, svc.Ref(), svc.Request); stored != nil || err != nil {
+	if stored, err := task.ReserveServiceName(tx, svc.Ref(), svc.Request); stored != nil || err != nil {
 		return stored, err
 	}
 	def, err := activeDefinition(tx, scope, aws.ToString(spec.TaskDefinition))

@@ -196,7 +196,7 @@ func (a *api) changeTags(ctx context.Context, resource *string, add map[string]s
 			msg := "The specified " + kind + " was not found. Specify a valid " + kind + " and try again."
 			return struct{}{}, &types.ResourceNotFoundException{Message: &msg}
 		}
-		tags, err := task.Retag(row.tags, add, remove)
+		tags, err := task.MergeTags(row.tags, add, remove)
 		if err != nil {
 			return struct{}{}, err
 		}

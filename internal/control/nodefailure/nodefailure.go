@@ -89,7 +89,7 @@ func giveUpTasks(ctx context.Context, db *store.Store, node string, now time.Tim
 		ts := unstoppedTasks(tx.Snapshot(), node)
 		ts = ts[:min(len(ts), batch)]
 		for _, t := range ts {
-			if err := task.GiveUp(tx, t.Ref(), cause, now); err != nil {
+			if err := task.ForceStop(tx, t.Ref(), cause, now); err != nil {
 				return 0, err
 			}
 		}

@@ -62,7 +62,7 @@ func applyInstance(b *directory.Batch, r store.RowChange) {
 	case *registry.Instance:
 		b.PutInstance(instanceOf(row))
 	case *registry.Revision:
-		if id, ok := registry.RevisionOf(r.Key); ok {
+		if id, ok := registry.ServiceOfRevision(r.Key); ok {
 			b.SetRevision(id, r.Revision)
 		}
 	case nil:

@@ -53,7 +53,7 @@ func instanceRef(t *task.Task, reg task.Registry) registry.InstanceRef {
 // isAnswered reports whether every registry of a task answers with it.
 func isAnswered(tx *store.Tx, t *task.Task) bool {
 	return !slices.ContainsFunc(t.Registries, func(reg task.Registry) bool {
-		return !registry.Answered(tx, instanceRef(t, reg))
+		return !registry.IsAnswered(tx, instanceRef(t, reg))
 	})
 }
 

@@ -154,7 +154,7 @@ func (p *planner) checkFailed() bool {
 	case b != nil && p.Failures.FailedTasks >= b.Threshold(p.DesiredCount):
 		p.FailedBy, p.RollBack = BreakerTripped, b.Rollback
 	}
-	p.RollBack = p.RollBack && !d.RollsBack && p.svc.Earlier() != nil
+	p.RollBack = p.RollBack && !d.RollsBack && p.svc.RollbackTarget() != nil
 	return p.FailedBy != NotFailed
 }
 

@@ -130,7 +130,7 @@ func (w *world) deployments() string {
 	svc := w.service()
 	tasks := task.TasksOf(w.db.Snapshot(), web)
 	for _, d := range svc.Deployments {
-		words = append(words, fmt.Sprintf("%d %s %d", d.Revision, d.Rollout, task.Count(tasks, d.ID).Running))
+		words = append(words, fmt.Sprintf("%d %s %d", d.Revision, d.Rollout, task.CountTasks(tasks, d.ID).Running))
 	}
 	return strings.Join(words, ", ")
 }

@@ -166,7 +166,7 @@ func (s *simulation) apply(ch Changes) {
 		d.Rollout, d.Stop = task.Failed, ""
 	}
 	if ch.RollBack {
-		earlier := s.svc.Earlier().Family
+		earlier := s.svc.RollbackTarget().Family
 		s.deploy()
 		s.svc.Primary().Family, s.svc.Primary().RollsBack = earlier, true
 	}
@@ -233,7 +233,7 @@ func (s *simulation) disturb() {
 	case 2:
 		if d := s.svc.Primary(); d.Rollout == task.InProgress {
 			d.Stop = task.StopAbort
-			if s.svc.Earlier() != nil && !d.RollsBack && rapid.Bool().Draw(s.T, "back") {
+			if s.svc.RollbackTarget() != nil && !d.RollsBack && rapid.Bool().Draw(s.T, "back") {
 				d.Stop = task.StopRollback
 			}
 		}

@@ -67,7 +67,7 @@ func (w *writer) startTasks(ids []task.ID) {
 	if err != nil {
 		def = &task.Definition{} // the agent reports the missing definition for each task
 	}
-	count := task.ProvidersOf(w.tx.Snapshot(), svc, d)
+	count := task.TasksByProvider(w.tx.Snapshot(), svc, d)
 	for i, id := range ids {
 		provider := task.NextProvider(d.Strategy, count)
 		count[provider]++
@@ -184,7 +184,7 @@ func (w *writer) fail(rollback string) {
 		task.FailServiceDeployment(w.tx, w.next, reason, w.now)
 		return
 	}
-	w.events.add(rollingBack, w.next.Earlier().ID)
+	w.events.add(rollingBack, w.next.RollbackTarget().ID)
 	task.RollBack(w.tx, w.next, task.Rollback{Number: rollback, Reason: reason, Started: w.now})
 }
 

@@ -79,7 +79,7 @@ func affectsPlacement(r store.RowChange) bool {
 
 // reconcile places the waiting tasks. It returns the time after which it has to run again although no row changes.
 func reconcile(ctx context.Context, db *store.Store, now time.Time) (time.Duration, error) {
-	if s := db.Snapshot(); len(task.Waiting(s)) == 0 && len(task.UnplacedServices(s)) == 0 {
+	if s := db.Snapshot(); len(task.UnplacedTasks(s)) == 0 && len(task.UnplacedServices(s)) == 0 {
 		return 0, nil
 	}
 	var seed [32]byte // drawn before the transaction, so that each run of the function draws the same numbers
@@ -113,7 +113,7 @@ type taskClass struct {
 func (p *placer) placeAll() (time.Duration, error) {
 	changed, more := 0, false
 	waiting := map[string]bool{} // keys of the services with tasks that still wait
-	for _, t := range task.Waiting(p.tx.Snapshot()) {
+	for _, t := range task.UnplacedTasks(p.tx.Snapshot()) {
 		if changed == batch {
 			more = true
 			waiting[t.ServiceKey()] = true
@@ -212,14 +212,14 @@ func (p *placer) reportCause(serviceKey string, c waitCause) {
 		return
 	}
 	next := *svc
-	next.Unplaced = &task.Unplaced{Said: map[string]time.Time{}}
+	next.Unplaced = &task.Unplaced{ReportedAt: map[string]time.Time{}}
 	if svc.Unplaced != nil {
-		maps.Copy(next.Unplaced.Said, svc.Unplaced.Said)
+		maps.Copy(next.Unplaced.ReportedAt, svc.Unplaced.ReportedAt)
 	}
-	if reported, ok := next.Unplaced.Said[c.reason]; ok && p.now.Sub(reported) < repeatAfter {
+	if reported, ok := next.Unplaced.ReportedAt[c.reason]; ok && p.now.Sub(reported) < repeatAfter {
 		return
 	}
-	next.Unplaced.Said[c.reason] = p.now
+	next.Unplaced.ReportedAt[c.reason] = p.now
 	task.PutService(p.tx, next)
 	task.AddEvent(p.tx, svc, task.Event{
 		ID: uuid.Must(uuid.NewRandomFromReader(p.random)).String(), Created: p.now,

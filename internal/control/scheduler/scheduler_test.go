@@ -144,7 +144,7 @@ func TestWaitingTasks(t *testing.T) {
 	w.waitFor("the event of the third service", w.hasEvent("web3"))
 
 	w.write(func(tx *store.Tx) {
-		if err := task.GiveUp(tx, ref("1"), task.StopCause{Code: task.UserInitiated}, time.Now()); err != nil {
+		if err := task.ForceStop(tx, ref("1"), task.StopCause{Code: task.UserInitiated}, time.Now()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -200,7 +200,7 @@ func TestManyTasks(t *testing.T) {
 			createTask(tx, "web", task.NewID())
 		}
 	})
-	w.waitFor("all tasks but one are placed", func(s *store.Snapshot) bool { return len(task.Waiting(s)) == 1 })
+	w.waitFor("all tasks but one are placed", func(s *store.Snapshot) bool { return len(task.UnplacedTasks(s)) == 1 })
 	s := w.db.Snapshot()
 	if a, b := len(task.TasksOn(s, "a")), len(task.TasksOn(s, "b")); a != 400 || b != 100 {
 		t.Errorf("%d tasks on a and %d on b, want 400 and 100", a, b)

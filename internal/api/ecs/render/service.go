@@ -75,11 +75,11 @@ func renderStrategy(spec *servicespec.Spec) []types.CapacityProviderStrategyItem
 // addDeployments adds the deployments, their service revisions, and the counts of tasks.
 func addDeployments(r store.Reader, view *types.Service, svc *task.Service, spec *servicespec.Spec) {
 	tasks := task.TasksOf(r, svc.Ref())
-	total := task.Count(tasks, "")
+	total := task.CountTasks(tasks, "")
 	view.RunningCount, view.PendingCount = int32(total.Running), int32(total.Pending)
 	for i, d := range svc.Deployments {
 		isPrimary := i == 0
-		view.Deployments = append(view.Deployments, deployment(svc, spec, isPrimary, &d, task.Count(tasks, d.ID)))
+		view.Deployments = append(view.Deployments, deployment(svc, spec, isPrimary, &d, task.CountTasks(tasks, d.ID)))
 		revision := revisionSummary(svc, tasks, d.Number())
 		view.CurrentServiceRevisions = append(view.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
 			Arn:                aws.String(task.ServiceRevisionARN(svc.Ref(), d.Number())),

@@ -82,7 +82,7 @@ func revisionARN(d *task.ServiceDeployment, number string) *string {
 // revisionSummary counts the tasks of a service revision. Only the revision of the primary deployment has a requested
 // count. svc is nil if the service no longer exists.
 func revisionSummary(svc *task.Service, tasks []*task.Task, number string) types.ServiceRevisionSummary {
-	counts := task.Count(tasks, task.DeploymentID(number))
+	counts := task.CountTasks(tasks, task.DeploymentID(number))
 	view := types.ServiceRevisionSummary{
 		RunningTaskCount: int32(counts.Running), PendingTaskCount: int32(counts.Pending),
 	}
