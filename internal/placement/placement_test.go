@@ -81,7 +81,7 @@ func running(service string) *task.Task {
 }
 
 // parseRequirements parses words such as cpu=256 memory=512 tcp/80 distinct memberOf:attribute:rack==r1
-// spread:instanceId binpack:cpu random: only=a. The word task stands for a standalone task instead of a service's.
+// spread:instanceId binpack:cpu random: only=a. The word task means a standalone task instead of a service's.
 func parseRequirements(notation string) Requirements {
 	rq := Requirements{Group: "service:web", Service: true}
 	var constraints []task.PlacementConstraint

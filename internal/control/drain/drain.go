@@ -2,8 +2,8 @@
 // task's address have expired, and then gives the node's clearance ([task.Clearance]). When all nodes have given
 // theirs, package registrar releases the task.
 //
-// A draining task is already in no new answer. What is left to wait for is that answers under way are sent
-// ([directory.Directory.WaitForGuards]) and that the last of them expires ([directory.Directory.ExpiresAt]). The wait
+// A draining task is already in no new answer. The node waits until the answers under way are sent
+// ([directory.Directory.WaitForGuards]) and until the last of them expires ([directory.Directory.ExpiresAt]). The wait
 // is exact, and zero if no answer contained the address. After a restart the node does not know what it has answered,
 // so it waits for the longest TTL that the service has ever had.
 //

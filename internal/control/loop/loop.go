@@ -4,7 +4,7 @@
 // late, and a loop that is killed at any point converges on its next run. A key whose reconcile failed stays dirty
 // and is retried after a growing delay. A key is never reconciled twice at the same time.
 //
-// loop knows keys, delays and the number of keys to reconcile in parallel. It does not know what a key stands for.
+// loop knows keys, delays and the number of keys to reconcile in parallel. It does not know what a key identifies.
 // Start reading at [Loop.Run].
 package loop
 

@@ -11,7 +11,7 @@
 // Start reading at nextAction, the pure decision:
 //
 //	action.go       nextAction: what to do with a task's registration
-//	replacement.go  replacementWait: how long a task stays in the answers for want of another
+//	replacement.go  replacementWait: how long a stopped task stays in the answers until its replacement is answered
 //	drainwait.go    drainWait: how long a draining task waits for clearances
 //	registrar.go    the loop
 //	write.go        the transaction that changes the rows of the task and its instances
@@ -115,17 +115,23 @@ func (r *registrar) reconcile(ctx context.Context, key string) (time.Duration, e
 	if next == doNothing {
 		return wait, nil
 	}
-	call := registry.NewCall(now)
-	current, err := store.Update(ctx, r.db, func(tx *store.Tx) (bool, error) {
-		if row, ok := task.FindByKey(tx, key); !ok || row != t {
-			return false, nil
-		}
-		return true, r.write(tx, t, next, call)
-	})
+	current, err := r.commit(ctx, t, next, now)
 	if err == nil && !current {
 		wait = time.Millisecond
 	}
 	return wait, err
+}
+
+// commit carries out an action that was chosen for the row t. False means that the task's row is no longer t, and that
+// nothing was written.
+func (r *registrar) commit(ctx context.Context, t *task.Task, a action, now time.Time) (current bool, err error) {
+	call := registry.NewCall(now)
+	return store.Update(ctx, r.db, func(tx *store.Tx) (bool, error) {
+		if row, ok := task.FindByKey(tx, t.Key()); !ok || row != t {
+			return false, nil
+		}
+		return true, r.write(tx, t, a, call)
+	})
 }
 
 // track updates the state of a task that waits for changes of other rows, so that these mark the task. It is called

@@ -268,6 +268,20 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+// TestStaleAction checks that an action that was chosen for a row that has changed since writes nothing.
+func TestStaleAction(t *testing.T) {
+	w := newWorld(t)
+	w.do("activate t")
+	stale := w.task("t")
+	w.do("stop t")
+	if current, err := w.r.commit(t.Context(), stale, registerInstance, time.Now()); err != nil || current {
+		t.Errorf("stale row: commit = %v, %v; want false", current, err)
+	}
+	if got, want := w.state(), "unregistered"; got != want {
+		t.Errorf("after a stale action: %s, want %s", got, want)
+	}
+}
+
 // TestRejectedRegistration checks that a task is stopped if its Cloud Map service does not exist.
 func TestRejectedRegistration(t *testing.T) {
 	w := newWorld(t)

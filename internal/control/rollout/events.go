@@ -22,7 +22,7 @@ const (
 	failedToStart      = "(deployment %s) deployment failed: tasks failed to start."
 	rollingBack        = "rolling back to deployment %s."
 	failedHealth       = "(task %s) failed container health checks."
-	taskFailed         = "(task %s) failed: %s" // ours; ECS has no event for a single failure
+	taskFailed         = "(task %s) failed: %s" // not in ECS, which has no event for a single failure
 	unableToStartTasks = "is unable to consistently start tasks successfully. For more information, " +
 		"see the Troubleshooting section of the Amazon ECS Developer Guide."
 	blockedByBounds = "was unable to stop or start tasks during a deployment because of the service deployment " +

@@ -186,7 +186,7 @@ func (p *planner) countPrimary(ts []*task.Task) (n int) {
 	return n
 }
 
-// planAgainAt moves PlanAgainAt forward to at if at is earlier.
+// planAgainAt sets PlanAgainAt to at unless it is already earlier.
 func (c *Changes) planAgainAt(at time.Time) {
 	if c.PlanAgainAt.IsZero() || at.Before(c.PlanAgainAt) {
 		c.PlanAgainAt = at
@@ -337,13 +337,20 @@ func (p *planner) conclude() {
 	idle := p.Start == 0 && len(p.Stop) == 0
 	p.Steady = reached && idle && p.present == p.DesiredCount
 	p.UnableToStart = p.unableToStart()
-	switch {
-	case !idle || p.Steady || p.FailedBy != NotFailed:
-	case p.protected > 0:
-		p.Blocked = fmt.Sprintf(blockedByProtection, p.primary.ID)
-	case p.isBlocked():
-		p.Blocked = blockedByBounds
+	if idle && !p.Steady && p.FailedBy == NotFailed {
+		p.Blocked = p.blockedEvent()
 	}
+}
+
+// blockedEvent returns the event that reports why an idle plan cannot proceed, empty if nothing blocks it.
+func (p *planner) blockedEvent() string {
+	switch {
+	case p.protected > 0:
+		return fmt.Sprintf(blockedByProtection, p.primary.ID)
+	case p.isBlocked():
+		return blockedByBounds
+	}
+	return ""
 }
 
 // isBlocked reports whether the minimum and the maximum allow the rollout neither to start nor to stop a task, and no

@@ -1,4 +1,4 @@
-// Package scheduler gives each task that waits for a node one as soon as a node has room for it. It never moves a task.
+// Package scheduler assigns each task that waits for a node to a node as soon as one has room. It never moves a task.
 //
 // Package placement decides which node. One transaction places as many of the waiting tasks as it can, the oldest
 // first; each placed task reduces the resources for the next one. The loop runs when a task begins to wait and when a
@@ -99,7 +99,7 @@ type placer struct {
 	inventory *placement.Inventory
 	random    *rand.ChaCha8
 	now       time.Time
-	rejected  map[taskClass]bool   // classes without room; a placer only takes room, so the next task has none either
+	rejected  map[taskClass]bool   // classes that found no room; while one placer runs, room only shrinks
 	causes    map[string]waitCause // by service key: why some of its tasks wait
 }
 
@@ -142,7 +142,7 @@ func (p *placer) placeAll() (time.Duration, error) {
 	return 0, nil
 }
 
-// placeTask gives a task a node, or ends a task that cannot have one. False means that the task still waits.
+// placeTask assigns a task to a node, or ends a task that can never have one. False means that the task still waits.
 func (p *placer) placeTask(t *task.Task) (done bool, err error) {
 	if t.Desired == task.DesiredStopped {
 		return true, p.endTask(t) // without a node, no agent would end it
