@@ -122,28 +122,7 @@ func TestAtomicViews(t *testing.T) {
 	}
 	done := make(chan struct{})
 	var readers sync.WaitGroup
-	check := func(name string) (seen bool) {
-		m := zone.Find(name)
-		if m.Kind == directory.NoName {
-			return false
-		}
-		if m.Kind != directory.ServiceName {
-			t.Errorf("%s: match kind %d, want ServiceName or NoName", name, m.Kind)
-			return true
-		}
-		set, gen := m.View.Answerable(), m.View.Service.Revision
-		if set.Len() != instances || m.View.In(directory.State(1-gen%2)).Len() != 0 {
-			t.Errorf("%s: %d instances of generation %d, want %d", name, set.Len(), gen, instances)
-			return true
-		}
-		for k := range set.Len() {
-			if i := set.At(k); i.Port != uint16(gen) {
-				t.Errorf("%s: instance of generation %d in a view of generation %d", name, i.Port, gen)
-				return true
-			}
-		}
-		return true
-	}
+	check := func(name string) (found bool) { return checkGeneration(t, zone, name, instances) }
 	for range 4 {
 		readers.Go(func() {
 			for {
@@ -176,6 +155,32 @@ func TestAtomicViews(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+// checkGeneration looks up a service, and checks that it has all its instances, and that all are of one generation. It
+// reports whether the service was found.
+func checkGeneration(t *testing.T, zone *directory.Zone, name string, instances int) (found bool) {
+	t.Helper()
+	m := zone.Find(name)
+	if m.Kind == directory.NoName {
+		return false
+	}
+	if m.Kind != directory.ServiceName {
+		t.Errorf("%s: match kind %d, want ServiceName or NoName", name, m.Kind)
+		return true
+	}
+	set, gen := m.View.Answerable(), m.View.Service.Revision
+	if set.Len() != instances || m.View.In(directory.State(1-gen%2)).Len() != 0 {
+		t.Errorf("%s: %d instances of generation %d, want %d", name, set.Len(), gen, instances)
+		return true
+	}
+	for k := range set.Len() {
+		if i := set.At(k); i.Port != uint16(gen) {
+			t.Errorf("%s: instance of generation %d in a view of generation %d", name, i.Port, gen)
+			return true
+		}
+	}
+	return true
 }
 
 // oneMore returns a function that adds an instance to a service of a size in one revision, and removes it in the next.

@@ -7,13 +7,23 @@ import (
 	"pgregory.net/rapid"
 )
 
+// frozen is a frozen set and its expected instances.
+type frozen struct {
+	set  Set
+	want []*Instance
+}
+
+func instancesOf(s Set) []*Instance {
+	all := make([]*Instance, 0, s.Len())
+	for i := range s.Len() {
+		all = append(all, s.At(i))
+	}
+	return all
+}
+
 // TestBuilder makes random changes to a set whose size is near the limits of its leaves and pages, and compares it with
 // a slice. A frozen set must never change.
 func TestBuilder(t *testing.T) {
-	type frozen struct {
-		set  Set
-		want []*Instance
-	}
 	rapid.Check(t, func(t *rapid.T) {
 		var b builder
 		var want []*Instance
@@ -58,11 +68,7 @@ func TestBuilder(t *testing.T) {
 		}
 		kept = append(kept, frozen{b.freeze(), want})
 		for k, f := range kept {
-			got := make([]*Instance, 0, f.set.Len())
-			for i := range f.set.Len() {
-				got = append(got, f.set.At(i))
-			}
-			if !slices.Equal(got, f.want) {
+			if got := instancesOf(f.set); !slices.Equal(got, f.want) {
 				t.Fatalf("set %d of %d changed after it was frozen: %d instances, want %d",
 					k+1, len(kept), len(got), len(f.want))
 			}

@@ -435,37 +435,44 @@ func TestMirrorEqualsEtcd(t *testing.T) {
 				}
 			})
 		}
-		resp, err := e.client.Get(t.Context(), storetest.Prefix+"/", clientv3.WithPrefix())
-		if err != nil {
-			rt.Fatal(err)
-		}
-		want := map[string]note{}
-		counts := map[string]int{}
-		for _, kv := range resp.Kvs {
-			var n note
-			if err := json.Unmarshal(kv.Value, &n); err != nil {
-				rt.Fatal(err)
-			}
-			key := strings.TrimPrefix(string(kv.Key), storetest.Prefix+"/")
-			want[key] = n
-			id, _ := notes.ID(key)
-			counts[id[:1]]++
-		}
-		got := map[string]note{}
-		now := db.Snapshot()
-		notes.Scan(now, "", "", func(id string, n *note) bool { got[notes.Key(id)] = *n; return true })
-		if d := cmp.Diff(want, got); d != "" {
-			rt.Errorf("etcd and the mirror differ (-etcd +mirror):\n%s", d)
-		}
-		for _, parent := range []string{"a", "b"} {
-			if n := notes.Count(now, parent); n != counts[parent] {
-				rt.Errorf("count of %s = %d, want %d", parent, n, counts[parent])
-			}
-		}
+		want := compareMirror(rt, e.client, db)
 		mu.Lock()
 		defer mu.Unlock()
 		if !maps.Equal(copied, want) {
 			rt.Errorf("the follower's copy differs (-etcd +copy):\n%s", cmp.Diff(want, copied))
 		}
 	})
+}
+
+// compareMirror compares the rows and counts of the mirror with the content of etcd, and returns the rows by key.
+func compareMirror(rt *rapid.T, client *clientv3.Client, db *store.Store) map[string]note {
+	rt.Helper()
+	resp, err := client.Get(rt.Context(), storetest.Prefix+"/", clientv3.WithPrefix())
+	if err != nil {
+		rt.Fatal(err)
+	}
+	want := map[string]note{}
+	counts := map[string]int{}
+	for _, kv := range resp.Kvs {
+		var n note
+		if err := json.Unmarshal(kv.Value, &n); err != nil {
+			rt.Fatal(err)
+		}
+		key := strings.TrimPrefix(string(kv.Key), storetest.Prefix+"/")
+		want[key] = n
+		id, _ := notes.ID(key)
+		counts[id[:1]]++
+	}
+	got := map[string]note{}
+	now := db.Snapshot()
+	notes.Scan(now, "", "", func(id string, n *note) bool { got[notes.Key(id)] = *n; return true })
+	if d := cmp.Diff(want, got); d != "" {
+		rt.Errorf("etcd and the mirror differ (-etcd +mirror):\n%s", d)
+	}
+	for _, parent := range []string{"a", "b"} {
+		if n := notes.Count(now, parent); n != counts[parent] {
+			rt.Errorf("count of %s = %d, want %d", parent, n, counts[parent])
+		}
+	}
+	return want
 }

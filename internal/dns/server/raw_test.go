@@ -230,20 +230,25 @@ func FuzzServe(f *testing.F) {
 		if out.resolve != nil {
 			t.Fatal("the question would be forwarded, but forwarding is disabled")
 		}
-		if out.reply == nil {
-			return
-		}
-		var r dns.Msg
-		if err := r.Unpack(out.reply); err != nil {
-			t.Fatalf("reply %x does not decode: %v", out.reply, err)
-		}
-		if !r.Response || r.Id != binary.BigEndian.Uint16(msg) || len(out.reply) > udpSize {
-			t.Fatalf("%d octets in reply to %x: %v", len(out.reply), msg, &r)
-		}
-		if r.Rcode == dns.RcodeSuccess && !r.Truncated && len(r.Question) == 1 && len(r.Answer)+len(r.Ns) == 0 {
-			t.Fatalf("empty reply without TC to %x", msg)
+		if out.reply != nil {
+			checkReply(t, msg, out.reply)
 		}
 	})
+}
+
+// checkReply checks that a reply to a message is well-formed.
+func checkReply(t *testing.T, msg, reply []byte) {
+	t.Helper()
+	var r dns.Msg
+	if err := r.Unpack(reply); err != nil {
+		t.Fatalf("reply %x does not decode: %v", reply, err)
+	}
+	if !r.Response || r.Id != binary.BigEndian.Uint16(msg) || len(reply) > udpSize {
+		t.Fatalf("%d octets in reply to %x: %v", len(reply), msg, &r)
+	}
+	if r.Rcode == dns.RcodeSuccess && !r.Truncated && len(r.Question) == 1 && len(r.Answer)+len(r.Ns) == 0 {
+		t.Fatalf("empty reply without TC to %x", msg)
+	}
 }
 
 func BenchmarkProcess(b *testing.B) {
