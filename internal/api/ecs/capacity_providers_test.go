@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -28,10 +29,9 @@ func strategy(s string) []types.CapacityProviderStrategyItem {
 // provider makes a capacity provider.
 func (w *world) provider(name string) {
 	w.t.Helper()
-	out, err := w.CreateCapacityProvider(w.t.Context(), &sdk.CreateCapacityProviderInput{
+	apitest.Must(w.CreateCapacityProvider(w.t.Context(), &sdk.CreateCapacityProviderInput{
 		Name: &name, AutoScalingGroupProvider: &types.AutoScalingGroupProvider{AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g")}, Tags: tagged("a=1"),
-	})
-	must(w.t, out, err)
+	}))(w.t)
 }
 
 // associate gives a cluster its capacity providers and default strategy.
@@ -48,8 +48,7 @@ func TestCapacityProviders(t *testing.T) {
 		t.Helper()
 		var names []string
 		for {
-			out, err := w.DescribeCapacityProviders(ctx, &in)
-			must(t, out, err)
+			out := apitest.Must(w.DescribeCapacityProviders(ctx, &in))(t)
 			for _, p := range out.CapacityProviders {
 				names = append(names, fmt.Sprintf("%s/%s/%s", *p.Name, p.Status, p.Type))
 			}
@@ -72,11 +71,10 @@ func TestCapacityProviders(t *testing.T) {
 		t.Errorf("named: %s", got)
 	}
 
-	updated, err := w.UpdateCapacityProvider(ctx, &sdk.UpdateCapacityProviderInput{Name: aws.String("own"), AutoScalingGroupProvider: &types.AutoScalingGroupProviderUpdate{
+	apitest.Must(w.UpdateCapacityProvider(ctx, &sdk.UpdateCapacityProviderInput{Name: aws.String("own"), AutoScalingGroupProvider: &types.AutoScalingGroupProviderUpdate{
 		ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80)},
-	}})
-	must(t, updated, err)
-	read, err := w.DescribeCapacityProviders(ctx, &sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{"own"}, Include: []types.CapacityProviderField{"TAGS"}})
+	}}))(t)
+	read := apitest.Must(w.DescribeCapacityProviders(ctx, &sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{"own"}, Include: []types.CapacityProviderField{"TAGS"}}))(t)
 	want := types.CapacityProvider{
 		CapacityProviderArn: aws.String(arns + "capacity-provider/own"), Name: aws.String("own"), Status: "ACTIVE", UpdateStatus: "UPDATE_COMPLETE",
 		Type: "EC2_AUTOSCALING", Tags: tagged("a=1"), AutoScalingGroupProvider: &types.AutoScalingGroupProvider{
@@ -85,13 +83,13 @@ func TestCapacityProviders(t *testing.T) {
 				MaximumScalingStepSize: aws.Int32(10000), InstanceWarmupPeriod: aws.Int32(300)},
 		},
 	}
-	if d := diff(want, must(t, read, err).CapacityProviders[0]); d != "" {
+	if d := diff(want, read.CapacityProviders[0]); d != "" {
 		t.Errorf("after the update (-want +got):\n%s", d)
 	}
 
 	w.cluster("prod")
-	put, err := w.associate("prod", "FARGATE own "+arns+"capacity-provider/own", "own:1")
-	c := must(t, put, err).Cluster
+	put := apitest.Must(w.associate("prod", "FARGATE own "+arns+"capacity-provider/own", "own:1"))(t)
+	c := put.Cluster
 	if s := fmt.Sprintln(c.CapacityProviders, *c.DefaultCapacityProviderStrategy[0].CapacityProvider, *c.AttachmentsStatus); s != "[FARGATE own] own UPDATE_COMPLETE\n" {
 		t.Errorf("the cluster has %s", s)
 	}
@@ -101,20 +99,17 @@ func TestCapacityProviders(t *testing.T) {
 	remove := func(name string) (*sdk.DeleteCapacityProviderOutput, error) {
 		return w.DeleteCapacityProvider(ctx, &sdk.DeleteCapacityProviderInput{CapacityProvider: &name})
 	}
-	deleted, err := remove("own")
-	refused(t, "Client: The capacity provider own is associated with the cluster prod...", deleted, err)
-	put, err = w.associate("prod", "", "")
-	if c := must(t, put, err).Cluster; len(c.CapacityProviders)+len(c.DefaultCapacityProviderStrategy) != 0 || *c.AttachmentsStatus != "UPDATE_COMPLETE" {
+	wantError(remove("own"))(t, "Client: The capacity provider own is associated with the cluster prod...")
+	put = apitest.Must(w.associate("prod", "", ""))(t)
+	if c := put.Cluster; len(c.CapacityProviders)+len(c.DefaultCapacityProviderStrategy) != 0 || *c.AttachmentsStatus != "UPDATE_COMPLETE" {
 		t.Errorf("after both were emptied: %v", c)
 	}
-	deleted, err = remove("own")
-	if p := must(t, deleted, err).CapacityProvider; p.Status != "INACTIVE" || p.UpdateStatus != "DELETE_COMPLETE" {
+	deleted := apitest.Must(remove("own"))(t)
+	if p := deleted.CapacityProvider; p.Status != "INACTIVE" || p.UpdateStatus != "DELETE_COMPLETE" {
 		t.Errorf("deleted: %s %s", p.Status, p.UpdateStatus)
 	}
-	deleted, err = remove("own")
-	refused(t, "InvalidParameter: The specified capacity provider own was not found...", deleted, err)
-	deleted, err = remove("FARGATE")
-	refused(t, "InvalidParameter: The capacity provider FARGATE is predefined...", deleted, err)
+	wantError(remove("own"))(t, "InvalidParameter: The specified capacity provider own was not found...")
+	wantError(remove("FARGATE"))(t, "InvalidParameter: The capacity provider FARGATE is predefined...")
 }
 
 func TestCapacityProviderRules(t *testing.T) {
@@ -141,15 +136,13 @@ func TestCapacityProviderRules(t *testing.T) {
 		})},
 		{"other", "InvalidParameter: managedDraining should be one of [ENABLED,DISABLED]", group(func(p *types.AutoScalingGroupProvider) { p.ManagedDraining = "SOON" })},
 	} {
-		out, err := w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: &tc.name, AutoScalingGroupProvider: tc.p})
-		refused(t, tc.want, out, err)
+		wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: &tc.name, AutoScalingGroupProvider: tc.p}))(t, tc.want)
 	}
-	managed, err := w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: aws.String("other"), ManagedInstancesProvider: &types.CreateManagedInstancesProviderConfiguration{
+	wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: aws.String("other"), ManagedInstancesProvider: &types.CreateManagedInstancesProviderConfiguration{
 		InfrastructureRoleArn: aws.String("r"), InstanceLaunchTemplate: &types.InstanceLaunchTemplate{
 			Ec2InstanceProfileArn: aws.String("p"), NetworkConfiguration: &types.ManagedInstancesNetworkConfiguration{},
 		},
-	}})
-	refused(t, "UnsupportedFeature: Managed instances are not supported...", managed, err)
+	}}))(t, "UnsupportedFeature: Managed instances are not supported...")
 
 	w.cluster("prod")
 	for _, tc := range []struct{ providers, defaults, want string }{
@@ -162,11 +155,9 @@ func TestCapacityProviderRules(t *testing.T) {
 		{"FARGATE", "FARGATE:1 FARGATE:1", "InvalidParameter: The specified capacity provider strategy contains the capacity provider FARGATE more than once."},
 		{"FARGATE own", "FARGATE:1 own:1", "InvalidParameter: A capacity provider strategy cannot contain a mix..."},
 	} {
-		out, err := w.associate("prod", tc.providers, tc.defaults)
-		refused(t, tc.want, out, err)
+		wantError(w.associate("prod", tc.providers, tc.defaults))(t, tc.want)
 	}
-	described, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}})
-	if c := must(t, described, err).Clusters[0]; len(c.CapacityProviders) != 0 || c.AttachmentsStatus != nil {
+	if c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}}))(t).Clusters[0]; len(c.CapacityProviders) != 0 || c.AttachmentsStatus != nil {
 		t.Errorf("what was refused has changed the cluster: %v", c)
 	}
 }
@@ -176,19 +167,20 @@ func TestCapacityProviderRules(t *testing.T) {
 func TestStrategies(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.node("n1")
-	created, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{
+	apitest.Must(w.CreateCluster(ctx, &sdk.CreateClusterInput{
 		ClusterName: aws.String("prod"), CapacityProviders: []string{"FARGATE", "FARGATE_SPOT"}, DefaultCapacityProviderStrategy: strategy("FARGATE_SPOT:3 FARGATE:1+1"),
-	})
-	must(t, created, err)
-	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	}))(t)
+	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
-	})
-	must(t, registered, err)
+	}))(t)
 
-	ran, err := w.RunTask(ctx, &sdk.RunTaskInput{Cluster: aws.String("prod"), TaskDefinition: aws.String("web"), Count: aws.Int32(5), NetworkConfiguration: awsvpc("s")})
+	ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
+		Cluster: aws.String("prod"), TaskDefinition: aws.String("web"), Count: aws.Int32(5),
+		NetworkConfiguration: awsvpc("s"),
+	}))(t)
 	var got []string
-	for _, tk := range must(t, ran, err).Tasks {
+	for _, tk := range ran.Tasks {
 		got = append(got, *tk.CapacityProviderName+"/"+string(tk.LaunchType))
 	}
 	if s := strings.Join(got, " "); s != "FARGATE/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE/FARGATE" {
@@ -206,10 +198,9 @@ func TestStrategies(t *testing.T) {
 		d := s.Deployments[0]
 		return fmt.Sprintf("%s%s %s, deployment %s%s, %d deployments", s.LaunchType, items(s.CapacityProviderStrategy), aws.ToString(s.PlatformVersion), d.LaunchType, items(d.CapacityProviderStrategy), len(s.Deployments))
 	}
-	made, err := w.CreateService(ctx, &sdk.CreateServiceInput{
+	apitest.Must(w.CreateService(ctx, &sdk.CreateServiceInput{
 		Cluster: aws.String("prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1), NetworkConfiguration: awsvpc("s"),
-	})
-	must(t, made, err)
+	}))(t)
 	if s := shown(); s != " FARGATE_SPOT:3+0 FARGATE:1+1 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments" {
 		t.Errorf("with the default strategy: %s", s)
 	}
@@ -218,17 +209,14 @@ func TestStrategies(t *testing.T) {
 		{"another", "FARGATE_SPOT:1", " FARGATE_SPOT:1+0 LATEST, deployment  FARGATE_SPOT:1+0, 2 deployments"},
 		{"back to the launch type", "", "FARGATE LATEST, deployment FARGATE, 3 deployments"},
 	} {
-		out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy(tc.to)})
-		must(t, out, err)
+		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy(tc.to)}))(t)
 		if s := shown(); s != tc.want {
 			t.Errorf("%s: %s, want %s", tc.what, s, tc.want)
 		}
 	}
-	out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy("own:1")})
-	refused(t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated...", out, err)
+	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy("own:1")}))(t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated...")
 
-	put, err := w.associate("prod", "FARGATE", "")
-	refused(t, "ResourceInUse: The specified capacity provider is in use and cannot be removed.", put, err)
+	wantError(w.associate("prod", "FARGATE", ""))(t, "ResourceInUse: The specified capacity provider is in use and cannot be removed.")
 	w.write(func(tx *store.Tx) error { // its tasks end, its older deployments are gone
 		task.ScanTasks(tx, task.ClusterRef{Scope: w.sc, Name: "prod"}, "", func(t *task.Task) bool {
 			next := *t
@@ -242,6 +230,5 @@ func TestStrategies(t *testing.T) {
 		task.PutService(tx, next)
 		return nil
 	})
-	put, err = w.associate("prod", "FARGATE", "")
-	must(t, put, err)
+	apitest.Must(w.associate("prod", "FARGATE", ""))(t)
 }

@@ -35,29 +35,26 @@ func (w *world) clusterNames() string {
 func TestDefaultCluster(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.cluster("zz")
-	got, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{})
-	if must(t, got, err); len(got.Clusters) != 1 || *got.Clusters[0].ClusterName != "default" || *got.Clusters[0].Status != "ACTIVE" {
+	if got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{}))(t); len(got.Clusters) != 1 || *got.Clusters[0].ClusterName != "default" || *got.Clusters[0].Status != "ACTIVE" {
 		t.Fatalf("DescribeClusters without names = %v", got)
 	}
 	if got := w.clusterNames(); got != "default zz" {
 		t.Errorf("clusters before the first use: %s", got)
 	}
-	services, err := w.ListServices(ctx, &sdk.ListServicesInput{})
-	if must(t, services, err); len(services.ServiceArns) != 0 {
+	if services := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{}))(t); len(services.ServiceArns) != 0 {
 		t.Errorf("the unused default cluster has services %v", services.ServiceArns)
 	}
 	w.service("default", "web")
 	if got := w.clusterNames(); got != "default zz" {
 		t.Errorf("clusters after the first use: %s", got)
 	}
-	deleted, err := w.client(apitest.InRegion("us-west-2")).DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")})
-	if must(t, deleted, err); *deleted.Cluster.Status != "INACTIVE" {
+	other := w.client(apitest.InRegion("us-west-2"))
+	deleted := apitest.Must(other.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")}))(t)
+	if *deleted.Cluster.Status != "INACTIVE" {
 		t.Errorf("DeleteCluster default in another region: %s", *deleted.Cluster.Status)
 	}
-	_, err = w.client(apitest.InRegion("us-west-2")).ListServices(ctx, &sdk.ListServicesInput{})
-	if got := text(err); got != "ClusterNotFound: The referenced cluster was inactive." {
-		t.Errorf("ListServices in the deleted default cluster: %s", got)
-	}
+	wantError(other.ListServices(ctx, &sdk.ListServicesInput{}))(t,
+		"ClusterNotFound: The referenced cluster was inactive.")
 }
 
 func TestClusters(t *testing.T) {
@@ -70,8 +67,7 @@ func TestClusters(t *testing.T) {
 		}},
 		Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}},
 	}
-	created, err := w.CreateCluster(ctx, in)
-	must(t, created, err)
+	apitest.Must(w.CreateCluster(ctx, in))(t)
 	w.write(func(tx *store.Tx) error {
 		task.PutNode(tx, task.Node{Name: "node-1", Runtime: "process"})
 		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: task.NewID(), Family: "job", Revision: 1,
@@ -80,13 +76,11 @@ func TestClusters(t *testing.T) {
 	})
 	w.service("prod", "web")
 
-	again, err := w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")})
-	if must(t, again, err); *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
+	if again := apitest.Must(w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")}))(t); *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
 		t.Errorf("CreateCluster of an active cluster = %v, want it as it is", again.Cluster)
 	}
 
-	got, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod", arns + "cluster/none", "lost"}})
-	must(t, got, err)
+	got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod", arns + "cluster/none", "lost"}}))(t)
 	want := []types.Cluster{{
 		ClusterArn: aws.String(arns + "cluster/prod"), ClusterName: aws.String("prod"), Status: aws.String("ACTIVE"),
 		ActiveServicesCount: 1, RunningTasksCount: 1, RegisteredContainerInstancesCount: 1,
@@ -104,8 +98,7 @@ func TestClusters(t *testing.T) {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
 
-	all, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}, Include: types.ClusterField("").Values()})
-	c := must(t, all, err).Clusters[0]
+	c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}, Include: types.ClusterField("").Values()}))(t).Clusters[0]
 	if d := diff(in.Settings, c.Settings) + diff(in.Tags, c.Tags) + diff(in.Configuration, c.Configuration); d != "" {
 		t.Errorf("what was asked for (-want +got):\n%s", d)
 	}
@@ -127,8 +120,7 @@ func TestUpdateCluster(t *testing.T) {
 	}
 	shown := func(cluster string) string {
 		t.Helper()
-		out, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{cluster}, Include: []types.ClusterField{"SETTINGS", "CONFIGURATIONS", "ATTACHMENTS"}})
-		c := must(t, out, err).Clusters[0]
+		c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{cluster}, Include: []types.ClusterField{"SETTINGS", "CONFIGURATIONS", "ATTACHMENTS"}}))(t).Clusters[0]
 		s := *c.Settings[0].Value
 		if c.Configuration != nil {
 			s += " " + string(c.Configuration.ExecuteCommandConfiguration.Logging)
@@ -136,28 +128,24 @@ func TestUpdateCluster(t *testing.T) {
 		return s
 	}
 	w.cluster("prod")
-	changed, err := w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"), Configuration: logging("NONE"),
-		ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("")}})
-	must(t, changed, err)
+	changed := apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"), Configuration: logging("NONE"),
+		ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("")}}))(t)
 	if got := shown("prod"); got != "disabled NONE" {
 		t.Errorf("after the configuration: %s", got)
 	}
-	changed, err = w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"), Settings: insights("enhanced")})
-	if c := must(t, changed, err).Cluster; *c.Settings[0].Value != "enhanced" || c.Configuration == nil {
+	changed = apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"), Settings: insights("enhanced")}))(t)
+	if c := changed.Cluster; *c.Settings[0].Value != "enhanced" || c.Configuration == nil {
 		t.Errorf("the answer shows %v", c)
 	}
-	settings, err := w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: insights("enabled")})
-	must(t, settings, err)
+	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: insights("enabled")}))(t)
 	if got := shown("prod"); got != "enabled NONE" {
 		t.Errorf("after the settings: %s", got)
 	}
-	settings, err = w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("default"), Settings: insights("enabled")})
-	must(t, settings, err)
+	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("default"), Settings: insights("enabled")}))(t)
 	if got := shown("default"); got != "enabled" {
 		t.Errorf("the default cluster, not used before: %s", got)
 	}
-	account, err := w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "containerInsights", Value: aws.String("enhanced")})
-	must(t, account, err)
+	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "containerInsights", Value: aws.String("enhanced")}))(t)
 	w.cluster("later")
 	if got := shown("later"); got != "enhanced" {
 		t.Errorf("a cluster made after the account's setting has %s", got)
@@ -170,11 +158,9 @@ func TestUpdateCluster(t *testing.T) {
 		{"InvalidParameter: containerInsights should be one of...", sdk.UpdateClusterInput{Cluster: aws.String("prod"), Settings: insights("on")}},
 		{"UnsupportedFeature: Service Connect is not supported...", sdk.UpdateClusterInput{Cluster: aws.String("prod"), ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}},
 	} {
-		out, err := w.UpdateCluster(ctx, &tc.in)
-		refused(t, tc.want, out, err)
+		wantError(w.UpdateCluster(ctx, &tc.in))(t, tc.want)
 	}
-	settings, err = w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: []types.ClusterSetting{}})
-	refused(t, "InvalidParameter: Settings cannot be empty.", settings, err)
+	wantError(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: []types.ClusterSetting{}}))(t, "InvalidParameter: Settings cannot be empty.")
 }
 
 func TestDeleteCluster(t *testing.T) {
@@ -185,8 +171,7 @@ func TestDeleteCluster(t *testing.T) {
 	remove := func() (*sdk.DeleteClusterOutput, error) {
 		return w.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("prod")})
 	}
-	out, err := remove()
-	refused(t, "ClusterContainsServices: The Cluster cannot be deleted while Services are active.", out, err)
+	wantError(remove())(t, "ClusterContainsServices: The Cluster cannot be deleted while Services are active.")
 
 	w.write(func(tx *store.Tx) error {
 		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: id, Service: "web", Family: "web", Revision: 1})
@@ -196,25 +181,23 @@ func TestDeleteCluster(t *testing.T) {
 		task.PutService(tx, gone)
 		return nil
 	})
-	out, err = remove()
-	refused(t, "ClusterContainsTasks: The Cluster cannot be deleted while Tasks are active.", out, err)
+	wantError(remove())(t, "ClusterContainsTasks: The Cluster cannot be deleted while Tasks are active.")
 
 	w.write(func(tx *store.Tx) error {
 		return task.UpdateTask(tx, task.Ref{Scope: w.sc, Cluster: "prod", ID: id}, func(t *task.Task) bool { t.Observed.State = task.Stopped; return true })
 	})
 	for range 2 { // a repeat answers alike
-		out, err = remove()
-		if must(t, out, err); *out.Cluster.Status != "INACTIVE" {
+		out := apitest.Must(remove())(t)
+		if *out.Cluster.Status != "INACTIVE" {
 			t.Errorf("DeleteCluster: status %s", *out.Cluster.Status)
 		}
 	}
 	if got := w.clusterNames(); got != "default" {
 		t.Errorf("ListClusters shows %s", got)
 	}
-	made, err := w.CreateService(ctx, &sdk.CreateServiceInput{
+	wantError(w.CreateService(ctx, &sdk.CreateServiceInput{
 		Cluster: aws.String("prod"), ServiceName: aws.String("late"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1),
-	})
-	refused(t, "ClusterNotFound: The referenced cluster was inactive.", made, err)
+	}))(t, "ClusterNotFound: The referenced cluster was inactive.")
 	w.cluster("prod")
 	if got := w.clusterNames(); got != "default prod" {
 		t.Errorf("after it was made again, ListClusters shows %s", got)
@@ -244,14 +227,10 @@ func TestClusterRules(t *testing.T) {
 		{"tag twice", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("x")}, {Key: aws.String("x")}}}, "InvalidParameter: The tag x is given twice"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			out, err := w.CreateCluster(ctx, &tc.in)
-			refused(t, tc.want, out, err)
+			wantError(w.CreateCluster(ctx, &tc.in))(t, tc.want)
 		})
 	}
-	out, err := w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{arns + "service/a/b"}})
-	refused(t, "InvalidParameter: Invalid identifier...", out, err)
-	list, err := w.ListClusters(ctx, &sdk.ListClustersInput{NextToken: aws.String("AAAA")})
-	refused(t, "InvalidParameter: Invalid token...", list, err)
-	list, err = w.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)})
-	refused(t, "InvalidParameter: maxResults must be between 1 and 100", list, err)
+	wantError(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{arns + "service/a/b"}}))(t, "InvalidParameter: Invalid identifier...")
+	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{NextToken: aws.String("AAAA")}))(t, "InvalidParameter: Invalid token...")
+	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)}))(t, "InvalidParameter: maxResults must be between 1 and 100")
 }

@@ -10,6 +10,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -21,8 +22,8 @@ func instanceARN(node string) string {
 
 func (w *world) instance(node string, include ...types.ContainerInstanceField) types.ContainerInstance {
 	w.t.Helper()
-	out, err := w.DescribeContainerInstances(w.t.Context(), &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{instanceARN(node)}, Include: include})
-	if must(w.t, out, err); len(out.ContainerInstances) != 1 {
+	out := apitest.Must(w.DescribeContainerInstances(w.t.Context(), &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{instanceARN(node)}, Include: include}))(w.t)
+	if len(out.ContainerInstances) != 1 {
 		w.t.Fatalf("describe %s: %v", node, out.Failures)
 	}
 	return out.ContainerInstances[0]
@@ -31,10 +32,10 @@ func (w *world) instance(node string, include ...types.ContainerInstanceField) t
 // listed are the nodes that ListContainerInstances gives, by name.
 func (w *world) listed(in sdk.ListContainerInstancesInput) string {
 	w.t.Helper()
-	out, err := w.ListContainerInstances(w.t.Context(), &in)
+	out := apitest.Must(w.ListContainerInstances(w.t.Context(), &in))(w.t)
 	var names []string
 	for _, name := range []string{"n1", "n2", "n3"} {
-		for _, got := range must(w.t, out, err).ContainerInstanceArns {
+		for _, got := range out.ContainerInstanceArns {
 			if got == instanceARN(name) {
 				names = append(names, name)
 			}
@@ -68,15 +69,13 @@ func TestContainerInstances(t *testing.T) {
 	}
 
 	// What a task takes is seen, by whatever cluster it was placed.
-	def, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("job"), ContainerDefinitions: []types.ContainerDefinition{{
 			Name: aws.String("app"), Image: aws.String("i"), Cpu: 100, Memory: aws.Int32(200),
 			PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)}, {ContainerPort: aws.Int32(53), HostPort: aws.Int32(53), Protocol: "udp"}},
 		}},
-	})
-	must(t, def, err)
-	started, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{task.ContainerInstanceID("n1")}})
-	if must(t, started, err); len(started.Tasks) != 1 || *started.Tasks[0].ContainerInstanceArn != instanceARN("n1") {
+	}))(t)
+	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{task.ContainerInstanceID("n1")}}))(t); len(started.Tasks) != 1 || *started.Tasks[0].ContainerInstanceArn != instanceARN("n1") {
 		t.Fatalf("started %v, failures %v", started.Tasks, started.Failures)
 	}
 	got := w.instance("n1", types.ContainerInstanceFieldTags, types.ContainerInstanceFieldContainerInstanceHealth)
@@ -116,28 +115,28 @@ func TestContainerInstances(t *testing.T) {
 			t.Errorf("filter %s: %q, want %q", filter, got, want)
 		}
 	}
-	bad, err := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Filter: aws.String("name == a")})
-	refused(t, "InvalidParameter: Invalid filter: unknown subject \"name\"...", bad, err)
-	page, err := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{MaxResults: aws.Int32(1)})
-	next, err2 := w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{NextToken: must(t, page, err).NextToken})
-	if len(page.ContainerInstanceArns) != 1 || len(must(t, next, err2).ContainerInstanceArns) != 1 || next.NextToken != nil || page.ContainerInstanceArns[0] == next.ContainerInstanceArns[0] {
+	wantError(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Filter: aws.String("name == a")}))(t, "InvalidParameter: Invalid filter: unknown subject \"name\"...")
+	page := apitest.Must(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{MaxResults: aws.Int32(1)}))(t)
+	next := apitest.Must(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{NextToken: page.NextToken}))(t)
+	if len(page.ContainerInstanceArns) != 1 || len(next.ContainerInstanceArns) != 1 || next.NextToken != nil || page.ContainerInstanceArns[0] == next.ContainerInstanceArns[0] {
 		t.Errorf("pages %v, %v", page.ContainerInstanceArns, next.ContainerInstanceArns)
 	}
-	none, err := w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{"none"}})
-	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"), Reason: aws.String("MISSING")}}, must(t, none, err).Failures); d != "" {
+	none := apitest.Must(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{"none"}}))(t)
+	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"), Reason: aws.String("MISSING")}}, none.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	none, err = w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{}})
-	refused(t, "Client: Container Instances cannot be empty.", none, err)
+	wantError(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{}}))(t, "Client: Container Instances cannot be empty.")
 
 	// A node whose server is lost is there, and takes no tasks.
 	leave()
 	if lost := w.instance("n2", types.ContainerInstanceFieldContainerInstanceHealth); lost.AgentConnected || *lost.Status != "ACTIVE" || lost.HealthStatus.OverallStatus != "INSUFFICIENT_DATA" {
 		t.Errorf("lost: %v %s %v", lost.AgentConnected, *lost.Status, lost.HealthStatus.OverallStatus)
 	}
-	again, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n2"), instanceARN("n1")}})
+	again := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{
+		TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n2"), instanceARN("n1")},
+	}))(t)
 	want := []types.Failure{{Arn: aws.String(instanceARN("n2")), Reason: aws.String("AGENT")}, {Arn: aws.String(instanceARN("n1")), Reason: aws.String("RESOURCE:PORTS")}}
-	if d := diff(want, must(t, again, err).Failures); d != "" {
+	if d := diff(want, again.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
 }
@@ -149,8 +148,7 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 	register := func(family string, edit func(*types.ContainerDefinition)) {
 		c := types.ContainerDefinition{Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64)}
 		edit(&c)
-		out, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{Family: &family, ContainerDefinitions: []types.ContainerDefinition{c}})
-		must(t, out, err)
+		apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{Family: &family, ContainerDefinitions: []types.ContainerDefinition{c}}))(t)
 	}
 	register("small", func(c *types.ContainerDefinition) {})
 	register("cpu", func(c *types.ContainerDefinition) { c.Cpu = 1025 })
@@ -177,9 +175,9 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), Count: aws.Int32(5)}, 2, "RESOURCE:MEMORY"}, // two are there
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small")}, 0, "RESOURCE:MEMORY"},
 	} {
-		out, err := w.RunTask(ctx, &tc.in)
+		out := apitest.Must(w.RunTask(ctx, &tc.in))(t)
 		want := []types.Failure{{Arn: aws.String(instanceARN("n1")), Reason: &tc.reason}}
-		if d := diff(want, must(t, out, err).Failures); d != "" || len(out.Tasks) != tc.tasks {
+		if d := diff(want, out.Failures); d != "" || len(out.Tasks) != tc.tasks {
 			t.Errorf("%s: %d tasks, want %d; failures (-want +got):\n%s", *tc.in.TaskDefinition, len(out.Tasks), tc.tasks, d)
 		}
 	}
@@ -198,11 +196,10 @@ func TestInstanceState(t *testing.T) {
 	set := func(status types.ContainerInstanceStatus, nodes ...string) (*sdk.UpdateContainerInstancesStateOutput, error) {
 		return w.UpdateContainerInstancesState(ctx, &sdk.UpdateContainerInstancesStateInput{ContainerInstances: nodes, Status: status})
 	}
-	out, err := set("INACTIVE", instanceARN("n1"))
-	refused(t, "InvalidParameter: Container instance status should be one of [ACTIVE, DRAINING]", out, err)
+	wantError(set("INACTIVE", instanceARN("n1")))(t, "InvalidParameter: Container instance status should be one of [ACTIVE, DRAINING]")
 	before := w.instance("n1").Version
-	out, err = set("DRAINING", instanceARN("n1"), "none")
-	if must(t, out, err); len(out.ContainerInstances) != 1 || *out.ContainerInstances[0].Status != "DRAINING" || out.ContainerInstances[0].Version != before+1 ||
+	out := apitest.Must(set("DRAINING", instanceARN("n1"), "none"))(t)
+	if len(out.ContainerInstances) != 1 || *out.ContainerInstances[0].Status != "DRAINING" || out.ContainerInstances[0].Version != before+1 ||
 		len(out.Failures) != 1 || *out.Failures[0].Reason != "MISSING" {
 		t.Errorf("drained: %v, failures %v", out.ContainerInstances, out.Failures)
 	}
@@ -210,25 +207,22 @@ func TestInstanceState(t *testing.T) {
 		t.Errorf("draining: %s", got)
 	}
 	for range 3 { // a draining one takes no task
-		ran, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")})
-		if must(t, ran, err); len(ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
+		if ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t); len(ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
 			t.Fatalf("ran %v, failures %v", ran.Tasks, ran.Failures)
 		}
 	}
-	started, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n1")}})
-	if must(t, started, err); len(started.Failures) != 1 || *started.Failures[0].Reason != "DRAINING" {
+	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n1")}}))(t); len(started.Failures) != 1 || *started.Failures[0].Reason != "DRAINING" {
 		t.Errorf("started there: %v", started.Failures)
 	}
-	out, err = set("ACTIVE", instanceARN("n1"))
-	if must(t, out, err); *out.ContainerInstances[0].Status != "ACTIVE" {
+	out = apitest.Must(set("ACTIVE", instanceARN("n1")))(t)
+	if *out.ContainerInstances[0].Status != "ACTIVE" {
 		t.Errorf("back: %v", out.ContainerInstances)
 	}
 
 	// Deregistered by force, its tasks are to stop; it is none of the cluster's until its server starts again.
-	gone, err := w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2"))})
-	refused(t, "InvalidParameter: Found running tasks on the instance.", gone, err)
-	gone, err = w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2")), Force: aws.Bool(true)})
-	if *must(t, gone, err).ContainerInstance.Status != "INACTIVE" || gone.ContainerInstance.AgentConnected {
+	wantError(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2"))}))(t, "InvalidParameter: Found running tasks on the instance.")
+	gone := apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2")), Force: aws.Bool(true)}))(t)
+	if *gone.ContainerInstance.Status != "INACTIVE" || gone.ContainerInstance.AgentConnected {
 		t.Errorf("deregistered: %s", *gone.ContainerInstance.Status)
 	}
 	for _, row := range task.TasksOn(w.db.Snapshot(), "n2") {
@@ -239,8 +233,8 @@ func TestInstanceState(t *testing.T) {
 	if got := w.listed(sdk.ListContainerInstancesInput{}) + ", " + *w.instance("n2").Status; got != "n1, INACTIVE" {
 		t.Errorf("listed: %s", got)
 	}
-	out, err = set("ACTIVE", instanceARN("n2"))
-	if must(t, out, err); len(out.Failures) != 1 || *out.Failures[0].Reason != "INACTIVE" {
+	out = apitest.Must(set("ACTIVE", instanceARN("n2")))(t)
+	if len(out.Failures) != 1 || *out.Failures[0].Reason != "INACTIVE" {
 		t.Errorf("an inactive one: %v, failures %v", out.ContainerInstances, out.Failures)
 	}
 	w.write(func(tx *store.Tx) error { task.ReactivateInstances(tx, "n2"); return nil })
@@ -254,13 +248,10 @@ func TestDeregisterLost(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	leave := w.join(task.Node{Name: "n1", Runtime: "process", Started: time.Now()})
 	w.definition("job", types.NetworkModeBridge)
-	ran, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")})
-	must(t, ran, err)
+	ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t)
 	leave()
-	gone, err := w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n1")), Force: aws.Bool(true)})
-	must(t, gone, err)
-	out, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*ran.Tasks[0].TaskArn}})
-	if got := must(t, out, err).Tasks[0]; *got.LastStatus != "STOPPED" || *got.StoppedReason != "Container instance deregistration forced by user" {
+	apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n1")), Force: aws.Bool(true)}))(t)
+	if got := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*ran.Tasks[0].TaskArn}}))(t).Tasks[0]; *got.LastStatus != "STOPPED" || *got.StoppedReason != "Container instance deregistration forced by user" {
 		t.Errorf("%s, %q", *got.LastStatus, aws.ToString(got.StoppedReason))
 	}
 }
@@ -275,8 +266,8 @@ func TestAttributes(t *testing.T) {
 	put := func(as ...types.Attribute) (*sdk.PutAttributesOutput, error) {
 		return w.PutAttributes(ctx, &sdk.PutAttributesInput{Attributes: as})
 	}
-	out, err := put(at("stack", "prod", task.ContainerInstanceID("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2")))
-	if d := diff([]types.Attribute{at("stack", "prod", instanceARN("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2"))}, must(t, out, err).Attributes); d != "" {
+	out := apitest.Must(put(at("stack", "prod", task.ContainerInstanceID("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2"))))(t)
+	if d := diff([]types.Attribute{at("stack", "prod", instanceARN("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2"))}, out.Attributes); d != "" {
 		t.Errorf("put (-want +got):\n%s", d)
 	}
 	if got := w.listed(sdk.ListContainerInstancesInput{Filter: aws.String("attribute:rack == 'r 1'")}); got != "n1" {
@@ -284,8 +275,7 @@ func TestAttributes(t *testing.T) {
 	}
 	list := func(name, value *string) []types.Attribute {
 		t.Helper()
-		out, err := w.ListAttributes(ctx, &sdk.ListAttributesInput{TargetType: types.TargetTypeContainerInstance, AttributeName: name, AttributeValue: value})
-		return must(t, out, err).Attributes
+		return apitest.Must(w.ListAttributes(ctx, &sdk.ListAttributesInput{TargetType: types.TargetTypeContainerInstance, AttributeName: name, AttributeValue: value}))(t).Attributes
 	}
 	if got := list(aws.String("rack"), nil); len(got) != 2 {
 		t.Errorf("racks: %v", got)
@@ -296,10 +286,9 @@ func TestAttributes(t *testing.T) {
 	if got := len(list(aws.String("ecs.os-type"), nil)); got != 2 {
 		t.Errorf("%d of the built-in attribute", got)
 	}
-	deleted, err := w.DeleteAttributes(ctx, &sdk.DeleteAttributesInput{Attributes: []types.Attribute{
+	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))}, apitest.Must(w.DeleteAttributes(ctx, &sdk.DeleteAttributesInput{Attributes: []types.Attribute{
 		{Name: aws.String("rack"), TargetId: aws.String(instanceARN("n2"))}, {Name: aws.String("none"), TargetId: aws.String(instanceARN("n2"))},
-	}})
-	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))}, must(t, deleted, err).Attributes); d != "" {
+	}}))(t).Attributes); d != "" {
 		t.Errorf("deleted (-want +got):\n%s", d)
 	}
 	if got := list(aws.String("rack"), nil); len(got) != 1 {
@@ -322,8 +311,7 @@ func TestAttributes(t *testing.T) {
 		if tc.in == nil {
 			tc.in = []types.Attribute{}
 		}
-		out, err := put(tc.in...)
-		refused(t, tc.want, out, err)
+		wantError(put(tc.in...))(t, tc.want)
 	}
 	if got := list(aws.String("fine"), nil); len(got) != 0 {
 		t.Errorf("a refused call has written %v", got)
@@ -332,11 +320,9 @@ func TestAttributes(t *testing.T) {
 	for i := range 9 {
 		many = append(many, at(fmt.Sprint("a", i), "", n1))
 	}
-	out, err = put(many...)
-	refused(t, "AttributeLimitExceeded: A container instance can have 10 attributes of its own; with these it would have 11.", out, err)
+	wantError(put(many...))(t, "AttributeLimitExceeded: A container instance can have 10 attributes of its own; with these it would have 11.")
 
-	tags, err := w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &n1, Tags: tagged("team=a")})
-	must(t, tags, err)
+	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &n1, Tags: tagged("team=a")}))(t)
 	if d := diff(tagged("team=a"), w.instance("n1", types.ContainerInstanceFieldTags).Tags); d != "" {
 		t.Errorf("tags (-want +got):\n%s", d)
 	}

@@ -73,10 +73,9 @@ func (w *world) definition(family string, mode types.NetworkMode, ports ...int32
 	for _, p := range ports {
 		c.PortMappings = append(c.PortMappings, types.PortMapping{ContainerPort: aws.Int32(p)})
 	}
-	out, err := w.RegisterTaskDefinition(w.t.Context(), &sdk.RegisterTaskDefinitionInput{
+	return *apitest.Must(w.RegisterTaskDefinition(w.t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: &family, NetworkMode: mode, ContainerDefinitions: []types.ContainerDefinition{c},
-	})
-	return *must(w.t, out, err).TaskDefinition.TaskDefinitionArn
+	}))(w.t).TaskDefinition.TaskDefinitionArn
 }
 
 // service makes a service in bridge mode, its definition too.
@@ -89,21 +88,19 @@ func (w *world) service(cluster, name string, edit ...func(*sdk.CreateServiceInp
 	for _, edit := range edit {
 		edit(in)
 	}
-	out, err := w.CreateService(w.t.Context(), in)
-	return must(w.t, out, err).Service
+	return apitest.Must(w.CreateService(w.t.Context(), in))(w.t).Service
 }
 
 func (w *world) cluster(name string) {
 	w.t.Helper()
-	out, err := w.CreateCluster(w.t.Context(), &sdk.CreateClusterInput{ClusterName: &name})
-	must(w.t, out, err)
+	apitest.Must(w.CreateCluster(w.t.Context(), &sdk.CreateClusterInput{ClusterName: &name}))(w.t)
 }
 
 // described is a service of a cluster as DescribeServices shows it.
 func (w *world) described(cluster, name string) types.Service {
 	w.t.Helper()
-	out, err := w.DescribeServices(w.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster, Services: []string{name}})
-	if must(w.t, out, err); len(out.Services) != 1 {
+	out := apitest.Must(w.DescribeServices(w.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster, Services: []string{name}}))(w.t)
+	if len(out.Services) != 1 {
 		w.t.Fatalf("DescribeServices %s: failures %v", name, out.Failures)
 	}
 	return out.Services[0]
@@ -140,17 +137,8 @@ func (w *world) discovery(name string, records ...registry.RecordType) string {
 	return arn
 }
 
-// must is the output of a call that has to succeed.
-func must[O any](t testing.TB, out *O, err error) *O {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-// text is an error as a client sees it: "Code: message", "" for none.
-func text(err error) string {
+// errorText returns an error as "Code: message", or an empty string for nil.
+func errorText(err error) string {
 	var api smithy.APIError
 	switch {
 	case err == nil:
@@ -161,15 +149,19 @@ func text(err error) string {
 	return strings.TrimSuffix(api.ErrorCode(), "Exception") + ": " + api.ErrorMessage()
 }
 
-// refused fails the test unless the error of a call is want, or begins with it where want ends in "...".
-func refused[O any](t testing.TB, want string, _ *O, err error) {
-	t.Helper()
-	got := text(err)
-	if prefix, ok := strings.CutSuffix(want, "..."); ok && strings.HasPrefix(got, prefix) {
-		return
-	}
-	if got != want {
-		t.Errorf("got  %q\nwant %q", got, want)
+// wantError fails the test unless a call returns the error want. A want that ends in "..." is a prefix:
+//
+//	wantError(w.CreateCluster(ctx, in))(t, "InvalidParameter: Invalid cluster name...")
+func wantError[O any](_ *O, err error) func(t testing.TB, want string) {
+	return func(t testing.TB, want string) {
+		t.Helper()
+		got := errorText(err)
+		if prefix, ok := strings.CutSuffix(want, "..."); ok && strings.HasPrefix(got, prefix) {
+			return
+		}
+		if got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -40,19 +41,17 @@ func (w *world) join(n task.Node) (leave func()) {
 func TestRunTask(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.definition("job", types.NetworkModeAwsvpc)
-	tagged1, err := w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arns + "task-definition/job:1"), Tags: tagged("a=1", "b=1")})
-	must(t, tagged1, err)
+	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arns + "task-definition/job:1"), Tags: tagged("a=1", "b=1")}))(t)
 	in := &sdk.RunTaskInput{
 		TaskDefinition: aws.String("job"), Count: aws.Int32(2), NetworkConfiguration: awsvpc("subnet-1"), Group: aws.String("nightly"),
 		StartedBy: aws.String("cron/1"), Tags: tagged("b=2"), PropagateTags: types.PropagateTagsTaskDefinition,
 		LaunchType: types.LaunchTypeExternal, EnableECSManagedTags: true,
 		Overrides: &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}}},
 	}
-	out, err := w.RunTask(ctx, in)
-	refused(t, "InvalidParameter: No Container Instances were found in your cluster.", out, err)
+	wantError(w.RunTask(ctx, in))(t, "InvalidParameter: No Container Instances were found in your cluster.")
 	w.node("n1")
-	out, err = w.RunTask(ctx, in)
-	if must(t, out, err); len(out.Tasks) != 2 || len(out.Failures) != 0 {
+	out := apitest.Must(w.RunTask(ctx, in))(t)
+	if len(out.Tasks) != 2 || len(out.Failures) != 0 {
 		t.Fatalf("%d tasks, failures %v", len(out.Tasks), out.Failures)
 	}
 	for _, got := range out.Tasks {
@@ -67,18 +66,15 @@ func TestRunTask(t *testing.T) {
 			t.Errorf("tags (-want +got):\n%s", d)
 		}
 	}
-	list, err := w.ListTasks(ctx, &sdk.ListTasksInput{StartedBy: aws.String("cron/1"), LaunchType: types.LaunchTypeExternal})
-	if len(must(t, list, err).TaskArns) != 2 {
+	list := apitest.Must(w.ListTasks(ctx, &sdk.ListTasksInput{StartedBy: aws.String("cron/1"), LaunchType: types.LaunchTypeExternal}))(t)
+	if len(list.TaskArns) != 2 {
 		t.Errorf("ListTasks by startedBy: %v", list.TaskArns)
 	}
-	removed, err := w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"a"}})
-	must(t, removed, err)
-	read, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}, Include: []types.TaskField{"TAGS"}})
-	if d := diff(tagged("aws:ecs:clusterName=default", "b=2"), must(t, read, err).Tasks[0].Tags); d != "" {
+	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"a"}}))(t)
+	if d := diff(tagged("aws:ecs:clusterName=default", "b=2"), apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}, Include: []types.TaskField{"TAGS"}}))(t).Tasks[0].Tags); d != "" {
 		t.Errorf("tags read back (-want +got):\n%s", d)
 	}
-	removed, err = w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"aws:ecs:clusterName"}})
-	refused(t, "InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved", removed, err)
+	wantError(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"aws:ecs:clusterName"}}))(t, "InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved")
 }
 
 // TestRunTaskToken: a request with a token starts its tasks once, also when it is sent many times at once.
@@ -107,11 +103,11 @@ func TestRunTaskToken(t *testing.T) {
 			t.Errorf("one call has started %s, another %s", first, again)
 		}
 	}
-	list, err := w.ListTasks(ctx, &sdk.ListTasksInput{})
-	if len(must(t, list, err).TaskArns) != 2 {
+	list := apitest.Must(w.ListTasks(ctx, &sdk.ListTasksInput{}))(t)
+	if len(list.TaskArns) != 2 {
 		t.Errorf("there are %v", list.TaskArns)
 	}
-	_, err = run(1)
+	_, err := run(1)
 	var conflict *types.ConflictException
 	if !errors.As(err, &conflict) || strings.Join(conflict.ResourceIds, " ") != first {
 		t.Errorf("another request with the token: %v, want a conflict that names %s", err, first)
@@ -127,14 +123,13 @@ func overriding(c types.ContainerOverride) sdk.RunTaskInput {
 func TestOverrides(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.node("n1")
-	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("job"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		TaskRoleArn: aws.String("r0"), ContainerDefinitions: []types.ContainerDefinition{
 			{Name: aws.String("app"), Image: aws.String("i"), Command: []string{"run"}, Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("1")}}},
 			{Name: aws.String("side"), Image: aws.String("i")},
 		},
-	})
-	must(t, registered, err)
+	}))(t)
 	over := types.TaskOverride{
 		Cpu: aws.String("1 vCPU"), Memory: aws.String("2048"), TaskRoleArn: aws.String("r1"), ExecutionRoleArn: aws.String("r2"),
 		EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 50},
@@ -144,12 +139,10 @@ func TestOverrides(t *testing.T) {
 			EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a.env")}},
 		}},
 	}
-	out, err := w.RunTask(ctx, &sdk.RunTaskInput{
+	out := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
 		TaskDefinition: aws.String("job"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"), Overrides: &over, EnableExecuteCommand: true,
-	})
-	must(t, out, err)
-	read, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}})
-	got := must(t, read, err).Tasks[0]
+	}))(t)
+	got := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}}))(t).Tasks[0]
 	want := over
 	want.ContainerOverrides = append(want.ContainerOverrides, types.ContainerOverride{Name: aws.String("side")})
 	//lint:ignore SA1019 AWS still sends it
@@ -220,11 +213,10 @@ func TestRunTaskRules(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.node("n1")
 	w.definition("job", types.NetworkModeBridge)
-	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("fargate"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
-	})
-	must(t, registered, err)
+	}))(t)
 	for _, tc := range []struct {
 		name, want string
 		in         sdk.RunTaskInput
@@ -256,18 +248,16 @@ func TestRunTaskRules(t *testing.T) {
 			if tc.in.TaskDefinition == nil {
 				tc.in.TaskDefinition = aws.String("job")
 			}
-			out, err := w.RunTask(ctx, &tc.in)
-			refused(t, tc.want, out, err)
+			wantError(w.RunTask(ctx, &tc.in))(t, tc.want)
 		})
 	}
 	w.write(func(tx *store.Tx) error { // the node runs nothing any more
 		task.PutNode(tx, task.Node{Name: "n1", Runtime: "none"})
 		return nil
 	})
-	out, err := w.RunTask(ctx, &sdk.RunTaskInput{
+	if out := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
 		TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("subnet-1"),
-	})
-	if must(t, out, err); len(out.Tasks) != 0 || len(out.Failures) != 1 || !strings.HasPrefix(*out.Failures[0].Reason, "Capacity is unavailable") {
+	}))(t); len(out.Tasks) != 0 || len(out.Failures) != 1 || !strings.HasPrefix(*out.Failures[0].Reason, "Capacity is unavailable") {
 		t.Errorf("Fargate without a node: %v, %v", out.Tasks, out.Failures)
 	}
 }
@@ -277,15 +267,14 @@ func TestStartTask(t *testing.T) {
 	w.node("n1")
 	w.definition("job", types.NetworkModeBridge)
 	n1 := task.ContainerInstanceID("n1")
-	out, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{
+	out := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{
 		n1, arns + "container-instance/default/" + n1, "none",
-	}})
-	if must(t, out, err); len(out.Tasks) != 2 || *out.Tasks[0].ContainerInstanceArn != arns+"container-instance/default/"+n1 {
+	}}))(t)
+	if len(out.Tasks) != 2 || *out.Tasks[0].ContainerInstanceArn != arns+"container-instance/default/"+n1 {
 		t.Errorf("tasks %v", out.Tasks)
 	}
 	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"), Reason: aws.String("MISSING")}}, out.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	none, err := w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{}})
-	refused(t, "Client: Container Instances cannot be empty.", none, err)
+	wantError(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{}}))(t, "Client: Container Instances cannot be empty.")
 }

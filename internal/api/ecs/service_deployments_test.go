@@ -10,6 +10,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -46,14 +47,13 @@ func (w *world) serviceDeployments(edit ...func(*sdk.ListServiceDeploymentsInput
 	for _, edit := range edit {
 		edit(in)
 	}
-	out, err := w.ListServiceDeployments(w.t.Context(), in)
-	return must(w.t, out, err).ServiceDeployments
+	return apitest.Must(w.ListServiceDeployments(w.t.Context(), in))(w.t).ServiceDeployments
 }
 
 func (w *world) serviceDeployment(arn *string) types.ServiceDeployment {
 	w.t.Helper()
-	out, err := w.DescribeServiceDeployments(w.t.Context(), &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*arn}})
-	if must(w.t, out, err); len(out.ServiceDeployments) != 1 {
+	out := apitest.Must(w.DescribeServiceDeployments(w.t.Context(), &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*arn}}))(w.t)
+	if len(out.ServiceDeployments) != 1 {
 		w.t.Fatalf("service deployment %s: %v", *arn, out.Failures)
 	}
 	return out.ServiceDeployments[0]
@@ -80,11 +80,9 @@ func TestServiceDeployments(t *testing.T) {
 	stop := func(arn *string, how types.StopServiceDeploymentStopType) (*sdk.StopServiceDeploymentOutput, error) {
 		return w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: arn, StopType: how})
 	}
-	out, err := stop(brief[0].ServiceDeploymentArn, "")
-	refused(t, "InvalidParameter: The service deployment cannot be rolled back, since no earlier deployment of the service was completed.", out, err)
+	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t, "InvalidParameter: The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
 	w.complete()
-	out, err = stop(brief[0].ServiceDeploymentArn, "")
-	refused(t, "Conflict: The service deployment is in the status SUCCESSFUL and cannot be stopped any more.", out, err)
+	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t, "Conflict: The service deployment is in the status SUCCESSFUL and cannot be stopped any more.")
 	first := w.serviceDeployment(brief[0].ServiceDeploymentArn)
 	if first.Status != types.ServiceDeploymentStatusSuccessful || first.StartedAt == nil || first.FinishedAt == nil || first.TargetServiceRevision.RequestedTaskCount != 1 ||
 		len(first.SourceServiceRevisions) != 0 || !first.DeploymentConfiguration.DeploymentCircuitBreaker.Enable {
@@ -95,8 +93,7 @@ func TestServiceDeployments(t *testing.T) {
 	update := func(in sdk.UpdateServiceInput) *types.Service {
 		t.Helper()
 		in.Service = aws.String("web")
-		out, err := w.UpdateService(ctx, &in)
-		return must(t, out, err).Service
+		return apitest.Must(w.UpdateService(ctx, &in))(t).Service
 	}
 	updated := update(sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")})
 	w.loop(func(tx *store.Tx, svc *task.Service) {
@@ -116,8 +113,7 @@ func TestServiceDeployments(t *testing.T) {
 	}
 
 	for range 2 { // a repeat is no error
-		out, err = stop(brief[0].ServiceDeploymentArn, types.StopServiceDeploymentStopTypeRollback)
-		must(t, out, err)
+		apitest.Must(stop(brief[0].ServiceDeploymentArn, types.StopServiceDeploymentStopTypeRollback))(t)
 	}
 	if s := w.serviceDeployment(brief[0].ServiceDeploymentArn).Status; s != types.ServiceDeploymentStatusRollbackRequested {
 		t.Errorf("status %s", s)
@@ -144,10 +140,10 @@ func TestServiceDeployments(t *testing.T) {
 		t.Errorf("the definition that was rolled back cannot be deployed again")
 	}
 
-	revisions, err := w.DescribeServiceRevisions(ctx, &sdk.DescribeServiceRevisionsInput{
+	revisions := apitest.Must(w.DescribeServiceRevisions(ctx, &sdk.DescribeServiceRevisionsInput{
 		ServiceRevisionArns: []string{*back.Rollback.ServiceRevisionArn, *back.TargetServiceRevision.Arn, arns + "service-revision/default/web/1"},
-	})
-	if must(t, revisions, err); len(revisions.ServiceRevisions) != 2 || len(revisions.Failures) != 1 || *revisions.Failures[0].Reason != "MISSING" {
+	}))(t)
+	if len(revisions.ServiceRevisions) != 2 || len(revisions.Failures) != 1 || *revisions.Failures[0].Reason != "MISSING" {
 		t.Fatalf("revisions %+v, failures %+v", revisions.ServiceRevisions, revisions.Failures)
 	}
 	for i, want := range []string{"web:1", "web:3"} {
@@ -163,14 +159,13 @@ func TestListServiceDeployments(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.service("default", "web")
 	for range 4 {
-		out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
-		must(t, out, err)
+		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}))(t)
 	}
 	var got []string
 	var last *time.Time
 	for in, more := (&sdk.ListServiceDeploymentsInput{Service: aws.String(arns + "service/default/web"), MaxResults: aws.Int32(2)}), true; more; {
-		out, err := w.ListServiceDeployments(ctx, in)
-		in.NextToken, more = must(t, out, err).NextToken, out.NextToken != nil
+		out := apitest.Must(w.ListServiceDeployments(ctx, in))(t)
+		in.NextToken, more = out.NextToken, out.NextToken != nil
 		for _, d := range out.ServiceDeployments {
 			if last != nil && !d.CreatedAt.Before(*last) {
 				t.Errorf("%s is not older than the one before it", *d.ServiceDeploymentArn)
@@ -188,19 +183,13 @@ func TestListServiceDeployments(t *testing.T) {
 	if len(stopped) != 4 || !strings.HasPrefix(*stopped[0].StatusReason, "Superseded by the service deployment "+arns) {
 		t.Errorf("stopped: %+v", stopped)
 	}
-	list, err := w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("none")})
-	refused(t, "ServiceNotFound: Service not found.", list, err)
-	list, err = w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"), Status: []types.ServiceDeploymentStatus{"GONE"}})
-	refused(t, "InvalidParameter: status should be one of...", list, err)
-	describe, err := w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{}})
-	refused(t, "InvalidParameter: service deployment ARNs cannot be empty.", describe, err)
-	describe, err = w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: make([]string, 21)})
-	refused(t, "InvalidParameter: At most 20 service deployments can be described at once", describe, err)
-	describe, err = w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{arns + "service/default/web"}})
-	refused(t, "InvalidParameter: Invalid identifier: Unexpected resource type...", describe, err)
+	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
+	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"), Status: []types.ServiceDeploymentStatus{"GONE"}}))(t, "InvalidParameter: status should be one of...")
+	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{}}))(t, "InvalidParameter: service deployment ARNs cannot be empty.")
+	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: make([]string, 21)}))(t, "InvalidParameter: At most 20 service deployments can be described at once")
+	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{arns + "service/default/web"}}))(t, "InvalidParameter: Invalid identifier: Unexpected resource type...")
 	for _, arn := range []string{arns + "service-deployment/default/web/none", "arn:aws:ecs:us-east-1:999999999999:service-deployment/default/web/x"} {
-		stop, err := w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn})
-		refused(t, "ServiceDeploymentNotFound: Service Deployment not found.", stop, err)
+		wantError(w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn}))(t, "ServiceDeploymentNotFound: Service Deployment not found.")
 	}
 }
 
@@ -216,20 +205,18 @@ func TestDaemonService(t *testing.T) {
 		t.Errorf("created: %+v", got)
 	}
 	w.loop(func(_ *store.Tx, svc *task.Service) { svc.DesiredCount = 3 })
-	update, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)})
-	refused(t, "InvalidParameter: The daemon scheduling strategy does not support a desired count for services...", update, err)
-	update, err = w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), HealthCheckGracePeriodSeconds: aws.Int32(5)})
-	if n := must(t, update, err).Service.DesiredCount; n != 3 {
+	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)}))(t, "InvalidParameter: The daemon scheduling strategy does not support a desired count for services...")
+	update := apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), HealthCheckGracePeriodSeconds: aws.Int32(5)}))(t)
+	if n := update.Service.DesiredCount; n != 3 {
 		t.Errorf("an update sets the desired count to %d", n)
 	}
 	for strategy, want := range map[types.SchedulingStrategy]string{types.SchedulingStrategyDaemon: "web", types.SchedulingStrategyReplica: "replica"} {
-		list, err := w.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy})
-		if must(t, list, err); !slices.Equal(list.ServiceArns, []string{arns + "service/default/" + want}) {
+		if list := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy}))(t); !slices.Equal(list.ServiceArns, []string{arns + "service/default/" + want}) {
 			t.Errorf("%s services: %v", strategy, list.ServiceArns)
 		}
 	}
-	deleted, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web")})
-	if must(t, deleted, err); *deleted.Service.Status != "DRAINING" {
+	deleted := apitest.Must(w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web")}))(t)
+	if *deleted.Service.Status != "DRAINING" {
 		t.Errorf("status %s", *deleted.Service.Status)
 	}
 	if d := w.serviceDeployment(deleted.Service.CurrentServiceDeployment); d.Status != types.ServiceDeploymentStatusStopped || *d.StatusReason != "The service is being deleted." {

@@ -27,13 +27,12 @@ func TestCreateService(t *testing.T) {
 	w.cluster("prod")
 	arn := w.discovery("web", registry.SRV)
 	definition := w.definition("web", types.NetworkModeAwsvpc, 80)
-	out, err := w.CreateService(ctx, &sdk.CreateServiceInput{
+	got := apitest.Must(w.CreateService(ctx, &sdk.CreateServiceInput{
 		Cluster: aws.String(arns + "cluster/prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"),
 		DesiredCount: aws.Int32(3), NetworkConfiguration: awsvpc("subnet-1", "subnet-2"),
 		ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"), ContainerPort: aws.Int32(80)}},
 		Tags:              []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}},
-	})
-	got := must(t, out, err).Service
+	}))(t).Service
 	network := awsvpc("subnet-1", "subnet-2")
 	network.AwsvpcConfiguration.AssignPublicIp = types.AssignPublicIpDisabled
 	if len(got.Deployments) != 1 {
@@ -103,16 +102,14 @@ func TestFargateService(t *testing.T) {
 		LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("subnet-1"),
 	}
 	w.definition("web", types.NetworkModeAwsvpc) // no cpu and memory of the task: EC2 only
-	out, err := w.CreateService(ctx, in)
-	refused(t, "InvalidParameter: Task definition does not support launch_type FARGATE.", out, err)
+	wantError(w.CreateService(ctx, in))(t, "InvalidParameter: Task definition does not support launch_type FARGATE.")
 
-	registered, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
-	})
-	must(t, registered, err)
-	out, err = w.CreateService(ctx, in)
-	s := must(t, out, err).Service
+	}))(t)
+	out := apitest.Must(w.CreateService(ctx, in))(t)
+	s := out.Service
 	if s.LaunchType != types.LaunchTypeFargate || *s.PlatformVersion != "LATEST" || *s.PlatformFamily != "Linux" {
 		t.Errorf("service: %s %s %s", s.LaunchType, *s.PlatformVersion, *s.PlatformFamily)
 	}
@@ -128,8 +125,7 @@ func TestCreateServiceRules(t *testing.T) {
 	w.definition("web", types.NetworkModeAwsvpc, 80)
 	w.definition("plain", types.NetworkModeBridge, 80)
 	w.definition("old", types.NetworkModeBridge)
-	out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("old:1")})
-	must(t, out, err)
+	apitest.Must(w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("old:1")}))(t)
 	registries := func(arns ...string) (s []types.ServiceRegistry) {
 		for _, arn := range arns {
 			s = append(s, types.ServiceRegistry{RegistryArn: &arn})
@@ -167,11 +163,10 @@ func TestCreateServiceRules(t *testing.T) {
 			if tc.edit != nil {
 				tc.edit(in)
 			}
-			out, err := w.CreateService(ctx, in)
-			refused(t, tc.want, out, err)
+			wantError(w.CreateService(ctx, in))(t, tc.want)
 		})
 	}
-	if list, err := w.ListServices(ctx, &sdk.ListServicesInput{}); len(must(t, list, err).ServiceArns) != 0 {
+	if list := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{}))(t); len(list.ServiceArns) != 0 {
 		t.Errorf("a refused request has made %v", list.ServiceArns)
 	}
 }
@@ -187,36 +182,30 @@ func TestRepeatedCreation(t *testing.T) {
 		}
 		return w.CreateService(ctx, in)
 	}
-	same := func(first *types.Service, again *sdk.CreateServiceOutput, err error) {
+	repeat := func(first *types.Service, token string) {
 		t.Helper()
-		if *must(t, again, err).Service.Deployments[0].Id != *first.Deployments[0].Id {
-			t.Errorf("the repeat has made another deployment")
+		again := apitest.Must(create(1, token))(t).Service
+		if *again.Deployments[0].Id != *first.Deployments[0].Id {
+			t.Errorf("the repeated request started the deployment %s", *again.Deployments[0].Id)
 		}
 	}
 	const other = "InvalidParameter: Creation of service was not idempotent."
 	scale := func(n int32) {
-		out, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: &n})
-		must(t, out, err)
+		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: &n}))(t)
 	}
-	out, err := create(1, "t1")
-	first := must(t, out, err).Service
-	out, err = create(1, "t1")
-	same(first, out, err)
+	first := apitest.Must(create(1, "t1"))(t).Service
+	repeat(first, "t1")
 	scale(3)
-	out, err = create(1, "t1") // a late repeat: the token tells
-	same(first, out, err)
+	repeat(first, "t1") // late: only the token shows that it is the same request
 	for _, tc := range []struct {
 		count int32
 		token string
 	}{{2, "t1"}, {1, "t2"}, {1, ""}} {
-		out, err = create(tc.count, tc.token)
-		refused(t, other, out, err)
+		wantError(create(tc.count, tc.token))(t, other)
 	}
 
-	deleted, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: aws.Bool(true)})
-	must(t, deleted, err)
-	out, err = create(1, "t1")
-	refused(t, "InvalidParameter: Unable to Start a service that is still Draining.", out, err)
+	apitest.Must(w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: aws.Bool(true)}))(t)
+	wantError(create(1, "t1"))(t, "InvalidParameter: Unable to Start a service that is still Draining.")
 	w.write(func(tx *store.Tx) error {
 		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
 		task.AddEvent(tx, svc, task.Event{ID: uuid.NewString(), Created: w.clock.Now(), Message: "has reached a steady state."})
@@ -225,16 +214,13 @@ func TestRepeatedCreation(t *testing.T) {
 		task.PutService(tx, gone)
 		return nil
 	})
-	out, err = create(1, "")
-	reborn := must(t, out, err).Service
+	reborn := apitest.Must(create(1, ""))(t).Service
 	if *reborn.Deployments[0].Id == *first.Deployments[0].Id || len(reborn.Events) != 0 {
 		t.Errorf("the name of an inactive service gives a new one; got deployment %s, events %v", *reborn.Deployments[0].Id, reborn.Events)
 	}
-	out, err = create(1, "")
-	same(reborn, out, err)
+	repeat(reborn, "")
 	scale(3)
-	out, err = create(1, "")
-	refused(t, other, out, err)
+	wantError(create(1, ""))(t, other)
 }
 
 // TestUpdateService: which members start a deployment when they differ, and that equal ones start none.
@@ -277,8 +263,7 @@ func TestUpdateService(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			before := w.described("default", "web")
 			tc.in.Service = aws.String("web")
-			out, err := w.UpdateService(ctx, &tc.in)
-			got := must(t, out, err).Service
+			got := apitest.Must(w.UpdateService(ctx, &tc.in))(t).Service
 			deployed := len(got.Deployments) - len(before.Deployments)
 			if deployed != map[bool]int{true: 1}[tc.deploy] {
 				t.Fatalf("it has started %d deployments", deployed)
@@ -319,8 +304,7 @@ func TestUpdateService(t *testing.T) {
 			if tc.in.Service == nil {
 				tc.in.Service = aws.String("web")
 			}
-			out, err := w.UpdateService(ctx, &tc.in)
-			refused(t, tc.want, out, err)
+			wantError(w.UpdateService(ctx, &tc.in))(t, tc.want)
 		})
 	}
 	if d := diff(s, w.described("default", "web")); d != "" {
@@ -333,16 +317,12 @@ func TestUpdateService(t *testing.T) {
 func TestInactiveDefinition(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.service("default", "web")
-	out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("web:1")})
-	must(t, out, err)
-	scaled, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)})
-	must(t, scaled, err)
-	again, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
-	if d := must(t, again, err).Service.Deployments; len(d) != 2 || *d[0].TaskDefinition != arns+"task-definition/web:1" {
+	apitest.Must(w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("web:1")}))(t)
+	apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)}))(t)
+	if d := apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}))(t).Service.Deployments; len(d) != 2 || *d[0].TaskDefinition != arns+"task-definition/web:1" {
 		t.Errorf("deployed by force: %v", d)
 	}
-	named, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), TaskDefinition: aws.String("web:1")})
-	refused(t, "Client: TaskDefinition is inactive", named, err)
+	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), TaskDefinition: aws.String("web:1")}))(t, "Client: TaskDefinition is inactive")
 }
 
 // TestDescribeServices: counts by deployment, events newest first, failures for what is not there.
@@ -350,8 +330,7 @@ func TestDescribeServices(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	created := w.service("default", "web")
 	old := *created.Deployments[0].Id
-	updated, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true})
-	primary := *must(t, updated, err).Service.Deployments[0].Id
+	primary := *apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}))(t).Service.Deployments[0].Id
 	w.write(func(tx *store.Tx) error {
 		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
 		for i, s := range []struct {
@@ -376,8 +355,7 @@ func TestDescribeServices(t *testing.T) {
 		}
 		return nil
 	})
-	out, err := w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{arns + "service/default/web", "none", arns + "service/old-form"}})
-	must(t, out, err)
+	out := apitest.Must(w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{arns + "service/default/web", "none", arns + "service/old-form"}}))(t)
 	s := out.Services[0]
 	if s.RunningCount != 2 || s.PendingCount != 2 {
 		t.Errorf("%d running, %d pending, want 2 and 2", s.RunningCount, s.PendingCount)
@@ -399,10 +377,8 @@ func TestDescribeServices(t *testing.T) {
 	if d := diff(failures, out.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	none, err := w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{}})
-	refused(t, "InvalidParameter: Services cannot be empty.", none, err)
-	many, err := w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: make([]string, 11)})
-	refused(t, "InvalidParameter: At most 10 services can be described at once", many, err)
+	wantError(w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{}}))(t, "InvalidParameter: Services cannot be empty.")
+	wantError(w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: make([]string, 11)}))(t, "InvalidParameter: At most 10 services can be described at once")
 }
 
 func TestDeleteService(t *testing.T) {
@@ -411,16 +387,14 @@ func TestDeleteService(t *testing.T) {
 	remove := func(force bool) (*sdk.DeleteServiceOutput, error) {
 		return w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: &force})
 	}
-	out, err := remove(false)
-	refused(t, "InvalidParameter: The service cannot be stopped while it is scaled above 0.", out, err)
+	wantError(remove(false))(t, "InvalidParameter: The service cannot be stopped while it is scaled above 0.")
 	for range 2 { // a repeat answers alike
-		out, err = remove(true)
-		if s := must(t, out, err).Service; *s.Status != "DRAINING" || s.DesiredCount != 0 || len(s.Deployments) != 1 {
+		out := apitest.Must(remove(true))(t)
+		if s := out.Service; *s.Status != "DRAINING" || s.DesiredCount != 0 || len(s.Deployments) != 1 {
 			t.Errorf("DeleteService: %s, count %d, %d deployments", *s.Status, s.DesiredCount, len(s.Deployments))
 		}
 	}
-	updated, err := w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(1)})
-	refused(t, "ServiceNotActive: Service was not ACTIVE.", updated, err)
+	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(1)}))(t, "ServiceNotActive: Service was not ACTIVE.")
 	w.write(func(tx *store.Tx) error {
 		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
 		gone := *svc
@@ -431,8 +405,7 @@ func TestDeleteService(t *testing.T) {
 	if s := w.described("default", "web"); *s.Status != "INACTIVE" || len(s.Deployments) != 0 {
 		t.Errorf("an inactive service: %s, %d deployments", *s.Status, len(s.Deployments))
 	}
-	none, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("none")})
-	refused(t, "ServiceNotFound: Service not found.", none, err)
+	wantError(w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
 }
 
 func TestListServices(t *testing.T) {
@@ -446,8 +419,7 @@ func TestListServices(t *testing.T) {
 		})
 	}
 	w.service("default", "elsewhere")
-	out, err := w.DeleteService(ctx, &sdk.DeleteServiceInput{Cluster: aws.String("prod"), Service: aws.String("s03"), Force: aws.Bool(true)})
-	must(t, out, err)
+	apitest.Must(w.DeleteService(ctx, &sdk.DeleteServiceInput{Cluster: aws.String("prod"), Service: aws.String("s03"), Force: aws.Bool(true)}))(t)
 	for _, tc := range []struct {
 		name string
 		in   sdk.ListServicesInput
@@ -465,9 +437,9 @@ func TestListServices(t *testing.T) {
 			var got []string
 			pages := sdk.NewListServicesPaginator(w, &tc.in)
 			for pages.HasMorePages() {
-				page, err := pages.NextPage(ctx)
+				page := apitest.Must(pages.NextPage(ctx))(t)
 				var names []string
-				for _, arn := range must(t, page, err).ServiceArns {
+				for _, arn := range page.ServiceArns {
 					names = append(names, strings.TrimPrefix(arn, arns+"service/prod/"))
 				}
 				got = append(got, strings.Join(names, " "))
@@ -483,12 +455,10 @@ func TestListServices(t *testing.T) {
 func TestRegions(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.service("default", "web")
-	out, err := w.client(apitest.InRegion("cn-north-1")).ListServices(ctx, &sdk.ListServicesInput{})
-	if must(t, out, err); len(out.ServiceArns) != 0 {
+	if out := apitest.Must(w.client(apitest.InRegion("cn-north-1")).ListServices(ctx, &sdk.ListServicesInput{}))(t); len(out.ServiceArns) != 0 {
 		t.Errorf("services of another region: %v", out.ServiceArns)
 	}
-	clusters, err := w.client(apitest.InRegion("cn-north-1")).ListClusters(ctx, &sdk.ListClustersInput{})
-	if must(t, clusters, err); fmt.Sprint(clusters.ClusterArns) != "[arn:aws-cn:ecs:cn-north-1:"+account+":cluster/default]" {
+	if clusters := apitest.Must(w.client(apitest.InRegion("cn-north-1")).ListClusters(ctx, &sdk.ListClustersInput{}))(t); fmt.Sprint(clusters.ClusterArns) != "[arn:aws-cn:ecs:cn-north-1:"+account+":cluster/default]" {
 		t.Errorf("clusters of another region: %v", clusters.ClusterArns)
 	}
 }
@@ -501,12 +471,10 @@ func TestListServicesByNamespace(t *testing.T) {
 	w.service("default", "web", func(in *sdk.CreateServiceInput) {
 		in.ServiceRegistries = []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"), ContainerPort: aws.Int32(80)}}
 	})
-	out, err := w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: aws.String("corp-web")})
-	if must(t, out, err); len(out.ServiceArns) != 0 {
+	if out := apitest.Must(w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: aws.String("corp-web")}))(t); len(out.ServiceArns) != 0 {
 		t.Errorf("services %v", out.ServiceArns)
 	}
 	for _, name := range []string{"none", "arn:aws:servicediscovery:eu-west-1:123456789012:namespace/ns-none", arns + "cluster/default"} {
-		out, err := w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: &name})
-		refused(t, "NamespaceNotFound: Namespace not found: "+name, out, err)
+		wantError(w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: &name}))(t, "NamespaceNotFound: Namespace not found: "+name)
 	}
 }

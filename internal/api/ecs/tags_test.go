@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -28,40 +29,34 @@ func TestTags(t *testing.T) {
 	w.cluster("prod")
 	w.service("prod", "web")
 	w.provider("own")
-	untagged, err := w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arns + "capacity-provider/own"), TagKeys: []string{"a"}})
-	must(t, untagged, err)
+	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arns + "capacity-provider/own"), TagKeys: []string{"a"}}))(t)
 	for _, arn := range []string{
 		arns + "cluster/prod", arns + "service/prod/web", arns + "task-definition/web:1", arns + "cluster/default", arns + "capacity-provider/own",
 	} {
 		t.Run(strings.TrimPrefix(arn, arns), func(t *testing.T) {
 			tags := func() string {
-				out, err := w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: &arn})
+				out := apitest.Must(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: &arn}))(t)
 				var pairs []string
-				for _, tag := range must(t, out, err).Tags {
+				for _, tag := range out.Tags {
 					pairs = append(pairs, *tag.Key+"="+*tag.Value)
 				}
 				return strings.Join(pairs, " ")
 			}
-			added, err := w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("a=1", "b=2")})
-			must(t, added, err)
-			added, err = w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("b=3", "c=")})
-			must(t, added, err)
+			apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("a=1", "b=2")}))(t)
+			apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("b=3", "c=")}))(t)
 			if got := tags(); got != "a=1 b=3 c=" {
 				t.Errorf("after TagResource: %s", got)
 			}
-			removed, err := w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"b", "none"}})
-			must(t, removed, err)
+			apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"b", "none"}}))(t)
 			if got := tags(); got != "a=1 c=" {
 				t.Errorf("after UntagResource: %s", got)
 			}
 		})
 	}
-	services, err := w.DescribeServices(ctx, &sdk.DescribeServicesInput{Cluster: aws.String("prod"), Services: []string{"web"}, Include: []types.ServiceField{"TAGS"}})
-	if d := diff(tagged("a=1", "c="), must(t, services, err).Services[0].Tags); d != "" {
+	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeServices(ctx, &sdk.DescribeServicesInput{Cluster: aws.String("prod"), Services: []string{"web"}, Include: []types.ServiceField{"TAGS"}}))(t).Services[0].Tags); d != "" {
 		t.Errorf("DescribeServices (-want +got):\n%s", d)
 	}
-	read, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web"), Include: []types.TaskDefinitionField{"TAGS"}})
-	if d := diff(tagged("a=1", "c="), must(t, read, err).Tags); d != "" {
+	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web"), Include: []types.TaskDefinitionField{"TAGS"}}))(t).Tags); d != "" {
 		t.Errorf("DescribeTaskDefinition (-want +got):\n%s", d)
 	}
 
@@ -86,11 +81,9 @@ func TestTags(t *testing.T) {
 		{arns + "cluster/prod", "InvalidParameter: The key of a tag must have 1 to 128 characters...", tagged("=")},
 		{arns + "cluster/prod", "LimitExceeded: A resource can have 50 tags; with these it would have 51.", tagged(many...)},
 	} {
-		out, err := w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &tc.arn, Tags: append([]types.Tag{}, tc.tags...)})
-		refused(t, tc.want, out, err)
+		wantError(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &tc.arn, Tags: append([]types.Tag{}, tc.tags...)}))(t, tc.want)
 	}
-	list, err := w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arns + "service/prod/none")})
-	refused(t, "InvalidParameter: The specified service is inactive. Specify an active service and try again.", list, err)
+	wantError(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arns + "service/prod/none")}))(t, "InvalidParameter: The specified service is inactive. Specify an active service and try again.")
 }
 
 func TestAccountSettings(t *testing.T) {
@@ -101,7 +94,7 @@ func TestAccountSettings(t *testing.T) {
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				return text(err)
+				return errorText(err)
 			}
 			for _, s := range page.Settings {
 				got = append(got, fmt.Sprintf("%s=%s", s.Name, *s.Value))
@@ -129,12 +122,10 @@ func TestAccountSettings(t *testing.T) {
 	}
 
 	user := aws.String("arn:aws:iam::" + account + ":user/u")
-	def, err := w.PutAccountSettingDefault(ctx, &sdk.PutAccountSettingDefaultInput{Name: "awsvpcTrunking", Value: aws.String("enabled")})
-	if s := must(t, def, err).Setting; *s.PrincipalArn != "arn:aws:iam::"+account+":root" || s.Type != "user" {
+	if s := apitest.Must(w.PutAccountSettingDefault(ctx, &sdk.PutAccountSettingDefaultInput{Name: "awsvpcTrunking", Value: aws.String("enabled")}))(t).Setting; *s.PrincipalArn != "arn:aws:iam::"+account+":root" || s.Type != "user" {
 		t.Errorf("the account's setting is %s's, of type %s", *s.PrincipalArn, s.Type)
 	}
-	own, err := w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "fargateTaskRetirementWaitPeriod", Value: aws.String("14"), PrincipalArn: user})
-	must(t, own, err)
+	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "fargateTaskRetirementWaitPeriod", Value: aws.String("14"), PrincipalArn: user}))(t)
 	for _, tc := range []struct {
 		what string
 		in   sdk.ListAccountSettingsInput
@@ -151,8 +142,7 @@ func TestAccountSettings(t *testing.T) {
 		}
 	}
 	for range 2 { // the second time there is none
-		gone, err := w.DeleteAccountSetting(ctx, &sdk.DeleteAccountSettingInput{Name: "awsvpcTrunking"})
-		if s := must(t, gone, err).Setting; *s.Value != "disabled" {
+		if s := apitest.Must(w.DeleteAccountSetting(ctx, &sdk.DeleteAccountSettingInput{Name: "awsvpcTrunking"}))(t).Setting; *s.Value != "disabled" {
 			t.Errorf("after the deletion: %s", *s.Value)
 		}
 	}
@@ -167,31 +157,22 @@ func TestAccountSettings(t *testing.T) {
 		{"guardDutyActivate", "on", "InvalidParameter: The account setting guardDutyActivate is managed by AWS and cannot be changed."},
 		{"fargateTaskRetirementWaitPeriod", "1", "InvalidParameter: value of fargateTaskRetirementWaitPeriod should be one of [0,7,14]"},
 	} {
-		out, err := w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: tc.name, Value: &tc.value})
-		refused(t, tc.want, out, err)
+		wantError(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: tc.name, Value: &tc.value}))(t, tc.want)
 	}
-	out, err := w.ListAccountSettings(ctx, &sdk.ListAccountSettingsInput{Name: "x"})
-	refused(t, "InvalidParameter: unknown should be one of [...", out, err)
+	wantError(w.ListAccountSettings(ctx, &sdk.ListAccountSettingsInput{Name: "x"}))(t, "InvalidParameter: unknown should be one of [...")
 }
 
 // TestRefused: an operation that exists to say no has its own error.
 func TestRefused(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	poll, err := w.DiscoverPollEndpoint(ctx, &sdk.DiscoverPollEndpointInput{})
-	refused(t, "AccessDenied: Agent operations are internal to this server.", poll, err)
-	agent, err := w.UpdateContainerAgent(ctx, &sdk.UpdateContainerAgentInput{ContainerInstance: aws.String("i")})
-	refused(t, "NoUpdateAvailable: There is no update available for your container agent.", agent, err)
-	daemons, err := w.ListDaemons(ctx, &sdk.ListDaemonsInput{})
-	refused(t, "UnsupportedFeature: Managed daemons are not supported by this server.", daemons, err)
+	wantError(w.DiscoverPollEndpoint(ctx, &sdk.DiscoverPollEndpointInput{}))(t, "AccessDenied: Agent operations are internal to this server.")
+	wantError(w.UpdateContainerAgent(ctx, &sdk.UpdateContainerAgentInput{ContainerInstance: aws.String("i")}))(t, "NoUpdateAvailable: There is no update available for your container agent.")
+	wantError(w.ListDaemons(ctx, &sdk.ListDaemonsInput{}))(t, "UnsupportedFeature: Managed daemons are not supported by this server.")
 	w.service("default", "web")
-	sets, err := w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"), Service: aws.String("web")})
-	refused(t, "InvalidParameter: Task sets are for services with the deployment controller EXTERNAL; the service web has ECS.", sets, err)
-	sets, err = w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"), Service: aws.String("none")})
-	refused(t, "ServiceNotFound: Service not found.", sets, err)
-	gateways, err := w.ListGateways(ctx, &sdk.ListGatewaysInput{})
-	refused(t, "UnsupportedFeature: Gateways are not supported by this server.", gateways, err)
-	next, err := w.ContinueServiceDeployment(ctx, &sdk.ContinueServiceDeploymentInput{ServiceDeploymentArn: aws.String("d"), HookId: aws.String("h")})
-	refused(t, "UnsupportedFeature: Deployment lifecycle hooks are not supported...", next, err)
+	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"), Service: aws.String("web")}))(t, "InvalidParameter: Task sets are for services with the deployment controller EXTERNAL; the service web has ECS.")
+	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"), Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
+	wantError(w.ListGateways(ctx, &sdk.ListGatewaysInput{}))(t, "UnsupportedFeature: Gateways are not supported by this server.")
+	wantError(w.ContinueServiceDeployment(ctx, &sdk.ContinueServiceDeploymentInput{ServiceDeploymentArn: aws.String("d"), HookId: aws.String("h")}))(t, "UnsupportedFeature: Deployment lifecycle hooks are not supported...")
 }
 
 // TestExecuteCommand: each thing that AWS asks of the task first has its own error, and no session is given.
@@ -217,7 +198,6 @@ func TestExecuteCommand(t *testing.T) {
 		if tc.container != "" {
 			in.Container = &tc.container
 		}
-		out, err := w.ExecuteCommand(ctx, in)
-		refused(t, tc.want, out, err)
+		wantError(w.ExecuteCommand(ctx, in))(t, tc.want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -21,13 +22,11 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	}
 	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Revision: 1, Observed: task.Observed{State: task.Running}})
 	for _, revision := range []string{"web:1", "web:2"} {
-		out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: &revision})
-		must(t, out, err)
+		apitest.Must(w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: &revision}))(t)
 	}
-	out, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{
+	out := apitest.Must(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{
 		"web:1", arns + "task-definition/web:2", "web:3", "web:4", "web", arns + "cluster/web",
-	}})
-	must(t, out, err)
+	}}))(t)
 	for _, d := range out.TaskDefinitions {
 		if d.Status != types.TaskDefinitionStatusDeleteInProgress || d.DeleteRequestedAt == nil || d.DeregisteredAt == nil {
 			t.Errorf("%s is %s, asked at %v", *d.TaskDefinitionArn, d.Status, d.DeleteRequestedAt)
@@ -45,19 +44,16 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	}
 	list := func(status types.TaskDefinitionStatus) string {
 		t.Helper()
-		out, err := w.ListTaskDefinitions(ctx, &sdk.ListTaskDefinitionsInput{Status: status})
-		return strings.ReplaceAll(strings.Join(must(t, out, err).TaskDefinitionArns, " "), arns+"task-definition/", "")
+		return strings.ReplaceAll(strings.Join(apitest.Must(w.ListTaskDefinitions(ctx, &sdk.ListTaskDefinitionsInput{Status: status}))(t).TaskDefinitionArns, " "), arns+"task-definition/", "")
 	}
 	if s := list("ACTIVE") + ", " + list("INACTIVE") + ", " + list("DELETE_IN_PROGRESS"); s != "web:3, , web:1 web:2" {
 		t.Errorf("listed: %s", s)
 	}
-	again, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:1"}})
-	if must(t, again, err); len(again.TaskDefinitions) != 1 {
+	if again := apitest.Must(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:1"}}))(t); len(again.TaskDefinitions) != 1 {
 		t.Errorf("a repeat: %v", again.Failures)
 	}
 	w.node("n1")
-	ran, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("web:1")})
-	refused(t, "Client: TaskDefinition is inactive", ran, err)
+	wantError(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("web:1")}))(t, "Client: TaskDefinition is inactive")
 
 	reap := func() {
 		t.Helper()
@@ -79,22 +75,17 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 		return err
 	})
 	w.write(func(tx *store.Tx) error { task.ReapTasks(tx, epoch.Add(task.StoppedRetention), 10); return nil })
-	gone, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:3"}})
-	must(t, gone, err)
+	apitest.Must(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:3"}}))(t)
 	reap()
-	read, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web:1")})
-	refused(t, "Client: Unable to describe task definition.", read, err)
+	wantError(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web:1")}))(t, "Client: Unable to describe task definition.")
 	for _, status := range []types.TaskDefinitionFamilyStatus{"", "ALL", "INACTIVE", "ACTIVE"} {
-		families, err := w.ListTaskDefinitionFamilies(ctx, &sdk.ListTaskDefinitionFamiliesInput{Status: status})
-		if must(t, families, err); len(families.Families) != 0 {
+		if families := apitest.Must(w.ListTaskDefinitionFamilies(ctx, &sdk.ListTaskDefinitionFamiliesInput{Status: status}))(t); len(families.Families) != 0 {
 			t.Errorf("families of status %q whose revisions are all deleted: %v", status, families.Families)
 		}
 	}
 	if arn := w.definition("web", types.NetworkModeBridge); arn != arns+"task-definition/web:4" {
 		t.Errorf("the next revision is %s", arn)
 	}
-	none, err := w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{}})
-	refused(t, "InvalidParameter: size of TaskDefinition references list must be greater than 0", none, err)
-	none, err = w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: make([]string, 11)})
-	refused(t, "InvalidParameter: Size of TaskDefinition references list cannot exceed 10", none, err)
+	wantError(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{}}))(t, "InvalidParameter: size of TaskDefinition references list must be greater than 0")
+	wantError(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: make([]string, 11)}))(t, "InvalidParameter: Size of TaskDefinition references list cannot exceed 10")
 }

@@ -13,6 +13,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 	"github.com/bakingclouds/rollcall/internal/engineopts"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -61,14 +62,14 @@ func TestRoundTrip(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	in := full(t)
 	in.Tags = []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}}
-	registered, err := w.RegisterTaskDefinition(ctx, in)
-	compareDefinition(t, in, must(t, registered, err).TaskDefinition)
+	registered := apitest.Must(w.RegisterTaskDefinition(ctx, in))(t)
+	compareDefinition(t, in, registered.TaskDefinition)
 	if d := diff(in.Tags, registered.Tags); d != "" {
 		t.Errorf("tags of the answer (-want +got):\n%s", d)
 	}
 
-	read, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("everything")})
-	got := must(t, read, err).TaskDefinition
+	read := apitest.Must(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("everything")}))(t)
+	got := read.TaskDefinition
 	compareDefinition(t, in, got)
 	if d := diff(registered.TaskDefinition, got); d != "" {
 		t.Errorf("RegisterTaskDefinition and DescribeTaskDefinition differ:\n%s", d)
@@ -88,8 +89,8 @@ func TestRoundTrip(t *testing.T) {
 			to.Field(i).Set(from.FieldByName(f.Name))
 		}
 	}
-	second, err := w.RegisterTaskDefinition(ctx, again)
-	compareDefinition(t, again, must(t, second, err).TaskDefinition)
+	second := apitest.Must(w.RegisterTaskDefinition(ctx, again))(t)
+	compareDefinition(t, again, second.TaskDefinition)
 	if second.TaskDefinition.Revision != 2 {
 		t.Errorf("the second revision is %d", second.TaskDefinition.Revision)
 	}
@@ -109,15 +110,14 @@ func TestFilledIn(t *testing.T) {
 		{types.NetworkModeAwsvpc, 80, "[EC2 MANAGED_INSTANCES FARGATE]"},
 	} {
 		t.Run("mode "+string(tc.mode), func(t *testing.T) {
-			out, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+			got := apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 				Family: aws.String("web"), NetworkMode: tc.mode, Cpu: aws.String(".25 vCPU"), Memory: aws.String("0.5 GB"),
 				ContainerDefinitions: []types.ContainerDefinition{{
 					Name: aws.String("app"), Image: aws.String("i"),
 					PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}},
 					HealthCheck:  &types.HealthCheck{Command: []string{"CMD", "true"}},
 				}},
-			})
-			got := must(t, out, err).TaskDefinition
+			}))(t).TaskDefinition
 			want := &types.TaskDefinition{
 				TaskDefinitionArn: got.TaskDefinitionArn, Family: aws.String("web"), Revision: got.Revision, Status: "ACTIVE",
 				RegisteredAt: got.RegisteredAt, RegisteredBy: got.RegisteredBy, RequiresAttributes: got.RequiresAttributes,
@@ -145,11 +145,10 @@ func TestFilledIn(t *testing.T) {
 // TestDefinitionRow: what the loops and agents read has the defaults that hold when a task runs.
 func TestDefinitionRow(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	out, err := w.RegisterTaskDefinition(ctx, full(t))
-	must(t, out, err)
+	apitest.Must(w.RegisterTaskDefinition(ctx, full(t)))(t)
 	w.definition("web", "", 80)
-	row, err := task.GetDefinition(w.db.Snapshot(), w.sc, "web", 0)
-	if must(t, row, err); row.NetworkMode != "bridge" || row.Unmet != "" {
+	row := apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "web", 0))(t)
+	if row.NetworkMode != "bridge" || row.Unmet != "" {
 		t.Errorf("mode %s, unmet %q", row.NetworkMode, row.Unmet)
 	}
 	want := task.ContainerDefinition{
@@ -159,7 +158,7 @@ func TestDefinitionRow(t *testing.T) {
 	if d := diff(want, row.Containers[0]); d != "" {
 		t.Errorf("the least container (-want +got):\n%s", d)
 	}
-	row, err = task.GetDefinition(w.db.Snapshot(), w.sc, "everything", 1)
+	row = apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "everything", 1))(t)
 	want = task.ContainerDefinition{
 		Name: "app", Image: "registry.example/app:1.2", Essential: true,
 		EntryPoint: []string{"/bin/app"}, Command: []string{"serve", "--port=80"},
@@ -193,7 +192,7 @@ func TestDefinitionRow(t *testing.T) {
 			StartTimeout: time.Minute, Restart: &engineopts.RestartPolicy{Ignored: []int{0}, Period: 3 * time.Minute},
 		},
 	}
-	if d := diff(want, must(t, row, err).Containers[0]); d != "" {
+	if d := diff(want, row.Containers[0]); d != "" {
 		t.Errorf("the full container (-want +got):\n%s", d)
 	}
 	options := engineopts.Task{PID: "task", IPC: "none", Volumes: []engineopts.Volume{
@@ -237,13 +236,11 @@ func TestDefinitionRowOf(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.c.Name, tc.c.Image = aws.String("a"), aws.String("i")
-			out, err := w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+			apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 				Family: aws.String("one"), Memory: aws.String("64"), NetworkMode: types.NetworkMode(tc.mode),
 				ContainerDefinitions: []types.ContainerDefinition{tc.c, {Name: aws.String("b"), Image: aws.String("i")}},
-			})
-			must(t, out, err)
-			row, err := task.GetDefinition(w.db.Snapshot(), w.sc, "one", 0)
-			if d := diff(tc.want, tc.got(must(t, row, err).Containers[0])); d != "" {
+			}))(t)
+			if d := diff(tc.want, tc.got(apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "one", 0))(t).Containers[0])); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
@@ -252,9 +249,9 @@ func TestDefinitionRowOf(t *testing.T) {
 
 func TestRequiredAttributes(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	out, err := w.RegisterTaskDefinition(ctx, full(t))
+	out := apitest.Must(w.RegisterTaskDefinition(ctx, full(t)))(t)
 	var names []string
-	for _, a := range must(t, out, err).TaskDefinition.RequiresAttributes {
+	for _, a := range out.TaskDefinition.RequiresAttributes {
 		names = append(names, *a.Name)
 	}
 	want := []string{
@@ -281,7 +278,7 @@ func TestDeregister(t *testing.T) {
 	describe := func(id string) string {
 		out, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: &id})
 		if err != nil {
-			return text(err)
+			return errorText(err)
 		}
 		return fmt.Sprintf("%d %s", out.TaskDefinition.Revision, out.TaskDefinition.Status)
 	}
@@ -293,8 +290,7 @@ func TestDeregister(t *testing.T) {
 	}
 	expect("web", "2 ACTIVE")
 	for range 2 { // a repeat answers alike
-		out, err := deregister("web:2")
-		if d := must(t, out, err).TaskDefinition; d.Status != "INACTIVE" || d.DeregisteredAt == nil {
+		if d := apitest.Must(deregister("web:2"))(t).TaskDefinition; d.Status != "INACTIVE" || d.DeregisteredAt == nil {
 			t.Errorf("DeregisterTaskDefinition: %s at %v", d.Status, d.DeregisteredAt)
 		}
 	}
@@ -302,8 +298,7 @@ func TestDeregister(t *testing.T) {
 	expect("web:2", "2 INACTIVE")
 	expect(arns+"task-definition/web:2", "2 INACTIVE")
 	expect("arn:aws:ecs:us-east-1:"+account+":task-definition/web:2", "Client: Unable to describe task definition.")
-	out, err := deregister(arns + "task-definition/web:1")
-	must(t, out, err)
+	apitest.Must(deregister(arns + "task-definition/web:1"))(t)
 	expect("web", "Client: Unable to describe task definition.")
 	expect("web:3", "Client: Unable to describe task definition.")
 	if got := w.definition("web", ""); got != arns+"task-definition/web:3" {
@@ -315,8 +310,7 @@ func TestDeregister(t *testing.T) {
 		"web:x":  "InvalidParameter: Invalid revision number. Number: x",
 		"none:1": "Client: Unable to describe task definition.",
 	} {
-		out, err := deregister(id)
-		refused(t, want, out, err)
+		wantError(deregister(id))(t, want)
 	}
 }
 
@@ -329,8 +323,7 @@ func TestListDefinitions(t *testing.T) {
 		w.definition("web-api", "") // a tenth revision, which sorts behind the ninth
 	}
 	for _, id := range []string{"job:1", "web-api:4"} {
-		out, err := w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String(id)})
-		must(t, out, err)
+		apitest.Must(w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String(id)}))(t)
 	}
 	definitions := func(in sdk.ListTaskDefinitionsInput) string {
 		var names []string
@@ -338,7 +331,7 @@ func TestListDefinitions(t *testing.T) {
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				return text(err)
+				return errorText(err)
 			}
 			for _, arn := range page.TaskDefinitionArns {
 				names = append(names, strings.TrimPrefix(arn, arns+"task-definition/"))
@@ -373,8 +366,7 @@ func TestListDefinitions(t *testing.T) {
 		in.MaxResults = aws.Int32(1)
 		pages := sdk.NewListTaskDefinitionFamiliesPaginator(w, &in)
 		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			names = append(names, must(t, page, err).Families...)
+			names = append(names, apitest.Must(pages.NextPage(ctx))(t).Families...)
 		}
 		return strings.Join(names, " ")
 	}
@@ -397,10 +389,9 @@ func TestListDefinitions(t *testing.T) {
 // TestTooLarge: a definition beyond AWS's 64 KiB is refused before it is written.
 func TestTooLarge(t *testing.T) {
 	w := newWorld(t)
-	out, err := w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
+	wantError(w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), ContainerDefinitions: []types.ContainerDefinition{{
 			Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64), Command: []string{strings.Repeat("x", 64<<10)},
 		}},
-	})
-	refused(t, "Client: The task definition has 65...", out, err)
+	}))(t, "Client: The task definition has 65...")
 }

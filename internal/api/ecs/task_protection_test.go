@@ -10,6 +10,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -44,8 +45,7 @@ func TestTaskProtection(t *testing.T) {
 	})
 	get := func(tasks ...string) string {
 		t.Helper()
-		out, err := w.GetTaskProtection(ctx, &sdk.GetTaskProtectionInput{Cluster: aws.String("default"), Tasks: tasks})
-		must(t, out, err)
+		out := apitest.Must(w.GetTaskProtection(ctx, &sdk.GetTaskProtectionInput{Cluster: aws.String("default"), Tasks: tasks}))(t)
 		return protection(epoch, out.ProtectedTasks, out.Failures)
 	}
 	protect := func(on bool, minutes int32, tasks ...string) string {
@@ -54,8 +54,7 @@ func TestTaskProtection(t *testing.T) {
 		if minutes != 0 {
 			in.ExpiresInMinutes = &minutes
 		}
-		out, err := w.UpdateTaskProtection(ctx, in)
-		must(t, out, err)
+		out := apitest.Must(w.UpdateTaskProtection(ctx, in))(t)
 		return protection(epoch, out.ProtectedTasks, out.Failures)
 	}
 	for _, tc := range []struct{ what, got, want string }{
@@ -94,7 +93,6 @@ func TestTaskProtection(t *testing.T) {
 		if tc.in.Tasks == nil {
 			tc.in.Tasks = []string{id(0)}
 		}
-		out, err := w.UpdateTaskProtection(ctx, &tc.in)
-		refused(t, tc.want, out, err)
+		wantError(w.UpdateTaskProtection(ctx, &tc.in))(t, tc.want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -33,8 +34,8 @@ func (w *world) task(t task.Task) {
 
 func (w *world) describedTask(n int) types.Task {
 	w.t.Helper()
-	out, err := w.DescribeTasks(w.t.Context(), &sdk.DescribeTasksInput{Tasks: []string{id(n)}})
-	if must(w.t, out, err); len(out.Tasks) != 1 {
+	out := apitest.Must(w.DescribeTasks(w.t.Context(), &sdk.DescribeTasksInput{Tasks: []string{id(n)}}))(w.t)
+	if len(out.Tasks) != 1 {
 		w.t.Fatalf("DescribeTasks: failures %v", out.Failures)
 	}
 	return out.Tasks[0]
@@ -43,14 +44,13 @@ func (w *world) describedTask(n int) types.Task {
 // TestDescribeTask shows a running awsvpc task of a service in full.
 func TestDescribeTask(t *testing.T) {
 	w := newWorld(t)
-	registered, err := w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
+	definition := apitest.Must(w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{
 			{Name: aws.String("app"), Image: aws.String("app:1"), Cpu: 128, Memory: aws.Int32(256), PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}}},
 			{Name: aws.String("side"), Image: aws.String("side:1"), Essential: aws.Bool(false), MemoryReservation: aws.Int32(32)},
 		},
-	})
-	definition := must(t, registered, err).TaskDefinition.TaskDefinitionArn
+	}))(t).TaskDefinition.TaskDefinitionArn
 	started := epoch.Add(5)
 	w.task(task.Task{
 		ID: task.ID(id(1)), Service: "web", Deployment: "ecs-svc/1", Family: "web", Node: "node-1",
@@ -190,8 +190,8 @@ func TestDescribeTasks(t *testing.T) {
 	w.definition("web", "")
 	w.task(task.Task{ID: task.ID(id(1)), Family: "web"})
 	hyphens := "00000000-0000-0000-0000-000000000001"
-	out, err := w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{arns + "task/default/" + id(1), id(1), hyphens, id(2)}})
-	if must(t, out, err); len(out.Tasks) != 3 {
+	out := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{arns + "task/default/" + id(1), id(1), hyphens, id(2)}}))(t)
+	if len(out.Tasks) != 3 {
 		t.Errorf("%d tasks, want 3", len(out.Tasks))
 	}
 	if d := diff([]types.Failure{{Arn: aws.String(arns + "task/default/" + id(2)), Reason: aws.String("MISSING")}}, out.Failures); d != "" {
@@ -208,8 +208,7 @@ func TestDescribeTasks(t *testing.T) {
 			sdk.DescribeTasksInput{Tasks: []string{arns + "task/prod/" + id(1)}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			out, err := w.DescribeTasks(ctx, &tc.in)
-			refused(t, tc.want, out, err)
+			wantError(w.DescribeTasks(ctx, &tc.in))(t, tc.want)
 		})
 	}
 }
@@ -259,7 +258,7 @@ func TestListTasks(t *testing.T) {
 			for pages.HasMorePages() {
 				page, err := pages.NextPage(ctx)
 				if err != nil {
-					got = text(err)
+					got = errorText(err)
 					break
 				}
 				var ids []string
@@ -286,17 +285,16 @@ func TestStopTask(t *testing.T) {
 		want   string
 	}{{nil, "Task stopped by user"}, {aws.String("too slow"), "too slow"}} {
 		w.task(task.Task{ID: task.ID(id(1)), Family: "web", Observed: task.Observed{State: task.Running}})
-		out, err := w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason})
-		got := must(t, out, err).Task
+		out := apitest.Must(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason}))(t)
+		got := out.Task
 		if *got.DesiredStatus != "STOPPED" || *got.LastStatus != "RUNNING" || got.StopCode != types.TaskStopCodeUserInitiated ||
 			*got.StoppedReason != tc.want || got.StoppingAt == nil || got.Version != 2 {
 			t.Errorf("got %+v", got)
 		}
-		out, err = w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: aws.String("again")})
-		if again := must(t, out, err).Task; *again.StoppedReason != tc.want || again.Version != 2 {
+		out = apitest.Must(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: aws.String("again")}))(t)
+		if again := out.Task; *again.StoppedReason != tc.want || again.Version != 2 {
 			t.Errorf("the first reason stays; got %s", *again.StoppedReason)
 		}
 	}
-	out, err := w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(2))})
-	refused(t, "InvalidParameter: The referenced task was not found.", out, err)
+	wantError(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(2))}))(t, "InvalidParameter: The referenced task was not found.")
 }
