@@ -30,14 +30,16 @@ func strategy(s string) []types.CapacityProviderStrategyItem {
 func (w *world) provider(name string) {
 	w.t.Helper()
 	apitest.Must(w.CreateCapacityProvider(w.t.Context(), &sdk.CreateCapacityProviderInput{
-		Name: &name, AutoScalingGroupProvider: &types.AutoScalingGroupProvider{AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g")}, Tags: tagged("a=1"),
+		Name: &name, AutoScalingGroupProvider: &types.AutoScalingGroupProvider{
+			AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g")}, Tags: tagged("a=1"),
 	}))(w.t)
 }
 
 // associate gives a cluster its capacity providers and default strategy.
 func (w *world) associate(cluster, providers, defaults string) (*sdk.PutClusterCapacityProvidersOutput, error) {
 	return w.PutClusterCapacityProviders(w.t.Context(), &sdk.PutClusterCapacityProvidersInput{
-		Cluster: &cluster, CapacityProviders: append([]string{}, strings.Fields(providers)...), DefaultCapacityProviderStrategy: strategy(defaults),
+		Cluster: &cluster, CapacityProviders: append([]string{}, strings.Fields(providers)...),
+		DefaultCapacityProviderStrategy: strategy(defaults),
 	})
 }
 
@@ -67,19 +69,25 @@ func TestCapacityProviders(t *testing.T) {
 	if got := names(sdk.DescribeCapacityProvidersInput{MaxResults: aws.Int32(1)}); got != all {
 		t.Errorf("page by page: %s", got)
 	}
-	if got := names(sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{arns + "capacity-provider/own", "FARGATE", "x"}}); got != "own/ACTIVE/EC2_AUTOSCALING FARGATE/ACTIVE/FARGATE "+arns+"capacity-provider/x/MISSING" {
+	if got := names(sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{arns + "capacity-provider/own",
+		"FARGATE", "x"}}); got != "own/ACTIVE/EC2_AUTOSCALING FARGATE/ACTIVE/FARGATE "+arns+"capacity-provider/x/MISSING" {
 		t.Errorf("named: %s", got)
 	}
 
-	apitest.Must(w.UpdateCapacityProvider(ctx, &sdk.UpdateCapacityProviderInput{Name: aws.String("own"), AutoScalingGroupProvider: &types.AutoScalingGroupProviderUpdate{
-		ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80)},
-	}}))(t)
-	read := apitest.Must(w.DescribeCapacityProviders(ctx, &sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{"own"}, Include: []types.CapacityProviderField{"TAGS"}}))(t)
+	apitest.Must(w.UpdateCapacityProvider(ctx, &sdk.UpdateCapacityProviderInput{Name: aws.String("own"),
+		AutoScalingGroupProvider: &types.AutoScalingGroupProviderUpdate{
+			ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80)},
+		}}))(t)
+	read := apitest.Must(w.DescribeCapacityProviders(ctx, &sdk.DescribeCapacityProvidersInput{
+		CapacityProviders: []string{"own"}, Include: []types.CapacityProviderField{"TAGS"}}))(t)
 	want := types.CapacityProvider{
-		CapacityProviderArn: aws.String(arns + "capacity-provider/own"), Name: aws.String("own"), Status: "ACTIVE", UpdateStatus: "UPDATE_COMPLETE",
-		Type: "EC2_AUTOSCALING", Tags: tagged("a=1"), AutoScalingGroupProvider: &types.AutoScalingGroupProvider{
-			AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g"), ManagedDraining: "ENABLED", ManagedTerminationProtection: "DISABLED",
-			ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80), MinimumScalingStepSize: aws.Int32(1),
+		CapacityProviderArn: aws.String(arns + "capacity-provider/own"), Name: aws.String("own"), Status: "ACTIVE",
+		UpdateStatus: "UPDATE_COMPLETE",
+		Type:         "EC2_AUTOSCALING", Tags: tagged("a=1"), AutoScalingGroupProvider: &types.AutoScalingGroupProvider{
+			AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g"), ManagedDraining: "ENABLED",
+			ManagedTerminationProtection: "DISABLED",
+			ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80),
+				MinimumScalingStepSize: aws.Int32(1),
 				MaximumScalingStepSize: aws.Int32(10000), InstanceWarmupPeriod: aws.Int32(300)},
 		},
 	}
@@ -90,10 +98,12 @@ func TestCapacityProviders(t *testing.T) {
 	w.cluster("prod")
 	put := apitest.Must(w.associate("prod", "FARGATE own "+arns+"capacity-provider/own", "own:1"))(t)
 	c := put.Cluster
-	if s := fmt.Sprintln(c.CapacityProviders, *c.DefaultCapacityProviderStrategy[0].CapacityProvider, *c.AttachmentsStatus); s != "[FARGATE own] own UPDATE_COMPLETE\n" {
+	if s := fmt.Sprintln(c.CapacityProviders, *c.DefaultCapacityProviderStrategy[0].CapacityProvider,
+		*c.AttachmentsStatus); s != "[FARGATE own] own UPDATE_COMPLETE\n" {
 		t.Errorf("the cluster has %s", s)
 	}
-	if got := names(sdk.DescribeCapacityProvidersInput{Cluster: aws.String("prod")}); got != "FARGATE/ACTIVE/FARGATE own/ACTIVE/EC2_AUTOSCALING" {
+	if got := names(sdk.DescribeCapacityProvidersInput{Cluster: aws.String(
+		"prod")}); got != "FARGATE/ACTIVE/FARGATE own/ACTIVE/EC2_AUTOSCALING" {
 		t.Errorf("the cluster's: %s", got)
 	}
 	remove := func(name string) (*sdk.DeleteCapacityProviderOutput, error) {
@@ -101,7 +111,8 @@ func TestCapacityProviders(t *testing.T) {
 	}
 	wantError(remove("own"))(t, "Client: The capacity provider own is associated with the cluster prod...")
 	put = apitest.Must(w.associate("prod", "", ""))(t)
-	if c := put.Cluster; len(c.CapacityProviders)+len(c.DefaultCapacityProviderStrategy) != 0 || *c.AttachmentsStatus != "UPDATE_COMPLETE" {
+	if c := put.Cluster; len(c.CapacityProviders)+len(c.DefaultCapacityProviderStrategy) != 0 ||
+		*c.AttachmentsStatus != "UPDATE_COMPLETE" {
 		t.Errorf("after both were emptied: %v", c)
 	}
 	deleted := apitest.Must(remove("own"))(t)
@@ -131,33 +142,42 @@ func TestCapacityProviderRules(t *testing.T) {
 		{"a b", "InvalidParameter: The specified capacity provider name is invalid...", group(nil)},
 		{"own", "InvalidParameter: The specified capacity provider own already exists...", group(nil)},
 		{"other", "InvalidParameter: The autoScalingGroupProvider of a capacity provider must have...", nil},
-		{"other", "InvalidParameter: targetCapacity must be between 1 and 100", group(func(p *types.AutoScalingGroupProvider) {
-			p.ManagedScaling = &types.ManagedScaling{TargetCapacity: aws.Int32(101)}
-		})},
-		{"other", "InvalidParameter: managedDraining should be one of [ENABLED,DISABLED]", group(func(p *types.AutoScalingGroupProvider) { p.ManagedDraining = "SOON" })},
+		{"other", "InvalidParameter: targetCapacity must be between 1 and 100",
+			group(func(p *types.AutoScalingGroupProvider) {
+				p.ManagedScaling = &types.ManagedScaling{TargetCapacity: aws.Int32(101)}
+			})},
+		{"other", "InvalidParameter: managedDraining should be one of [ENABLED,DISABLED]",
+			group(func(p *types.AutoScalingGroupProvider) { p.ManagedDraining = "SOON" })},
 	} {
-		wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: &tc.name, AutoScalingGroupProvider: tc.p}))(t, tc.want)
+		wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: &tc.name,
+			AutoScalingGroupProvider: tc.p}))(t, tc.want)
 	}
-	wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: aws.String("other"), ManagedInstancesProvider: &types.CreateManagedInstancesProviderConfiguration{
-		InfrastructureRoleArn: aws.String("r"), InstanceLaunchTemplate: &types.InstanceLaunchTemplate{
-			Ec2InstanceProfileArn: aws.String("p"), NetworkConfiguration: &types.ManagedInstancesNetworkConfiguration{},
-		},
-	}}))(t, "UnsupportedFeature: Managed instances are not supported...")
+	wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: aws.String("other"),
+		ManagedInstancesProvider: &types.CreateManagedInstancesProviderConfiguration{
+			InfrastructureRoleArn: aws.String("r"), InstanceLaunchTemplate: &types.InstanceLaunchTemplate{
+				Ec2InstanceProfileArn: aws.String("p"), NetworkConfiguration: &types.ManagedInstancesNetworkConfiguration{},
+			},
+		}}))(t, "UnsupportedFeature: Managed instances are not supported...")
 
 	w.cluster("prod")
 	for _, tc := range []struct{ providers, defaults, want string }{
 		{"none", "", "InvalidParameter: The specified capacity provider none was not found..."},
-		{"FARGATE", "own:1", "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
-		{"FARGATE FARGATE_SPOT", "FARGATE:1+1 FARGATE_SPOT:1+1", "InvalidParameter: The specified capacity provider strategy contains multiple capacity providers with a base value defined"},
-		{"FARGATE", "FARGATE:0", "InvalidParameter: There are no capacity providers in the capacity provider strategy with a weight value greater than zero"},
+		{"FARGATE", "own:1",
+			"InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
+		{"FARGATE FARGATE_SPOT", "FARGATE:1+1 FARGATE_SPOT:1+1",
+			"InvalidParameter: The specified capacity provider strategy contains multiple capacity providers with a base value defined"},
+		{"FARGATE", "FARGATE:0",
+			"InvalidParameter: There are no capacity providers in the capacity provider strategy with a weight value greater than zero"},
 		{"FARGATE", "FARGATE:1001", "InvalidParameter: The weight of a capacity provider must be between 0 and 1000."},
 		{"FARGATE", "FARGATE:1+100001", "InvalidParameter: The base of a capacity provider must be between 0 and 100000."},
-		{"FARGATE", "FARGATE:1 FARGATE:1", "InvalidParameter: The specified capacity provider strategy contains the capacity provider FARGATE more than once."},
+		{"FARGATE", "FARGATE:1 FARGATE:1",
+			"InvalidParameter: The specified capacity provider strategy contains the capacity provider FARGATE more than once."},
 		{"FARGATE own", "FARGATE:1 own:1", "InvalidParameter: A capacity provider strategy cannot contain a mix..."},
 	} {
 		wantError(w.associate("prod", tc.providers, tc.defaults))(t, tc.want)
 	}
-	if c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}}))(t).Clusters[0]; len(c.CapacityProviders) != 0 || c.AttachmentsStatus != nil {
+	if c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}}))(
+		t).Clusters[0]; len(c.CapacityProviders) != 0 || c.AttachmentsStatus != nil {
 		t.Errorf("what was refused has changed the cluster: %v", c)
 	}
 }
@@ -168,7 +188,8 @@ func TestStrategies(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.node("n1")
 	apitest.Must(w.CreateCluster(ctx, &sdk.CreateClusterInput{
-		ClusterName: aws.String("prod"), CapacityProviders: []string{"FARGATE", "FARGATE_SPOT"}, DefaultCapacityProviderStrategy: strategy("FARGATE_SPOT:3 FARGATE:1+1"),
+		ClusterName: aws.String("prod"), CapacityProviders: []string{"FARGATE", "FARGATE_SPOT"},
+		DefaultCapacityProviderStrategy: strategy("FARGATE_SPOT:3 FARGATE:1+1"),
 	}))(t)
 	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
@@ -183,7 +204,8 @@ func TestStrategies(t *testing.T) {
 	for _, tk := range ran.Tasks {
 		got = append(got, *tk.CapacityProviderName+"/"+string(tk.LaunchType))
 	}
-	if s := strings.Join(got, " "); s != "FARGATE/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE/FARGATE" {
+	if s := strings.Join(got,
+		" "); s != "FARGATE/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE/FARGATE" {
 		t.Errorf("tasks of the default strategy: %s", s)
 	}
 
@@ -196,27 +218,34 @@ func TestStrategies(t *testing.T) {
 			return all
 		}
 		d := s.Deployments[0]
-		return fmt.Sprintf("%s%s %s, deployment %s%s, %d deployments", s.LaunchType, items(s.CapacityProviderStrategy), aws.ToString(s.PlatformVersion), d.LaunchType, items(d.CapacityProviderStrategy), len(s.Deployments))
+		return fmt.Sprintf("%s%s %s, deployment %s%s, %d deployments", s.LaunchType, items(s.CapacityProviderStrategy),
+			aws.ToString(s.PlatformVersion), d.LaunchType, items(d.CapacityProviderStrategy), len(s.Deployments))
 	}
 	apitest.Must(w.CreateService(ctx, &sdk.CreateServiceInput{
-		Cluster: aws.String("prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1), NetworkConfiguration: awsvpc("s"),
+		Cluster: aws.String("prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"),
+		DesiredCount: aws.Int32(1), NetworkConfiguration: awsvpc("s"),
 	}))(t)
 	if s := shown(); s != " FARGATE_SPOT:3+0 FARGATE:1+1 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments" {
 		t.Errorf("with the default strategy: %s", s)
 	}
 	for _, tc := range []struct{ what, to, want string }{
-		{"the same in another order", "FARGATE:1+1 FARGATE_SPOT:3", " FARGATE:1+1 FARGATE_SPOT:3+0 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments"},
+		{"the same in another order", "FARGATE:1+1 FARGATE_SPOT:3",
+			" FARGATE:1+1 FARGATE_SPOT:3+0 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments"},
 		{"another", "FARGATE_SPOT:1", " FARGATE_SPOT:1+0 LATEST, deployment  FARGATE_SPOT:1+0, 2 deployments"},
 		{"back to the launch type", "", "FARGATE LATEST, deployment FARGATE, 3 deployments"},
 	} {
-		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy(tc.to)}))(t)
+		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"),
+			CapacityProviderStrategy: strategy(tc.to)}))(t)
 		if s := shown(); s != tc.want {
 			t.Errorf("%s: %s, want %s", tc.what, s, tc.want)
 		}
 	}
-	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"), CapacityProviderStrategy: strategy("own:1")}))(t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated...")
+	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"),
+		CapacityProviderStrategy: strategy("own:1")}))(
+		t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated...")
 
-	wantError(w.associate("prod", "FARGATE", ""))(t, "ResourceInUse: The specified capacity provider is in use and cannot be removed.")
+	wantError(w.associate("prod", "FARGATE", ""))(t,
+		"ResourceInUse: The specified capacity provider is in use and cannot be removed.")
 	w.write(func(tx *store.Tx) error { // its tasks end, its older deployments are gone
 		task.ScanTasks(tx, task.ClusterRef{Scope: w.sc, Name: "prod"}, "", func(t *task.Task) bool {
 			next := *t

@@ -35,7 +35,8 @@ func (w *world) clusterNames() string {
 func TestDefaultCluster(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.cluster("zz")
-	if got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{}))(t); len(got.Clusters) != 1 || *got.Clusters[0].ClusterName != "default" || *got.Clusters[0].Status != "ACTIVE" {
+	if got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{}))(t); len(got.Clusters) != 1 ||
+		*got.Clusters[0].ClusterName != "default" || *got.Clusters[0].Status != "ACTIVE" {
 		t.Fatalf("DescribeClusters without names = %v", got)
 	}
 	if got := w.clusterNames(); got != "default zz" {
@@ -70,17 +71,20 @@ func TestClusters(t *testing.T) {
 	apitest.Must(w.CreateCluster(ctx, in))(t)
 	w.write(func(tx *store.Tx) error {
 		task.PutNode(tx, task.Node{Name: "node-1", Runtime: "process"})
-		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: task.NewID(), Family: "job", Revision: 1,
+		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: task.NewID(), Family: "job",
+			Revision: 1,
 			Observed: task.Observed{State: task.Running}})
 		return nil
 	})
 	w.service("prod", "web")
 
-	if again := apitest.Must(w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")}))(t); *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
+	if again := apitest.Must(w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")}))(
+		t); *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
 		t.Errorf("CreateCluster of an active cluster = %v, want it as it is", again.Cluster)
 	}
 
-	got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod", arns + "cluster/none", "lost"}}))(t)
+	got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{
+		Clusters: []string{"prod", arns + "cluster/none", "lost"}}))(t)
 	want := []types.Cluster{{
 		ClusterArn: aws.String(arns + "cluster/prod"), ClusterName: aws.String("prod"), Status: aws.String("ACTIVE"),
 		ActiveServicesCount: 1, RunningTasksCount: 1, RegisteredContainerInstancesCount: 1,
@@ -98,11 +102,13 @@ func TestClusters(t *testing.T) {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
 
-	c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}, Include: types.ClusterField("").Values()}))(t).Clusters[0]
+	c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"},
+		Include: types.ClusterField("").Values()}))(t).Clusters[0]
 	if d := diff(in.Settings, c.Settings) + diff(in.Tags, c.Tags) + diff(in.Configuration, c.Configuration); d != "" {
 		t.Errorf("what was asked for (-want +got):\n%s", d)
 	}
-	for _, want := range []string{"runningEC2TasksCount 1", "activeEC2ServiceCount 1", "activeFargateServiceCount 0", "drainingEC2ServiceCount 0"} {
+	for _, want := range []string{"runningEC2TasksCount 1", "activeEC2ServiceCount 1", "activeFargateServiceCount 0",
+		"drainingEC2ServiceCount 0"} {
 		if !slices.ContainsFunc(c.Statistics, func(s types.KeyValuePair) bool { return *s.Name+" "+*s.Value == want }) {
 			t.Errorf("statistics lack %s", want)
 		}
@@ -120,7 +126,8 @@ func TestUpdateCluster(t *testing.T) {
 	}
 	shown := func(cluster string) string {
 		t.Helper()
-		c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{cluster}, Include: []types.ClusterField{"SETTINGS", "CONFIGURATIONS", "ATTACHMENTS"}}))(t).Clusters[0]
+		c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{cluster},
+			Include: []types.ClusterField{"SETTINGS", "CONFIGURATIONS", "ATTACHMENTS"}}))(t).Clusters[0]
 		s := *c.Settings[0].Value
 		if c.Configuration != nil {
 			s += " " + string(c.Configuration.ExecuteCommandConfiguration.Logging)
@@ -128,24 +135,29 @@ func TestUpdateCluster(t *testing.T) {
 		return s
 	}
 	w.cluster("prod")
-	changed := apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"), Configuration: logging("NONE"),
+	changed := apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"),
+		Configuration:          logging("NONE"),
 		ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("")}}))(t)
 	if got := shown("prod"); got != "disabled NONE" {
 		t.Errorf("after the configuration: %s", got)
 	}
-	changed = apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"), Settings: insights("enhanced")}))(t)
+	changed = apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"),
+		Settings: insights("enhanced")}))(t)
 	if c := changed.Cluster; *c.Settings[0].Value != "enhanced" || c.Configuration == nil {
 		t.Errorf("the answer shows %v", c)
 	}
-	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: insights("enabled")}))(t)
+	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"),
+		Settings: insights("enabled")}))(t)
 	if got := shown("prod"); got != "enabled NONE" {
 		t.Errorf("after the settings: %s", got)
 	}
-	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("default"), Settings: insights("enabled")}))(t)
+	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("default"),
+		Settings: insights("enabled")}))(t)
 	if got := shown("default"); got != "enabled" {
 		t.Errorf("the default cluster, not used before: %s", got)
 	}
-	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "containerInsights", Value: aws.String("enhanced")}))(t)
+	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "containerInsights",
+		Value: aws.String("enhanced")}))(t)
 	w.cluster("later")
 	if got := shown("later"); got != "enhanced" {
 		t.Errorf("a cluster made after the account's setting has %s", got)
@@ -155,12 +167,16 @@ func TestUpdateCluster(t *testing.T) {
 		in   sdk.UpdateClusterInput
 	}{
 		{"ClusterNotFound: Cluster not found.", sdk.UpdateClusterInput{Cluster: aws.String("none")}},
-		{"InvalidParameter: containerInsights should be one of...", sdk.UpdateClusterInput{Cluster: aws.String("prod"), Settings: insights("on")}},
-		{"UnsupportedFeature: Service Connect is not supported...", sdk.UpdateClusterInput{Cluster: aws.String("prod"), ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}},
+		{"InvalidParameter: containerInsights should be one of...",
+			sdk.UpdateClusterInput{Cluster: aws.String("prod"), Settings: insights("on")}},
+		{"UnsupportedFeature: Service Connect is not supported...",
+			sdk.UpdateClusterInput{Cluster: aws.String("prod"),
+				ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}},
 	} {
 		wantError(w.UpdateCluster(ctx, &tc.in))(t, tc.want)
 	}
-	wantError(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"), Settings: []types.ClusterSetting{}}))(t, "InvalidParameter: Settings cannot be empty.")
+	wantError(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"),
+		Settings: []types.ClusterSetting{}}))(t, "InvalidParameter: Settings cannot be empty.")
 }
 
 func TestDeleteCluster(t *testing.T) {
@@ -174,7 +190,8 @@ func TestDeleteCluster(t *testing.T) {
 	wantError(remove())(t, "ClusterContainsServices: The Cluster cannot be deleted while Services are active.")
 
 	w.write(func(tx *store.Tx) error {
-		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: id, Service: "web", Family: "web", Revision: 1})
+		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: id, Service: "web",
+			Family: "web", Revision: 1})
 		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "prod", Name: "web"})
 		gone := *svc
 		gone.Status = task.Inactive
@@ -184,7 +201,8 @@ func TestDeleteCluster(t *testing.T) {
 	wantError(remove())(t, "ClusterContainsTasks: The Cluster cannot be deleted while Tasks are active.")
 
 	w.write(func(tx *store.Tx) error {
-		return task.UpdateTask(tx, task.Ref{Scope: w.sc, Cluster: "prod", ID: id}, func(t *task.Task) bool { t.Observed.State = task.Stopped; return true })
+		return task.UpdateTask(tx, task.Ref{Scope: w.sc, Cluster: "prod", ID: id},
+			func(t *task.Task) bool { t.Observed.State = task.Stopped; return true })
 	})
 	for range 2 { // a repeat answers alike
 		out := apitest.Must(remove())(t)
@@ -196,7 +214,8 @@ func TestDeleteCluster(t *testing.T) {
 		t.Errorf("ListClusters shows %s", got)
 	}
 	wantError(w.CreateService(ctx, &sdk.CreateServiceInput{
-		Cluster: aws.String("prod"), ServiceName: aws.String("late"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1),
+		Cluster: aws.String("prod"), ServiceName: aws.String("late"), TaskDefinition: aws.String("web"),
+		DesiredCount: aws.Int32(1),
 	}))(t, "ClusterNotFound: The referenced cluster was inactive.")
 	w.cluster("prod")
 	if got := w.clusterNames(); got != "default prod" {
@@ -212,25 +231,37 @@ func TestClusterRules(t *testing.T) {
 		want string
 	}{
 		{"name", sdk.CreateClusterInput{ClusterName: aws.String("a b")}, "InvalidParameter: Invalid cluster name..."},
-		{"setting", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "x", Value: aws.String("enabled")}}}, "InvalidParameter: setting name should be one of [containerInsights]"},
-		{"value", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "containerInsights", Value: aws.String("on")}}}, "InvalidParameter: containerInsights should be one of [enabled,disabled,enhanced]..."},
-		{"providers", sdk.CreateClusterInput{CapacityProviders: []string{"none"}}, "InvalidParameter: The specified capacity provider none was not found..."},
-		{"strategy", sdk.CreateClusterInput{DefaultCapacityProviderStrategy: strategy("FARGATE:1")}, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
-		{"Service Connect", sdk.CreateClusterInput{ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}, "UnsupportedFeature: Service Connect is not supported..."},
-		{"logs without override", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
-			LogConfiguration: &types.ExecuteCommandLogConfiguration{},
-		}}}, "InvalidParameter: You must set logging to 'OVERRIDE' when you supply a log configuration"},
-		{"override without logs", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
-			Logging: types.ExecuteCommandLoggingOverride,
-		}}}, "InvalidParameter: A CloudWatch log group name or S3 bucket name must be specified when overriding..."},
-		{"reserved tag", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("AWS:x")}}}, "InvalidParameter: The tag AWS:x begins with aws:..."},
-		{"tag twice", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("x")}, {Key: aws.String("x")}}}, "InvalidParameter: The tag x is given twice"},
+		{"setting", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "x", Value: aws.String("enabled")}}},
+			"InvalidParameter: setting name should be one of [containerInsights]"},
+		{"value", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "containerInsights",
+			Value: aws.String("on")}}}, "InvalidParameter: containerInsights should be one of [enabled,disabled,enhanced]..."},
+		{"providers", sdk.CreateClusterInput{CapacityProviders: []string{"none"}},
+			"InvalidParameter: The specified capacity provider none was not found..."},
+		{"strategy", sdk.CreateClusterInput{DefaultCapacityProviderStrategy: strategy("FARGATE:1")},
+			"InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
+		{"Service Connect", sdk.CreateClusterInput{ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{
+			Namespace: aws.String("n")}}, "UnsupportedFeature: Service Connect is not supported..."},
+		{"logs without override", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{
+			ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
+				LogConfiguration: &types.ExecuteCommandLogConfiguration{},
+			}}}, "InvalidParameter: You must set logging to 'OVERRIDE' when you supply a log configuration"},
+		{"override without logs", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{
+			ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
+				Logging: types.ExecuteCommandLoggingOverride,
+			}}}, "InvalidParameter: A CloudWatch log group name or S3 bucket name must be specified when overriding..."},
+		{"reserved tag", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("AWS:x")}}},
+			"InvalidParameter: The tag AWS:x begins with aws:..."},
+		{"tag twice", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("x")}, {Key: aws.String("x")}}},
+			"InvalidParameter: The tag x is given twice"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			wantError(w.CreateCluster(ctx, &tc.in))(t, tc.want)
 		})
 	}
-	wantError(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{arns + "service/a/b"}}))(t, "InvalidParameter: Invalid identifier...")
-	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{NextToken: aws.String("AAAA")}))(t, "InvalidParameter: Invalid token...")
-	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)}))(t, "InvalidParameter: maxResults must be between 1 and 100")
+	wantError(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{arns + "service/a/b"}}))(t,
+		"InvalidParameter: Invalid identifier...")
+	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{NextToken: aws.String("AAAA")}))(t,
+		"InvalidParameter: Invalid token...")
+	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)}))(t,
+		"InvalidParameter: maxResults must be between 1 and 100")
 }

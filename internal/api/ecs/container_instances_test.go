@@ -22,7 +22,8 @@ func instanceARN(node string) string {
 
 func (w *world) instance(node string, include ...types.ContainerInstanceField) types.ContainerInstance {
 	w.t.Helper()
-	out := apitest.Must(w.DescribeContainerInstances(w.t.Context(), &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{instanceARN(node)}, Include: include}))(w.t)
+	out := apitest.Must(w.DescribeContainerInstances(w.t.Context(), &sdk.DescribeContainerInstancesInput{
+		ContainerInstances: []string{instanceARN(node)}, Include: include}))(w.t)
 	if len(out.ContainerInstances) != 1 {
 		w.t.Fatalf("describe %s: %v", node, out.Failures)
 	}
@@ -59,7 +60,8 @@ func numbers(rs []types.Resource) string {
 
 func TestContainerInstances(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	n := task.Node{Name: "n1", Runtime: "process", Started: epoch, CPU: 4096, Memory: 1000, Zone: "b", OS: "linux", Architecture: "arm64", Version: "1.2.0"}
+	n := task.Node{Name: "n1", Runtime: "process", Started: epoch, CPU: 4096, Memory: 1000, Zone: "b", OS: "linux",
+		Architecture: "arm64", Version: "1.2.0"}
 	w.join(n)
 	n.Name, n.CPU = "n2", 2048
 	leave := w.join(n)
@@ -72,10 +74,13 @@ func TestContainerInstances(t *testing.T) {
 	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("job"), ContainerDefinitions: []types.ContainerDefinition{{
 			Name: aws.String("app"), Image: aws.String("i"), Cpu: 100, Memory: aws.Int32(200),
-			PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)}, {ContainerPort: aws.Int32(53), HostPort: aws.Int32(53), Protocol: "udp"}},
+			PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)},
+				{ContainerPort: aws.Int32(53), HostPort: aws.Int32(53), Protocol: "udp"}},
 		}},
 	}))(t)
-	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{task.ContainerInstanceID("n1")}}))(t); len(started.Tasks) != 1 || *started.Tasks[0].ContainerInstanceArn != instanceARN("n1") {
+	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
+		ContainerInstances: []string{task.ContainerInstanceID("n1")}}))(t); len(started.Tasks) != 1 ||
+		*started.Tasks[0].ContainerInstanceArn != instanceARN("n1") {
 		t.Fatalf("started %v, failures %v", started.Tasks, started.Failures)
 	}
 	got := w.instance("n1", types.ContainerInstanceFieldTags, types.ContainerInstanceFieldContainerInstanceHealth)
@@ -85,8 +90,10 @@ func TestContainerInstances(t *testing.T) {
 	if s := numbers(got.RemainingResources); s != "CPU 3996; MEMORY 800; PORTS [8080]; PORTS_UDP [53]; " {
 		t.Errorf("remaining: %s", s)
 	}
-	s := fmt.Sprintln(*got.Status, got.AgentConnected, got.PendingTasksCount, got.RunningTasksCount, *got.VersionInfo.AgentVersion,
-		got.RegisteredAt.Equal(epoch), strings.HasPrefix(*got.Ec2InstanceId, "mi-"), len(*got.Ec2InstanceId), got.HealthStatus.OverallStatus, got.Tags != nil)
+	s := fmt.Sprintln(*got.Status, got.AgentConnected, got.PendingTasksCount, got.RunningTasksCount,
+		*got.VersionInfo.AgentVersion,
+		got.RegisteredAt.Equal(epoch), strings.HasPrefix(*got.Ec2InstanceId,
+			"mi-"), len(*got.Ec2InstanceId), got.HealthStatus.OverallStatus, got.Tags != nil)
 	if s != "ACTIVE true 1 0 1.2.0 true true 20 OK true\n" {
 		t.Errorf("described: %s", s)
 	}
@@ -95,14 +102,16 @@ func TestContainerInstances(t *testing.T) {
 		attributes[*a.Name] = aws.ToString(a.Value)
 	}
 	for name, want := range map[string]string{
-		"ecs.availability-zone": region + "b", "ecs.os-type": "linux", "ecs.os-family": "LINUX", "ecs.cpu-architecture": "arm64",
-		"ecs.instance-type": "rollcall.process", "ecs.capability.task-eni": "",
+		"ecs.availability-zone": region + "b", "ecs.os-type": "linux", "ecs.os-family": "LINUX",
+		"ecs.cpu-architecture": "arm64",
+		"ecs.instance-type":    "rollcall.process", "ecs.capability.task-eni": "",
 	} {
 		if got, ok := attributes[name]; !ok || got != want {
 			t.Errorf("attribute %s: %q", name, got)
 		}
 	}
-	if other := w.instance("n2"); numbers(other.RemainingResources) != numbers(other.RegisteredResources[:0])+"CPU 2048; MEMORY 1000; PORTS []; PORTS_UDP []; " || other.HealthStatus != nil {
+	if other := w.instance("n2"); numbers(other.RemainingResources) != numbers(
+		other.RegisteredResources[:0])+"CPU 2048; MEMORY 1000; PORTS []; PORTS_UDP []; " || other.HealthStatus != nil {
 		t.Errorf("the other one: %s, health %v", numbers(other.RemainingResources), other.HealthStatus)
 	}
 
@@ -115,27 +124,34 @@ func TestContainerInstances(t *testing.T) {
 			t.Errorf("filter %s: %q, want %q", filter, got, want)
 		}
 	}
-	wantError(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Filter: aws.String("name == a")}))(t, "InvalidParameter: Invalid filter: unknown subject \"name\"...")
+	wantError(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Filter: aws.String("name == a")}))(t,
+		"InvalidParameter: Invalid filter: unknown subject \"name\"...")
 	page := apitest.Must(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{MaxResults: aws.Int32(1)}))(t)
 	next := apitest.Must(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{NextToken: page.NextToken}))(t)
-	if len(page.ContainerInstanceArns) != 1 || len(next.ContainerInstanceArns) != 1 || next.NextToken != nil || page.ContainerInstanceArns[0] == next.ContainerInstanceArns[0] {
+	if len(page.ContainerInstanceArns) != 1 || len(next.ContainerInstanceArns) != 1 || next.NextToken != nil ||
+		page.ContainerInstanceArns[0] == next.ContainerInstanceArns[0] {
 		t.Errorf("pages %v, %v", page.ContainerInstanceArns, next.ContainerInstanceArns)
 	}
-	none := apitest.Must(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{"none"}}))(t)
-	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"), Reason: aws.String("MISSING")}}, none.Failures); d != "" {
+	none := apitest.Must(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{
+		ContainerInstances: []string{"none"}}))(t)
+	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"),
+		Reason: aws.String("MISSING")}}, none.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	wantError(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{}}))(t, "Client: Container Instances cannot be empty.")
+	wantError(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{}}))(t,
+		"Client: Container Instances cannot be empty.")
 
 	// A node whose server is lost is there, and takes no tasks.
 	leave()
-	if lost := w.instance("n2", types.ContainerInstanceFieldContainerInstanceHealth); lost.AgentConnected || *lost.Status != "ACTIVE" || lost.HealthStatus.OverallStatus != "INSUFFICIENT_DATA" {
+	if lost := w.instance("n2", types.ContainerInstanceFieldContainerInstanceHealth); lost.AgentConnected ||
+		*lost.Status != "ACTIVE" || lost.HealthStatus.OverallStatus != "INSUFFICIENT_DATA" {
 		t.Errorf("lost: %v %s %v", lost.AgentConnected, *lost.Status, lost.HealthStatus.OverallStatus)
 	}
 	again := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{
 		TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n2"), instanceARN("n1")},
 	}))(t)
-	want := []types.Failure{{Arn: aws.String(instanceARN("n2")), Reason: aws.String("AGENT")}, {Arn: aws.String(instanceARN("n1")), Reason: aws.String("RESOURCE:PORTS")}}
+	want := []types.Failure{{Arn: aws.String(instanceARN("n2")), Reason: aws.String("AGENT")},
+		{Arn: aws.String(instanceARN("n1")), Reason: aws.String("RESOURCE:PORTS")}}
 	if d := diff(want, again.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
@@ -148,11 +164,15 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 	register := func(family string, edit func(*types.ContainerDefinition)) {
 		c := types.ContainerDefinition{Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64)}
 		edit(&c)
-		apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{Family: &family, ContainerDefinitions: []types.ContainerDefinition{c}}))(t)
+		apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{Family: &family,
+			ContainerDefinitions: []types.ContainerDefinition{c}}))(t)
 	}
 	register("small", func(c *types.ContainerDefinition) {})
 	register("cpu", func(c *types.ContainerDefinition) { c.Cpu = 1025 })
-	register("memory", func(c *types.ContainerDefinition) { c.MemoryReservation, c.Memory = aws.Int32(257), aws.Int32(1000) })
+	register("memory", func(c *types.ContainerDefinition) {
+		c.MemoryReservation, c.Memory = aws.Int32(257),
+			aws.Int32(1000)
+	})
 	register("port", func(c *types.ContainerDefinition) {
 		c.PortMappings = []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)}}
 	})
@@ -169,8 +189,11 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 	}{
 		{sdk.RunTaskInput{TaskDefinition: aws.String("cpu")}, 0, "RESOURCE:CPU"},
 		{sdk.RunTaskInput{TaskDefinition: aws.String("memory")}, 0, "RESOURCE:MEMORY"},
-		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), PlacementConstraints: constraint("attribute:ecs.cpu-architecture == x86_64")}, 0, "MemberOf placement constraint unsatisfied."},
-		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), PlacementConstraints: constraint(""), Count: aws.Int32(2)}, 1, "DistinctInstance placement constraint unsatisfied."},
+		{sdk.RunTaskInput{TaskDefinition: aws.String("small"),
+			PlacementConstraints: constraint("attribute:ecs.cpu-architecture == x86_64")}, 0,
+			"MemberOf placement constraint unsatisfied."},
+		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), PlacementConstraints: constraint(""), Count: aws.Int32(2)}, 1,
+			"DistinctInstance placement constraint unsatisfied."},
 		{sdk.RunTaskInput{TaskDefinition: aws.String("port"), Count: aws.Int32(2)}, 1, "RESOURCE:PORTS"},
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), Count: aws.Int32(5)}, 2, "RESOURCE:MEMORY"}, // two are there
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small")}, 0, "RESOURCE:MEMORY"},
@@ -182,7 +205,8 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 		}
 	}
 	rows := 0
-	task.ScanTasks(w.db.Snapshot(), task.ClusterRef{Scope: w.sc, Name: "default"}, "", func(*task.Task) bool { rows++; return true })
+	task.ScanTasks(w.db.Snapshot(), task.ClusterRef{Scope: w.sc, Name: "default"}, "",
+		func(*task.Task) bool { rows++; return true })
 	if rows != 4 {
 		t.Errorf("%d tasks were made, want 4", rows)
 	}
@@ -194,12 +218,15 @@ func TestInstanceState(t *testing.T) {
 	w.node("n2")
 	w.definition("job", types.NetworkModeBridge)
 	set := func(status types.ContainerInstanceStatus, nodes ...string) (*sdk.UpdateContainerInstancesStateOutput, error) {
-		return w.UpdateContainerInstancesState(ctx, &sdk.UpdateContainerInstancesStateInput{ContainerInstances: nodes, Status: status})
+		return w.UpdateContainerInstancesState(ctx, &sdk.UpdateContainerInstancesStateInput{ContainerInstances: nodes,
+			Status: status})
 	}
-	wantError(set("INACTIVE", instanceARN("n1")))(t, "InvalidParameter: Container instance status should be one of [ACTIVE, DRAINING]")
+	wantError(set("INACTIVE", instanceARN("n1")))(t,
+		"InvalidParameter: Container instance status should be one of [ACTIVE, DRAINING]")
 	before := w.instance("n1").Version
 	out := apitest.Must(set("DRAINING", instanceARN("n1"), "none"))(t)
-	if len(out.ContainerInstances) != 1 || *out.ContainerInstances[0].Status != "DRAINING" || out.ContainerInstances[0].Version != before+1 ||
+	if len(out.ContainerInstances) != 1 || *out.ContainerInstances[0].Status != "DRAINING" ||
+		out.ContainerInstances[0].Version != before+1 ||
 		len(out.Failures) != 1 || *out.Failures[0].Reason != "MISSING" {
 		t.Errorf("drained: %v, failures %v", out.ContainerInstances, out.Failures)
 	}
@@ -207,11 +234,14 @@ func TestInstanceState(t *testing.T) {
 		t.Errorf("draining: %s", got)
 	}
 	for range 3 { // a draining one takes no task
-		if ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t); len(ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
+		if ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t); len(
+			ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
 			t.Fatalf("ran %v, failures %v", ran.Tasks, ran.Failures)
 		}
 	}
-	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n1")}}))(t); len(started.Failures) != 1 || *started.Failures[0].Reason != "DRAINING" {
+	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
+		ContainerInstances: []string{instanceARN("n1")}}))(t); len(started.Failures) != 1 ||
+		*started.Failures[0].Reason != "DRAINING" {
 		t.Errorf("started there: %v", started.Failures)
 	}
 	out = apitest.Must(set("ACTIVE", instanceARN("n1")))(t)
@@ -220,13 +250,16 @@ func TestInstanceState(t *testing.T) {
 	}
 
 	// Deregistered by force, its tasks are to stop; it is none of the cluster's until its server starts again.
-	wantError(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2"))}))(t, "InvalidParameter: Found running tasks on the instance.")
-	gone := apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n2")), Force: aws.Bool(true)}))(t)
+	wantError(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
+		ContainerInstance: aws.String(instanceARN("n2"))}))(t, "InvalidParameter: Found running tasks on the instance.")
+	gone := apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
+		ContainerInstance: aws.String(instanceARN("n2")), Force: aws.Bool(true)}))(t)
 	if *gone.ContainerInstance.Status != "INACTIVE" || gone.ContainerInstance.AgentConnected {
 		t.Errorf("deregistered: %s", *gone.ContainerInstance.Status)
 	}
 	for _, row := range task.TasksOn(w.db.Snapshot(), "n2") {
-		if row.Desired != task.DesiredStopped || row.StopCode != "UserInitiated" || row.StoppedReason != "Container instance deregistration forced by user" || row.Observed.State == task.Stopped {
+		if row.Desired != task.DesiredStopped || row.StopCode != "UserInitiated" ||
+			row.StoppedReason != "Container instance deregistration forced by user" || row.Observed.State == task.Stopped {
 			t.Errorf("a task of it: %s %s %q %s", row.Desired, row.StopCode, row.StoppedReason, row.Observed.State)
 		}
 	}
@@ -250,8 +283,11 @@ func TestDeregisterLost(t *testing.T) {
 	w.definition("job", types.NetworkModeBridge)
 	ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t)
 	leave()
-	apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{ContainerInstance: aws.String(instanceARN("n1")), Force: aws.Bool(true)}))(t)
-	if got := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*ran.Tasks[0].TaskArn}}))(t).Tasks[0]; *got.LastStatus != "STOPPED" || *got.StoppedReason != "Container instance deregistration forced by user" {
+	apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
+		ContainerInstance: aws.String(instanceARN("n1")), Force: aws.Bool(true)}))(t)
+	if got := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*ran.Tasks[0].TaskArn}}))(
+		t).Tasks[0]; *got.LastStatus != "STOPPED" ||
+		*got.StoppedReason != "Container instance deregistration forced by user" {
 		t.Errorf("%s, %q", *got.LastStatus, aws.ToString(got.StoppedReason))
 	}
 }
@@ -261,13 +297,16 @@ func TestAttributes(t *testing.T) {
 	w.node("n1")
 	w.node("n2")
 	at := func(name, value, target string) types.Attribute {
-		return types.Attribute{Name: &name, Value: aws.String(value), TargetType: types.TargetTypeContainerInstance, TargetId: &target}
+		return types.Attribute{Name: &name, Value: aws.String(value), TargetType: types.TargetTypeContainerInstance,
+			TargetId: &target}
 	}
 	put := func(as ...types.Attribute) (*sdk.PutAttributesOutput, error) {
 		return w.PutAttributes(ctx, &sdk.PutAttributesInput{Attributes: as})
 	}
-	out := apitest.Must(put(at("stack", "prod", task.ContainerInstanceID("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2"))))(t)
-	if d := diff([]types.Attribute{at("stack", "prod", instanceARN("n1")), at("rack", "r 1", instanceARN("n1")), at("rack", "r2", instanceARN("n2"))}, out.Attributes); d != "" {
+	out := apitest.Must(put(at("stack", "prod", task.ContainerInstanceID("n1")), at("rack", "r 1", instanceARN("n1")),
+		at("rack", "r2", instanceARN("n2"))))(t)
+	if d := diff([]types.Attribute{at("stack", "prod", instanceARN("n1")), at("rack", "r 1", instanceARN("n1")),
+		at("rack", "r2", instanceARN("n2"))}, out.Attributes); d != "" {
 		t.Errorf("put (-want +got):\n%s", d)
 	}
 	if got := w.listed(sdk.ListContainerInstancesInput{Filter: aws.String("attribute:rack == 'r 1'")}); got != "n1" {
@@ -275,20 +314,24 @@ func TestAttributes(t *testing.T) {
 	}
 	list := func(name, value *string) []types.Attribute {
 		t.Helper()
-		return apitest.Must(w.ListAttributes(ctx, &sdk.ListAttributesInput{TargetType: types.TargetTypeContainerInstance, AttributeName: name, AttributeValue: value}))(t).Attributes
+		return apitest.Must(w.ListAttributes(ctx, &sdk.ListAttributesInput{TargetType: types.TargetTypeContainerInstance,
+			AttributeName: name, AttributeValue: value}))(t).Attributes
 	}
 	if got := list(aws.String("rack"), nil); len(got) != 2 {
 		t.Errorf("racks: %v", got)
 	}
-	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))}, list(aws.String("rack"), aws.String("r2"))); d != "" {
+	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))},
+		list(aws.String("rack"), aws.String("r2"))); d != "" {
 		t.Errorf("by value (-want +got):\n%s", d)
 	}
 	if got := len(list(aws.String("ecs.os-type"), nil)); got != 2 {
 		t.Errorf("%d of the built-in attribute", got)
 	}
-	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))}, apitest.Must(w.DeleteAttributes(ctx, &sdk.DeleteAttributesInput{Attributes: []types.Attribute{
-		{Name: aws.String("rack"), TargetId: aws.String(instanceARN("n2"))}, {Name: aws.String("none"), TargetId: aws.String(instanceARN("n2"))},
-	}}))(t).Attributes); d != "" {
+	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))},
+		apitest.Must(w.DeleteAttributes(ctx, &sdk.DeleteAttributesInput{Attributes: []types.Attribute{
+			{Name: aws.String("rack"), TargetId: aws.String(instanceARN("n2"))},
+			{Name: aws.String("none"), TargetId: aws.String(instanceARN("n2"))},
+		}}))(t).Attributes); d != "" {
 		t.Errorf("deleted (-want +got):\n%s", d)
 	}
 	if got := list(aws.String("rack"), nil); len(got) != 1 {
@@ -303,10 +346,13 @@ func TestAttributes(t *testing.T) {
 		{nil, "InvalidParameter: Between 1 and 10 attributes can be given at once"},
 		{[]types.Attribute{at("a b", "", n1)}, "InvalidParameter: Invalid attribute name \"a b\"..."},
 		{[]types.Attribute{at("a", " b", n1)}, "InvalidParameter: Invalid value of the attribute a..."},
-		{[]types.Attribute{at("ecs.os-type", "windows", n1)}, "InvalidParameter: The attribute ecs.os-type is one of Amazon ECS's own and cannot be changed"},
-		{[]types.Attribute{{Name: aws.String("a"), TargetId: aws.String("short")}}, "InvalidParameter: The attribute a has a short targetId and therefore needs a targetType"},
+		{[]types.Attribute{at("ecs.os-type", "windows", n1)},
+			"InvalidParameter: The attribute ecs.os-type is one of Amazon ECS's own and cannot be changed"},
+		{[]types.Attribute{{Name: aws.String("a"), TargetId: aws.String("short")}},
+			"InvalidParameter: The attribute a has a short targetId and therefore needs a targetType"},
 		{[]types.Attribute{{Name: aws.String("a")}}, "InvalidParameter: The attribute a has no targetId"},
-		{[]types.Attribute{at("fine", "", n1), at("a", "", "none")}, "TargetNotFound: The specified target was not found: none"},
+		{[]types.Attribute{at("fine", "", n1), at("a", "", "none")},
+			"TargetNotFound: The specified target was not found: none"},
 	} {
 		if tc.in == nil {
 			tc.in = []types.Attribute{}
@@ -320,7 +366,8 @@ func TestAttributes(t *testing.T) {
 	for i := range 9 {
 		many = append(many, at(fmt.Sprint("a", i), "", n1))
 	}
-	wantError(put(many...))(t, "AttributeLimitExceeded: A container instance can have 10 attributes of its own; with these it would have 11.")
+	wantError(put(many...))(t,
+		"AttributeLimitExceeded: A container instance can have 10 attributes of its own; with these it would have 11.")
 
 	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &n1, Tags: tagged("team=a")}))(t)
 	if d := diff(tagged("team=a"), w.instance("n1", types.ContainerInstanceFieldTags).Tags); d != "" {

@@ -61,7 +61,10 @@ func (w *world) client(options ...func(*aws.Config)) *sdk.Client {
 // write changes rows as a loop would.
 func (w *world) write(fn func(tx *store.Tx) error) {
 	w.t.Helper()
-	if _, err := store.Update(w.t.Context(), w.db, func(tx *store.Tx) (struct{}, error) { return struct{}{}, fn(tx) }); err != nil {
+	if _, err := store.Update(w.t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
+		return struct{}{},
+			fn(tx)
+	}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -99,7 +102,8 @@ func (w *world) cluster(name string) {
 // described is a service of a cluster as DescribeServices shows it.
 func (w *world) described(cluster, name string) types.Service {
 	w.t.Helper()
-	out := apitest.Must(w.DescribeServices(w.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster, Services: []string{name}}))(w.t)
+	out := apitest.Must(w.DescribeServices(w.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster,
+		Services: []string{name}}))(w.t)
 	if len(out.Services) != 1 {
 		w.t.Fatalf("DescribeServices %s: failures %v", name, out.Failures)
 	}
@@ -116,7 +120,8 @@ func (w *world) discovery(name string, records ...registry.RecordType) string {
 		if len(records) == 0 {
 			kind = registry.HTTP
 		}
-		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"}, registry.NewCall(epoch))
+		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"},
+			registry.NewCall(epoch))
 		if err != nil {
 			return err
 		}

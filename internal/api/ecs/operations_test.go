@@ -32,7 +32,8 @@ func TestEveryOperation(t *testing.T) {
 			continue // Options
 		}
 		n++
-		out := m.Call([]reflect.Value{reflect.ValueOf(t.Context()), reflect.New(m.Type().In(1).Elem()), reflect.ValueOf(unchecked)})
+		out := m.Call([]reflect.Value{reflect.ValueOf(t.Context()), reflect.New(m.Type().In(1).Elem()),
+			reflect.ValueOf(unchecked)})
 		err, _ := out[1].Interface().(error)
 		if err == nil {
 			continue

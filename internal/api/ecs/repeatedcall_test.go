@@ -19,8 +19,9 @@ func TestRepeatedCall(t *testing.T) {
 	w := newWorldOn(t, db)
 	register := func(c *sdk.Client, family string) (*sdk.RegisterTaskDefinitionOutput, error) {
 		return c.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
-			Family:               &family,
-			ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("sample"), Memory: aws.Int32(64)}},
+			Family: &family,
+			ContainerDefinitions: []types.ContainerDefinition{
+				{Name: aws.String("app"), Image: aws.String("sample"), Memory: aws.Int32(64)}},
 		})
 	}
 	id := apitest.WithInvocationID("8f14e45f-ceea-467f-a8f9-8d5b5f1d0c11")
@@ -30,10 +31,12 @@ func TestRepeatedCall(t *testing.T) {
 	if _, err := register(first, "web"); apitest.ErrorCode(err) != "ServiceUnavailable" {
 		t.Fatalf("first attempt: %v, want ServiceUnavailable", err)
 	}
-	if got := *apitest.Must(register(second, "job"))(t).TaskDefinition.TaskDefinitionArn; got != arns+"task-definition/job:1" {
+	if got := *apitest.Must(register(second, "job"))(
+		t).TaskDefinition.TaskDefinitionArn; got != arns+"task-definition/job:1" {
 		t.Errorf("the other caller registered job and received %s", got)
 	}
-	if got := *apitest.Must(register(first, "web"))(t).TaskDefinition.TaskDefinitionArn; got != arns+"task-definition/web:1" {
+	if got := *apitest.Must(register(first, "web"))(
+		t).TaskDefinition.TaskDefinitionArn; got != arns+"task-definition/web:1" {
 		t.Errorf("the repeated call registered web and received %s", got)
 	}
 }

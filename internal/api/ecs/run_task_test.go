@@ -41,9 +41,11 @@ func (w *world) join(n task.Node) (leave func()) {
 func TestRunTask(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.definition("job", types.NetworkModeAwsvpc)
-	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arns + "task-definition/job:1"), Tags: tagged("a=1", "b=1")}))(t)
+	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arns + "task-definition/job:1"),
+		Tags: tagged("a=1", "b=1")}))(t)
 	in := &sdk.RunTaskInput{
-		TaskDefinition: aws.String("job"), Count: aws.Int32(2), NetworkConfiguration: awsvpc("subnet-1"), Group: aws.String("nightly"),
+		TaskDefinition: aws.String("job"), Count: aws.Int32(2), NetworkConfiguration: awsvpc("subnet-1"),
+		Group:     aws.String("nightly"),
 		StartedBy: aws.String("cron/1"), Tags: tagged("b=2"), PropagateTags: types.PropagateTagsTaskDefinition,
 		LaunchType: types.LaunchTypeExternal, EnableECSManagedTags: true,
 		Overrides: &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}}},
@@ -55,7 +57,8 @@ func TestRunTask(t *testing.T) {
 		t.Fatalf("%d tasks, failures %v", len(out.Tasks), out.Failures)
 	}
 	for _, got := range out.Tasks {
-		s := fmt.Sprintf("%s %s, group %s, started by %s, %s, definition %s, subnet %s, version %d", *got.LastStatus, *got.DesiredStatus,
+		s := fmt.Sprintf("%s %s, group %s, started by %s, %s, definition %s, subnet %s, version %d", *got.LastStatus,
+			*got.DesiredStatus,
 			*got.Group, *got.StartedBy, got.LaunchType, strings.TrimPrefix(*got.TaskDefinitionArn, arns),
 			*got.Attachments[0].Details[0].Value, got.Version)
 		want := "PROVISIONING RUNNING, group nightly, started by cron/1, EXTERNAL, definition task-definition/job:1, subnet subnet-1, version 1"
@@ -66,15 +69,21 @@ func TestRunTask(t *testing.T) {
 			t.Errorf("tags (-want +got):\n%s", d)
 		}
 	}
-	list := apitest.Must(w.ListTasks(ctx, &sdk.ListTasksInput{StartedBy: aws.String("cron/1"), LaunchType: types.LaunchTypeExternal}))(t)
+	list := apitest.Must(w.ListTasks(ctx, &sdk.ListTasksInput{StartedBy: aws.String("cron/1"),
+		LaunchType: types.LaunchTypeExternal}))(t)
 	if len(list.TaskArns) != 2 {
 		t.Errorf("ListTasks by startedBy: %v", list.TaskArns)
 	}
-	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"a"}}))(t)
-	if d := diff(tagged("aws:ecs:clusterName=default", "b=2"), apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}, Include: []types.TaskField{"TAGS"}}))(t).Tasks[0].Tags); d != "" {
+	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn,
+		TagKeys: []string{"a"}}))(t)
+	if d := diff(tagged("aws:ecs:clusterName=default", "b=2"),
+		apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn},
+			Include: []types.TaskField{"TAGS"}}))(t).Tasks[0].Tags); d != "" {
 		t.Errorf("tags read back (-want +got):\n%s", d)
 	}
-	wantError(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn, TagKeys: []string{"aws:ecs:clusterName"}}))(t, "InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved")
+	wantError(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn,
+		TagKeys: []string{"aws:ecs:clusterName"}}))(
+		t, "InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved")
 }
 
 // TestRunTaskToken: a request with a token starts its tasks once, also when it is sent many times at once.
@@ -83,7 +92,8 @@ func TestRunTaskToken(t *testing.T) {
 	w.node("n1")
 	w.definition("job", types.NetworkModeBridge)
 	run := func(count int32) (*sdk.RunTaskOutput, error) {
-		return w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"), Count: &count, ClientToken: aws.String("t1")})
+		return w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"), Count: &count,
+			ClientToken: aws.String("t1")})
 	}
 	const callers = 8
 	ids := make(chan string, callers)
@@ -126,21 +136,26 @@ func TestOverrides(t *testing.T) {
 	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("job"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		TaskRoleArn: aws.String("r0"), ContainerDefinitions: []types.ContainerDefinition{
-			{Name: aws.String("app"), Image: aws.String("i"), Command: []string{"run"}, Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("1")}}},
+			{Name: aws.String("app"), Image: aws.String("i"), Command: []string{"run"},
+				Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("1")}}},
 			{Name: aws.String("side"), Image: aws.String("i")},
 		},
 	}))(t)
 	over := types.TaskOverride{
-		Cpu: aws.String("1 vCPU"), Memory: aws.String("2048"), TaskRoleArn: aws.String("r1"), ExecutionRoleArn: aws.String("r2"),
+		Cpu: aws.String("1 vCPU"), Memory: aws.String("2048"), TaskRoleArn: aws.String("r1"),
+		ExecutionRoleArn: aws.String("r2"),
 		EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 50},
 		ContainerOverrides: []types.ContainerOverride{{
-			Name: aws.String("app"), Command: []string{"run", "fast"}, Cpu: aws.Int32(512), Memory: aws.Int32(1024), MemoryReservation: aws.Int32(128),
-			Environment:      []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("2")}, {Name: aws.String("B"), Value: aws.String("2")}},
+			Name: aws.String("app"), Command: []string{"run", "fast"}, Cpu: aws.Int32(512), Memory: aws.Int32(1024),
+			MemoryReservation: aws.Int32(128),
+			Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("2")},
+				{Name: aws.String("B"), Value: aws.String("2")}},
 			EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a.env")}},
 		}},
 	}
 	out := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
-		TaskDefinition: aws.String("job"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"), Overrides: &over, EnableExecuteCommand: true,
+		TaskDefinition: aws.String("job"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"),
+		Overrides: &over, EnableExecuteCommand: true,
 	}))(t)
 	got := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}}))(t).Tasks[0]
 	want := over
@@ -151,10 +166,12 @@ func TestOverrides(t *testing.T) {
 		t.Errorf("overrides (-want +got):\n%s", d)
 	}
 	app := got.Containers[0]
-	if s := fmt.Sprintln(*got.Cpu, *got.Memory, got.EphemeralStorage.SizeInGiB, got.EnableExecuteCommand, *app.Cpu, *app.Memory, *app.MemoryReservation); s != "1024 2048 50 true 512 1024 128\n" {
+	if s := fmt.Sprintln(*got.Cpu, *got.Memory, got.EphemeralStorage.SizeInGiB, got.EnableExecuteCommand, *app.Cpu,
+		*app.Memory, *app.MemoryReservation); s != "1024 2048 50 true 512 1024 128\n" {
 		t.Errorf("sizes: %s", s)
 	}
-	row, err := task.GetTask(w.db.Snapshot(), task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID((*got.TaskArn)[len(arns+"task/default/"):])})
+	row, err := task.GetTask(w.db.Snapshot(), task.Ref{Scope: w.sc, Cluster: "default",
+		ID: task.ID((*got.TaskArn)[len(arns+"task/default/"):])})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +180,8 @@ func TestOverrides(t *testing.T) {
 		t.Fatal(err)
 	}
 	runs := row.Overrides.Apply(def).Containers[0]
-	if s := fmt.Sprintln(runs.Command, runs.Environment, runs.EnvironmentFiles, row.Overrides.CPU, row.Overrides.Memory, row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] [arn:aws:s3:::b/a.env] 1024 2048 r1 r2\n" {
+	if s := fmt.Sprintln(runs.Command, runs.Environment, runs.EnvironmentFiles, row.Overrides.CPU, row.Overrides.Memory,
+		row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] [arn:aws:s3:::b/a.env] 1024 2048 r1 r2\n" {
 		t.Errorf("the agent runs %s", s)
 	}
 }
@@ -175,13 +193,15 @@ func TestManyRunTasks(t *testing.T) {
 	w.node("n1")
 	w.cluster("default") // or else each call loses once to the first, which makes it
 	w.definition("job", types.NetworkModeBridge)
-	patient := retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }), 100)
+	patient := retry.AddWithMaxAttempts(
+		retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }), 100)
 	const calls = 1000
 	arns := make([]string, calls)
 	var all sync.WaitGroup
 	for n := range calls {
 		all.Go(func() {
-			out, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"), StartedBy: aws.String(fmt.Sprint(n % 10))},
+			out, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"),
+				StartedBy: aws.String(fmt.Sprint(n % 10))},
 				func(o *sdk.Options) { o.Retryer = patient })
 			if err != nil || len(out.Tasks) != 1 {
 				t.Errorf("call %d: %v", n, err)
@@ -214,7 +234,8 @@ func TestRunTaskRules(t *testing.T) {
 	w.node("n1")
 	w.definition("job", types.NetworkModeBridge)
 	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
-		Family: aws.String("fargate"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
+		Family: aws.String("fargate"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"),
+		Memory:               aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
 	}))(t)
 	for _, tc := range []struct {
@@ -222,27 +243,47 @@ func TestRunTaskRules(t *testing.T) {
 		in         sdk.RunTaskInput
 	}{
 		{"count", "InvalidParameter: count must be between 1 and 10", sdk.RunTaskInput{Count: aws.Int32(11)}},
-		{"token", "InvalidParameter: idempotency token longer than 64.", sdk.RunTaskInput{ClientToken: aws.String(strings.Repeat("x", 65))}},
+		{"token", "InvalidParameter: idempotency token longer than 64.",
+			sdk.RunTaskInput{ClientToken: aws.String(strings.Repeat("x", 65))}},
 		{"group", "InvalidParameter: Invalid namespace for group.", sdk.RunTaskInput{Group: aws.String("service:web")}},
 		{"startedBy", "InvalidParameter: startedBy may have...", sdk.RunTaskInput{StartedBy: aws.String("a b")}},
-		{"propagateTags", "InvalidParameter: Invalid value for propagateTags", sdk.RunTaskInput{PropagateTags: types.PropagateTagsService}},
-		{"override of another container", "InvalidParameter: Override for container named db is not a container in the TaskDefinition.", overriding(types.ContainerOverride{Name: aws.String("db")})},
-		{"override without a name", "InvalidParameter: The name of a container override can not be blank.", overriding(types.ContainerOverride{Command: []string{"x"}})},
-		{"override too long", "InvalidParameter: The overrides have 8...", overriding(types.ContainerOverride{Name: aws.String("app"), Command: []string{strings.Repeat("x", 8192)}})},
-		{"override with files", "Client: Invalid setting for container 'app'. An environment file's name must end with .env.", overriding(types.ContainerOverride{Name: aws.String("app"), EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a")}}})},
-		{"override of memory below the reservation", "Client: Invalid setting for container 'app'. 'memory' must be greater...", overriding(types.ContainerOverride{Name: aws.String("app"), MemoryReservation: aws.Int32(128)})},
-		{"override of memory beyond the task", "Client: The 'memory' setting for container 'app' is greater than for the task", sdk.RunTaskInput{Overrides: &types.TaskOverride{Memory: aws.String("32")}}},
-		{"override of cpu", "InvalidParameter: Invalid 'cpu' setting for task.", sdk.RunTaskInput{Overrides: &types.TaskOverride{Cpu: aws.String("much")}}},
-		{"override of a Fargate size", "Client: No Fargate configuration exists for given values: 256 CPU, 8192 memory...", sdk.RunTaskInput{
-			TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"), Overrides: &types.TaskOverride{Memory: aws.String("8 GB")},
-		}},
-		{"launch type and strategy", "InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported...", sdk.RunTaskInput{
-			LaunchType: types.LaunchTypeEc2, CapacityProviderStrategy: []types.CapacityProviderStrategyItem{{CapacityProvider: aws.String("FARGATE"), Weight: 1}},
-		}},
-		{"network", "InvalidParameter: Network Configuration is not valid...", sdk.RunTaskInput{NetworkConfiguration: awsvpc("s")}},
+		{"propagateTags", "InvalidParameter: Invalid value for propagateTags",
+			sdk.RunTaskInput{PropagateTags: types.PropagateTagsService}},
+		{"override of another container",
+			"InvalidParameter: Override for container named db is not a container in the TaskDefinition.",
+			overriding(types.ContainerOverride{Name: aws.String("db")})},
+		{"override without a name", "InvalidParameter: The name of a container override can not be blank.",
+			overriding(types.ContainerOverride{Command: []string{"x"}})},
+		{"override too long", "InvalidParameter: The overrides have 8...",
+			overriding(types.ContainerOverride{Name: aws.String("app"), Command: []string{strings.Repeat("x", 8192)}})},
+		{"override with files",
+			"Client: Invalid setting for container 'app'. An environment file's name must end with .env.",
+			overriding(types.ContainerOverride{Name: aws.String("app"), EnvironmentFiles: []types.EnvironmentFile{
+				{Type: "s3", Value: aws.String("arn:aws:s3:::b/a")}}})},
+		{"override of memory below the reservation",
+			"Client: Invalid setting for container 'app'. 'memory' must be greater...",
+			overriding(types.ContainerOverride{Name: aws.String("app"), MemoryReservation: aws.Int32(128)})},
+		{"override of memory beyond the task",
+			"Client: The 'memory' setting for container 'app' is greater than for the task",
+			sdk.RunTaskInput{Overrides: &types.TaskOverride{Memory: aws.String("32")}}},
+		{"override of cpu", "InvalidParameter: Invalid 'cpu' setting for task.",
+			sdk.RunTaskInput{Overrides: &types.TaskOverride{Cpu: aws.String("much")}}},
+		{"override of a Fargate size", "Client: No Fargate configuration exists for given values: 256 CPU, 8192 memory...",
+			sdk.RunTaskInput{
+				TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"),
+				Overrides: &types.TaskOverride{Memory: aws.String("8 GB")},
+			}},
+		{"launch type and strategy",
+			"InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported...", sdk.RunTaskInput{
+				LaunchType: types.LaunchTypeEc2, CapacityProviderStrategy: []types.CapacityProviderStrategyItem{
+					{CapacityProvider: aws.String("FARGATE"), Weight: 1}},
+			}},
+		{"network", "InvalidParameter: Network Configuration is not valid...",
+			sdk.RunTaskInput{NetworkConfiguration: awsvpc("s")}},
 		{"definition", "Client: TaskDefinition not found.", sdk.RunTaskInput{TaskDefinition: aws.String("none")}},
 		{"cluster", "ClusterNotFound: Cluster not found.", sdk.RunTaskInput{Cluster: aws.String("none")}},
-		{"Fargate", "InvalidParameter: Task definition does not support launch_type FARGATE.", sdk.RunTaskInput{LaunchType: types.LaunchTypeFargate}},
+		{"Fargate", "InvalidParameter: Task definition does not support launch_type FARGATE.",
+			sdk.RunTaskInput{LaunchType: types.LaunchTypeFargate}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.in.TaskDefinition == nil {
@@ -257,7 +298,8 @@ func TestRunTaskRules(t *testing.T) {
 	})
 	if out := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
 		TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("subnet-1"),
-	}))(t); len(out.Tasks) != 0 || len(out.Failures) != 1 || !strings.HasPrefix(*out.Failures[0].Reason, "Capacity is unavailable") {
+	}))(t); len(out.Tasks) != 0 || len(out.Failures) != 1 ||
+		!strings.HasPrefix(*out.Failures[0].Reason, "Capacity is unavailable") {
 		t.Errorf("Fargate without a node: %v, %v", out.Tasks, out.Failures)
 	}
 }
@@ -267,14 +309,17 @@ func TestStartTask(t *testing.T) {
 	w.node("n1")
 	w.definition("job", types.NetworkModeBridge)
 	n1 := task.ContainerInstanceID("n1")
-	out := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{
-		n1, arns + "container-instance/default/" + n1, "none",
-	}}))(t)
+	out := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
+		ContainerInstances: []string{
+			n1, arns + "container-instance/default/" + n1, "none",
+		}}))(t)
 	if len(out.Tasks) != 2 || *out.Tasks[0].ContainerInstanceArn != arns+"container-instance/default/"+n1 {
 		t.Errorf("tasks %v", out.Tasks)
 	}
-	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"), Reason: aws.String("MISSING")}}, out.Failures); d != "" {
+	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"),
+		Reason: aws.String("MISSING")}}, out.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	wantError(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{}}))(t, "Client: Container Instances cannot be empty.")
+	wantError(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{}}))(t,
+		"Client: Container Instances cannot be empty.")
 }

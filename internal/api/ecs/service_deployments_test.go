@@ -52,7 +52,8 @@ func (w *world) serviceDeployments(edit ...func(*sdk.ListServiceDeploymentsInput
 
 func (w *world) serviceDeployment(arn *string) types.ServiceDeployment {
 	w.t.Helper()
-	out := apitest.Must(w.DescribeServiceDeployments(w.t.Context(), &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{*arn}}))(w.t)
+	out := apitest.Must(w.DescribeServiceDeployments(w.t.Context(), &sdk.DescribeServiceDeploymentsInput{
+		ServiceDeploymentArns: []string{*arn}}))(w.t)
 	if len(out.ServiceDeployments) != 1 {
 		w.t.Fatalf("service deployment %s: %v", *arn, out.Failures)
 	}
@@ -66,25 +67,31 @@ func TestServiceDeployments(t *testing.T) {
 	w.definition("web", types.NetworkModeAwsvpc, 80)
 	w.service("default", "web", func(in *sdk.CreateServiceInput) {
 		in.TaskDefinition, in.NetworkConfiguration = aws.String("web:1"), awsvpc("subnet-1")
-		in.DeploymentConfiguration = &types.DeploymentConfiguration{DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true, Rollback: true}}
+		in.DeploymentConfiguration = &types.DeploymentConfiguration{
+			DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true, Rollback: true}}
 	})
 	w.definition("web", types.NetworkModeAwsvpc, 80) // the third revision, since w.service has made one
 	created := w.described("default", "web")
 	brief := w.serviceDeployments()
-	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusPending || *brief[0].ServiceDeploymentArn != *created.CurrentServiceDeployment {
+	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusPending ||
+		*brief[0].ServiceDeploymentArn != *created.CurrentServiceDeployment {
 		t.Fatalf("after the creation: %+v", brief)
 	}
-	if n := strings.TrimPrefix(*created.Deployments[0].Id, "ecs-svc/"); !strings.HasSuffix(*brief[0].TargetServiceRevisionArn, "service-revision/default/web/"+n) {
+	if n := strings.TrimPrefix(*created.Deployments[0].Id,
+		"ecs-svc/"); !strings.HasSuffix(*brief[0].TargetServiceRevisionArn, "service-revision/default/web/"+n) {
 		t.Errorf("deployment %s has the target %s", *created.Deployments[0].Id, *brief[0].TargetServiceRevisionArn)
 	}
 	stop := func(arn *string, how types.StopServiceDeploymentStopType) (*sdk.StopServiceDeploymentOutput, error) {
 		return w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: arn, StopType: how})
 	}
-	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t, "InvalidParameter: The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
+	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t,
+		"InvalidParameter: The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
 	w.complete()
-	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t, "Conflict: The service deployment is in the status SUCCESSFUL and cannot be stopped any more.")
+	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t,
+		"Conflict: The service deployment is in the status SUCCESSFUL and cannot be stopped any more.")
 	first := w.serviceDeployment(brief[0].ServiceDeploymentArn)
-	if first.Status != types.ServiceDeploymentStatusSuccessful || first.StartedAt == nil || first.FinishedAt == nil || first.TargetServiceRevision.RequestedTaskCount != 1 ||
+	if first.Status != types.ServiceDeploymentStatusSuccessful || first.StartedAt == nil || first.FinishedAt == nil ||
+		first.TargetServiceRevision.RequestedTaskCount != 1 ||
 		len(first.SourceServiceRevisions) != 0 || !first.DeploymentConfiguration.DeploymentCircuitBreaker.Enable {
 		t.Errorf("completed: %+v", first)
 	}
@@ -100,22 +107,29 @@ func TestServiceDeployments(t *testing.T) {
 		task.BeginServiceDeployment(tx, svc, w.clock.Now())
 		svc.Primary().FailedTasks = 2
 	})
-	brief = w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) { in.CreatedAt = &types.CreatedAt{After: &before} })
-	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusInProgress || *brief[0].ServiceDeploymentArn != *updated.CurrentServiceDeployment {
+	brief = w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
+		in.CreatedAt = &types.CreatedAt{
+			After: &before}
+	})
+	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusInProgress ||
+		*brief[0].ServiceDeploymentArn != *updated.CurrentServiceDeployment {
 		t.Fatalf("after the update: %+v", brief)
 	}
 	second := w.serviceDeployment(brief[0].ServiceDeploymentArn)
-	if b := second.DeploymentCircuitBreaker; b.Status != types.ServiceDeploymentRollbackMonitorsStatusMonitoring || b.FailureCount != 2 || b.Threshold != 3 {
+	if b := second.DeploymentCircuitBreaker; b.Status != types.ServiceDeploymentRollbackMonitorsStatusMonitoring ||
+		b.FailureCount != 2 || b.Threshold != 3 {
 		t.Errorf("the circuit breaker: %+v", b)
 	}
-	if len(second.SourceServiceRevisions) != 1 || *second.SourceServiceRevisions[0].Arn != *first.TargetServiceRevision.Arn {
+	if len(second.SourceServiceRevisions) != 1 ||
+		*second.SourceServiceRevisions[0].Arn != *first.TargetServiceRevision.Arn {
 		t.Errorf("the sources: %+v", second.SourceServiceRevisions)
 	}
 
 	for range 2 { // a repeat is no error
 		apitest.Must(stop(brief[0].ServiceDeploymentArn, types.StopServiceDeploymentStopTypeRollback))(t)
 	}
-	if s := w.serviceDeployment(brief[0].ServiceDeploymentArn).Status; s != types.ServiceDeploymentStatusRollbackRequested {
+	if s := w.serviceDeployment(
+		brief[0].ServiceDeploymentArn).Status; s != types.ServiceDeploymentStatusRollbackRequested {
 		t.Errorf("status %s", s)
 	}
 	w.loop(func(tx *store.Tx, svc *task.Service) {
@@ -123,32 +137,38 @@ func TestServiceDeployments(t *testing.T) {
 		task.RollBack(tx, svc, task.Rollback{Number: task.NewDeploymentNumber(), Reason: "stopped", Started: w.clock.Now()})
 	})
 	back := w.serviceDeployment(brief[0].ServiceDeploymentArn)
-	if back.Status != types.ServiceDeploymentStatusRollbackInProgress || back.Rollback == nil || *back.Rollback.Reason != "stopped" {
+	if back.Status != types.ServiceDeploymentStatusRollbackInProgress || back.Rollback == nil ||
+		*back.Rollback.Reason != "stopped" {
 		t.Fatalf("the rollback: %+v", back)
 	}
 	w.complete()
 	now := w.described("default", "web")
-	if *now.TaskDefinition != arns+"task-definition/web:1" || now.NetworkConfiguration.AwsvpcConfiguration.Subnets[0] != "subnet-1" || len(now.Deployments) != 1 {
+	if *now.TaskDefinition != arns+"task-definition/web:1" ||
+		now.NetworkConfiguration.AwsvpcConfiguration.Subnets[0] != "subnet-1" || len(now.Deployments) != 1 {
 		t.Errorf("after the rollback: %+v", now)
 	}
-	for _, in := range []sdk.UpdateServiceInput{{}, {TaskDefinition: aws.String("web:1"), NetworkConfiguration: awsvpc("subnet-1"), DesiredCount: aws.Int32(1)}} {
+	for _, in := range []sdk.UpdateServiceInput{{}, {TaskDefinition: aws.String("web:1"),
+		NetworkConfiguration: awsvpc("subnet-1"), DesiredCount: aws.Int32(1)}} {
 		if got := update(in); *got.Deployments[0].Id != *now.Deployments[0].Id {
 			t.Errorf("an update that says what is there has started a deployment")
 		}
 	}
-	if got := update(sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")}); *got.Deployments[0].Id == *now.Deployments[0].Id {
+	if got := update(
+		sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")}); *got.Deployments[0].Id == *now.Deployments[0].Id {
 		t.Errorf("the definition that was rolled back cannot be deployed again")
 	}
 
 	revisions := apitest.Must(w.DescribeServiceRevisions(ctx, &sdk.DescribeServiceRevisionsInput{
-		ServiceRevisionArns: []string{*back.Rollback.ServiceRevisionArn, *back.TargetServiceRevision.Arn, arns + "service-revision/default/web/1"},
+		ServiceRevisionArns: []string{*back.Rollback.ServiceRevisionArn, *back.TargetServiceRevision.Arn,
+			arns + "service-revision/default/web/1"},
 	}))(t)
 	if len(revisions.ServiceRevisions) != 2 || len(revisions.Failures) != 1 || *revisions.Failures[0].Reason != "MISSING" {
 		t.Fatalf("revisions %+v, failures %+v", revisions.ServiceRevisions, revisions.Failures)
 	}
 	for i, want := range []string{"web:1", "web:3"} {
 		r := revisions.ServiceRevisions[i]
-		if *r.TaskDefinition != arns+"task-definition/"+want || r.LaunchType != types.LaunchTypeEc2 || len(r.ContainerImages) != 1 || *r.ContainerImages[0].Image != "sample" {
+		if *r.TaskDefinition != arns+"task-definition/"+want || r.LaunchType != types.LaunchTypeEc2 ||
+			len(r.ContainerImages) != 1 || *r.ContainerImages[0].Image != "sample" {
 			t.Errorf("revision %+v, want one of %s", r, want)
 		}
 	}
@@ -163,7 +183,8 @@ func TestListServiceDeployments(t *testing.T) {
 	}
 	var got []string
 	var last *time.Time
-	for in, more := (&sdk.ListServiceDeploymentsInput{Service: aws.String(arns + "service/default/web"), MaxResults: aws.Int32(2)}), true; more; {
+	for in, more := (&sdk.ListServiceDeploymentsInput{Service: aws.String(arns + "service/default/web"),
+		MaxResults: aws.Int32(2)}), true; more; {
 		out := apitest.Must(w.ListServiceDeployments(ctx, in))(t)
 		in.NextToken, more = out.NextToken, out.NextToken != nil
 		for _, d := range out.ServiceDeployments {
@@ -178,18 +199,28 @@ func TestListServiceDeployments(t *testing.T) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
 	stopped := w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
-		in.Status = []types.ServiceDeploymentStatus{types.ServiceDeploymentStatusStopped, types.ServiceDeploymentStatusSuccessful}
+		in.Status = []types.ServiceDeploymentStatus{types.ServiceDeploymentStatusStopped,
+			types.ServiceDeploymentStatusSuccessful}
 	})
 	if len(stopped) != 4 || !strings.HasPrefix(*stopped[0].StatusReason, "Superseded by the service deployment "+arns) {
 		t.Errorf("stopped: %+v", stopped)
 	}
-	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
-	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"), Status: []types.ServiceDeploymentStatus{"GONE"}}))(t, "InvalidParameter: status should be one of...")
-	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{}}))(t, "InvalidParameter: service deployment ARNs cannot be empty.")
-	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: make([]string, 21)}))(t, "InvalidParameter: At most 20 service deployments can be described at once")
-	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{arns + "service/default/web"}}))(t, "InvalidParameter: Invalid identifier: Unexpected resource type...")
-	for _, arn := range []string{arns + "service-deployment/default/web/none", "arn:aws:ecs:us-east-1:999999999999:service-deployment/default/web/x"} {
-		wantError(w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn}))(t, "ServiceDeploymentNotFound: Service Deployment not found.")
+	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("none")}))(t,
+		"ServiceNotFound: Service not found.")
+	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"),
+		Status: []types.ServiceDeploymentStatus{"GONE"}}))(t, "InvalidParameter: status should be one of...")
+	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{}}))(
+		t, "InvalidParameter: service deployment ARNs cannot be empty.")
+	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
+		ServiceDeploymentArns: make([]string, 21)}))(
+		t, "InvalidParameter: At most 20 service deployments can be described at once")
+	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
+		ServiceDeploymentArns: []string{arns + "service/default/web"}}))(
+		t, "InvalidParameter: Invalid identifier: Unexpected resource type...")
+	for _, arn := range []string{arns + "service-deployment/default/web/none",
+		"arn:aws:ecs:us-east-1:999999999999:service-deployment/default/web/x"} {
+		wantError(w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn}))(t,
+			"ServiceDeploymentNotFound: Service Deployment not found.")
 	}
 }
 
@@ -200,18 +231,24 @@ func TestDaemonService(t *testing.T) {
 	got := w.service("default", "web", func(in *sdk.CreateServiceInput) {
 		in.SchedulingStrategy, in.DesiredCount = types.SchedulingStrategyDaemon, nil
 	})
-	if c := got.DeploymentConfiguration; got.SchedulingStrategy != types.SchedulingStrategyDaemon || got.DesiredCount != 0 ||
-		*c.MinimumHealthyPercent != 0 || *c.MaximumPercent != 100 || got.AvailabilityZoneRebalancing != types.AvailabilityZoneRebalancingDisabled {
+	if c := got.DeploymentConfiguration; got.SchedulingStrategy != types.SchedulingStrategyDaemon ||
+		got.DesiredCount != 0 ||
+		*c.MinimumHealthyPercent != 0 || *c.MaximumPercent != 100 ||
+		got.AvailabilityZoneRebalancing != types.AvailabilityZoneRebalancingDisabled {
 		t.Errorf("created: %+v", got)
 	}
 	w.loop(func(_ *store.Tx, svc *task.Service) { svc.DesiredCount = 3 })
-	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)}))(t, "InvalidParameter: The daemon scheduling strategy does not support a desired count for services...")
-	update := apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), HealthCheckGracePeriodSeconds: aws.Int32(5)}))(t)
+	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)}))(t,
+		"InvalidParameter: The daemon scheduling strategy does not support a desired count for services...")
+	update := apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
+		HealthCheckGracePeriodSeconds: aws.Int32(5)}))(t)
 	if n := update.Service.DesiredCount; n != 3 {
 		t.Errorf("an update sets the desired count to %d", n)
 	}
-	for strategy, want := range map[types.SchedulingStrategy]string{types.SchedulingStrategyDaemon: "web", types.SchedulingStrategyReplica: "replica"} {
-		if list := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy}))(t); !slices.Equal(list.ServiceArns, []string{arns + "service/default/" + want}) {
+	for strategy, want := range map[types.SchedulingStrategy]string{types.SchedulingStrategyDaemon: "web",
+		types.SchedulingStrategyReplica: "replica"} {
+		if list := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy}))(t); !slices.Equal(
+			list.ServiceArns, []string{arns + "service/default/" + want}) {
 			t.Errorf("%s services: %v", strategy, list.ServiceArns)
 		}
 	}
@@ -219,7 +256,9 @@ func TestDaemonService(t *testing.T) {
 	if *deleted.Service.Status != "DRAINING" {
 		t.Errorf("status %s", *deleted.Service.Status)
 	}
-	if d := w.serviceDeployment(deleted.Service.CurrentServiceDeployment); d.Status != types.ServiceDeploymentStatusStopped || *d.StatusReason != "The service is being deleted." {
+	if d := w.serviceDeployment(
+		deleted.Service.CurrentServiceDeployment); d.Status != types.ServiceDeploymentStatusStopped ||
+		*d.StatusReason != "The service is being deleted." {
 		t.Errorf("its service deployment: %s", d.Status)
 	}
 }

@@ -29,9 +29,11 @@ func TestTags(t *testing.T) {
 	w.cluster("prod")
 	w.service("prod", "web")
 	w.provider("own")
-	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arns + "capacity-provider/own"), TagKeys: []string{"a"}}))(t)
+	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arns + "capacity-provider/own"),
+		TagKeys: []string{"a"}}))(t)
 	for _, arn := range []string{
-		arns + "cluster/prod", arns + "service/prod/web", arns + "task-definition/web:1", arns + "cluster/default", arns + "capacity-provider/own",
+		arns + "cluster/prod", arns + "service/prod/web", arns + "task-definition/web:1", arns + "cluster/default",
+		arns + "capacity-provider/own",
 	} {
 		t.Run(strings.TrimPrefix(arn, arns), func(t *testing.T) {
 			tags := func() string {
@@ -53,10 +55,14 @@ func TestTags(t *testing.T) {
 			}
 		})
 	}
-	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeServices(ctx, &sdk.DescribeServicesInput{Cluster: aws.String("prod"), Services: []string{"web"}, Include: []types.ServiceField{"TAGS"}}))(t).Services[0].Tags); d != "" {
+	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeServices(ctx,
+		&sdk.DescribeServicesInput{Cluster: aws.String("prod"), Services: []string{"web"},
+			Include: []types.ServiceField{"TAGS"}}))(t).Services[0].Tags); d != "" {
 		t.Errorf("DescribeServices (-want +got):\n%s", d)
 	}
-	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web"), Include: []types.TaskDefinitionField{"TAGS"}}))(t).Tags); d != "" {
+	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeTaskDefinition(ctx,
+		&sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web"), Include: []types.TaskDefinitionField{"TAGS"}}))(
+		t).Tags); d != "" {
 		t.Errorf("DescribeTaskDefinition (-want +got):\n%s", d)
 	}
 
@@ -75,15 +81,19 @@ func TestTags(t *testing.T) {
 		{"arn:aws:ecs:eu-west-1:999999999999:cluster/prod", "ResourceNotFound: The specified cluster was not found...", nil},
 		{arns + "task/prod/1", "ResourceNotFound: The specified task was not found...", nil},
 		{arns + "capacity-provider/x", "ResourceNotFound: The specified capacity-provider was not found...", nil},
-		{arns + "capacity-provider/FARGATE", "InvalidParameter: The capacity provider FARGATE is predefined and cannot be tagged.", nil},
+		{arns + "capacity-provider/FARGATE",
+			"InvalidParameter: The capacity provider FARGATE is predefined and cannot be tagged.", nil},
 		{arns + "task-set/prod/web/ecs-svc/1", "UnsupportedFeature: Tags of a task-set are not supported...", nil},
 		{arns + "cluster/prod", "InvalidParameter: The tag a? has characters other than...", tagged("a?=")},
 		{arns + "cluster/prod", "InvalidParameter: The key of a tag must have 1 to 128 characters...", tagged("=")},
 		{arns + "cluster/prod", "LimitExceeded: A resource can have 50 tags; with these it would have 51.", tagged(many...)},
 	} {
-		wantError(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &tc.arn, Tags: append([]types.Tag{}, tc.tags...)}))(t, tc.want)
+		wantError(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &tc.arn, Tags: append([]types.Tag{}, tc.tags...)}))(
+			t, tc.want)
 	}
-	wantError(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arns + "service/prod/none")}))(t, "InvalidParameter: The specified service is inactive. Specify an active service and try again.")
+	wantError(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arns +
+		"service/prod/none")}))(
+		t, "InvalidParameter: The specified service is inactive. Specify an active service and try again.")
 }
 
 func TestAccountSettings(t *testing.T) {
@@ -103,7 +113,8 @@ func TestAccountSettings(t *testing.T) {
 		return strings.Join(got, " ")
 	}
 	all := settings(sdk.ListAccountSettingsInput{EffectiveSettings: true})
-	if n := len(strings.Fields(all)); n != 12 || settings(sdk.ListAccountSettingsInput{EffectiveSettings: true, MaxResults: 1}) != all {
+	if n := len(strings.Fields(all)); n != 12 || settings(sdk.ListAccountSettingsInput{EffectiveSettings: true,
+		MaxResults: 1}) != all {
 		t.Errorf("%d settings: %s", n, all)
 	}
 	for _, tc := range []struct {
@@ -113,8 +124,10 @@ func TestAccountSettings(t *testing.T) {
 		{sdk.ListAccountSettingsInput{}, ""}, // none is stored
 		{sdk.ListAccountSettingsInput{EffectiveSettings: true, Name: "taskLongArnFormat"}, "taskLongArnFormat=enabled"},
 		{sdk.ListAccountSettingsInput{EffectiveSettings: true, Name: "taskLongArnFormat", Value: aws.String("disabled")}, ""},
-		{sdk.ListAccountSettingsInput{Value: aws.String("disabled")}, "InvalidParameter: value can only be given together with name"},
-		{sdk.ListAccountSettingsInput{PrincipalArn: aws.String("me")}, `InvalidParameter: Invalid principalArn "me": it must be the ARN of a user, a role or the root of this account`},
+		{sdk.ListAccountSettingsInput{Value: aws.String("disabled")},
+			"InvalidParameter: value can only be given together with name"},
+		{sdk.ListAccountSettingsInput{PrincipalArn: aws.String("me")},
+			`InvalidParameter: Invalid principalArn "me": it must be the ARN of a user, a role or the root of this account`},
 	} {
 		if got := settings(tc.in); got != tc.want {
 			t.Errorf("%+v: %s, want %s", tc.in, got, tc.want)
@@ -122,10 +135,12 @@ func TestAccountSettings(t *testing.T) {
 	}
 
 	user := aws.String("arn:aws:iam::" + account + ":user/u")
-	if s := apitest.Must(w.PutAccountSettingDefault(ctx, &sdk.PutAccountSettingDefaultInput{Name: "awsvpcTrunking", Value: aws.String("enabled")}))(t).Setting; *s.PrincipalArn != "arn:aws:iam::"+account+":root" || s.Type != "user" {
+	if s := apitest.Must(w.PutAccountSettingDefault(ctx, &sdk.PutAccountSettingDefaultInput{Name: "awsvpcTrunking",
+		Value: aws.String("enabled")}))(t).Setting; *s.PrincipalArn != "arn:aws:iam::"+account+":root" || s.Type != "user" {
 		t.Errorf("the account's setting is %s's, of type %s", *s.PrincipalArn, s.Type)
 	}
-	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "fargateTaskRetirementWaitPeriod", Value: aws.String("14"), PrincipalArn: user}))(t)
+	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "fargateTaskRetirementWaitPeriod",
+		Value: aws.String("14"), PrincipalArn: user}))(t)
 	for _, tc := range []struct {
 		what string
 		in   sdk.ListAccountSettingsInput
@@ -133,16 +148,20 @@ func TestAccountSettings(t *testing.T) {
 	}{
 		{"the account's own", sdk.ListAccountSettingsInput{}, "awsvpcTrunking=enabled"},
 		{"the user's own", sdk.ListAccountSettingsInput{PrincipalArn: user}, "fargateTaskRetirementWaitPeriod=14"},
-		{"what holds for the user by the account", sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true, Name: "awsvpcTrunking"}, "awsvpcTrunking=enabled"},
-		{"what holds for the user", sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true, Name: "fargateTaskRetirementWaitPeriod"}, "fargateTaskRetirementWaitPeriod=14"},
-		{"what holds for the account", sdk.ListAccountSettingsInput{EffectiveSettings: true, Name: "fargateTaskRetirementWaitPeriod"}, "fargateTaskRetirementWaitPeriod=7"},
+		{"what holds for the user by the account", sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true,
+			Name: "awsvpcTrunking"}, "awsvpcTrunking=enabled"},
+		{"what holds for the user", sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true,
+			Name: "fargateTaskRetirementWaitPeriod"}, "fargateTaskRetirementWaitPeriod=14"},
+		{"what holds for the account", sdk.ListAccountSettingsInput{EffectiveSettings: true,
+			Name: "fargateTaskRetirementWaitPeriod"}, "fargateTaskRetirementWaitPeriod=7"},
 	} {
 		if got := settings(tc.in); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.what, got, tc.want)
 		}
 	}
 	for range 2 { // the second time there is none
-		if s := apitest.Must(w.DeleteAccountSetting(ctx, &sdk.DeleteAccountSettingInput{Name: "awsvpcTrunking"}))(t).Setting; *s.Value != "disabled" {
+		if s := apitest.Must(w.DeleteAccountSetting(ctx, &sdk.DeleteAccountSettingInput{Name: "awsvpcTrunking"}))(
+			t).Setting; *s.Value != "disabled" {
 			t.Errorf("after the deletion: %s", *s.Value)
 		}
 	}
@@ -154,25 +173,36 @@ func TestAccountSettings(t *testing.T) {
 		value, want string
 	}{
 		{"x", "enabled", "InvalidParameter: unknown should be one of [..."},
-		{"guardDutyActivate", "on", "InvalidParameter: The account setting guardDutyActivate is managed by AWS and cannot be changed."},
-		{"fargateTaskRetirementWaitPeriod", "1", "InvalidParameter: value of fargateTaskRetirementWaitPeriod should be one of [0,7,14]"},
+		{"guardDutyActivate", "on",
+			"InvalidParameter: The account setting guardDutyActivate is managed by AWS and cannot be changed."},
+		{"fargateTaskRetirementWaitPeriod", "1",
+			"InvalidParameter: value of fargateTaskRetirementWaitPeriod should be one of [0,7,14]"},
 	} {
 		wantError(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: tc.name, Value: &tc.value}))(t, tc.want)
 	}
-	wantError(w.ListAccountSettings(ctx, &sdk.ListAccountSettingsInput{Name: "x"}))(t, "InvalidParameter: unknown should be one of [...")
+	wantError(w.ListAccountSettings(ctx, &sdk.ListAccountSettingsInput{Name: "x"}))(t,
+		"InvalidParameter: unknown should be one of [...")
 }
 
 // TestRefused: an operation that exists to say no has its own error.
 func TestRefused(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	wantError(w.DiscoverPollEndpoint(ctx, &sdk.DiscoverPollEndpointInput{}))(t, "AccessDenied: Agent operations are internal to this server.")
-	wantError(w.UpdateContainerAgent(ctx, &sdk.UpdateContainerAgentInput{ContainerInstance: aws.String("i")}))(t, "NoUpdateAvailable: There is no update available for your container agent.")
-	wantError(w.ListDaemons(ctx, &sdk.ListDaemonsInput{}))(t, "UnsupportedFeature: Managed daemons are not supported by this server.")
+	wantError(w.DiscoverPollEndpoint(ctx, &sdk.DiscoverPollEndpointInput{}))(t,
+		"AccessDenied: Agent operations are internal to this server.")
+	wantError(w.UpdateContainerAgent(ctx, &sdk.UpdateContainerAgentInput{ContainerInstance: aws.String("i")}))(t,
+		"NoUpdateAvailable: There is no update available for your container agent.")
+	wantError(w.ListDaemons(ctx, &sdk.ListDaemonsInput{}))(t,
+		"UnsupportedFeature: Managed daemons are not supported by this server.")
 	w.service("default", "web")
-	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"), Service: aws.String("web")}))(t, "InvalidParameter: Task sets are for services with the deployment controller EXTERNAL; the service web has ECS.")
-	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"), Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
-	wantError(w.ListGateways(ctx, &sdk.ListGatewaysInput{}))(t, "UnsupportedFeature: Gateways are not supported by this server.")
-	wantError(w.ContinueServiceDeployment(ctx, &sdk.ContinueServiceDeploymentInput{ServiceDeploymentArn: aws.String("d"), HookId: aws.String("h")}))(t, "UnsupportedFeature: Deployment lifecycle hooks are not supported...")
+	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
+		Service: aws.String("web")}))(
+		t, "InvalidParameter: Task sets are for services with the deployment controller EXTERNAL; the service web has ECS.")
+	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
+		Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
+	wantError(w.ListGateways(ctx, &sdk.ListGatewaysInput{}))(t,
+		"UnsupportedFeature: Gateways are not supported by this server.")
+	wantError(w.ContinueServiceDeployment(ctx, &sdk.ContinueServiceDeploymentInput{ServiceDeploymentArn: aws.String("d"),
+		HookId: aws.String("h")}))(t, "UnsupportedFeature: Deployment lifecycle hooks are not supported...")
 }
 
 // TestExecuteCommand: each thing that AWS asks of the task first has its own error, and no session is given.
@@ -180,8 +210,10 @@ func TestExecuteCommand(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.definition("web", types.NetworkModeBridge)
 	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Node: "n1", Observed: task.Observed{State: task.Running}})
-	w.task(task.Task{ID: task.ID(id(2)), Family: "web", Node: "n1", ExecuteCommand: true, Observed: task.Observed{State: task.Running}})
-	w.task(task.Task{ID: task.ID(id(3)), Family: "web", ExecuteCommand: true, Observed: task.Observed{State: task.Pending}})
+	w.task(task.Task{ID: task.ID(id(2)), Family: "web", Node: "n1", ExecuteCommand: true,
+		Observed: task.Observed{State: task.Running}})
+	w.task(task.Task{ID: task.ID(id(3)), Family: "web", ExecuteCommand: true,
+		Observed: task.Observed{State: task.Pending}})
 	for _, tc := range []struct {
 		task, container string
 		silent          bool
@@ -190,9 +222,11 @@ func TestExecuteCommand(t *testing.T) {
 		{id(9), "", false, "InvalidParameter: The referenced task was not found."},
 		{id(2), "", true, "InvalidParameter: Interactive is the only mode supported currently."},
 		{id(3), "", false, "InvalidParameter: The execute command failed because the task is not RUNNING; it is PENDING."},
-		{id(1), "", false, "InvalidParameter: The execute command failed because execute command was not enabled when the task was run or the execute command agent isn’t running. Wait and try again or run a new task with execute command enabled and try again."},
+		{id(1), "", false,
+			"InvalidParameter: The execute command failed because execute command was not enabled when the task was run or the execute command agent isn’t running. Wait and try again or run a new task with execute command enabled and try again."},
 		{id(2), "db", false, "InvalidParameter: The container db does not exist in the task definition."},
-		{id(2), "app", false, "TargetNotConnected: The execute command failed because this server has no sessions of AWS Systems Manager..."},
+		{id(2), "app", false,
+			"TargetNotConnected: The execute command failed because this server has no sessions of AWS Systems Manager..."},
 	} {
 		in := &sdk.ExecuteCommandInput{Task: &tc.task, Command: aws.String("sh"), Interactive: !tc.silent}
 		if tc.container != "" {

@@ -34,8 +34,12 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	}
 	const invalid = "The specified task definition identifier is invalid. Specify a valid name or ARN and try again."
 	failures := []types.Failure{
-		{Arn: aws.String(arns + "task-definition/web:3"), Reason: aws.String("The specified task definition is still in ACTIVE status. Please deregister the target and try again.")},
-		{Arn: aws.String(arns + "task-definition/web:4"), Reason: aws.String("The specified task definition does not exist. Specify a valid account, family, revision and try again.")},
+		{Arn: aws.String(arns + "task-definition/web:3"),
+			Reason: aws.String(
+				"The specified task definition is still in ACTIVE status. Please deregister the target and try again.")},
+		{Arn: aws.String(arns + "task-definition/web:4"),
+			Reason: aws.String(
+				"The specified task definition does not exist. Specify a valid account, family, revision and try again.")},
 		{Arn: aws.String("web"), Reason: aws.String(invalid)},
 		{Arn: aws.String(arns + "cluster/web"), Reason: aws.String(invalid)},
 	}
@@ -44,16 +48,19 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	}
 	list := func(status types.TaskDefinitionStatus) string {
 		t.Helper()
-		return strings.ReplaceAll(strings.Join(apitest.Must(w.ListTaskDefinitions(ctx, &sdk.ListTaskDefinitionsInput{Status: status}))(t).TaskDefinitionArns, " "), arns+"task-definition/", "")
+		return strings.ReplaceAll(strings.Join(apitest.Must(w.ListTaskDefinitions(ctx,
+			&sdk.ListTaskDefinitionsInput{Status: status}))(t).TaskDefinitionArns, " "), arns+"task-definition/", "")
 	}
 	if s := list("ACTIVE") + ", " + list("INACTIVE") + ", " + list("DELETE_IN_PROGRESS"); s != "web:3, , web:1 web:2" {
 		t.Errorf("listed: %s", s)
 	}
-	if again := apitest.Must(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:1"}}))(t); len(again.TaskDefinitions) != 1 {
+	if again := apitest.Must(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{
+		TaskDefinitions: []string{"web:1"}}))(t); len(again.TaskDefinitions) != 1 {
 		t.Errorf("a repeat: %v", again.Failures)
 	}
 	w.node("n1")
-	wantError(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("web:1")}))(t, "Client: TaskDefinition is inactive")
+	wantError(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("web:1")}))(t,
+		"Client: TaskDefinition is inactive")
 
 	reap := func() {
 		t.Helper()
@@ -77,15 +84,19 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	w.write(func(tx *store.Tx) error { task.ReapTasks(tx, epoch.Add(task.StoppedRetention), 10); return nil })
 	apitest.Must(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:3"}}))(t)
 	reap()
-	wantError(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web:1")}))(t, "Client: Unable to describe task definition.")
+	wantError(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web:1")}))(t,
+		"Client: Unable to describe task definition.")
 	for _, status := range []types.TaskDefinitionFamilyStatus{"", "ALL", "INACTIVE", "ACTIVE"} {
-		if families := apitest.Must(w.ListTaskDefinitionFamilies(ctx, &sdk.ListTaskDefinitionFamiliesInput{Status: status}))(t); len(families.Families) != 0 {
+		if families := apitest.Must(w.ListTaskDefinitionFamilies(ctx, &sdk.ListTaskDefinitionFamiliesInput{Status: status}))(
+			t); len(families.Families) != 0 {
 			t.Errorf("families of status %q whose revisions are all deleted: %v", status, families.Families)
 		}
 	}
 	if arn := w.definition("web", types.NetworkModeBridge); arn != arns+"task-definition/web:4" {
 		t.Errorf("the next revision is %s", arn)
 	}
-	wantError(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{}}))(t, "InvalidParameter: size of TaskDefinition references list must be greater than 0")
-	wantError(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: make([]string, 11)}))(t, "InvalidParameter: Size of TaskDefinition references list cannot exceed 10")
+	wantError(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: []string{}}))(t,
+		"InvalidParameter: size of TaskDefinition references list must be greater than 0")
+	wantError(w.DeleteTaskDefinitions(ctx, &sdk.DeleteTaskDefinitionsInput{TaskDefinitions: make([]string, 11)}))(t,
+		"InvalidParameter: Size of TaskDefinition references list cannot exceed 10")
 }

@@ -68,7 +68,8 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("tags of the answer (-want +got):\n%s", d)
 	}
 
-	read := apitest.Must(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("everything")}))(t)
+	read := apitest.Must(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{
+		TaskDefinition: aws.String("everything")}))(t)
 	got := read.TaskDefinition
 	compareDefinition(t, in, got)
 	if d := diff(registered.TaskDefinition, got); d != "" {
@@ -79,7 +80,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if *got.TaskDefinitionArn != arns+"task-definition/everything:1" || got.Revision != 1 || got.Status != "ACTIVE" ||
 		!got.RegisteredAt.Equal(epoch.Add(time.Second)) || *got.RegisteredBy != "arn:aws:iam::"+account+":root" {
-		t.Errorf("computed members: %v %v %v %v %v", *got.TaskDefinitionArn, got.Revision, got.Status, got.RegisteredAt, *got.RegisteredBy)
+		t.Errorf("computed members: %v %v %v %v %v", *got.TaskDefinitionArn, got.Revision, got.Status, got.RegisteredAt,
+			*got.RegisteredBy)
 	}
 
 	again := &sdk.RegisterTaskDefinitionInput{}
@@ -125,7 +127,8 @@ func TestFilledIn(t *testing.T) {
 				Volumes: []types.Volume{}, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
 				ContainerDefinitions: []types.ContainerDefinition{{
 					Name: aws.String("app"), Image: aws.String("i"), Essential: aws.Bool(true),
-					PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(tc.hostPort), Protocol: "tcp"}},
+					PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(tc.hostPort),
+						Protocol: "tcp"}},
 					HealthCheck: &types.HealthCheck{Command: []string{"CMD", "true"}, Interval: aws.Int32(30),
 						Timeout: aws.Int32(5), Retries: aws.Int32(3)},
 					Environment: []types.KeyValuePair{}, MountPoints: []types.MountPoint{}, VolumesFrom: []types.VolumeFrom{},
@@ -181,12 +184,14 @@ func TestDefinitionRow(t *testing.T) {
 			Mounts:       []engineopts.Mount{{Volume: "host", Path: "/srv", ReadOnly: true}},
 			VolumesFrom:  []engineopts.VolumesFrom{{Container: "log"}},
 			ReadonlyRoot: true, Interactive: true, TTY: true, Hostname: "app-1",
-			DNS: []string{"10.0.0.2"}, DNSSearch: []string{"corp"}, ExtraHosts: []string{"db:10.0.0.9"}, Links: []string{"log:syslog"},
+			DNS: []string{"10.0.0.2"}, DNSSearch: []string{"corp"}, ExtraHosts: []string{"db:10.0.0.9"},
+			Links:  []string{"log:syslog"},
 			Labels: map[string]string{"traefik.enable": "true"}, SecurityOpt: []string{"no-new-privileges"},
 			Sysctls: map[string]string{"net.core.somaxconn": "1024"}, CapAdd: []string{"NET_ADMIN"}, CapDrop: []string{"ALL"},
 			Devices: []engineopts.Device{{Host: "/dev/fuse", Container: "/dev/fuse", Permissions: "rw"}},
-			Init:    true, ShmMiB: 64, Tmpfs: map[string]string{"/tmp": "size=16m,noexec"}, MaxSwapMiB: aws.Int(128), Swappiness: aws.Int(10),
-			LogDriver: "splunk", LogOptions: map[string]string{"splunk-url": "https://logs.example"},
+			Init:    true, ShmMiB: 64, Tmpfs: map[string]string{"/tmp": "size=16m,noexec"}, MaxSwapMiB: aws.Int(128),
+			Swappiness: aws.Int(10),
+			LogDriver:  "splunk", LogOptions: map[string]string{"splunk-url": "https://logs.example"},
 			LogSecrets:   map[string]string{"splunk-token": "splunk"},
 			Login:        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:registry",
 			StartTimeout: time.Minute, Restart: &engineopts.RestartPolicy{Ignored: []int{0}, Period: 3 * time.Minute},
@@ -197,7 +202,8 @@ func TestDefinitionRow(t *testing.T) {
 	}
 	options := engineopts.Task{PID: "task", IPC: "none", Volumes: []engineopts.Volume{
 		{Name: "host", HostPath: "/srv"}, {Name: "anonymous"},
-		{Name: "docker", Shared: true, Create: true, Driver: "local", DriverOpts: map[string]string{"type": "tmpfs"}, Labels: map[string]string{"a": "b"}},
+		{Name: "docker", Shared: true, Create: true, Driver: "local", DriverOpts: map[string]string{"type": "tmpfs"},
+			Labels: map[string]string{"a": "b"}},
 		{Name: "efs"},
 	}}
 	if d := diff(options, row.Options); d != "" {
@@ -220,18 +226,27 @@ func TestDefinitionRowOf(t *testing.T) {
 		{"awslogs is no engine's driver", "", types.ContainerDefinition{LogConfiguration: &types.LogConfiguration{
 			LogDriver: "awslogs", Options: map[string]string{"awslogs-region": "r", "awslogs-group": "g"}}},
 			func(c task.ContainerDefinition) any { return c.Options }, engineopts.Container{}},
-		{"a policy that is not enabled", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{Enabled: aws.Bool(false)}},
+		{"a policy that is not enabled", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{
+			Enabled: aws.Bool(false)}},
 			func(c task.ContainerDefinition) any { return c.Options.Restart }, (*engineopts.RestartPolicy)(nil)},
-		{"a policy's period", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{Enabled: aws.Bool(true)}},
+		{"a policy's period", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{
+			Enabled: aws.Bool(true)}},
 			func(c task.ContainerDefinition) any { return c.Options.Restart.Period }, 5 * time.Minute},
-		{"links and volumes need the other container", "", types.ContainerDefinition{Links: []string{"b:x"}, VolumesFrom: []types.VolumeFrom{{SourceContainer: aws.String("b")}}},
-			func(c task.ContainerDefinition) any { return c.DependsOn }, []task.Dependency{{Container: "b", Condition: "START"}}},
-		{"a range in host mode", "host", types.ContainerDefinition{PortMappings: []types.PortMapping{{ContainerPortRange: aws.String("80-81"), Protocol: "udp"}}},
+		{"links and volumes need the other container", "",
+			types.ContainerDefinition{Links: []string{"b:x"},
+				VolumesFrom: []types.VolumeFrom{{SourceContainer: aws.String("b")}}},
+			func(c task.ContainerDefinition) any { return c.DependsOn },
+			[]task.Dependency{{Container: "b", Condition: "START"}}},
+		{"a range in host mode", "host", types.ContainerDefinition{PortMappings: []types.PortMapping{
+			{ContainerPortRange: aws.String("80-81"), Protocol: "udp"}}},
 			func(c task.ContainerDefinition) any { return c.Ports },
-			[]task.PortMapping{{ContainerPort: 80, HostPort: 80, Protocol: "udp"}, {ContainerPort: 81, HostPort: 81, Protocol: "udp"}}},
-		{"a range in awsvpc mode", "awsvpc", types.ContainerDefinition{PortMappings: []types.PortMapping{{ContainerPortRange: aws.String("1-65535")}}},
+			[]task.PortMapping{{ContainerPort: 80, HostPort: 80, Protocol: "udp"},
+				{ContainerPort: 81, HostPort: 81, Protocol: "udp"}}},
+		{"a range in awsvpc mode", "awsvpc", types.ContainerDefinition{PortMappings: []types.PortMapping{
+			{ContainerPortRange: aws.String("1-65535")}}},
 			func(c task.ContainerDefinition) any { return c.Ports }, []task.PortMapping(nil)},
-		{"a device with all rights", "", types.ContainerDefinition{LinuxParameters: &types.LinuxParameters{Devices: []types.Device{{HostPath: aws.String("/dev/fuse")}}}},
+		{"a device with all rights", "", types.ContainerDefinition{LinuxParameters: &types.LinuxParameters{
+			Devices: []types.Device{{HostPath: aws.String("/dev/fuse")}}}},
 			func(c task.ContainerDefinition) any { return c.Options.Devices }, []engineopts.Device{{Host: "/dev/fuse"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -240,7 +255,8 @@ func TestDefinitionRowOf(t *testing.T) {
 				Family: aws.String("one"), Memory: aws.String("64"), NetworkMode: types.NetworkMode(tc.mode),
 				ContainerDefinitions: []types.ContainerDefinition{tc.c, {Name: aws.String("b"), Image: aws.String("i")}},
 			}))(t)
-			if d := diff(tc.want, tc.got(apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "one", 0))(t).Containers[0])); d != "" {
+			if d := diff(tc.want, tc.got(apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "one", 0))(
+				t).Containers[0])); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
@@ -349,11 +365,13 @@ func TestListDefinitions(t *testing.T) {
 		{"in pages", sdk.ListTaskDefinitionsInput{MaxResults: aws.Int32(1)}, "web:1 web:2 " + api},
 		{"a whole family name", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web")}, "web:1 web:2"},
 		{"no prefix of one", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("we")}, ""},
-		{"newest first", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web"), Sort: "DESC", MaxResults: aws.Int32(1)}, "web:2 web:1"},
+		{"newest first", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web"), Sort: "DESC",
+			MaxResults: aws.Int32(1)}, "web:2 web:1"},
 		{"inactive", sdk.ListTaskDefinitionsInput{Status: "INACTIVE"}, "job:1 web-api:4"},
 		{"inactive, newest first", sdk.ListTaskDefinitionsInput{Status: "INACTIVE", Sort: "DESC"}, "web-api:4 job:1"},
 		{"being deleted", sdk.ListTaskDefinitionsInput{Status: "DELETE_IN_PROGRESS"}, ""},
-		{"no status", sdk.ListTaskDefinitionsInput{Status: "GONE"}, "InvalidParameter: status should be one of [ACTIVE,INACTIVE,DELETE_IN_PROGRESS]"},
+		{"no status", sdk.ListTaskDefinitionsInput{Status: "GONE"},
+			"InvalidParameter: status should be one of [ACTIVE,INACTIVE,DELETE_IN_PROGRESS]"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := definitions(tc.in); got != tc.want {
@@ -391,7 +409,8 @@ func TestTooLarge(t *testing.T) {
 	w := newWorld(t)
 	wantError(w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), ContainerDefinitions: []types.ContainerDefinition{{
-			Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64), Command: []string{strings.Repeat("x", 64<<10)},
+			Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64),
+			Command: []string{strings.Repeat("x", 64<<10)},
 		}},
 	}))(t, "Client: The task definition has 65...")
 }

@@ -40,12 +40,14 @@ func TestTaskProtection(t *testing.T) {
 	}
 	w.task(task.Task{ID: task.ID(id(8)), Family: "web", Observed: task.Observed{State: task.Running}})
 	w.write(func(tx *store.Tx) error {
-		_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(3))}, task.StopCause{Code: task.UserInitiated}, epoch)
+		_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(3))},
+			task.StopCause{Code: task.UserInitiated}, epoch)
 		return err
 	})
 	get := func(tasks ...string) string {
 		t.Helper()
-		out := apitest.Must(w.GetTaskProtection(ctx, &sdk.GetTaskProtectionInput{Cluster: aws.String("default"), Tasks: tasks}))(t)
+		out := apitest.Must(w.GetTaskProtection(ctx, &sdk.GetTaskProtectionInput{Cluster: aws.String("default"),
+			Tasks: tasks}))(t)
 		return protection(epoch, out.ProtectedTasks, out.Failures)
 	}
 	protect := func(on bool, minutes int32, tasks ...string) string {
@@ -65,8 +67,10 @@ func TestTaskProtection(t *testing.T) {
 		{"all that are protected", get(), "0 5 min, 1 120 min"},
 		{"more than the service wants", protect(true, 5, id(2)), "2 DEPLOYMENT_BLOCKED"},
 		{"one off, another on", protect(false, 0, id(1)) + "; " + protect(true, 2880, id(2)), "1 off; 2 2880 min"},
-		{"stopping, missing, standalone", protect(true, 5, id(3), id(7), id(8)), "3 TASK_NOT_VALID, 7 MISSING, 8 TASK_NOT_VALID"},
-		{"stopping, missing, standalone are read alike", get(id(3), id(7), id(8)), "3 TASK_NOT_VALID, 7 MISSING, 8 TASK_NOT_VALID"},
+		{"stopping, missing, standalone", protect(true, 5, id(3), id(7), id(8)),
+			"3 TASK_NOT_VALID, 7 MISSING, 8 TASK_NOT_VALID"},
+		{"stopping, missing, standalone are read alike", get(id(3), id(7), id(8)),
+			"3 TASK_NOT_VALID, 7 MISSING, 8 TASK_NOT_VALID"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.what, tc.got, tc.want)
@@ -82,9 +86,12 @@ func TestTaskProtection(t *testing.T) {
 	}{
 		{"InvalidParameter: Tasks cannot be empty.", sdk.UpdateTaskProtectionInput{Tasks: []string{}}},
 		{"InvalidParameter: At most 10 tasks can be named at once", sdk.UpdateTaskProtectionInput{Tasks: make([]string, 11)}},
-		{"InvalidParameter: expiresInMinutes must be between 1 and 2880", sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(0)}},
-		{"InvalidParameter: expiresInMinutes must be between 1 and 2880", sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(2881)}},
-		{"InvalidParameter: expiresInMinutes must be between 1 and 2880", sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(307445736)}},
+		{"InvalidParameter: expiresInMinutes must be between 1 and 2880",
+			sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(0)}},
+		{"InvalidParameter: expiresInMinutes must be between 1 and 2880",
+			sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(2881)}},
+		{"InvalidParameter: expiresInMinutes must be between 1 and 2880",
+			sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(307445736)}},
 		{"ClusterNotFound: Cluster not found.", sdk.UpdateTaskProtectionInput{Cluster: aws.String("none")}},
 	} {
 		if tc.in.Cluster == nil {

@@ -47,8 +47,10 @@ func TestDescribeTask(t *testing.T) {
 	definition := apitest.Must(w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{
-			{Name: aws.String("app"), Image: aws.String("app:1"), Cpu: 128, Memory: aws.Int32(256), PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}}},
-			{Name: aws.String("side"), Image: aws.String("side:1"), Essential: aws.Bool(false), MemoryReservation: aws.Int32(32)},
+			{Name: aws.String("app"), Image: aws.String("app:1"), Cpu: 128, Memory: aws.Int32(256),
+				PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}}},
+			{Name: aws.String("side"), Image: aws.String("side:1"), Essential: aws.Bool(false),
+				MemoryReservation: aws.Int32(32)},
 		},
 	}))(t).TaskDefinition.TaskDefinitionArn
 	started := epoch.Add(5)
@@ -93,11 +95,13 @@ func TestDescribeTask(t *testing.T) {
 		Containers: []types.Container{
 			{ContainerArn: container("app"), TaskArn: arn, Name: aws.String("app"), Image: aws.String("app:1"),
 				LastStatus: aws.String("RUNNING"), RuntimeId: aws.String("4711"), HealthStatus: types.HealthStatusHealthy,
-				NetworkInterfaces: interfaces, NetworkBindings: []types.NetworkBinding{}, Cpu: aws.String("128"), Memory: aws.String("256")},
+				NetworkInterfaces: interfaces, NetworkBindings: []types.NetworkBinding{}, Cpu: aws.String("128"),
+				Memory: aws.String("256")},
 			{ContainerArn: container("side"), TaskArn: arn, Name: aws.String("side"), Image: aws.String("side:1"),
 				LastStatus: aws.String("STOPPED"), ExitCode: aws.Int32(137), Reason: aws.String("OutOfMemoryError"),
 				HealthStatus:      types.HealthStatusUnknown,
-				NetworkInterfaces: interfaces, NetworkBindings: []types.NetworkBinding{}, Cpu: aws.String("0"), MemoryReservation: aws.String("32")},
+				NetworkInterfaces: interfaces, NetworkBindings: []types.NetworkBinding{}, Cpu: aws.String("0"),
+				MemoryReservation: aws.String("32")},
 		},
 		Overrides: &types.TaskOverride{
 			ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}, {Name: aws.String("side")}},
@@ -136,12 +140,14 @@ func TestTaskStates(t *testing.T) {
 		w.task(task.Task{ID: task.ID(id(i)), Family: "web", Observed: task.Observed{State: tc.state, Address: tc.address}})
 		if tc.desired == task.DesiredStopped {
 			w.write(func(tx *store.Tx) error {
-				_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(i))}, task.StopCause{Code: task.UserInitiated}, epoch)
+				_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(i))},
+					task.StopCause{Code: task.UserInitiated}, epoch)
 				return err
 			})
 		}
 		got := w.describedTask(i)
-		if s := strings.Join([]string{*got.LastStatus, *got.DesiredStatus, *got.Attachments[0].Status, *got.Containers[0].LastStatus}, " "); s != tc.want {
+		if s := strings.Join([]string{*got.LastStatus, *got.DesiredStatus, *got.Attachments[0].Status,
+			*got.Containers[0].LastStatus}, " "); s != tc.want {
 			t.Errorf("state %d, desired %s: %s, want %s", tc.state, tc.desired, s, tc.want)
 		}
 		if got.ContainerInstanceArn != nil || got.Connectivity != "" {
@@ -156,16 +162,20 @@ func TestBridgeTask(t *testing.T) {
 	w.definition("web", types.NetworkModeBridge, 80)
 	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Node: "node-1", Observed: task.Observed{
 		State: task.Running, Address: netip.MustParseAddr("192.0.2.1"), Containers: []task.Container{{
-			Name: "app", Status: "RUNNING", Bindings: []task.Binding{{HostIP: "0.0.0.0", ContainerPort: 80, HostPort: 49153, Protocol: "tcp"}},
+			Name: "app", Status: "RUNNING", Bindings: []task.Binding{{HostIP: "0.0.0.0", ContainerPort: 80, HostPort: 49153,
+				Protocol: "tcp"}},
 		}},
 	}})
 	got := w.describedTask(1)
-	want := []types.NetworkBinding{{BindIP: aws.String("0.0.0.0"), ContainerPort: aws.Int32(80), HostPort: aws.Int32(49153), Protocol: "tcp"}}
+	want := []types.NetworkBinding{{BindIP: aws.String("0.0.0.0"), ContainerPort: aws.Int32(80),
+		HostPort: aws.Int32(49153), Protocol: "tcp"}}
 	if d := diff(want, got.Containers[0].NetworkBindings); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	if len(got.Attachments) != 0 || len(got.Containers[0].NetworkInterfaces) != 0 || *got.Group != "family:web" || got.StartedBy != nil {
-		t.Errorf("attachments %v, interfaces %v, group %s, started by %v", got.Attachments, got.Containers[0].NetworkInterfaces, *got.Group, got.StartedBy)
+	if len(got.Attachments) != 0 || len(got.Containers[0].NetworkInterfaces) != 0 || *got.Group != "family:web" ||
+		got.StartedBy != nil {
+		t.Errorf("attachments %v, interfaces %v, group %s, started by %v", got.Attachments,
+			got.Containers[0].NetworkInterfaces, *got.Group, got.StartedBy)
 	}
 }
 
@@ -174,10 +184,12 @@ func TestFargateTask(t *testing.T) {
 	w := newWorld(t)
 	w.definition("web", types.NetworkModeAwsvpc)
 	w.write(func(tx *store.Tx) error {
-		task.PutService(tx, task.Service{Account: account, Region: region, Cluster: "default", Name: "web", Status: task.Active, LaunchType: task.Fargate})
+		task.PutService(tx, task.Service{Account: account, Region: region, Cluster: "default", Name: "web",
+			Status: task.Active, LaunchType: task.Fargate})
 		return nil
 	})
-	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Service: "web", Node: "node-1", Observed: task.Observed{State: task.Running}})
+	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Service: "web", Node: "node-1",
+		Observed: task.Observed{State: task.Running}})
 	got := w.describedTask(1)
 	if got.LaunchType != types.LaunchTypeFargate || *got.PlatformVersion != "1.4.0" || *got.PlatformFamily != "Linux" ||
 		got.ContainerInstanceArn != nil || got.EphemeralStorage.SizeInGiB != 20 {
@@ -190,11 +202,13 @@ func TestDescribeTasks(t *testing.T) {
 	w.definition("web", "")
 	w.task(task.Task{ID: task.ID(id(1)), Family: "web"})
 	hyphens := "00000000-0000-0000-0000-000000000001"
-	out := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{arns + "task/default/" + id(1), id(1), hyphens, id(2)}}))(t)
+	out := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{arns + "task/default/" + id(1),
+		id(1), hyphens, id(2)}}))(t)
 	if len(out.Tasks) != 3 {
 		t.Errorf("%d tasks, want 3", len(out.Tasks))
 	}
-	if d := diff([]types.Failure{{Arn: aws.String(arns + "task/default/" + id(2)), Reason: aws.String("MISSING")}}, out.Failures); d != "" {
+	if d := diff([]types.Failure{{Arn: aws.String(arns + "task/default/" + id(2)), Reason: aws.String("MISSING")}},
+		out.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
 	for _, tc := range []struct {
@@ -202,8 +216,10 @@ func TestDescribeTasks(t *testing.T) {
 		in         sdk.DescribeTasksInput
 	}{
 		{"none", "InvalidParameter: Tasks cannot be empty.", sdk.DescribeTasksInput{Tasks: []string{}}},
-		{"too many", "InvalidParameter: At most 100 tasks can be described at once", sdk.DescribeTasksInput{Tasks: make([]string, 101)}},
-		{"unknown cluster", "ClusterNotFound: Cluster not found.", sdk.DescribeTasksInput{Cluster: aws.String("none"), Tasks: []string{id(1)}}},
+		{"too many", "InvalidParameter: At most 100 tasks can be described at once",
+			sdk.DescribeTasksInput{Tasks: make([]string, 101)}},
+		{"unknown cluster", "ClusterNotFound: Cluster not found.",
+			sdk.DescribeTasksInput{Cluster: aws.String("none"), Tasks: []string{id(1)}}},
 		{"another cluster's", "InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster is default",
 			sdk.DescribeTasksInput{Tasks: []string{arns + "task/prod/" + id(1)}}},
 	} {
@@ -238,17 +254,20 @@ func TestListTasks(t *testing.T) {
 		{"stopped", sdk.ListTasksInput{DesiredStatus: "STOPPED"}, "2"},
 		{"pending is never wanted", sdk.ListTasksInput{DesiredStatus: "PENDING"}, ""},
 		{"service", sdk.ListTasksInput{ServiceName: aws.String("web")}, "0 1"},
-		{"service by ARN, stopped", sdk.ListTasksInput{ServiceName: aws.String(arns + "service/prod/web"), DesiredStatus: "STOPPED"}, "2"},
+		{"service by ARN, stopped", sdk.ListTasksInput{ServiceName: aws.String(arns + "service/prod/web"),
+			DesiredStatus: "STOPPED"}, "2"},
 		{"family", sdk.ListTasksInput{Family: aws.String("job")}, "3 4"},
 		{"deployment", sdk.ListTasksInput{StartedBy: aws.String("ecs-svc/2"), DesiredStatus: "RUNNING"}, "1"},
 		{"instance", sdk.ListTasksInput{ContainerInstance: &n1}, "0 3"},
-		{"instance by ARN", sdk.ListTasksInput{ContainerInstance: aws.String(arns + "container-instance/prod/" + n1), Family: aws.String("job")}, "3"},
+		{"instance by ARN", sdk.ListTasksInput{ContainerInstance: aws.String(arns + "container-instance/prod/" + n1),
+			Family: aws.String("job")}, "3"},
 		{"launch type", sdk.ListTasksInput{LaunchType: types.LaunchTypeExternal}, "0 1"},
 		{"launch type of standalone tasks", sdk.ListTasksInput{LaunchType: types.LaunchTypeEc2}, "3 4"},
 		{"daemons", sdk.ListTasksInput{DaemonName: aws.String("d")}, ""},
 		{"no such service", sdk.ListTasksInput{ServiceName: aws.String("none")}, "ServiceNotFound: Service not found."},
 		{"no such cluster", sdk.ListTasksInput{Cluster: aws.String("none")}, "ClusterNotFound: Cluster not found."},
-		{"no such status", sdk.ListTasksInput{DesiredStatus: "IDLE"}, "InvalidParameter: desired status should be one of [RUNNING,PENDING,STOPPED]"},
+		{"no such status", sdk.ListTasksInput{DesiredStatus: "IDLE"},
+			"InvalidParameter: desired status should be one of [RUNNING,PENDING,STOPPED]"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.in.Cluster == nil {
@@ -287,7 +306,8 @@ func TestStopTask(t *testing.T) {
 		w.task(task.Task{ID: task.ID(id(1)), Family: "web", Observed: task.Observed{State: task.Running}})
 		out := apitest.Must(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason}))(t)
 		got := out.Task
-		if *got.DesiredStatus != "STOPPED" || *got.LastStatus != "RUNNING" || got.StopCode != types.TaskStopCodeUserInitiated ||
+		if *got.DesiredStatus != "STOPPED" || *got.LastStatus != "RUNNING" ||
+			got.StopCode != types.TaskStopCodeUserInitiated ||
 			*got.StoppedReason != tc.want || got.StoppingAt == nil || got.Version != 2 {
 			t.Errorf("got %+v", got)
 		}
@@ -296,5 +316,6 @@ func TestStopTask(t *testing.T) {
 			t.Errorf("the first reason stays; got %s", *again.StoppedReason)
 		}
 	}
-	wantError(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(2))}))(t, "InvalidParameter: The referenced task was not found.")
+	wantError(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(2))}))(t,
+		"InvalidParameter: The referenced task was not found.")
 }

@@ -28,7 +28,8 @@ func TestDecodeAbsent(t *testing.T) {
 
 func TestDecodeError(t *testing.T) {
 	_, err := Decode[types.Secret]("task definition web:1", []byte(`{"name":`))
-	if want := "decode the stored request of task definition web:1: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+	if want := "decode the stored request of task definition web:1: "; err == nil ||
+		!strings.HasPrefix(err.Error(), want) {
 		t.Errorf("err = %v, want the prefix %q", err, want)
 	}
 }

@@ -34,7 +34,8 @@ func TestParseIn(t *testing.T) {
 		err           string
 	}{
 		{"short name", Service, "web", ID{Cluster: "prod", Name: "web"}, ""},
-		{"long ARN", Service, arns + "service/prod/web", ID{ARN: arns + "service/prod/web", Cluster: "prod", Name: "web"}, ""},
+		{"long ARN", Service, arns + "service/prod/web", ID{ARN: arns + "service/prod/web", Cluster: "prod", Name: "web"},
+			""},
 		{"short ARN", Service, arns + "service/web", ID{ARN: arns + "service/web", Cluster: "prod", Name: "web"}, ""},
 		{"other cluster", Service, arns + "service/test/web", ID{},
 			"Invalid identifier: Identifier is for cluster test. Your cluster is prod"},
