@@ -1,12 +1,16 @@
-// Package app builds a server out of all its parts, starts them in order and stops them in reverse. It is
-// the only package that knows every part; `rollcall serve`, the demo and the tests of the whole all start
-// the same thing here.
+// Package app builds a server from its parts, starts them in order and stops them in reverse order. It is the only
+// package that imports all parts; `rollcall serve`, the demo and the tests of the whole binary start the same server
+// here.
 //
 //	etcd ─ store ─ publish ─ directory ─ DNS
-//	         ├─ API (Cloud Map, ECS, Route 53, STS)
-//	         ├─ loops, while this node leads: rollout, place, register, expire, lost, reap
+//	         ├─ API (Cloud Map, ECS, CloudWatch Logs, Route 53, STS)
+//	         ├─ loops, while this node leads: rollout, scheduler, registrar, expire, nodefailure, reap
 //	         ├─ drain, on every node
 //	         └─ agent ─ runtime
+//
+// Start reading at [Start], which is a list of steps, and at [Config] (config.go, vpc.go). Each step registers what
+// undoes it. The rules of the domain are elsewhere: this package only decides which part gets which other part, and
+// which runtime runs here (runtime.go).
 package app
 
 import (
@@ -59,7 +63,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// keyPrefix is where all of Rollcall's keys lie in etcd.
+// keyPrefix begins all of Rollcall's keys in etcd.
 const keyPrefix = "/rollcall/"
 
 // zone is the letter of the one availability zone that a node is in.
@@ -79,22 +83,23 @@ type App struct {
 	dnsAddrs   []netip.AddrPort
 	api        []net.Listener // the one of --api first
 	runtime    nodeRuntime    // nil: none
-	runtimeWhy string         // the reason for this runtime
+	runtimeWhy string         // why this runtime
 	names      agent.Names    // of tasks
 	endpoint   *metadata.Endpoint
-	hosts      map[string]netip.Addr // names for tasks with a role, where tasks can have such
+	hosts      map[string]netip.Addr // names in the /etc/hosts of tasks with a role
 	notes      notes
 
-	// taskNetworks are the networks whose clients may ask for any name; set while DNS already answers.
+	// taskNetworks are the networks of containers, whose queries for any name are forwarded. DNS answers before they are
+	// set.
 	taskNetworks atomic.Pointer[[]netip.Prefix]
 
-	cleanups  []func() // in the order of what they undo
+	cleanups  []func() // in the order of the start; run in reverse
 	stopTasks bool
 	stopOnce  sync.Once
 	failed    chan error
 }
 
-// Start builds and starts a server; when it returns, the API and DNS answer. ctx bounds the start only.
+// Start starts a server. When it returns, the API and DNS answer. ctx only limits the start.
 func Start(ctx context.Context, cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -127,7 +132,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 			return nil, err
 		}
 	}
-	// Reading the state leaves several times as much garbage as state; the system gets it back.
+	// Reading the state leaves several times as much garbage as state; this returns it to the system.
 	go func() {
 		debug.FreeOSMemory()
 		a.engine.Trim()
@@ -135,13 +140,13 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	return a, nil
 }
 
-// StopTasks stops everything as Stop does, and the tasks of this node too, without a drain.
+// StopTasks stops the server as Stop does, and also the tasks of this node, without a drain.
 func (a *App) StopTasks() {
 	a.stopTasks = true
 	a.Stop()
 }
 
-// Stop stops everything in reverse order; tasks go on running.
+// Stop stops the server, in the reverse order of the start. Its tasks run on.
 func (a *App) Stop() {
 	a.stopOnce.Do(func() {
 		for i := len(a.cleanups) - 1; i >= 0; i-- {
@@ -150,12 +155,13 @@ func (a *App) Stop() {
 	})
 }
 
-// Failed delivers the error of a part that ended by itself.
+// Failed returns a channel that receives the error of a part that ended without Stop.
 func (a *App) Failed() <-chan error { return a.failed }
 
 func (a *App) cleanup(f func()) { a.cleanups = append(a.cleanups, f) }
 
-// background returns a group for goroutines that run until Stop, which cancels their context and waits for them.
+// background returns a context and a group for goroutines that run until Stop, which cancels the context and waits for
+// them.
 func (a *App) background() (context.Context, *sync.WaitGroup) {
 	run, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -166,7 +172,7 @@ func (a *App) background() (context.Context, *sync.WaitGroup) {
 	return run, &running
 }
 
-// fail reports a part's end; the first one counts.
+// fail reports the end of a part; only the first report counts.
 func (a *App) fail(err error) {
 	select {
 	case a.failed <- err:
@@ -176,7 +182,7 @@ func (a *App) fail(err error) {
 
 func (a *App) openData(context.Context) error {
 	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("make the data folder (another one: --data DIR): %w", err)
+		return fmt.Errorf("make the data folder: %w; choose another one with --data DIR", err)
 	}
 	pair, err := awsapi.LoadOrCreate(a.cfg.DataDir)
 	if err != nil {
@@ -196,12 +202,12 @@ func (a *App) openData(context.Context) error {
 	return a.nameNode()
 }
 
-// nameNode gives the node the name that its data folder was first used under: the folder's tasks are placed
-// on that name, and a machine's host name may change.
+// nameNode sets the node's name to the one with which its data folder was first used: the folder's tasks are placed on
+// that name, and the machine's host name may change.
 func (a *App) nameNode() error {
 	file := filepath.Join(a.cfg.DataDir, "node")
-	held, err := os.ReadFile(file)
-	name := strings.TrimSpace(string(held))
+	text, err := os.ReadFile(file)
+	name := strings.TrimSpace(string(text))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if a.cfg.Node == "" {
@@ -211,18 +217,18 @@ func (a *App) nameNode() error {
 	case err != nil:
 		return fmt.Errorf("read the node's name: %w", err)
 	case a.cfg.Node != "" && a.cfg.Node != name:
-		return fmt.Errorf("--node %s: the data folder %s belongs to node %s, whose tasks run from it; leave --node out, or use another folder",
+		return fmt.Errorf("--node %s: the data folder %s belongs to node %s and its tasks; omit --node, or use another folder",
 			a.cfg.Node, a.cfg.DataDir, name)
 	}
 	a.cfg.Node = name
 	return nil
 }
 
-// bindAPI takes the API's port before anything else is started, since a taken port is the likeliest failure.
+// bindAPI opens the API's port before anything else starts, since a port in use is the most likely failure.
 func (a *App) bindAPI(context.Context) error {
 	l, err := net.Listen("tcp", a.cfg.API)
 	if err != nil {
-		return portInUse("--api", a.cfg.API, err)
+		return listenError("--api", a.cfg.API, err)
 	}
 	a.api = append(a.api, l)
 	a.cleanup(func() { l.Close() })
@@ -238,7 +244,7 @@ func (a *App) openStore(ctx context.Context) error {
 	}
 	a.cleanup(func() {
 		if err := a.engine.Close(); err != nil {
-			a.log.Error("closing etcd failed", "err", err)
+			a.log.Error("cannot close etcd", "err", err)
 		}
 	})
 	tables := slices.Concat(registry.Schema(), task.Schema(), loggroup.Schema())
@@ -252,28 +258,29 @@ func (a *App) openStore(ctx context.Context) error {
 	return nil
 }
 
-// join makes this node a live one. It is one for as long as it may answer anybody: what waits for all live nodes
-// waits for this one too.
+// join makes this node live. It stays live for as long as it may answer clients, so that a registration or a drain that
+// waits for all live nodes also waits for this one.
 func (a *App) join(ctx context.Context) error {
 	leave, err := task.KeepAlive(ctx, a.db, a.cfg.Node)
 	if err != nil {
-		return fmt.Errorf("make node %s a live one: %w", a.cfg.Node, err)
+		return fmt.Errorf("make node %s live: %w", a.cfg.Node, err)
 	}
 	a.cleanup(leave)
+	node := a.node(time.Time{})
 	_, err = store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
 		if _, known := task.FindNode(tx, a.cfg.Node); !known {
-			task.PutNode(tx, a.node(time.Time{}))
+			task.PutNode(tx, node)
 		}
 		task.ReactivateInstances(tx, a.cfg.Node)
 		return struct{}{}, nil
 	})
 	if err != nil {
-		return fmt.Errorf("make node %s known: %w", a.cfg.Node, err)
+		return fmt.Errorf("register node %s: %w", a.cfg.Node, err)
 	}
 	return nil
 }
 
-// serveDNS answers on the configured addresses.
+// serveDNS serves DNS on the configured addresses.
 func (a *App) serveDNS(context.Context) error {
 	upstreams, err := a.cfg.upstreams()
 	if err != nil {
@@ -315,12 +322,14 @@ func (a *App) runLoops(context.Context) error {
 			}
 			g.Go(func() error { return reap.Run(ctx, a.db, a.log) })
 			g.Go(func() error {
-				return nodefailure.Run(ctx, a.db, nodefailure.Config{Self: a.cfg.Node, Grace: a.cfg.NodeGrace, Writable: a.engine.Health, Log: a.log})
+				return nodefailure.Run(ctx, a.db, nodefailure.Config{
+					Self: a.cfg.Node, Grace: a.cfg.NodeGrace, Writable: a.engine.Health, Log: a.log,
+				})
 			})
-			g.Wait() // each ends with ctx, by its error
+			g.Wait() // each returns the error of ctx
 		})
 	})
-	running.Go(func() { drain.New(a.db, a.dir, a.cfg.Node, a.log).Run(run) }) // ends with run
+	running.Go(func() { drain.New(a.db, a.dir, a.cfg.Node, a.log).Run(run) }) // returns when run ends
 	return nil
 }
 
@@ -331,9 +340,13 @@ func (a *App) runAgent(context.Context) error {
 	}
 	run, running := a.background()
 	ag := agent.New(a.db, a.runtime, agent.Config{
-		Node: a.cfg.Node, VPC: a.cfg.vpcOf, Names: a.names, DNS: taskDNS{a.dns}, Environment: a.endpoint.Environment, Hosts: a.hosts,
-		Secrets: agent.SecretResolver{Secrets: filepath.Join(a.cfg.DataDir, "secrets"), Files: filepath.Join(a.cfg.DataDir, "files")},
-		Logs:    a.logs, Log: a.log,
+		Node: a.cfg.Node, VPC: a.cfg.vpcOf, Names: a.names, DNS: taskDNS{a.dns},
+		Environment: a.endpoint.Environment, Hosts: a.hosts,
+		Secrets: agent.SecretResolver{
+			Secrets: filepath.Join(a.cfg.DataDir, "secrets"),
+			Files:   filepath.Join(a.cfg.DataDir, "files"),
+		},
+		Logs: a.logs, Log: a.log,
 	})
 	a.cleanup(a.endpoint.Close) // before the wait for Serve
 	running.Go(func() {
@@ -349,15 +362,17 @@ func (a *App) runAgent(context.Context) error {
 	return nil
 }
 
-// maxConns bounds the API's open connections, some 100 MB of memory at most. Further clients wait for one to end;
-// without a bound, a stranger could take every file descriptor of the process, those of DNS and etcd among them.
+// maxConns is the number of connections that the API keeps open, which take some 100 MB of memory at most. Further
+// clients wait. Without the limit, one client could use up the file descriptors of the process, including those for DNS
+// and etcd.
 const maxConns = 4096
 
-// serveAPI answers AWS's clients.
+// serveAPI serves the AWS APIs.
 func (a *App) serveAPI(context.Context) error {
 	aws := awsapi.NewHandler(awsapi.Config{Account: a.cfg.Account, Keys: a.keys, Logger: a.log},
 		cloudmap.New(a.db, a.dir, a.cfg.knowsVPC, time.Now), ecs.New(a.db, zone, time.Now),
-		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{}, inspect.New(a.db, a.dir, a.logs, a.currentNotes), cloudwatchlogs.New(a.db, a.logs, time.Now))
+		route53.New(a.db, &answer.Authority{Directory: a.dir}), sts.API{},
+		inspect.New(a.db, a.dir, a.logs, a.currentNotes), cloudwatchlogs.New(a.db, a.logs, time.Now))
 	srv := &http.Server{
 		Handler:           a.routes(aws),
 		ReadHeaderTimeout: 10 * time.Second,

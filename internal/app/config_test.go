@@ -7,33 +7,48 @@ import (
 	"testing"
 )
 
+// TestValidate changes settings of the default configuration. The error must contain want; an empty want expects no error.
 func TestValidate(t *testing.T) {
 	for _, tc := range []struct {
-		name string
-		set  func(*Config)
-		want string // in the error; empty: there is none
+		name   string
+		change func(*Config)
+		want   string
 	}{
-		{"the default", func(*Config) {}, ""},
-		{"account", func(c *Config) { c.Account = "12" }, "--account"},
-		{"region", func(c *Config) { c.Region = strings.Repeat("a", 33) }, "--region"},
-		{"node", func(c *Config) { c.Node = "a/b" }, "--node"},
+		{"default", func(*Config) {}, ""},
+		{"no data folder", func(c *Config) { c.DataDir = "" }, "--data"},
+		{"account with 2 digits", func(c *Config) { c.Account = "12" }, "--account"},
+		{"account with letters", func(c *Config) { c.Account = "00000000000a" }, "--account"},
+		{"region of 33 letters", func(c *Config) { c.Region = strings.Repeat("a", 33) }, "--region"},
+		{"region with a space", func(c *Config) { c.Region = "us east" }, "--region"},
+		{"node with a slash", func(c *Config) { c.Node = "a/b" }, "--node"},
+		{"negative CPU", func(c *Config) { c.NodeCPU = -1 }, "--node-cpu -1"},
+		{"negative memory", func(c *Config) { c.NodeMemory = -1 }, "--node-memory -1"},
+		{"negative grace", func(c *Config) { c.NodeGrace = -1 }, "--node-grace"},
+		{"negative drain cap", func(c *Config) { c.DrainCap = -1 }, "--drain-cap"},
 		{"no DNS", func(c *Config) { c.DNS = nil }, "--dns"},
-		{"runtime", func(c *Config) { c.Runtime = "podman" }, "--runtime"},
-		{"a VPC without addresses for containers", func(c *Config) {
-			c.Runtime, c.VPCs = RuntimeDocker, []VPC{{ID: "vpc-a", Subnets: []string{"subnet-1"}}}
+		{"invalid upstream", func(c *Config) { c.Upstreams = []string{"192.0.2.1", "resolver"} }, "--upstream"},
+
+		{"unknown runtime", func(c *Config) { c.Runtime = "podman" }, "--runtime"},
+		{"API without port", func(c *Config) { c.API = "127.0.0.1" }, "--api"},
+		{"API on localhost", func(c *Config) { c.API = "localhost:7070" }, ""},
+		{"API on IPv6 loopback", func(c *Config) { c.API = "[::1]:7070" }, ""},
+		{"public API, automatic runtime", func(c *Config) { c.API = "0.0.0.0:7070" }, "--runtime process"},
+		{"public API on a host name, automatic runtime", func(c *Config) { c.API = "example.org:7070" }, "--runtime process"},
+		{"public API, chosen runtime", func(c *Config) { c.API, c.Runtime = "0.0.0.0:7070", RuntimeProcess }, ""},
+
+		{"VPC twice", declare("a=10.0.0.0/8", "a=192.168.0.0/16"), "set twice"},
+		{"VPCs inside the first", declare("a=10.0.0.0/8", "b=10.1.0.0/16", "c=10.2.0.0/16"), ""},
+		{"overlap of two other VPCs", declare("a=10.0.0.0/8", "b=10.1.0.0/16", "c=10.1.2.0/24"), "--vpc b and --vpc c"},
+		{"IPv6 smaller than IPv4", declare("a=10.0.0.0/16,fd00::/120"), "fewer addresses"},
+		{"IPv6 as large as IPv4", declare("a=10.0.0.0/24,fd00::/120"), ""},
+		{"Docker without an IPv4 network", func(c *Config) {
+			c.Runtime = RuntimeDocker
+			declare("vpc-a=subnet-1")(c)
 		}, "--vpc vpc-a="},
-		{"upstream", func(c *Config) { c.Upstreams = []string{"192.0.2.1", "resolver"} }, "--upstream"},
-		{"API without a port", func(c *Config) { c.API = "127.0.0.1" }, "--api"},
-		{"API for others, runtime unsaid", func(c *Config) { c.API = "0.0.0.0:7070" }, "--runtime process"},
-		{"API for others, meant", func(c *Config) { c.API, c.Runtime = "0.0.0.0:7070", "process" }, ""},
-		{"drain cap", func(c *Config) { c.DrainCap = -1 }, "--drain-cap"},
-		{"a VPC twice", vpcs("a=10.0.0.0/8", "a=192.168.0.0/16"), "given twice"},
-		{"cut out of the first", vpcs("a=10.0.0.0/8", "b=10.1.0.0/16", "c=10.2.0.0/16"), ""},
-		{"one address in two others", vpcs("a=10.0.0.0/8", "b=10.1.0.0/16", "c=10.1.2.0/24"), "--vpc b and --vpc c"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := Default()
-			tc.set(&c)
+			tc.change(&c)
 			err := c.Validate()
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Validate = %v, want %q", err, tc.want)
@@ -42,55 +57,26 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func vpcs(specs ...string) func(*Config) {
-	return func(c *Config) {
-		for _, s := range specs {
-			v, err := ParseVPC(s)
-			if err != nil {
-				panic(err)
-			}
-			c.VPCs = append(c.VPCs, v)
-		}
-	}
-}
-
-func TestParseVPC(t *testing.T) {
-	v, err := ParseVPC("vpc-a=10.1.2.3/16,fd00:a::/64,subnet-1")
-	want := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:a::/64")}
-	if err != nil || v.ID != "vpc-a" || !slices.Equal(v.Networks, want) || !slices.Equal(v.Subnets, []string{"subnet-1"}) {
-		t.Errorf("%+v, %v", v, err)
-	}
-	for _, bad := range []string{"", "vpc-a", "=10.0.0.0/8", "vpc-a=", "vpc-a=10.0.0.0", "vpc-a=10.0.0.0/33", "vpc-a=10.0.0.0/8,,subnet-1"} {
-		if _, err := ParseVPC(bad); err == nil || !strings.Contains(err.Error(), "--vpc") {
-			t.Errorf("ParseVPC(%q): %v, want an error that names the flag", bad, err)
-		}
-	}
-}
-
-// TestNetworks holds who is in a VPC: its networks, and this machine in the first.
-func TestNetworks(t *testing.T) {
+// TestValidateReturnsEveryProblem checks that the user learns all invalid settings from one start.
+func TestValidateReturnsEveryProblem(t *testing.T) {
 	c := Default()
-	if in, _ := c.networks("us-east-1", "vpc-any"); in != nil || !c.knowsVPC("vpc-any") {
-		t.Errorf("without --vpc: %v, want everybody", in)
-	}
-	vpcs("a=10.0.0.0/8", "b=127.20.0.0/16")(&c)
-	for _, tc := range []struct {
-		vpc, client string
-		want        bool
-	}{
-		{"a", "10.1.2.3", true}, {"a", "127.0.0.1", true}, {"a", "::1", true}, {"a", "127.20.0.1", false}, {"a", "192.0.2.1", false},
-		{"b", "127.20.0.1", true}, {"b", "127.0.0.1", false}, {"b", "10.1.2.3", false},
-		{"c", "10.1.2.3", false}, {"c", "127.0.0.1", false},
-	} {
-		in, except := c.networks("us-east-1", tc.vpc)
-		holds := func(ps []netip.Prefix) bool {
-			return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(netip.MustParseAddr(tc.client)) })
-		}
-		if got := holds(in) && !holds(except); got != tc.want {
-			t.Errorf("%s in %s: %v, want %v", tc.client, tc.vpc, got, tc.want)
+	c.Account, c.DNS, c.API, c.NodeGrace = "", nil, "", -1
+	err := c.Validate()
+	for _, want := range []string{"--account", "--dns", "--api", "--node-grace"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate = %v, want it to contain %s", err, want)
 		}
 	}
-	if c.knowsVPC("c") {
-		t.Error("a VPC that is not declared is known")
+}
+
+func TestUpstreams(t *testing.T) {
+	c := Config{Upstreams: []string{"192.0.2.1", "192.0.2.2:5353", "2001:db8::1", "[2001:db8::2]:5353"}}
+	got, err := c.upstreams()
+	want := []netip.AddrPort{
+		netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("192.0.2.2:5353"),
+		netip.MustParseAddrPort("[2001:db8::1]:53"), netip.MustParseAddrPort("[2001:db8::2]:5353"),
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("upstreams = %v, %v; want %v", got, err, want)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
-// alias is the name under which tasks reach the API where they have a hosts file of their own. Some SDKs put "data-"
-// before the host of DiscoverInstances, so that name is there too (docs/clients.md).
+// alias is the name of the API in the private hosts file of a task. Some SDKs put "data-" before the host of
+// DiscoverInstances, so that name is in the file too (docs/clients.md).
 const alias = "rollcall.internal"
 
 // openEndpoint opens the endpoint where tasks find their metadata and credentials.
@@ -42,7 +42,7 @@ func (a *App) openEndpoint(context.Context) error {
 	return nil
 }
 
-// openTaskAPI returns the address at which tasks reach the API, and opens it if --api's is not within their reach.
+// openTaskAPI returns the address at which tasks reach the API, and opens it if they cannot reach that of --api.
 func (a *App) openTaskAPI() netip.AddrPort {
 	at, more := taskAPI(addrPort(a.api[0]), a.runtime.NodeAddress())
 	if !more {
@@ -58,8 +58,8 @@ func (a *App) openTaskAPI() netip.AddrPort {
 	return at
 }
 
-// taskAPI returns the address at which tasks reach an API that listens on api, on a machine that they reach at node. If the
-// API listens only on a loopback that is not the tasks', more says that it must listen on that address too.
+// taskAPI returns the address at which tasks reach an API that listens on api, on a machine that they reach at node.
+// more reports that the API must also listen there, since it listens only on loopback and node is another address.
 func taskAPI(api netip.AddrPort, node netip.Addr) (at netip.AddrPort, more bool) {
 	switch {
 	case api.Addr().IsUnspecified():

@@ -2,5 +2,5 @@
 
 package app
 
-// machineMemory is unknown here, where no tasks run.
+// machineMemory returns 0, unknown: no tasks run on this system.
 func machineMemory() int { return 0 }

@@ -7,16 +7,17 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// loneCPU is the least that a node without others offers in CPU units: 64 cores. The process runtime limits no
-// task's CPU, so there tasks that ask for more than the machine has share it; a node of a cluster offers what it has,
-// since another may have more (docs/decisions/0007-placement.md).
+// loneCPU is the smallest number of CPU units that a node without etcd cluster offers: 64 cores. The process runtime
+// does not limit the CPU of tasks, so tasks that ask for more than the machine has share it. A node of a cluster offers
+// what it has, since another node may have more (docs/decisions/0007-placement.md).
 const loneCPU = 64 * 1024
 
-// node is this machine as placement sees it. registered is when it was first known, zero if it is new.
+// node returns this machine as placement sees it. registered is the time of its first registration, zero if it is new.
 func (a *App) node(registered time.Time) task.Node {
 	n := task.Node{
 		Name: a.cfg.Node, Runtime: task.NoRuntime, Address: "127.0.0.1", Started: time.Now(), Registered: registered,
-		CPU: a.cfg.NodeCPU, Memory: a.cfg.NodeMemory, Zone: zone, OS: runtime.GOOS, Architecture: architecture(), Version: a.cfg.Version,
+		CPU: a.cfg.NodeCPU, Memory: a.cfg.NodeMemory, Zone: zone, OS: runtime.GOOS, Architecture: architecture(),
+		Version: a.cfg.Version,
 	}
 	if n.Registered.IsZero() {
 		n.Registered = n.Started
@@ -36,7 +37,7 @@ func (a *App) node(registered time.Time) task.Node {
 	return n
 }
 
-// architecture is the processor's as ECS spells it.
+// architecture returns the processor architecture, as ECS spells it.
 func architecture() string {
 	if runtime.GOARCH == "amd64" {
 		return "x86_64"

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// notes are what whoever runs this server should know, and do something about: `rollcall status` shows them.
+// notes are problems that the operator should know and fix. `rollcall status` shows them.
 type notes struct {
 	mu    sync.Mutex
 	texts []string
@@ -21,7 +21,7 @@ func (a *App) note(text string) {
 	}
 }
 
-// currentNotes are the notes, and what the runtime has to say now.
+// currentNotes returns the notes of the server and of its runtime.
 func (a *App) currentNotes() []string {
 	a.notes.mu.Lock()
 	texts := slices.Clone(a.notes.texts)

@@ -27,10 +27,11 @@ type nodeRuntime interface {
 	EngineVersion() string
 	// NodeAddress returns the address at which tasks reach servers on this machine.
 	NodeAddress() netip.Addr
-	// Names opens dns, which listens on first already, where the tasks send their queries, and returns how they resolve names.
+	// Names opens dns, which listens on first already, where the tasks send their queries, and returns how they resolve
+	// names.
 	Names(dns agent.DNSServer, first netip.AddrPort) agent.Names
-	// MetadataListeners opens the listeners through which tasks reach the metadata endpoint, all at one address; none if they
-	// reach the endpoint's own listener on loopback.
+	// MetadataListeners opens the listeners through which tasks reach the metadata endpoint, all at one address; none if
+	// they reach the endpoint's own listener on loopback.
 	MetadataListeners() []net.Listener
 	// Notes returns what the operator should know now, such as what does not work.
 	Notes() []string
@@ -64,7 +65,7 @@ func (a *App) newRuntime(ctx context.Context, kind string) (nodeRuntime, error) 
 
 // openRuntime opens the configured runtime.
 func (a *App) openRuntime(ctx context.Context) error {
-	a.runtimeWhy = "as --runtime says"
+	a.runtimeWhy = "set by --runtime"
 	if a.cfg.Runtime == RuntimeAuto {
 		a.cfg.Runtime, a.runtimeWhy = chooseRuntime(ctx)
 	}
@@ -81,8 +82,9 @@ func (a *App) openRuntime(ctx context.Context) error {
 
 // registerNode writes what this node can run, for placement.
 func (a *App) registerNode(ctx context.Context) error {
+	node := a.node(time.Time{})
 	_, err := store.Update(ctx, a.db, func(tx *store.Tx) (struct{}, error) {
-		n := a.node(time.Time{})
+		n := node
 		if old, ok := task.FindNode(tx, a.cfg.Node); ok {
 			n.Registered, n.Slices = old.RegisteredAt(), old.Slices
 		}
@@ -90,41 +92,42 @@ func (a *App) registerNode(ctx context.Context) error {
 		return struct{}{}, nil
 	})
 	if err != nil {
-		return fmt.Errorf("write what node %s runs: %w", a.cfg.Node, err)
+		return fmt.Errorf("register the runtime of node %s: %w", a.cfg.Node, err)
 	}
 	return nil
 }
 
-// closeRuntime lets go of the tasks, or ends them and what they ran on.
+// closeRuntime closes the runtime and leaves its tasks running, or, after StopTasks, ends them and shuts the runtime
+// down.
 func (a *App) closeRuntime(rt nodeRuntime) {
 	if !a.stopTasks {
 		if err := rt.Close(); err != nil {
-			a.log.Error("letting go of the tasks failed", "err", err)
+			a.log.Error("cannot close the runtime", "err", err)
 		}
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := errors.Join(endTasks(ctx, rt), rt.Shutdown(ctx)); err != nil {
-		a.log.Error("stopping the tasks failed; some may still run", "err", err)
+		a.log.Error("cannot stop all tasks; some may still run", "err", err)
 	}
 }
 
-// endTasks ends every task of this node.
+// endTasks stops and removes every task of this node.
 func endTasks(ctx context.Context, rt agent.Runtime) error {
-	boxes, err := rt.Sandboxes(ctx)
+	sandboxes, err := rt.Sandboxes(ctx)
 	if err != nil {
 		return err
 	}
 	var g errgroup.Group
-	for _, box := range boxes {
+	for _, sandbox := range sandboxes {
 		g.Go(func() error {
-			for _, c := range box.Containers {
-				if err := rt.StopContainer(ctx, box.TaskID, c.Name, 5*time.Second); err != nil {
+			for _, c := range sandbox.Containers {
+				if err := rt.StopContainer(ctx, sandbox.TaskID, c.Name, 5*time.Second); err != nil {
 					return err
 				}
 			}
-			return rt.Remove(ctx, box.TaskID)
+			return rt.Remove(ctx, sandbox.TaskID)
 		})
 	}
 	return g.Wait()

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// TestChooseRuntime: auto takes Docker where an engine answers, else processes, and says why.
+// TestChooseRuntime checks that auto is Docker if an engine answers, otherwise processes, with the reason.
 func TestChooseRuntime(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "docker.sock")
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	kind, why := chooseRuntime(t.Context())
 	if kind != RuntimeProcess || !strings.Contains(why, "no engine answers at unix://"+socket) {
-		t.Errorf("without an engine: %s, since %s", kind, why)
+		t.Errorf("chooseRuntime without an engine = %s, %q", kind, why)
 	}
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -26,6 +26,6 @@ func TestChooseRuntime(t *testing.T) {
 	defer engine.Close()
 	go engine.Serve(l) // ends with Close
 	if kind, why := chooseRuntime(t.Context()); kind != RuntimeDocker || why != "a Docker Engine answers" {
-		t.Errorf("with an engine: %s, since %s", kind, why)
+		t.Errorf("chooseRuntime with an engine = %s, %q", kind, why)
 	}
 }

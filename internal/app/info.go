@@ -14,8 +14,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
-// Info is what a running server tells the commands that talk to it. It lies in the data folder; a pointer
-// to it lies where commands find it without --data.
+// Info describes a running server to the commands that talk to it. The server writes it into its data folder, and a
+// copy where commands look without --data.
 type Info struct {
 	DataDir string
 	PID     int
@@ -23,9 +23,9 @@ type Info struct {
 	DNS     []string
 	Region  string
 	Account string
-	Runtime string // what tasks run as
-	Why     string // that they run as this
-	// Resolver says why tasks have no resolver of their own; empty when they have.
+	Runtime string // docker, process or none
+	Why     string // the reason for this runtime
+	// Resolver is the reason why tasks have no resolver; empty if they have one.
 	Resolver string `json:",omitempty"`
 }
 
@@ -33,7 +33,8 @@ type Info struct {
 func (a *App) Info() Info {
 	info := Info{
 		DataDir: a.cfg.DataDir, PID: os.Getpid(), API: "http://" + agent.LocalAddress(addrPort(a.api[0])).String(),
-		Region: a.cfg.Region, Account: a.cfg.Account, Runtime: a.cfg.Runtime, Why: a.runtimeWhy, Resolver: a.names.Unavailable,
+		Region: a.cfg.Region, Account: a.cfg.Account,
+		Runtime: a.cfg.Runtime, Why: a.runtimeWhy, Resolver: a.names.Unavailable,
 	}
 	for _, at := range a.dnsAddrs {
 		info.DNS = append(info.DNS, at.String())
@@ -41,12 +42,12 @@ func (a *App) Info() Info {
 	return info
 }
 
-// Keys are the server's administrator keys.
+// Keys returns the access keys of the server's administrator.
 func (a *App) Keys() awsapi.Pair { return a.adminKeys }
 
 const infoFile = "server.json"
 
-// writeInfo writes Info into the data folder, and where it is into the pointer.
+// writeInfo writes Info into the data folder and to the default path.
 func (a *App) writeInfo(context.Context) error {
 	dir, err := filepath.Abs(a.cfg.DataDir)
 	if err != nil {
@@ -58,18 +59,18 @@ func (a *App) writeInfo(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.leave(filepath.Join(dir, infoFile), b); err != nil {
+	if err := a.writeOwned(filepath.Join(dir, infoFile), b); err != nil {
 		return err
 	}
-	// A service's user often owns its data folder, but not the folder above.
-	if err := a.leave(pointer(dir), b); err != nil {
-		a.log.Warn("commands find this server only by --data", "data", dir, "err", err)
+	// The user of a service often owns its data folder, but not the folder above it.
+	if err := a.writeOwned(defaultInfoPath(dir), b); err != nil {
+		a.log.Warn("commands find this server only with --data", "data", dir, "err", err)
 	}
 	return nil
 }
 
-// leave writes a file whole, to be removed at the end unless another server has replaced it.
-func (a *App) leave(file string, text []byte) error {
+// writeOwned writes a file atomically. Stop removes it, unless another server has replaced it.
+func (a *App) writeOwned(file string, text []byte) error {
 	tmp := fmt.Sprintf("%s.%d", file, os.Getpid())
 	if err := os.WriteFile(tmp, text, 0o600); err != nil {
 		return err
@@ -78,15 +79,16 @@ func (a *App) leave(file string, text []byte) error {
 		return errors.Join(err, os.Remove(tmp))
 	}
 	a.cleanup(func() {
-		if held, err := readInfo(file); err == nil && held.PID == os.Getpid() {
+		if current, err := readInfo(file); err == nil && current.PID == os.Getpid() {
 			os.Remove(file)
 		}
 	})
 	return nil
 }
 
-// pointer is where commands look: $XDG_RUNTIME_DIR, or else beside the data folder.
-func pointer(dataDir string) string {
+// defaultInfoPath returns the path at which commands look without --data: in $XDG_RUNTIME_DIR, or next to the data
+// folder.
+func defaultInfoPath(dataDir string) string {
 	name := fmt.Sprintf("rollcall-%d.json", os.Getuid())
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, name)
@@ -94,13 +96,14 @@ func pointer(dataDir string) string {
 	return filepath.Join(filepath.Dir(dataDir), name)
 }
 
-// ErrNoServer is what Find returns when no server is running where it looks.
-var ErrNoServer = errors.New("no running server found; start one with `rollcall serve`, or say where its data is with --data DIR")
+// ErrNoServer is the error of Find if no server runs where it looks.
+var ErrNoServer = errors.New("no running server found; start one with `rollcall serve`, " +
+	"or name its data folder with --data DIR")
 
-// Find describes the running server: that of dataDir, or, when dataDir is empty, the one that the pointer
-// leads to. A server that died without taking its files along is not found.
+// Find returns the running server: that of dataDir, or, if dataDir is empty, the one at the default path. It ignores
+// the files of a server that has died.
 func Find(dataDir string) (Info, error) {
-	files := []string{pointer(DefaultDataDir()), pointer(filepath.Join(os.TempDir(), "demo"))}
+	files := []string{defaultInfoPath(DefaultDataDir()), defaultInfoPath(filepath.Join(os.TempDir(), "demo"))}
 	if dataDir != "" {
 		files = []string{filepath.Join(dataDir, infoFile)}
 	}
@@ -119,14 +122,17 @@ func Find(dataDir string) (Info, error) {
 	return Info{}, ErrNoServer
 }
 
-// readInfo trusts only files of this user or root: in a shared temporary folder anybody can leave one.
+// readInfo reads an Info. It accepts only files of this user or root, since any user can write to a shared temporary
+// folder.
 func readInfo(file string) (Info, error) {
 	st, err := os.Lstat(file)
 	if err != nil {
 		return Info{}, err
 	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || !st.Mode().IsRegular() || sys.Uid != uint32(os.Getuid()) && sys.Uid != 0 {
-		return Info{}, fmt.Errorf("%s belongs to somebody else and is not believed; say where the data is with --data DIR", file)
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || !st.Mode().IsRegular() || sys.Uid != uint32(os.Getuid()) && sys.Uid != 0 {
+		return Info{}, fmt.Errorf("%s is ignored, because it belongs to another user; "+
+			"name the data folder with --data DIR", file)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
