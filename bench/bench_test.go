@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestMeasurements runs each measurement with next to nothing to do: whether it works, not what comes out.
+// TestMeasurements runs each measurement with a minimal size. It checks that it works, not its figures.
 func TestMeasurements(t *testing.T) {
 	for _, m := range measurements {
 		t.Run(m.name, func(t *testing.T) {
@@ -60,15 +60,16 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestNumber(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 7: "7", 0.123: "0.12", 1.5: "1.50", 12.34: "12.3", 1234.5: "1,235", 1_000_000: "1,000,000", -1234: "-1,234"} {
+	for v, want := range map[float64]string{0: "0", 7: "7", 0.123: "0.12", 1.5: "1.50", 12.34: "12.3", 1234.5: "1,235",
+		1_000_000: "1,000,000", -1234: "-1,234"} {
 		if got := number(v); got != want {
 			t.Errorf("number(%v) = %q, want %q", v, got, want)
 		}
 	}
 }
 
-// TestCompare holds that a ratio is of two figures of one turn, whichever side began, and that an odd turn
-// does not move it.
+// TestCompare checks that a ratio uses two figures of one turn, whichever side ran first, and that an outlier does not
+// change the median.
 func TestCompare(t *testing.T) {
 	order := ""
 	series := func(name string, vs ...float64) func() (float64, error) {

@@ -23,12 +23,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/docker"
 )
 
-// labelData is on all that Rollcall has an engine make: whose it is.
+// labelData is the label with the data folder on everything that Rollcall creates in an engine.
 const labelData = "com.bakingclouds.rollcall.data"
 
-// measureContainers has a service started whose tasks are containers, all at once, and takes the time from the decision to
-// start each until DNS answers it. The baseline has the engine create and start as many of the very same containers (image,
-// limits, mounts, an address of its own on a network of the same kind), all at once, and nothing else.
+// measureContainers starts a service whose tasks are containers, all at once, and measures the time from the decision
+// to start each task until DNS answers with it. The baseline only creates and starts as many identical containers
+// (image, limits, mounts, and an address on a network of the same kind), all at once.
 func measureContainers(ctx context.Context, b *bench) ([]row, error) {
 	engine, err := client.New(client.FromEnv)
 	if err != nil {
@@ -36,8 +36,8 @@ func measureContainers(ctx context.Context, b *bench) ([]row, error) {
 	}
 	defer engine.Close()
 	if _, err := engine.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
-		b.say("  no container engine answers, so nothing is measured: %v", err)
-		return []row{{what: "Containers: not measured, no engine answers", ours: "–", bound: "no engine answers"}}, nil
+		b.say("  skipping: no container engine is available: %v", err)
+		return []row{{what: "Containers: skipped, no engine available", ours: "–", bound: "no engine available"}}, nil
 	}
 	binary, err := buildStatic(ctx)
 	if err != nil {
@@ -46,8 +46,8 @@ func measureContainers(ctx context.Context, b *bench) ([]row, error) {
 	defer os.RemoveAll(filepath.Dir(binary))
 	m := &containers{bench: b, engine: engine, binary: binary}
 
-	// First a few, so that the image is there for both sides, and to see how Rollcall has containers made.
-	b.say("  a few containers first")
+	// Start a few first, so that the image exists for both sides, and to copy the options that Rollcall uses.
+	b.say("  starting a few containers first")
 	if _, err := m.tasks(ctx, 2); err != nil {
 		return nil, err
 	}
@@ -67,35 +67,38 @@ func measureContainers(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	var p99, p99Bare, ratios, told []float64
+	var p99, p99Bare, ratios, signaled []float64
 	for turn := range ours {
 		p99, p99Bare = append(p99, ours[turn].P99), append(p99Bare, bare[turn].P99)
 		ratios = append(ratios, ours[turn].P99/bare[turn].P99)
-		told = append(told, ours[turn].Told)
+		signaled = append(signaled, ours[turn].Signaled)
 	}
-	const share = 1.1 // our own share is at most a tenth
+	const share = 1.1 // Rollcall adds at most a tenth
 	return []row{{
-		what: fmt.Sprintf("Containers (%d at once): start to in DNS, against docker run alone, median", b.containers),
-		ours: number(got.ours) + " ms", baseline: number(got.baseline) + " ms", figure: got.ratio, target: target{atMost, share, ""},
-		bound: "the engine: it makes a few at a time, on all cores",
+		what: fmt.Sprintf("Containers (%d at once): start to in DNS, against the engine only, median", b.containers),
+		ours: number(got.ours) + " ms", baseline: number(got.baseline) + " ms", figure: got.ratio,
+		target: target{atMost, share, ""},
+		bound:  "the engine: it creates a few at a time, on all cores",
 	}, {
-		what: "  99th percentile", ours: number(median(p99)) + " ms", baseline: number(median(p99Bare)) + " ms", figure: median(ratios),
-		target: target{atMost, share, ""}, bound: "as above: the last that it makes",
+		what: "  99th percentile", ours: number(median(p99)) + " ms", baseline: number(median(p99Bare)) + " ms",
+		figure: median(ratios),
+		target: target{atMost, share, ""}, bound: "as above, for the last container",
 	}, {
-		what: "  StopTask to SIGTERM, nobody asked, median", ours: number(median(told)) + " ms", figure: median(told),
+		what: "  StopTask to SIGTERM, address in no answer, median", ours: number(median(signaled)) + " ms",
+		figure: median(signaled),
 		target: target{atMost, 100, " ms"}, bound: "fsync: five transactions, one after the other",
 	}}, nil
 }
 
-// containers is what the turns have in common.
+// containers is the state that the turns share.
 type containers struct {
 	*bench
 	engine *client.Client
 	binary string
-	like   *container.InspectResponse // one that Rollcall has had made
+	like   *container.InspectResponse // a container that Rollcall created
 }
 
-// buildStatic builds the program that containers of the runtime's own image run, in a folder of its own.
+// buildStatic builds the program of the runtime's own image in a new folder.
 func buildStatic(ctx context.Context) (binary string, err error) {
 	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
@@ -106,7 +109,8 @@ func buildStatic(ctx context.Context) (binary string, err error) {
 		return "", err
 	}
 	binary = filepath.Join(dir, "rollcall")
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/rollcall")
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", binary,
+		"./cmd/rollcall")
 	build.Dir = filepath.Dir(strings.TrimSpace(string(mod)))
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -116,7 +120,7 @@ func buildStatic(ctx context.Context) (binary string, err error) {
 	return binary, nil
 }
 
-// tasks is a turn of Rollcall's.
+// tasks runs one turn of Rollcall.
 func (m *containers) tasks(ctx context.Context, count int) (got startedTasks, err error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
@@ -133,21 +137,22 @@ func (m *containers) tasks(ctx context.Context, count int) (got startedTasks, er
 	return got, errors.Join(err, p.stop(), m.sweep(dir))
 }
 
-// one is how the engine shows a container of a data folder.
+// one returns the engine's description of a container of a data folder.
 func (m *containers) one(ctx context.Context, dir string) (*container.InspectResponse, error) {
-	list, err := m.engine.ContainerList(ctx, client.ContainerListOptions{Filters: make(client.Filters).Add("label", labelData+"="+dir)})
+	list, err := m.engine.ContainerList(ctx, client.ContainerListOptions{
+		Filters: make(client.Filters).Add("label", labelData+"="+dir)})
 	if err != nil {
 		return nil, err
 	}
 	if len(list.Items) == 0 {
-		return nil, errors.New("the engine shows no container of the tasks")
+		return nil, errors.New("the engine lists no containers of the tasks")
 	}
 	one, err := m.engine.ContainerInspect(ctx, list.Items[0].ID, client.ContainerInspectOptions{})
 	return &one.Container, err
 }
 
-// sweep removes what a turn has left: its network, and containers that the engine was still making when the turn ended,
-// which may show only now.
+// sweep removes the network of a turn, and containers that the engine was still creating when the turn ended, which it
+// may list only now.
 func (m *containers) sweep(dir string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -170,7 +175,8 @@ func (m *containers) sweepOnce(ctx context.Context, mine client.Filters) error {
 		return err
 	}
 	for _, c := range left.Items {
-		if _, err := m.engine.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+		if _, err := m.engine.ContainerRemove(ctx, c.ID,
+			client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
 			return err
 		}
 	}
@@ -186,7 +192,7 @@ func (m *containers) sweepOnce(ctx context.Context, mine client.Filters) error {
 	return nil
 }
 
-// alone is a turn of the baseline.
+// alone runs one turn of the baseline.
 func (m *containers) alone(ctx context.Context, count int) (got startedTasks, err error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
@@ -242,17 +248,18 @@ func (m *containers) alone(ctx context.Context, count int) (got startedTasks, er
 	if err := all.Wait(); err != nil {
 		return got, err
 	}
-	return startedTasks{PerSecond: float64(count) / time.Since(began).Seconds(), Median: median(took), P99: quantile(took, 0.99)}, nil
+	return startedTasks{PerSecond: float64(count) / time.Since(began).Seconds(), Median: median(took),
+		P99: quantile(took, 0.99)}, nil
 }
 
-// same are the options of the container that Rollcall had made, with a resolv.conf of its own.
+// same returns the options of the container that Rollcall created, with a separate resolv.conf.
 func (m *containers) same(dir string, labels map[string]string) (client.ContainerCreateOptions, error) {
 	config, host := *m.like.Config, *m.like.HostConfig
 	config.Labels, config.Hostname = labels, ""
 	host.NetworkMode = container.NetworkMode(filepath.Base(dir))
 	host.Mounts = append(host.Mounts[:0:0], host.Mounts...)
 	for i, at := range host.Mounts {
-		if filepath.Base(at.Source) == "resolv.conf" { // its task has gone
+		if filepath.Base(at.Source) == "resolv.conf" { // the original belonged to a task that is gone
 			host.Mounts[i].Source = filepath.Join(dir, "resolv.conf")
 			if err := os.WriteFile(host.Mounts[i].Source, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
 				return client.ContainerCreateOptions{}, err
@@ -262,7 +269,7 @@ func (m *containers) same(dir string, labels map[string]string) (client.Containe
 	return client.ContainerCreateOptions{Config: &config, HostConfig: &host}, nil
 }
 
-// freeNetwork is one that nobody on this machine has.
+// freeNetwork returns a network that no interface on this machine uses.
 func freeNetwork(ctx context.Context, claims *network.Claims, dir string) (network.Network, error) {
 	taken, err := network.InUse(ctx, dir, "")
 	if err != nil {
@@ -279,19 +286,20 @@ func runDockerTasks(ctx context.Context, args roleArgs, ready func(any)) error {
 		return err
 	}
 	rt, err := docker.New(ctx, docker.Config{
-		Dir: args.Dir, Binary: args.Binary, Networks: []network.Network{net}, HostAddress: net.Gateway(), Logger: slog.New(slog.DiscardHandler),
+		Dir: args.Dir, Binary: args.Binary, Networks: []network.Network{net}, HostAddress: net.Gateway(),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
 	}
 	return runTasks(ctx, args, rt, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), roleTimeout)
 		defer cancel()
 		boxes, err := rt.Sandboxes(ctx)
 		var all errgroup.Group
 		for _, box := range boxes {
 			all.Go(func() error { return rt.Remove(ctx, box.TaskID) })
 		}
-		return errors.Join(err, all.Wait(), rt.Close()) // what is left is swept
+		return errors.Join(err, all.Wait(), rt.Close()) // sweep removes the rest
 	}, ready)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/answer"
 )
 
-// measureDirectory compares the cost of a change and of an answer in a large directory with that in a small one.
+// measureDirectory compares the cost of a change and of an answer between a large and a small directory.
 func measureDirectory(_ context.Context, b *bench) ([]row, error) {
 	b.say("  one more instance")
 	more, err := compare(b.turns, oneMore(b.large, b.changes), oneMore(b.small, b.changes))
@@ -30,16 +30,16 @@ func measureDirectory(_ context.Context, b *bench) ([]row, error) {
 	return []row{{
 		what: against("Directory: one more in a service", b.large, b.small),
 		ours: number(more.ours) + " µs", baseline: number(more.baseline) + " µs", figure: more.ratio,
-		target: target{rule: atMost, limit: 2}, bound: "copies of one leaf and one page, and their collection",
+		target: target{rule: atMost, limit: 2}, bound: "copies of one leaf and one page, and garbage collection",
 	}, {
 		what: against("DNS decision alone", b.all, b.few),
 		ours: number(answers.ours) + " µs", baseline: number(answers.baseline) + " µs", figure: answers.ratio,
-		target: target{rule: atMost, limit: 1.2}, bound: "cache misses on the way to eight random instances",
+		target: target{rule: atMost, limit: 1.2}, bound: "cache misses while reading eight random instances",
 	}}, nil
 }
 
-// oneMore returns what adds an instance to a service of a size and takes it away again, n times, and returns the
-// microseconds of one change.
+// oneMore returns a function that adds an instance to a service of a given size and removes it, n times, and returns
+// the microseconds per change.
 func oneMore(size, n int) func() (float64, error) {
 	d := fullDirectory(size, size)
 	one := &directory.Instance{ID: "one-more", ServiceID: "srv-0", IPv4: address(size)}
@@ -55,10 +55,10 @@ func oneMore(size, n int) func() (float64, error) {
 	}
 }
 
-// answerCost returns what decides n queries for random services, and returns the microseconds of one.
+// answerCost returns a function that decides n queries for random services, and returns the microseconds per query.
 func answerCost(instances, each, n int) func() (float64, error) {
 	a := answer.Authority{Directory: fullDirectory(instances, each)}
-	// In random order, so that walking through them, which the processor foresees, asks for random services.
+	// Shuffle the queries, so that reading them in order, which the processor can prefetch, selects random services.
 	names := serviceNames(instances, each)
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(names), func(i, k int) { names[i], names[k] = names[k], names[i] })
 	for i, name := range names {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// resolver is a DNS server under load: a names role and the queries for it.
+// resolver is a DNS server under load: a names role and its queries.
 type resolver struct {
 	*actor
 	at      namesAt
@@ -19,7 +19,8 @@ func (b *bench) startResolver(ctx context.Context, instances, each int) (*resolv
 	if r.queries, err = questions(names); err != nil {
 		return nil, err
 	}
-	if r.actor, err = start(ctx, "names", roleArgs{Instances: instances, Each: each, Profile: b.profile}, &r.at); err != nil {
+	if r.actor, err = start(ctx, "names", roleArgs{Instances: instances, Each: each, Profile: b.profile},
+		&r.at); err != nil {
 		return nil, err
 	}
 	if got, err := addresses(r.at.DNS, names[0]); err != nil || len(got) != min(each, 8) {
@@ -28,8 +29,8 @@ func (b *bench) startResolver(ctx context.Context, instances, each int) (*resolv
 	return r, nil
 }
 
-// cost returns what floods one of the role's servers with n queries and measures the CPU time of its process,
-// in microseconds a query.
+// cost returns a function that floods one of the role's servers with n queries and returns the CPU time of its process
+// in microseconds per query.
 func (r *resolver) cost(ctx context.Context, addr string, n int) func() (float64, error) {
 	return func() (float64, error) {
 		before, err := cpuOf(ctx, r.at.Control)
@@ -44,7 +45,7 @@ func (r *resolver) cost(ctx context.Context, addr string, n int) func() (float64
 	}
 }
 
-// measureDNS compares what a query for four A records costs the server with what a datagram costs a bare echo.
+// measureDNS compares the server's cost of a query for four A records with the cost of a datagram to a bare echo.
 func measureDNS(ctx context.Context, b *bench) ([]row, error) {
 	const each = 4
 	r, err := b.startResolver(ctx, each, each)
@@ -59,11 +60,11 @@ func measureDNS(ctx context.Context, b *bench) ([]row, error) {
 	return []row{{
 		what: "DNS query, 4 A records, against a UDP echo in Go",
 		ours: number(c.ours) + " µs", baseline: number(c.baseline) + " µs", figure: c.ratio,
-		bound: "messages taken apart and put together by miekg/dns",
+		bound: "unpacking and packing messages with miekg/dns",
 	}}, nil
 }
 
-// measureGrowth compares what a query costs the server with a full directory and with a nearly empty one.
+// measureGrowth compares the cost of a query between a full and a nearly empty directory.
 func measureGrowth(ctx context.Context, b *bench) ([]row, error) {
 	full, err := b.startResolver(ctx, b.all, b.each)
 	if err != nil {
@@ -82,6 +83,6 @@ func measureGrowth(ctx context.Context, b *bench) ([]row, error) {
 	return []row{{
 		what: fmt.Sprintf("DNS query, %s instances against %s", grouped(int64(b.all)), grouped(int64(b.few))),
 		ours: number(c.ours) + " µs", baseline: number(c.baseline) + " µs", figure: c.ratio,
-		target: target{rule: atMost, limit: 1.2}, bound: "cache misses on the way to eight random instances",
+		target: target{rule: atMost, limit: 1.2}, bound: "cache misses while reading eight random instances",
 	}}, nil
 }

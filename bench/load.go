@@ -17,12 +17,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ioPatience bounds one exchange of a load generator: a server that hangs ends the measurement.
-const ioPatience = 30 * time.Second
+// ioTimeout limits one exchange of a load generator. A server that hangs ends the measurement.
+const ioTimeout = 30 * time.Second
 
-// conn is a kept-alive HTTP connection on which requests are sent that are bytes already. It costs a
-// fraction of net/http's client, which would weigh on both sides of a comparison and so draw their ratio
-// toward one.
+// conn is a kept-alive HTTP connection for requests that are already encoded. It costs a fraction of net/http's client,
+// which would add to both sides of a comparison and so move their ratio toward one.
 type conn struct {
 	net.Conn
 	in   *bufio.Reader
@@ -48,10 +47,10 @@ func hangUp(conns []*conn) {
 	}
 }
 
-// do sends a request and returns the answer's body, valid until the next call. An answer other than 200 is
-// an error.
+// do sends a request and returns the body of the response, which is valid until the next call. A status other than 200
+// is an error.
 func (c *conn) do(request []byte) ([]byte, error) {
-	c.SetDeadline(time.Now().Add(ioPatience))
+	c.SetDeadline(time.Now().Add(ioTimeout))
 	if _, err := c.Write(request); err != nil {
 		return nil, err
 	}
@@ -92,7 +91,7 @@ func (c *conn) do(request []byte) ([]byte, error) {
 	return c.body, err
 }
 
-// chunks reads a body in chunks, and the empty line behind the last.
+// chunks reads a chunked body, including the empty line after the last chunk.
 func (c *conn) chunks(dst []byte) ([]byte, error) {
 	body := bytes.NewBuffer(dst)
 	if _, err := body.ReadFrom(httputil.NewChunkedReader(c.in)); err != nil {
@@ -102,7 +101,7 @@ func (c *conn) chunks(dst []byte) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// send sends each request once, over whichever connection is free, and returns how long all took.
+// send sends each request once, over any free connection, and returns the total time.
 func send(conns []*conn, requests [][]byte) (time.Duration, error) {
 	var next atomic.Int64
 	var g errgroup.Group
@@ -124,15 +123,14 @@ func send(conns []*conn, requests [][]byte) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// Datagrams under way at a server that is kept busy: enough that it never waits, and few enough to fit into
-// its socket's buffer.
+// The number of outstanding datagrams: enough that the server never waits, and few enough for its socket's buffer.
 const (
 	flooders = 2
-	window   = 32 // of each
+	window   = 32 // per socket
 	lostFor  = 200 * time.Millisecond
 )
 
-// flood keeps a UDP server busy until it has answered n queries, random ones of those given.
+// flood keeps a UDP server busy until it has answered n queries, chosen at random.
 func flood(addr string, queries [][]byte, n int) error {
 	var left atomic.Int64
 	left.Store(int64(n))
@@ -150,8 +148,8 @@ func flood(addr string, queries [][]byte, n int) error {
 	return g.Wait()
 }
 
-// pump keeps a window of queries under way on one socket. What is not answered in time is lost, and others
-// take its place.
+// pump keeps a window of outstanding queries on one socket. Queries without a timely answer count as lost and are
+// replaced.
 func pump(c net.Conn, queries [][]byte, left *atomic.Int64) error {
 	buf := make([]byte, 4096)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -169,7 +167,7 @@ func pump(c net.Conn, queries [][]byte, left *atomic.Int64) error {
 			left.Add(-1)
 			fill, lost = 1, 0
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if lost++; time.Duration(lost)*lostFor > ioPatience {
+			if lost++; time.Duration(lost)*lostFor > ioTimeout {
 				return fmt.Errorf("%s does not answer", c.RemoteAddr())
 			}
 			fill = window

@@ -1,19 +1,18 @@
-// Command bench measures Rollcall and prints each figure beside its target.
+// Command bench measures Rollcall and prints each figure next to its target.
 //
 //	go run ./bench [-run REGEXP] [-short] [-scale N] [-profile DIR]
 //
-// Every measurement compares: ours with a baseline that does the least that could do the same work, or
-// the large with the small. The two sides of a comparison run in turns, ours, baseline, ours, baseline,
-// and the ratio is the median of the turns' ratios, so that what else the machine does hits both alike.
-// Absolute figures move with the machine; the ratios are what the targets are about.
+// Each measurement is a comparison: Rollcall with a baseline that does the least work for the same result, or a large
+// data set with a small one. The two sides run in turns, and the ratio is the median of the turns' ratios, so that
+// other load on the machine affects both. Absolute figures depend on the machine; the targets are about the ratios.
 //
-//	measurements   list of all that is measured, in the order of the table; a file each
-//	node, names,   the roles: this program again, in a process of its own, so that the CPU time and the
-//	fill, restart  memory of a server are the server's alone (role.go starts them)
-//	load.go        the load generators; sign.go makes the requests that they send, by AWS's own client
-//	table.go       figures, targets, and how they are printed
+//	measurements   the list of all measurements, in the order of the table; one file each
+//	node, names,   the roles: this program in a separate process, so that the CPU time and memory of a server are
+//	fill, restart  measured alone (role.go starts them)
+//	load.go        the load generators; sign.go creates their requests with AWS's own client
+//	table.go       figures, targets, and their output
 //
-// A target that is missed is printed, not an error. The table goes to stdout, progress to stderr.
+// A missed target is printed; it is not an error. The table goes to stdout, progress to stderr.
 package main
 
 import (
@@ -30,28 +29,28 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 )
 
-// sizes are how much each measurement does.
+// sizes are the sizes of the measurements.
 type sizes struct {
-	turns int // of each comparison
+	turns int // per comparison
 
-	registerAlone, registerMany int // requests a turn, of one client and of many
-	clients                     int // that are many
-	discover                    int // requests a turn
-	queries                     int // DNS queries a turn
+	registerAlone, registerMany int // requests per turn, for one client and for many
+	clients                     int // number of the many clients
+	discover                    int // requests per turn
+	queries                     int // DNS queries per turn
 	visible                     int // registrations, each followed by a query
 
 	large, small    int // instances in a service, for the cost of one more
 	all, few        int // instances in the directory, for the cost of an answer
-	each            int // instances of one service of these
-	changes, answer int // calls a turn
+	each            int // instances per service of these directories
+	changes, answer int // calls per turn
 
 	fakes, processes, containers int // tasks that are started at once
 	containerTurns               int
 
-	scale int // instances that a restart finds
+	scale int // instances at a restart
 
 	fleet  int // tasks of a large service
-	passes int // pairs of changes of one task a turn
+	passes int // pairs of changes to one task, per turn
 }
 
 var (
@@ -73,12 +72,12 @@ var (
 type bench struct {
 	sizes
 	progress io.Writer
-	profile  string // folder for profiles of the roles; empty: none
+	profile  string // folder for profiles of the roles; empty disables them
 }
 
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.progress, format+"\n", args...) }
 
-// measurements are all, in the order of the table. Each returns rows of it.
+// measurements lists all measurements in the order of the table. Each returns rows of the table.
 var measurements = []struct {
 	name string
 	run  func(context.Context, *bench) ([]row, error)
@@ -96,15 +95,17 @@ var measurements = []struct {
 }
 
 func main() {
-	if status, ok := process.Main(os.Args[1:]); ok { // the supervisor of tasks that are processes
+	if status, ok := process.Main(os.Args[1:]); ok { // the supervisor of process tasks
 		os.Exit(status)
 	}
 	if status, ok := roleMain(os.Args[1:]); ok {
 		os.Exit(status)
 	}
-	only := flag.String("run", "", "measure only what this `regexp` matches: register, discover, dns, growth, directory, planner, visible, tasks, containers, scale")
-	short := flag.Bool("short", false, "measure less, in less time")
-	scale := flag.Int("scale", 0, "how many `instances` a restart finds (default 100,000; the targets are about 1,000,000)")
+	only := flag.String("run", "",
+		"run only measurements that match this `regexp`: register, discover, dns, growth, directory, planner, visible, "+
+			"tasks, containers, scale")
+	short := flag.Bool("short", false, "use fewer repetitions")
+	scale := flag.Int("scale", 0, "number of `instances` at a restart (default 100,000; the targets are for 1,000,000)")
 	profile := flag.String("profile", "", "write profiles of the measured processes into this `folder`, by role")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
@@ -128,7 +129,7 @@ func main() {
 	}
 }
 
-// run measures what matches and prints the table.
+// run runs the matching measurements and prints the table.
 func (b *bench) run(ctx context.Context, match *regexp.Regexp, out io.Writer) error {
 	var rows []row
 	for _, m := range measurements {
@@ -142,6 +143,7 @@ func (b *bench) run(ctx context.Context, match *regexp.Regexp, out io.Writer) er
 		}
 		rows = append(rows, more...)
 	}
-	fmt.Fprintf(out, "%d cores, %s %s/%s, medians of %d turns\n\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, b.turns)
+	fmt.Fprintf(out, "%d cores, %s %s/%s, medians of %d turns\n\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS,
+		runtime.GOARCH, b.turns)
 	return print(out, rows)
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/server"
 )
 
-// namesAt is where the role listens.
+// namesAt holds the addresses of the role.
 type namesAt struct{ DNS, Echo, Control string }
 
-// runNames is a DNS server over a directory of a size, without a store behind it, and a bare UDP echo.
+// runNames runs a DNS server with a directory of a given size, without a store, and a bare UDP echo.
 func runNames(ctx context.Context, args roleArgs, ready func(any)) error {
 	dir := fullDirectory(args.Instances, args.Each)
 	log := slog.New(slog.DiscardHandler)
@@ -44,7 +44,7 @@ func runNames(ctx context.Context, args roleArgs, ready func(any)) error {
 	return nil
 }
 
-// runEcho sends every datagram back: the least that a UDP server in Go can do.
+// runEcho returns every datagram: the least that a UDP server in Go can do.
 func runEcho(c *net.UDPConn) {
 	buf := make([]byte, 4096)
 	for {
@@ -58,11 +58,12 @@ func runEcho(c *net.UDPConn) {
 	}
 }
 
-// fullDirectory holds a namespace with so many instances, each of them in one service.
+// fullDirectory returns a directory with one namespace and the given number of instances, each per service.
 func fullDirectory(instances, each int) *directory.Directory {
 	d := directory.New()
 	d.Apply(1, func(b *directory.Batch) {
-		b.PutNamespace(directory.Namespace{ID: "ns", Region: region, Name: namespaceName, HTTPName: namespaceName, Kind: directory.Private, NegativeTTL: 5})
+		b.PutNamespace(directory.Namespace{ID: "ns", Region: region, Name: namespaceName, HTTPName: namespaceName,
+			Kind: directory.Private, NegativeTTL: 5})
 		for i := range instances {
 			service := fmt.Sprint("srv-", i/each)
 			if i%each == 0 {
@@ -77,7 +78,7 @@ func fullDirectory(instances, each int) *directory.Directory {
 
 func serviceLabel(k int) string { return fmt.Sprint("service-", k) }
 
-// serviceNames are the DNS names of the services of fullDirectory, without a dot at the end.
+// serviceNames returns the DNS names of the services of fullDirectory, without a final dot.
 func serviceNames(instances, each int) []string {
 	names := make([]string, instances/each)
 	for k := range names {
@@ -86,7 +87,7 @@ func serviceNames(instances, each int) []string {
 	return names
 }
 
-// questions are queries for the A records of each name, with EDNS as resolvers send it.
+// questions returns a query for the A records of each name, with EDNS as sent by resolvers.
 func questions(names []string) ([][]byte, error) {
 	var all [][]byte
 	for _, name := range names {
@@ -102,7 +103,7 @@ func questions(names []string) ([][]byte, error) {
 	return all, nil
 }
 
-// addresses asks for the A records of a name, once.
+// addresses queries the A records of a name once.
 func addresses(server, name string) ([]netip.Addr, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(name), dns.TypeA)

@@ -26,7 +26,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store/etcd"
 )
 
-// What the servers are made with.
+// The configuration of the servers.
 const (
 	keyPrefix     = "/rollcall/"
 	region        = "us-east-1"
@@ -36,30 +36,30 @@ const (
 
 var scope = arn.Scope{Account: account, Region: region}
 
-// pair is no secret: the node listens on loopback, and only while it is measured.
+// pair need not be secret: the node listens on loopback, and only during a measurement.
 var pair = awsapi.Pair{AccessKeyID: "AKIABENCH", Secret: "bench", Role: awsapi.Administrator}
 
-// The services of the node. Those to discover have as many instances as their names say.
+// The services of the node. The names of those to discover contain their number of instances.
 const (
 	targetService  = "target"  // of registrations
-	visibleService = "visible" // of registrations that are asked for by name: it has SRV records
+	visibleService = "visible" // of registrations that are queried by name: it has SRV records
 )
 
 func discoverService(n int) string { return fmt.Sprintf("discover-%d", n) }
 
 var discovered = []int{10, 100}
 
-// nodeAt is where a node listens, and what is on it.
+// nodeAt holds the addresses and services of a node.
 type nodeAt struct {
 	API, DNS     string
-	BareRegister string // a handler that makes a registration's transaction and nothing else
-	BareDiscover string // a handler that answers what it was told to
+	BareRegister string // a handler that only makes the transaction of a registration
+	BareDiscover string // a handler that returns a fixed response
 	Control      string
 	ServiceIDs   map[string]string // by name
 }
 
-// runNode is a server as package app builds it, but with its etcd client within reach, so that a bare handler
-// can write to the same etcd in the same process. No task runs, so the loops follow and have nothing to do.
+// runNode runs a server as package app builds it, but with access to its etcd client, so that a bare handler can write
+// to the same etcd in the same process. There are no tasks, so the loops are idle.
 func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 	log := slog.New(slog.DiscardHandler)
 	node, err := open(ctx, args.Dir, log)
@@ -83,7 +83,8 @@ func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 		return err
 	}
 	aws := http.NewServeMux() // as in package app
-	aws.Handle("/", awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys, Logger: log}, cloudmap.New(db, dir, nil, time.Now)))
+	aws.Handle("/", awsapi.NewHandler(awsapi.Config{Account: account, Keys: keys, Logger: log},
+		cloudmap.New(db, dir, nil, time.Now)))
 	bare, err := bareRegister(ctx, node.engine, at.ServiceIDs)
 	if err != nil {
 		return err
@@ -116,10 +117,11 @@ func runNode(ctx context.Context, args roleArgs, ready func(any)) error {
 	return nil
 }
 
-// populate makes the namespace and the services, by their names, and fills those that are to be discovered.
+// populate creates the namespace and the services, and registers the instances of those to be discovered.
 func populate(ctx context.Context, db *store.Store, ids map[string]string) error {
 	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
-		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, registry.NewCall(time.Now()))
+		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName,
+			VPC: "vpc-bench"}, registry.NewCall(time.Now()))
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -142,7 +144,8 @@ func populate(ctx context.Context, db *store.Store, ids map[string]string) error
 				return struct{}{}, err
 			}
 			for i := range n {
-				if _, err := registry.RegisterInstance(tx, scope, instanceSpec(ids[discoverService(n)], i), registry.NewCall(time.Now())); err != nil {
+				if _, err := registry.RegisterInstance(tx, scope, instanceSpec(ids[discoverService(n)], i),
+					registry.NewCall(time.Now())); err != nil {
 					return struct{}{}, err
 				}
 			}
@@ -156,12 +159,12 @@ func populate(ctx context.Context, db *store.Store, ids map[string]string) error
 	return nil
 }
 
-// instanceSpec is instance i of a service, with the attributes that a task of an ECS service has.
+// instanceSpec returns instance i of a service, with the attributes of a task of an ECS service.
 func instanceSpec(service string, i int) registry.InstanceSpec {
 	return registry.InstanceSpec{ServiceID: service, ID: instanceID(i), Attributes: attributes(i)}
 }
 
-// instanceID is as long as a task's id, and all of them are equally long.
+// instanceID returns an id with the length of a task's id.
 func instanceID(i int) string { return fmt.Sprintf("%032x", i) }
 
 func attributes(i int) map[string]string {
@@ -181,8 +184,8 @@ func address(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
-// bareRegister makes the two-row transaction of a registration, an instance and its operation, compared with the
-// service's row, and nothing else. The rows are a real registration's; their keys are others, of the same length.
+// bareRegister only makes the two-row transaction of a registration: an instance and its operation, with a comparison
+// of the service's row. The rows are those of a real registration; their keys differ, but have the same length.
 func bareRegister(ctx context.Context, engine *etcd.Server, ids map[string]string) (http.Handler, error) {
 	client, err := engine.Client()
 	if err != nil {
@@ -195,7 +198,7 @@ func bareRegister(ctx context.Context, engine *etcd.Server, ids map[string]strin
 			return "", "", 0, err
 		}
 		if len(got.Kvs) == 0 {
-			return "", "", 0, fmt.Errorf("no row below %s in etcd", prefix)
+			return "", "", 0, fmt.Errorf("no row with the prefix %s in etcd", prefix)
 		}
 		return string(got.Kvs[0].Key), string(got.Kvs[0].Value), got.Kvs[0].ModRevision, nil
 	}
@@ -228,12 +231,12 @@ func bareRegister(ctx context.Context, engine *etcd.Server, ids map[string]strin
 	}), nil
 }
 
-// bareDiscover writes what it was told to.
+// bareDiscover writes a fixed response.
 func bareDiscover(canned *atomic.Pointer[[]byte]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeBare(w, *canned.Load()) })
 }
 
-// writeBare answers as the API does, with a type, so that net/http need not guess one, and a request id.
+// writeBare responds like the API, with a content type, so that net/http does not detect one, and a request id.
 func writeBare(w http.ResponseWriter, body []byte) {
 	w.Header()["Content-Type"] = []string{"application/x-amz-json-1.1"}
 	w.Header()["X-Amzn-Requestid"] = []string{"00000000-0000-0000-0000-000000000000"}

@@ -10,8 +10,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// measurePlanner compares what one changed task costs the planner in a large service with a small one, and
-// measures a whole pass: all tasks sorted anew, and the plan.
+// measurePlanner compares the planner's cost of one changed task between a large and a small service, and measures a
+// full plan, including sorting all tasks.
 func measurePlanner(_ context.Context, b *bench) ([]row, error) {
 	one, err := compare(b.turns, onePass(b.fleet, b.passes), onePass(b.small, b.passes))
 	if err != nil {
@@ -27,17 +27,18 @@ func measurePlanner(_ context.Context, b *bench) ([]row, error) {
 	}
 	ms := median(whole)
 	return []row{{
-		what: fmt.Sprintf("Planner: one changed task, service of %s against %s", grouped(int64(b.fleet)), grouped(int64(b.small))),
+		what: fmt.Sprintf("Planner: one changed task, service of %s against %s", grouped(int64(b.fleet)),
+			grouped(int64(b.small))),
 		ours: number(one.ours) + " µs", baseline: number(one.baseline) + " µs", figure: one.ratio,
-		target: target{rule: atMost, limit: 2}, bound: "copies of the ordered sets' nodes on the way to the task",
+		target: target{rule: atMost, limit: 2}, bound: "copies of tree nodes on the path to the task",
 	}, {
-		what: fmt.Sprintf("Planner: whole pass over %s tasks", grouped(int64(b.fleet))),
+		what: fmt.Sprintf("Planner: a full plan over %s tasks", grouped(int64(b.fleet))),
 		ours: number(ms) + " ms", figure: ms,
 		target: target{rule: atMost, limit: 50, unit: " ms"}, bound: "sorting the tasks",
 	}}, nil
 }
 
-// fleetOf is a service that runs as many tasks as it wants.
+// fleetOf returns a service whose desired number of tasks is running.
 func fleetOf(size int) (*task.Service, []*task.Task) {
 	start := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	svc := &task.Service{
@@ -48,15 +49,16 @@ func fleetOf(size int) (*task.Service, []*task.Task) {
 	for i := range tasks {
 		since := start.Add(time.Duration(i) * time.Millisecond)
 		tasks[i] = &task.Task{
-			ID: task.ID(strconv.Itoa(i)), Service: svc.Name, Deployment: svc.Primary().ID, Desired: task.DesiredRunning, Created: since,
+			ID: task.ID(strconv.Itoa(i)), Service: svc.Name, Deployment: svc.Primary().ID, Desired: task.DesiredRunning,
+			Created:  since,
 			Observed: task.Observed{State: task.Running, StartedAt: &since, HealthySince: &since},
 		}
 	}
 	return svc, tasks
 }
 
-// onePass returns what ends a task and brings it back, n times, with a plan after each change, and returns the
-// microseconds of one.
+// onePass returns a function that ends a task and restores it, n times, with a plan after each change, and returns the
+// microseconds per plan.
 func onePass(size, n int) func() (float64, error) {
 	svc, tasks := fleetOf(size)
 	serviceTasks := rollout.NewServiceTasks(tasks...)
@@ -66,7 +68,8 @@ func onePass(size, n int) func() (float64, error) {
 		for i := range n {
 			up := tasks[i*7919%size]
 			down := *up
-			down.Desired, down.StopCode, down.Observed.State, down.StoppingAt = task.DesiredStopped, task.UserInitiated, task.Stopped, &now
+			down.Desired, down.StopCode, down.StoppingAt = task.DesiredStopped, task.UserInitiated, &now
+			down.Observed.State = task.Stopped
 			serviceTasks.Replace(up, &down)
 			if ch := rollout.Plan(svc, serviceTasks.Copy(), nil, now); ch.Start != 1 {
 				return 0, fmt.Errorf("one task of %d ended, and the plan starts %d", size, ch.Start)
@@ -80,7 +83,7 @@ func onePass(size, n int) func() (float64, error) {
 	}
 }
 
-// wholePass sorts the tasks and plans an update of all, and returns the milliseconds.
+// wholePass sorts the tasks and plans an update of all of them, and returns the milliseconds.
 func wholePass(size int) (float64, error) {
 	svc, tasks := fleetOf(size)
 	svc.Deployments = append([]task.Deployment{{ID: "ecs-svc/2", Rollout: task.InProgress}}, svc.Deployments...)

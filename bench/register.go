@@ -23,8 +23,8 @@ func (b *bench) withNode(ctx context.Context, measure func(at nodeAt) error) err
 	return measure(at)
 }
 
-// measureRegister compares signed registrations, durable and visible when they are acknowledged, with a bare
-// handler's transactions in the same etcd. Both get the same requests.
+// measureRegister compares signed registrations, durable and visible when they are acknowledged, with the transactions
+// of a bare handler in the same etcd. Both receive the same requests.
 func measureRegister(ctx context.Context, b *bench) (rows []row, err error) {
 	err = b.withNode(ctx, func(at nodeAt) error {
 		registered := 1
@@ -33,7 +33,7 @@ func measureRegister(ctx context.Context, b *bench) (rows []row, err error) {
 			bound             string
 		}{
 			{1, b.registerAlone, "fsync of etcd's log"},
-			{b.clients, b.registerMany, "CPU: etcd with one more row and two more compares; rows to JSON and back"},
+			{b.clients, b.registerMany, "CPU: etcd with one more row and two more compares; encoding and decoding rows"},
 		} {
 			more, err := b.registerWith(ctx, at, load.clients, load.requests, &registered)
 			if err != nil {
@@ -60,7 +60,7 @@ func (b *bench) registerWith(ctx context.Context, at nodeAt, clients, n int, reg
 	}
 	defer bare.close()
 	var requests [][]byte
-	turn := 0 // of both sides; each request is signed once and sent to both
+	turn := 0 // shared by both sides; each request is signed once and sent to both
 	fresh := func(s *side) func() (float64, error) {
 		return func() (float64, error) {
 			if turn%2 == 0 {
@@ -84,12 +84,12 @@ func (b *bench) registerWith(ctx context.Context, at nodeAt, clients, n int, reg
 	return rateRows(what, rates, ours, bare, target{rule: atLeast, limit: 0.5}), nil
 }
 
-// side is one side of a comparison over HTTP: its connections, and what its requests cost the server.
+// side is one side of a comparison over HTTP: its connections, and the server's cost of its requests.
 type side struct {
 	ctx     context.Context
 	control string
 	conns   []*conn
-	cpu     []float64 // microseconds a request, of each turn
+	cpu     []float64 // microseconds per request, for each turn
 }
 
 func newSide(ctx context.Context, addr, control string, clients int) (*side, error) {
@@ -99,7 +99,7 @@ func newSide(ctx context.Context, addr, control string, clients int) (*side, err
 
 func (s *side) close() { hangUp(s.conns) }
 
-// rate sends the requests and returns how many a second were answered.
+// rate sends the requests and returns the responses per second.
 func (s *side) rate(requests [][]byte) (float64, error) {
 	before, err := cpuOf(s.ctx, s.control)
 	if err != nil {
@@ -116,15 +116,17 @@ func (s *side) rate(requests [][]byte) (float64, error) {
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// rateRows are the rows of a comparison over HTTP: requests a second, which the target is about, and the
-// server's CPU time a request, in which the client has no share.
+// rateRows returns the rows of a comparison over HTTP: requests per second, to which the target applies, and the
+// server's CPU time per request, which excludes the client.
 func rateRows(what string, rates comparison, ours, bare *side, t target) []row {
 	var ratios []float64
 	for i := range ours.cpu {
 		ratios = append(ratios, ours.cpu[i]/bare.cpu[i])
 	}
 	return []row{
-		{what: what, ours: number(rates.ours) + "/s", baseline: number(rates.baseline) + "/s", figure: rates.ratio, target: t},
-		{what: "  server's CPU each", ours: number(median(ours.cpu)) + " µs", baseline: number(median(bare.cpu)) + " µs", figure: median(ratios)},
+		{what: what, ours: number(rates.ours) + "/s", baseline: number(rates.baseline) + "/s", figure: rates.ratio,
+			target: t},
+		{what: "  CPU time in the server", ours: number(median(ours.cpu)) + " µs",
+			baseline: number(median(bare.cpu)) + " µs", figure: median(ratios)},
 	}
 }

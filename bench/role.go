@@ -27,21 +27,21 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// asRole is the first argument of this program when it plays a role.
+// asRole is the first argument of this program when it runs a role.
 const asRole = "-role"
 
-// patience is how long a role may take to get ready or to end.
-const patience = 10 * time.Minute
+// roleTimeout limits the start and the end of a role.
+const roleTimeout = 10 * time.Minute
 
-// role is a part of a measurement that runs in a process of its own. It calls ready once, with what the
-// measurement has to know, and goes on until ctx ends.
+// A role is a part of a measurement that runs in a separate process. It calls ready once, with data for the
+// measurement, and runs until ctx is done.
 type role func(ctx context.Context, args roleArgs, ready func(any)) error
 
-// roleArgs are the arguments of every role.
+// roleArgs holds the arguments of every role.
 type roleArgs struct {
 	Dir             string // data folder
-	Instances, Each int    // how many, and how many of them are of one service
-	Profile         string // folder for profiles of its process; empty: none
+	Instances, Each int    // total number, and number per service
+	Profile         string // folder for profiles of the process; empty disables them
 	Binary          string // a static build of rollcall
 }
 
@@ -56,8 +56,8 @@ var roles = map[string]role{
 	"tasks-docker":  runDockerTasks,
 }
 
-// roleMain plays the role that args name, if they do. It ends when stdin does, so that no role outlives
-// whoever started it.
+// roleMain runs the role that args name, if any. The role ends when stdin is closed, so that it does not outlive the
+// process that started it.
 func roleMain(args []string) (status int, ok bool) {
 	if len(args) < 2 || args[0] != asRole {
 		return 0, false
@@ -87,8 +87,8 @@ func roleMain(args []string) (status int, ok bool) {
 	return 0, true
 }
 
-// profiled plays a role and writes what it spent its CPU time on to PATH.cpu.pprof, and, when it is told to end, what
-// its memory holds to PATH.heap.pprof. Of several processes of a role the last one's stay.
+// profiled runs a role and writes its CPU profile to PATH.cpu.pprof and, when ctx is done, its heap profile to
+// PATH.heap.pprof. If a role runs several times, the last profiles remain.
 func profiled(path string, play role) role {
 	return func(ctx context.Context, args roleArgs, ready func(any)) error {
 		cpu, err := os.Create(path + ".cpu.pprof")
@@ -123,21 +123,22 @@ func writeHeap(path string) error {
 	return pprof.WriteHeapProfile(f)
 }
 
-// actor is a role under way.
+// actor is a running role.
 type actor struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	ended chan error
 }
 
-// start starts a role and waits until it is ready; what it says then is decoded into at.
+// start starts a role and waits until it is ready. It decodes the data that the role passes to ready into at.
 func start(ctx context.Context, name string, args roleArgs, at any) (*actor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(self, asRole, name, "-dir", args.Dir,
-		"-instances", strconv.Itoa(args.Instances), "-each", strconv.Itoa(args.Each), "-profile", args.Profile, "-binary", args.Binary)
+		"-instances", strconv.Itoa(args.Instances), "-each", strconv.Itoa(
+			args.Each), "-profile", args.Profile, "-binary", args.Binary)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -161,7 +162,7 @@ func start(ctx context.Context, name string, args roleArgs, at any) (*actor, err
 	case err = <-said:
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-time.After(patience):
+	case <-time.After(roleTimeout):
 		err = errors.New("not ready in time")
 	}
 	if err != nil {
@@ -170,21 +171,21 @@ func start(ctx context.Context, name string, args roleArgs, at any) (*actor, err
 	return p, nil
 }
 
-// stop ends the role and waits for its end.
+// stop stops the role and waits until it has ended.
 func (p *actor) stop() error {
 	p.stdin.Close()
 	select {
 	case err := <-p.ended:
 		return err
-	case <-time.After(patience):
+	case <-time.After(roleTimeout):
 		p.cmd.Process.Kill()
-		return fmt.Errorf("process %d did not end in time", p.cmd.Process.Pid)
+		return fmt.Errorf("process %d did not end within the time limit", p.cmd.Process.Pid)
 	}
 }
 
-// control is how a measurement asks a role's process about itself, over HTTP.
+// control serves the questions of a measurement to the process of a role, over HTTP.
 type control struct {
-	canned func([]byte) // takes what the bare handler shall answer; nil: there is none
+	canned func([]byte) // sets the response of the bare handler; nil if there is none
 }
 
 func (c control) serve() (addr string, close func(), err error) {
@@ -208,7 +209,7 @@ func (c control) serve() (addr string, close func(), err error) {
 	return serveHTTP(mux)
 }
 
-// serveHTTP serves a handler on a free port of loopback.
+// serveHTTP serves a handler on a free loopback port.
 func serveHTTP(h http.Handler) (addr string, close func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -219,14 +220,14 @@ func serveHTTP(h http.Handler) (addr string, close func(), err error) {
 	return l.Addr().String(), func() { srv.Close() }, nil
 }
 
-// cpuOf is the CPU time that the process behind a control address has used, user and system.
+// cpuOf returns the user and system CPU time of the process behind a control address.
 func cpuOf(ctx context.Context, addr string) (time.Duration, error) {
 	var spent time.Duration
 	err := ask(ctx, http.MethodGet, "http://"+addr+"/cpu", nil, &spent)
 	return spent, err
 }
 
-// can sets what the bare handler answers.
+// can sets the response of the bare handler.
 func can(ctx context.Context, addr string, body []byte) error {
 	return ask(ctx, http.MethodPut, "http://"+addr+"/canned", body, nil)
 }
@@ -250,7 +251,7 @@ func ask(ctx context.Context, method, url string, body []byte, into any) error {
 	return json.NewDecoder(resp.Body).Decode(into)
 }
 
-// opened is etcd in a folder, and the rows in it.
+// opened is an etcd data folder with its rows.
 type opened struct {
 	engine *etcd.Server
 	db     *store.Store

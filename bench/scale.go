@@ -21,8 +21,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// measureScale fills a data folder, starts a server on it and takes the time until DNS answers, and then its
-// memory. The files are in the page cache, as they are after a restart of the process, not of the machine.
+// measureScale fills a data folder, starts a server on it, and measures the time until DNS answers and then its memory.
+// The files are in the page cache, as after a restart of the process, not of the machine.
 func measureScale(ctx context.Context, b *bench) ([]row, error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
@@ -39,7 +39,7 @@ func measureScale(ctx context.Context, b *bench) ([]row, error) {
 	if err := p.stop(); err != nil {
 		return nil, err
 	}
-	// The first start gives back the space of what was written to be deleted; the second is as any other.
+	// The first start frees the space of deleted rows; the second one is typical.
 	b.say("  restarting")
 	if _, err := b.restart(ctx, args); err != nil {
 		return nil, err
@@ -50,13 +50,15 @@ func measureScale(ctx context.Context, b *bench) ([]row, error) {
 	}
 	n := grouped(int64(b.scale))
 	rows := []row{{
-		what: "Cold start until DNS answers, " + n + " instances", ours: number(got.took.Seconds()) + " s", figure: got.took.Seconds(),
-		target: target{atMost, 15, " s"}, bound: "CPU: rows from JSON, etcd's lists, collecting garbage",
+		what: "Cold start until DNS answers, " + n + " instances", ours: number(got.took.Seconds()) + " s",
+		figure: got.took.Seconds(),
+		target: target{atMost, 15, " s"}, bound: "CPU: decoding rows, etcd's range reads, garbage collection",
 	}, {
-		what: "  CPU time until then, at rest for a while, and to stop", ours: number(got.cpu.Seconds()) + " s", figure: got.cpu.Seconds(), target: target{unit: " s"},
+		what: "  CPU time of the start, a pause, and the stop", ours: number(got.cpu.Seconds()) + " s",
+		figure: got.cpu.Seconds(), target: target{unit: " s"},
 	}}
 	if got.memory == nil {
-		b.say("  this system does not tell the memory of a process by kind (/proc/PID/smaps_rollup)")
+		b.say("  skipping memory: this system has no /proc/PID/smaps_rollup")
 		return rows, nil
 	}
 	for _, m := range []struct {
@@ -65,22 +67,23 @@ func measureScale(ctx context.Context, b *bench) ([]row, error) {
 	}{{"anonymous", "Anonymous", 1.5}, {"resident", "Rss", 2.5}} {
 		kib := got.memory[m.key]
 		rows = append(rows, row{
-			what: fmt.Sprintf("  memory, %s, each of %s instances", m.kind, n), ours: number(kib/1024) + " MiB",
-			figure: kib / float64(b.scale), target: target{atMost, m.limit, " KiB"}, bound: "etcd's index and pages, rows, directory",
+			what: fmt.Sprintf("  memory per instance, %s, of %s instances", m.kind, n), ours: number(kib/1024) + " MiB",
+			figure: kib / float64(b.scale), target: target{atMost, m.limit, " KiB"},
+			bound: "etcd's index and pages, rows, directory",
 		})
 	}
 	return rows, nil
 }
 
-// settling is for how long a started server is left alone before its memory is measured: it gives back what the start
-// has left.
+// settling is the pause before the memory of a started server is measured, in which it releases the memory of the
+// start.
 const settling = 10 * time.Second
 
-// restarted is what a restart took and uses.
+// restarted is the result of a restart.
 type restarted struct {
 	took   time.Duration
-	cpu    time.Duration      // of the whole run, its end included
-	memory map[string]float64 // KiB, by the names of proc_pid_smaps(5); nil where the system does not tell
+	cpu    time.Duration      // of the whole run, including its end
+	memory map[string]float64 // KiB, by the names of proc_pid_smaps(5); nil if the system has no such file
 }
 
 func (b *bench) restart(ctx context.Context, args roleArgs) (got restarted, err error) {
@@ -108,7 +111,7 @@ func (b *bench) restart(ctx context.Context, args roleArgs) (got restarted, err 
 	return got, err
 }
 
-// memoryOf reads a process's memory, nil where there is no such file.
+// memoryOf returns the memory of a process, or nil if the system has no such file.
 func memoryOf(pid int) (map[string]float64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,9 +133,9 @@ func memoryOf(pid int) (map[string]float64, error) {
 	return kib, lines.Err()
 }
 
-// runRestart is the server as it is.
+// runRestart runs the server unchanged.
 func runRestart(ctx context.Context, args roleArgs, ready func(any)) error {
-	os.Setenv("XDG_RUNTIME_DIR", args.Dir) // where it leaves its pointer: not the user's
+	os.Setenv("XDG_RUNTIME_DIR", args.Dir) // so that it does not replace the user's pointer to a server
 	cfg := app.Default()
 	cfg.DataDir, cfg.API, cfg.DNS, cfg.Runtime = args.Dir, "127.0.0.1:0", []string{"127.0.0.1:0"}, app.RuntimeNone
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
@@ -147,23 +150,23 @@ func runRestart(ctx context.Context, args roleArgs, ready func(any)) error {
 }
 
 const (
-	// perTx is how many instances one transaction registers: a third of what etcd's largest request, 1.5 MiB, holds,
-	// so that a busy machine makes it in time.
+	// perTx is the number of instances per transaction: a third of what fits into etcd's largest request, 1.5 MiB, so
+	// that it also succeeds on a busy machine.
 	perTx = 300
-	// perReap is how many operations one transaction deletes: each looks at all that are left.
+	// perReap is the number of operations that one transaction deletes; each one scans all that remain.
 	perReap = 5000
-	// fillers is how many transactions are under way at once.
+	// fillers is the number of concurrent transactions.
 	fillers = 4
-	// tries is how often a transaction is made that a busy machine keeps from ending in time.
+	// tries is the number of attempts of a transaction that times out on a busy machine.
 	tries = 30
 )
 
-// turnover is more entries than etcd keeps in its log between two snapshots.
+// turnover is greater than the number of log entries between two snapshots of etcd.
 const turnover = 12_000
 
-// runFill writes instances, and leaves what a server leaves that has run for long: a history that is
-// compacted, a log of short entries, and the operations of the last day, here of one instance in ten, which at a
-// million instances is the most that is kept.
+// runFill writes instances and leaves the state of a server that has run for a long time: a compacted history, a log of
+// short entries, and the operations of the last day, here for one instance in ten, which for a million instances is the
+// maximum that is kept.
 func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	node, err := open(ctx, args.Dir, log)
@@ -213,7 +216,7 @@ func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 	if err != nil {
 		return err
 	}
-	if args.Instances >= turnover { // a smaller fill is no more than a log holds anyway
+	if args.Instances >= turnover { // a smaller fill fits into one log
 		if err := turnLogOver(ctx, client); err != nil {
 			return err
 		}
@@ -223,8 +226,8 @@ func runFill(ctx context.Context, args roleArgs, ready func(any)) error {
 	return nil
 }
 
-// turnLogOver makes etcd forget the large transactions, which it would keep in memory, and read again at the
-// next start, until its log has moved on.
+// turnLogOver makes etcd drop the large transactions from its log, which it would otherwise keep in memory and read
+// again at the next start.
 func turnLogOver(ctx context.Context, client *clientv3.Client) error {
 	var g errgroup.Group
 	g.SetLimit(64)
@@ -247,7 +250,8 @@ func turnLogOver(ctx context.Context, client *clientv3.Client) error {
 
 func createServices(ctx context.Context, db *store.Store, n int) (ids []string, err error) {
 	op, err := store.Update(ctx, db, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName, VPC: "vpc-bench"}, registry.NewCall(time.Now()))
+		return registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.Private, Name: namespaceName,
+			VPC: "vpc-bench"}, registry.NewCall(time.Now()))
 	})
 	if err != nil {
 		return nil, err
@@ -255,8 +259,10 @@ func createServices(ctx context.Context, db *store.Store, n int) (ids []string, 
 	for len(ids) < n {
 		more, err := store.Update(ctx, db, func(tx *store.Tx) (more []string, err error) {
 			for k := len(ids); k < min(len(ids)+perTx, n); k++ {
-				svc, err := registry.CreateService(tx, scope, registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: serviceLabel(k),
-					HasDNS: true, Records: []registry.Record{{Type: registry.A, TTL: 60}}, CustomHealth: true}, registry.NewCall(time.Now()))
+				svc, err := registry.CreateService(tx, scope,
+					registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: serviceLabel(k),
+						HasDNS: true, Records: []registry.Record{{Type: registry.A, TTL: 60}}, CustomHealth: true}, registry.NewCall(
+						time.Now()))
 				if err != nil {
 					return nil, err
 				}
@@ -272,7 +278,7 @@ func createServices(ctx context.Context, db *store.Store, n int) (ids []string, 
 	return ids, nil
 }
 
-// persist is store.Update for what may be done twice: it tries again when a busy machine was too slow.
+// persist is store.Update for idempotent changes. It retries if a busy machine was too slow.
 func persist[R any](ctx context.Context, db *store.Store, fn func(*store.Tx) (R, error)) (result R, err error) {
 	for range tries {
 		if result, err = store.Update(ctx, db, fn); !fault.Is(err, fault.Unavailable) {

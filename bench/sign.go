@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// signer turns calls into the bytes that AWS's own client sends, so that they can be made ahead of a
-// measurement and sent by a client that costs next to nothing. A signature is good for five minutes.
+// signer converts calls into the bytes that AWS's own client sends, so that they can be created before a measurement
+// and sent by a cheap client. A signature is valid for five minutes.
 type signer struct {
 	client *sd.Client
 	sent   recorder
 }
 
-// recorder is an HTTP client that writes requests down instead of sending them.
+// recorder is an HTTP client that records requests instead of sending them.
 type recorder struct{ raw bytes.Buffer }
 
 func (r *recorder) Do(req *http.Request) (*http.Response, error) {
@@ -26,7 +26,8 @@ func (r *recorder) Do(req *http.Request) (*http.Response, error) {
 	if err := req.Write(&r.raw); err != nil {
 		return nil, err
 	}
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader([]byte("{}")))}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{},
+		Body: io.NopCloser(bytes.NewReader([]byte("{}")))}, nil
 }
 
 func newSigner(api string) *signer {
@@ -54,7 +55,7 @@ func (s *signer) discover(ctx context.Context, service string) ([]byte, error) {
 	return bytes.Clone(s.sent.raw.Bytes()), err
 }
 
-// registrations signs the registrations of n instances, the first of which is instance from.
+// registrations returns the signed registrations of n instances, starting with instance from.
 func registrations(ctx context.Context, api, service string, from, n int) ([][]byte, error) {
 	const workers = 2
 	requests := make([][]byte, n)

@@ -12,17 +12,17 @@ import (
 // row is one line of the table.
 type row struct {
 	what           string
-	ours, baseline string  // with units; an empty baseline: there is none
-	figure         float64 // what the target is about: the ratio, or ours itself
+	ours, baseline string  // with units; baseline is empty if there is none
+	figure         float64 // the value that the target applies to: the ratio, or ours
 	target         target
-	bound          string // what bounds the figure
+	bound          string // what limits the figure
 }
 
-// target is what a figure should be.
+// target is the target of a figure.
 type target struct {
 	rule  rule
 	limit float64
-	unit  string // of figure and limit; empty: a ratio
+	unit  string // of figure and limit; empty for a ratio
 }
 
 type rule int
@@ -43,7 +43,7 @@ func (t target) String() string {
 	return "–"
 }
 
-// verdict says whether a figure meets the target.
+// verdict reports whether a figure meets the target.
 func (t target) verdict(figure float64) string {
 	switch {
 	case t.rule == noTarget:
@@ -69,7 +69,7 @@ func print(w io.Writer, rows []row) error {
 	return t.Flush()
 }
 
-// number writes three digits that count, or whole numbers.
+// number formats v with three significant digits, or as a whole number.
 func number(v float64) string {
 	switch a := math.Abs(v); {
 	case v == math.Trunc(v) || a >= 100:
@@ -88,10 +88,10 @@ func grouped(n int64) string {
 	return s
 }
 
-// comparison is the outcome of turns: medians of both sides and of the turns' ratios.
+// comparison is the result of all turns: the medians of both sides and of the turns' ratios.
 type comparison struct{ ours, baseline, ratio float64 }
 
-// compare runs both sides in turns; the one that begins changes with each. Each side returns its figure.
+// compare runs both sides in turns, alternating which one runs first. Each side returns its figure.
 func compare(turns int, ours, baseline func() (float64, error)) (comparison, error) {
 	var us, them, ratios []float64
 	for turn := range turns {
@@ -114,7 +114,7 @@ func compare(turns int, ours, baseline func() (float64, error)) (comparison, err
 
 func median(vs []float64) float64 { return quantile(vs, 0.5) }
 
-// quantile is the value that a part q of vs does not exceed.
+// quantile returns the value that a fraction q of vs does not exceed.
 func quantile(vs []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(vs))
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]

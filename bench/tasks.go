@@ -31,9 +31,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// measureTasks has a service started with many tasks at once, of a runtime that costs nothing and of processes, and
-// takes the time until DNS answers with all of them, and for each from the decision to start it. The processes'
-// baseline starts as many programs and nothing else.
+// measureTasks starts a service with many tasks at once, on an in-memory runtime and on processes. It measures the time
+// until DNS answers with all of them, and for each task the time from the decision to start it. The baseline of
+// processes only starts as many programs.
 func measureTasks(ctx context.Context, b *bench) (rows []row, err error) {
 	for _, m := range []struct {
 		role, what string
@@ -50,7 +50,7 @@ func measureTasks(ctx context.Context, b *bench) (rows []row, err error) {
 		}
 		r := row{
 			what: fmt.Sprintf("%s (%s at once)", m.what, grouped(int64(m.count))), ours: number(got.PerSecond) + "/s",
-			figure: got.PerSecond, target: target{unit: "/s"}, bound: "CPU and fsync: some eight rows written for each task",
+			figure: got.PerSecond, target: target{unit: "/s"}, bound: "CPU and fsync: about eight rows written per task",
 		}
 		if m.bare {
 			bare, err := startPrograms(m.count)
@@ -58,23 +58,25 @@ func measureTasks(ctx context.Context, b *bench) (rows []row, err error) {
 				return nil, err
 			}
 			r.baseline, r.figure, r.target = number(bare)+"/s", got.PerSecond/bare, target{}
-			r.bound = "as above, and two processes forked for each task"
+			r.bound = "as above, and two forked processes per task"
 		}
 		rows = append(rows, r, row{
-			what: "  start to in DNS, median; p99", ours: number(got.Median) + " ms; " + number(got.P99) + " ms", figure: got.Median,
-			target: target{unit: " ms"}, bound: "those before it in the queue",
+			what: "  start to in DNS, median; p99", ours: number(got.Median) + " ms; " + number(got.P99) + " ms",
+			figure: got.Median,
+			target: target{unit: " ms"}, bound: "tasks before it in the queue",
 		}, row{
-			what: "  StopTask to SIGTERM, nobody asked, median", ours: number(got.Told) + " ms", figure: got.Told,
+			what: "  StopTask to SIGTERM, address in no answer, median", ours: number(got.Signaled) + " ms",
+			figure: got.Signaled,
 			target: target{atMost, 100, " ms"}, bound: "fsync: five transactions, one after the other",
 		})
 	}
 	return rows, nil
 }
 
-// startedTasks is what a role has measured, times in milliseconds.
+// startedTasks is the result of a role, with times in milliseconds.
 type startedTasks struct {
 	PerSecond, Median, P99 float64 // of starts
-	Told                   float64 // from StopTask to SIGTERM, where no answer was given with the task's address
+	Signaled               float64 // from StopTask to SIGTERM, if no answer contained the task's address
 }
 
 func (b *bench) startTasks(ctx context.Context, role string, count int) (got startedTasks, err error) {
@@ -90,7 +92,7 @@ func (b *bench) startTasks(ctx context.Context, role string, count int) (got sta
 	return got, p.stop()
 }
 
-// startPrograms starts programs, as many at once as there are tasks, and returns how many a second.
+// startPrograms starts count programs and returns the number per second.
 func startPrograms(count int) (perSecond float64, err error) {
 	programs := make([]*exec.Cmd, count)
 	defer func() {
@@ -112,7 +114,7 @@ func startPrograms(count int) (perSecond float64, err error) {
 	return float64(count) / time.Since(began).Seconds(), nil
 }
 
-// sleeper is what the tasks run.
+// sleeper is the program of the tasks.
 var sleeper = []string{"sleep", "3600"}
 
 func runFakeTasks(ctx context.Context, args roleArgs, ready func(any)) error {
@@ -126,7 +128,7 @@ func runProcessTasks(ctx context.Context, args roleArgs, ready func(any)) error 
 		return err
 	}
 	return runTasks(ctx, args, rt, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), roleTimeout)
 		defer cancel()
 		boxes, err := rt.Sandboxes(ctx)
 		for _, box := range boxes {
@@ -136,7 +138,7 @@ func runProcessTasks(ctx context.Context, args roleArgs, ready func(any)) error 
 	}, ready)
 }
 
-// runTasks is a node with all its loops, as package app builds it, and one service.
+// runTasks runs a node with all its loops, as package app builds it, and one service.
 func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() error, ready func(any)) (err error) {
 	defer func() { err = errors.Join(err, end()) }()
 	log := slog.New(slog.DiscardHandler)
@@ -155,7 +157,8 @@ func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() e
 		return err
 	}
 	loops := []interface{ Run(context.Context) error }{
-		rollout.New(db, log), scheduler.New(db, log), registrar.New(db, log, "a", time.Minute), drain.New(db, dir, benchNode, log),
+		rollout.New(db, log), scheduler.New(db, log), registrar.New(db, log, "a", time.Minute),
+		drain.New(db, dir, benchNode, log),
 		agent.New(db, rt, agent.Config{Node: benchNode, Log: log}),
 	}
 	running, stop := context.WithCancel(ctx)
@@ -163,7 +166,7 @@ func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() e
 	for _, l := range loops {
 		g.Go(func() error { return l.Run(running) })
 	}
-	defer func() { stop(); g.Wait() }() // each ends with the context, by its error
+	defer func() { stop(); g.Wait() }() // each of them ends when the context is canceled
 
 	leave, err := task.KeepAlive(ctx, db, benchNode)
 	if err != nil {
@@ -176,13 +179,14 @@ func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() e
 	}
 	select {
 	case <-seen.all:
-	case <-time.After(patience):
-		return fmt.Errorf("of %d tasks %d are in DNS after %v", args.Instances, len(seen.took), patience)
+	case <-time.After(roleTimeout):
+		return fmt.Errorf("%d of %d tasks are in DNS after %v", len(seen.took), args.Instances, roleTimeout)
 	}
 	got := startedTasks{
-		PerSecond: float64(args.Instances) / time.Since(began).Seconds(), Median: median(seen.took), P99: quantile(seen.took, 0.99),
+		PerSecond: float64(args.Instances) / time.Since(began).Seconds(), Median: median(seen.took),
+		P99: quantile(seen.took, 0.99),
 	}
-	if got.Told, err = stopTasks(ctx, db); err != nil {
+	if got.Signaled, err = stopTasks(ctx, db); err != nil {
 		return err
 	}
 	ready(got)
@@ -192,11 +196,11 @@ func runTasks(ctx context.Context, args roleArgs, rt agent.Runtime, end func() e
 
 const benchNode = "bench"
 
-// createTasks makes a node and a service of so many tasks on it, registered in Cloud Map.
+// createTasks creates a node and a service with the given number of tasks, registered in Cloud Map.
 func createTasks(ctx context.Context, db *store.Store, runtime, registryID string, count int) error {
 	sc := arn.Scope{Account: account, Region: region}
 	main := task.ContainerDefinition{Name: "main", Image: "none", Essential: true, Command: sleeper}
-	if runtime == "docker" { // what it has itself, and does nothing
+	if runtime == "docker" { // the image's own program, which only waits
 		main.Image, main.Command = image.Sample, []string{"rollcall", "pause"}
 	}
 	_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
@@ -208,7 +212,8 @@ func createTasks(ctx context.Context, db *store.Store, runtime, registryID strin
 			Containers: []task.ContainerDefinition{main},
 		}, now)
 		svc := task.Service{
-			Account: account, Region: region, Cluster: task.DefaultCluster, Name: "sleeper", Status: task.Active, LaunchType: task.EC2,
+			Account: account, Region: region, Cluster: task.DefaultCluster, Name: "sleeper", Status: task.Active,
+			LaunchType:   task.EC2,
 			DesiredCount: count, MinimumHealthy: 100, Maximum: 200, Created: now,
 		}
 		ids := task.NewDeploymentIDs()
@@ -222,12 +227,12 @@ func createTasks(ctx context.Context, db *store.Store, runtime, registryID strin
 	return err
 }
 
-// stopped is how many tasks are stopped by hand, one after the other.
+// stopped is the number of tasks that are stopped, one after the other.
 const stopped = 5
 
-// stopTasks stops some of the service's tasks and returns the median time until each was told to stop, in
-// milliseconds. They are replaced, which makes the next wait a little longer.
-func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
+// stopTasks stops some of the service's tasks and returns the median time until SIGTERM in milliseconds. They are
+// replaced, which makes the next wait slightly longer.
+func stopTasks(ctx context.Context, db *store.Store) (signaled float64, err error) {
 	sc := arn.Scope{Account: account, Region: region}
 	stopping := make(chan task.ID, 1000)
 	db.Follow(func(c store.Change) {
@@ -235,7 +240,7 @@ func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
 			if t, ok := row.New.(*task.Task); ok && t.Observed.State >= task.Stopping {
 				select {
 				case stopping <- t.ID:
-				default: // nobody waits any more
+				default: // the measurement has ended
 				}
 			}
 		}
@@ -245,7 +250,8 @@ func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
 	for _, t := range tasks[:min(stopped, len(tasks))] {
 		began := time.Now()
 		_, err := store.Update(ctx, db, func(tx *store.Tx) (struct{}, error) {
-			_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.ServiceSchedulerInitiated, Reason: "measured"}, time.Now())
+			_, _, err := task.Stop(tx, t.Ref(), task.StopCause{Code: task.ServiceSchedulerInitiated, Reason: "measured"},
+				time.Now())
 			return struct{}{}, err
 		})
 		if err != nil {
@@ -254,8 +260,8 @@ func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
 		for id := task.ID(""); id != t.ID; {
 			select {
 			case id = <-stopping:
-			case <-time.After(patience):
-				return 0, fmt.Errorf("task %s was not told to stop within %v", t.ID, patience)
+			case <-time.After(roleTimeout):
+				return 0, fmt.Errorf("task %s received no SIGTERM within %v", t.ID, roleTimeout)
 			}
 		}
 		took = append(took, float64(time.Since(began))/float64(time.Millisecond))
@@ -263,15 +269,15 @@ func stopTasks(ctx context.Context, db *store.Store) (told float64, err error) {
 	return median(took), nil
 }
 
-// seenTasks is how long tasks took from the decision to start them until they were in the answers.
+// seenTasks measures the time of tasks from the decision to start them until they are answered.
 type seenTasks struct {
 	mu      sync.Mutex
 	created map[string]time.Time // by id
-	took    []float64            // milliseconds; complete when all is closed
+	took    []float64            // milliseconds; complete when the channel all is closed
 	all     chan struct{}
 }
 
-// watchTasks follows db behind the directory, so what it sees of an instance DNS answers already.
+// watchTasks follows db after the directory does, so DNS already answers with the instances that it sees.
 func watchTasks(db *store.Store, count int) *seenTasks {
 	s := &seenTasks{created: map[string]time.Time{}, all: make(chan struct{})}
 	db.Follow(func(c store.Change) {

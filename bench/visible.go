@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// measureVisible asks DNS for each instance right after its registration was acknowledged.
+// measureVisible queries DNS for each instance immediately after its registration was acknowledged.
 func measureVisible(ctx context.Context, b *bench) (rows []row, err error) {
 	err = b.withNode(ctx, func(at nodeAt) error {
 		conns, err := dial(at.API, 1)
@@ -25,7 +25,7 @@ func measureVisible(ctx context.Context, b *bench) (rows []row, err error) {
 			if _, err := conns[0].do(request); err != nil {
 				return err
 			}
-			// An instance of a service with SRV records has a name of its own, so the answer cannot be another's.
+			// Each instance of a service with SRV records has a name, so the answer cannot come from another instance.
 			got, err := addresses(at.DNS, instanceID(i)+"."+visibleService+"."+namespaceName)
 			if err != nil {
 				return err
@@ -37,9 +37,10 @@ func measureVisible(ctx context.Context, b *bench) (rows []row, err error) {
 		}
 		rows = []row{{
 			what: "Registered, then not in DNS (of " + grouped(int64(b.visible)) + ")", ours: number(float64(misses)),
-			figure: float64(misses), target: target{rule: atMost, limit: 0}, bound: "nothing: a write waits for the directory",
+			figure: float64(misses), target: target{rule: atMost, limit: 0}, bound: "always 0: a write waits for the directory",
 		}, {
-			what: "  register and query, median; p99", ours: number(median(pairs)) + " µs; " + number(quantile(pairs, 0.99)) + " µs",
+			what: "  register and query, median; p99", ours: number(median(pairs)) + " µs; " + number(quantile(pairs, 0.99)) +
+				" µs",
 			figure: median(pairs), target: target{unit: " µs"}, bound: "fsync of etcd's log",
 		}}
 		return nil

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lists the project's Go files, each ended by a NUL: those that git tracks, or in a plain source tree all.
+# Lists the project's Go files, separated by NUL: the files that git tracks, or all files in a source tree without git.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

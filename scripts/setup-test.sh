@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go, starts a container engine where none answers, and makes the image that the
-# tests of containers use (scripts/test-image.sh). Does nothing, fast, when all is there.
+# Installs what the tests need in addition to Go, starts a container engine if none is available, and creates the image
+# that the tests of containers use (scripts/test-image.sh). If everything exists, it returns quickly.
 #
-# On Debian and its kin, as root or with sudo that asks no password, it installs by apt-get. Elsewhere it names
-# what is missing and goes on, since most tests run without; where CI=true a missing part is a failure.
+# On Debian and its derivatives, as root or with passwordless sudo, it installs packages with apt-get. On other systems it
+# prints what is missing and continues, because most tests do not need it; with CI=true a missing part is a failure.
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin # ordinary users have not got these
+PATH=$PATH:/usr/sbin:/sbin # ordinary users do not have these in PATH
 
-# Debian package, and the command that proves that it is there.
+# Debian package, and the command that checks for it.
 needs=(
   "gcc                 command -v cc"
   "libc6-dev           test -e /usr/include/stdlib.h"
@@ -29,20 +29,20 @@ missing_packages() {
   for need in "${needs[@]}"; do
     read -r package probe <<<"$need"
     case "$package:$(uname -s)" in
-      libc6-dev:Darwin) continue ;;                                           # macOS keeps the headers in its SDK
-      docker.io:Darwin | iptables:Darwin | iproute2:Darwin | musl-tools:Darwin) continue ;; # Linux's own
+      libc6-dev:Darwin) continue ;;                                           # macOS has the headers in its SDK
+      docker.io:Darwin | iptables:Darwin | iproute2:Darwin | musl-tools:Darwin) continue ;; # only on Linux
     esac
     bash -c "$probe" >/dev/null 2>&1 </dev/null || echo "$package"
   done
 }
 
-# as_root runs a command as root, or fails when that would take a password.
+# as_root runs a command as root, or fails if that needs a password.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# Packages of services start them when they are installed. Where no systemd runs that may fail, and the package with
-# it; the usual way to say no is this file. The engine is started below.
+# Packages of services start them during installation. Without systemd that can fail, and the installation with it. This
+# file prevents the start; start_engine starts the engine.
 policy=/usr/sbin/policy-rc.d
 
 install_packages() {
@@ -53,16 +53,16 @@ install_packages() {
     printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
     as_root chmod +x $policy
   fi
-  # The package lists of a fresh machine are empty or old: fetch them only when the installation needs them.
+  # The package lists of a new machine are empty or old. Fetch them only if the installation needs them.
   if ! as_root "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1; then
     echo "fetching the package lists first"
-    as_root "${apt[@]}" update >/dev/null || true # old lists may do
-    as_root "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null || echo "apt-get could not install all of it" >&2
+    as_root "${apt[@]}" update >/dev/null || true # old lists may be sufficient
+    as_root "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null || echo "apt-get could not install all packages" >&2
   fi
   if [ $mine = yes ]; then as_root rm -f $policy; fi
 }
 
-# engine_answers asks the engine that Docker's clients ask.
+# engine_answers reports whether the engine that Docker's clients use responds.
 engine_answers() {
   local host=${DOCKER_HOST:-unix:///var/run/docker.sock}
   case "$host" in
@@ -72,7 +72,7 @@ engine_answers() {
   esac >/dev/null 2>&1
 }
 
-# answers_within waits for the engine while it starts.
+# answers_within waits up to the given number of seconds for the engine.
 answers_within() {
   local until=$((SECONDS + $1))
   until engine_answers; do
@@ -81,13 +81,13 @@ answers_within() {
   done
 }
 
-# start_engine starts the engine as this machine starts services, else by itself.
+# start_engine starts the engine with the machine's service manager, or else directly.
 start_engine() {
   local log=/var/log/rollcall-test-dockerd.log
   if [ -d /run/systemd/system ]; then
     as_root systemctl start docker >/dev/null 2>&1 && answers_within 30 && echo "started the container engine: systemctl start docker" && return
   elif [ -x /etc/init.d/docker ]; then
-    # It also mounts the control groups where nobody has.
+    # The service script also mounts the control groups if necessary.
     as_root service docker start >/dev/null 2>&1 && answers_within 30 && echo "started the container engine: service docker start" && return
   fi
   as_root sh -c "setsid dockerd >'$log' 2>&1 </dev/null &"
@@ -98,7 +98,7 @@ start_engine() {
 
 missing=$(missing_packages | xargs)
 if [ -n "$missing" ] && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
-  # shellcheck disable=SC2086  # a word a package
+  # shellcheck disable=SC2086  # one word per package
   install_packages $missing
   missing=$(missing_packages | xargs)
 fi
@@ -107,7 +107,7 @@ if [ "$(uname -s)" = Linux ] && ! engine_answers; then
   engine=no
   if as_root true 2>/dev/null; then
     if as_root curl -fsS --max-time 5 --unix-socket /var/run/docker.sock http://docker/_ping >/dev/null 2>&1; then
-      echo "the container engine answers root, not $(id -un): sudo usermod -aG docker $(id -un), and log in again" >&2
+      echo "the container engine rejects $(id -un); run sudo usermod -aG docker $(id -un), and log in again" >&2
     elif command -v dockerd >/dev/null && start_engine; then
       engine=yes
     fi
@@ -118,13 +118,13 @@ if [ "$(uname -s)" = Linux ] && [ $engine = yes ]; then "$(dirname "$0")/test-im
 if [ -z "$missing" ] && [ $engine = yes ] && [ $image = yes ]; then exit 0; fi
 
 if [ -n "$missing" ]; then
-  echo "missing for the tests, as Debian names it: $missing" >&2
+  echo "missing for the tests (Debian packages): $missing" >&2
   echo "install it with: sudo apt-get install $missing" >&2
 fi
-if [ $engine = no ]; then echo "missing for the tests: a container engine that answers (docker info)" >&2; fi
-if [ $image = no ]; then echo "missing for the tests: the image of scripts/test-image.sh" >&2; fi
+if [ $engine = no ]; then echo "missing for the tests: a running container engine (docker info)" >&2; fi
+if [ $image = no ]; then echo "missing for the tests: the image that scripts/test-image.sh creates" >&2; fi
 if [ "${CI:-}" = true ]; then
-  echo "CI=true: a missing part is a failure" >&2
+  echo "a missing part is a failure because CI=true" >&2
   exit 1
 fi
-echo "going on without; the tests that need it say so" >&2
+echo "continuing without it; the tests that need it are skipped and name it" >&2

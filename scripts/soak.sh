@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes 200 deployments under load (TestDeploymentsUnderLoad), which takes some 15 minutes with processes and longer with
-# containers, then repeats all tests in random order until the given minutes are over or a round fails.
+# Makes 200 deployments under load (TestDeploymentsUnderLoad), which takes about 15 minutes with processes and longer with
+# containers. Then repeats all tests in random order until the given minutes have passed or a round fails.
 #
 #   scripts/soak.sh MINUTES
 set -euo pipefail
@@ -18,7 +18,7 @@ while [ $SECONDS -lt $until ]; do
   round=$((round + 1))
   echo "== round $round, $(((until - SECONDS + 59) / 60)) minutes to go"
   if ! "${GO:-go}" test -count=1 -shuffle=on -p 2 -timeout 15m ./...; then
-    echo "FAIL in round $round, after $SECONDS s; the line '-test.shuffle' above repeats its order"
+    echo "FAIL in round $round, after $SECONDS s; the line with -test.shuffle above contains the seed to repeat the order"
     exit 1
   fi
 done

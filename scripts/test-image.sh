@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Makes the image whose containers look names up as real programs do, for the tests in test/docker: glibc's getent,
-# Python, a JVM, nginx and busybox out of Debian's packages, and test/docker/testdata's programs for musl, Go, Java.
+# Creates the image whose containers resolve names as real programs do, for the tests in test/docker: glibc's getent,
+# Python, a JVM, nginx and busybox from Debian packages, and the programs of test/docker/testdata for musl, Go and Java.
 #
-#   scripts/test-image.sh        makes the image where the engine has not got it
+#   scripts/test-image.sh        creates the image if the engine does not have it
 #   scripts/test-image.sh name   prints its name
 #
-# Debian's packages are fetched by apt-get from the machine's own sources, checked as apt-get does, and only unpacked:
-# nothing in them needs to be configured, which spares the two thirds of debootstrap's time, its packages that no test
-# uses, and being root. What was made is kept as a tar in ${XDG_CACHE_HOME:-~/.cache}/rollcall-test, and in the engine
-# under a name that follows from this script and the programs; older ones are removed.
+# apt-get fetches and verifies the Debian packages from the machine's sources. They are only unpacked, not configured.
+# Compared with debootstrap, that saves two thirds of the time, unused packages, and root. The result is stored as a tar
+# file in ${XDG_CACHE_HOME:-~/.cache}/rollcall-test and in the engine, under a name derived from this script and the
+# programs; older ones are removed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(
   base-files base-passwd dash coreutils
   libc-bin python3-minimal busybox-static nginx default-jre-headless
-  libecj-java # compiles Lookup.java; a JDK would be twice the image
+  libecj-java # compiles Lookup.java; a JDK would double the size of the image
 )
 programs=test/docker/testdata
 label=com.bakingclouds.rollcall.test=clients
@@ -46,11 +46,11 @@ fi
 
 for tool in docker apt-get dpkg-deb musl-gcc; do
   command -v $tool >/dev/null || {
-    echo "the image for the tests needs $tool (scripts/setup-test.sh installs what Debian has)" >&2
+    echo "the image for the tests needs $tool; on Debian, scripts/setup-test.sh installs it" >&2
     exit 1
   }
 done
-echo "making the image $image"
+echo "creating the image $image"
 tmp=$(mktemp -d)
 cleanup() {
   docker ps -aq --filter "ancestor=$image-base" | xargs -r docker rm -f >/dev/null
@@ -60,13 +60,13 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# An empty status makes apt-get fetch all that the packages need, as if nothing were installed.
+# An empty status file makes apt-get fetch all dependencies, as if no package were installed.
 : >"$tmp/status"
 apt=(apt-get -qq -o Dir::State::status="$tmp/status" -o Dir::Cache="$tmp" -o Dir::Cache::archives="$tmp/debs" -o Debug::NoLocking=1
   -o APT::Install-Recommends=false -o APT::Sandbox::User="$(id -un)")
 mkdir -p "$tmp/debs/partial" "$tmp/lists/partial"
 if ! "${apt[@]}" install -y --download-only "${packages[@]}" >"$tmp/log" 2>&1; then
-  apt+=(-o Dir::State::lists="$tmp/lists") # those of the machine are empty or old
+  apt+=(-o Dir::State::lists="$tmp/lists") # the machine's lists are empty or old
   if ! { "${apt[@]}" update && "${apt[@]}" install -y --download-only "${packages[@]}"; } >"$tmp/log" 2>&1; then
     cat "$tmp/log" >&2
     exit 1
