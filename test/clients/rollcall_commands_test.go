@@ -72,14 +72,14 @@ func TestLookupCommand(t *testing.T) {
 	harness.WantLine(t, out, `^ +in +i-1 +192\.0\.2\.1 +healthy +\S+ ago$`)
 	harness.WantLine(t, out,
 		`^ +out +i-2 +192\.0\.2\.2 +unhealthy since \S+, by UpdateInstanceCustomHealthStatus +\S+ ago$`)
-	harness.WantLine(t, out, `^ +out +i-3 +192\.0\.2\.3 +never healthy yet`)
+	harness.WantLine(t, out, `^ +out +i-3 +192\.0\.2\.3 +has never been healthy`)
 	harness.WantLine(t, s.RunCommand("lookup", "cart.shop", "SRV"), `out +i-1 .*the service has no SRV records`)
 
 	health("i-1", sdtypes.CustomHealthStatusUnhealthy)
 	out = s.RunCommand("lookup", "cart.shop")
 	harness.WantLine(t, out, `NOERROR, 2 in the answer$`)
-	harness.WantLine(t, out, `^ +in +i-1 .*so are all, and then all are answered`)
-	harness.WantLine(t, out, `^ +out +i-3 .*never healthy yet`)
+	harness.WantLine(t, out, `^ +in +i-1 .*no instance is healthy, so all are answered`)
+	harness.WantLine(t, out, `^ +out +i-3 .*has never been healthy`)
 
 	many := s.CreateCloudMapService(ns, "many", 5)
 	for i := range 10 {
@@ -88,13 +88,13 @@ func TestLookupCommand(t *testing.T) {
 	}
 	out = s.RunCommand("lookup", "many.shop")
 	if in, beyond := strings.Count(out, "  in "), strings.Count(out,
-		"beyond the eight that this answer holds"); in != 8 || beyond != 2 {
+		"this answer already contains eight instances"); in != 8 || beyond != 2 {
 		t.Errorf("%d instances in the answer and %d beyond it, want 8 and 2:\n%s", in, beyond, out)
 	}
 	harness.WantLine(t, s.RunCommand("lookup", "missing.shop"), `NXDOMAIN`)
 	harness.WantLine(t, s.RunCommand("lookup", "elsewhere.example"), `FORWARDED`)
 	if out, err := harness.Command(t, "lookup", "cart.shop", "TXT", "--data", s.Dir).CombinedOutput(); err == nil ||
-		!strings.Contains(string(out), "choose A, AAAA, SRV or CNAME") {
+		!strings.Contains(string(out), "use A, AAAA, SRV or CNAME") {
 		t.Errorf("lookup of a TXT record: %v, %s; want an error that lists the types", err, out)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
-// Client asks a server.
+// Client calls the API of a server.
 type Client struct {
 	URL    string
 	Region string
@@ -29,12 +29,12 @@ func (c *Client) Lookup(ctx context.Context, in GetLookupInput) (*GetLookupOutpu
 	return call[GetLookupInput, GetLookupOutput](ctx, c, "GetLookup", &in)
 }
 
-// Status shows everything at a glance.
+// Status returns an overview of the state.
 func (c *Client) Status(ctx context.Context, in GetStatusInput) (*GetStatusOutput, error) {
 	return call[GetStatusInput, GetStatusOutput](ctx, c, "GetStatus", &in)
 }
 
-// Logs shows a part of what tasks have printed.
+// Logs returns a part of the logs of tasks.
 func (c *Client) Logs(ctx context.Context, in GetLogsInput) (*GetLogsOutput, error) {
 	return call[GetLogsInput, GetLogsOutput](ctx, c, "GetLogs", &in)
 }
@@ -52,24 +52,25 @@ func call[I, O any](ctx context.Context, c *Client, operation string, in *I) (*O
 	req.Header.Set("X-Amz-Target", targetPrefix+"."+operation)
 	sum := sha256.Sum256(body)
 	keys := aws.Credentials{AccessKeyID: c.Keys.AccessKeyID, SecretAccessKey: c.Keys.Secret}
-	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), signingName, c.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), signingName, c.Region,
+		time.Now()); err != nil {
 		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the server: %w", err)
+		return nil, fmt.Errorf("call the server: %w", err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read the server's answer: %w", err)
+		return nil, fmt.Errorf("read the server's response: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var e struct{ Message string }
 		if json.Unmarshal(answer, &e) != nil || e.Message == "" {
 			e.Message = resp.Status
 		}
-		return nil, fmt.Errorf("the server refuses: %s", e.Message)
+		return nil, fmt.Errorf("the server rejected the request: %s", e.Message)
 	}
 	out := new(O)
 	return out, awsapi.UpperCamel.Decode(answer, out)

@@ -1,14 +1,14 @@
-// Package inspect is Rollcall's own small API, beside AWS's: it explains a DNS answer, instance by instance,
-// and shows at a glance what runs. `rollcall lookup`, `rollcall status` and `rollcall logs` are its users ([Client]); it is
-// signed and authorised like every other.
+// Package inspect is Rollcall's own API, in addition to AWS's. It explains a DNS answer instance by instance, returns
+// an overview of the state, and reads logs. The commands `rollcall lookup`, `rollcall status` and `rollcall logs` call
+// it ([Client]). Its requests are signed and authorized like all others.
 //
-//	inspect.go   the operations and their shapes
+//	inspect.go   the operations, and the types of their inputs and outputs
 //	lookup.go    Lookup: what DNS answers, and why
-//	status.go    Status: clusters, services, namespaces, nodes
-//	logs.go      Logs: what tasks have printed
-//	client.go    the commands' side
+//	status.go    Status: nodes, ECS services, namespaces
+//	logs.go      Logs: the lines that tasks have printed
+//	client.go    the client
 //
-// It decides nothing: answers come from dns/answer, states from the directory, times and causes from the
+// It makes no decisions: answers come from dns/answer, states from the directory, and times and causes from the
 // registry's rows.
 package inspect
 
@@ -27,7 +27,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// targetPrefix and signingName are what AWS's APIs have too.
+// targetPrefix and signingName identify the API in requests, as for AWS's APIs.
 const (
 	targetPrefix = "Rollcall_v1"
 	signingName  = "rollcall"
@@ -40,10 +40,11 @@ type api struct {
 	notes func() []string
 }
 
-// New makes the API. notes are what this node has to say of itself.
+// New returns the API. notes returns this node's notes for the user.
 func New(db *store.Store, dir *directory.Directory, logs *containerlog.Catalog, notes func() []string) *awsapi.Service {
 	a := &api{db: db, dns: &answer.Authority{Directory: dir}, logs: logs, notes: notes}
-	s := &awsapi.Service{TargetPrefix: targetPrefix, SigningName: signingName, Naming: awsapi.UpperCamel, ErrorOf: wireError}
+	s := &awsapi.Service{TargetPrefix: targetPrefix, SigningName: signingName, Naming: awsapi.UpperCamel,
+		ErrorOf: wireError}
 	awsapi.Handle(s, a.getLookup)
 	awsapi.Handle(s, a.getStatus)
 	awsapi.Handle(s, a.getLogs)
@@ -57,42 +58,47 @@ var wireErrors = awsapi.Errors{
 	},
 }
 
-// wireError translates the errors of log files and the faults of the domain.
+// wireError translates errors of log files and faults of the domain.
 func wireError(err error) error {
 	if errors.Is(err, containerlog.ErrBusy) {
-		return &awsapi.Error{Code: "ServiceUnavailable", Message: "A log is being cut; ask again.", Status: http.StatusServiceUnavailable}
+		return &awsapi.Error{Code: "ServiceUnavailable", Message: "A log is being truncated; try again.",
+			Status: http.StatusServiceUnavailable}
 	}
 	return wireErrors.Translate(err)
 }
 
-// GetLookupInput asks for an explanation.
-type GetLookupInput struct {
-	Name   string
-	Type   string // A unless given
-	Client string // the address that asks; 127.0.0.1 unless given
+func invalid(format string, args ...any) error {
+	return fault.New(fault.Invalid, "input", format, args...)
 }
 
-// GetLookupOutput is what DNS answers, and why.
+// GetLookupInput is a DNS question to explain.
+type GetLookupInput struct {
+	Name   string
+	Type   string // default: A
+	Client string // the client's address; default: 127.0.0.1
+}
+
+// GetLookupOutput is the answer of DNS, with reasons.
 type GetLookupOutput struct {
 	Rcode   string // NOERROR, NXDOMAIN, REFUSED, FORWARDED
 	Answer  []Record
-	Notes   []string // what keeps the question from a service, and what a reader should know
-	Service *Service // nil when no service stands at the name
+	Notes   []string // why no service answers, and remarks for the reader
+	Service *Service // nil if no service has the name
 }
 
-// Record is one record of an answer, in presentation format.
+// Record is a record of an answer, in presentation format.
 type Record struct {
 	Name, Type, Value string
-	TTL               int64 // seconds
+	TTL               int64 // in seconds
 }
 
-// Service is the service at a name.
+// Service is the service that has the name.
 type Service struct {
 	Namespace, Name, ID string
 	Instances           []Instance
 }
 
-// Instance is one instance of it and its part in the answer.
+// Instance is an instance of the service, and whether and why it is in the answer.
 type Instance struct {
 	ID      string
 	Address string
@@ -101,55 +107,56 @@ type Instance struct {
 	Changed *time.Time
 }
 
-// GetStatusInput asks for everything at a glance.
+// GetStatusInput selects the parts of the overview.
 type GetStatusInput struct {
-	All bool // every service of every namespace, however many there are
+	All bool // list all services of each namespace, however many it has
 }
 
-// GetStatusOutput is everything at a glance. Regions are shown together.
+// GetStatusOutput is the overview. It covers all regions.
 type GetStatusOutput struct {
 	Revision   int64
-	Stale      *time.Time // since when the state has been without etcd
-	Notes      []string   // of the node that was asked: what does not work there, or is under way
+	Stale      *time.Time // time since which the state has not been updated from etcd
+	Notes      []string   // of this node: problems, and work in progress
 	Nodes      []Node
 	Services   []ServiceStatus
 	Namespaces []NamespaceStatus
 }
 
-// Node is a machine and how many tasks it has.
+// Node is a node and the number of its tasks.
 type Node struct {
 	Name, Runtime string
 	Tasks         int64
 }
 
-// ServiceStatus is an ECS service.
+// ServiceStatus is the status of an ECS service.
 type ServiceStatus struct {
 	Region, Cluster, Name, Status       string
 	Desired, Running, Healthy, Draining int64
-	Updated                             int64  // healthy ones of its primary deployment
-	Rollout                             string // of its primary deployment
+	Updated                             int64  // number of healthy tasks of the primary deployment
+	Rollout                             string // of the primary deployment
 	Definition                          string
-	Since                               *time.Time // the rollout's last step
-	Event                               string     // its newest
+	Since                               *time.Time // last progress of the rollout
+	Event                               string     // the newest event
 	Drains                              []Drain
 }
 
-// Drain is a task on its way out: in no answer any more, and not told to stop yet.
+// Drain is a task that no answer contains any more and that has not received SIGTERM yet.
 type Drain struct {
 	Task, Address string
-	// Left is how many seconds it takes at least until the last answer with its address has expired, as far as
-	// the node that tells gave it.
+	// Left is the shortest time in seconds until the last answer with the task's address expires, considering the
+	// answers of this node only.
 	Left int64
 }
 
-// NamespaceStatus is a Cloud Map namespace.
+// NamespaceStatus is the status of a Cloud Map namespace.
 type NamespaceStatus struct {
 	Region, Name, ID, Kind string
 	Services               int64
 	Counts                 Counts // of all its services
-	// Listed are its services by name; of many, unless All is asked for, those to look at first ([listed]).
+	// Listed is the list of services by name. If the namespace has many services and All is not set, the list contains
+	// those with the most problems ([listed]).
 	Listed []RegisteredService
-	// Shadowed says which older namespace of the same name answers the same clients instead.
+	// Shadowed is the id of the older namespace with the same name that answers the same clients instead.
 	Shadowed string
 }
 
@@ -159,12 +166,12 @@ type RegisteredService struct {
 	Counts   Counts
 }
 
-// Counts are instances by their states; each instance is in one of the four.
+// Counts is the number of instances in each state.
 type Counts struct {
 	Healthy, Unhealthy, NotReady, Draining int64
 }
 
-// Instances is how many there are in all.
+// Instances returns the total number of instances.
 func (c Counts) Instances() int64 { return c.Healthy + c.Unhealthy + c.NotReady + c.Draining }
 
 func (a *api) getLookup(_ context.Context, in *GetLookupInput) (*GetLookupOutput, error) {
@@ -172,7 +179,7 @@ func (a *api) getLookup(_ context.Context, in *GetLookupInput) (*GetLookupOutput
 	if in.Client != "" {
 		var err error
 		if client, err = netip.ParseAddr(in.Client); err != nil {
-			return nil, fault.New(fault.Invalid, "input", "The client %q is no IP address", in.Client)
+			return nil, invalid("The client %q is not an IP address", in.Client)
 		}
 	}
 	return a.lookup(in.Name, in.Type, client)

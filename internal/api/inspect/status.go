@@ -15,12 +15,13 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// mostListed is how many services of a namespace are listed unless all are asked for.
-const mostListed = 20
+// maxListed is the largest number of services of a namespace that are listed, unless all are requested.
+const maxListed = 20
 
 func (a *api) getStatus(_ context.Context, in *GetStatusInput) (*GetStatusOutput, error) {
 	s := a.db.Snapshot()
-	out := &GetStatusOutput{Revision: s.Rev(), Notes: a.notes(), Nodes: []Node{}, Services: []ServiceStatus{}, Namespaces: []NamespaceStatus{}}
+	out := &GetStatusOutput{Revision: s.Rev(), Notes: a.notes(), Nodes: []Node{}, Services: []ServiceStatus{},
+		Namespaces: []NamespaceStatus{}}
 	if stale, since := a.db.Stale(); stale {
 		out.Stale = &since
 	}
@@ -74,7 +75,7 @@ func (a *api) serviceStatus(svc *task.Service, tasks []*task.Task, events []*tas
 	return st
 }
 
-// drain is how long a draining task still waits for answers of this node.
+// drain returns how long a draining task still waits for answers of this node to expire.
 func (a *api) drain(t *task.Task) Drain {
 	var left time.Duration
 	for _, reg := range t.Registries {
@@ -109,7 +110,7 @@ func (a *api) namespaceStatus(s *store.Snapshot, ns *registry.Namespace, all boo
 		st.Counts.add(rs.Counts)
 		return true
 	})
-	most := mostListed
+	most := maxListed
 	if all {
 		most = len(services)
 	}
@@ -118,7 +119,8 @@ func (a *api) namespaceStatus(s *store.Snapshot, ns *registry.Namespace, all boo
 	return st
 }
 
-// counts counts a service's instances. The directory knows them by state; the rows would have to be gone through.
+// counts returns the number of a service's instances in each state. It reads the directory, which has sets by state,
+// instead of scanning the rows.
 func counts(v *directory.View) Counts {
 	n := func(s directory.State) int64 { return int64(v.In(s).Len()) }
 	return Counts{n(directory.Healthy), n(directory.Unhealthy), n(directory.Unready), n(directory.Draining)}
@@ -131,8 +133,8 @@ func (c *Counts) add(more Counts) {
 	c.Draining += more.Draining
 }
 
-// listed picks at most so many services, by name. When it must choose, those with the most instances that are
-// unhealthy or not ready come first: they are what a reader looks for among thousands.
+// listed returns at most most services, by name. If there are more, it returns those with the most unhealthy and
+// unready instances, which a reader wants to see first.
 func listed(services []RegisteredService, most int) []RegisteredService {
 	trouble := func(s RegisteredService) int64 { return s.Counts.Unhealthy + s.Counts.NotReady }
 	byName := func(a, b RegisteredService) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) }
@@ -146,8 +148,8 @@ func listed(services []RegisteredService, most int) []RegisteredService {
 	return services
 }
 
-// shadowed finds the namespace that answers in place of one: of the same name, for the same clients, and
-// asked first.
+// shadowed returns the id of the namespace that answers instead of ns: an older one with the same name and overlapping
+// networks.
 func shadowed(dir *directory.Directory, ns *registry.Namespace) string {
 	for _, z := range dir.Zones(directory.CanonicalName(ns.Name)) {
 		other := z.Namespace()
@@ -161,7 +163,7 @@ func shadowed(dir *directory.Directory, ns *registry.Namespace) string {
 	return ""
 }
 
-// overlap reports whether a namespace claims clients that another one claims too.
+// overlap reports whether two namespaces answer some of the same clients.
 func overlap(first *directory.Namespace, dir *directory.Directory, id string) bool {
 	second, ok := dir.Namespace(id)
 	if !ok {
