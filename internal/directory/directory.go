@@ -126,9 +126,9 @@ func (s *Service) TTL(t RecordType) (uint32, bool) {
 // State determines whether answers of a service may contain an instance.
 type State uint8
 
-// The states of an instance. Answers of a service contain Unhealthy instances only if no Healthy one is left, as in Route
-// 53. They never contain Unready instances, which have not been healthy yet, or Draining ones. The host name of an
-// instance is answered in every state.
+// The states of an instance. Answers of a service contain Unhealthy instances only if no Healthy one is left, as in
+// Route 53. They never contain Unready instances, which have not been healthy yet, or Draining ones. The host name of
+// an instance is answered in every state.
 const (
 	Healthy State = iota
 	Unhealthy

@@ -67,7 +67,7 @@ func (u *upkeep) runOnce(ctx context.Context, e *engine) error {
 	}
 	e.overQuota.Store(nil)
 	if u.compacted == 0 {
-		u.compacted = rev // earlier history is compacted with the next compaction
+		u.compacted = rev // compacting the earlier history alone is not worth it; the next compaction includes it
 	}
 	if to := compactTo(rev, u.compacted, time.Since(u.compactedAt)); to > 0 {
 		return u.compact(ctx, e, to)
