@@ -165,7 +165,7 @@ func (d *demo) interrupt() {
 // interrupted takes some seconds to notice that it has no server.
 func (d *demo) checkNothingLeft() {
 	d.t.Helper()
-	harness.Eventually(d.t, 20*time.Second, "all processes are gone", func() bool { return len(d.processes()) == 0 })
+	harness.Eventually(d.t, 20*time.Second, "all processes have ended", func() bool { return len(d.processes()) == 0 })
 	if left, err := os.ReadDir(d.tmp); err != nil || len(left) > 0 {
 		d.t.Errorf("the demo left files: %v, %v", left, err)
 	}

@@ -32,7 +32,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 	const form = "family=tf-web revision=1 mode=awsvpc size=256/512 compatibilities=[FARGATE] " +
 		"container={main none [sleep 1000] cpu=0 essential=true env=A=1,B=2 health=sh/30/5/3} tags=%s"
 	return resource{
-		name: "task_definition", notFound: "gone", want: fmt.Sprintf(form, "stage=test"),
+		name: "task_definition", notFound: "deleted", want: fmt.Sprintf(form, "stage=test"),
 		changed: fmt.Sprintf(form, "team=a"),
 		create: func() (string, error) {
 			in := tf.fargate("tf-web", "sleep", "1000")
@@ -52,7 +52,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 			}
 			d := out.TaskDefinition
 			if d.Status == ecstypes.TaskDefinitionStatusInactive {
-				return "", errGone
+				return "", errDeleted
 			}
 			c := d.ContainerDefinitions[0]
 			var env []string // the provider compares sets
@@ -79,7 +79,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 	}
 }
 
-// describeService returns a service with its tags, or errGone if it is being deleted or was deleted.
+// describeService returns a service with its tags, or errDeleted if it is being deleted or was deleted.
 func (tf *ecsTerraform) describeService(arn string) (*ecstypes.Service, error) {
 	out, err := tf.ecs.DescribeServices(tf.T.Context(), &ecs.DescribeServicesInput{
 		Cluster: aws.String("tf"), Services: []string{arn}, Include: []ecstypes.ServiceField{
@@ -88,7 +88,7 @@ func (tf *ecsTerraform) describeService(arn string) (*ecstypes.Service, error) {
 	case err != nil:
 		return nil, err
 	case len(out.Services) == 0:
-		return nil, errGone
+		return nil, errDeleted
 	}
 	return &out.Services[0], nil
 }
@@ -144,7 +144,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 		"network=[sn-a sn-b] [sg-1] DISABLED registry=true/0 placement=0/0 balancers=0 " +
 		"rebalancing=%s role=true tags=%s"
 	return resource{
-		name: "service", notFound: "gone",
+		name: "service", notFound: "deleted",
 		want:    fmt.Sprintf(form, 2, "SERVICE", true, "tf-web:1", 100, "ENABLED", "stage=test"),
 		changed: fmt.Sprintf(form, 1, "SERVICE", true, "tf-web:2", 50, "DISABLED", "team=a"),
 		create: func() (string, error) {
@@ -182,7 +182,7 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 				return "", err
 			}
 			if *svc.Status == "INACTIVE" || *svc.Status == "DRAINING" {
-				return "", errGone
+				return "", errDeleted
 			}
 			d, r := svc.DeploymentConfiguration, svc.ServiceRegistries[0]
 			n := svc.NetworkConfiguration.AwsvpcConfiguration
@@ -267,7 +267,7 @@ func (tf *ecsTerraform) tag(ids map[string]string) resource {
 		return err
 	}
 	return resource{
-		name: "tag", notFound: "gone", want: "owner=a", changed: "owner=b",
+		name: "tag", notFound: "deleted", want: "owner=a", changed: "owner=b",
 		create: func() (string, error) {
 			arn := strings.TrimSuffix(ids["cluster"], "tf") + "default"
 			return arn, put(arn, "a")
@@ -283,7 +283,7 @@ func (tf *ecsTerraform) tag(ids map[string]string) resource {
 					return "owner=" + *tag.Value, nil
 				}
 			}
-			return "", errGone
+			return "", errDeleted
 		},
 		destroy: func(id string) error {
 			_, err := tf.ecs.UntagResource(tf.T.Context(),
@@ -330,8 +330,8 @@ type ecsTerraform struct {
 	ecs *ecs.Client
 }
 
-// errGone is the provider's error for a resource that does not exist any more.
-var errGone = errors.New("gone")
+// errDeleted is the provider's error for a resource that does not exist any more.
+var errDeleted = errors.New("deleted")
 
 // TestTerraformECS creates each resource, plans without a difference, changes it, plans again, and destroys all in
 // reverse order. The tasks of the service run with a Fargate strategy and are registered in Cloud Map.
@@ -406,10 +406,10 @@ func ecsTagText(tags []ecstypes.Tag) string {
 
 // retagECS removes a tag of a resource and adds another.
 func (tf *ecsTerraform) retagECS(arn string) error {
-	_, gone := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &arn,
+	_, untagErr := tf.ecs.UntagResource(tf.T.Context(), &ecs.UntagResourceInput{ResourceArn: &arn,
 		TagKeys: []string{"stage"}})
-	_, come := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("team=a")})
-	return errors.Join(gone, come)
+	_, tagErr := tf.ecs.TagResource(tf.T.Context(), &ecs.TagResourceInput{ResourceArn: &arn, Tags: ecsTags("team=a")})
+	return errors.Join(untagErr, tagErr)
 }
 
 // accountSetting returns aws_ecs_account_setting_default.
@@ -447,7 +447,7 @@ func (tf *ecsTerraform) describeProvider(arn string) (*ecstypes.CapacityProvider
 	case err != nil:
 		return nil, err
 	case len(out.CapacityProviders) == 0 || out.CapacityProviders[0].Status == ecstypes.CapacityProviderStatusInactive:
-		return nil, errGone
+		return nil, errDeleted
 	}
 	return &out.CapacityProviders[0], nil
 }
@@ -457,7 +457,7 @@ func (tf *ecsTerraform) capacityProvider() resource {
 	const group = "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:u:autoScalingGroupName/g"
 	const form = "name=tf-cp group=" + group + " draining=ENABLED protection=DISABLED scaling=%s/%d/1/10000/300 tags=%s"
 	return resource{
-		name: "capacity_provider", notFound: "gone", want: fmt.Sprintf(form, "ENABLED", 80, "stage=test"),
+		name: "capacity_provider", notFound: "deleted", want: fmt.Sprintf(form, "ENABLED", 80, "stage=test"),
 		changed: fmt.Sprintf(form, "DISABLED", 90, "team=a"),
 		create: func() (string, error) {
 			out, err := tf.ecs.CreateCapacityProvider(tf.T.Context(), &ecs.CreateCapacityProviderInput{
@@ -505,9 +505,9 @@ func (tf *ecsTerraform) capacityProvider() resource {
 				&ecs.DeleteCapacityProviderInput{CapacityProvider: &id}); err != nil {
 				return err
 			}
-			return tf.poll("the capacity provider is gone", func() (bool, error) {
+			return tf.poll("the capacity provider is deleted", func() (bool, error) {
 				_, err := tf.describeProvider(id)
-				return errors.Is(err, errGone), nil
+				return errors.Is(err, errDeleted), nil
 			})
 		},
 	}
@@ -522,7 +522,7 @@ func (tf *ecsTerraform) describeCluster(arn string) (*ecstypes.Cluster, error) {
 	case err != nil:
 		return nil, err
 	case len(out.Clusters) == 0 || *out.Clusters[0].Status == "INACTIVE":
-		return nil, errGone
+		return nil, errDeleted
 	}
 	return &out.Clusters[0], nil
 }
@@ -534,7 +534,7 @@ func (tf *ecsTerraform) cluster() resource {
 		return []ecstypes.ClusterSetting{{Name: ecstypes.ClusterSettingNameContainerInsights, Value: &value}}
 	}
 	return resource{
-		name: "cluster", notFound: "gone", want: fmt.Sprintf(form, "disabled", "stage=test"),
+		name: "cluster", notFound: "deleted", want: fmt.Sprintf(form, "disabled", "stage=test"),
 		changed: fmt.Sprintf(form, "enabled", "team=a"),
 		create: func() (string, error) {
 			out, err := tf.ecs.CreateCluster(tf.T.Context(), &ecs.CreateClusterInput{
@@ -579,9 +579,9 @@ func (tf *ecsTerraform) cluster() resource {
 			}); err != nil {
 				return err
 			}
-			return tf.poll("the cluster is gone", func() (bool, error) {
+			return tf.poll("the cluster is deleted", func() (bool, error) {
 				_, err := tf.describeCluster(id)
-				return errors.Is(err, errGone), nil
+				return errors.Is(err, errDeleted), nil
 			})
 		},
 	}

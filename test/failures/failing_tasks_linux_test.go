@@ -205,7 +205,7 @@ func TestTaskIgnoresSIGTERM(t *testing.T) {
 	})
 	watch := harness.StartStopwatch()
 	received := time.Unix(0, harness.Must(strconv.ParseInt(lines[1], 10, 64))(t))
-	harness.Eventually(t, 10*time.Second, "the task's processes are gone", func() bool {
+	harness.Eventually(t, 10*time.Second, "the task's processes have ended", func() bool {
 		return len(harness.MarkedProcesses(t, starts)) == 0
 	})
 	if took := time.Since(received); took < 1500*time.Millisecond || watch.Unstalled() > 4*time.Second {

@@ -171,7 +171,7 @@ func KillProcess(t testing.TB, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatalf("kill %d: %v", pid, err)
 	}
-	Eventually(t, 5*time.Second, "the killed process is gone", func() bool {
+	Eventually(t, 5*time.Second, "the killed process has ended", func() bool {
 		now := startTime(strconv.Itoa(pid))
 		return now != was || isZombie(pid)
 	})
@@ -187,7 +187,7 @@ func isZombie(pid int) bool {
 // are gone.
 func (s *Server) CheckNothingLeft(service, starts string) {
 	s.T.Helper()
-	Eventually(s.T, 30*time.Second, "the deleted service is gone", func() bool {
+	Eventually(s.T, 30*time.Second, "the deleted service has no process, sandbox or address", func() bool {
 		return aws.ToString(s.DescribeService(service).Status) == "INACTIVE" &&
 			len(MarkedProcesses(s.T, starts)) == 0 && len(sandboxes(s.T, s.Dir)) == 0 &&
 			len(s.Lookup(service+".shop")) == 0 && len(s.Discover("shop", service, sdtypes.HealthStatusFilterAll)) == 0

@@ -165,31 +165,27 @@ func TestDrainKeepsSRVTarget(t *testing.T) {
 	n := startSignalRecorder(s, s.CreateNamespace("shop"), "cart", ttl, sdtypes.RecordTypeA, sdtypes.RecordTypeSrv)
 	asked := time.Now()
 	n.mustAnswer("udp", "cart.shop.", dns.TypeSRV)
+	answered := time.Now()
 	n.stopTask()
 	n.waitDraining()
 	harness.WantLine(t, s.RunCommand("status"), `^us-east-1/default/cart +`+harness.Address(n.task)+` +`+
 		harness.TaskID(n.task)+` +in [0-9]+ s$`)
 	host := harness.TaskID(n.task) + ".cart.shop."
+	left := ttl - time.Since(answered).Seconds() // at most so long is the SRV record still valid
 	reply := n.mustAnswer("udp", host, dns.TypeA)
-	if left := ttl - time.Since(asked).Seconds(); float64(reply.Answer[0].Header().Ttl) > left+1 {
-		t.Errorf("%s has a TTL of %d s, want at most the %.1f s for which the SRV record with this target is valid",
-			host,
-			reply.Answer[0].Header().Ttl, left)
+	if got := reply.Answer[0].Header().Ttl; float64(got) > left+1 {
+		t.Errorf("%s has a TTL of %d s, want at most the %.1f s for which the SRV record is valid", host, got, left)
 	}
-	until := time.Now().Add(30 * time.Second)
-	for _, err := os.Stat(filepath.Join(n.dir, harness.Address(n.task))); err != nil &&
-		time.Now().Before(until); _, err = os.Stat(filepath.Join(n.dir, harness.Address(n.task))) {
-		reply, err := s.QueryDNS(host, dns.TypeA)
-		if err != nil {
-			t.Fatal(err)
+	record := filepath.Join(n.dir, harness.Address(n.task)) // exists when the task has received SIGTERM
+	harness.Eventually(t, 30*time.Second, "the task has left every answer", func() bool {
+		if _, err := os.Stat(record); err == nil {
+			return true
 		}
 		if s.Lookup("cart.shop")[netip.MustParseAddr(harness.Address(n.task))] {
 			t.Fatal("the answer for the service has a task that drains")
 		}
-		if len(reply.Answer) == 0 {
-			break // the task is deregistered, and receives SIGTERM next
-		}
-	}
+		return len(harness.Must(s.QueryDNS(host, dns.TypeA))(t).Answer) == 0
+	})
 	if wait := n.waitSIGTERM(20 * time.Second).Sub(asked); wait < ttl*time.Second {
 		t.Errorf("SIGTERM came %v after an answer with a TTL of %d s", wait, ttl)
 	}

@@ -121,7 +121,7 @@ var acceptance = []struct {
 		"internal/api/route53.TestSortKey",
 		"internal/api/route53.TestRecordSets",
 		"internal/api/route53.TestPages",
-		"internal/api/route53.TestStartAtEach",
+		"internal/api/route53.TestStartAtEachRecordSet",
 	}},
 	{"Terraform's five resources; external-dns", "", []string{
 		"test/clients.TestTerraformCloudMap",
