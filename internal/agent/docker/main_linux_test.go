@@ -255,9 +255,14 @@ func removeAll(t *testing.T, dir string, networks []network.Network) {
 	}
 	sandboxes, _ := r.Sandboxes(context.Background()) // never fails
 	for _, sb := range sandboxes {
-		if err := r.Remove(context.Background(), sb.TaskID); err != nil {
-			t.Error(err)
-		}
+		// The engine may report that a container's file system is busy; the agent retries then too.
+		dockertest.Eventually(t, "the task "+sb.TaskID+" is removed", func() bool {
+			err := r.Remove(context.Background(), sb.TaskID)
+			if err != nil {
+				t.Log(err)
+			}
+			return err == nil
+		})
 	}
 	if err := r.Shutdown(context.Background()); err != nil {
 		t.Error(err)

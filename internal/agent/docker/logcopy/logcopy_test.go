@@ -2,7 +2,6 @@ package logcopy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,13 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker/dockertest"
-	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
-	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
-
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
+	"github.com/bakingclouds/rollcall/internal/agent/docker/dockertest"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 )
 
@@ -29,13 +27,26 @@ const roleVariable = "ROLLCALL_TEST_ROLE"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Getenv(roleVariable) != "" {
-		os.Exit(followUntilKilled(os.Args[1], os.Args[2]))
+		os.Exit(copyUntilKilled(os.Args[1], os.Args[2]))
 	}
 	os.Exit(m.Run())
 }
 
-// talker is the program of the containers whose logs are followed.
-const talker = `package main
+// copyUntilKilled copies a container's log and does not return.
+func copyUntilKilled(id, folder string) int {
+	engine, err := engineapi.Dial(context.Background(), "")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	New(engine, slog.Default()).Start("task", "main", id, folder, false)
+	fmt.Println("copying")
+	select {}
+}
+
+// printer is the program of the tests' containers. It prints a line each to standard output and standard error, a number
+// of lines with a pause after each, a long line, and a line without an end.
+const printer = `package main
 
 import (
 	"fmt"
@@ -48,9 +59,9 @@ import (
 func main() {
 	fmt.Println("out")
 	fmt.Fprintln(os.Stderr, "err")
-	to, _ := strconv.Atoi(os.Args[1])
+	lines, _ := strconv.Atoi(os.Args[1])
 	pause, _ := time.ParseDuration(os.Args[2])
-	for n := range to {
+	for n := range lines {
 		fmt.Println("line", n)
 		time.Sleep(pause)
 	}
@@ -59,24 +70,26 @@ func main() {
 }
 `
 
-// talk is what it prints.
-func talk(to int) string {
+// printed returns what printer prints.
+func printed(lines int) string {
 	text := "out\nerr\n"
-	for n := range to {
+	for n := range lines {
 		text += fmt.Sprintln("line", n)
 	}
 	return text + "<" + strings.Repeat("x", 50000) + ">\nlast words\n"
 }
 
-// talks makes a container that prints so many lines at a pace.
-func talks(t *testing.T, engine *client.Client, to int, pace time.Duration, change func(*container.Config, *container.HostConfig)) string {
+// createPrinter creates a container that runs printer. change, unless nil, changes its configuration.
+func createPrinter(
+	t *testing.T, engine *client.Client, lines int, pause time.Duration, change func(*container.Config, *container.HostConfig),
+) string {
 	t.Helper()
-	id, err := image.NewStore(engine, dockertest.Build(t, talker), slog.Default()).Program(t.Context())
+	id, err := image.NewStore(engine, dockertest.Build(t, printer), slog.Default()).Program(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dockertest.RemoveImage(t, engine, id) })
-	config := &container.Config{Image: id, Cmd: []string{"rollcall", strconv.Itoa(to), pace.String()}}
+	config := &container.Config{Image: id, Cmd: []string{"rollcall", strconv.Itoa(lines), pause.String()}}
 	host := &container.HostConfig{NetworkMode: "none"}
 	if change != nil {
 		change(config, host)
@@ -84,8 +97,8 @@ func talks(t *testing.T, engine *client.Client, to int, pace time.Duration, chan
 	return dockertest.Create(t, engine, client.ContainerCreateOptions{Config: config, HostConfig: host})
 }
 
-// book is all that a log holds.
-func book(t *testing.T, folder string) string {
+// readLog returns all lines of a container log.
+func readLog(t *testing.T, folder string) string {
 	t.Helper()
 	var text strings.Builder
 	for pos := int64(0); ; {
@@ -103,11 +116,12 @@ func book(t *testing.T, folder string) string {
 	}
 }
 
-// sameLog says where two logs differ. Where among the lines of stdout the engine puts one of stderr is its own affair.
-func sameLog(t *testing.T, got, want string) {
+// compareLogs reports where two logs differ. It ignores the place of the line of standard error, which the engine may
+// put anywhere among the lines of standard output.
+func compareLogs(t *testing.T, got, want string) {
 	t.Helper()
 	if g, w := strings.Count(got, "err\n"), strings.Count(want, "err\n"); g != w {
-		t.Errorf("the log has %d lines of stderr, want %d", g, w)
+		t.Errorf("the log has %d lines of standard error, want %d", g, w)
 	}
 	got, want = strings.ReplaceAll(got, "err\n", ""), strings.ReplaceAll(want, "err\n", "")
 	if got == want {
@@ -118,11 +132,20 @@ func sameLog(t *testing.T, got, want string) {
 		n++
 	}
 	around := func(s string) string { return s[max(0, n-30):min(len(s), n+60)] }
-	t.Errorf("the log has %d bytes, want %d; they differ at %d: %q, want %q", len(got), len(want), n, around(got), around(want))
+	t.Errorf("the log has %d bytes, want %d; they differ at byte %d: %q, want %q", len(got), len(want), n, around(got), around(want))
 }
 
-// TestFollow: all that a container prints is in its log, in order, whatever reads it from the engine.
-func TestFollow(t *testing.T) {
+// awaitExit waits for the end of a container, which must exit with status 0.
+func awaitExit(t *testing.T, engine *client.Client, id string) {
+	t.Helper()
+	if status := dockertest.AwaitEnd(t, engine, id); status != 0 {
+		t.Errorf("the container exits with %d, want 0", status)
+	}
+}
+
+// TestCopy checks that everything that a container prints is in its log, in order, for each way in which the engine
+// stores and returns it.
+func TestCopy(t *testing.T) {
 	t.Parallel()
 	engine := dockertest.Engine(t)
 	for name, tc := range map[string]struct {
@@ -130,108 +153,100 @@ func TestFollow(t *testing.T) {
 		tty    bool
 		want   string
 	}{
-		"pipes":        {want: talk(100)},
-		"a terminal":   {tty: true, want: talk(100)},
-		"driver local": {driver: "local", want: talk(100)},
-		"unreadable":   {driver: "none", want: unreadable},
+		"no terminal":       {want: printed(100)},
+		"terminal":          {tty: true, want: printed(100)},
+		"driver local":      {driver: "local", want: printed(100)},
+		"unreadable driver": {driver: "none", want: unreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			id := talks(t, engine, 100, 0, func(c *container.Config, h *container.HostConfig) { c.Tty, h.LogConfig.Type = tc.tty, tc.driver })
+			id := createPrinter(t, engine, 100, 0, func(c *container.Config, h *container.HostConfig) {
+				c.Tty, h.LogConfig.Type = tc.tty, tc.driver
+			})
 			dockertest.Start(t, engine, id)
-			f, folder := New(engine, slog.Default()), filepath.Join(t.TempDir(), "log")
-			f.Start("task", "main", id, folder, tc.tty)
-			f.Start("task", "main", id, folder, tc.tty) // as often as one likes
-			if status := dockertest.AwaitEnd(t, engine, id); status != 0 {
-				t.Errorf("exit status %d", status)
-			}
-			f.Wait("task", "main", time.Minute)
-			got := func() string {
-				text := book(t, folder)
-				if tc.driver == "local" { // of Docker 20.10 forgets that a long line has ended
+			copiers, folder := New(engine, slog.Default()), filepath.Join(t.TempDir(), "log")
+			copiers.Start("task", "main", id, folder, tc.tty)
+			copiers.Start("task", "main", id, folder, tc.tty) // has no effect
+			awaitExit(t, engine, id)
+			copiers.Wait("task", "main", time.Minute)
+			read := func() string {
+				text := readLog(t, folder)
+				if tc.driver == "local" { // Docker 20.10 loses the end of a long line
 					text = strings.NewReplacer(">last", ">\nlast", ">err\n", ">\nerr\n").Replace(text)
 				}
 				return text
 			}
-			sameLog(t, got(), tc.want)
+			compareLogs(t, read(), tc.want)
 			if !containerlog.Ended(folder) {
 				t.Error("the log has not ended")
 			}
 			if left, err := filepath.Glob(filepath.Join(folder, "copied*")); err != nil || len(left) > 0 {
-				t.Errorf("%v is left, %v", left, err)
+				t.Errorf("progress files are left: %v, %v", left, err)
 			}
-			f.Start("task", "main", id, folder, tc.tty) // a late event
-			f.Close()
-			sameLog(t, got(), tc.want)
+			copiers.Start("task", "main", id, folder, tc.tty) // as after a late event
+			copiers.Close()
+			compareLogs(t, read(), tc.want)
 		})
 	}
 }
 
-// TestFollowLetsGo: one that follows what goes on, or cannot be read, ends when it is told to.
-func TestFollowLetsGo(t *testing.T) {
+// TestCloseAndWait checks that Close and Wait return while a container runs, also if its log cannot be read. Only Wait
+// ends the log.
+func TestCloseAndWait(t *testing.T) {
 	t.Parallel()
 	engine := dockertest.Engine(t)
 	folders := map[string]string{}
-	f := New(engine, slog.New(slog.DiscardHandler))
+	copiers := New(engine, slog.New(slog.DiscardHandler))
 	for _, driver := range []string{"json-file", "none"} {
-		id := talks(t, engine, 1, time.Hour, func(_ *container.Config, h *container.HostConfig) { h.LogConfig.Type = driver })
+		id := createPrinter(t, engine, 1, time.Hour, func(_ *container.Config, h *container.HostConfig) {
+			h.LogConfig.Type = driver
+		})
 		dockertest.Start(t, engine, id)
-		for _, name := range []string{"closed", "waited"} {
-			name = driver + name
+		for _, name := range []string{driver + " closed", driver + " waited"} {
 			folders[name] = filepath.Join(t.TempDir(), "log")
-			f.Start("task", name, id, folders[name], false)
-			dockertest.Eventually(t, name+" has begun", func() bool { return book(t, folders[name]) != "" })
+			copiers.Start("task", name, id, folders[name], false)
+			dockertest.Eventually(t, name+" has begun", func() bool { return readLog(t, folders[name]) != "" })
 		}
-		f.Wait("task", driver+"waited", 10*time.Millisecond)
+		copiers.Wait("task", driver+" waited", 10*time.Millisecond)
 	}
-	f.Close()
+	copiers.Close()
 	for name, folder := range folders {
-		if containerlog.Ended(folder) != strings.HasSuffix(name, "waited") {
-			t.Errorf("%s: ended %v", name, containerlog.Ended(folder))
+		if got, want := containerlog.Ended(folder), strings.HasSuffix(name, "waited"); got != want {
+			t.Errorf("%s: the log has ended: %v, want %v", name, got, want)
 		}
 	}
 }
 
-// TestFollowRestarts: a container that is started again goes on with its log.
-func TestFollowRestarts(t *testing.T) {
+// TestCopyAcrossRestarts restarts a container. Its log continues.
+func TestCopyAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	engine := dockertest.Engine(t)
-	id := talks(t, engine, 3, 0, nil)
-	f, folder := New(engine, slog.Default()), filepath.Join(t.TempDir(), "log")
+	id := createPrinter(t, engine, 3, 0, nil)
+	copiers, folder := New(engine, slog.Default()), filepath.Join(t.TempDir(), "log")
 	want := ""
 	for range 3 {
 		dockertest.Start(t, engine, id)
-		f.Start("task", "main", id, folder, false)
-		dockertest.AwaitEnd(t, engine, id)
-		want += strings.TrimSuffix(talk(3), "\n") // that of the last words is not printed
-		dockertest.Eventually(t, "all of a run is in the log", func() bool { return strings.Count(book(t, folder), "<") == strings.Count(want, "<") })
+		copiers.Start("task", "main", id, folder, false)
+		awaitExit(t, engine, id)
+		want += strings.TrimSuffix(printed(3), "\n") // the last line has no end
+		dockertest.Eventually(t, "the output of this run is in the log", func() bool {
+			return strings.Count(readLog(t, folder), "<") == strings.Count(want, "<")
+		})
 		if containerlog.Ended(folder) {
 			t.Fatal("the log has ended")
 		}
 	}
-	f.Wait("task", "main", time.Minute)
-	f.Close()
-	sameLog(t, book(t, folder), want+"\n")
+	copiers.Wait("task", "main", time.Minute)
+	copiers.Close()
+	compareLogs(t, readLog(t, folder), want+"\n")
 }
 
-// followUntilKilled is the process of a server that is killed.
-func followUntilKilled(id, folder string) int {
-	engine, err := engineapi.Dial(context.Background(), "")
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	New(engine, slog.Default()).Start("task", "main", id, folder, false)
-	fmt.Println("following")
-	select {}
-}
-
-// TestFollowKilled: whenever the server is killed, and however often, each line is in the log once.
-func TestFollowKilled(t *testing.T) {
+// TestCopyAcrossKills kills the server at twelve different points. Each line is in the log once.
+func TestCopyAcrossKills(t *testing.T) {
 	t.Parallel()
 	engine := dockertest.Engine(t)
 	const lines = 4000
-	id := talks(t, engine, lines, 500*time.Microsecond, nil)
+	id := createPrinter(t, engine, lines, 500*time.Microsecond, nil)
 	folder := filepath.Join(t.TempDir(), "log")
 	self, err := os.Executable()
 	if err != nil {
@@ -248,42 +263,40 @@ func TestFollowKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := bufio.NewReader(out).ReadString('\n'); s != "following\n" {
-			t.Errorf("the other process says %q, %v", s, err)
+		if s, err := bufio.NewReader(out).ReadString('\n'); s != "copying\n" {
+			t.Errorf("the server prints %q, %v; want copying", s, err)
 		}
-		time.Sleep(time.Duration(3+17*n%90) * time.Millisecond) // at whatever point it is then
+		time.Sleep(time.Duration(3+17*n%90) * time.Millisecond) // any point will do
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		_ = cmd.Wait() // it was killed
+		_ = cmd.Wait() // reports that it was killed
 	}
-	f := New(engine, slog.Default())
-	f.Start("task", "main", id, folder, false)
-	dockertest.AwaitEnd(t, engine, id)
-	f.Wait("task", "main", time.Minute)
-	f.Close()
-	sameLog(t, book(t, folder), talk(lines))
+	copiers := New(engine, slog.Default())
+	copiers.Start("task", "main", id, folder, false)
+	awaitExit(t, engine, id)
+	copiers.Wait("task", "main", time.Minute)
+	copiers.Close()
+	compareLogs(t, readLog(t, folder), printed(lines))
 }
 
-// TestFollowFlood: a container that prints as fast as it can is not held up by a log that nobody reads, and what there is
-// of it is read in order and but once.
-func TestFollowFlood(t *testing.T) {
+// TestCopyOverflow runs a container that prints faster than its log is copied, so that the engine drops lines. The
+// container is not slowed down, and the log has the other lines in order, each once.
+func TestCopyOverflow(t *testing.T) {
 	t.Parallel()
 	engine := dockertest.Engine(t)
 	const lines = 200_000
-	id := talks(t, engine, lines, 0, func(_ *container.Config, h *container.HostConfig) {
+	id := createPrinter(t, engine, lines, 0, func(_ *container.Config, h *container.HostConfig) {
 		h.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "2"}}
 	})
-	f, folder := New(engine, slog.Default()), filepath.Join(t.TempDir(), "log")
+	copiers, folder := New(engine, slog.Default()), filepath.Join(t.TempDir(), "log")
 	dockertest.Start(t, engine, id)
-	f.Start("task", "main", id, folder, false)
-	if status := dockertest.AwaitEnd(t, engine, id); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-	f.Wait("task", "main", time.Minute)
-	f.Close()
-	last, seen := -1, 0
-	text := book(t, folder)
+	copiers.Start("task", "main", id, folder, false)
+	awaitExit(t, engine, id)
+	copiers.Wait("task", "main", time.Minute)
+	copiers.Close()
+	last, count := -1, 0
+	text := readLog(t, folder)
 	for line := range strings.Lines(text) {
 		n := 0
 		if _, err := fmt.Sscanf(line, "line %d\n", &n); err != nil {
@@ -292,86 +305,92 @@ func TestFollowFlood(t *testing.T) {
 		if n <= last {
 			t.Fatalf("line %d comes after line %d", n, last)
 		}
-		last, seen = n, seen+1
+		last, count = n, count+1
 	}
 	if last != lines-1 || !strings.HasSuffix(text, ">\nlast words\n") {
-		t.Errorf("the last line is %d, and the log ends with %q", last, text[max(0, len(text)-20):])
+		t.Errorf("the last number is %d, want %d, and the log ends with %q", last, lines-1, text[max(0, len(text)-20):])
 	}
-	t.Logf("%d of %d lines were read", seen, lines)
+	t.Logf("%d of %d lines were copied", count, lines)
 }
 
-// TestCopier: entries with the same time are told apart by their number; what was written but not noted is taken back.
-func TestCopier(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "log")
-	entry := func(e string) []byte {
-		year := map[bool]int{false: 2026, true: 2200}[e[0] == '8']
-		return fmt.Appendf(nil, "%d-01-31T12:00:0%s.000000000Z %s", year, e[:1], e[1:])
-	}
-	streamOf := func(e string) byte { // of stderr are those in capitals
-		if e[1:] == strings.ToUpper(e[1:]) {
-			return 2
-		}
-		return 1
-	}
-	var c *log
-	open := func() {
-		t.Helper()
-		var err error
-		if c, err = openLog(folder); err != nil {
-			t.Fatal(err)
-		}
-	}
-	copies := func(entries ...string) {
-		t.Helper()
-		c.resume(func(error) {})
-		for _, e := range entries {
-			if err := c.append(streamOf(e), entry(e)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := c.flush(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	open()
-	copies("1a\n", "2b", "2c")
-	copies("2b", "2c", "2d\n")
-	if err := c.writer.Append([]byte("not noted\n")); err != nil {
-		t.Fatal(err)
-	}
-	open()                                                                         // the first one is killed here
-	copies("2b", "2c", "2d\n", "3e\n", "1a\n", "2b", "2c", "2d\n", "3e\n", "3f\n") // the engine has rotated
-	copies("3e\n", "3f\n", "4g\n", "3X\n", "4Y\n", "4h\n")                         // stderr is stamped before stdout, and comes behind it
-	open()
-	copies("3e\n", "3f\n", "4g\n", "3X\n", "4Y\n", "4h\n", "4i\n", "4Z\n", "8in the future\n", "5clock set back\n")
-	if err := c.append(1, []byte("no time")); err == nil {
-		t.Error("an entry without time is taken")
-	}
-	if err := c.close(true); err != nil {
-		t.Fatal(err)
-	}
-	sameLog(t, book(t, folder), "a\nbcd\ne\nf\ng\nX\nY\nh\ni\nZ\nin the future\nclock set back\n")
-}
+// twoStreams is a program that prints lines to standard output and standard error at the same time.
+const twoStreams = `package main
 
-// TestLine: pieces of a line that the engine has cut are found, and text that looks like a time stays text.
-func TestLine(t *testing.T) {
-	const at = "2026-01-31T12:00:00.000000000Z "
-	piece := strings.Repeat("x", pieceLength)
-	for _, want := range [][]string{
-		{}, {"a\n"}, {"a\n", "\n", "b"}, {piece, "\n"}, {piece, piece, "end\n", "a\n"}, {at + "a\n", "b\n"}, {piece + "longer\n", "a\n"},
-	} {
-		var stream bytes.Buffer
-		for _, e := range want {
-			stream.WriteString(at + e)
-		}
-		r := bufio.NewReader(&stream)
-		for _, e := range want {
-			if got, err := readTerminal(r); string(got) != at+e {
-				t.Errorf("%.40q, %v, want %.40q", got, err, at+e)
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+func main() {
+	var all sync.WaitGroup
+	for name, f := range map[string]*os.File{"out": os.Stdout, "err": os.Stderr} {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for n := 0; n < %d; n++ {
+				fmt.Fprintf(f, "%%s %%d %%s\n", name, n, strings.Repeat("x", n%%97))
+				if n%%100 == 0 {
+					time.Sleep(5 * time.Millisecond)
+				}
 			}
+		}()
+	}
+	all.Wait()
+}
+`
+
+// TestCopyTwoStreams copies two streams that are written at the same time, with several copiers one after the other. The
+// engine assigns times to each stream on its own, so the times in the log do not always rise. No line is lost or
+// repeated, and each stream is in order.
+func TestCopyTwoStreams(t *testing.T) {
+	t.Parallel()
+	engine := dockertest.Engine(t)
+	const lines = 20000
+	program := dockertest.Build(t, fmt.Sprintf(twoStreams, lines))
+	imageID, err := image.NewStore(engine, program, slog.New(slog.DiscardHandler)).Program(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dockertest.RemoveImage(t, engine, imageID) })
+	id := dockertest.Create(t, engine, client.ContainerCreateOptions{
+		Config:     &container.Config{Image: imageID, Cmd: []string{"rollcall"}},
+		HostConfig: &container.HostConfig{NetworkMode: "none"},
+	})
+	dockertest.Start(t, engine, id)
+	folder := t.TempDir()
+	size := func() int64 {
+		_, _, n, _, err := containerlog.Span(folder)
+		if err != nil {
+			return 0 // the log is being created
 		}
-		if got, err := readTerminal(r); len(got) > 0 || err == nil {
-			t.Errorf("then %q, %v", got, err)
+		return n
+	}
+	copiers := New(engine, slog.Default())
+	copiers.Start("task", "main", id, folder, false)
+	for n := range 4 {
+		dockertest.Eventually(t, "some of the log is copied", func() bool { return size() > int64(n+1)*100_000 })
+		copiers.Close()
+		copiers = New(engine, slog.Default())
+		copiers.Start("task", "main", id, folder, false)
+	}
+	awaitExit(t, engine, id)
+	copiers.Wait("task", "main", time.Minute)
+	copiers.Close()
+	if !containerlog.Ended(folder) {
+		t.Fatal("the log has not ended")
+	}
+	next := map[string]int{"out": 0, "err": 0}
+	for line := range strings.Lines(readLog(t, folder)) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[1] != fmt.Sprint(next[words[0]]) {
+			t.Fatalf("line %.60q follows %v lines", line, next)
 		}
+		next[words[0]]++
+	}
+	if next["out"] != lines || next["err"] != lines {
+		t.Errorf("the log has %v lines, want %d of each stream", next, lines)
 	}
 }
