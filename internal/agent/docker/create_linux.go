@@ -51,7 +51,7 @@ func (r *Runtime) Create(ctx context.Context, spec agent.TaskSpec) (agent.Sandbo
 	return sb.view(), nil
 }
 
-// newTask reserves what a task needs and stores its record.
+// newTask reserves what a task needs and stores its task file.
 func (r *Runtime) newTask(spec agent.TaskSpec) (*sandbox, error) {
 	sb, err := r.reserve(spec)
 	if err != nil {
@@ -80,20 +80,20 @@ func (r *Runtime) createShared(ctx context.Context, sb *sandbox) (err error) {
 	// As in StartContainer, a call to the engine is not interrupted.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineapi.CallTimeout)
 	defer cancel()
-	if err := r.createVolumes(ctx, &sb.record.Spec); err != nil {
+	if err := r.createVolumes(ctx, &sb.stored.Spec); err != nil {
 		return err
 	}
-	if sb.record.Pause == nil || sb.statusOf(translate.PauseName).Running() {
+	if sb.stored.Pause == nil || sb.statusOf(translate.PauseName).Running() {
 		return nil
 	}
 	image, err := r.images.Program(ctx)
 	if err != nil {
 		return err
 	}
-	if err := sb.update(translate.PauseName, func(c *containerRecord) { c.Image = image }); err != nil {
+	if err := sb.update(translate.PauseName, func(c *storedContainer) { c.Image = image }); err != nil {
 		return err
 	}
-	options := translate.PauseOptions(&sb.record.Spec, r.placement(sb, translate.PauseName))
+	options := translate.PauseOptions(&sb.stored.Spec, r.assignment(sb, translate.PauseName))
 	return r.run(ctx, sb, translate.PauseName, options)
 }
 
@@ -133,9 +133,9 @@ func (r *Runtime) StartContainer(ctx context.Context, taskID, name string) error
 
 func (r *Runtime) startContainer(ctx context.Context, sb *sandbox, name string) error {
 	sb.mu.Lock()
-	spec := &sb.record.Spec
+	spec := &sb.stored.Spec
 	i := slices.IndexFunc(spec.Containers, func(c agent.ContainerSpec) bool { return c.Name == name })
-	imageID := sb.record.Containers[i].Image
+	imageID := sb.stored.Containers[i].Image
 	sb.mu.Unlock()
 	c := &spec.Containers[i]
 	if imageID == "" {
@@ -143,11 +143,11 @@ func (r *Runtime) startContainer(ctx context.Context, sb *sandbox, name string) 
 		if err != nil {
 			return err
 		}
-		if err := sb.update(name, func(rec *containerRecord) { rec.Image, rec.Digest = id, digest }); err != nil {
+		if err := sb.update(name, func(rec *storedContainer) { rec.Image, rec.Digest = id, digest }); err != nil {
 			return err
 		}
 	}
-	if err := r.run(ctx, sb, name, translate.ContainerOptions(spec, c, r.placement(sb, name))); err != nil {
+	if err := r.run(ctx, sb, name, translate.ContainerOptions(spec, c, r.assignment(sb, name))); err != nil {
 		return err
 	}
 	r.copyLog(sb, name)
@@ -165,7 +165,7 @@ func (r *Runtime) run(ctx context.Context, sb *sandbox, name string, options cli
 	}
 	_, err := r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{})
 	if errdefs.IsNotFound(err) { // perhaps the network was removed outside of Rollcall
-		if err = r.ensureNetwork(ctx, sb.record.Network); err == nil {
+		if err = r.ensureNetwork(ctx, sb.stored.Network); err == nil {
 			_, err = r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{})
 		}
 	}
@@ -187,20 +187,21 @@ func (r *Runtime) createContainer(
 		if inspectErr != nil {
 			return "", engineapi.StartError(reason, errors.Join(err, inspectErr))
 		}
-		if !r.owns(existing.Container.Config.Labels, sb.record.Spec.ID, name) {
-			return "", fault.New(fault.Invalid, "container", reason+": a container of another program has the name %s; "+
-				"remove or rename it (docker rename %s OTHER)", options.Name, options.Name)
+		if !r.owns(existing.Container.Config.Labels, sb.stored.Spec.ID, name) {
+			return "", fault.New(fault.Invalid, "container", "%s: a container of another program has the name %[2]s; "+
+				"remove or rename it (docker rename %[2]s OTHER)", reason, options.Name)
 		}
 		id, err = existing.Container.ID, nil
 	}
 	if err != nil {
 		return "", engineapi.StartError(reason, err)
 	}
-	r.setEngineID(id, containerKey{sb.record.Spec.ID, name})
-	return id, sb.update(name, func(c *containerRecord) { c.Engine = id })
+	r.setEngineID(id, containerKey{sb.stored.Spec.ID, name})
+	return id, sb.update(name, func(c *storedContainer) { c.Engine = id })
 }
 
 // owns reports whether labels are those of a task's container.
 func (r *Runtime) owns(labels map[string]string, taskID, name string) bool {
-	return labels[engineapi.LabelOwner] == r.owner && labels[engineapi.LabelTask] == taskID && labels[engineapi.LabelContainer] == name
+	return labels[engineapi.LabelOwner] == r.owner && labels[engineapi.LabelTask] == taskID &&
+		labels[engineapi.LabelContainer] == name
 }

@@ -1,12 +1,13 @@
 // Package docker runs ECS tasks as containers of the machine's Docker Engine. Linux only; elsewhere [New] fails.
 //
 //	server: Runtime ── /var/run/docker.sock ── Docker Engine ── the containers
-//	   │ docker/tasks/ID/task.json: a record of what each task has reserved
+//	   │ docker/tasks/ID/task.json: a file for each task, with what it has reserved
 //
 // Start reading at [Runtime] and [New] in runtime_linux.go, then follow one task:
 //
-//   - create_linux.go: Create reserves addresses and ports (reservation_linux.go) and stores the record (record.go), then
-//     creates volumes and the pause container; StartContainer creates and starts a container (placement_linux.go).
+//   - create_linux.go: Create reserves addresses and ports (reservation_linux.go), stores the task file
+//     (storedtask.go), and creates volumes and the pause container; StartContainer creates and starts a container
+//     (assignment_linux.go).
 //   - observe_linux.go: events of the engine, and ends of the containers' processes, change the task's state
 //     (sandbox_linux.go) and become events of the agent. reconnect_linux.go follows the engine's event stream.
 //   - stop_linux.go: StopContainer and Remove.
@@ -17,13 +18,14 @@
 //
 // The runtime promises:
 //
-//   - A task's address (awsvpc) is on a Docker network of its VPC. Rollcall assigns it from this node's slice of the VPC.
-//     Neither the address nor a host port is given to another task while the task exists and for [quarantine] after.
+//   - A task's address (awsvpc) is on a Docker network of its VPC. Rollcall assigns it from this node's slice of the
+//     VPC. Neither the address nor a host port is given to another task while the task exists and for [quarantine]
+//     after.
 //   - A container runs at most once, except for restarts by its restart policy.
-//   - Nothing is lost if the server dies: it finds containers again by the records of their tasks and by their labels. It
-//     touches nothing without the label of its data folder.
-//   - A container that no client can reach (ended, paused, disconnected from its network, removed outside of Rollcall) is
-//     reported as ended, also while the engine does not answer.
+//   - Nothing is lost if the server dies: it finds containers again by the task files and by their labels.
+//     It touches nothing without the label of its data folder.
+//   - A container that no client can reach (ended, paused, disconnected from its network, removed outside of Rollcall)
+//     is reported as ended, also while the engine does not answer.
 //
 // It does not know clusters, services or the store, nor DNS beyond the text of resolv.conf.
 package docker
@@ -40,7 +42,7 @@ import (
 
 // Config configures a Runtime.
 type Config struct {
-	// Dir is the data folder. Its folder "docker" holds the records of tasks and the owner id.
+	// Dir is the data folder. Its folder "docker" holds the task files and the owner id.
 	Dir string
 	// Host is the engine's URL. If it is empty, the runtime uses the one that the docker command uses.
 	Host string
@@ -61,7 +63,7 @@ const quarantine = 10 * time.Minute
 
 func tasksFolder(dir string) string        { return filepath.Join(engineapi.Folder(dir), "tasks") }
 func taskFolder(dir, taskID string) string { return filepath.Join(tasksFolder(dir), taskID) }
-func recordFile(dir, taskID string) string {
+func taskFile(dir, taskID string) string {
 	return filepath.Join(taskFolder(dir, taskID), "task.json")
 }
 func resolvConfFile(dir, taskID string) string {

@@ -120,7 +120,8 @@ func TestEngineHangs(t *testing.T) {
 	if err != nil || len(sandboxes) != 2 {
 		t.Errorf("sandboxes are %+v, %v; want 2", sandboxes, err)
 	}
-	dockertest.Eventually(t, "Notes reports that the engine does not answer", func() bool { return len(r.Notes()) == 1 })
+	dockertest.Eventually(t, "Notes reports that the engine does not answer",
+		func() bool { return len(r.Notes()) == 1 })
 
 	next := newTask(agent.NetworkNone, containerSpec("main", "exit", "0"))
 	next.Options.Volumes = nil

@@ -53,10 +53,12 @@ func (r *Runtime) Names(dns agent.DNSServer, first netip.AddrPort) agent.Names {
 			return resolution{&agent.Resolver{Nameserver: addr}, at}
 		}
 		if errors.Is(err, os.ErrPermission) {
-			err = errors.New("port 53 requires root or CAP_NET_BIND_SERVICE: setcap cap_net_bind_service+ep " + thisProgram())
+			err = errors.New("port 53 requires root or CAP_NET_BIND_SERVICE: setcap cap_net_bind_service+ep " +
+				thisProgram())
 		}
 		unavailable = fmt.Sprintf("containers cannot send queries to %v: %v", at, err)
-		r.log.Warn("containers have no resolver; they find namespaces only at the server in $ROLLCALL_DNS", "err", unavailable)
+		r.log.Warn("containers have no resolver; they find namespaces only at the server in $ROLLCALL_DNS",
+			"err", unavailable)
 		return resolution{nil, fallback()}
 	}
 	byVPC := map[string]resolution{}
@@ -70,8 +72,11 @@ func (r *Runtime) Names(dns agent.DNSServer, first netip.AddrPort) agent.Names {
 	return agent.Names{For: resolutionOf(byVPC, r.config.Networks[0].VPC, host), Unavailable: unavailable}
 }
 
-// resolutionOf returns the function of [agent.Names]. Containers in a VPC without a network are on that of firstVPC.
-func resolutionOf(byVPC map[string]resolution, firstVPC string, host resolution) func(mode, vpc string) (*agent.Resolver, netip.AddrPort) {
+// resolveFunc is the type of [agent.Names.For].
+type resolveFunc = func(networkMode, vpc string) (*agent.Resolver, netip.AddrPort)
+
+// resolutionOf returns the value of [agent.Names.For]. Containers in a VPC without a network are on that of firstVPC.
+func resolutionOf(byVPC map[string]resolution, firstVPC string, host resolution) resolveFunc {
 	return func(mode, vpc string) (*agent.Resolver, netip.AddrPort) {
 		if mode == agent.NetworkHost {
 			return host.resolver, host.dns
@@ -123,8 +128,8 @@ func (r *Runtime) testResolvers() {
 }
 
 // MetadataListeners listens at [network.MetadataAddress] on each network, where containers look for metadata and
-// credentials. If that is not possible, it listens on a port of the first network's gateway; the AWS SDKs accept metadata
-// from there, but no credentials.
+// credentials. If that is not possible, it listens on a port of the first network's gateway; the AWS SDKs accept
+// metadata from there, but no credentials.
 func (r *Runtime) MetadataListeners() []net.Listener {
 	var all []net.Listener
 	var problem error

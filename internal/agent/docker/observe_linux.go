@@ -26,7 +26,7 @@ func (r *Runtime) refreshOrLog(sb *sandbox, name string) {
 	ctx, cancel := context.WithTimeout(r.ctx, engineapi.CallTimeout)
 	defer cancel()
 	if err := r.refresh(ctx, sb, name); err != nil && r.ctx.Err() == nil && !fault.Is(err, fault.Unavailable) {
-		r.log.Error("cannot read the state of a container", "task", sb.record.Spec.ID, "container", name, "err", err)
+		r.log.Error("cannot read the state of a container", "task", sb.stored.Spec.ID, "container", name, "err", err)
 	}
 }
 
@@ -47,7 +47,7 @@ func (r *Runtime) refresh(ctx context.Context, sb *sandbox, name string) error {
 	}
 	sb.mu.Lock()
 	rec := *sb.containerLocked(name)
-	networkName := r.networkName(sb.record.Network)
+	networkName := r.networkName(sb.stored.Network)
 	sb.mu.Unlock()
 	s := rec.status(name, translate.Status(&seen.Container, networkName, rec.Address))
 	if s.Running() {
@@ -71,7 +71,7 @@ func (r *Runtime) refresh(ctx context.Context, sb *sandbox, name string) error {
 
 // report sends a container's status to the agent.
 func (r *Runtime) report(sb *sandbox, name string) {
-	id, s := sb.record.Spec.ID, sb.statusOf(name)
+	id, s := sb.stored.Spec.ID, sb.statusOf(name)
 	r.outbox.Put(containerKey{id, name}, agent.Event{TaskID: id, Status: s})
 	if s.Ended() {
 		r.logs.End(id, name)
@@ -82,7 +82,7 @@ func (r *Runtime) report(sb *sandbox, name string) {
 func (r *Runtime) end(sb *sandbox, name, reason string) {
 	changed, err := sb.end(name, reason)
 	if err != nil {
-		r.log.Error("cannot store the end of a container", "task", sb.record.Spec.ID, "container", name, "err", err)
+		r.log.Error("cannot store the end of a container", "task", sb.stored.Spec.ID, "container", name, "err", err)
 	}
 	switch {
 	case !changed:
@@ -102,7 +102,7 @@ func (r *Runtime) endAll(sb *sandbox, why string) {
 	if why != "" {
 		reason = "The task's network is gone, with its pause container: " + why
 	}
-	for _, c := range sb.record.Spec.Containers {
+	for _, c := range sb.stored.Spec.Containers {
 		r.end(sb, c.Name, reason)
 	}
 }
@@ -157,8 +157,8 @@ func (r *Runtime) awaitEndInEngine(sb *sandbox, name string, pid int) bool {
 
 // restart restarts a container that has ended by itself, in the background, and reports whether its policy asks for it.
 func (r *Runtime) restart(sb *sandbox, name string, s agent.ContainerStatus) bool {
-	for i := range sb.record.Spec.Containers {
-		c := &sb.record.Spec.Containers[i]
+	for i := range sb.stored.Spec.Containers {
+		c := &sb.stored.Spec.Containers[i]
 		if c.Name != name || !translate.ShouldRestart(c.Options.Restart, *s.ExitCode, s.StartedAt, s.FinishedAt) {
 			continue
 		}
@@ -174,7 +174,8 @@ func (r *Runtime) restart(sb *sandbox, name string, s agent.ContainerStatus) boo
 }
 
 // startAgain starts a container that has ended by itself. It does nothing if the agent stops the container, or if the
-// container has been started since started: one end may be noticed several times. The caller holds the container's lock.
+// container has been started since started: one end may be noticed several times. The caller holds the container's
+// lock.
 func (r *Runtime) startAgain(sb *sandbox, name string, started time.Time) {
 	ctx, cancel := context.WithTimeout(r.ctx, startTimeout)
 	defer cancel()
@@ -192,7 +193,8 @@ func (r *Runtime) startAgain(sb *sandbox, name string, started time.Time) {
 		r.refreshOrLog(sb, name)
 	case engineapi.Unreachable(err): // the next listing decides again
 	default:
-		r.end(sb, name, "CannotStartContainerError: the container has ended and cannot be restarted: "+engineapi.Message(err))
+		r.end(sb, name,
+			"CannotStartContainerError: the container has ended and cannot be restarted: "+engineapi.Message(err))
 	}
 }
 
@@ -203,10 +205,10 @@ func (r *Runtime) copyLog(sb *sandbox, name string) {
 		return
 	}
 	tty := false
-	for _, c := range sb.record.Spec.Containers {
+	for _, c := range sb.stored.Spec.Containers {
 		tty = tty || c.Name == name && c.Options.TTY
 	}
-	taskID := sb.record.Spec.ID
+	taskID := sb.stored.Spec.ID
 	r.logs.Start(taskID, name, id, containerlog.Folder(containerlog.Root(r.config.Dir), taskID, name), tty)
 	if sb.statusOf(name).Ended() {
 		r.logs.End(taskID, name)

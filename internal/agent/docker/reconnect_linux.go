@@ -26,8 +26,8 @@ const (
 	pingTimeout      = 5 * time.Second  // also for the event stream to open
 )
 
-// followEngine follows the engine's events until Close, and reconnects when the engine does not answer. The result of the
-// first listing is sent to first.
+// followEngine follows the engine's events until Close, and reconnects when the engine does not answer. The result of
+// the first listing is sent to first.
 func (r *Runtime) followEngine(first chan<- error) {
 	report := func(err error) {
 		select {
@@ -54,13 +54,14 @@ func (r *Runtime) followEngine(first chan<- error) {
 	}
 }
 
-// setEngineErr records why the engine does not answer, or, with nil, that it does.
+// setEngineErr stores why the engine does not answer, or, with nil, that it does.
 func (r *Runtime) setEngineErr(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case err != nil && r.engineErr == nil:
-		r.log.Warn("the Docker Engine does not answer; containers keep running, and their ends are still noticed", "err", err)
+		r.log.Warn("the Docker Engine does not answer; containers keep running, and their ends are still noticed",
+			"err", err)
 	case err == nil && r.engineErr != nil:
 		r.log.Info("the Docker Engine answers again")
 	}
@@ -154,7 +155,7 @@ func (r *Runtime) handleEvent(m events.Message) {
 	go r.refreshOrLog(sb, key.container)
 }
 
-// list compares the engine's containers with the records, and reads the state of each.
+// list compares the engine's containers with the tasks, and reads the state of each.
 func (r *Runtime) list(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, engineapi.CallTimeout)
 	defer cancel()
@@ -204,7 +205,7 @@ func (r *Runtime) allTasks() []*sandbox {
 	return tasks
 }
 
-// adopt records which task a listed container belongs to.
+// adopt remembers which task a listed container belongs to.
 func (r *Runtime) adopt(c *container.Summary) error {
 	taskID, name := c.Labels[engineapi.LabelTask], c.Labels[engineapi.LabelContainer]
 	if taskID == "" {
@@ -214,11 +215,11 @@ func (r *Runtime) adopt(c *container.Summary) error {
 	if sb == nil || sb.locks[name] == nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.unrecorded[taskID] = true
+		r.orphans[taskID] = true
 		return nil
 	}
 	if sb.engineID(name) == "" { // created just before a crash
-		if err := sb.update(name, func(rec *containerRecord) { rec.Engine = c.ID }); err != nil {
+		if err := sb.update(name, func(rec *storedContainer) { rec.Engine = c.ID }); err != nil {
 			return err
 		}
 	}

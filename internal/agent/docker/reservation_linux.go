@@ -14,7 +14,7 @@ import (
 // reservation collects what a new task reserves: its addresses and host ports.
 type reservation struct {
 	runtime *Runtime
-	record  record
+	stored  storedTask
 	leases  []addrlease.Lease
 }
 
@@ -24,12 +24,12 @@ func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &reservation{runtime: r, record: record{Spec: spec, Network: n}}
+	v := &reservation{runtime: r, stored: storedTask{Spec: spec, Network: n}}
 	if translate.NeedsPause(&spec) {
-		v.record.Pause = &containerRecord{}
+		v.stored.Pause = &storedContainer{}
 	}
 	for range spec.Containers {
-		v.record.Containers = append(v.record.Containers, &containerRecord{})
+		v.stored.Containers = append(v.stored.Containers, &storedContainer{})
 	}
 	switch spec.NetworkMode {
 	case agent.NetworkNone:
@@ -42,7 +42,7 @@ func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 		dropAll(v.leases)
 		return nil, err
 	}
-	sb := newSandbox(r.config.Dir, v.record)
+	sb := newSandbox(r.config.Dir, v.stored)
 	sb.leases = v.leases
 	return sb, nil
 }
@@ -64,30 +64,30 @@ func (r *Runtime) networkOf(vpc string) (network.Network, error) {
 }
 
 // reserveAddress reserves an address on the task's network for a container.
-func (v *reservation) reserveAddress(c *containerRecord) error {
-	address, lease, err := v.runtime.leases.Address(v.record.Network.Prefix)
+func (v *reservation) reserveAddress(c *storedContainer) error {
+	address, lease, err := v.runtime.leases.Address(v.stored.Network.Prefix)
 	if err != nil {
 		return err
 	}
 	v.leases = append(v.leases, lease)
-	c.Address, c.Address6 = address, v.record.Network.Address6(address)
+	c.Address, c.Address6 = address, v.stored.Network.Address6(address)
 	return nil
 }
 
 // reserveTaskAddress reserves the address of a task in mode awsvpc. It belongs to the pause container, or to the task's
 // only container.
 func (v *reservation) reserveTaskAddress() error {
-	holder := v.record.Pause
+	holder := v.stored.Pause
 	if holder == nil {
-		holder = v.record.Containers[0]
+		holder = v.stored.Containers[0]
 	}
 	if err := v.reserveAddress(holder); err != nil {
 		return err
 	}
-	v.record.Address, v.record.Address6 = holder.Address, holder.Address6
-	for i, c := range v.record.Spec.Containers {
+	v.stored.Address, v.stored.Address6 = holder.Address, holder.Address6
+	for i, c := range v.stored.Spec.Containers {
 		for _, p := range c.Ports {
-			v.record.Containers[i].Ports = append(v.record.Containers[i].Ports, agent.PortBinding{
+			v.stored.Containers[i].Ports = append(v.stored.Containers[i].Ports, agent.PortBinding{
 				Container: p.Container, Host: p.Container, HostIP: holder.Address, Protocol: addrlease.ProtocolOf(p),
 			})
 		}
@@ -98,8 +98,8 @@ func (v *reservation) reserveTaskAddress() error {
 // reserveHostPorts reserves ports of the host for the containers of a task in mode bridge or host. In mode bridge each
 // container also gets an address, which the ports lead to.
 func (v *reservation) reserveHostPorts() error {
-	spec := &v.record.Spec
-	v.record.Address = v.runtime.config.HostAddress
+	spec := &v.stored.Spec
+	v.stored.Address = v.runtime.config.HostAddress
 	for i, c := range spec.Containers {
 		ports := hostPorts(spec.NetworkMode, c.Ports)
 		bindings, leases, err := v.runtime.leases.BindPorts(netip.IPv4Unspecified(), ports, spec.Group)
@@ -107,11 +107,11 @@ func (v *reservation) reserveHostPorts() error {
 			return err
 		}
 		v.leases = append(v.leases, leases...)
-		v.record.Containers[i].Ports = bindings
+		v.stored.Containers[i].Ports = bindings
 		if spec.NetworkMode == agent.NetworkHost || c.Options.DisableNetworking {
 			continue
 		}
-		if err := v.reserveAddress(v.record.Containers[i]); err != nil {
+		if err := v.reserveAddress(v.stored.Containers[i]); err != nil {
 			return err
 		}
 	}

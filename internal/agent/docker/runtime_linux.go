@@ -51,7 +51,7 @@ type Runtime struct {
 	mu         sync.Mutex
 	tasks      map[string]*sandbox
 	byEngineID map[string]containerKey
-	unrecorded map[string]bool // ids of tasks that have containers but no record
+	orphans    map[string]bool // ids of tasks that have containers but no task file
 	engineErr  error           // why the engine does not answer; nil while it does
 	links      []*network.MetadataLink
 	notes      []string // problems that remain until this server starts again
@@ -62,8 +62,8 @@ var _ agent.Runtime = (*Runtime)(nil)
 // containerKey identifies a container of the data folder.
 type containerKey struct{ taskID, container string }
 
-// New returns a Runtime that manages the tasks of a data folder, with those that an earlier server has left. It fails if
-// no engine answers or if the network of a VPC cannot be created.
+// New returns a Runtime that manages the tasks of a data folder, with those that an earlier server has left. It fails
+// if no engine answers or if the network of a VPC cannot be created.
 func New(ctx context.Context, config Config) (*Runtime, error) {
 	dir, err := filepath.Abs(config.Dir)
 	if err != nil {
@@ -74,7 +74,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		config.Logger = slog.Default()
 	}
 	if len(config.Networks) == 0 {
-		return nil, errors.New("docker runtime: there is no network for tasks")
+		return nil, errors.New("docker runtime: no network for tasks is configured")
 	}
 	if config.Binary == "" {
 		if config.Binary, err = os.Executable(); err != nil {
@@ -87,7 +87,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	r := &Runtime{
 		config: config, log: config.Logger,
 		events: make(chan agent.Event), outbox: mailbox.New[containerKey, agent.Event](),
-		tasks: map[string]*sandbox{}, byEngineID: map[string]containerKey{}, unrecorded: map[string]bool{},
+		tasks: map[string]*sandbox{}, byEngineID: map[string]containerKey{}, orphans: map[string]bool{},
 	}
 	if r.owner, err = engineapi.Owner(dir); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w", err)
@@ -157,23 +157,24 @@ func (r *Runtime) Notes() []string {
 	defer r.mu.Unlock()
 	notes := slices.Concat(r.notes, pulls)
 	if r.engineErr != nil {
-		notes = append(notes, "the Docker Engine does not answer, so tasks neither start nor stop: "+r.engineErr.Error())
+		notes = append(notes,
+			"the Docker Engine does not answer, so tasks neither start nor stop: "+r.engineErr.Error())
 	}
 	return notes
 }
 
-// Sandboxes lists the tasks of this data folder; see [agent.Runtime]. Events keep their state current, so Sandboxes does
-// not ask the engine.
+// Sandboxes lists the tasks of this data folder; see [agent.Runtime]. Events keep their state current, so Sandboxes
+// does not ask the engine.
 func (r *Runtime) Sandboxes(context.Context) ([]agent.Sandbox, error) {
 	r.mu.Lock()
 	tasks := maps.Clone(r.tasks)
-	unrecorded := maps.Clone(r.unrecorded)
+	orphans := maps.Clone(r.orphans)
 	r.mu.Unlock()
 	var all []agent.Sandbox
 	for _, id := range slices.Sorted(maps.Keys(tasks)) {
 		all = append(all, tasks[id].view())
 	}
-	for id := range unrecorded {
+	for id := range orphans {
 		if tasks[id] == nil {
 			all = append(all, agent.Sandbox{TaskID: id})
 		}
@@ -191,7 +192,7 @@ func (r *Runtime) Close() error {
 	if r.pids != nil {
 		r.pids.Close()
 	}
-	// The next runtime takes the leases of what runs from the records.
+	// The next runtime takes the leases of what runs again, by the task files.
 	for _, sb := range r.tasks {
 		dropAll(sb.leases)
 	}
@@ -256,7 +257,7 @@ func (r *Runtime) findContainer(taskID, name string) (*sandbox, error) {
 	return sb, nil
 }
 
-// setEngineID records which container has an engine id.
+// setEngineID remembers which container has an engine id.
 func (r *Runtime) setEngineID(id string, key containerKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

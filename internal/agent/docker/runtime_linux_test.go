@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -30,15 +31,18 @@ func TestTaskLifecycle(t *testing.T) {
 	spec.Resolver = &agent.Resolver{Nameserver: networks[0].Gateway(), Search: []string{"corp"}}
 	spec.DNS = "192.0.2.7:53"
 	sb := run(t, r, spec)
-	if !networks[0].Prefix.Contains(sb.Address) || !networks[0].Prefix6.Contains(sb.Address6) || sb.Address == networks[0].Gateway() {
+	if !networks[0].Prefix.Contains(sb.Address) || !networks[0].Prefix6.Contains(sb.Address6) ||
+		sb.Address == networks[0].Gateway() {
 		t.Errorf("the task's addresses %v and %v are not on its network %v", sb.Address, sb.Address6, networks[0])
 	}
 	s := awaitRunning(t, r, spec.ID, "web")
-	if s.RuntimeID == "" || s.Image == "" || len(s.Ports) != 1 || s.Ports[0].Host != 8080 || s.Ports[0].HostIP != sb.Address {
+	if s.RuntimeID == "" || s.Image == "" || len(s.Ports) != 1 || s.Ports[0].Host != 8080 ||
+		s.Ports[0].HostIP != sb.Address {
 		t.Errorf("running container is %+v, want ids and port 8080 of %v", s, sb.Address)
 	}
 	env := get(t, fmt.Sprintf("http://%v/", netip.AddrPortFrom(sb.Address, 8080)))
-	for _, want := range []string{"ROLLCALL_ADDRESS=" + sb.Address.String(), "ROLLCALL_DNS=192.0.2.7:53", "ROLLCALL_PORT_8080=8080"} {
+	for _, want := range []string{"ROLLCALL_ADDRESS=" + sb.Address.String(), "ROLLCALL_DNS=192.0.2.7:53",
+		"ROLLCALL_PORT_8080=8080"} {
 		if !strings.Contains(env, want+"\n") {
 			t.Errorf("the environment lacks %s:\n%s", want, env)
 		}
@@ -122,31 +126,31 @@ func TestUnreachableContainers(t *testing.T) {
 	r, _, networks := newRuntime(t)
 	for _, tc := range []struct {
 		name  string
-		apply func(t *testing.T, id string) error
+		apply func(ctx context.Context, id string) error
 		want  string // reason; empty for any, if killing and removing race
 	}{
-		{"removed", func(t *testing.T, id string) error {
-			_, err := r.engine.ContainerRemove(t.Context(), id, client.ContainerRemoveOptions{Force: true})
+		{"removed", func(ctx context.Context, id string) error {
+			_, err := r.engine.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true})
 			return err
 		}, ""},
-		{"paused", func(t *testing.T, id string) error {
-			_, err := r.engine.ContainerPause(t.Context(), id, client.ContainerPauseOptions{})
+		{"paused", func(ctx context.Context, id string) error {
+			_, err := r.engine.ContainerPause(ctx, id, client.ContainerPauseOptions{})
 			return err
 		}, translate.ReasonPaused},
-		{"disconnected", func(t *testing.T, id string) error {
+		{"disconnected", func(ctx context.Context, id string) error {
 			options := client.NetworkDisconnectOptions{Container: id, Force: true}
-			_, err := r.engine.NetworkDisconnect(t.Context(), r.networkName(networks[0]), options)
+			_, err := r.engine.NetworkDisconnect(ctx, r.networkName(networks[0]), options)
 			return err
 		}, translate.ReasonDisconnected},
-		{"killed", func(t *testing.T, id string) error {
-			_, err := r.engine.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"})
+		{"killed", func(ctx context.Context, id string) error {
+			_, err := r.engine.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "KILL"})
 			return err
 		}, ""},
 	} {
 		spec := newTask(agent.NetworkAWSVPC, containerSpec("web", "serve", ":8080"))
 		run(t, r, spec)
 		id := awaitRunning(t, r, spec.ID, "web").RuntimeID
-		if err := tc.apply(t, id); err != nil {
+		if err := tc.apply(t.Context(), id); err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 			continue
 		}
@@ -160,14 +164,15 @@ func TestUnreachableContainers(t *testing.T) {
 	hungry := newTask(agent.NetworkNone, containerSpec("eat", "eat"))
 	hungry.Containers[0].Memory = 20
 	run(t, r, hungry)
-	if s := awaitEnd(t, r, hungry.ID, "eat"); s.Reason != translate.ReasonOutOfMemory || s.ExitCode == nil || *s.ExitCode != 137 {
+	if s := awaitEnd(t, r, hungry.ID, "eat"); s.Reason != translate.ReasonOutOfMemory || s.ExitCode == nil ||
+		*s.ExitCode != 137 {
 		t.Errorf("out of memory: %+v, want exit code 137 and reason %q", s, translate.ReasonOutOfMemory)
 	}
 	closeRuntime(t, r)
 }
 
-// TestStartFailures checks the reasons of containers that cannot start: ECS's codes, the same for each call. A container
-// that was stopped before it started never runs.
+// TestStartFailures checks the reasons of containers that cannot start: ECS's codes, the same for each call. A
+// container that was stopped before it started never runs.
 func TestStartFailures(t *testing.T) {
 	t.Parallel()
 	r, _, _ := newRuntime(t)
@@ -198,7 +203,8 @@ func TestStartFailures(t *testing.T) {
 		if s := awaitEnd(t, r, tc.spec.ID, "main"); !strings.HasPrefix(s.Reason, tc.want) || !s.StartedAt.IsZero() {
 			t.Errorf("status %+v, want the reason %s and no start", s, tc.want)
 		}
-		if again := r.StartContainer(t.Context(), tc.spec.ID, "main"); again == nil || !strings.Contains(again.Error(), tc.want) {
+		if again := r.StartContainer(t.Context(), tc.spec.ID, "main"); again == nil ||
+			!strings.Contains(again.Error(), tc.want) {
 			t.Errorf("second StartContainer: %v, want %s", again, tc.want)
 		}
 	}
@@ -218,8 +224,8 @@ func TestStartFailures(t *testing.T) {
 	closeRuntime(t, r)
 }
 
-// TestReopen opens a second runtime on a data folder: it finds what runs and what has ended in between. Containers whose
-// record is gone are listed without containers, so that the agent can remove them.
+// TestReopen opens a second runtime on a data folder: it finds what runs and what has ended in between. Containers
+// without a task file are listed without containers, so that the agent can remove them.
 func TestReopen(t *testing.T) {
 	t.Parallel()
 	r, dir, networks := newRuntime(t)
@@ -240,11 +246,13 @@ func TestReopen(t *testing.T) {
 		t.Fatalf("the second runtime has sandboxes %+v, want 2", sandboxes)
 	}
 	i := slices.IndexFunc(sandboxes, func(b agent.Sandbox) bool { return b.TaskID == runs.ID })
-	if sb := sandboxes[i]; sb.Address != before.Address || !sb.Containers[0].Running() || sb.Containers[0].RuntimeID != id ||
+	if sb := sandboxes[i]; sb.Address != before.Address || !sb.Containers[0].Running() ||
+		sb.Containers[0].RuntimeID != id ||
 		!sb.Containers[1].Running() {
 		t.Errorf("the task that runs is %+v, was %+v", sb, before)
 	}
-	if sb := sandboxes[1-i]; !sb.Containers[0].Ended() || sb.Containers[0].ExitCode == nil || *sb.Containers[0].ExitCode != 137 {
+	if sb := sandboxes[1-i]; !sb.Containers[0].Ended() || sb.Containers[0].ExitCode == nil ||
+		*sb.Containers[0].ExitCode != 137 {
 		t.Errorf("the task that has ended is %+v, want exit code 137", sb)
 	}
 	closeRuntime(t, again)
@@ -253,9 +261,9 @@ func TestReopen(t *testing.T) {
 	}
 	third := openRuntime(t, dir, "", networks)
 	sandboxes, _ = third.Sandboxes(t.Context())
-	isUnrecorded := func(sb agent.Sandbox) bool { return sb.TaskID == runs.ID && len(sb.Containers) == 0 }
-	if !slices.ContainsFunc(sandboxes, isUnrecorded) {
-		t.Errorf("sandboxes %+v lack the task without a record", sandboxes)
+	isOrphan := func(sb agent.Sandbox) bool { return sb.TaskID == runs.ID && len(sb.Containers) == 0 }
+	if !slices.ContainsFunc(sandboxes, isOrphan) {
+		t.Errorf("sandboxes %+v lack the task without a task file", sandboxes)
 	}
 	if err := third.Remove(t.Context(), runs.ID); err != nil {
 		t.Fatal(err)
@@ -270,7 +278,8 @@ func TestReopen(t *testing.T) {
 func TestHostPorts(t *testing.T) {
 	t.Parallel()
 	r, _, networks := newRuntime(t)
-	bridge := newTask(agent.NetworkBridge, containerSpec("web", "serve", ":8080"), containerSpec("client", "get", "http://web:8080/"))
+	bridge := newTask(agent.NetworkBridge, containerSpec("web", "serve", ":8080"),
+		containerSpec("client", "get", "http://web:8080/"))
 	bridge.Containers[0].Ports = []agent.Port{{Container: 8080}}
 	bridge.Containers[1].Options.Links = []string{"web"}
 	sb := run(t, r, bridge)
@@ -282,7 +291,7 @@ func TestHostPorts(t *testing.T) {
 	if !strings.Contains(env, "ROLLCALL_PORT_8080=8080\n") || s.Ports[0].Host == 8080 {
 		t.Errorf("ports are %+v, and the environment is\n%s", s.Ports, env)
 	}
-	own := r.find(bridge.ID).record.Containers[0].Address
+	own := r.find(bridge.ID).stored.Containers[0].Address
 	if !networks[0].Prefix.Contains(own) || !strings.Contains(env, "ROLLCALL_ADDRESS="+own.String()) {
 		t.Errorf("the container's own address is %v, and the environment is\n%s", own, env)
 	}
@@ -308,7 +317,8 @@ func TestHealthAndRestarts(t *testing.T) {
 	}
 	spec.Containers[1].Options.Restart = &engineopts.RestartPolicy{} // always
 	run(t, r, spec)
-	await(t, r, spec.ID, "web", "healthy", func(s agent.ContainerStatus) bool { return s.Health == agent.HealthHealthy })
+	await(t, r, spec.ID, "web", "healthy",
+		func(s agent.ContainerStatus) bool { return s.Health == agent.HealthHealthy })
 	starts := map[string]bool{}
 	dockertest.Eventually(t, "the container was restarted twice", func() bool {
 		id := r.find(spec.ID).engineID("again")
@@ -330,7 +340,8 @@ func TestHealthAndRestarts(t *testing.T) {
 func TestVolumes(t *testing.T) {
 	t.Parallel()
 	r, _, _ := newRuntime(t)
-	spec := newTask(agent.NetworkNone, containerSpec("write", "write", "/data/file", "kept"), containerSpec("read", "cat", "/mine/file"))
+	spec := newTask(agent.NetworkNone, containerSpec("write", "write", "/data/file", "kept"),
+		containerSpec("read", "cat", "/mine/file"))
 	spec.Options.Volumes = []engineopts.Volume{{Name: "data"}}
 	spec.Containers[0].Options.Mounts = []engineopts.Mount{{Volume: "data", Path: "/data"}}
 	spec.Containers[1].Options.Mounts = []engineopts.Mount{{Volume: "data", Path: "/mine", ReadOnly: true}}
@@ -357,7 +368,8 @@ func TestVolumes(t *testing.T) {
 	}
 	absent := newTask(agent.NetworkNone, containerSpec("main", "exit", "0"))
 	absent.Options.Volumes = []engineopts.Volume{{Name: "rollcall-test-no-such-volume", Shared: true}}
-	if _, err := r.Create(t.Context(), absent); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "autoprovision") {
+	if _, err := r.Create(t.Context(), absent); !fault.Is(err, fault.Invalid) ||
+		!strings.Contains(err.Error(), "autoprovision") {
 		t.Errorf("Create with a shared volume that does not exist: %v, want fault.Invalid", err)
 	}
 	closeRuntime(t, r)
@@ -405,8 +417,8 @@ func TestMetadataLinkMoves(t *testing.T) {
 	closeRuntime(t, r)
 }
 
-// TestLinksAndHostFolders checks that links work with Rollcall's resolver, that a folder of the host is created if it is
-// missing, and that a container with disableNetworking runs.
+// TestLinksAndHostFolders checks that links work with Rollcall's resolver, that a folder of the host is created if it
+// is missing, and that a container with disableNetworking runs.
 func TestLinksAndHostFolders(t *testing.T) {
 	t.Parallel()
 	r, _, _ := newRuntime(t)
@@ -423,7 +435,7 @@ func TestLinksAndHostFolders(t *testing.T) {
 			t.Errorf("container %s exits with %d: %s", name, *s.ExitCode, logOf(r, bridge.ID, name))
 		}
 	}
-	web := r.find(bridge.ID).record.Containers[0].Address.String()
+	web := r.find(bridge.ID).stored.Containers[0].Address.String()
 	dockertest.Eventually(t, "the link resolves to the container's address", func() bool {
 		return strings.Contains(logOf(r, bridge.ID, "client"), web)
 	})

@@ -11,8 +11,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-var errNotLinux = errors.New("the Docker runtime requires Linux, since this machine does not reach the addresses of containers; " +
-	"run this node with --runtime none")
+var errNotLinux = errors.New("the Docker runtime requires Linux, since elsewhere the machine does not reach " +
+	"the addresses of containers; run this node with --runtime none")
 
 // Runtime does not exist on this system: [New] fails, so none of its methods is called.
 type Runtime struct{ agent.Runtime }

@@ -23,35 +23,35 @@ type sandbox struct {
 	created bool
 
 	mu     sync.Mutex // guards all fields below
-	record record
+	stored storedTask
 	status map[string]agent.ContainerStatus
 	leases []addrlease.Lease
 	// stopping are the containers that the agent stops, so that their end does not restart them.
 	stopping map[string]bool
 }
 
-// newSandbox returns the sandbox of a record. Its containers have not started, as far as it knows.
-func newSandbox(dir string, r record) *sandbox {
+// newSandbox returns the sandbox of a stored task. Its containers have not started, as far as it knows.
+func newSandbox(dir string, stored storedTask) *sandbox {
 	sb := &sandbox{
-		dir: dir, record: r, locks: map[string]*sync.Mutex{translate.PauseName: {}},
+		dir: dir, stored: stored, locks: map[string]*sync.Mutex{translate.PauseName: {}},
 		status: map[string]agent.ContainerStatus{}, stopping: map[string]bool{},
 	}
-	for i, c := range r.Containers {
-		name := r.Spec.Containers[i].Name
+	for i, c := range stored.Containers {
+		name := stored.Spec.Containers[i].Name
 		sb.locks[name] = &sync.Mutex{}
 		sb.status[name] = c.status(name, agent.ContainerStatus{Health: agent.HealthUnknown})
 	}
 	return sb
 }
 
-// containerLocked returns a container's record, or nil if the task has no such container.
-func (sb *sandbox) containerLocked(name string) *containerRecord {
+// containerLocked returns what is stored of a container, or nil if the task has no such container.
+func (sb *sandbox) containerLocked(name string) *storedContainer {
 	if name == translate.PauseName {
-		return sb.record.Pause
+		return sb.stored.Pause
 	}
-	for i := range sb.record.Spec.Containers {
-		if sb.record.Spec.Containers[i].Name == name {
-			return sb.record.Containers[i]
+	for i := range sb.stored.Spec.Containers {
+		if sb.stored.Spec.Containers[i].Name == name {
+			return sb.stored.Containers[i]
 		}
 	}
 	return nil
@@ -71,24 +71,24 @@ func (sb *sandbox) engineID(name string) string {
 	return sb.containerLocked(name).Engine
 }
 
-// update changes a container's record and stores it.
-func (sb *sandbox) update(name string, change func(*containerRecord)) error {
+// update changes what is stored of a container.
+func (sb *sandbox) update(name string, change func(*storedContainer)) error {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	change(sb.containerLocked(name))
 	return sb.saveLocked()
 }
 
-// saveLocked stores the record. It does not wait for the disk: if the machine crashes before an engine id is stored, the
-// container is found by its name.
+// saveLocked stores the task file. It does not wait for the disk: if the machine crashes before an engine id is stored,
+// the container is found by its name.
 func (sb *sandbox) saveLocked() error {
-	if err := atomicfile.Write(recordFile(sb.dir, sb.record.Spec.ID), sb.record, false); err != nil {
-		return fmt.Errorf("store the record of task %s: %w", sb.record.Spec.ID, err)
+	if err := atomicfile.Write(taskFile(sb.dir, sb.stored.Spec.ID), sb.stored, false); err != nil {
+		return fmt.Errorf("store the file of task %s: %w", sb.stored.Spec.ID, err)
 	}
 	return nil
 }
 
-// setStatus records a container's status and reports whether it has changed. A container that has ended keeps its
+// setStatus sets a container's status and reports whether it has changed. A container that has ended keeps its
 // status.
 func (sb *sandbox) setStatus(s agent.ContainerStatus) (changed bool) {
 	sb.mu.Lock()
@@ -123,7 +123,7 @@ func (sb *sandbox) end(name, reason string) (changed bool, err error) {
 		return false, nil
 	}
 	at := time.Now()
-	sb.containerLocked(name).End = &ending{at, reason}
+	sb.containerLocked(name).End = &decidedEnd{at, reason}
 	s.FinishedAt, s.Reason = at, reason
 	sb.status[name] = s
 	return true, sb.saveLocked()
@@ -147,18 +147,18 @@ func (sb *sandbox) view() agent.Sandbox {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	v := agent.Sandbox{
-		TaskID: sb.record.Spec.ID, Address: sb.record.Address, Address6: sb.record.Address6,
-		Resolver: sb.record.Spec.Resolver != nil,
+		TaskID: sb.stored.Spec.ID, Address: sb.stored.Address, Address6: sb.stored.Address6,
+		Resolver: sb.stored.Spec.Resolver != nil,
 	}
-	for _, c := range sb.record.Spec.Containers {
+	for _, c := range sb.stored.Spec.Containers {
 		v.Containers = append(v.Containers, sb.status[c.Name])
 	}
 	return v
 }
 
-// createFiles writes the files of a new task: last the record, from which the task exists.
+// createFiles writes the files of a new task: last the task file, from which the task exists.
 func (sb *sandbox) createFiles() error {
-	spec := &sb.record.Spec
+	spec := &sb.stored.Spec
 	if err := os.MkdirAll(taskFolder(sb.dir, spec.ID), 0o700); err != nil {
 		return fmt.Errorf("create the folder of task %s: %w", spec.ID, err)
 	}
@@ -167,17 +167,17 @@ func (sb *sandbox) createFiles() error {
 			return fmt.Errorf("write the resolv.conf of task %s: %w", spec.ID, err)
 		}
 	}
-	if err := atomicfile.Write(recordFile(sb.dir, spec.ID), sb.record, true); err != nil {
-		return fmt.Errorf("store the record of task %s: %w", spec.ID, err)
+	if err := atomicfile.Write(taskFile(sb.dir, spec.ID), sb.stored, true); err != nil {
+		return fmt.Errorf("store the file of task %s: %w", spec.ID, err)
 	}
 	return nil
 }
 
-// removeFiles removes the files of a task, the record first.
+// removeFiles removes the files of a task, the task file first.
 func (sb *sandbox) removeFiles() error {
-	id := sb.record.Spec.ID
-	if err := os.Remove(recordFile(sb.dir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the record of task %s: %w", id, err)
+	id := sb.stored.Spec.ID
+	if err := os.Remove(taskFile(sb.dir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the file of task %s: %w", id, err)
 	}
 	if err := os.RemoveAll(taskFolder(sb.dir, id)); err != nil {
 		return fmt.Errorf("remove the folder of task %s: %w", id, err)
@@ -193,8 +193,8 @@ func (r *Runtime) loadSandboxes() error {
 	}
 	for _, entry := range entries {
 		id := entry.Name()
-		var rec record
-		err := atomicfile.Read(recordFile(r.config.Dir, id), &rec)
+		var stored storedTask
+		err := atomicfile.Read(taskFile(r.config.Dir, id), &stored)
 		if errors.Is(err, os.ErrNotExist) {
 			// The server died in Create or Remove. The agent removes what the engine still has of the task.
 			if err := os.RemoveAll(taskFolder(r.config.Dir, id)); err != nil {
@@ -203,19 +203,20 @@ func (r *Runtime) loadSandboxes() error {
 			continue
 		}
 		if err != nil {
-			r.log.Error("cannot read the record of a task; leaving the task alone", "task", id, "err", err)
+			r.log.Error("cannot read the file of a task; leaving the task alone", "task", id, "err", err)
 			continue
 		}
-		sb := newSandbox(r.config.Dir, rec)
-		for _, name := range rec.leaseNames() {
+		sb := newSandbox(r.config.Dir, stored)
+		for _, name := range stored.leaseNames() {
 			lease, err := addrlease.Take(name)
 			if err != nil {
-				r.log.Error("an address or port of a task is used by another task; stop one of the two", "task", id, "err", err)
+				r.log.Error("an address or port of a task is used by another task; stop one of the two",
+					"task", id, "err", err)
 				continue
 			}
 			sb.leases = append(sb.leases, lease)
 		}
-		r.tasks[rec.Spec.ID] = sb
+		r.tasks[stored.Spec.ID] = sb
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func (r *Runtime) testResolver(ctx context.Context, n network.Network) error {
 		return err
 	}
 	bridge := network.BridgeName(r.owner, n)
-	return fmt.Errorf("%s; a firewall on this machine drops queries from containers; allow UDP and TCP port 53 from interface %s "+
+	return fmt.Errorf("%s; a firewall on this machine drops queries from containers; "+
+		"allow UDP and TCP port 53 from interface %s "+
 		"(ufw allow in on %s to any port 53; firewall-cmd --permanent --zone=trusted --add-interface=%s)",
 		output, bridge, bridge, bridge)
 }

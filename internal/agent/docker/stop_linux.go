@@ -70,7 +70,7 @@ func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 		return err
 	}
 	r.mu.Lock()
-	delete(r.unrecorded, taskID)
+	delete(r.orphans, taskID)
 	for id := range ids {
 		delete(r.byEngineID, id)
 	}
@@ -78,7 +78,7 @@ func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 	if sb == nil {
 		return nil
 	}
-	if err := r.removeVolumes(ctx, &sb.record.Spec); err != nil {
+	if err := r.removeVolumes(ctx, &sb.stored.Spec); err != nil {
 		return err
 	}
 	if err := sb.removeFiles(); err != nil {
@@ -87,7 +87,7 @@ func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 	r.mu.Lock()
 	delete(r.tasks, taskID)
 	r.mu.Unlock()
-	return r.leases.GiveBack(sb.leases, sb.record.Spec.Group, sb.record.Spec.Rest)
+	return r.leases.GiveBack(sb.leases, sb.stored.Spec.Group, sb.stored.Spec.Rest)
 }
 
 // containersOf returns the containers that the engine has of a task: their names, by engine id.
@@ -139,7 +139,8 @@ func (r *Runtime) removeContainers(ctx context.Context, taskID string, ids map[s
 func (r *Runtime) removeContainer(ctx context.Context, id string) error {
 	_, err := r.engine.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsConflict(err) { // "removal of container … is already in progress"
-		removed := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
+		removed := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{
+			Condition: container.WaitConditionRemoved})
 		select {
 		case <-removed.Result:
 			err = nil

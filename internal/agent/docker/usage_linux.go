@@ -16,7 +16,8 @@ import (
 // usageTimeout limits the time in which the engine measures containers.
 const usageTimeout = 5 * time.Second
 
-// Usage returns what containers use, by their runtime ids. It leaves out those that the engine does not measure in time.
+// Usage returns what containers use, by their runtime ids. It leaves out those that the engine does not measure in
+// time.
 func (r *Runtime) Usage(ids []string) map[string]agent.Usage {
 	ctx, cancel := context.WithTimeout(r.ctx, usageTimeout)
 	defer cancel()

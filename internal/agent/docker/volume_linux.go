@@ -57,8 +57,9 @@ func (r *Runtime) volumeExists(ctx context.Context, v *engineopts.Volume) (bool,
 	case !errdefs.IsNotFound(err):
 		return false, engineapi.Error(err)
 	case !v.Create:
-		return false, fault.New(fault.Invalid, "volume", "ResourceInitializationError: Docker volume %s does not exist on this node; "+
-			"create it, or set autoprovision", v.Name)
+		return false, fault.New(fault.Invalid, "volume",
+			"ResourceInitializationError: Docker volume %s does not exist on this node; "+
+				"create it, or set autoprovision", v.Name)
 	}
 	return false, nil
 }

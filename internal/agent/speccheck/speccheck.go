@@ -36,7 +36,8 @@ func Check(spec *agent.TaskSpec) error {
 	for _, c := range spec.Containers {
 		switch {
 		case !containerName.MatchString(c.Name):
-			return fmt.Errorf("container %q: the name must be 1 to 255 letters, digits, hyphens and underscores", c.Name)
+			return fmt.Errorf("container %q: the name must be 1 to 255 letters, digits, hyphens and underscores",
+				c.Name)
 		case seen[c.Name]:
 			return fmt.Errorf("container %q: another container has the same name", c.Name)
 		}

@@ -38,7 +38,7 @@ func Engine(t *testing.T) *client.Client {
 	return engine
 }
 
-// Build compiles Go source to a static program. No two programs are equal, so each becomes an image of its own.
+// Build compiles Go source to a static program. No two programs are equal, so no two have the same image.
 func Build(t *testing.T, source string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,7 +48,8 @@ func Build(t *testing.T, source string) string {
 		}
 	}
 	write("go.mod", "module program\n\ngo 1.24\n")
-	write("main.go", source+"\n\nvar build = \""+rand.Text()+"\"\n\nfunc init() { if build == \"\" { panic(build) } }\n")
+	write("main.go",
+		source+"\n\nvar build = \""+rand.Text()+"\"\n\nfunc init() { if build == \"\" { panic(build) } }\n")
 	name := filepath.Join(dir, "program")
 	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", name, ".")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
@@ -92,7 +93,8 @@ func Start(t *testing.T, engine *client.Client, id string) {
 // AwaitEnd waits for the end of a container and returns its exit status.
 func AwaitEnd(t *testing.T, engine *client.Client, id string) int64 {
 	t.Helper()
-	end := engine.ContainerWait(t.Context(), id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	end := engine.ContainerWait(t.Context(), id, client.ContainerWaitOptions{
+		Condition: container.WaitConditionNotRunning})
 	select {
 	case err := <-end.Error:
 		t.Fatal(err)

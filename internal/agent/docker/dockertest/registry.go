@@ -53,13 +53,18 @@ func ServeRegistry(t *testing.T, arch string, size int) *Registry {
 	})
 	manifest := encode(t, object{
 		"schemaVersion": 2, "mediaType": mediaType + "distribution.manifest.v2+json",
-		"config": object{"mediaType": mediaType + "container.image.v1+json", "size": len(config), "digest": digestOf(config)},
-		"layers": []object{{"mediaType": mediaType + "image.rootfs.diff.tar.gzip", "size": len(zipped), "digest": digestOf(zipped)}},
+		"config": object{
+			"mediaType": mediaType + "container.image.v1+json", "size": len(config), "digest": digestOf(config),
+		},
+		"layers": []object{
+			{"mediaType": mediaType + "image.rootfs.diff.tar.gzip", "size": len(zipped), "digest": digestOf(zipped)},
+		},
 	})
 	list := encode(t, object{
 		"schemaVersion": 2, "mediaType": mediaType + "distribution.manifest.list.v2+json",
 		"manifests": []object{{
-			"mediaType": mediaType + "distribution.manifest.v2+json", "size": len(manifest), "digest": digestOf(manifest),
+			"mediaType": mediaType + "distribution.manifest.v2+json",
+			"size":      len(manifest), "digest": digestOf(manifest),
 			"platform": object{"architecture": arch, "os": "linux"},
 		}},
 	})

@@ -55,7 +55,8 @@ func Ping(ctx context.Context, host string) error {
 // retry.
 func Error(err error) error {
 	if Unreachable(err) {
-		return &fault.Error{Kind: fault.Unavailable, What: "Docker Engine", Msg: "it does not answer; retrying", Err: err}
+		return &fault.Error{Kind: fault.Unavailable, What: "Docker Engine", Msg: "it does not answer; retrying",
+			Err: err}
 	}
 	return fmt.Errorf("docker: %w", err)
 }
@@ -72,8 +73,9 @@ func StartError(reason string, err error) error {
 // Unreachable reports whether an error means that the engine did not answer, rather than that it refused.
 func Unreachable(err error) bool {
 	var socket *net.OpError
-	return client.IsErrConnectionFailed(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &socket)
+	return client.IsErrConnectionFailed(err) || errors.As(err, &socket) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // Message returns the text of an error of the engine without the prefix that its client adds.

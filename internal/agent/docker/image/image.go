@@ -89,7 +89,7 @@ func (s *Store) Local(ctx context.Context, name string) (id, digest string, err 
 			"CannotPullContainerError: image %s was removed from this machine after it was pulled", name)
 	}
 	if seen.Architecture != "" && seen.Architecture != runtime.GOARCH {
-		s.log.Warn("image is built for another architecture; without emulation (binfmt_misc) its programs end with \"exec format error\"",
+		s.log.Warn("image is built for another architecture; its programs need emulation (binfmt_misc) to run",
 			"image", name, "image architecture", seen.Architecture, "machine architecture", runtime.GOARCH)
 	}
 	if digest := registryDigest(ref, seen); digest != "" {
@@ -146,7 +146,7 @@ func hasDigest(ref reference.Named) bool {
 // registryDigest returns the digest that an image has in the reference's registry. It is empty for an image that was
 // built or loaded on this machine.
 func registryDigest(ref reference.Named, seen *mobyimage.InspectResponse) string {
-	// An engine with containerd's image store reports digests of local images too, but says which images were pulled.
+	// An engine with containerd's image store reports digests of local images too, and lists the pulls of each image.
 	if seen.Identity != nil && len(seen.Identity.Pull) == 0 {
 		return ""
 	}

@@ -26,6 +26,7 @@ type testStore struct {
 }
 
 func newTestStore(t *testing.T, engine *client.Client) *testStore {
+	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	return &testStore{Store: NewStore(engine, "", slog.New(slog.DiscardHandler)), t: t}
 }
@@ -39,7 +40,8 @@ func (s *testStore) prepare(ctx context.Context, name string, login *agent.Login
 	return pulled, err
 }
 
-// TestPrepare checks that an image is pulled each time, and that the image on the machine is used if its registry fails.
+// TestPrepare checks that an image is pulled each time, and that the image on the machine is used if its registry
+// fails.
 func TestPrepare(t *testing.T) {
 	s := newTestStore(t, dockertest.Engine(t))
 	g := dockertest.ServeRegistry(t, dockertest.Platform, 100)
@@ -153,7 +155,8 @@ func TestPullErrors(t *testing.T) {
 				image = strings.TrimSuffix(image, "1") + tc.tag
 			}
 			pulled, err := s.prepare(t.Context(), image, nil)
-			if !pulled || !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "CannotPullContainerError: "+image+": ") {
+			if !pulled || !fault.Is(err, fault.Invalid) ||
+				!strings.Contains(err.Error(), "CannotPullContainerError: "+image+": ") {
 				t.Fatalf("pulled %v, %v; want CannotPullContainerError", pulled, err)
 			}
 			for _, want := range tc.want {

@@ -80,7 +80,8 @@ func storedLogin(ctx context.Context, key string) (none registry.AuthConfig, err
 	}
 	login, err := c.find(key).login()
 	if err != nil {
-		return none, fmt.Errorf("%s: the login for %s is damaged; log in again with docker login %s", file, hostOf(key), hostOf(key))
+		return none, fmt.Errorf("%s: the login for %[2]s is damaged; log in again with docker login %[2]s",
+			file, hostOf(key))
 	}
 	return login, nil
 }

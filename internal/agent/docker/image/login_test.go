@@ -12,8 +12,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/docker/dockertest"
 )
 
-// TestLogin pulls from a registry that requires a login. The login of the task definition comes first, then a credential
-// helper's, then the one that docker login has stored.
+// TestLogin pulls from a registry that requires a login. The login of the task definition comes first, then a
+// credential helper's, then the one that docker login has stored.
 func TestLogin(t *testing.T) {
 	engine := dockertest.Engine(t)
 	g := dockertest.ServeRegistry(t, dockertest.Platform, 100)
@@ -55,7 +55,8 @@ func TestLogin(t *testing.T) {
 			s := newTestStore(t, engine)
 			text := strings.NewReplacer("HOST", host, "AUTH", auth).Replace(tc.config)
 			if text != "" {
-				if err := os.WriteFile(filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), []byte(text), 0o600); err != nil {
+				file := filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json")
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -28,8 +28,8 @@ const Sample = "rollcall/sample"
 // loadTimeout limits the time in which the engine loads the image of this program.
 const loadTimeout = 2 * time.Minute
 
-// Program returns the id of the image of this program. It makes the image, FROM scratch, if the engine does not have it.
-// Concurrent calls share the work.
+// Program returns the id of the image of this program. It makes the image, FROM scratch, if the engine does not have
+// it. Concurrent calls share the work.
 func (s *Store) Program(ctx context.Context) (string, error) {
 	done := s.program.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
@@ -63,7 +63,8 @@ func CurrentBuild() string {
 	return b.sum
 }
 
-// binary is a static build of this program. The file stays open, so that an upgrade that replaces it does not change it.
+// binary is a static build of this program. The file stays open, so that an upgrade that replaces it does not change
+// it.
 type binary struct {
 	file *os.File
 	info os.FileInfo
@@ -91,8 +92,8 @@ func openBinary(name string) (b *binary, err error) {
 	}
 	arch, err := staticArch(file)
 	if err != nil {
-		return nil, fmt.Errorf("docker: %s cannot run in a container: %w; build it with CGO_ENABLED=0 go build ./cmd/rollcall "+
-			"(without -race), as make build does", name, err)
+		return nil, fmt.Errorf("docker: %s cannot run in a container: %w; build it as make build does, "+
+			"with CGO_ENABLED=0 go build ./cmd/rollcall and without -race", name, err)
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, io.NewSectionReader(file, 0, info.Size())); err != nil {
@@ -155,8 +156,8 @@ func (b *binary) tagSample(ctx context.Context, engine *client.Client) error {
 	return err
 }
 
-// load sends the image to the engine in the format of docker save (Docker Image Specification v1.2, "Combined Image JSON
-// + Filesystem Changeset Format"). It writes the archive straight to the engine, not to memory or disk.
+// load sends the image to the engine in the format of docker save (Docker Image Specification v1.2, "Combined Image
+// JSON + Filesystem Changeset Format"). It writes the archive straight to the engine, not to memory or disk.
 func (b *binary) load(ctx context.Context, engine *client.Client) error {
 	bundle := certificates()
 	layer := sha256.New()
@@ -255,7 +256,8 @@ func (b *binary) writeLayer(to io.Writer, bundle []byte) error {
 		{"etc/", 0o755}, {"etc/ssl/", 0o755}, {"etc/ssl/certs/", 0o755}, {"tmp/", 0o1777},
 		{"usr/", 0o755}, {"usr/local/", 0o755}, {"usr/local/bin/", 0o755},
 	} {
-		if err := t.WriteHeader(&tar.Header{Name: d.name, Typeflag: tar.TypeDir, Mode: d.mode, ModTime: b.modTime()}); err != nil {
+		header := tar.Header{Name: d.name, Typeflag: tar.TypeDir, Mode: d.mode, ModTime: b.modTime()}
+		if err := t.WriteHeader(&header); err != nil {
 			return err
 		}
 	}

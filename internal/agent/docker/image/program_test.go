@@ -67,7 +67,8 @@ func TestProgram(t *testing.T) {
 		t.Errorf("the container prints %q, want %q", got, want)
 	}
 	// The sample is this image, also if the engine has another image of that name.
-	if err := servers[0].Prepare(t.Context(), "rollcall/sample", nil, func() { t.Error("the sample is pulled") }); err != nil {
+	failOnPull := func() { t.Error("the sample is pulled") }
+	if err := servers[0].Prepare(t.Context(), "rollcall/sample", nil, failOnPull); err != nil {
 		t.Error(err)
 	}
 	for _, name := range []string{"rollcall/sample", "docker.io/rollcall/sample:latest"} {

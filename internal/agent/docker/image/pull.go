@@ -21,8 +21,8 @@ const stallTimeout = 5 * time.Minute
 
 var errStalled = fmt.Errorf("the pull made no progress for %v", stallTimeout)
 
-// pull is a pull that is running. All callers that want the same image with the same login wait for the same pull. It is
-// canceled when no caller waits any more.
+// pull is a pull that is running. All callers that want the same image with the same login wait for the same pull. It
+// is canceled when no caller waits any more.
 type pull struct {
 	name    string
 	cancel  context.CancelCauseFunc
@@ -108,7 +108,8 @@ func (s *Store) runPull(ctx context.Context, p *pull, ref reference.Named, login
 	defer watchdog.Stop()
 	auth, err := registryAuth(ctx, ref, login)
 	if err != nil {
-		s.log.Warn("cannot read the login for a registry; pulling without it", "registry", reference.Domain(ref), "err", err)
+		s.log.Warn("cannot read the login for a registry; pulling without it",
+			"registry", reference.Domain(ref), "err", err)
 	}
 	stream, err := s.engine.ImagePull(ctx, ref.String(), client.ImagePullOptions{RegistryAuth: auth})
 	if err != nil {

@@ -12,11 +12,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// Parts of the engine's messages, by which failures of a pull are told apart: older engines report no codes for them.
+// Parts of the engine's messages, by which failures of a pull are distinguished, since older engines report no codes.
 var (
 	notFound = []string{"manifest unknown", "not found"}
 	denied   = []string{
-		"access denied", "unauthorized", "no basic auth credentials", "denied:", "authentication required", "HTTP 403", "HTTP 401",
+		"access denied", "unauthorized", "no basic auth credentials", "denied:", "authentication required", "HTTP 403",
+		"HTTP 401",
 	}
 	otherPlatform = []string{"no matching manifest"}
 	damaged       = []string{"verification failed", "unexpected EOF", "digest"}
@@ -49,8 +50,8 @@ func advice(message string, ref reference.Named) string {
 	registry, name := reference.Domain(ref), reference.FamiliarString(ref)
 	switch {
 	case containsAny(message, otherPlatform):
-		return "the image is not built for this machine's platform; build it for this platform (docker build --platform), " +
-			"or run the task on another node"
+		return "the image is not built for this machine's platform; " +
+			"build it for this platform (docker build --platform), or run the task on another node"
 	case containsAny(message, denied):
 		return fmt.Sprintf("check the name of the image, log in as the user that Rollcall runs as (docker login %s), "+
 			"or add repositoryCredentials to the container", registry)
@@ -59,6 +60,6 @@ func advice(message string, ref reference.Named) string {
 	case containsAny(message, damaged):
 		return "the data of the image was damaged; check whether docker pull " + name + " fails too"
 	}
-	return fmt.Sprintf("check that this machine reaches %s (docker pull %s); without a registry, load the image on this machine "+
-		"(docker save, docker load)", registry, name)
+	return fmt.Sprintf("check that this machine reaches %s (docker pull %s); "+
+		"without a registry, load the image on this machine (docker save, docker load)", registry, name)
 }

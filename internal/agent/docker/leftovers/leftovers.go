@@ -1,8 +1,8 @@
 // Package leftovers finds and removes what Rollcall has created in a Docker Engine and no server needs any more: the
 // containers, networks and volumes of data folders that are gone, and images of other builds of this program.
 //
-// It recognizes objects by their labels (package engineapi) and touches nothing without them. It does not know whether a
-// server is running: objects of an existing data folder are leftovers only if the caller names the folder.
+// It recognizes objects by their labels (package engineapi) and touches nothing without them. It does not know whether
+// a server is running: objects of an existing data folder are leftovers only if the caller names the folder.
 package leftovers
 
 import (
@@ -35,7 +35,7 @@ var kinds = []string{"container", "network", "volume", "image"}
 
 // The reasons that [Leftover.Why] contains.
 const (
-	reasonGone     = "its data folder is gone"
+	reasonGone     = "its data folder no longer exists"
 	reasonNewOwner = "its data folder was created again"
 	reasonNamed    = "it belongs to the data folder that was named"
 	reasonImage    = "it is the image of another build of this program, and no container uses it"
@@ -74,7 +74,9 @@ func Find(ctx context.Context, host, also string) ([]Leftover, error) {
 
 // findObjects returns the leftovers that belong to data folders, and the ids of the images that Rollcall's containers
 // use.
-func findObjects(ctx context.Context, engine *client.Client, also string) (found []Leftover, used map[string]bool, err error) {
+func findObjects(
+	ctx context.Context, engine *client.Client, also string,
+) (found []Leftover, used map[string]bool, err error) {
 	add := func(kind, id, name string, labels map[string]string) {
 		if why := reason(labels, also); why != "" {
 			found = append(found, Leftover{kind, id, name, labels[engineapi.LabelData], why})
@@ -157,8 +159,8 @@ func reason(labels map[string]string, also string) string {
 	return ""
 }
 
-// Remove removes leftovers in the order given and returns those that are gone, whoever removed them. The error joins
-// the reasons of those that could not be removed.
+// Remove removes leftovers in the order given and returns those that no longer exist, including those that another
+// program has removed. The error joins the reasons for those that it could not remove.
 func Remove(ctx context.Context, host string, all []Leftover) (removed []Leftover, err error) {
 	engine, err := engineapi.Dial(ctx, host)
 	if err != nil {

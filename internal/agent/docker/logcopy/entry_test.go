@@ -51,11 +51,13 @@ func TestReadFrame(t *testing.T) {
 			stream byte
 			text   string
 		}{{1, "out"}, {2, ""}} {
-			if stream, got, err := readEntry(r, false); stream != want.stream || string(got) != want.text || err != nil {
+			if stream, got, err := readEntry(r, false); stream != want.stream || string(got) != want.text ||
+				err != nil {
 				t.Errorf("%s: stream %d, %q, %v; want %d, %q", tc.name, stream, got, err, want.stream, want.text)
 			}
 		}
-		if _, got, err := readEntry(r, false); len(got) > 0 || err == nil || tc.want != nil && !errors.Is(err, tc.want) {
+		if _, got, err := readEntry(r, false); len(got) > 0 || err == nil ||
+			tc.want != nil && !errors.Is(err, tc.want) {
 			t.Errorf("%s: %q, %v; want the error %v", tc.name, got, err, tc.want)
 		}
 	}

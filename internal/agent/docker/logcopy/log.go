@@ -31,7 +31,8 @@ const lastStream = 2
 // progress is the part of a log that was copied. It is stored in the log's folder.
 type progress struct {
 	Position int64 // in the container log
-	// The engine assigns times for each stream on its own: they rise within a stream, but not from one stream to another.
+	// The engine assigns times for each stream on its own: they rise within a stream, but not from one stream to
+	// another.
 	Streams [lastStream + 1]streamProgress
 }
 
@@ -158,8 +159,8 @@ func (l *log) append(stream byte, entry []byte) error {
 }
 
 // isRepeated reports whether the next entry, which has the time at, was copied before. The engine repeats the entries
-// with the last time when a copy begins, and sometimes many older ones when it rotates its files. An entry that is older
-// than the last one is new only if the last time is in the future, so that the clock was set back.
+// with the last time when a copy begins, and sometimes many older ones when it rotates its files. An entry that is
+// older than the last one is new only if the last time is in the future, so that the clock was set back.
 func (s *streamProgress) isRepeated(at time.Time) bool {
 	if at.Before(s.Time) {
 		if s.Time.After(time.Now()) {

@@ -132,7 +132,8 @@ func (c *Copiers) Close() {
 }
 
 // unreadable is the only line in the log of a container whose log driver cannot be read.
-const unreadable = "rollcall: the container's log driver does not support reading; read its output where the driver sends it\n"
+const unreadable = "rollcall: the container's log driver does not support reading; " +
+	"read its output where the driver sends it\n"
 
 // The waits between two attempts to read a log.
 const (
@@ -154,7 +155,8 @@ func (c *Copiers) copyLog(one *copier) error {
 		case c.ctx.Err() != nil:
 			return to.close(false)
 		case one.ctx.Err() != nil: // Wait has timed out
-			return errors.Join(errors.New("docker: the engine did not return the end of the log in time"), to.close(true))
+			return errors.Join(errors.New("docker: the engine did not return the end of the log in time"),
+				to.close(true))
 		case errdefs.IsNotImplemented(err):
 			return c.closeUnreadable(one, to)
 		case last && (err == nil || errdefs.IsNotFound(err)):
@@ -228,7 +230,7 @@ func (c *Copiers) copyUntilEnd(one *copier, to *log) (err error) {
 				return err
 			}
 		}
-		if err == io.EOF { // within an entry it is io.ErrUnexpectedEOF: the engine is stopping, and sends the entry again
+		if err == io.EOF { // within an entry it is io.ErrUnexpectedEOF: the engine will send the entry again
 			return nil
 		}
 		if err != nil {

@@ -44,8 +44,8 @@ func copyUntilKilled(id, folder string) int {
 	select {}
 }
 
-// printer is the program of the tests' containers. It prints a line each to standard output and standard error, a number
-// of lines with a pause after each, a long line, and a line without an end.
+// printer is the program of the tests' containers. It prints a line each to standard output and standard error, a
+// number of lines with a pause after each, a long line, and a line without an end.
 const printer = `package main
 
 import (
@@ -81,7 +81,8 @@ func printed(lines int) string {
 
 // createPrinter creates a container that runs printer. change, unless nil, changes its configuration.
 func createPrinter(
-	t *testing.T, engine *client.Client, lines int, pause time.Duration, change func(*container.Config, *container.HostConfig),
+	t *testing.T, engine *client.Client, lines int, pause time.Duration,
+	change func(*container.Config, *container.HostConfig),
 ) string {
 	t.Helper()
 	id, err := image.NewStore(engine, dockertest.Build(t, printer), slog.Default()).Program(t.Context())
@@ -132,7 +133,8 @@ func compareLogs(t *testing.T, got, want string) {
 		n++
 	}
 	around := func(s string) string { return s[max(0, n-30):min(len(s), n+60)] }
-	t.Errorf("the log has %d bytes, want %d; they differ at byte %d: %q, want %q", len(got), len(want), n, around(got), around(want))
+	t.Errorf("the log has %d bytes, want %d; they differ at byte %d: %q, want %q", len(got), len(want), n, around(got),
+		around(want))
 }
 
 // awaitExit waits for the end of a container, which must exit with status 0.
@@ -287,7 +289,7 @@ func TestCopyOverflow(t *testing.T) {
 	engine := dockertest.Engine(t)
 	const lines = 200_000
 	id := createPrinter(t, engine, lines, 0, func(_ *container.Config, h *container.HostConfig) {
-		h.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "2"}}
+		h.LogConfig.Type, h.LogConfig.Config = "json-file", map[string]string{"max-size": "1m", "max-file": "2"}
 	})
 	copiers, folder := New(engine, slog.Default()), filepath.Join(t.TempDir(), "log")
 	dockertest.Start(t, engine, id)
@@ -342,8 +344,8 @@ func main() {
 }
 `
 
-// TestCopyTwoStreams copies two streams that are written at the same time, with several copiers one after the other. The
-// engine assigns times to each stream on its own, so the times in the log do not always rise. No line is lost or
+// TestCopyTwoStreams copies two streams that are written at the same time, with several copiers one after the other.
+// The engine assigns times to each stream on its own, so the times in the log do not always rise. No line is lost or
 // repeated, and each stream is in order.
 func TestCopyTwoStreams(t *testing.T) {
 	t.Parallel()

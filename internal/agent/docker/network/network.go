@@ -2,8 +2,8 @@
 //
 // A VPC's address range is divided into slices, one for each node ([Slices]). A node claims a slice that overlaps no
 // other network of its machine ([Claims], given [InUse]) and creates a Docker network with the slice's addresses
-// ([Ensure]). The first address of a slice is the gateway: the machine's address on the bridge, where its tasks find DNS.
-// On Linux, a [MetadataLink] serves the ECS task metadata endpoint at the bridge of each network.
+// ([Ensure]). The first address of a slice is the gateway: the machine's address on the bridge, where its tasks find
+// DNS. On Linux, a [MetadataLink] serves the ECS task metadata endpoint at the bridge of each network.
 //
 // The package does not know tasks and assigns no addresses to them. It does not know the store either: the caller
 // passes the slices of other nodes to [Claims.Claim].
@@ -54,14 +54,17 @@ func Ensure(ctx context.Context, engine *client.Client, owner string, n Network,
 	existing, err := engine.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
 	switch {
 	case err == nil && existing.Network.Labels[engineapi.LabelOwner] != owner:
-		return fmt.Errorf("docker: network %s does not belong to Rollcall; rename it or remove it (docker network rm %s)", name, name)
+		return fmt.Errorf(
+			"docker: network %s does not belong to Rollcall; rename it or remove it (docker network rm %s)",
+			name, name)
 	case err == nil && hasAddresses(existing.Network.IPAM, n):
 		return nil
 	case err == nil && len(existing.Network.Containers) > 0:
 		return fmt.Errorf("docker: network %s does not have the addresses %v, and containers are connected to it; "+
 			"stop its tasks, or restore the VPC's earlier CIDR block", name, n.Prefix)
 	case err == nil:
-		if _, err := engine.NetworkRemove(ctx, name, client.NetworkRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+		if _, err := engine.NetworkRemove(ctx, name, client.NetworkRemoveOptions{}); err != nil &&
+			!errdefs.IsNotFound(err) {
 			return fmt.Errorf("docker: replace network %s: %w", name, err)
 		}
 	case !errdefs.IsNotFound(err):

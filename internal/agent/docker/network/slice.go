@@ -106,6 +106,7 @@ func choose(slicesOfVPC []Network, used []Used, claim func(Network) bool) (Netwo
 	if len(slicesOfVPC) == 0 {
 		return Network{}, errors.New("the VPC has no addresses")
 	}
-	return Network{}, fmt.Errorf("no part of the VPC is free on this machine; one of the networks that overlap it is %s; "+
-		"give the VPC another CIDR block", conflict)
+	return Network{}, fmt.Errorf(
+		"no part of the VPC is free on this machine; one of the networks that overlap it is %s; "+
+			"give the VPC another CIDR block", conflict)
 }

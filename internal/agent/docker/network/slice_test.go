@@ -59,8 +59,8 @@ func TestSlices(t *testing.T) {
 	}
 }
 
-// TestSlicesAreDisjoint checks for any VPC that its slices lie within it and do not overlap, and that the gateway's IPv6
-// address belongs to its IPv4 address.
+// TestSlicesAreDisjoint checks for any VPC that its slices lie within it and do not overlap, and that the gateway's
+// IPv6 address belongs to its IPv4 address.
 func TestSlicesAreDisjoint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		second := byte(rapid.IntRange(0, 255).Draw(t, "second byte"))
@@ -103,7 +103,8 @@ func TestChoose(t *testing.T) {
 		used   []Used
 		want   string
 	}{
-		{"all used", vpc, []Used{{netip.MustParsePrefix("10.0.0.0/8"), "interface wg0"}}, "10.0.0.0/8 of interface wg0"},
+		{"all used", vpc, []Used{{netip.MustParsePrefix("10.0.0.0/8"), "interface wg0"}},
+			"10.0.0.0/8 of interface wg0"},
 		{"all claimed", vpc, nil, "another Rollcall"},
 		{"no slices", nil, nil, "no addresses"},
 	} {

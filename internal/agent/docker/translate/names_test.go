@@ -22,8 +22,10 @@ func TestNeedsPause(t *testing.T) {
 			agent.TaskSpec{NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{isolated}}, true},
 		{"bridge, two containers", agent.TaskSpec{Containers: two}, false},
 		{"bridge, one container without a network", agent.TaskSpec{Containers: []agent.ContainerSpec{isolated}}, false},
-		{"shared pid namespace", agent.TaskSpec{Containers: two, Options: engineopts.Task{PID: engineopts.Shared}}, true},
-		{"shared IPC namespace", agent.TaskSpec{Containers: two, Options: engineopts.Task{IPC: engineopts.Shared}}, true},
+		{"shared pid namespace", agent.TaskSpec{Containers: two, Options: engineopts.Task{PID: engineopts.Shared}},
+			true},
+		{"shared IPC namespace", agent.TaskSpec{Containers: two, Options: engineopts.Task{IPC: engineopts.Shared}},
+			true},
 		{"shared pid namespace, one container",
 			agent.TaskSpec{Containers: one, Options: engineopts.Task{PID: engineopts.Shared}}, false},
 	} {

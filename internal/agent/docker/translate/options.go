@@ -28,14 +28,16 @@ const (
 
 const resolvConf = "/etc/resolv.conf"
 
-// ContainerOptions returns the options of a container. The ECS API Reference ("ContainerDefinition") names the option of
-// docker run for each member of a definition.
-func ContainerOptions(spec *agent.TaskSpec, c *agent.ContainerSpec, at Placement) client.ContainerCreateOptions {
+// ContainerOptions returns the options of a container. The ECS API Reference ("ContainerDefinition") names the option
+// of docker run for each member of a definition.
+func ContainerOptions(spec *agent.TaskSpec, c *agent.ContainerSpec, at Assignment) client.ContainerCreateOptions {
 	o := c.Options
 	config := &container.Config{
 		Image: at.Image, Entrypoint: c.EntryPoint, Cmd: c.Command, Env: environment(spec.Env, c.Env, at.Env),
-		User: c.User, WorkingDir: c.WorkingDirectory, Tty: o.TTY, OpenStdin: o.Interactive, NetworkDisabled: o.DisableNetworking,
-		Labels: merge(o.Labels, spec.Labels, map[string]string{"com.amazonaws.ecs.container-name": c.Name}, at.Labels),
+		User: c.User, WorkingDir: c.WorkingDirectory, Tty: o.TTY, OpenStdin: o.Interactive,
+		NetworkDisabled: o.DisableNetworking,
+		Labels: merge(o.Labels, spec.Labels, map[string]string{"com.amazonaws.ecs.container-name": c.Name},
+			at.Labels),
 		// ECS ignores the image's own health check (ECS Developer Guide, "Container health checks").
 		Healthcheck: healthConfig(c.HealthCheck),
 	}
@@ -95,7 +97,7 @@ func useOwnResolver(host *container.HostConfig, spec *agent.TaskSpec, o *engineo
 }
 
 // PauseOptions returns the options of a task's pause container.
-func PauseOptions(spec *agent.TaskSpec, at Placement) client.ContainerCreateOptions {
+func PauseOptions(spec *agent.TaskSpec, at Assignment) client.ContainerCreateOptions {
 	all := client.ContainerCreateOptions{
 		Name: at.Name,
 		Config: &container.Config{
@@ -103,7 +105,8 @@ func PauseOptions(spec *agent.TaskSpec, at Placement) client.ContainerCreateOpti
 			Healthcheck: healthConfig(nil),
 		},
 		HostConfig: &container.HostConfig{
-			LogConfig: container.LogConfig{Type: "none"}, ReadonlyRootfs: true, CapDrop: []string{"ALL"}, Mounts: resolverMount(at),
+			LogConfig: container.LogConfig{Type: "none"}, ReadonlyRootfs: true, CapDrop: []string{"ALL"},
+			Mounts: resolverMount(at),
 		},
 	}
 	if spec.Options.IPC == engineopts.Shared {
@@ -128,7 +131,7 @@ func PauseOptions(spec *agent.TaskSpec, at Placement) client.ContainerCreateOpti
 }
 
 // connect adds the options of a container's network.
-func connect(all *client.ContainerCreateOptions, spec *agent.TaskSpec, at Placement) {
+func connect(all *client.ContainerCreateOptions, spec *agent.TaskSpec, at Assignment) {
 	if at.Share != "" {
 		all.HostConfig.NetworkMode = container.NetworkMode("container:" + at.Share)
 		return
@@ -157,7 +160,7 @@ func connect(all *client.ContainerCreateOptions, spec *agent.TaskSpec, at Placem
 // linkHosts returns the entries of /etc/hosts for a link to another container of the task, "container" or
 // "container:alias". The engine implements links with its own DNS server, which containers with Rollcall's resolver do
 // not use.
-func linkHosts(link string, at Placement) []string {
+func linkHosts(link string, at Assignment) []string {
 	name, alias, _ := strings.Cut(link, ":")
 	var hosts []string
 	for _, a := range at.Addresses[name] {
@@ -209,7 +212,7 @@ func logConfig(c *agent.ContainerSpec) container.LogConfig {
 
 // binds returns the volumes of a container in the engine's old form. With it, the engine creates a folder of the host
 // that does not exist; for mounts, it does so only since API version 1.42.
-func binds(c *agent.ContainerSpec, at Placement) []string {
+func binds(c *agent.ContainerSpec, at Assignment) []string {
 	var all []string
 	for _, m := range c.Options.Mounts {
 		bind := at.Volumes[m.Volume] + ":" + m.Path
@@ -221,7 +224,7 @@ func binds(c *agent.ContainerSpec, at Placement) []string {
 	return all
 }
 
-func resolverMount(at Placement) []mount.Mount {
+func resolverMount(at Assignment) []mount.Mount {
 	if at.ResolvConf == "" {
 		return nil
 	}
@@ -229,7 +232,7 @@ func resolverMount(at Placement) []mount.Mount {
 }
 
 // namespace returns the engine's mode for a pid or IPC namespace.
-func namespace(mode string, at Placement) string {
+func namespace(mode string, at Assignment) string {
 	if mode != engineopts.Shared {
 		return mode
 	}

@@ -26,9 +26,9 @@ func toJSON(t *testing.T, o client.ContainerCreateOptions) string {
 	return string(text)
 }
 
-// bridgePlacement returns the placement of a container on a bridge network.
-func bridgePlacement() Placement {
-	return Placement{
+// bridgeAssignment returns the assignment of a container on a bridge network.
+func bridgeAssignment() Assignment {
+	return Assignment{
 		Name: "ecs-f-1-web-1", Image: "sha256:1", Network: "rollcall-x", CPUs: 4, Pause: "pause1",
 		Labels:  map[string]string{engineapi.LabelOwner: "x"},
 		Address: netip.MustParseAddr("10.1.0.9"), Address6: netip.MustParseAddr("fd00::9"),
@@ -43,20 +43,23 @@ func bridgePlacement() Placement {
 	}
 }
 
-// TestEveryOptionCounts sets each option of a definition by itself. It must change the request, unless the option is not
-// for the engine.
+// TestEveryOptionCounts sets each option of a definition by itself. It must change the request, unless the option is
+// not for the engine.
 func TestEveryOptionCounts(t *testing.T) {
 	one := 1
 	set := engineopts.Container{
-		Mounts: []engineopts.Mount{{Volume: "logs", Path: "/l"}}, VolumesFrom: []engineopts.VolumesFrom{{Container: "db"}},
+		Mounts:       []engineopts.Mount{{Volume: "logs", Path: "/l"}},
+		VolumesFrom:  []engineopts.VolumesFrom{{Container: "db"}},
 		ReadonlyRoot: true, Privileged: true, DisableNetworking: true, Interactive: true, TTY: true,
-		Hostname: "h", DNS: []string{"192.0.2.1"}, DNSSearch: []string{"example.com"}, ExtraHosts: []string{"a:192.0.2.2"},
-		Links: []string{"db:x"}, Labels: map[string]string{"a": "b"}, SecurityOpt: []string{"no-new-privileges"},
+		Hostname: "h", DNS: []string{"192.0.2.1"}, DNSSearch: []string{"example.com"},
+		ExtraHosts: []string{"a:192.0.2.2"},
+		Links:      []string{"db:x"}, Labels: map[string]string{"a": "b"}, SecurityOpt: []string{"no-new-privileges"},
 		Sysctls: map[string]string{"net.core.somaxconn": "9"},
 		CapAdd:  []string{"SYS_PTRACE"}, CapDrop: []string{"MKNOD"}, Devices: []engineopts.Device{{Host: "/dev/fuse"}},
 		Init: true, ShmMiB: 8, Tmpfs: map[string]string{"/t": "size=1m"}, MaxSwapMiB: &one, Swappiness: &one,
 		LogDriver: "journald", LogOptions: map[string]string{"tag": "t"},
-		Login: "arn", StartTimeout: time.Second, Restart: &engineopts.RestartPolicy{}, LogSecrets: map[string]string{"a": "b"},
+		Login: "arn", StartTimeout: time.Second, Restart: &engineopts.RestartPolicy{},
+		LogSecrets: map[string]string{"a": "b"},
 	}
 	notForEngine := []string{
 		"Login", "LogSecrets", "StartTimeout", // for the agent
@@ -65,7 +68,7 @@ func TestEveryOptionCounts(t *testing.T) {
 	}
 	request := func(o engineopts.Container) string {
 		c := agent.ContainerSpec{Name: "web", Memory: 64, Options: o}
-		return toJSON(t, ContainerOptions(&agent.TaskSpec{}, &c, bridgePlacement()))
+		return toJSON(t, ContainerOptions(&agent.TaskSpec{}, &c, bridgeAssignment()))
 	}
 	plain := request(engineopts.Container{})
 	all := reflect.ValueOf(set)
@@ -96,16 +99,18 @@ func TestContainerOptions(t *testing.T) {
 		User: "u:g", WorkingDirectory: "/w", CPU: 100, Memory: 64, Reservation: 32,
 		Ulimits: []agent.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}},
 		HealthCheck: &agent.HealthCheck{
-			Command: []string{"CMD", "x"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3, StartPeriod: 4 * time.Second,
+			Command: []string{"CMD", "x"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3,
+			StartPeriod: 4 * time.Second,
 		},
 		Options: engineopts.Container{
-			Mounts:      []engineopts.Mount{{Volume: "logs", Path: "/logs", ReadOnly: true}, {Volume: "host", Path: "/srv"}},
+			Mounts: []engineopts.Mount{{Volume: "logs", Path: "/logs", ReadOnly: true},
+				{Volume: "host", Path: "/srv"}},
 			VolumesFrom: []engineopts.VolumesFrom{{Container: "db", ReadOnly: true}},
 			Labels:      map[string]string{engineapi.LabelOwner: "forged", "mine": "1"},
 			MaxSwapMiB:  &swap, Links: []string{"db:database"}, ExtraHosts: []string{"a:192.0.2.2"},
 		},
 	}
-	got := ContainerOptions(&spec, &c, bridgePlacement())
+	got := ContainerOptions(&spec, &c, bridgeAssignment())
 	config, host := got.Config, got.HostConfig
 	for _, tc := range []struct {
 		name      string
@@ -129,7 +134,8 @@ func TestContainerOptions(t *testing.T) {
 			[]string{"container:pause1", "host", "rollcall-x"}},
 		{"volumes from", host.VolumesFrom, []string{"ecs-f-1-db-1:ro"}},
 		{"hosts, with links", host.ExtraHosts, []string{
-			"rollcall.internal:10.1.0.1", "a:192.0.2.2", "database:10.1.0.8", "db:10.1.0.8", "database:fd00::8", "db:fd00::8",
+			"rollcall.internal:10.1.0.1", "a:192.0.2.2", "database:10.1.0.8", "db:10.1.0.8", "database:fd00::8",
+			"db:fd00::8",
 		}},
 		{"mounts", []any{len(host.Mounts), host.Mounts[0].Target}, []any{1, "/etc/resolv.conf"}},
 		{"volumes", host.Binds, []string{"ecs-logs-1:/logs:ro", "/srv:/srv"}},
@@ -145,7 +151,7 @@ func TestContainerOptions(t *testing.T) {
 // TestSharedNetwork covers a container that shares the pause container's network. The engine rejects network options on
 // such a container, so the pause container has them.
 func TestSharedNetwork(t *testing.T) {
-	at := bridgePlacement()
+	at := bridgeAssignment()
 	at.Share, at.Network, at.Address, at.Address6, at.Ports = "pause1", "", netip.Addr{}, netip.Addr{}, nil
 	sysctls := map[string]string{"net.core.somaxconn": "9", "kernel.msgmax": "1"}
 	spec := agent.TaskSpec{
@@ -154,13 +160,14 @@ func TestSharedNetwork(t *testing.T) {
 	}
 	got := ContainerOptions(&spec, &spec.Containers[0], at)
 	h := got.HostConfig
-	if h.NetworkMode != "container:pause1" || len(h.ExtraHosts) > 0 || got.NetworkingConfig != nil || got.Config.Hostname != "" {
+	if h.NetworkMode != "container:pause1" || len(h.ExtraHosts) > 0 || got.NetworkingConfig != nil ||
+		got.Config.Hostname != "" {
 		t.Errorf("the container has network options: %s", toJSON(t, got))
 	}
 	if diff := cmp.Diff(map[string]string{"kernel.msgmax": "1"}, h.Sysctls); diff != "" {
 		t.Errorf("sysctls of the container (-want +got):\n%s", diff)
 	}
-	pause := PauseOptions(&spec, bridgePlacement())
+	pause := PauseOptions(&spec, bridgeAssignment())
 	if diff := cmp.Diff(map[string]string{"net.core.somaxconn": "9"}, pause.HostConfig.Sysctls); diff != "" {
 		t.Errorf("sysctls of the pause container (-want +got):\n%s", diff)
 	}
@@ -175,7 +182,7 @@ func TestDisableNetworking(t *testing.T) {
 		NetworkMode: agent.NetworkAWSVPC,
 		Containers:  []agent.ContainerSpec{{Name: "web", Options: engineopts.Container{DisableNetworking: true}}},
 	}
-	at := bridgePlacement()
+	at := bridgeAssignment()
 	at.Share = "pause1"
 	got := ContainerOptions(&spec, &spec.Containers[0], at)
 	h := got.HostConfig
@@ -193,7 +200,8 @@ func TestLogConfig(t *testing.T) {
 		set, want options
 	}{
 		{"", nil, options{"max-size": "10m", "max-file": "2"}},
-		{"json-file", options{"labels": "a", "max-file": "5"}, options{"labels": "a", "max-size": "10m", "max-file": "5"}},
+		{"json-file", options{"labels": "a", "max-file": "5"},
+			options{"labels": "a", "max-size": "10m", "max-file": "5"}},
 		{"json-file", options{"max-size": "1g"}, options{"max-size": "1g"}},
 		{"journald", options{"tag": "a"}, options{"tag": "a"}},
 	} {

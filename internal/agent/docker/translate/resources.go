@@ -10,7 +10,7 @@ const mib = 1 << 20
 
 // resources returns the limits of a container: its own, or else the task's. A limit of the task applies to each of its
 // containers, not to their sum.
-func resources(spec *agent.TaskSpec, c *agent.ContainerSpec, at Placement) container.Resources {
+func resources(spec *agent.TaskSpec, c *agent.ContainerSpec, at Assignment) container.Resources {
 	o, task := c.Options, spec.Options
 	r := container.Resources{
 		CPUShares: cpuShares(spec, c),

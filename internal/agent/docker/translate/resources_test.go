@@ -60,8 +60,12 @@ func TestResources(t *testing.T) {
 		},
 		{
 			name: "no swap",
-			c:    agent.ContainerSpec{Memory: 64, Options: engineopts.Container{MaxSwapMiB: &swap, Swappiness: &swappiness}},
-			want: container.Resources{CPUShares: 2, Memory: 64 * mib, MemorySwap: 64 * mib, MemorySwappiness: &swappiness64},
+			c: agent.ContainerSpec{
+				Memory: 64, Options: engineopts.Container{MaxSwapMiB: &swap, Swappiness: &swappiness},
+			},
+			want: container.Resources{
+				CPUShares: 2, Memory: 64 * mib, MemorySwap: 64 * mib, MemorySwappiness: &swappiness64,
+			},
 		},
 		{
 			name: "swappiness without maxSwap",
@@ -70,7 +74,7 @@ func TestResources(t *testing.T) {
 		},
 	} {
 		spec := agent.TaskSpec{Options: tc.task, Containers: append([]agent.ContainerSpec{tc.c}, tc.more...)}
-		if diff := cmp.Diff(tc.want, resources(&spec, &tc.c, Placement{CPUs: 4})); diff != "" {
+		if diff := cmp.Diff(tc.want, resources(&spec, &tc.c, Assignment{CPUs: 4})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
 		}
 	}

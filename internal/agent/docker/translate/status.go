@@ -2,6 +2,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,19 +14,23 @@ import (
 // Reasons of containers that have ended or that no client can reach, although the engine may still run them.
 const (
 	ReasonPaused       = "The container was paused outside of Rollcall (docker pause), so it answers no requests"
-	ReasonDisconnected = "The container was disconnected from its network outside of Rollcall (docker network disconnect)"
-	ReasonOutOfMemory  = "OutOfMemoryError: Container killed due to memory usage"
+	ReasonDisconnected = "The container was disconnected from its network outside of Rollcall " +
+		"(docker network disconnect)"
+	ReasonOutOfMemory = "OutOfMemoryError: Container killed due to memory usage"
 )
 
+// endStates are the engine's states of containers that have ended.
+var endStates = []container.ContainerState{container.StateExited, container.StateDead, container.StateRemoving}
+
 // Status returns the state of a container as the engine reports it. address is the address that the container must have
-// on network; it is invalid if the container has no address of its own. A container that runs but cannot be reached
+// on network; it is invalid if the container shares the network of another. A container that runs but cannot be reached
 // (paused, or disconnected from its network) counts as ended.
 //
 // The caller adds what the engine does not know: the name in the task definition, the image digest and the ports.
 func Status(seen *container.InspectResponse, network string, address netip.Addr) agent.ContainerStatus {
 	s := agent.ContainerStatus{RuntimeID: seen.ID, StartedAt: Time(seen.State.StartedAt)}
 	switch state := seen.State; {
-	case state.Status == container.StateExited, state.Status == container.StateDead, state.Status == container.StateRemoving:
+	case slices.Contains(endStates, state.Status):
 		s.FinishedAt = Time(state.FinishedAt)
 		if s.FinishedAt.IsZero() {
 			s.FinishedAt = time.Now()

@@ -27,26 +27,34 @@ func TestStatus(t *testing.T) {
 		{"created",
 			container.State{Status: "created", StartedAt: never, FinishedAt: never}, connected, own, "created"},
 		{"running",
-			container.State{Status: "running", Running: true, StartedAt: then, FinishedAt: never}, connected, own, "running"},
+			container.State{Status: "running", Running: true, StartedAt: then, FinishedAt: never}, connected, own,
+			"running"},
 		{"running again",
-			container.State{Status: "running", Running: true, StartedAt: later, FinishedAt: then}, connected, own, "running"},
+			container.State{Status: "running", Running: true, StartedAt: later, FinishedAt: then}, connected, own,
+			"running"},
 		{"paused",
-			container.State{Status: "paused", Running: true, Paused: true, StartedAt: then}, connected, own, "ended " + ReasonPaused},
+			container.State{Status: "paused", Running: true, Paused: true, StartedAt: then}, connected, own,
+			"ended " + ReasonPaused},
 		{"disconnected",
-			container.State{Status: "running", Running: true, StartedAt: then}, disconnected, own, "ended " + ReasonDisconnected},
+			container.State{Status: "running", Running: true, StartedAt: then}, disconnected, own,
+			"ended " + ReasonDisconnected},
 		{"shares a network",
 			container.State{Status: "running", Running: true, StartedAt: then}, disconnected, netip.Addr{}, "running"},
 		{"exited",
-			container.State{Status: "exited", StartedAt: then, FinishedAt: later, ExitCode: 3}, connected, own, "ended 3"},
+			container.State{Status: "exited", StartedAt: then, FinishedAt: later, ExitCode: 3}, connected, own,
+			"ended 3"},
 		{"out of memory",
-			container.State{Status: "exited", StartedAt: then, FinishedAt: later, ExitCode: 137, OOMKilled: true}, connected, own,
-			"ended " + ReasonOutOfMemory + " 137"},
+			container.State{Status: "exited", StartedAt: then, FinishedAt: later, ExitCode: 137, OOMKilled: true},
+			connected, own, "ended " + ReasonOutOfMemory + " 137"},
 		{"never started",
-			container.State{Status: "exited", StartedAt: never, FinishedAt: later, ExitCode: 127, Error: "no such program"}, connected, own,
+			container.State{Status: "exited", StartedAt: never, FinishedAt: later, ExitCode: 127,
+				Error: "no such program"},
+			connected, own,
 			"ended CannotStartContainerError: no such program"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := Status(&container.InspectResponse{ID: "id", State: &tc.state, NetworkSettings: tc.net}, "n", tc.address)
+			s := Status(&container.InspectResponse{ID: "id", State: &tc.state, NetworkSettings: tc.net}, "n",
+				tc.address)
 			got := "created"
 			switch {
 			case s.Ended():

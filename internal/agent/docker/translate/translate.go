@@ -2,6 +2,6 @@
 // the agent's terms. Its functions are pure.
 //
 // From the definition to the engine: [Validate] rejects what no engine can run (validate.go), [ContainerOptions] and
-// [PauseOptions] return what the engine is asked to create (options.go, resources.go), given the [Placement] that the
+// [PauseOptions] return what the engine is asked to create (options.go, resources.go), given the [Assignment] that the
 // runtime has reserved, and names.go names containers and volumes. From the engine: [Status] and [ShouldRestart].
 package translate

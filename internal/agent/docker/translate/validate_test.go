@@ -61,7 +61,9 @@ func TestValidate(t *testing.T) {
 		{"devices", func(_ *agent.TaskSpec, c *agent.ContainerSpec) {
 			c.Options.Devices = []engineopts.Device{{Host: "fuse"}}
 		}},
-		{"hostname", func(s *agent.TaskSpec, c *agent.ContainerSpec) { s.NetworkMode, c.Options.Hostname = "awsvpc", "h" }},
+		{"hostname", func(s *agent.TaskSpec, c *agent.ContainerSpec) {
+			s.NetworkMode, c.Options.Hostname = "awsvpc", "h"
+		}},
 		{"dnsServers", func(s *agent.TaskSpec, c *agent.ContainerSpec) {
 			s.NetworkMode, c.Options.DNS = "awsvpc", []string{"10.0.0.1"}
 		}},

@@ -6,15 +6,15 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-// Placement is what a container receives besides its definition: the names, addresses, ports and files that the runtime
-// has reserved for it and its task.
-type Placement struct {
+// Assignment contains what a container receives besides its definition: the names, addresses, ports and files that the
+// runtime has reserved for the container and its task.
+type Assignment struct {
 	Name   string            // of the container in the engine
 	Image  string            // id or reference of the image
 	Labels map[string]string // override the labels of the definition
 
-	// Share is the id of the container whose network this one joins. If it is empty, Network is the engine's name of the
-	// network that the container gets: a VPC's network, "host" or "none".
+	// Share is the id of the container whose network this one joins. If it is empty, Network is the engine's name of
+	// the network that the container gets: a VPC's network, "host" or "none".
 	Share   string
 	Network string
 	Pause   string // id of the task's pause container; empty if it has none
