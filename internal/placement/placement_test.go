@@ -9,6 +9,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/storetest"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -203,6 +206,79 @@ func TestClosest(t *testing.T) {
 		if got := Closest(rejections).Host.Node.Name; got != tc.want {
 			t.Errorf("%s: Closest = %s, want %s", tc.name, got, tc.want)
 		}
+	}
+}
+
+// TestRejectionReason checks which hosts StartTask accepts. The task requires 256 CPU units, 256 MiB and port 80.
+func TestRejectionReason(t *testing.T) {
+	resources := parseRequirements("cpu=256 memory=256 tcp/80").Resources
+	for hosts, want := range map[string]string{
+		"a 1024 1024":               "",
+		"a 1024 1024 web=3":         "",
+		"a 128 1024":                LacksCPU,
+		"a 128 128":                 LacksCPU,
+		"a 1024 1024 db=1:0:900":    LacksMemory,
+		"a 1024 1024 tcp/80":        LacksPorts,
+		"a 1024 1024 lost":          Disconnected,
+		"a 1024 1024 none":          Disconnected,
+		"a 1024 1024 draining":      task.DrainingStatus,
+		"a 1024 1024 draining lost": task.DrainingStatus,
+	} {
+		if got := RejectionReason(parseHosts(hosts)[0], resources); got != want {
+			t.Errorf("RejectionReason of %q = %q, want %q", hosts, got, want)
+		}
+	}
+}
+
+// TestQueryInstance checks the properties that the cluster query language tests.
+func TestQueryInstance(t *testing.T) {
+	in := parseHosts("a 0 0 rack=x zone=b lost web=2 db=1")[0].QueryInstance()
+	slices.Sort(in.Groups)
+	if in.AgentConnected || in.RunningTasks != 3 || !slices.Equal(in.Groups, []string{"service:db", "service:web"}) ||
+		in.Attributes["rack"] != "x" || in.Attributes["ecs.availability-zone"] != "rb" {
+		t.Errorf("got %+v, want 3 running tasks of two groups on a disconnected instance in rack x and zone rb", in)
+	}
+}
+
+// TestAssign checks that two transactions that read the same inventory cannot both place a task on one node, and that
+// an inventory counts the tasks that it has assigned.
+func TestAssign(t *testing.T) {
+	db := storetest.Open(t, task.Schema()...)
+	cluster := task.ClusterRef{Scope: arn.Scope{Account: "1", Region: "r"}, Name: "c"}
+	write := func(fn func(tx *store.Tx)) {
+		t.Helper()
+		_, err := store.Update(t.Context(), db, func(tx *store.Tx) (struct{}, error) { fn(tx); return struct{}{}, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	assign := func(tx *store.Tx, id task.ID) (free int) {
+		row := task.Task{
+			Account: "1", Region: "r", Cluster: "c", ID: id, Observed: task.Observed{State: task.Provisioning},
+		}
+		inventory := ReadInventory(tx.Snapshot())
+		host := inventory.Hosts(cluster)[0]
+		inventory.Assign(tx, &row, host, task.Resources{Memory: 512})
+		task.CreateTask(tx, row)
+		return host.FreeMemory()
+	}
+	write(func(tx *store.Tx) { task.PutNode(tx, task.Node{Name: "a", Runtime: "process", Memory: 1024}) })
+
+	runs := 0
+	write(func(tx *store.Tx) {
+		if runs++; runs == 1 {
+			write(func(tx *store.Tx) { assign(tx, "other") }) // commits first
+		}
+		if free, want := assign(tx, "mine"), []int{512, 0}[runs-1]; free != want {
+			t.Errorf("run %d: %d MiB free after the assignment, want %d", runs, free, want)
+		}
+	})
+	if runs != 2 {
+		t.Errorf("the transaction ran %d times, want 2", runs)
+	}
+	host, ok := ReadInventory(db.Snapshot()).Host(cluster, task.ContainerInstanceID("a"))
+	if !ok || host.FreeMemory() != 0 || host.TaskCount() != (TaskCount{Pending: 2}) {
+		t.Errorf("got %+v, want a host with two pending tasks and no free memory", host)
 	}
 }
 

@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/attributes"
 	"github.com/bakingclouds/rollcall/internal/registry"
+	"github.com/bakingclouds/rollcall/internal/store"
+	"github.com/bakingclouds/rollcall/internal/store/storetest"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -99,5 +102,61 @@ func TestBatches(t *testing.T) {
 	}
 	if total != 3*batch+1 {
 		t.Errorf("%d instances expired, want %d", total, 3*batch+1)
+	}
+}
+
+// TestDeregister checks that an expired instance is deregistered, except one that was registered again in the meantime.
+func TestDeregister(t *testing.T) {
+	db := storetest.Open(t, registry.Schema()...)
+	scope := arn.Scope{Account: "1", Region: "r"}
+	write := func(fn func(tx *store.Tx, call registry.Call) error) {
+		t.Helper()
+		call := registry.NewCall(time.Now())
+		_, err := store.Update(t.Context(), db, func(tx *store.Tx) (struct{}, error) {
+			return struct{}{}, fn(tx, call)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var service string
+	register := func(id string) {
+		t.Helper()
+		write(func(tx *store.Tx, call registry.Call) error {
+			lease := map[string]string{registry.AttrLease: "30"}
+			spec := registry.InstanceSpec{ServiceID: service, ID: id, Attributes: lease}
+			_, err := registry.RegisterInstance(tx, scope, spec, call)
+			return err
+		})
+	}
+	write(func(tx *store.Tx, call registry.Call) error {
+		op, err := registry.CreateNamespace(tx, scope, registry.NamespaceSpec{Kind: registry.HTTP, Name: "shop"}, call)
+		if err != nil {
+			return err
+		}
+		spec := registry.ServiceSpec{NamespaceID: op.Targets.Namespace, Name: "web"}
+		svc, err := registry.CreateService(tx, scope, spec, call)
+		if err != nil {
+			return err
+		}
+		service = svc.ID
+		return nil
+	})
+	l := New(db, func() error { return nil }, slog.New(slog.DiscardHandler))
+	register("a")
+	register("b")
+	expired := l.advance(30 * time.Second)
+	if len(expired) != 2 {
+		t.Fatalf("%d instances expired, want 2", len(expired))
+	}
+	register("b")
+	if err := l.deregister(t.Context(), expired, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{"a": false, "b": true} {
+		ref := registry.InstanceRef{Scope: scope, ServiceID: service, ID: id}
+		if _, err := registry.GetInstance(db.Snapshot(), ref); (err == nil) != want {
+			t.Errorf("instance %s: registered = %v, want %v", id, err == nil, want)
+		}
 	}
 }
