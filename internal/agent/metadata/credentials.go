@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/arn"
+	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// lifetime is how long a task's keys are good. SDKs come back for new ones some minutes before the end; the keys of a
-// task that has ended die at most this much later.
-const lifetime = time.Hour
+// keyLifetime is the time for which a task's keys are valid. SDKs request new ones some minutes before the end. The
+// keys of a task that has ended stay valid for at most this time.
+const keyLifetime = time.Hour
 
-// credentialsDocument is what container credential providers read.
+// credentialsDocument is the document that the container credential providers of the SDKs read.
 type credentialsDocument struct {
 	RoleArn         string
 	AccessKeyID     string `json:"AccessKeyId"`
@@ -22,8 +23,8 @@ type credentialsDocument struct {
 	Expiration      time.Time
 }
 
-// credentials gives a task with a role its keys.
-func (e *Endpoint) credentials(w http.ResponseWriter, r *http.Request) {
+// serveCredentials answers a task with a role with new keys.
+func (e *Endpoint) serveCredentials(w http.ResponseWriter, r *http.Request) {
 	id, ok := e.secret.credentialsOf(r.PathValue("name"))
 	if !ok {
 		refuse(w, http.StatusBadRequest, "InvalidIdInRequest", "CredentialsV2Request: ID not found")
@@ -33,7 +34,7 @@ func (e *Endpoint) credentials(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "Unauthorized", "CredentialsV2Request: the Authorization header is not the task's token")
 		return
 	}
-	v, ok := e.view(w, id)
+	v, ok := e.taskView(w, id)
 	if !ok {
 		return
 	}
@@ -41,17 +42,26 @@ func (e *Endpoint) credentials(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "InvalidIdInRequest", "CredentialsV2Request: the task has no role")
 		return
 	}
-	role := v.def.TaskRole
-	if !strings.HasPrefix(role, "arn:") { // ECS takes a role's short name too
-		role = arn.ARN{Partition: arn.Partition(v.task.Region), Service: "iam", Account: v.task.Account, Resource: "role/" + role}.String()
-	}
-	keys := e.Issue(time.Now().Add(lifetime))
-	answer(w, http.StatusOK, credentialsDocument{role, keys.AccessKeyID, keys.Secret, keys.SessionToken, keys.Expires.UTC()})
+	keys := e.Issue(time.Now().Add(keyLifetime))
+	reply(w, http.StatusOK, credentialsDocument{
+		RoleArn: roleARN(v.def.TaskRole, v.task), AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.Secret,
+		Token: keys.SessionToken, Expiration: keys.Expires.UTC(),
+	})
 }
 
-// refuse answers as AWS's agent does where credentials are not to be had.
+// roleARN returns the ARN of a task role; definitions can contain its name instead.
+func roleARN(role string, t *task.Task) string {
+	if strings.HasPrefix(role, "arn:") {
+		return role
+	}
+	return arn.ARN{
+		Partition: arn.Partition(t.Region), Service: "iam", Account: t.Account, Resource: "role/" + role,
+	}.String()
+}
+
+// refuse sends an error in the form of AWS's agent.
 func refuse(w http.ResponseWriter, status int, code, message string) {
-	answer(w, status, struct {
+	reply(w, status, struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	}{code, message})

@@ -7,14 +7,15 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// endpoints are the variables that point an SDK at one API ("Service-specific endpoints" in the AWS SDKs and Tools
-// Reference Guide). AWS_ENDPOINT_URL would also take along APIs that are not served here, such as S3.
+// endpoints are the variables that direct an SDK to the endpoint of one API ("Service-specific endpoints" in the AWS
+// SDKs and Tools Reference Guide). AWS_ENDPOINT_URL would also redirect APIs that this server does not have, such as
+// S3.
 var endpoints = []string{
 	"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_ROUTE_53", "AWS_ENDPOINT_URL_STS",
 }
 
-// Environment is what the nth container of a task is told. Only a task with a role gets credentials, as at AWS, and
-// with them the way to the APIs that they are good for.
+// Environment returns the variables of the nth container of a task. As at AWS, only a task with a role gets
+// credentials; with them it gets the endpoints of the APIs that accept them.
 func (e *Endpoint) Environment(t *task.Task, def *task.Definition, n int) map[string]string {
 	name := e.secret.container(string(t.ID), n)
 	env := map[string]string{
@@ -43,7 +44,7 @@ func (e *Endpoint) Environment(t *task.Task, def *task.Definition, n int) map[st
 	return env
 }
 
-// launchType is what a task is reported as: its own, or its service's.
+// launchType returns the launch type that a task reports: its own, otherwise its service's.
 func launchType(r store.Reader, t *task.Task) string {
 	launch := t.LaunchType
 	if launch == "" && t.Service != "" {

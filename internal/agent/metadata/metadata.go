@@ -1,21 +1,22 @@
-// Package metadata is what a task finds of ECS from the inside: the task metadata endpoint, version 4 and 3, the
-// credentials of its task role, and task protection ($ECS_CONTAINER_METADATA_URI_V4,
+// Package metadata serves what a task finds out about itself from the inside: the ECS task metadata endpoint, version 4
+// and 3, the credentials of its task role, and task protection ($ECS_CONTAINER_METADATA_URI_V4,
 // $AWS_CONTAINER_CREDENTIALS_FULL_URI, $ECS_AGENT_URI).
 //
-// The way through the code: metadata.go (the endpoint and its paths), names.go (what makes a path unguessable),
-// environment.go (what a container is told), documents.go and stats.go (what it can ask for), credentials.go,
-// protection.go, state.go (what is kept, so that a task that runs on finds the endpoint again after a restart).
+// Where to start reading: metadata.go (the endpoint and its paths), capability.go (what makes a path unguessable),
+// environment.go (the variables of a container), documents.go and stats.go (the documents), credentials.go,
+// protection.go, state.go (the file that lets running tasks find the endpoint after a restart).
 //
-// At AWS the endpoint has a link-local address in the task's own network. A process task shares the machine's
-// network, so this one is a port on loopback, which every user of the machine can connect to. What is promised:
+// At AWS the endpoint has a link-local address in the task's network. A process task shares the machine's network, so
+// its endpoint is a port on loopback, to which every user of the machine can connect. What the package promises:
 //
-//   - Nothing is told to a request that does not hold a name made with the node's secret key, 128 bits of which
-//     cannot be guessed; credentials also ask for the token that only the task was given. Neither is ever in a log.
-//   - The names of a task, the port and the key are the same after a restart, also after kill -9.
-//   - Requests are small, few at a time, and of each task at most [perSecond] a second.
+//   - A request gets an answer only if its path contains a name made with the node's secret key, 128 bits of which cannot be
+//     guessed. Credentials also require the token that only the task has. Neither is ever in a log.
+//   - The names of a task, the port and the key stay the same after a restart, including one by kill -9.
+//   - Requests are small, few at a time, and at most [perSecond] a second for each task.
 //
-// The facts come from the Amazon ECS Developer Guide ("Task metadata endpoint version 4", "Task scale-in protection
-// endpoint") and the AWS SDKs and Tools Reference Guide ("Container credential provider").
+// It does not know how tasks run: it reads their rows, and their sandboxes through [Tasks]. The facts come from the
+// Amazon ECS Developer Guide ("Task metadata endpoint version 4", "Task scale-in protection endpoint") and the AWS SDKs
+// and Tools Reference Guide ("Container credential provider").
 package metadata
 
 import (
@@ -36,36 +37,36 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Config is what the endpoint needs to know.
+// Config configures an Endpoint.
 type Config struct {
 	DB   *store.Store
-	Dir  string // the data folder, where the port and the key are kept
+	Dir  string // the data folder, with the port and the key
 	Zone string // the letter of the availability zone
-	// API is where tasks with a role reach the AWS APIs of this server: http://host:port.
+	// API is the URL at which tasks with a role reach the AWS APIs of this server: http://host:port.
 	API string
-	// Alias is the same under a name that also stands behind "data-", which some SDKs put before the host of
-	// DiscoverInstances; empty where tasks cannot be given such a name.
+	// Alias is the same URL with a host name that also exists with the prefix "data-", which some SDKs put before the host
+	// of DiscoverInstances; empty if tasks cannot have such a name.
 	Alias string
-	// Links, if any, are where containers reach the endpoint: all at one address, which tasks are told in place of
-	// loopback's.
+	// Links are the listeners through which containers reach the endpoint, all at one address, which their variables
+	// contain; if there are none, the variables contain the endpoint's own address on loopback.
 	Links []net.Listener
-	// Issue makes the keys of a task role.
+	// Issue returns new keys for a task role.
 	Issue func(expires time.Time) Keys
-	// Usage measures the running ones of containers, by their runtime ids; nil measures none.
+	// Usage measures running containers, by their runtime ids; nil measures none.
 	Usage func(runtimeIDs []string) map[string]agent.Usage
 	Log   *slog.Logger
 }
 
-// Keys are temporary keys, as they are given to a task.
+// Keys are temporary access keys for a task.
 type Keys struct {
 	AccessKeyID, Secret, SessionToken string
 	Expires                           time.Time
 }
 
-// Tasks finds the tasks of this node, by id.
+// Tasks returns a task of this node and its sandbox, by the task's id.
 type Tasks func(id string) (*task.Task, *agent.Sandbox, bool)
 
-// Endpoint is the node's. Make it with Open, then Serve it.
+// Endpoint is the endpoint of a node. Make one with Open, then call Serve.
 type Endpoint struct {
 	Config
 	listener net.Listener
@@ -77,20 +78,20 @@ type Endpoint struct {
 	meter    meter
 }
 
-// The bounds of what strangers on this machine can make the endpoint hold.
+// The limits on what any user of this machine can make the endpoint hold.
 const (
 	maxConns  = 1024
 	maxHeader = 16 << 10
 	maxBody   = 4 << 10
 )
 
-// Open takes the endpoint's port, the one of an earlier run if it is still to be had. Requests wait for Serve.
+// Open opens the endpoint's port, that of the last run if it is free. Requests wait for Serve.
 func Open(cfg Config) (*Endpoint, error) {
-	kept, l, err := open(cfg.Dir, cfg.Log)
+	state, l, err := open(cfg.Dir, cfg.Log)
 	if err != nil {
-		return nil, fmt.Errorf("the endpoint of tasks: %w", err)
+		return nil, fmt.Errorf("open the metadata endpoint: %w", err)
 	}
-	e := &Endpoint{Config: cfg, listener: l, base: fmt.Sprintf("http://127.0.0.1:%d", kept.Port), secret: kept.Key}
+	e := &Endpoint{Config: cfg, listener: l, base: fmt.Sprintf("http://127.0.0.1:%d", state.Port), secret: state.Key}
 	if len(cfg.Links) > 0 {
 		e.base = "http://" + strings.TrimSuffix(cfg.Links[0].Addr().String(), ":80")
 	}
@@ -106,124 +107,126 @@ func Open(cfg Config) (*Endpoint, error) {
 	return e, nil
 }
 
-// Serve answers for these tasks until Close; its error says that it has ended otherwise.
+// Serve answers requests of these tasks. It returns nil after Close.
 func (e *Endpoint) Serve(tasks Tasks) error {
 	e.tasks = tasks
 	for _, l := range e.Links {
-		go e.server.Serve(netutil.LimitListener(l, maxConns)) // ends with Close, as the one below
+		go e.server.Serve(netutil.LimitListener(l, maxConns)) // returns after Close, as the one below
 	}
 	if err := e.server.Serve(netutil.LimitListener(e.listener, maxConns)); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("the endpoint of tasks on %s: %w", e.base, err)
+		return fmt.Errorf("serve the metadata endpoint on %s: %w", e.base, err)
 	}
 	return nil
 }
 
-// Close ends the endpoint; requests under way are given a moment.
+// Close closes the endpoint. It waits briefly for requests in progress.
 func (e *Endpoint) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if e.server.Shutdown(ctx) != nil {
 		e.server.Close()
 	}
-	e.listener.Close() // also when Serve was never called
+	e.listener.Close() // if Serve was never called
 	for _, l := range e.Links {
 		l.Close()
 	}
 }
 
-// routes are the paths. Whatever is not one of them, or has no good name in it, is the same to a stranger.
+// routes returns the handler of all paths. An unknown path and a path with an unknown name get the same status.
 func (e *Endpoint) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusNotFound, "404 page not found") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusNotFound, "404 page not found") })
 	for _, version := range []string{"v3", "v4"} {
 		for path, document := range map[string]func(*view) (any, error){
 			"": containerDocument, "/task": taskDocument, "/taskWithTags": taskWithTagsDocument,
 			"/stats": containerStats, "/task/stats": taskStats,
 		} {
-			mux.HandleFunc("GET /"+version+"/{name}"+path, e.inside(document))
+			mux.HandleFunc("GET /"+version+"/{name}"+path, e.serveDocument(document))
 		}
 	}
-	mux.HandleFunc("GET /v2/credentials/{name}", e.credentials)
-	mux.HandleFunc("GET /api/{name}/task-protection/v1/state", e.protection)
-	mux.HandleFunc("PUT /api/{name}/task-protection/v1/state", e.protect)
+	mux.HandleFunc("GET /v2/credentials/{name}", e.serveCredentials)
+	mux.HandleFunc("GET /api/{name}/task-protection/v1/state", e.getProtection)
+	mux.HandleFunc("PUT /api/{name}/task-protection/v1/state", e.putProtection)
 	return mux
 }
 
-// view is one look at a container and its task.
+// view is a task and one of its containers, as a request sees them.
 type view struct {
 	*Endpoint
 	r         store.Reader
 	task      *task.Task
-	box       *agent.Sandbox // nil while the agent has not found it yet
+	sandbox   *agent.Sandbox // nil until the agent has found it
 	def       *task.Definition
-	container *task.ContainerDefinition // the one that asks
+	container *task.ContainerDefinition // the one that sent the request
 }
 
-// inside answers a container with a document.
-func (e *Endpoint) inside(document func(*view) (any, error)) http.HandlerFunc {
+// serveDocument answers requests with a document.
+func (e *Endpoint) serveDocument(document func(*view) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v, ok := e.asks(w, r)
+		v, ok := e.containerView(w, r)
 		if !ok {
 			return
 		}
 		doc, err := document(v)
 		if err != nil {
-			e.Log.Error("a task's metadata cannot be told", "task", v.task.ID, "err", err)
-			answer(w, http.StatusInternalServerError, "the metadata cannot be read; the server's log says why")
+			e.Log.Error("cannot read a task's metadata", "task", v.task.ID, "err", err)
+			reply(w, http.StatusInternalServerError, "cannot read the metadata; see the server's log")
 			return
 		}
-		answer(w, http.StatusOK, doc)
+		reply(w, http.StatusOK, doc)
 	}
 }
 
-// asks finds the container that a request's name belongs to, or answers that there is none.
-func (e *Endpoint) asks(w http.ResponseWriter, r *http.Request) (*view, bool) {
+// containerView returns the view of the container whose name is in the request's path. If there is none, it sends the
+// reply.
+func (e *Endpoint) containerView(w http.ResponseWriter, r *http.Request) (*view, bool) {
 	id, n, ok := e.secret.containerOf(r.PathValue("name"))
 	if !ok {
-		answer(w, http.StatusNotFound, "unable to get container ID from request: unknown endpoint ID")
+		reply(w, http.StatusNotFound, "unable to get container ID from request: unknown endpoint ID")
 		return nil, false
 	}
-	v, ok := e.view(w, id)
+	v, ok := e.taskView(w, id)
 	if !ok {
 		return nil, false
 	}
 	if n >= len(v.def.Containers) {
-		answer(w, http.StatusNotFound, "unable to get container ID from request: unknown endpoint ID")
+		reply(w, http.StatusNotFound, "unable to get container ID from request: unknown endpoint ID")
 		return nil, false
 	}
 	v.container = &v.def.Containers[n]
 	return v, true
 }
 
-// view looks at a task whose name was good. Only such requests are counted, so nobody else can use a task's share up.
-func (e *Endpoint) view(w http.ResponseWriter, id string) (*view, bool) {
+// taskView returns the view of a task whose name was valid, without a container. If it returns false, it has sent the
+// reply. Only requests with a valid name count against the task's rate limit, so that other clients cannot use it up.
+func (e *Endpoint) taskView(w http.ResponseWriter, id string) (*view, bool) {
 	if !e.limits.allow(id, time.Now()) {
-		answer(w, http.StatusTooManyRequests, "the task asks too often; try again later")
+		reply(w, http.StatusTooManyRequests, "the task sends too many requests; try again later")
 		return nil, false
 	}
-	t, box, ok := e.tasks(id)
-	if !ok || t.Observed.State == task.Stopped { // whoever kept its environment is not the task
-		answer(w, http.StatusNotFound, "unable to get task: it is not on this node any more")
+	t, sandbox, ok := e.tasks(id)
+	if !ok || t.Observed.State == task.Stopped { // a copy of a stopped task's environment is of no use
+		reply(w, http.StatusNotFound, "unable to get task: it is no longer on this node")
 		return nil, false
 	}
 	r := e.DB.Snapshot()
 	def, err := task.GetDefinition(r, t.Scope(), t.Family, t.Revision)
 	if err != nil {
-		e.Log.Error("the definition of a task cannot be read", "task", id, "err", err)
-		answer(w, http.StatusInternalServerError, "the task's definition cannot be read")
+		e.Log.Error("cannot read a task's definition", "task", id, "err", err)
+		reply(w, http.StatusInternalServerError, "cannot read the task's definition; see the server's log")
 		return nil, false
 	}
-	return &view{Endpoint: e, r: r, task: t, box: box, def: t.Overrides.Apply(def)}, true
+	return &view{Endpoint: e, r: r, task: t, sandbox: sandbox, def: t.Overrides.Apply(def)}, true
 }
 
-// answer sends a document; an error is a JSON string, as AWS's agent sends it.
-func answer(w http.ResponseWriter, status int, doc any) {
+// reply sends a document. An error is a JSON string, as AWS's agent sends it.
+func reply(w http.ResponseWriter, status int, doc any) {
 	body, err := json.Marshal(doc)
 	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(`"the answer cannot be written"`)
+		status, body = http.StatusInternalServerError, []byte(`"cannot encode the reply"`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(body) // fails only if the client has gone
+	w.Write(body) // fails only if the client has disconnected
 }

@@ -21,7 +21,7 @@ import (
 
 const taskID = "0123456789abcdef0123456789abcdef"
 
-// node is an endpoint with one task of a service on it.
+// node is an endpoint with one task of a service.
 type node struct {
 	*Endpoint
 	t    *testing.T
@@ -58,7 +58,7 @@ func newNode(t *testing.T, role string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	box := &agent.Sandbox{TaskID: taskID, Address: netip.MustParseAddr("127.64.0.5"), Containers: []agent.ContainerStatus{
+	sandbox := &agent.Sandbox{TaskID: taskID, Address: netip.MustParseAddr("127.64.0.5"), Containers: []agent.ContainerStatus{
 		{Name: "app", RuntimeID: "41", StartedAt: time.Unix(1700000000, 0), Health: agent.HealthHealthy, Ports: []agent.PortBinding{
 			{Container: 80, Host: 80, HostIP: netip.MustParseAddr("127.64.0.5"), Protocol: "tcp"}}},
 		{Name: "log", RuntimeID: "42", StartedAt: time.Unix(1700000000, 0), FinishedAt: time.Unix(1700000001, 0), ExitCode: new(int)},
@@ -83,12 +83,12 @@ func newNode(t *testing.T, role string) *node {
 			return nil, nil, false
 		}
 		row, err := task.GetTask(db.Snapshot(), task.Ref{Scope: sc, Cluster: "default", ID: task.ID(id)})
-		return row, box, err == nil
+		return row, sandbox, err == nil
 	})
 	return n
 }
 
-// ask sends a request, and returns the answer's status and body.
+// ask sends a request, and returns the status and body of the reply.
 func (n *node) ask(method, url, body, token string) (int, string) {
 	n.t.Helper()
 	req, err := http.NewRequestWithContext(n.t.Context(), method, url, strings.NewReader(body))
@@ -110,7 +110,7 @@ func (n *node) ask(method, url, body, token string) (int, string) {
 	return resp.StatusCode, string(text)
 }
 
-// TestDocuments holds the documents of a task, as its first container reads them.
+// TestDocuments compares the documents of a task, as its first container reads them, byte for byte.
 func TestDocuments(t *testing.T) {
 	n := newNode(t, "")
 	env := n.Environment(n.task, n.def, 0)
@@ -158,14 +158,14 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// TestStrangers: without a name that the endpoint has made, nothing is told and nothing changed.
-func TestStrangers(t *testing.T) {
+// TestInvalidNames checks that a request without a name from the endpoint learns nothing and changes nothing.
+func TestInvalidNames(t *testing.T) {
 	n := newNode(t, "reader")
 	env := n.Environment(n.task, n.def, 0)
 	name := strings.TrimPrefix(env["ECS_CONTAINER_METADATA_URI_V4"], n.base+"/v4/")
 	credentials := strings.TrimPrefix(env["AWS_CONTAINER_CREDENTIALS_FULL_URI"], n.base+"/v2/credentials/")
 	token := env["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
-	other := secret("another key, of another installation")
+	other := secret("another key, from another node")
 	flipped := name[:len(name)-1] + string('0'+('9'-name[len(name)-1])%10)
 	for _, tc := range []struct {
 		method, path, token string
@@ -177,7 +177,7 @@ func TestStrangers(t *testing.T) {
 		{"GET", "/v4/" + other.container(taskID, 0) + "/task", "", 404},
 		{"GET", "/v4/" + strings.Replace(name, "-0-", "-1-", 1), "", 404}, // another container's number
 		{"GET", "/v4/" + n.secret.container(taskID, 2), "", 404},
-		{"GET", "/v4/" + n.secret.container("fedc", 0), "", 404}, // a task that is gone
+		{"GET", "/v4/" + n.secret.container("fedc", 0), "", 404}, // no such task
 		{"GET", "/v4/" + credentials, "", 404}, {"GET", "/v4/" + strings.Repeat("a", 5000), "", 404},
 		{"POST", "/v4/" + name, "", 404}, {"PUT", "/v4/" + name + "/task", "", 404}, {"DELETE", "/api/" + name + "/task-protection/v1/state", "", 404},
 		{"GET", "/v2/credentials/" + credentials, "", 401}, {"GET", "/v2/credentials/" + credentials, token[:len(token)-1], 401},
@@ -198,7 +198,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestCredentials: a task with a role gets keys with an end, one without gets none and is told of none.
+// TestCredentials checks that only a task with a role gets keys, with an expiry, and variables that lead to them.
 func TestCredentials(t *testing.T) {
 	n := newNode(t, "reader")
 	env := n.Environment(n.task, n.def, 1)
@@ -211,17 +211,17 @@ func TestCredentials(t *testing.T) {
 	n.def.TaskRole = ""
 	for name := range n.Environment(n.task, n.def, 1) {
 		if strings.HasPrefix(name, "AWS_CONTAINER") || strings.HasPrefix(name, "AWS_ENDPOINT") {
-			t.Errorf("a task without a role is told %s", name)
+			t.Errorf("a task without a role has the variable %s", name)
 		}
 	}
 	bare := newNode(t, "")
 	status, got = bare.ask("GET", bare.base+"/v2/credentials/"+bare.secret.credentials(taskID), "", bare.secret.token(taskID))
 	if status != 400 || strings.Contains(got, "ASIA") {
-		t.Errorf("credentials of a task without a role: %d, %s", status, got)
+		t.Errorf("GET credentials of a task without a role: %d, %s", status, got)
 	}
 }
 
-// TestProtection does what a worker does that must not be stopped while it works.
+// TestProtection protects a task as a worker does that must not be stopped in the middle of its work.
 func TestProtection(t *testing.T) {
 	n := newNode(t, "")
 	url := n.Environment(n.task, n.def, 0)["ECS_AGENT_URI"] + "/task-protection/v1/state"
@@ -242,7 +242,7 @@ func TestProtection(t *testing.T) {
 		{"PUT", `{"ProtectionEnabled":true} more`, 400, "decode"},
 		{"PUT", ``, 400, "decode"},
 		{"PUT", `{"ProtectionEnabled":` + strings.Repeat(" ", 1<<20) + `true}`, 400, "decode"},
-		{"GET", "", 200, `"ProtectionEnabled":true`}, // none of these changed it
+		{"GET", "", 200, `"ProtectionEnabled":true`}, // the invalid requests changed nothing
 		{"PUT", `{"ProtectionEnabled":false}`, 200, off},
 		{"GET", "", 200, off},
 	} {
@@ -258,12 +258,13 @@ func TestProtection(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status, got := n.ask("PUT", url, `{"ProtectionEnabled":true}`, ""); status != 200 || !strings.Contains(got, `{"failure":{"Arn":"`+n.task.ARN()+`","Reason":"TASK_NOT_VALID"`) {
-		t.Errorf("protecting a task that stops: %d %s", status, got)
+		t.Errorf("PUT protection of a stopping task: %d %s", status, got)
 	}
 }
 
-// TestReopened: port and names stay when the endpoint is opened again, and a damaged file is said to be one.
-func TestReopened(t *testing.T) {
+// TestReopen checks that the port and the names stay the same after a restart, and change together if the port is in
+// use.
+func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	cfg := Config{Dir: dir, Log: slog.New(slog.DiscardHandler)}
 	first, err := Open(cfg)
@@ -278,9 +279,9 @@ func TestReopened(t *testing.T) {
 	if first.base != second.base || first.secret.container("t", 1) != second.secret.container("t", 1) {
 		t.Errorf("the endpoint moved from %s to %s", first.base, second.base)
 	}
-	third, err := Open(cfg) // while the port is taken
+	third, err := Open(cfg) // while the port is in use
 	if err != nil || third.base == second.base || third.secret.container("t", 1) == second.secret.container("t", 1) {
-		t.Errorf("with the port taken, it keeps port or key: %v", err)
+		t.Errorf("the endpoint keeps its port or its key while another has the port: %v", err)
 	}
 	third.Close()
 	second.Close()
@@ -292,11 +293,11 @@ func TestReopened(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("a damaged file: %v", err)
+		t.Errorf("Open with a damaged file: %v", err)
 	}
 }
 
-// TestLimits: 60 at once, then 40 a second, each task for itself.
+// TestLimits checks the burst of 60 requests and the rate of 40 a second, for each task separately.
 func TestLimits(t *testing.T) {
 	var l limits
 	now := time.Unix(1700000000, 0)
@@ -309,17 +310,17 @@ func TestLimits(t *testing.T) {
 		return passed
 	}
 	if got := allowed("a", 100); got != burst {
-		t.Errorf("%d of 100 at once are allowed", got)
+		t.Errorf("%d of 100 simultaneous requests are allowed, want 60", got)
 	}
 	if got := allowed("b", 1); got != 1 {
-		t.Error("one task uses up another's share")
+		t.Error("a task uses up the tokens of another")
 	}
 	now = now.Add(time.Second)
 	if got := allowed("a", 100); got != perSecond {
-		t.Errorf("%d of 100 are allowed a second later", got)
+		t.Errorf("%d of 100 requests are allowed a second later, want 40", got)
 	}
 	now = now.Add(time.Hour)
 	if allowed("c", 1); len(l.buckets) != 1 {
-		t.Errorf("%d buckets are kept of tasks that ask no more", len(l.buckets)-1)
+		t.Errorf("%d buckets are kept for tasks without recent requests", len(l.buckets)-1)
 	}
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// protectionState is a task's protection as the endpoint shows it.
+// protectionState is a task's protection in a reply.
 type protectionState struct {
 	ExpirationDate    *time.Time `json:"ExpirationDate,omitempty"`
 	ProtectionEnabled bool
 	TaskArn           string
 }
 
-// protectionAnswer has one of its members, beside the id of a request that reached the domain.
-type protectionAnswer struct {
+// protectionReply has exactly one of Protection, Failure and Error.
+type protectionReply struct {
 	RequestID  string             `json:"requestID,omitempty"`
 	Protection *protectionState   `json:"protection,omitempty"`
 	Failure    *protectionFailure `json:"failure,omitempty"`
@@ -31,14 +31,14 @@ type protectionFailure struct{ Arn, Reason, Detail string }
 
 type protectionError struct{ Arn, Code, Message string }
 
-// protection tells a container whether its task is protected.
-func (e *Endpoint) protection(w http.ResponseWriter, r *http.Request) {
-	v, ok := e.asks(w, r)
+// getProtection replies with the protection of the task that sent the request.
+func (e *Endpoint) getProtection(w http.ResponseWriter, r *http.Request) {
+	v, ok := e.containerView(w, r)
 	if !ok {
 		return
 	}
 	t, err := task.Protectable(v.r, v.task.Ref())
-	v.protected(w, t, err)
+	v.replyProtection(w, t, err)
 }
 
 // protectionRequest is the body of a PUT.
@@ -47,25 +47,27 @@ type protectionRequest struct {
 	ExpiresInMinutes  *int64
 }
 
-// protect sets or ends the protection of the task that asks.
-func (e *Endpoint) protect(w http.ResponseWriter, r *http.Request) {
-	v, ok := e.asks(w, r)
+// putProtection sets or ends the protection of the task that sent the request.
+func (e *Endpoint) putProtection(w http.ResponseWriter, r *http.Request) {
+	v, ok := e.containerView(w, r)
 	if !ok {
 		return
 	}
-	d, problem := readProtection(http.MaxBytesReader(w, r.Body, maxBody))
+	d, problem := parseProtection(http.MaxBytesReader(w, r.Body, maxBody))
 	if problem != "" {
-		answer(w, http.StatusBadRequest, protectionAnswer{Error: &protectionError{v.task.ARN(), "InvalidParameterException", problem}})
+		v.replyProtectionError(w, http.StatusBadRequest, "InvalidParameterException", problem)
 		return
 	}
+	now := time.Now()
 	t, err := store.Update(r.Context(), e.DB, func(tx *store.Tx) (*task.Task, error) {
-		return task.Protect(tx, v.task.Ref(), d, time.Now())
+		return task.Protect(tx, v.task.Ref(), d, now)
 	})
-	v.protected(w, t, err)
+	v.replyProtection(w, t, err)
 }
 
-// readProtection reads for how long to protect, 0 for not at all; or what is wrong with the request.
-func readProtection(body io.Reader) (d time.Duration, problem string) {
+// parseProtection returns the time for which the request protects the task, 0 to end protection, or a problem of the
+// request.
+func parseProtection(body io.Reader) (d time.Duration, problem string) {
 	var in protectionRequest
 	decoder := json.NewDecoder(body)
 	decoder.DisallowUnknownFields()
@@ -90,8 +92,8 @@ func readProtection(body io.Reader) (d time.Duration, problem string) {
 	return time.Duration(minutes) * time.Minute, ""
 }
 
-// protected answers with a task's protection, or with why it has none.
-func (v *view) protected(w http.ResponseWriter, t *task.Task, err error) {
+// replyProtection replies with a task's protection, or with the reason of err.
+func (v *view) replyProtection(w http.ResponseWriter, t *task.Task, err error) {
 	var f *fault.Error
 	arn := v.task.ARN()
 	switch reason := task.ProtectionFailure(err); {
@@ -101,13 +103,17 @@ func (v *view) protected(w http.ResponseWriter, t *task.Task, err error) {
 			until := t.ProtectedUntil.UTC()
 			state.ExpirationDate = &until
 		}
-		answer(w, http.StatusOK, protectionAnswer{Protection: state})
+		reply(w, http.StatusOK, protectionReply{Protection: state})
 	case reason != "" && errors.As(err, &f):
-		answer(w, http.StatusOK, protectionAnswer{Failure: &protectionFailure{arn, reason, f.Msg}})
+		reply(w, http.StatusOK, protectionReply{Failure: &protectionFailure{arn, reason, f.Msg}})
 	case fault.Is(err, fault.Unavailable):
-		answer(w, http.StatusServiceUnavailable, protectionAnswer{Error: &protectionError{arn, "ServerException", "The store cannot be written just now; try again."}})
+		v.replyProtectionError(w, http.StatusServiceUnavailable, "ServerException", "The store is unavailable; try again.")
 	default:
-		v.Log.Error("a task's protection cannot be changed", "task", v.task.ID, "err", err)
-		answer(w, http.StatusInternalServerError, protectionAnswer{Error: &protectionError{arn, "ServerException", "The server failed; its log says why."}})
+		v.Log.Error("cannot change a task's protection", "task", v.task.ID, "err", err)
+		v.replyProtectionError(w, http.StatusInternalServerError, "ServerException", "Internal error; see the server's log.")
 	}
+}
+
+func (v *view) replyProtectionError(w http.ResponseWriter, status int, code, message string) {
+	reply(w, status, protectionReply{Error: &protectionError{v.task.ARN(), code, message}})
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-// statsView is Docker's statistics of a container ("ContainerStats" in the Docker Engine API) as far as a process has
-// them: a process has no network or disk of its own to count on.
-type statsView struct {
+// statsDoc is the part of Docker's statistics of a container ("ContainerStats" in the Docker Engine API) that a process
+// has. A process shares network and disk, so these are not counted.
+type statsDoc struct {
 	Read        time.Time   `json:"read"`
 	PreRead     time.Time   `json:"preread"`
 	PIDs        pidsStats   `json:"pids_stats"`
@@ -34,8 +34,8 @@ type cpuStats struct {
 		User   int64 `json:"usage_in_usermode"`
 		Kernel int64 `json:"usage_in_kernelmode"`
 	} `json:"cpu_usage"`
-	// System is the time that all processors together have had, in nanoseconds: the share of it that a container used
-	// between two readings is its use of the machine.
+	// System is the time of all processors together, in nanoseconds. A container's use of the machine is its share of the
+	// System time between two readings.
 	System int64 `json:"system_cpu_usage"`
 	Online int   `json:"online_cpus"`
 }
@@ -46,17 +46,17 @@ type memoryStats struct {
 }
 
 func containerStats(v *view) (any, error) {
-	s, err := v.sent()
+	r, err := v.registered()
 	if err != nil {
 		return nil, err
 	}
 	c := v.status(v.container.Name)
-	return v.statsOf(s, []agent.ContainerStatus{c})[c.RuntimeID], nil
+	return v.statsOf(r, []agent.ContainerStatus{c})[c.RuntimeID], nil
 }
 
-// taskStats is of every container that has started; null for those that have ended.
+// taskStats returns the statistics of every container that has started; null for those that have ended.
 func taskStats(v *view) (any, error) {
-	s, err := v.sent()
+	r, err := v.registered()
 	if err != nil {
 		return nil, err
 	}
@@ -66,36 +66,31 @@ func taskStats(v *view) (any, error) {
 			all = append(all, c)
 		}
 	}
-	return v.statsOf(s, all), nil
+	return v.statsOf(r, all), nil
 }
 
 // statsOf measures containers, by their runtime ids.
-func (v *view) statsOf(s sent, containers []agent.ContainerStatus) map[string]*statsView {
-	all := map[string]*statsView{}
+func (v *view) statsOf(r *registered, containers []agent.ContainerStatus) map[string]*statsDoc {
+	all := map[string]*statsDoc{}
 	for _, c := range containers {
 		all[c.RuntimeID] = nil
 		if c.RuntimeID == "" || c.Ended() || v.Usage == nil {
 			continue
 		}
-		now, before, ok := v.meter.read(c.RuntimeID, v.Usage)
+		now, before, ok := v.meter.read(c.RuntimeID, time.Now(), v.Usage)
 		if !ok {
 			continue
 		}
-		view := &statsView{
+		all[c.RuntimeID] = &statsDoc{
 			Read: now.at, PreRead: before.at, CPU: now.cpu(), PreCPU: before.cpu(), ContainerID: c.RuntimeID, Name: c.Name,
-			PIDs: pidsStats{now.Processes}, NumProcs: runtime.NumCPU(), Memory: memoryStats{Usage: now.Memory},
+			PIDs: pidsStats{now.Processes}, NumProcs: runtime.NumCPU(),
+			Memory: memoryStats{Usage: now.Memory, Limit: int64(r.container(c.Name).Memory) << 20},
 		}
-		for _, sent := range s.ContainerDefinitions {
-			if sent.Name == c.Name {
-				view.Memory.Limit = int64(sent.Memory) << 20
-			}
-		}
-		all[c.RuntimeID] = view
 	}
 	return all
 }
 
-// sample is what a container had used at a time.
+// sample is the usage of a container at one time.
 type sample struct {
 	agent.Usage
 	at time.Time
@@ -108,10 +103,11 @@ func (s sample) cpu() (c cpuStats) {
 	return c
 }
 
-// fresh is how long a measurement serves: one look at all of the machine's processes is enough for all who ask.
-const fresh = time.Second
+// maxAge is the age at which a measurement is repeated. Requests within that time share one scan of the machine's
+// processes.
+const maxAge = time.Second
 
-// meter keeps the last two measurements of the containers that were asked about lately.
+// meter keeps the last two samples of the containers with recent requests.
 type meter struct {
 	mu         sync.Mutex
 	containers map[string]*samples // by runtime id
@@ -120,14 +116,16 @@ type meter struct {
 
 type samples struct {
 	now, before sample
-	asked       time.Time
+	requested   time.Time
 }
 
-// read gives a container's last two samples, fresh ones if there are none of this moment.
-func (m *meter) read(id string, measure func([]string) map[string]agent.Usage) (now, before sample, ok bool) {
+// read returns a container's last two samples. It measures if the last one is too old; ok is false if the container has
+// ended.
+func (m *meter) read(
+	id string, at time.Time, measure func([]string) map[string]agent.Usage,
+) (now, before sample, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at := time.Now()
 	if m.containers == nil {
 		m.containers = map[string]*samples{}
 	}
@@ -136,9 +134,9 @@ func (m *meter) read(id string, measure func([]string) map[string]agent.Usage) (
 		known = &samples{}
 		m.containers[id] = known
 	}
-	known.asked = at
-	if known.now.at.IsZero() || at.Sub(m.at) >= fresh {
-		maps.DeleteFunc(m.containers, func(_ string, s *samples) bool { return at.Sub(s.asked) > time.Minute })
+	known.requested = at
+	if known.now.at.IsZero() || at.Sub(m.at) >= maxAge {
+		maps.DeleteFunc(m.containers, func(_ string, s *samples) bool { return at.Sub(s.requested) > time.Minute })
 		usage := measure(slices.Collect(maps.Keys(m.containers)))
 		m.at = at
 		for id, s := range m.containers {

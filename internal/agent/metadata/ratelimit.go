@@ -5,13 +5,14 @@ import (
 	"time"
 )
 
-// What a task may ask (ECS Developer Guide, "Task metadata endpoint version 4": 40 requests a second, bursts of 60).
+// The rate limit of a task (ECS Developer Guide, "Task metadata endpoint version 4": 40 requests a second, bursts of
+// 60).
 const (
 	perSecond = 40
 	burst     = 60
 )
 
-// limits holds a bucket for each task that has asked lately.
+// limits has a token bucket for each task with recent requests.
 type limits struct {
 	mu      sync.Mutex
 	buckets map[string]*bucket
@@ -23,14 +24,14 @@ type bucket struct {
 	at   time.Time
 }
 
-// allow takes one request from a task's share.
+// allow takes one token from a task's bucket, and returns whether it had one.
 func (l *limits) allow(id string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.buckets == nil {
 		l.buckets = map[string]*bucket{}
 	}
-	if now.Sub(l.swept) > time.Minute { // a bucket that is full again is as good as none
+	if now.Sub(l.swept) > time.Minute { // a full bucket is as good as none
 		l.swept = now
 		for id, b := range l.buckets {
 			if now.Sub(b.at) > burst/perSecond*time.Second+time.Second {
