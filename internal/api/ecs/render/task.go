@@ -116,7 +116,8 @@ func (v *Tasks) Task(t *task.Task, withTags bool) (*types.Task, error) {
 	if t.Node != "" {
 		view.Connectivity = types.ConnectivityConnected
 		if view.LaunchType != types.LaunchTypeFargate {
-			view.ContainerInstanceArn = aws.String(task.ContainerInstanceARN(t.ClusterRef(), t.Node))
+			id := task.ContainerInstanceID(t.Node)
+			view.ContainerInstanceArn = aws.String(task.ContainerInstanceARN(t.ClusterRef(), id))
 		}
 	}
 	if view.LaunchType == types.LaunchTypeFargate {
