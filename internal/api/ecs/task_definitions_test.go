@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,29 +14,18 @@ import (
 
 	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
-	"github.com/bakingclouds/rollcall/internal/engineopts"
-	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// absent are the members of a container that no runtime here has.
-var absent = []string{"ResourceRequirements", "FirelensConfiguration", "CredentialSpecs"}
-
-// full is a definition with every other member that there is, and with everything that AWS would fill in.
-func full(t *testing.T) *sdk.RegisterTaskDefinitionInput {
+// fullRequest returns a request with every member that a runtime supports.
+func fullRequest(t *testing.T) *sdk.RegisterTaskDefinitionInput {
 	t.Helper()
-	body, err := os.ReadFile("testdata/full.json")
+	body, err := os.ReadFile("taskdef/testdata/full.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := new(sdk.RegisterTaskDefinitionInput)
 	if err := awsapi.LowerCamel.Decode(body, in); err != nil {
 		t.Fatal(err)
-	}
-	c := reflect.ValueOf(in.ContainerDefinitions[0])
-	for i := range c.NumField() {
-		if f := c.Type().Field(i); f.IsExported() && c.Field(i).IsZero() != slices.Contains(absent, f.Name) {
-			t.Errorf("testdata/full.json: %s of a container is absent: %v", f.Name, c.Field(i).IsZero())
-		}
 	}
 	return in
 }
@@ -60,7 +48,7 @@ func compareDefinition(t *testing.T, sent *sdk.RegisterTaskDefinitionInput, got 
 // TestRoundTrip: what is complete comes back as it was sent, and what comes back can be sent again.
 func TestRoundTrip(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	in := full(t)
+	in := fullRequest(t)
 	in.Tags = []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}}
 	registered := apitest.Must(w.RegisterTaskDefinition(ctx, in))(t)
 	compareDefinition(t, in, registered.TaskDefinition)
@@ -142,143 +130,6 @@ func TestFilledIn(t *testing.T) {
 				t.Errorf("compatibilities %s, want %s", s, tc.compatibility)
 			}
 		})
-	}
-}
-
-// TestDefinitionRow: what the loops and agents read has the defaults that hold when a task runs.
-func TestDefinitionRow(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	apitest.Must(w.RegisterTaskDefinition(ctx, full(t)))(t)
-	w.definition("web", "", 80)
-	row := apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "web", 0))(t)
-	if row.NetworkMode != "bridge" || row.Unmet != "" {
-		t.Errorf("mode %s, unmet %q", row.NetworkMode, row.Unmet)
-	}
-	want := task.ContainerDefinition{
-		Name: "app", Image: "sample", Essential: true, StopTimeout: 30 * time.Second, Memory: 64,
-		Ports: []task.PortMapping{{ContainerPort: 80, Protocol: "tcp"}},
-	}
-	if d := diff(want, row.Containers[0]); d != "" {
-		t.Errorf("the least container (-want +got):\n%s", d)
-	}
-	row = apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "everything", 1))(t)
-	want = task.ContainerDefinition{
-		Name: "app", Image: "registry.example/app:1.2", Essential: true,
-		EntryPoint: []string{"/bin/app"}, Command: []string{"serve", "--port=80"},
-		Environment: map[string]string{"A": "1", "B": "3"}, WorkingDirectory: "/srv", User: "1000:1000",
-		Ports: []task.PortMapping{
-			{Name: "http", ContainerPort: 80, HostPort: 8080, Protocol: "tcp"}, {ContainerPort: 53, Protocol: "udp"},
-			{ContainerPort: 9000, Protocol: "tcp"}, {ContainerPort: 9001, Protocol: "tcp"},
-		},
-		HealthCheck: &task.HealthCheck{
-			Command:  []string{"CMD-SHELL", "curl -f http://localhost/ || exit 1"},
-			Interval: 10 * time.Second, Timeout: 4 * time.Second, Retries: 2,
-		},
-		DependsOn:        []task.Dependency{{Container: "log", Condition: "HEALTHY"}},
-		StopTimeout:      15 * time.Second,
-		Secrets:          []task.Secret{{Name: "TOKEN", From: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:token"}},
-		EnvironmentFiles: []string{"arn:aws:s3:::bucket/app.env"},
-		CPU:              256, Memory: 512, MemoryReservation: 256,
-		Ulimits: []task.Ulimit{{Name: "nofile", Soft: 1024, Hard: 4096}},
-		Options: engineopts.Container{
-			Mounts:       []engineopts.Mount{{Volume: "host", Path: "/srv", ReadOnly: true}},
-			VolumesFrom:  []engineopts.VolumesFrom{{Container: "log"}},
-			ReadonlyRoot: true, Interactive: true, TTY: true, Hostname: "app-1",
-			DNS: []string{"10.0.0.2"}, DNSSearch: []string{"corp"}, ExtraHosts: []string{"db:10.0.0.9"},
-			Links:  []string{"log:syslog"},
-			Labels: map[string]string{"traefik.enable": "true"}, SecurityOpt: []string{"no-new-privileges"},
-			Sysctls: map[string]string{"net.core.somaxconn": "1024"}, CapAdd: []string{"NET_ADMIN"}, CapDrop: []string{"ALL"},
-			Devices: []engineopts.Device{{Host: "/dev/fuse", Container: "/dev/fuse", Permissions: "rw"}},
-			Init:    true, ShmMiB: 64, Tmpfs: map[string]string{"/tmp": "size=16m,noexec"}, MaxSwapMiB: aws.Int(128),
-			Swappiness: aws.Int(10),
-			LogDriver:  "splunk", LogOptions: map[string]string{"splunk-url": "https://logs.example"},
-			LogSecrets:   map[string]string{"splunk-token": "splunk"},
-			Login:        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:registry",
-			StartTimeout: time.Minute, Restart: &engineopts.RestartPolicy{Ignored: []int{0}, Period: 3 * time.Minute},
-		},
-	}
-	if d := diff(want, row.Containers[0]); d != "" {
-		t.Errorf("the full container (-want +got):\n%s", d)
-	}
-	options := engineopts.Task{PID: "task", IPC: "none", Volumes: []engineopts.Volume{
-		{Name: "host", HostPath: "/srv"}, {Name: "anonymous"},
-		{Name: "docker", Shared: true, Create: true, Driver: "local", DriverOpts: map[string]string{"type": "tmpfs"},
-			Labels: map[string]string{"a": "b"}},
-		{Name: "efs"},
-	}}
-	if d := diff(options, row.Options); d != "" {
-		t.Errorf("the task's options (-want +got):\n%s", d)
-	}
-	if !strings.HasPrefix(row.Unmet, "ResourceInitializationError: this server has no EFS for the volume efs") {
-		t.Errorf("unmet: %q", row.Unmet)
-	}
-}
-
-// TestDefinitionRowOf looks at what one member makes of a container's row.
-func TestDefinitionRowOf(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	for _, tc := range []struct {
-		name, mode string
-		c          types.ContainerDefinition
-		got        func(task.ContainerDefinition) any
-		want       any
-	}{
-		{"awslogs is no engine's driver", "", types.ContainerDefinition{LogConfiguration: &types.LogConfiguration{
-			LogDriver: "awslogs", Options: map[string]string{"awslogs-region": "r", "awslogs-group": "g"}}},
-			func(c task.ContainerDefinition) any { return c.Options }, engineopts.Container{}},
-		{"a policy that is not enabled", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{
-			Enabled: aws.Bool(false)}},
-			func(c task.ContainerDefinition) any { return c.Options.Restart }, (*engineopts.RestartPolicy)(nil)},
-		{"a policy's period", "", types.ContainerDefinition{RestartPolicy: &types.ContainerRestartPolicy{
-			Enabled: aws.Bool(true)}},
-			func(c task.ContainerDefinition) any { return c.Options.Restart.Period }, 5 * time.Minute},
-		{"links and volumes need the other container", "",
-			types.ContainerDefinition{Links: []string{"b:x"},
-				VolumesFrom: []types.VolumeFrom{{SourceContainer: aws.String("b")}}},
-			func(c task.ContainerDefinition) any { return c.DependsOn },
-			[]task.Dependency{{Container: "b", Condition: "START"}}},
-		{"a range in host mode", "host", types.ContainerDefinition{PortMappings: []types.PortMapping{
-			{ContainerPortRange: aws.String("80-81"), Protocol: "udp"}}},
-			func(c task.ContainerDefinition) any { return c.Ports },
-			[]task.PortMapping{{ContainerPort: 80, HostPort: 80, Protocol: "udp"},
-				{ContainerPort: 81, HostPort: 81, Protocol: "udp"}}},
-		{"a range in awsvpc mode", "awsvpc", types.ContainerDefinition{PortMappings: []types.PortMapping{
-			{ContainerPortRange: aws.String("1-65535")}}},
-			func(c task.ContainerDefinition) any { return c.Ports }, []task.PortMapping(nil)},
-		{"a device with all rights", "", types.ContainerDefinition{LinuxParameters: &types.LinuxParameters{
-			Devices: []types.Device{{HostPath: aws.String("/dev/fuse")}}}},
-			func(c task.ContainerDefinition) any { return c.Options.Devices }, []engineopts.Device{{Host: "/dev/fuse"}}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			tc.c.Name, tc.c.Image = aws.String("a"), aws.String("i")
-			apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
-				Family: aws.String("one"), Memory: aws.String("64"), NetworkMode: types.NetworkMode(tc.mode),
-				ContainerDefinitions: []types.ContainerDefinition{tc.c, {Name: aws.String("b"), Image: aws.String("i")}},
-			}))(t)
-			if d := diff(tc.want, tc.got(apitest.Must(task.GetDefinition(w.db.Snapshot(), w.sc, "one", 0))(
-				t).Containers[0])); d != "" {
-				t.Errorf("(-want +got):\n%s", d)
-			}
-		})
-	}
-}
-
-func TestRequiredAttributes(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	out := apitest.Must(w.RegisterTaskDefinition(ctx, full(t)))(t)
-	var names []string
-	for _, a := range out.TaskDefinition.RequiresAttributes {
-		names = append(names, *a.Name)
-	}
-	want := []string{
-		"com.amazonaws.ecs.capability.task-iam-role", "ecs.capability.pid-ipc-namespace-sharing",
-		"ecs.capability.docker-volume-driver.local", "ecs.capability.efs", "ecs.capability.container-health-check",
-		"ecs.capability.container-ordering", "com.amazonaws.ecs.capability.logging-driver.splunk",
-		"ecs.capability.secrets.asm.environment-variables", "ecs.capability.env-files.s3",
-		"ecs.capability.container-restart-policy", "ecs.capability.network.container-port-range",
-	}
-	if d := diff(want, names); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// decoded reads a request as it stands on the wire.
-func decoded[I any](t *testing.T, body string) *I {
+// decode decodes JSON in the form that clients send.
+func decode[I any](t *testing.T, body string) *I {
 	t.Helper()
 	in := new(I)
 	if err := codec.Naming.Decode([]byte(body), in); err != nil {
@@ -23,21 +23,19 @@ func decoded[I any](t *testing.T, body string) *I {
 	return in
 }
 
-// wireText is an error as a client sees it: "Code: message", "" for none. A client error of ECS's is only
-// its message.
-func wireText(err error) string {
+// errorText returns an error as "Code: message", or an empty string for nil.
+func errorText(err error) string {
 	var api smithy.APIError
 	switch {
 	case err == nil:
 		return ""
 	case !errors.As(err, &api):
 		return "untyped: " + err.Error()
-	case api.ErrorCode() == "ClientException":
-		return api.ErrorMessage()
 	}
 	return strings.TrimSuffix(api.ErrorCode(), "Exception") + ": " + api.ErrorMessage()
 }
 
+// comma returns members with a comma before them.
 func comma(members string) string {
 	if members == "" {
 		return ""
@@ -162,10 +160,10 @@ func TestCheckSettings(t *testing.T) {
 					body += "," + member
 				}
 			}
-			s := decoded[Spec](t, "{"+body+comma(tc.s)+"}")
+			s := decode[Spec](t, "{"+body+comma(tc.s)+"}")
 			FillDefaults(s)
 			ChooseLaunchType(s, &task.Cluster{})
-			if got := wireText(Check(s)); got != tc.want {
+			if got := errorText(Check(s)); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
@@ -218,7 +216,7 @@ func TestCheckRegistry(t *testing.T) {
 			`Specify both 'containerName' and 'containerPort', or none of them. Registry: {arn}`},
 	} {
 		t.Run(tc.mode+" "+tc.records+" "+tc.g, func(t *testing.T) {
-			g := decoded[types.ServiceRegistry](t, `{"registryArn":"{arn}"`+comma(tc.g)+"}")
+			g := decode[types.ServiceRegistry](t, `{"registryArn":"{arn}"`+comma(tc.g)+"}")
 			def := &task.Definition{NetworkMode: tc.mode, Containers: []task.ContainerDefinition{
 				{Name: "app", Ports: []task.PortMapping{{ContainerPort: 80}}},
 			}}
@@ -226,7 +224,7 @@ func TestCheckRegistry(t *testing.T) {
 			for _, r := range strings.Fields(tc.records) {
 				svc.Records = append(svc.Records, registry.Record{Type: registry.RecordType(r)})
 			}
-			got := strings.TrimPrefix(wireText(checkRegistry(*g, def, svc)), "InvalidParameter: ")
+			got := strings.TrimPrefix(errorText(checkRegistry(*g, def, svc)), "InvalidParameter: ")
 			if got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}

@@ -10,8 +10,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
 )
 
-// decoded reads a request as it stands on the wire.
-func decoded[I any](t *testing.T, body string) *I {
+// decode decodes JSON in the form that clients send.
+func decode[I any](t *testing.T, body string) *I {
 	t.Helper()
 	in := new(I)
 	if err := codec.Naming.Decode([]byte(body), in); err != nil {
@@ -20,9 +20,9 @@ func decoded[I any](t *testing.T, body string) *I {
 	return in
 }
 
-// wireText is an error as a client sees it: "Code: message", "" for none. A client error of ECS's is only
-// its message.
-func wireText(err error) string {
+// errorText returns an error as "Code: message", or an empty string for nil. A ClientException is only its message,
+// because most rules return one.
+func errorText(err error) string {
 	var api smithy.APIError
 	switch {
 	case err == nil:
@@ -264,9 +264,9 @@ func TestCheckDefinition(t *testing.T) {
 			if !strings.Contains(tc.task, `"memory"`) {
 				tc.task = `"memory":"512"` + comma(tc.task)
 			}
-			in := decoded[Request](t, `{"family":"web","containerDefinitions":[{"name":"app","image":"i"`+comma(
+			in := decode[Request](t, `{"family":"web","containerDefinitions":[{"name":"app","image":"i"`+comma(
 				tc.c)+`}],`+tc.task+`}`)
-			if got := wireText(Check(in)); got != tc.want {
+			if got := errorText(Check(in)); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
