@@ -19,7 +19,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/process/protocol"
 )
 
-// TestMain lets this binary be the supervisor and container-init of its own tests, and their programs.
+// TestMain runs the tests, or plays the supervisor, container-init or a program of the tests, which are this same
+// binary.
 func TestMain(m *testing.M) {
 	if status, ok := Main(os.Args[1:]); ok {
 		os.Exit(status)
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// programs are run as processes of their own; each ends its process.
+// programs are run as separate processes; each exits.
 var programs = map[string]func(args []string){
 	"listen":        listenProgram,
 	"session":       sessionProgram,
@@ -38,7 +39,7 @@ var programs = map[string]func(args []string){
 	"show-resolver": showResolverProgram,
 }
 
-// listenProgram NETWORK ADDRESS listens until it is ended.
+// listenProgram NETWORK ADDRESS listens until it is killed.
 func listenProgram(args []string) {
 	var err error
 	if strings.HasPrefix(args[0], "udp") {
@@ -54,7 +55,7 @@ func listenProgram(args []string) {
 	select {}
 }
 
-// sessionProgram FILE starts a sleep in a session of its own, writes its pid to FILE and ends.
+// sessionProgram FILE starts a sleep in a new session, writes its pid to FILE and exits.
 func sessionProgram(args []string) {
 	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -69,7 +70,7 @@ func sessionProgram(args []string) {
 	os.Exit(0)
 }
 
-// serverProgram DIR runs one task as a server would, says so, and waits to be killed.
+// serverProgram DIR runs one task as a server would, prints "started", and waits to be killed.
 func serverProgram(args []string) {
 	ctx := context.Background()
 	r, err := New(ctx, Config{Dir: args[0]})
@@ -87,7 +88,7 @@ func serverProgram(args []string) {
 	select {}
 }
 
-// showResolverProgram DIR runs a task that shows its resolver files, and prints what it showed.
+// showResolverProgram DIR prints the result of showResolver.
 func showResolverProgram(args []string) {
 	text, err := showResolver(context.Background(), args[0])
 	fmt.Print(text)
@@ -98,7 +99,7 @@ func showResolverProgram(args []string) {
 	os.Exit(0)
 }
 
-// self is the command line of one of the programs.
+// self returns the command line of one of the programs.
 func self(program ...string) []string {
 	exe, err := os.Executable()
 	if err != nil {
@@ -107,16 +108,18 @@ func self(program ...string) []string {
 	return append([]string{exe, "program"}, program...)
 }
 
-// shellTask is a task of one container, "main", that runs a shell script.
+// shellTask returns a task with one container, "main", that runs a shell script.
 func shellTask(id, script string) agent.TaskSpec {
 	return commandTask(id, "/bin/sh", "-c", script)
 }
 
 func commandTask(id string, argv ...string) agent.TaskSpec {
-	return agent.TaskSpec{ID: id, NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "main", Command: argv}}}
+	return agent.TaskSpec{
+		ID: id, NetworkMode: agent.NetworkAWSVPC, Containers: []agent.ContainerSpec{{Name: "main", Command: argv}},
+	}
 }
 
-// newRuntime is a runtime in a folder of its own, whose tasks and supervisor end with the test.
+// newRuntime returns a runtime in a new folder, whose tasks and supervisor end with the test.
 func newRuntime(t *testing.T) *Runtime {
 	t.Helper()
 	return runtimeIn(t, t.TempDir())
@@ -135,7 +138,7 @@ func runtimeIn(t *testing.T, dir string) *Runtime {
 	return r
 }
 
-// endSupervisor removes all tasks of a folder, waits until its supervisor is gone, and reads its log.
+// endSupervisor removes all tasks of a folder, waits until its supervisor has ended, and checks the supervisor's log.
 func endSupervisor(t *testing.T, dir string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -154,7 +157,7 @@ func endSupervisor(t *testing.T, dir string) {
 	}
 	for _, bad := range []string{"DATA RACE", "panic:", "level=ERROR"} {
 		if strings.Contains(string(log), bad) {
-			t.Errorf("the supervisor's log holds %q:\n%s", bad, log)
+			t.Errorf("the supervisor's log contains %q:\n%s", bad, log)
 		}
 	}
 }
@@ -169,7 +172,7 @@ func lockIsFree(dir string) bool {
 	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
-// eventually waits for something that nobody announces: what other processes do.
+// eventually polls for a condition that other processes make true.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -179,13 +182,15 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			t.Fatalf("never came true: %s", what)
+			t.Fatalf("timed out: want that %s", what)
 		}
 	}
 }
 
-// await reads events until the container's status is as wanted.
-func await(t *testing.T, r *Runtime, task, container, what string, want func(agent.ContainerStatus) bool) agent.ContainerStatus {
+// await reads events until want returns true for the container's status.
+func await(
+	t *testing.T, r *Runtime, task, container, what string, want func(agent.ContainerStatus) bool,
+) agent.ContainerStatus {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	var last agent.ContainerStatus
@@ -193,7 +198,7 @@ func await(t *testing.T, r *Runtime, task, container, what string, want func(age
 		select {
 		case e, ok := <-r.Events():
 			if !ok {
-				t.Fatal("the events have ended")
+				t.Fatal("the channel of events is closed")
 			}
 			if e.TaskID != task || e.Status.Name != container {
 				continue
@@ -202,7 +207,7 @@ func await(t *testing.T, r *Runtime, task, container, what string, want func(age
 				return last
 			}
 		case <-deadline:
-			t.Fatalf("task %s: no event said that container %s is %s; the last was %+v", task, container, what, last)
+			t.Fatalf("task %s: no event with container %s %s; the last was %+v", task, container, what, last)
 		}
 	}
 }
@@ -225,7 +230,7 @@ func start(t *testing.T, r *Runtime, spec agent.TaskSpec) agent.Sandbox {
 	return sandbox
 }
 
-// statusOf is what Sandboxes says of a task's container "main".
+// statusOf returns the status of a task's container "main" in Sandboxes.
 func statusOf(t *testing.T, r *Runtime, task string) agent.ContainerStatus {
 	t.Helper()
 	all, err := r.Sandboxes(t.Context())
@@ -237,11 +242,11 @@ func statusOf(t *testing.T, r *Runtime, task string) agent.ContainerStatus {
 			return s.Containers[0]
 		}
 	}
-	t.Fatalf("there is no task %s in %+v", task, all)
+	t.Fatalf("Sandboxes has no task %s: %+v", task, all)
 	panic("not reached")
 }
 
-// output is what a container has printed.
+// output returns the output of a container.
 func output(t *testing.T, r *Runtime, task string) string {
 	t.Helper()
 	text, err := os.ReadFile(LogFile(r.config.Dir, task, "main"))
@@ -251,7 +256,7 @@ func output(t *testing.T, r *Runtime, task string) string {
 	return string(text)
 }
 
-// awaitOutput waits until a container has printed this.
+// awaitOutput waits until the output of a container contains want.
 func awaitOutput(t *testing.T, r *Runtime, task, want string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s prints %q", task, want), func() bool { return strings.Contains(output(t, r, task), want) })
@@ -270,8 +275,8 @@ func supervisorPID(t *testing.T, dir string) int {
 	return pid
 }
 
-// gone says that no live process has this pid.
-func gone(pid int) bool {
+// ended reports whether no live process has this pid.
+func ended(pid int) bool {
 	stat, err := procfs.ReadStat(pid)
 	return err != nil || stat.Ended()
 }

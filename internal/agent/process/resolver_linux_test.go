@@ -14,17 +14,20 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent"
 )
 
-// showResolver runs a task that prints its address, its resolv.conf and whom it runs as, also from its health check,
-// and gives what it printed.
+// showResolver runs a task that prints its address, its user and its resolv.conf, and whose health check reads
+// resolv.conf. It returns the address and the output.
 func showResolver(ctx context.Context, dir string) (string, error) {
 	r, err := New(ctx, Config{Dir: dir})
 	if err != nil {
 		return "", err
 	}
 	defer r.Shutdown(ctx)
-	spec := shellTask("resolver", "echo $ROLLCALL_ADDRESS; id -u; grep CapEff /proc/self/status; cat /etc/resolv.conf; exec sleep 1000")
+	spec := shellTask("resolver",
+		"echo $ROLLCALL_ADDRESS; id -u; grep CapEff /proc/self/status; cat /etc/resolv.conf; exec sleep 1000")
 	spec.Resolver = &agent.Resolver{Search: []string{"corp"}}
-	spec.Containers[0].HealthCheck = &agent.HealthCheck{Command: []string{"CMD-SHELL", "grep -q $ROLLCALL_ADDRESS /etc/resolv.conf"}}
+	spec.Containers[0].HealthCheck = &agent.HealthCheck{
+		Command: []string{"CMD-SHELL", "grep -q $ROLLCALL_ADDRESS /etc/resolv.conf"},
+	}
 	sandbox, err := r.Create(ctx, spec)
 	if err != nil || !sandbox.Resolver {
 		return "no private resolver", err
@@ -47,7 +50,7 @@ func showResolver(ctx context.Context, dir string) (string, error) {
 	}
 }
 
-// checkResolver compares what showResolver gave: address, address told, user, capabilities, resolv.conf.
+// checkResolver checks the result of showResolver: address, $ROLLCALL_ADDRESS, user, capabilities, resolv.conf.
 func checkResolver(t *testing.T, got, uid, capabilities string) {
 	t.Helper()
 	lines := strings.SplitN(got, "\n", 5)
@@ -64,7 +67,7 @@ func checkResolver(t *testing.T, got, uid, capabilities string) {
 
 const resolvConf = "/etc/resolv.conf"
 
-// missing ends a test for which the machine lacks something: in CI it fails.
+// missing skips a test for which the machine lacks something. In CI it fails the test.
 func missing(t *testing.T, why ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -76,7 +79,7 @@ func missing(t *testing.T, why ...any) {
 func TestPrivateResolver(t *testing.T) {
 	t.Parallel()
 	if err := CanMountResolver(t.Context()); err != nil {
-		missing(t, "nothing to test here: ", err)
+		missing(t, "no private files on this machine: ", err)
 	}
 	before, err := os.ReadFile(resolvConf)
 	if err != nil {
@@ -92,29 +95,29 @@ func TestPrivateResolver(t *testing.T) {
 	}
 	checkResolver(t, got, strconv.Itoa(os.Geteuid()), capabilities)
 	if after, err := os.ReadFile(resolvConf); err != nil || string(after) != string(before) {
-		t.Errorf("the machine's own %s has changed: %q, %v", resolvConf, after, err)
+		t.Errorf("the machine's %s has changed: %q, %v", resolvConf, after, err)
 	}
 }
 
-// TestPrivateResolverAsNobody does the same as an ordinary user, for which the test must be root.
-func TestPrivateResolverAsNobody(t *testing.T) {
+// TestPrivateResolverAsUser does the same as an ordinary user, for which the test must run as root.
+func TestPrivateResolverAsUser(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("TestPrivateResolver is the same, since this is an ordinary user")
+		t.Skip("an ordinary user; TestPrivateResolver covers it")
 	}
-	const nobody = 65534
-	dir, err := os.MkdirTemp("/tmp", "rollcall-nobody-")
+	const uid = 65534
+	dir, err := os.MkdirTemp("/tmp", "rollcall-user-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chown(dir, nobody, nobody); err != nil {
+	if err := os.Chown(dir, uid, uid); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe", "program", "show-resolver", filepath.Join(dir, "data"))
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	got, err := cmd.CombinedOutput()
 	if string(got) == "no private resolver" {
 		missing(t, "ordinary users have no user namespaces here")

@@ -41,7 +41,7 @@ func TestContainerEnds(t *testing.T) {
 			t.Errorf("%s: exit code %v, reason %q, started %v; want exit code %d and no reason", tc.name, got.ExitCode, got.Reason, got.StartedAt, tc.want)
 		}
 		if err := r.StartContainer(t.Context(), tc.name, "main"); err != nil {
-			t.Errorf("%s: to start an ended container again: %v; want nil, and no start", tc.name, err)
+			t.Errorf("%s: StartContainer of an ended container: %v; want nil, without a start", tc.name, err)
 		}
 	}
 }
@@ -54,11 +54,11 @@ func TestStop(t *testing.T) {
 		timeout      time.Duration
 		want         int
 	}{
-		{"SIGTERM ends it", "echo ready; exec sleep 1000", time.Minute, 143},
-		{"it ends in its own way", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", time.Minute, 3},
-		{"its children get SIGTERM too", `trap : TERM; sh -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done' & wait $!; wait $!; exit 5`, time.Minute, 5},
-		{"it ignores SIGTERM", "trap '' TERM; echo ready; while :; do sleep 0.01; done", 50 * time.Millisecond, 137},
-		{"no time given", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", 0, 137},
+		{"ends by SIGTERM", "echo ready; exec sleep 1000", time.Minute, 143},
+		{"handles SIGTERM", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", time.Minute, 3},
+		{"children get SIGTERM", `trap : TERM; sh -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done' & wait $!; wait $!; exit 5`, time.Minute, 5},
+		{"ignores SIGTERM", "trap '' TERM; echo ready; while :; do sleep 0.01; done", 50 * time.Millisecond, 137},
+		{"no timeout", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", 0, 137},
 	} {
 		id := strings.ReplaceAll(tc.name, " ", "-")
 		start(t, r, shellTask(id, tc.script))
@@ -74,7 +74,7 @@ func TestStop(t *testing.T) {
 			t.Errorf("%s: the second StopContainer: %v", tc.name, err)
 		}
 	}
-	if err := r.StopContainer(t.Context(), "nobody", "main", 0); err != nil {
+	if err := r.StopContainer(t.Context(), "unknown", "main", 0); err != nil {
 		t.Errorf("StopContainer of an unknown task: %v; want nil", err)
 	}
 }
@@ -100,7 +100,7 @@ func TestNothingOutlivesItsContainer(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)
 	file := filepath.Join(t.TempDir(), "pid")
-	// A grandchild in the container's session, and one that left session, group and parent.
+	// A grandchild in the container's session, and another that leaves session, group and parent.
 	script := fmt.Sprintf("sleep 1000 & echo $! > %s.1; '%s' program session %s.2; exit 0", file, self()[0], file)
 	start(t, r, shellTask("parent", script))
 	awaitEnd(t, r, "parent")
@@ -113,8 +113,8 @@ func TestNothingOutlivesItsContainer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !gone(pid) {
-			t.Errorf("process %d (%s) lives although its container has ended", pid, name)
+		if !ended(pid) {
+			t.Errorf("process %d (%s) runs although its container has ended", pid, name)
 		}
 	}
 }
@@ -133,16 +133,16 @@ func TestRemove(t *testing.T) {
 		}
 	}
 	if all, err := r.Sandboxes(t.Context()); err != nil || len(all) != 0 {
-		t.Errorf("after Remove there are %+v, %v", all, err)
+		t.Errorf("Sandboxes after Remove: %+v, %v", all, err)
 	}
-	if !gone(pid) {
-		t.Errorf("process %d lives although its task is removed", pid)
+	if !ended(pid) {
+		t.Errorf("process %d runs although its task is removed", pid)
 	}
 	if _, err := os.Stat(filepath.Join(protocol.TasksFolder(r.config.Dir), "short")); !os.IsNotExist(err) {
-		t.Errorf("the folder of the removed task: %v; want none", err)
+		t.Errorf("the folder of the removed task: %v; want that it does not exist", err)
 	}
 	if err := r.StartContainer(t.Context(), "short", "main"); !fault.Is(err, fault.NotFound) {
-		t.Errorf("to start a container of a removed task: %v; want not found", err)
+		t.Errorf("StartContainer of a removed task: %v; want not found", err)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestStartFailures(t *testing.T) {
 		if _, err := r.Create(t.Context(), agent.TaskSpec{ID: tc.name, Containers: []agent.ContainerSpec{tc.spec}}); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // the same answer again
+		for range 2 { // the second call returns the same error
 			err := r.StartContainer(t.Context(), tc.name, "main")
 			if err == nil || !strings.HasPrefix(err.Error(), startFailure) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%s: %v; want %s…%s", tc.name, err, startFailure, tc.want)
@@ -229,14 +229,14 @@ func TestUser(t *testing.T) {
 		awaitEnd(t, r, id)
 		return output(t, r, id), nil
 	}
-	own := strconv.Itoa(os.Geteuid())
-	if got, err := run("own", own); err != nil || !strings.HasPrefix(got, own+"\n") {
-		t.Errorf("as the own user: %q, %v", got, err)
+	self := strconv.Itoa(os.Geteuid())
+	if got, err := run("self", self); err != nil || !strings.HasPrefix(got, self+"\n") {
+		t.Errorf("as the user of the test: %q, %v", got, err)
 	}
 	got, err := run("other", "54321:54322")
 	if os.Geteuid() != 0 {
 		if err == nil || !strings.Contains(err.Error(), "only root") {
-			t.Errorf("as another user, without root: %q, %v; want it refused", got, err)
+			t.Errorf("as another user, without root: %q, %v; want an error", got, err)
 		}
 		return
 	}
@@ -257,7 +257,7 @@ func TestUlimit(t *testing.T) {
 	}
 }
 
-// TestUlimitBeyond: a limit that this process may not set, as no process may, becomes what it may.
+// TestUlimitBeyond checks that a limit which no process may set becomes the highest that this one may.
 func TestUlimitBeyond(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)
@@ -274,7 +274,7 @@ func TestUlimitBeyond(t *testing.T) {
 	}
 }
 
-func TestCreateRefuses(t *testing.T) {
+func TestCreateRejects(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -305,7 +305,7 @@ func TestCreateRefuses(t *testing.T) {
 		}
 	}
 	if all, err := r.Sandboxes(t.Context()); err != nil || len(all) != 0 {
-		t.Errorf("after refusals there are %+v, %v", all, err)
+		t.Errorf("Sandboxes after rejected calls: %+v, %v", all, err)
 	}
 }
 
@@ -323,19 +323,19 @@ func TestHostPorts(t *testing.T) {
 	}
 	awaitOutput(t, r, "bridge", fmt.Sprintf("127.0.0.1 %d\n", ports[0].Host))
 
-	// The task has not bound its port, and still nobody else is given it.
+	// The task has not bound its port, and still no other task gets it.
 	fixed := shellTask("fixed", "true")
 	fixed.NetworkMode = agent.NetworkHost
 	fixed.Containers[0].Ports = []agent.Port{{Container: ports[0].Host, Host: ports[0].Host}}
 	if _, err := other.Create(t.Context(), fixed); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), "leased by another task") {
-		t.Errorf("the same host port from another data folder: %v; want it refused", err)
+		t.Errorf("Create with the same host port from another data folder: %v; want in use", err)
 	}
 }
 
 // addressBlock is the range of tasks' addresses.
 var addressBlock = netip.MustParsePrefix("127.64.0.0/10")
 
-func TestAddressesAreNobodyElses(t *testing.T) {
+func TestAddressesAreUnique(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for range 2 {
@@ -348,11 +348,11 @@ func TestAddressesAreNobodyElses(t *testing.T) {
 			}
 			again, err := r.Create(t.Context(), spec)
 			if err != nil || again.Address != first.Address {
-				t.Errorf("Create again gives %v, %v; want the same address %v", again.Address, err, first.Address)
+				t.Errorf("the second Create returns %v, %v; want the same address %v", again.Address, err, first.Address)
 			}
 			text := first.Address.String()
 			if seen[text] || !addressBlock.Contains(first.Address) || strings.HasSuffix(text, ".0") || strings.HasSuffix(text, ".255") {
-				t.Errorf("address %v: seen before, outside of %v, or no host's", first.Address, addressBlock)
+				t.Errorf("address %v is used twice, outside of %v, or not that of a host", first.Address, addressBlock)
 			}
 			seen[text] = true
 		}
@@ -373,7 +373,7 @@ func TestServerKilled(t *testing.T) {
 	}
 	t.Cleanup(func() { server.Process.Kill() })
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "started\n" {
-		t.Fatalf("the server says %q, %v", line, err)
+		t.Fatalf("the server prints %q, %v", line, err)
 	}
 	if err := server.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -383,20 +383,20 @@ func TestServerKilled(t *testing.T) {
 	r := runtimeIn(t, dir)
 	found := await(t, r, "survivor", "main", "running", agent.ContainerStatus.Running)
 	pid, err := strconv.Atoi(found.RuntimeID)
-	if err != nil || gone(pid) {
-		t.Fatalf("the container's process %s: %v; want it alive", found.RuntimeID, err)
+	if err != nil || ended(pid) {
+		t.Fatalf("the container's process %s: %v; want it running", found.RuntimeID, err)
 	}
 	if err := r.StartContainer(t.Context(), "survivor", "main"); err != nil {
 		t.Fatal(err)
 	}
 	if got := statusOf(t, r, "survivor").RuntimeID; got != found.RuntimeID {
-		t.Errorf("started again, the process is %s; want the same %s", got, found.RuntimeID)
+		t.Errorf("after a second StartContainer the process is %s; want the same %s", got, found.RuntimeID)
 	}
 	if err := r.StopContainer(t.Context(), "survivor", "main", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if got := statusOf(t, r, "survivor"); got.ExitCode == nil || *got.ExitCode != 143 {
-		t.Errorf("status %+v; want exit code 143, since its supervisor lived on", got)
+		t.Errorf("status %+v; want exit code 143, since its supervisor kept running", got)
 	}
 }
 
@@ -413,22 +413,22 @@ func TestSupervisorKilled(t *testing.T) {
 	after := await(t, r, "stays", "main", "running again", agent.ContainerStatus.Running)
 	eventually(t, "the new supervisor answers", func() bool { _, err := r.Sandboxes(t.Context()); return err == nil })
 	if after = statusOf(t, r, "stays"); after.RuntimeID != before.RuntimeID || !after.Running() {
-		t.Errorf("adopted as %+v; want it as before, %+v", after, before)
+		t.Errorf("adopted as %+v; want the same as before, %+v", after, before)
 	}
 	if _, err := addrlease.Take("address/" + sandbox.Address.String()); err == nil {
-		t.Errorf("the address %v of an adopted task can be taken by others", sandbox.Address)
+		t.Errorf("Take of the address %v of an adopted task succeeds", sandbox.Address)
 	}
 	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := awaitEnd(t, r, "ends-later"); got.ExitCode != nil || got.Reason != "Exit code unknown: the supervisor was restarted while the container ran." {
-		t.Errorf("the end of an adopted container: %+v; want no exit code, and why", got)
+		t.Errorf("the end of an adopted container: %+v; want no exit code, and the reason", got)
 	}
 	if err := r.StopContainer(t.Context(), "stays", "main", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	pid, _ := strconv.Atoi(before.RuntimeID)
-	if got := statusOf(t, r, "stays"); !got.Ended() || !gone(pid) {
+	if got := statusOf(t, r, "stays"); !got.Ended() || !ended(pid) {
 		t.Errorf("an adopted container after StopContainer: %+v", got)
 	}
 }
@@ -442,19 +442,20 @@ func TestEndedWhileNoSupervisorRan(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := r.config.Dir
-	r.Close() // so that nobody starts a new supervisor
+	r.Close() // so that no new supervisor is started
 	killSupervisor(t, r)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the container is gone", func() bool { return gone(pid) })
+	eventually(t, "the container has ended", func() bool { return ended(pid) })
 	again := runtimeIn(t, dir)
 	if got := awaitEnd(t, again, "orphan"); got.ExitCode != nil || got.Reason != "Exit code unknown: the container ended while no supervisor ran." {
-		t.Errorf("status %+v; want no exit code, and why", got)
+		t.Errorf("status %+v; want no exit code, and the reason", got)
 	}
 }
 
-// TestSupervisorKilledAtAnyMoment kills it while it starts a container: the container runs at most once all the same.
+// TestSupervisorKilledAtAnyMoment kills the supervisor while it starts a container, and checks that the container runs
+// at most once.
 func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)
@@ -476,8 +477,8 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 		}
 		killer.Stop()
 		syscall.Kill(pid, syscall.SIGKILL)
-		eventually(t, "the supervisor is gone", func() bool { return gone(pid) })
-		eventually(t, "a new one answers", func() bool { _, err := r.Sandboxes(t.Context()); return err == nil })
+		eventually(t, "the supervisor has ended", func() bool { return ended(pid) })
+		eventually(t, "a new supervisor answers", func() bool { _, err := r.Sandboxes(t.Context()); return err == nil })
 		if status := statusOf(t, r, id); status.Running() {
 			eventually(t, "the container runs", func() bool { _, err := os.Stat(file); return err == nil || statusOf(t, r, id).Ended() })
 		}
@@ -495,17 +496,17 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 	for _, p := range all {
 		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
 		if strings.Contains(string(environ), folder) {
-			t.Errorf("process %d is left: %q", p.PID, environ)
+			t.Errorf("process %d still runs: %q", p.PID, environ)
 		}
 	}
 }
 
-// killSupervisor kills the supervisor of a runtime, and waits until it is gone.
+// killSupervisor kills the supervisor of a runtime, and waits until it has ended.
 func killSupervisor(t *testing.T, r *Runtime) {
 	t.Helper()
 	pid := supervisorPID(t, r.config.Dir)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the supervisor is gone", func() bool { return gone(pid) })
+	eventually(t, "the supervisor has ended", func() bool { return ended(pid) })
 }

@@ -37,7 +37,7 @@ func TestHealthCheck(t *testing.T) {
 		spec.Containers[0].HealthCheck = &agent.HealthCheck{
 			Command: tc.check, Interval: 300 * time.Millisecond, Timeout: 100 * time.Millisecond, Retries: 1}
 		if tc.name != "hangs" {
-			spec.Containers[0].HealthCheck.Timeout = 10 * time.Second // this machine may be busy
+			spec.Containers[0].HealthCheck.Timeout = 10 * time.Second // the machine may be busy
 		}
 		start(t, r, spec)
 		got := await(t, r, tc.name, "main", string(tc.want), func(s agent.ContainerStatus) bool { return s.Health == tc.want })
@@ -45,7 +45,7 @@ func TestHealthCheck(t *testing.T) {
 			t.Errorf("%s: the output kept is %q, want %q", tc.name, got.HealthOutput, tc.wantOutput)
 		}
 		if !got.Running() {
-			t.Errorf("%s: %+v; want it running: what follows from its health is the agent's to decide", tc.name, got)
+			t.Errorf("%s: %+v; want it running, since the agent decides what follows from its health", tc.name, got)
 		}
 	}
 }
@@ -56,8 +56,9 @@ func TestHangingHealthCheckLeavesNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	spec := shellTask("hangs", "exec sleep 1000")
 	spec.Containers[0].HealthCheck = &agent.HealthCheck{
-		// One process that hangs, and one that has left its session and holds the output open.
-		Command:  []string{"CMD-SHELL", fmt.Sprintf("echo $$ > %s.1; '%s' program session %s.2; exec sleep 1000", file, self()[0], file)},
+		// One process hangs, and another leaves its session and holds the output open.
+		Command: []string{"CMD-SHELL",
+			fmt.Sprintf("echo $$ > %s.1; '%s' program session %s.2; exec sleep 1000", file, self()[0], file)},
 		Interval: time.Minute, Timeout: 2 * time.Second, Retries: 1}
 	start(t, r, spec)
 	eventually(t, "the check runs", func() bool { _, err := os.Stat(file + ".2"); return err == nil })
@@ -69,14 +70,14 @@ func TestHangingHealthCheckLeavesNothing(t *testing.T) {
 			pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
 			return err == nil
 		})
-		eventually(t, "a process of the check is gone", func() bool { return gone(pid) })
+		eventually(t, "a process of the check has ended", func() bool { return ended(pid) })
 	}
 	if got := statusOf(t, r, "hangs"); !got.Running() {
 		t.Errorf("the container itself: %+v; want it running", got)
 	}
 }
 
-func TestHealthIsKnownToTheNextServer(t *testing.T) {
+func TestNextServerResumesHealth(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := runtimeIn(t, dir)
@@ -88,7 +89,7 @@ func TestHealthIsKnownToTheNextServer(t *testing.T) {
 	next := runtimeIn(t, dir)
 	killSupervisor(t, next)
 	if got := await(t, next, "well", "main", "running", agent.ContainerStatus.Running); got.Health != agent.HealthHealthy {
-		t.Errorf("the next server and supervisor begin with %+v; want it healthy", got)
+		t.Errorf("the next server and supervisor begin with %+v; want a healthy container", got)
 	}
 }
 
@@ -107,7 +108,7 @@ func TestWildcardListener(t *testing.T) {
 	awaitOutput(t, r, "own", "listening")
 	listen("bridge", "tcp", "0.0.0.0:0")
 	awaitOutput(t, r, "bridge", "listening")
-	listen("client", "udp", "0.0.0.0:0") // as a resolver's socket while it waits
+	listen("client", "udp", "0.0.0.0:0") // like the socket of a resolver that waits for replies
 	awaitOutput(t, r, "client", "listening")
 	for _, tc := range []struct{ id, network, address, want string }{
 		{"wide", "tcp4", "0.0.0.0:0", "listens on tcp 0.0.0.0:"},
@@ -121,7 +122,7 @@ func TestWildcardListener(t *testing.T) {
 	}
 	for _, id := range []string{"own", "bridge", "client"} {
 		if got := statusOf(t, r, id); !got.Running() {
-			t.Errorf("%s: %+v; want it left alone", id, got)
+			t.Errorf("%s: %+v; want it running", id, got)
 		}
 	}
 	conn, err := net.Dial("tcp", net.JoinHostPort(sandbox.Address.String(), "5000"))
@@ -155,10 +156,10 @@ func TestGarbageOnTheSocket(t *testing.T) {
 		for {
 			f, err := w.Receive()
 			if err == nil && f.Hello == nil && f.Update == nil && f.Error == nil {
-				t.Errorf("%.40q is answered with %+v", garbage, f)
+				t.Errorf("the reply to %.40q is %+v", garbage, f)
 			}
 			if err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {
-				t.Errorf("%.40q: %v; want a refusal or the end of the connection", garbage, err)
+				t.Errorf("%.40q: %v; want an error reply or a closed connection", garbage, err)
 			}
 			if err != nil || f.Error != nil {
 				break
@@ -166,8 +167,8 @@ func TestGarbageOnTheSocket(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if got := statusOf(t, r, "calm"); !got.Running() || gone(pid) {
-		t.Errorf("after garbage: %+v, supervisor gone: %v", got, gone(pid))
+	if got := statusOf(t, r, "calm"); !got.Running() || ended(pid) {
+		t.Errorf("after garbage: %+v, supervisor ended: %v", got, ended(pid))
 	}
 }
 
@@ -194,7 +195,7 @@ func TestOtherVersion(t *testing.T) {
 
 func TestOneSupervisor(t *testing.T) {
 	t.Parallel()
-	deep := filepath.Join(t.TempDir(), strings.Repeat("deep/", 40)) // deeper than the path of a socket may be
+	deep := filepath.Join(t.TempDir(), strings.Repeat("deep/", 40)) // longer than the path of a socket can be
 	r := runtimeIn(t, deep)
 	if err := supervisor.Run(r.config.Dir); !errors.Is(err, protocol.ErrRunning) {
 		t.Errorf("a second supervisor: %v; want %v", err, protocol.ErrRunning)
@@ -205,7 +206,7 @@ func TestOneSupervisor(t *testing.T) {
 	}
 }
 
-// TestLogStaysWithinBounds: a program that prints 60 MB leaves the newest of it, and no more than is promised.
+// TestLogStaysWithinBounds checks that of an output of 60 MB only the newest part is kept, within the limit.
 func TestLogStaysWithinBounds(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)

@@ -16,8 +16,8 @@ func TestIdle(t *testing.T) {
 		after          time.Duration
 		want           bool
 	}{
-		{"just begun", 0, 0, idleTimeout - 1, false},
-		{"nothing to do", 0, 0, idleTimeout, true},
+		{"just started", 0, 0, idleTimeout - 1, false},
+		{"no tasks and no clients", 0, 0, idleTimeout, true},
 		{"a task", 1, 0, time.Hour, false},
 		{"a client", 0, 1, time.Hour, false},
 	} {
@@ -36,7 +36,7 @@ func TestIdle(t *testing.T) {
 
 func TestRotate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	writer, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // as a container has it
+	writer, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // as containers open it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,11 +57,11 @@ func TestRotate(t *testing.T) {
 		for name, want := range map[string]string{path: tc.log, path + ".1": tc.first, path + ".2": tc.second} {
 			got, _ := os.ReadFile(name)
 			if string(got) != want {
-				t.Errorf("after %q: %s holds %q, want %q", tc.write, filepath.Base(name), got, want)
+				t.Errorf("after %q: %s contains %q, want %q", tc.write, filepath.Base(name), got, want)
 			}
 		}
 	}
 	if err := rotate(filepath.Join(t.TempDir(), "none"), 9); err != nil {
-		t.Errorf("a log that was never written: %v", err)
+		t.Errorf("rotate of a log that does not exist: %v", err)
 	}
 }
