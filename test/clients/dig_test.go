@@ -55,12 +55,9 @@ func createDNSService(s *harness.Server, namespace, name string, policy sdtypes.
 	return harness.Must(s.CloudMap().CreateService(s.T.Context(), in))(s.T).Service
 }
 
-// TestDig queries the server with dig's options.
-func TestDig(t *testing.T) {
-	t.Parallel()
-	if _, err := exec.LookPath("dig"); err != nil {
-		harness.SkipMissing(t, "dig")
-	}
+// serveDigNames starts a server with services for each kind of answer.
+func serveDigNames(t *testing.T) *harness.Server {
+	t.Helper()
 	s := harness.Serve(t, "--runtime", "none")
 	ns := s.CreateNamespace("corp")
 	v4 := func(i int) map[string]string {
@@ -69,16 +66,12 @@ func TestDig(t *testing.T) {
 	registerInstances(s, createDNSService(s, ns, "worker", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA), 2,
 		"i", v4)
 	registerInstances(s, createDNSService(s, ns, "one", sdtypes.RoutingPolicyWeighted, sdtypes.RecordTypeA), 3, "i", v4)
+	v6 := func(int) map[string]string { return map[string]string{"AWS_INSTANCE_IPV6": "2001:db8::7"} }
 	registerInstances(s, createDNSService(s, ns, "six", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeAaaa), 1,
-		"i",
-		func(int) map[string]string {
-			return map[string]string{"AWS_INSTANCE_IPV6": "2001:db8::7"}
-		})
+		"i", v6)
+	cname := func(int) map[string]string { return map[string]string{"AWS_INSTANCE_CNAME": "worker.corp"} }
 	registerInstances(s, createDNSService(s, ns, "alias", sdtypes.RoutingPolicyWeighted, sdtypes.RecordTypeCname), 1,
-		"i",
-		func(int) map[string]string {
-			return map[string]string{"AWS_INSTANCE_CNAME": "worker.corp"}
-		})
+		"i", cname)
 	// Eight SRV records with their addresses are more than 512 octets, and fewer than 1232.
 	port := func(i int) map[string]string {
 		return map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("10.0.1.%d", i), "AWS_INSTANCE_PORT": "8080"}
@@ -89,6 +82,16 @@ func TestDig(t *testing.T) {
 	registerInstances(s, createDNSService(s, ns, "long", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA,
 		sdtypes.RecordTypeSrv), 8, strings.Repeat("i", 45), port)
 	createDNSService(s, ns, "empty", sdtypes.RoutingPolicyMultivalue, sdtypes.RecordTypeA)
+	return s
+}
+
+// TestDig queries the server with dig's options.
+func TestDig(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("dig"); err != nil {
+		harness.SkipMissing(t, "dig")
+	}
+	s := serveDigNames(t)
 
 	const (
 		noerror       = `status: NOERROR`

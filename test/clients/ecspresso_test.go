@@ -120,6 +120,83 @@ func (e *ecspresso) revisions(status ecstypes.TaskDefinitionStatus) string {
 	return strings.Join(numbers, " ")
 }
 
+// checkReads makes the calls of `diff` and `verify`, which compare the service with the file and the tool's defaults,
+// of `tasks`, and of `exec`.
+func (e *ecspresso) checkReads() {
+	e.T.Helper()
+	ctx := e.T.Context()
+	svc, _ := e.status()
+	d, n := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration
+	if *d.MinimumHealthyPercent != 100 || *d.MaximumPercent != 200 || d.DeploymentCircuitBreaker.Enable ||
+		d.DeploymentCircuitBreaker.Rollback ||
+		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" ||
+		svc.LaunchType != ecstypes.LaunchTypeFargate ||
+		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica ||
+		svc.PropagateTags != ecstypes.PropagateTagsNone ||
+		svc.DesiredCount != 2 ||
+		len(svc.ServiceRegistries) != 1 || svc.ServiceRegistries[0].ContainerName != nil ||
+		ecsTagText(svc.Tags) != "env=test" {
+		e.T.Errorf("the service differs from the file: %s", harness.AsJSON(svc))
+	}
+	list := harness.Must(e.api.ListTagsForResource(ctx,
+		&ecs.ListTagsForResourceInput{ResourceArn: svc.ServiceArn}))(e.T)
+	if got := ecsTagText(list.Tags); got != "env=test" {
+		e.T.Errorf("the tags are %s", got)
+	}
+	harness.Must(e.api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{
+		TaskDefinition: svc.TaskDefinition, Include: []ecstypes.TaskDefinitionField{
+			ecstypes.TaskDefinitionFieldTags}}))(e.T)
+	harness.Must(e.api.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{*svc.ClusterArn}}))(e.T)
+
+	// `tasks` lists by service and by family; `exec` reports why it cannot open a session.
+	running := e.Tasks("api", ecstypes.DesiredStatusRunning)
+	family := harness.Must(e.api.ListTasks(ctx, &ecs.ListTasksInput{Family: aws.String("api"),
+		DesiredStatus: ecstypes.DesiredStatusRunning}))(e.T)
+	if len(running) != 2 || len(family.TaskArns) != 2 || len(e.Tasks("api", ecstypes.DesiredStatusStopped)) != 3 {
+		e.T.Errorf("%d running tasks, %d of the family, %d stopped; want 2, 2, 3", len(running), len(family.TaskArns),
+			len(e.Tasks("api", ecstypes.DesiredStatusStopped)))
+	}
+	_, err := e.api.ExecuteCommand(ctx, &ecs.ExecuteCommandInput{Task: running[0].TaskArn, Command: aws.String("sh"),
+		Interactive: true})
+	if err == nil || !strings.Contains(err.Error(), "execute command was not enabled") {
+		e.T.Errorf("ExecuteCommand: %v", err)
+	}
+}
+
+// checkRollback makes the calls of `rollback`, which deploys the revision before the current one, and deregisters and
+// deletes the current one.
+func (e *ecspresso) checkRollback() {
+	e.T.Helper()
+	ctx := e.T.Context()
+	if got := e.revisions(ecstypes.TaskDefinitionStatusActive); got != "2 1" {
+		e.T.Fatalf("the active revisions are %s, want 2 1", got)
+	}
+	began := time.Now().Add(-time.Second)
+	harness.Must(e.api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("api"),
+		TaskDefinition: aws.String("api:1")}))(e.T)
+	e.wait(began)
+	harness.Must(e.api.DeregisterTaskDefinition(ctx, &ecs.DeregisterTaskDefinitionInput{
+		TaskDefinition: aws.String("api:2")}))(e.T)
+	deleted := harness.Must(e.api.DeleteTaskDefinitions(ctx, &ecs.DeleteTaskDefinitionsInput{
+		TaskDefinitions: []string{"api:2", "api:1"}}))(e.T)
+	if len(deleted.TaskDefinitions) != 1 || len(deleted.Failures) != 1 ||
+		!strings.Contains(*deleted.Failures[0].Reason, "still in ACTIVE status") {
+		e.T.Errorf("DeleteTaskDefinitions returns %s", harness.AsJSON(deleted))
+	}
+	if active, deleting := e.revisions(ecstypes.TaskDefinitionStatusActive),
+		e.revisions(ecstypes.TaskDefinitionStatusDeleteInProgress); active != "1" || deleting != "2" {
+		e.T.Errorf("active revisions are %s, revisions being deleted %s; want 1 and 2", active, deleting)
+	}
+	definitions := []string{}
+	for _, task := range e.Tasks("api", ecstypes.DesiredStatusRunning) {
+		arn := *task.TaskDefinitionArn
+		definitions = append(definitions, arn[strings.LastIndexByte(arn, '/')+1:])
+	}
+	if !slices.Equal(definitions, []string{"api:1", "api:1"}) {
+		e.T.Errorf("after the rollback the tasks run %v", definitions)
+	}
+}
+
 // TestEcspresso deploys a service twice, refreshes, scales, rolls back and deletes it.
 func TestEcspresso(t *testing.T) {
 	t.Parallel()
@@ -154,72 +231,8 @@ func TestEcspresso(t *testing.T) {
 		t.Error("refresh did not start a deployment")
 	}
 
-	// `diff` and `verify` compare the service with the file and the tool's defaults.
-	svc, _ := e.status()
-	d, n := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration
-	if *d.MinimumHealthyPercent != 100 || *d.MaximumPercent != 200 || d.DeploymentCircuitBreaker.Enable ||
-		d.DeploymentCircuitBreaker.Rollback ||
-		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" ||
-		svc.LaunchType != ecstypes.LaunchTypeFargate ||
-		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica ||
-		svc.PropagateTags != ecstypes.PropagateTagsNone ||
-		svc.DesiredCount != 2 ||
-		len(svc.ServiceRegistries) != 1 || svc.ServiceRegistries[0].ContainerName != nil ||
-		ecsTagText(svc.Tags) != "env=test" {
-		t.Errorf("the service differs from the file: %s", harness.AsJSON(svc))
-	}
-	list := harness.Must(e.api.ListTagsForResource(ctx, &ecs.ListTagsForResourceInput{ResourceArn: svc.ServiceArn}))(t)
-	if got := ecsTagText(list.Tags); got != "env=test" {
-		t.Errorf("the tags are %s", got)
-	}
-	harness.Must(e.api.DescribeTaskDefinition(ctx, &ecs.DescribeTaskDefinitionInput{
-		TaskDefinition: svc.TaskDefinition, Include: []ecstypes.TaskDefinitionField{
-			ecstypes.TaskDefinitionFieldTags}}))(t)
-	harness.Must(e.api.DescribeClusters(ctx, &ecs.DescribeClustersInput{Clusters: []string{*svc.ClusterArn}}))(t)
-
-	// `tasks` lists by service and by family; `exec` reports why it cannot open a session.
-	running := s.Tasks("api", ecstypes.DesiredStatusRunning)
-	family := harness.Must(e.api.ListTasks(ctx, &ecs.ListTasksInput{Family: aws.String("api"),
-		DesiredStatus: ecstypes.DesiredStatusRunning}))(t)
-	if len(running) != 2 || len(family.TaskArns) != 2 || len(s.Tasks("api", ecstypes.DesiredStatusStopped)) != 3 {
-		t.Errorf("%d running tasks, %d of the family, %d stopped; want 2, 2, 3", len(running), len(family.TaskArns),
-			len(s.Tasks("api", ecstypes.DesiredStatusStopped)))
-	}
-	_, err := e.api.ExecuteCommand(ctx, &ecs.ExecuteCommandInput{Task: running[0].TaskArn, Command: aws.String("sh"),
-		Interactive: true})
-	if err == nil || !strings.Contains(err.Error(), "execute command was not enabled") {
-		t.Errorf("ExecuteCommand: %v", err)
-	}
-
-	// `rollback` deploys the revision before the current one, and deregisters and deletes the current one.
-	if got := e.revisions(ecstypes.TaskDefinitionStatusActive); got != "2 1" {
-		t.Fatalf("the active revisions are %s, want 2 1", got)
-	}
-	began := time.Now().Add(-time.Second)
-	harness.Must(e.api.UpdateService(ctx, &ecs.UpdateServiceInput{Service: aws.String("api"),
-		TaskDefinition: aws.String("api:1")}))(t)
-	e.wait(began)
-	harness.Must(e.api.DeregisterTaskDefinition(ctx, &ecs.DeregisterTaskDefinitionInput{
-		TaskDefinition: aws.String("api:2")}))(t)
-	deleted := harness.Must(e.api.DeleteTaskDefinitions(ctx, &ecs.DeleteTaskDefinitionsInput{
-		TaskDefinitions: []string{"api:2", "api:1"}}))(t)
-	if len(deleted.TaskDefinitions) != 1 || len(deleted.Failures) != 1 ||
-		!strings.Contains(*deleted.Failures[0].Reason, "still in ACTIVE status") {
-		t.Errorf("DeleteTaskDefinitions returns %s", harness.AsJSON(deleted))
-	}
-	if active, deleting := e.revisions(ecstypes.TaskDefinitionStatusActive),
-		e.revisions(ecstypes.TaskDefinitionStatusDeleteInProgress); active != "1" || deleting != "2" {
-		t.Errorf("active revisions are %s, revisions being deleted %s; want 1 and 2", active, deleting)
-	}
-	definitions := []string{}
-	for _, task := range s.Tasks("api", ecstypes.DesiredStatusRunning) {
-		definitions = append(definitions, (*task.TaskDefinitionArn)[strings.LastIndexByte(*task.TaskDefinitionArn,
-			'/')+1:])
-	}
-	if !slices.Equal(definitions, []string{"api:1", "api:1"}) {
-		t.Errorf("after the rollback the tasks run %v", definitions)
-	}
-
+	e.checkReads()
+	e.checkRollback()
 	harness.Must(e.api.DeleteService(ctx, &ecs.DeleteServiceInput{Service: aws.String("api"),
 		Force: aws.Bool(true)}))(t)
 	if err := s.WaitServicesInactive("api"); err != nil {

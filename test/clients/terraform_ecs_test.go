@@ -134,6 +134,74 @@ func (tf *ecsTerraform) steady(arn string, began time.Time, deploys bool) error 
 	})
 }
 
+// createService creates the service of ecsService and waits until it is steady.
+func (tf *ecsTerraform) createService(ids map[string]string) (string, error) {
+	began := time.Now().Add(-time.Second)
+	out, err := tf.ecs.CreateService(tf.T.Context(), &ecs.CreateServiceInput{
+		Cluster: aws.String(ids["cluster"]), ServiceName: aws.String("web"),
+		TaskDefinition: aws.String(ids["task_definition"]), DesiredCount: aws.Int32(2),
+		ClientToken:          aws.String("terraform-20260101000000000000001"),
+		SchedulingStrategy:   ecstypes.SchedulingStrategyReplica,
+		EnableECSManagedTags: true, PropagateTags: ecstypes.PropagateTagsService, Tags: ecsTags("stage=test"),
+		DeploymentConfiguration: &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(100),
+			MaximumPercent: aws.Int32(200)},
+		DeploymentController: &ecstypes.DeploymentController{Type: ecstypes.DeploymentControllerTypeEcs},
+		NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{
+			Subnets: []string{"sn-b", "sn-a"}, SecurityGroups: []string{"sg-1"},
+			AssignPublicIp: ecstypes.AssignPublicIpDisabled}},
+		ServiceRegistries:           []ecstypes.ServiceRegistry{{RegistryArn: aws.String(ids["registry"])}},
+		AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingEnabled,
+	})
+	if err != nil {
+		return "", err
+	}
+	arn := *out.Service.ServiceArn
+	if err := tf.poll("the service is active", func() (bool, error) {
+		svc, err := tf.describeService(arn)
+		return err == nil && *svc.Status == "ACTIVE", err
+	}); err != nil {
+		return "", err
+	}
+	return arn, tf.steady(arn, began, true)
+}
+
+// readService returns the state of the service of ecsService.
+func (tf *ecsTerraform) readService(ids map[string]string, id string) (string, error) {
+	svc, err := tf.describeService(id)
+	if err != nil {
+		return "", err
+	}
+	if *svc.Status == "INACTIVE" || *svc.Status == "DRAINING" {
+		return "", errDeleted
+	}
+	d, r := svc.DeploymentConfiguration, svc.ServiceRegistries[0]
+	n := svc.NetworkConfiguration.AwsvpcConfiguration
+	slices.Sort(n.Subnets) // the provider compares sets
+	_, definition, _ := strings.Cut(*svc.TaskDefinition, "task-definition/")
+	return fmt.Sprintf(
+		"name=%s cluster=%v count=%d launch=%s strategy=%s platform=%s scheduling=%s "+
+			"controller=%s propagate=%s managed=%v exec=%v grace=%d "+
+			"definition=%s percents=%d/%d breaker=%v/%v strategy=%s/%d "+
+			"network=%v %v %s registry=%v/%d placement=%d/%d balancers=%d "+
+			"rebalancing=%s role=%v tags=%s",
+		*svc.ServiceName, *svc.ClusterArn == ids["cluster"], svc.DesiredCount, svc.LaunchType,
+		strategyText(svc.CapacityProviderStrategy),
+		aws.ToString(svc.PlatformVersion), svc.SchedulingStrategy, svc.DeploymentController.Type,
+		svc.PropagateTags,
+		svc.EnableECSManagedTags,
+		svc.EnableExecuteCommand, aws.ToInt32(svc.HealthCheckGracePeriodSeconds), definition,
+		*d.MinimumHealthyPercent,
+		*d.MaximumPercent,
+		d.DeploymentCircuitBreaker.Enable, d.DeploymentCircuitBreaker.Rollback, d.Strategy,
+		*d.BakeTimeInMinutes,
+		n.Subnets, n.SecurityGroups, n.AssignPublicIp,
+		*r.RegistryArn == ids["registry"], aws.ToInt32(r.Port), len(svc.PlacementConstraints),
+		len(svc.PlacementStrategy),
+		len(svc.LoadBalancers),
+		svc.AvailabilityZoneRebalancing, strings.HasSuffix(aws.ToString(svc.RoleArn),
+			"AWSServiceRoleForECS"), ecsTagText(svc.Tags)), nil
+}
+
 // ecsService returns aws_ecs_service in a cluster with a default strategy.
 func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 	const form = "name=web cluster=true count=%d launch= strategy= FARGATE:1+1 platform=LATEST " +
@@ -147,70 +215,8 @@ func (tf *ecsTerraform) ecsService(ids map[string]string) resource {
 		name: "service", notFound: "deleted",
 		want:    fmt.Sprintf(form, 2, "SERVICE", true, "tf-web:1", 100, "ENABLED", "stage=test"),
 		changed: fmt.Sprintf(form, 1, "SERVICE", true, "tf-web:2", 50, "DISABLED", "team=a"),
-		create: func() (string, error) {
-			began := time.Now().Add(-time.Second)
-			out, err := tf.ecs.CreateService(tf.T.Context(), &ecs.CreateServiceInput{
-				Cluster: aws.String(ids["cluster"]), ServiceName: aws.String("web"),
-				TaskDefinition: aws.String(ids["task_definition"]), DesiredCount: aws.Int32(2),
-				ClientToken:          aws.String("terraform-20260101000000000000001"),
-				SchedulingStrategy:   ecstypes.SchedulingStrategyReplica,
-				EnableECSManagedTags: true, PropagateTags: ecstypes.PropagateTagsService, Tags: ecsTags("stage=test"),
-				DeploymentConfiguration: &ecstypes.DeploymentConfiguration{MinimumHealthyPercent: aws.Int32(100),
-					MaximumPercent: aws.Int32(200)},
-				DeploymentController: &ecstypes.DeploymentController{Type: ecstypes.DeploymentControllerTypeEcs},
-				NetworkConfiguration: &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{
-					Subnets: []string{"sn-b", "sn-a"}, SecurityGroups: []string{"sg-1"},
-					AssignPublicIp: ecstypes.AssignPublicIpDisabled}},
-				ServiceRegistries:           []ecstypes.ServiceRegistry{{RegistryArn: aws.String(ids["registry"])}},
-				AvailabilityZoneRebalancing: ecstypes.AvailabilityZoneRebalancingEnabled,
-			})
-			if err != nil {
-				return "", err
-			}
-			arn := *out.Service.ServiceArn
-			if err := tf.poll("the service is active", func() (bool, error) {
-				svc, err := tf.describeService(arn)
-				return err == nil && *svc.Status == "ACTIVE", err
-			}); err != nil {
-				return "", err
-			}
-			return arn, tf.steady(arn, began, true)
-		},
-		read: func(id string) (string, error) {
-			svc, err := tf.describeService(id)
-			if err != nil {
-				return "", err
-			}
-			if *svc.Status == "INACTIVE" || *svc.Status == "DRAINING" {
-				return "", errDeleted
-			}
-			d, r := svc.DeploymentConfiguration, svc.ServiceRegistries[0]
-			n := svc.NetworkConfiguration.AwsvpcConfiguration
-			slices.Sort(n.Subnets) // the provider compares sets
-			_, definition, _ := strings.Cut(*svc.TaskDefinition, "task-definition/")
-			return fmt.Sprintf(
-				"name=%s cluster=%v count=%d launch=%s strategy=%s platform=%s scheduling=%s "+
-					"controller=%s propagate=%s managed=%v exec=%v grace=%d "+
-					"definition=%s percents=%d/%d breaker=%v/%v strategy=%s/%d "+
-					"network=%v %v %s registry=%v/%d placement=%d/%d balancers=%d "+
-					"rebalancing=%s role=%v tags=%s",
-				*svc.ServiceName, *svc.ClusterArn == ids["cluster"], svc.DesiredCount, svc.LaunchType,
-				strategyText(svc.CapacityProviderStrategy),
-				aws.ToString(svc.PlatformVersion), svc.SchedulingStrategy, svc.DeploymentController.Type,
-				svc.PropagateTags,
-				svc.EnableECSManagedTags,
-				svc.EnableExecuteCommand, aws.ToInt32(svc.HealthCheckGracePeriodSeconds), definition,
-				*d.MinimumHealthyPercent,
-				*d.MaximumPercent,
-				d.DeploymentCircuitBreaker.Enable, d.DeploymentCircuitBreaker.Rollback, d.Strategy,
-				*d.BakeTimeInMinutes,
-				n.Subnets, n.SecurityGroups, n.AssignPublicIp,
-				*r.RegistryArn == ids["registry"], aws.ToInt32(r.Port), len(svc.PlacementConstraints),
-				len(svc.PlacementStrategy),
-				len(svc.LoadBalancers),
-				svc.AvailabilityZoneRebalancing, strings.HasSuffix(aws.ToString(svc.RoleArn),
-					"AWSServiceRoleForECS"), ecsTagText(svc.Tags)), nil
-		},
+		create:  func() (string, error) { return tf.createService(ids) },
+		read:    func(id string) (string, error) { return tf.readService(ids, id) },
 		update: func(id string) error {
 			next, err := tf.ecs.RegisterTaskDefinition(tf.T.Context(), tf.fargate("tf-web", "sleep", "1001"))
 			if err != nil {

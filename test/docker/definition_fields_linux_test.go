@@ -16,19 +16,8 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestDefinitionFields runs a task with several containers that uses most fields of a task definition, and checks their
-// effect from inside the containers.
-func TestDefinitionFields(t *testing.T) {
-	t.Parallel()
-	image := clientsImage(t)
-	s := serve(t)
-	file := filepath.Join(s.Dir, "files/conf/app.env")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700),
-		os.WriteFile(file, []byte("FROM_FILE=yes\nBOTH=file\n"), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	hostDir := t.TempDir()
-
+// fieldsDefinition returns a definition with most fields of a task and of a container.
+func fieldsDefinition(image, hostDir string) *ecs.RegisterTaskDefinitionInput {
 	first := container("first", image, "sh", "-c",
 		"echo made > /data/first && chmod 644 /data/first && echo host > /host/file")
 	first.Essential = aws.Bool(false)
@@ -36,8 +25,8 @@ func TestDefinitionFields(t *testing.T) {
 		{SourceVolume: aws.String("host"), ContainerPath: aws.String("/host")}}
 
 	app := container("app", image)
-	app.EntryPoint, app.Command = []string{"sh",
-		"-c"}, []string{`test -e /data/first && echo "started in $PWD" && exec sleep 100000`}
+	app.EntryPoint = []string{"sh", "-c"}
+	app.Command = []string{`test -e /data/first && echo "started in $PWD" && exec sleep 100000`}
 	app.DependsOn = []ecstypes.ContainerDependency{{ContainerName: aws.String("first"),
 		Condition: ecstypes.ContainerConditionSuccess}}
 	app.MountPoints = []ecstypes.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data"),
@@ -69,7 +58,23 @@ func TestDefinitionFields(t *testing.T) {
 	in := task("fields", first, app, last)
 	in.Volumes = []ecstypes.Volume{{Name: aws.String("data")},
 		{Name: aws.String("host"), Host: &ecstypes.HostVolumeProperties{SourcePath: &hostDir}}}
-	many := s.start(in)
+	return in
+}
+
+// TestDefinitionFields runs a task with several containers that uses most fields of a task definition, and checks their
+// effect from inside the containers.
+func TestDefinitionFields(t *testing.T) {
+	t.Parallel()
+	image := clientsImage(t)
+	s := serve(t)
+	file := filepath.Join(s.Dir, "files/conf/app.env")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700),
+		os.WriteFile(file, []byte("FROM_FILE=yes\nBOTH=file\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	hostDir := t.TempDir()
+
+	many := s.start(fieldsDefinition(image, hostDir))
 	if *many.LastStatus != "RUNNING" {
 		t.Fatalf("the task is %s", harness.AsJSON(many))
 	}
@@ -116,8 +121,8 @@ func TestDefinitionFields(t *testing.T) {
 		t.Errorf("the file in the host folder has %q, %v", text, err)
 	}
 	// The containers share their network, and the first has exited with 0.
-	if one, other := inApp("sh", "-c", "cat /proc/net/fib_trie"), shared.Exec(t, l, "cat",
-		"/proc/net/fib_trie"); one != other || !strings.Contains(one, address(many).String()) {
+	one, other := inApp("cat", "/proc/net/fib_trie"), shared.Exec(t, l, "cat", "/proc/net/fib_trie")
+	if one != other || !strings.Contains(one, address(many).String()) {
 		t.Errorf("the containers' addresses are %q and %q, want the same", one, other)
 	}
 	i := slices.IndexFunc(many.Containers, func(c ecstypes.Container) bool { return *c.Name == "first" })
@@ -131,8 +136,8 @@ func TestDefinitionFields(t *testing.T) {
 	s.stopTask(many)
 	s.waitStopped(many)
 	harness.Eventually(t, time.Minute, "the containers and the volume of the stopped task are removed", func() bool {
-		return shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes)+shared.MustCommand(t, "ps", "-aq",
-			"--filter", volumes) == ""
+		return shared.MustCommand(t, "volume", "ls", "-q", "--filter", volumes) == "" &&
+			shared.MustCommand(t, "ps", "-aq", "--filter", volumes) == ""
 	})
 }
 

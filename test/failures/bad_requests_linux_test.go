@@ -13,29 +13,21 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestBadRequests sends signed requests with invalid input. The API must reject each with its own error, whose message
-// names the invalid value, and change nothing.
-func TestBadRequests(t *testing.T) {
-	t.Parallel()
-	s := harness.Serve(t, "--runtime", "none")
-	shop := s.CreateNamespace("shop")
-	cart := s.CreateCloudMapService(shop, "cart", 1)
-	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
-	s.CreateECSService("cart", s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 0, cart)
-	s.WaitStable("cart") // from here on the server writes nothing unless a request makes it
-	before := s.Contents()
+// badRequest is a request that the API must reject with an error of this code, whose message contains mentions.
+type badRequest struct {
+	name     string
+	do       harness.Call
+	code     string
+	mentions string
+}
 
-	label := strings.Repeat("x", 64) // the limit is 63 (RFC 1035, section 2.3.4)
+// badRequests returns requests that name a namespace, a service with instances, and a label that is too long.
+func badRequests(shop, cart, label string) []badRequest {
 	service := func(member string) string {
 		return `{"serviceName":"web","taskDefinition":"sleeper",` + member +
 			`,"networkConfiguration":{"awsvpcConfiguration":{"subnets":["subnet-local"]}}}`
 	}
-	for _, tc := range []struct {
-		name     string
-		do       harness.Call
-		code     string
-		mentions string
-	}{
+	return []badRequest{
 		{"a label of 64 characters", harness.Call{Operation: "CreateService",
 			Body: fmt.Sprintf(`{"Name":%q,"NamespaceId":%q,"DnsConfig":{"DnsRecords":[{"Type":"A","TTL":1}]}}`, label,
 				shop)},
@@ -54,11 +46,11 @@ func TestBadRequests(t *testing.T) {
 		{"deletion of a namespace with services", harness.Call{Operation: "DeleteNamespace",
 			Body: fmt.Sprintf(`{"Id":%q}`, shop)}, "ResourceInUse", "services"},
 		{"deletion of a service with instances", harness.Call{Operation: "DeleteService",
-			Body: fmt.Sprintf(`{"Id":%q}`, *cart.Id)}, "ResourceInUse", "instances"},
+			Body: fmt.Sprintf(`{"Id":%q}`, cart)}, "ResourceInUse", "instances"},
 		{"no address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(
-			`{"ServiceId":%q,"InstanceId":"a","Attributes":{}}`, *cart.Id)}, "InvalidInput", "AWS_INSTANCE_IPV4"},
+			`{"ServiceId":%q,"InstanceId":"a","Attributes":{}}`, cart)}, "InvalidInput", "AWS_INSTANCE_IPV4"},
 		{"an invalid address", harness.Call{Operation: "RegisterInstance", Body: fmt.Sprintf(
-			`{"ServiceId":%q,"InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.256"}}`, *cart.Id)},
+			`{"ServiceId":%q,"InstanceId":"a","Attributes":{"AWS_INSTANCE_IPV4":"10.0.0.256"}}`, cart)},
 			"InvalidInput",
 			"10.0.0.256"},
 		{"a negative TTL", harness.Call{Operation: "CreateService", Body: fmt.Sprintf(
@@ -92,7 +84,23 @@ func TestBadRequests(t *testing.T) {
 			"ClusterNotFoundException", ""},
 		{"an unknown ECS service", harness.Call{ECS: true, Operation: "UpdateService",
 			Body: `{"service":"unknown","desiredCount":1}`}, "ServiceNotFoundException", ""},
-	} {
+	}
+}
+
+// TestBadRequests sends signed requests with invalid input. The API must reject each with its own error, whose message
+// names the invalid value, and change nothing.
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	s := harness.Serve(t, "--runtime", "none")
+	shop := s.CreateNamespace("shop")
+	cart := s.CreateCloudMapService(shop, "cart", 1)
+	harness.Must(s.CloudMap().RegisterInstance(t.Context(), harness.Registration(*cart.Id, "one", "10.0.0.1")))(t)
+	s.CreateECSService("cart", s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000")), 0, cart)
+	s.WaitStable("cart") // from here on the server writes nothing unless a request makes it
+	before := s.Contents()
+
+	label := strings.Repeat("x", 64) // the limit is 63 (RFC 1035, section 2.3.4)
+	for _, tc := range badRequests(shop, *cart.Id, label) {
 		got, err := s.Send(tc.do)
 		if err != nil || got.Status != http.StatusBadRequest || got.Code != tc.code ||
 			!strings.Contains(got.Message, tc.mentions) {

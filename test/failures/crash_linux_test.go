@@ -15,62 +15,65 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
+// changes are the points at which TestKillAtAnyPoint kills processes.
+var changes = []struct {
+	name  string
+	count int32 // of tasks before
+	// begin starts a change, waits until it is under way, and returns the desired count, or -1 for a deletion.
+	begin func(t *testing.T, s *harness.Server, starts string) int
+	// sameTasks requires that the tasks of before survive.
+	sameTasks bool
+}{
+	{"while ten tasks are created", 0, func(t *testing.T, s *harness.Server, starts string) int {
+		t.Helper()
+		s.SetDesiredCount("cart", 10)
+		harness.Eventually(t, 10*time.Second, "some tasks have started",
+			func() bool { return len(harness.StartedPIDs(t, starts)) >= 3 })
+		return 10
+	}, false},
+	{"right after a request for ten tasks", 0, func(_ *testing.T, s *harness.Server, _ string) int {
+		s.SetDesiredCount("cart", 10)
+		return 10
+	}, false},
+	{"during a rollout", 3, func(t *testing.T, s *harness.Server, starts string) int {
+		t.Helper()
+		harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"),
+			ForceNewDeployment: true}))(t)
+		harness.Eventually(t, 10*time.Second, "new tasks have started",
+			func() bool { return len(harness.StartedPIDs(t, starts)) > 3 })
+		return 3
+	}, false},
+	{"during a drain", 2, func(t *testing.T, s *harness.Server, _ string) int {
+		t.Helper()
+		s.Lookup("cart.shop") // so that the drain waits for this answer
+		victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
+		harness.Must(s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: victim.TaskArn}))(t)
+		harness.Eventually(t, 5*time.Second, "the task has left the answers", func() bool {
+			for ip := range s.Lookup("cart.shop") {
+				if ip.String() == harness.Address(victim) {
+					return false
+				}
+			}
+			return true
+		})
+		return 2
+	}, false},
+	{"during a deletion", 3, func(t *testing.T, s *harness.Server, _ string) int {
+		t.Helper()
+		harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"),
+			Force: aws.Bool(true)}))(t)
+		return -1
+	}, false},
+	{"with nothing to do", 3, func(*testing.T, *harness.Server, string) int { return 3 }, true},
+}
+
 // TestKillAtAnyPoint kills the server, the supervisor or both while a control loop is in the middle of something. After
 // the restart the service must have exactly the desired tasks, no task may have been started twice, and nothing else
 // may be left.
 func TestKillAtAnyPoint(t *testing.T) {
 	t.Parallel()
 	const ttl = 2
-	for _, tc := range []struct {
-		name  string
-		count int32 // of tasks before
-		// begin starts a change, waits until it is under way, and returns the desired count, or -1 for a deletion.
-		begin func(t *testing.T, s *harness.Server, starts string) int
-		// sameTasks requires that the tasks of before survive.
-		sameTasks bool
-	}{
-		{"while ten tasks are created", 0, func(t *testing.T, s *harness.Server, starts string) int {
-			t.Helper()
-			s.SetDesiredCount("cart", 10)
-			harness.Eventually(t, 10*time.Second, "some tasks have started",
-				func() bool { return len(harness.StartedPIDs(t, starts)) >= 3 })
-			return 10
-		}, false},
-		{"right after a request for ten tasks", 0, func(_ *testing.T, s *harness.Server, _ string) int {
-			s.SetDesiredCount("cart", 10)
-			return 10
-		}, false},
-		{"during a rollout", 3, func(t *testing.T, s *harness.Server, starts string) int {
-			t.Helper()
-			harness.Must(s.ECS().UpdateService(t.Context(), &ecs.UpdateServiceInput{Service: aws.String("cart"),
-				ForceNewDeployment: true}))(t)
-			harness.Eventually(t, 10*time.Second, "new tasks have started",
-				func() bool { return len(harness.StartedPIDs(t, starts)) > 3 })
-			return 3
-		}, false},
-		{"during a drain", 2, func(t *testing.T, s *harness.Server, _ string) int {
-			t.Helper()
-			s.Lookup("cart.shop") // so that the drain waits for this answer
-			victim := s.Tasks("cart", ecstypes.DesiredStatusRunning)[0]
-			harness.Must(s.ECS().StopTask(t.Context(), &ecs.StopTaskInput{Task: victim.TaskArn}))(t)
-			harness.Eventually(t, 5*time.Second, "the task has left the answers", func() bool {
-				for ip := range s.Lookup("cart.shop") {
-					if ip.String() == harness.Address(victim) {
-						return false
-					}
-				}
-				return true
-			})
-			return 2
-		}, false},
-		{"during a deletion", 3, func(t *testing.T, s *harness.Server, _ string) int {
-			t.Helper()
-			harness.Must(s.ECS().DeleteService(t.Context(), &ecs.DeleteServiceInput{Service: aws.String("cart"),
-				Force: aws.Bool(true)}))(t)
-			return -1
-		}, false},
-		{"with nothing to do", 3, func(*testing.T, *harness.Server, string) int { return 3 }, true},
-	} {
+	for _, tc := range changes {
 		for _, killed := range []string{"server", "supervisor", "both"} {
 			t.Run(tc.name+", "+killed, func(t *testing.T) {
 				t.Parallel()

@@ -204,119 +204,124 @@ func TestConflictingWrites(t *testing.T) {
 	t.Parallel()
 	s := harness.Serve(t, "--runtime", "none")
 	shop := s.CreateNamespace("shop")
-	ctx := t.Context()
-	api := s.CloudMapWithoutRetries()
-	newService := func(namespace, name string) (*sd.CreateServiceOutput, error) {
-		return api.CreateService(ctx, &sd.CreateServiceInput{
-			Name: &name, NamespaceId: &namespace,
-			DnsConfig: &sdtypes.DnsConfig{DnsRecords: []sdtypes.DnsRecord{{Type: sdtypes.RecordTypeA,
-				TTL: aws.Int64(1)}}},
-		})
-	}
+	t.Run("register an instance, delete its service", func(t *testing.T) { registerDuringDelete(t, s, shop) })
+	t.Run("create a service, delete its namespace", func(t *testing.T) { createDuringDelete(t, s) })
+	t.Run("two creates of one name", func(t *testing.T) { createTwice(t, s, shop) })
+}
 
-	t.Run("register an instance, delete its service", func(t *testing.T) {
-		inParallel(t, 200, func(n int) error {
-			name := fmt.Sprintf("service-%d", n)
-			made, err := newService(shop, name)
-			if err != nil {
+// registerDuringDelete registers an instance while its service is deleted.
+func registerDuringDelete(t *testing.T, s *harness.Server, namespace string) {
+	t.Helper()
+	ctx, api := t.Context(), s.CloudMapWithoutRetries()
+	inParallel(t, 200, func(n int) error {
+		name := fmt.Sprintf("service-%d", n)
+		made, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: &name, NamespaceId: &namespace,
+			DnsConfig: &sdtypes.DnsConfig{DnsRecords: []sdtypes.DnsRecord{
+				{Type: sdtypes.RecordTypeA, TTL: aws.Int64(1)}}}})
+		if err != nil {
+			return err
+		}
+		id := made.Service.Id
+		byRegister, byDelete := runTogether(
+			func() error {
+				_, err := api.RegisterInstance(ctx, harness.Registration(*id, "one", "10.0.0.1"))
 				return err
-			}
-			id := made.Service.Id
-			byRegister, byDelete := runTogether(
-				func() error {
-					_, err := api.RegisterInstance(ctx, harness.Registration(*id, "one", "10.0.0.1"))
-					return err
-				},
-				func() error { _, err := api.DeleteService(ctx, &sd.DeleteServiceInput{Id: id}); return err },
-			)
-			reply, err := s.QueryDNS(name+".shop", dns.TypeA)
-			if err != nil {
-				return err
-			}
-			_, getErr := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: id, InstanceId: aws.String("one")})
-			left := fmt.Sprintf("RegisterInstance %q, DeleteService %q, DNS %s with %d addresses, GetInstance %q",
-				byRegister, byDelete, dns.RcodeToString[reply.Rcode], len(reply.Answer), harness.ErrorCode(getErr))
-			switch left {
-			case `RegisterInstance "", DeleteService "ResourceInUse", DNS NOERROR with 1 addresses, GetInstance ""`,
-				`RegisterInstance "ServiceNotFound", DeleteService "", DNS NXDOMAIN with 0 addresses, ` +
-					`GetInstance "ServiceNotFound"`:
-				return nil
-			default:
-				return errors.New(left)
-			}
-		})
-	})
-
-	t.Run("create a service, delete its namespace", func(t *testing.T) {
-		inParallel(t, 100, func(n int) error {
-			made, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{
-				Name: aws.String(fmt.Sprintf("space-%d", n))})
-			if err != nil {
-				return err
-			}
-			op, err := api.GetOperation(ctx, &sd.GetOperationInput{OperationId: made.OperationId})
-			if err != nil {
-				return err
-			}
-			id := op.Operation.Targets["NAMESPACE"]
-			byCreate, byDelete := runTogether(
-				func() error {
-					_, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: aws.String("one"), NamespaceId: &id})
-					return err
-				},
-				func() error { _, err := api.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &id}); return err },
-			)
-			_, getErr := api.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id})
-			switch left := fmt.Sprintf("CreateService %q, DeleteNamespace %q, GetNamespace %q", byCreate, byDelete,
-				harness.ErrorCode(getErr)); left {
-			case `CreateService "", DeleteNamespace "ResourceInUse", GetNamespace ""`,
-				`CreateService "NamespaceNotFound", DeleteNamespace "", GetNamespace "NamespaceNotFound"`:
-				return nil
-			default:
-				return errors.New(left)
-			}
-		})
-	})
-
-	t.Run("two creates of one name", func(t *testing.T) {
-		s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000"))
-		for _, tc := range []struct {
-			what, code string
-			create     func(name, token string) error
-		}{
-			{"HTTP namespace", "NamespaceAlreadyExists", func(name, token string) error {
-				_, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: &name,
-					CreatorRequestId: &token})
-				return err
-			}},
-			{"private namespace", "NamespaceAlreadyExists", func(name, token string) error {
-				_, err := api.CreatePrivateDnsNamespace(ctx, &sd.CreatePrivateDnsNamespaceInput{Name: &name,
-					CreatorRequestId: &token, Vpc: aws.String("vpc-1")})
-				return err
-			}},
-			{"Cloud Map service", "ServiceAlreadyExists", func(name, token string) error {
-				_, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: &name, NamespaceId: &shop,
-					CreatorRequestId: &token})
-				return err
-			}},
-			{"ECS service", "InvalidParameterException", func(name, token string) error {
-				_, err := s.ECSWithoutRetries().CreateService(ctx, &ecs.CreateServiceInput{
-					ServiceName: &name, ClientToken: &token, TaskDefinition: aws.String("sleeper"),
-					DesiredCount:         aws.Int32(0),
-					NetworkConfiguration: harness.AWSVPC(),
-				})
-				return err
-			}},
-		} {
-			inParallel(t, 25, func(n int) error {
-				name := fmt.Sprintf("twice-%d", n)
-				a, b := runTogether(func() error { return tc.create(name, "a "+tc.what+name) },
-					func() error { return tc.create(name, "b "+tc.what+name) })
-				if (a != "" || b != tc.code) && (a != tc.code || b != "") {
-					return fmt.Errorf("%s %s: one call returned %q, the other %q", tc.what, name, a, b)
-				}
-				return nil
-			})
+			},
+			func() error { _, err := api.DeleteService(ctx, &sd.DeleteServiceInput{Id: id}); return err },
+		)
+		reply, err := s.QueryDNS(name+".shop", dns.TypeA)
+		if err != nil {
+			return err
+		}
+		_, getErr := api.GetInstance(ctx, &sd.GetInstanceInput{ServiceId: id, InstanceId: aws.String("one")})
+		left := fmt.Sprintf("RegisterInstance %q, DeleteService %q, DNS %s with %d addresses, GetInstance %q",
+			byRegister, byDelete, dns.RcodeToString[reply.Rcode], len(reply.Answer), harness.ErrorCode(getErr))
+		switch left {
+		case `RegisterInstance "", DeleteService "ResourceInUse", DNS NOERROR with 1 addresses, GetInstance ""`,
+			`RegisterInstance "ServiceNotFound", DeleteService "", DNS NXDOMAIN with 0 addresses, ` +
+				`GetInstance "ServiceNotFound"`:
+			return nil
+		default:
+			return errors.New(left)
 		}
 	})
+}
+
+// createDuringDelete creates a service while its namespace is deleted.
+func createDuringDelete(t *testing.T, s *harness.Server) {
+	t.Helper()
+	ctx, api := t.Context(), s.CloudMapWithoutRetries()
+	inParallel(t, 100, func(n int) error {
+		made, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{
+			Name: aws.String(fmt.Sprintf("space-%d", n))})
+		if err != nil {
+			return err
+		}
+		op, err := api.GetOperation(ctx, &sd.GetOperationInput{OperationId: made.OperationId})
+		if err != nil {
+			return err
+		}
+		id := op.Operation.Targets["NAMESPACE"]
+		byCreate, byDelete := runTogether(
+			func() error {
+				_, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: aws.String("one"), NamespaceId: &id})
+				return err
+			},
+			func() error { _, err := api.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &id}); return err },
+		)
+		_, getErr := api.GetNamespace(ctx, &sd.GetNamespaceInput{Id: &id})
+		switch left := fmt.Sprintf("CreateService %q, DeleteNamespace %q, GetNamespace %q", byCreate, byDelete,
+			harness.ErrorCode(getErr)); left {
+		case `CreateService "", DeleteNamespace "ResourceInUse", GetNamespace ""`,
+			`CreateService "NamespaceNotFound", DeleteNamespace "", GetNamespace "NamespaceNotFound"`:
+			return nil
+		default:
+			return errors.New(left)
+		}
+	})
+}
+
+// createTwice creates two resources of one name at the same time, of each kind.
+func createTwice(t *testing.T, s *harness.Server, namespace string) {
+	t.Helper()
+	ctx, api := t.Context(), s.CloudMapWithoutRetries()
+	s.RegisterDefinition(harness.Program(t, "sleeper", "/bin/sleep", "1000"))
+	for _, tc := range []struct {
+		what, code string
+		create     func(name, token string) error
+	}{
+		{"HTTP namespace", "NamespaceAlreadyExists", func(name, token string) error {
+			_, err := api.CreateHttpNamespace(ctx, &sd.CreateHttpNamespaceInput{Name: &name,
+				CreatorRequestId: &token})
+			return err
+		}},
+		{"private namespace", "NamespaceAlreadyExists", func(name, token string) error {
+			_, err := api.CreatePrivateDnsNamespace(ctx, &sd.CreatePrivateDnsNamespaceInput{Name: &name,
+				CreatorRequestId: &token, Vpc: aws.String("vpc-1")})
+			return err
+		}},
+		{"Cloud Map service", "ServiceAlreadyExists", func(name, token string) error {
+			_, err := api.CreateService(ctx, &sd.CreateServiceInput{Name: &name, NamespaceId: &namespace,
+				CreatorRequestId: &token})
+			return err
+		}},
+		{"ECS service", "InvalidParameterException", func(name, token string) error {
+			_, err := s.ECSWithoutRetries().CreateService(ctx, &ecs.CreateServiceInput{
+				ServiceName: &name, ClientToken: &token, TaskDefinition: aws.String("sleeper"),
+				DesiredCount:         aws.Int32(0),
+				NetworkConfiguration: harness.AWSVPC(),
+			})
+			return err
+		}},
+	} {
+		inParallel(t, 25, func(n int) error {
+			name := fmt.Sprintf("twice-%d", n)
+			a, b := runTogether(func() error { return tc.create(name, "a "+tc.what+name) },
+				func() error { return tc.create(name, "b "+tc.what+name) })
+			if (a != "" || b != tc.code) && (a != tc.code || b != "") {
+				return fmt.Errorf("%s %s: one call returned %q, the other %q", tc.what, name, a, b)
+			}
+			return nil
+		})
+	}
 }
