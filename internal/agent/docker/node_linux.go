@@ -145,7 +145,7 @@ func (r *Runtime) MetadataListeners() []net.Listener {
 		return all
 	}
 	for _, l := range all {
-		l.Close()
+		_ = l.Close()
 	}
 	if errors.Is(problem, os.ErrPermission) {
 		problem = fmt.Errorf("run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE: %w", problem)

@@ -100,8 +100,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	}
 	r.ctx, r.close = context.WithCancel(context.Background())
 	if err := r.start(ctx); err != nil {
-		r.Close()
-		return nil, err
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }

@@ -34,7 +34,7 @@ func Engine(t *testing.T) *client.Client {
 		}
 		t.Skipf("this test needs a Docker Engine (docker info): %v", err)
 	}
-	t.Cleanup(func() { engine.Close() })
+	t.Cleanup(func() { _ = engine.Close() })
 	return engine
 }
 

@@ -34,7 +34,7 @@ func Dial(ctx context.Context, host string) (*client.Client, error) {
 		return nil, fmt.Errorf("docker: %w", err)
 	}
 	if _, err := engine.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
-		engine.Close()
+		_ = engine.Close()
 		return nil, fmt.Errorf("docker: no engine answers at %s: %w", engine.DaemonHost(), err)
 	}
 	return engine, nil

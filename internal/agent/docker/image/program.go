@@ -108,7 +108,7 @@ func staticArch(file io.ReaderAt) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("it is not a Linux program: %w", err)
 	}
-	defer program.Close()
+	defer func() { _ = program.Close() }()
 	for _, p := range program.Progs {
 		if p.Type == elf.PT_INTERP {
 			return "", errors.New("it is linked dynamically, and an image FROM scratch has no libraries")

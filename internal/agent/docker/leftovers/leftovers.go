@@ -52,7 +52,7 @@ func Find(ctx context.Context, host, also string) ([]Leftover, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer engine.Close()
+	defer func() { _ = engine.Close() }()
 	found, usedImages, err := findObjects(ctx, engine, also)
 	if err != nil {
 		return nil, engineapi.Error(err)
@@ -166,7 +166,7 @@ func Remove(ctx context.Context, host string, all []Leftover) (removed []Leftove
 	if err != nil {
 		return nil, err
 	}
-	defer engine.Close()
+	defer func() { _ = engine.Close() }()
 	var problems []error
 	for _, l := range all {
 		if err := remove(ctx, engine, l); err != nil && !errdefs.IsNotFound(err) {

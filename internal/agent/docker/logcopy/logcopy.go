@@ -141,6 +141,8 @@ const (
 	maxRetryWait = 2 * time.Second
 )
 
+var errLogTimeout = errors.New("docker: the engine did not return the end of the log in time")
+
 // copyLog copies a container's log until the container prints no more.
 func (c *Copiers) copyLog(one *copier) error {
 	to, err := openLog(one.folder)
@@ -151,25 +153,21 @@ func (c *Copiers) copyLog(one *copier) error {
 	for wait := minRetryWait; ; wait = min(2*wait, maxRetryWait) {
 		last := isClosed(one.final) // read before the copy begins, so that nothing is printed after it
 		err := c.copyUntilEnd(one, to)
+		gone := errdefs.IsNotFound(err) // the container was removed
 		switch {
 		case c.ctx.Err() != nil:
 			return to.close(false)
 		case one.ctx.Err() != nil: // Wait has timed out
-			return errors.Join(errors.New("docker: the engine did not return the end of the log in time"),
-				to.close(true))
+			return errors.Join(errLogTimeout, to.close(true))
 		case errdefs.IsNotImplemented(err):
 			return c.closeUnreadable(one, to)
-		case last && (err == nil || errdefs.IsNotFound(err)):
+		case last && (err == nil || gone):
 			return to.close(true)
-		case err == nil: // the container has ended; it may be started again
+		case err == nil:
+			one.awaitMore()
 			wait = minRetryWait
-			select {
-			case <-one.final:
-			case <-one.restarted:
-			case <-one.ctx.Done():
-			}
 			continue
-		case !warned && !engineapi.Unreachable(err) && !errdefs.IsNotFound(err):
+		case !warned && !gone && !engineapi.Unreachable(err):
 			warned = true
 			c.log.Warn("cannot read container log; retrying", "container", one.engineID, "err", err)
 		}
@@ -177,6 +175,15 @@ func (c *Copiers) copyLog(one *copier) error {
 		case <-time.After(wait):
 		case <-one.ctx.Done():
 		}
+	}
+}
+
+// awaitMore waits until a container that has ended is started again, or prints no more.
+func (c *copier) awaitMore() {
+	select {
+	case <-c.final:
+	case <-c.restarted:
+	case <-c.ctx.Done():
 	}
 }
 

@@ -61,7 +61,7 @@ func (l *MetadataLink) Renew() error {
 		return fmt.Errorf("listen on %v at interface %s: %w", MetadataAddress, l.iface, err)
 	}
 	if l.current != nil {
-		l.current.Close() // Accept continues with next
+		_ = l.current.Close() // Accept continues with next
 	}
 	l.current, l.index = next, iface.Attrs().Index
 	return nil

@@ -107,7 +107,7 @@ func InUse(ctx context.Context, dataDir, host string) ([]Used, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer engine.Close()
+	defer func() { _ = engine.Close() }()
 	list, err := engine.NetworkList(ctx, client.NetworkListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("docker: list networks: %w", err)

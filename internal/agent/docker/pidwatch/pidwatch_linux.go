@@ -58,7 +58,7 @@ func (w *Watcher) Watch(pid int, ended func()) {
 	}
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
 	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return
 	}
 	p := &process{pid, fd, ended}
@@ -82,7 +82,7 @@ func (w *Watcher) Run(ctx context.Context) {
 			if p != nil {
 				delete(w.byFD, e.Fd)
 				delete(w.byPID, p.pid)
-				unix.Close(p.fd)
+				_ = unix.Close(p.fd)
 			}
 			w.mu.Unlock()
 			if p != nil {
@@ -97,9 +97,9 @@ func (w *Watcher) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.byFD {
-		unix.Close(p.fd)
+		_ = unix.Close(p.fd)
 	}
-	unix.Close(w.epoll)
+	_ = unix.Close(w.epoll)
 }
 
 // InContainer reports whether a process belongs to a container, by the container's id in the name of the process's

@@ -18,18 +18,18 @@ const answerTimeout = 3 * time.Second
 // resolveTest sends a query over UDP and TCP and prints to out which of them got no answer. Any answer counts.
 func resolveTest(server string, out io.Writer) (status int) {
 	for _, network := range []string{"udp", "tcp"} {
-		if err := query(network, server); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+		if err := query(ctx, network, server); err != nil {
 			fmt.Fprintf(out, "over %s: %v\n", network, err)
 			status = 1
 		}
+		cancel()
 	}
 	return status
 }
 
 // query returns nil if the server answers anything, an error response included.
-func query(network, server string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-	defer cancel()
+func query(ctx context.Context, network, server string) error {
 	dialErrors := make(chan error, 16) // more than the resolver makes attempts
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, server)

@@ -35,7 +35,7 @@ func TestResolveTest(t *testing.T) {
 			}
 		}
 	}()
-	if err := query("udp", refuses.LocalAddr().String()); err != nil {
+	if err := query(t.Context(), "udp", refuses.LocalAddr().String()); err != nil {
 		t.Errorf("a server that refuses: %v, want no error", err)
 	}
 }

@@ -1,7 +1,7 @@
 // Package role holds the hidden roles that this program plays inside containers: the pause container, which holds the
 // namespaces of a task, and the self-test, which asks a DNS server from inside a container. [Main] starts them.
 //
-// The package is imported by cmd/rollcall. It imports nothing of Rollcall, so that a role starts quickly.
+// cmd/rollcall calls Main before it does anything else. The package knows neither tasks nor the engine.
 package role
 
 import (
