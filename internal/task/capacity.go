@@ -10,8 +10,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// The capacity providers that are always there. All others are a label that tasks are reported with: every
-// node takes tasks of each.
+// The capacity providers that always exist. A capacity provider appears in the description of a task and has no other
+// effect: every node runs tasks of each.
 const (
 	FargateProvider     = "FARGATE"
 	FargateSpotProvider = "FARGATE_SPOT"
@@ -19,42 +19,42 @@ const (
 
 var providers = store.NewTable[CapacityProvider]("capacity provider", "task/provider/") // region/name
 
-// CapacityProvider is one that a client has made.
+// CapacityProvider is a capacity provider that a client has created.
 type CapacityProvider struct {
 	Account, Region string
 	Name            string
-	UpdateStatus    string `json:",omitempty"` // of the last change, as ECS spells it
-	// Sent is the CreateCapacityProvider request with later updates laid over it.
+	UpdateStatus    string `json:",omitempty"` // the status of the last update, as ECS spells it
+	// Sent is the CreateCapacityProvider request with later updates merged into it.
 	Sent    json.RawMessage
 	Created time.Time
 	Tags    map[string]string `json:",omitempty"`
 }
 
-// ARN is the capacity provider's ARN.
+// ARN returns the ARN of the capacity provider.
 func (p *CapacityProvider) ARN() string {
 	return ProviderARN(p.Scope(), p.Name)
 }
 
-// Scope is the partition the capacity provider lives in.
+// Scope returns the account and region of the capacity provider.
 func (p *CapacityProvider) Scope() arn.Scope { return arn.Scope{Account: p.Account, Region: p.Region} }
 
-// ProviderARN is the ARN of a capacity provider.
+// ProviderARN returns the ARN of a capacity provider.
 func ProviderARN(sc arn.Scope, name string) string {
 	return ecsARN(sc, "capacity-provider/"+name)
 }
 
-// FindProvider finds a capacity provider that a client has made.
+// FindProvider returns a capacity provider that a client has created, if it exists.
 func FindProvider(r store.Reader, sc arn.Scope, name string) (*CapacityProvider, bool) {
 	return providers.Find(r, providerKey(sc, name))
 }
 
-// PutProvider writes a capacity provider's row.
+// PutProvider writes the row of a capacity provider.
 func PutProvider(tx *store.Tx, p CapacityProvider) {
 	providers.Put(tx, providerKey(p.Scope(), p.Name), &p)
 }
 
-// ScanProviders calls fn with the capacity providers that clients have made in a region, behind the name
-// after, by name.
+// ScanProviders calls fn with the capacity providers of a region that clients have created and whose names are greater
+// than after, in the order of their names, until fn returns false.
 func ScanProviders(r store.Reader, sc arn.Scope, after string, fn func(*CapacityProvider) bool) {
 	if after != "" {
 		after = providerKey(sc, after)
@@ -62,7 +62,7 @@ func ScanProviders(r store.Reader, sc arn.Scope, after string, fn func(*Capacity
 	providers.Scan(r, sc.Prefix(), after, func(_ string, p *CapacityProvider) bool { return fn(p) })
 }
 
-// DeleteProvider removes a capacity provider that no cluster names.
+// DeleteProvider deletes a capacity provider that is associated with no active cluster.
 func DeleteProvider(tx *store.Tx, sc arn.Scope, name string) error {
 	var err error
 	ScanClusters(tx, sc, "", func(c *Cluster) bool {
@@ -80,7 +80,8 @@ func DeleteProvider(tx *store.Tx, sc arn.Scope, name string) error {
 	return err
 }
 
-// SetClusterProviders associates capacity providers with a cluster. One that a service or a task of it uses stays.
+// SetClusterProviders replaces the capacity providers of a cluster. It returns an InUse error if a service or task of
+// the cluster uses a provider that would be removed.
 func SetClusterProviders(tx *store.Tx, c *Cluster, names []string) error {
 	kept := map[string]bool{}
 	for _, name := range names {
@@ -107,7 +108,8 @@ func SetClusterProviders(tx *store.Tx, c *Cluster, names []string) error {
 		}
 		return true
 	})
-	// Not compared: whoever starts a task reads the cluster's row, which is written below.
+	// The tasks need no comparison at commit: a transaction that starts a task reads the cluster's row, which the caller
+	// writes.
 	ScanTasks(tx.Snapshot(), c.Ref(), "", func(t *Task) bool {
 		return t.Observed.State == Stopped || look(t.CapacityProvider)
 	})
@@ -118,14 +120,14 @@ func SetClusterProviders(tx *store.Tx, c *Cluster, names []string) error {
 	return nil
 }
 
-// StrategyItem is one capacity provider of a strategy.
+// StrategyItem is one capacity provider of a capacity provider strategy.
 type StrategyItem struct {
 	Provider string
-	Base     int `json:",omitempty"` // so many tasks first
-	Weight   int `json:",omitempty"` // its share of the others
+	Base     int `json:",omitempty"` // the number of tasks that it gets before weights apply
+	Weight   int `json:",omitempty"` // its share of the remaining tasks
 }
 
-// LaunchTypeOf is the launch type that tasks of a strategy are reported with.
+// LaunchTypeOf returns the launch type of the tasks of a strategy.
 func LaunchTypeOf(strategy []StrategyItem) string {
 	for _, item := range strategy {
 		if item.Provider == FargateProvider || item.Provider == FargateSpotProvider {
@@ -135,8 +137,9 @@ func LaunchTypeOf(strategy []StrategyItem) string {
 	return EC2
 }
 
-// NextProvider is the capacity provider of the next task: bases come first, what is beyond them is shared in
-// proportion to the weights. have counts the tasks that there are of each; "" is for no strategy.
+// NextProvider returns the capacity provider of the next task. It fills the bases first and then distributes tasks in
+// proportion to the weights. have is the number of tasks that each provider already has. Without a strategy, it returns
+// "".
 func NextProvider(strategy []StrategyItem, have map[string]int) string {
 	for _, item := range strategy {
 		if have[item.Provider] < item.Base {
@@ -144,7 +147,7 @@ func NextProvider(strategy []StrategyItem, have map[string]int) string {
 		}
 	}
 	best, found := StrategyItem{}, false
-	share := func(item StrategyItem) int { return have[item.Provider] - item.Base + 1 } // if it gets this one
+	share := func(item StrategyItem) int { return have[item.Provider] - item.Base + 1 } // with the next task
 	for _, item := range strategy {
 		// share(item)/item.Weight < share(best)/best.Weight, in whole numbers
 		if item.Weight > 0 && (!found || share(item)*best.Weight < share(best)*item.Weight) {
@@ -154,7 +157,8 @@ func NextProvider(strategy []StrategyItem, have map[string]int) string {
 	return best.Provider
 }
 
-// TasksByProvider counts the live tasks of a service's deployment by their capacity providers.
+// TasksByProvider returns the number of live tasks of a deployment for each capacity provider. It is empty for a
+// deployment without a strategy.
 func TasksByProvider(r store.Reader, svc *Service, d *Deployment) map[string]int {
 	have := map[string]int{}
 	if len(d.Strategy) == 0 {
@@ -168,7 +172,7 @@ func TasksByProvider(r store.Reader, svc *Service, d *Deployment) map[string]int
 	return have
 }
 
-// ReservedProvider reports whether AWS keeps a capacity provider's name to itself.
+// ReservedProvider reports whether AWS reserves a name, so that clients cannot create a capacity provider with it.
 func ReservedProvider(name string) bool {
 	name = strings.ToLower(name)
 	return strings.HasPrefix(name, "aws") || strings.HasPrefix(name, "ecs") || strings.HasPrefix(name, "fargate")

@@ -7,8 +7,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// TestNextProvider: what the tasks of a strategy get, one after the other (ECS Developer Guide, "Capacity
-// provider strategy").
+// TestNextProvider checks the capacity providers of consecutive tasks (ECS Developer Guide, "Capacity provider
+// strategy").
 func TestNextProvider(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
@@ -39,11 +39,11 @@ func TestNextProvider(t *testing.T) {
 			}
 		})
 	}
-	// One that ended is replaced where it was.
+	// A task that has ended is replaced with the same provider.
 	strategy := []task.StrategyItem{{"a", 1, 1}, {"b", 0, 3}}
 	for missing, have := range map[string]map[string]int{"a": {"a": 1, "b": 3}, "b": {"a": 2, "b": 2}} {
 		if got := task.NextProvider(strategy, have); got != missing {
-			t.Errorf("with %v comes %s, want %s", have, got, missing)
+			t.Errorf("NextProvider with %v = %s, want %s", have, got, missing)
 		}
 	}
 }
@@ -55,18 +55,19 @@ func TestApplyOverrides(t *testing.T) {
 	}}
 	var none *task.Overrides
 	if got := none.Apply(def); got != def {
-		t.Error("no overrides made another definition")
+		t.Error("nil overrides returned another definition")
 	}
 	got := (&task.Overrides{Containers: map[string]task.ContainerOverride{
 		"app":  {Environment: map[string]string{"B": "2", "C": "2"}},
 		"side": {Command: []string{"watch", "-v"}},
 	}}).Apply(def)
 	app, side := got.Containers[0], got.Containers[1]
-	if strings.Join(app.Command, " ") != "run" || app.Environment["A"]+app.Environment["B"]+app.Environment["C"] != "122" ||
+	if strings.Join(app.Command, " ") != "run" ||
+		app.Environment["A"]+app.Environment["B"]+app.Environment["C"] != "122" ||
 		strings.Join(side.Command, " ") != "watch -v" || side.Environment != nil {
-		t.Errorf("applied: %+v", got.Containers)
+		t.Errorf("Apply returned %+v", got.Containers)
 	}
 	if def.Containers[0].Environment["B"] != "1" || len(def.Containers[1].Command) != 1 {
-		t.Errorf("the definition itself has changed: %+v", def.Containers)
+		t.Errorf("Apply changed its argument: %+v", def.Containers)
 	}
 }

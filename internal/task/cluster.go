@@ -2,7 +2,6 @@ package task
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/arn"
@@ -15,38 +14,39 @@ const (
 	Active         = "ACTIVE"
 	DrainingStatus = "DRAINING"
 	Inactive       = "INACTIVE"
-	// DeleteInProgress is a definition's that goes once nothing uses it.
+	// DeleteInProgress is the status of a definition that is deleted as soon as it is unused.
 	DeleteInProgress = "DELETE_IN_PROGRESS"
 )
 
-// DefaultCluster is the cluster of calls that name none. It exists from its first use.
+// DefaultCluster is the cluster of calls that name no cluster. Its first use creates its row.
 const DefaultCluster = "default"
 
-// Cluster is a boundary for services and tasks.
+// Cluster groups services and tasks.
 type Cluster struct {
 	Account, Region string
 	Name            string
 	Status          string
 	Created         time.Time
-	Providers       []string       `json:",omitempty"` // the capacity providers that its tasks may name
-	Associated      bool           `json:",omitempty"` // that Providers were set, if only to none
-	Strategy        []StrategyItem `json:",omitempty"` // of tasks and services that name neither providers nor a launch type
-	// Sent is the CreateCluster request with later updates laid over it, for what this package does not
-	// interpret and a client reads back.
+	Providers       []string `json:",omitempty"` // the capacity providers that strategies in the cluster may name
+	Associated      bool     `json:",omitempty"` // whether Providers have been set, possibly to none
+	// the default for tasks and services without a strategy and a launch type
+	Strategy []StrategyItem `json:",omitempty"`
+	// Sent is the CreateCluster request with later updates merged into it. It holds the members that this package does
+	// not interpret and that the API returns.
 	Sent json.RawMessage   `json:",omitempty"`
 	Tags map[string]string `json:",omitempty"`
 }
 
-// Scope is the partition the cluster lives in.
+// Scope returns the account and region of the cluster.
 func (c *Cluster) Scope() arn.Scope { return arn.Scope{Account: c.Account, Region: c.Region} }
 
 // Ref returns the reference of the cluster.
 func (c *Cluster) Ref() ClusterRef { return ClusterRef{c.Scope(), c.Name} }
 
-// ARN is the cluster's ARN.
+// ARN returns the ARN of the cluster.
 func (c *Cluster) ARN() string { return c.Ref().ARN() }
 
-// CreateCluster makes a cluster; an active one of that name is returned as it is.
+// CreateCluster adds a cluster. An active cluster of that name is returned unchanged.
 func CreateCluster(tx *store.Tx, c Cluster, now time.Time) *Cluster {
 	if old, ok := clusters.Find(tx, c.Ref().Key()); ok && old.Status == Active {
 		return old
@@ -56,11 +56,11 @@ func CreateCluster(tx *store.Tx, c Cluster, now time.Time) *Cluster {
 	return &c
 }
 
-// PutCluster writes a cluster's row.
+// PutCluster writes the row of a cluster.
 func PutCluster(tx *store.Tx, c Cluster) { clusters.Put(tx, c.Ref().Key(), &c) }
 
-// UseCluster finds the cluster that a writing call works in. The default cluster is made when it is first
-// used; AWS leaves that to its console, so that a first `aws ecs create-service` fails there.
+// UseCluster returns the cluster for a call that writes. It creates the default cluster on its first use. At AWS only
+// the console creates it, so a first `aws ecs create-service` fails there.
 func UseCluster(tx *store.Tx, sc arn.Scope, name string, now time.Time) (*Cluster, error) {
 	if name == DefaultCluster {
 		return CreateCluster(tx, Cluster{Account: sc.Account, Region: sc.Region, Name: name}, now), nil
@@ -68,7 +68,7 @@ func UseCluster(tx *store.Tx, sc arn.Scope, name string, now time.Time) (*Cluste
 	return GetCluster(tx, sc, name)
 }
 
-// GetCluster finds an active cluster.
+// GetCluster returns an active cluster, or a NotFound error.
 func GetCluster(r store.Reader, sc arn.Scope, name string) (*Cluster, error) {
 	c, ok := FindCluster(r, sc, name)
 	switch {
@@ -80,8 +80,7 @@ func GetCluster(r store.Reader, sc arn.Scope, name string) (*Cluster, error) {
 	return c, nil
 }
 
-// FindCluster finds a cluster, also an inactive one. The default cluster is there, empty, before its first
-// use has written its row.
+// FindCluster returns a cluster, if it exists. The cluster may be inactive. The default cluster always exists.
 func FindCluster(r store.Reader, sc arn.Scope, name string) (*Cluster, bool) {
 	c, ok := clusters.Find(r, ClusterRef{sc, name}.Key())
 	if !ok && name == DefaultCluster {
@@ -94,8 +93,8 @@ func unusedDefault(sc arn.Scope) *Cluster {
 	return &Cluster{Account: sc.Account, Region: sc.Region, Name: DefaultCluster, Status: Active}
 }
 
-// ScanClusters calls fn with the region's clusters behind the name after, by name; the default one is among
-// them also before its first use.
+// ScanClusters calls fn with the clusters of a region whose names are greater than after, in the order of their names,
+// until fn returns false. The default cluster is always one of them.
 func ScanClusters(r store.Reader, sc arn.Scope, after string, fn func(*Cluster) bool) {
 	_, used := clusters.Find(r, ClusterRef{sc, DefaultCluster}.Key())
 	unused, more := !used && after < DefaultCluster, true
@@ -114,41 +113,43 @@ func ScanClusters(r store.Reader, sc arn.Scope, after string, fn func(*Cluster) 
 	}
 }
 
-// Event is one line of a service's history.
-type Event struct {
-	ID      string
-	Created time.Time
-	Message string
-}
-
-// MaxEvents is how many events of a service are kept and shown (ECS shows 100).
-const MaxEvents = 100
-
-// AddEvent adds an event to a service's history and deletes the oldest ones beyond MaxEvents. The stored message begins
-// with the service's name.
-func AddEvent(tx *store.Tx, svc *Service, e Event) {
-	var keys []string
-	events.Scan(tx.Snapshot(), svc.Ref().members(), "", func(key string, _ *Event) bool { keys = append(keys, key); return true })
-	for len(keys) >= MaxEvents {
-		events.Delete(tx, keys[0])
-		keys = keys[1:]
+// DeleteCluster makes a cluster without services and tasks inactive. Unlike at AWS, it may have container instances:
+// every node is in every cluster. An inactive cluster is returned unchanged.
+func DeleteCluster(tx *store.Tx, sc arn.Scope, name string) (*Cluster, error) {
+	old, ok := FindCluster(tx, sc, name)
+	switch {
+	case !ok:
+		return nil, fault.New(fault.NotFound, "cluster", "Cluster not found.")
+	case old.Status != Active:
+		return old, nil
 	}
-	e.Message = fmt.Sprintf("(service %s) %s", svc.Name, e.Message)
-	events.Put(tx, eventKey(svc.Ref(), &e), &e)
-}
-
-// LastEvent is the newest of a service's events.
-func LastEvent(s *store.Snapshot, svc *Service) (last *Event, ok bool) {
-	events.ScanReverse(s, svc.Ref().members(), "", func(_ string, e *Event) bool { last, ok = e, true; return false })
-	return last, ok
-}
-
-// Events are a service's events, newest first.
-func Events(r store.Reader, svc *Service) []*Event {
-	var es []*Event
-	events.Scan(r, svc.Ref().members(), "", func(_ string, e *Event) bool { es = append(es, e); return true })
-	for i, j := 0, len(es)-1; i < j; i, j = i+1, j-1 {
-		es[i], es[j] = es[j], es[i]
+	var err error
+	ScanServices(tx, old.Ref(), "", func(s *Service) bool {
+		if s.Status != Inactive {
+			err = fault.New(fault.InUse, "services", "The Cluster cannot be deleted while Services are active.")
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return es
+	// The tasks need no comparison at commit: a transaction that starts a task reads the cluster's row, which is written
+	// below.
+	ScanTasks(tx.Snapshot(), old.Ref(), "", func(t *Task) bool {
+		if t.Observed.State != Stopped {
+			err = fault.New(fault.InUse, "tasks", "The Cluster cannot be deleted while Tasks are active.")
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	instances.Scan(tx, old.Ref().members(), "", func(key string, _ *ContainerInstance) bool {
+		instances.Delete(tx, key)
+		return true
+	})
+	c := *old
+	c.Status = Inactive
+	PutCluster(tx, c)
+	return &c, nil
 }

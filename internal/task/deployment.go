@@ -14,40 +14,41 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Deployment is one revision of a service's settings on its way to be what runs.
+// Deployment rolls out one revision of a service's settings.
 type Deployment struct {
 	ID         string // ecs-svc/n
 	Family     string
 	Revision   int
 	Network    *Network   `json:",omitempty"`
 	Registries []Registry `json:",omitempty"`
-	// Strategy spreads its tasks over capacity providers; without one they have LaunchType alone, "" for the
-	// service's.
+	// Strategy distributes its tasks over capacity providers. Without one its tasks have LaunchType, or the service's
+	// launch type if that is empty.
 	Strategy   []StrategyItem `json:",omitempty"`
 	LaunchType string         `json:",omitempty"`
-	// Sent are those of the service's settings that a deployment changes and a rollback brings back, for what
-	// this package does not interpret.
+	// Sent holds the service's settings that a deployment changes and a rollback restores. This package does not interpret
+	// it.
 	Sent    json.RawMessage `json:",omitempty"`
 	Rollout Rollout
 	Reason  string
 	Failures
-	// Stop is how StopServiceDeployment wants the rollout to end: StopRollback or StopAbort.
+	// Stop is the way in which StopServiceDeployment requested the end of the rollout, empty without a request.
 	Stop StopMode `json:",omitempty"`
-	// RollsBack deployments bring back an earlier revision; one that fails is not rolled back in turn.
+	// RollsBack reports whether the deployment is a rollback. A failed rollback is not rolled back in turn.
 	RollsBack bool `json:",omitempty"`
 	Created   time.Time
 	Updated   time.Time
 }
 
-// Failures are what a deployment's failing tasks lead to: the rollout loop's.
+// Failures counts the failed tasks of a deployment and delays new ones. The rollout loop writes it.
 type Failures struct {
-	FailedTasks int       // in a row
-	FailedAt    time.Time `json:",omitzero"`  // the last of them
-	Waves       int       `json:",omitempty"` // of failures; those of tasks that were started together are one
-	RetryAt     time.Time `json:",omitzero"`  // when the next task may be started
+	FailedTasks int       // consecutive failures
+	FailedAt    time.Time `json:",omitzero"` // the time of the last failure
+	// groups of failures; failures of tasks that were started together are one wave
+	Waves   int       `json:",omitempty"`
+	RetryAt time.Time `json:",omitzero"` // the time before which no task is started
 }
 
-// Rollout is the state of a deployment.
+// Rollout is the rollout state of a deployment.
 type Rollout string
 
 // The rollout states.
@@ -60,9 +61,9 @@ const (
 // Breaker is a deployment circuit breaker.
 type Breaker struct {
 	Rollback bool `json:",omitempty"`
-	// Cumulative breakers count on when a task turns healthy.
+	// Cumulative reports whether the count continues when a task becomes healthy, instead of starting again at 0.
 	Cumulative bool `json:",omitempty"`
-	// Type and Value are the threshold's; no type is half of the desired count, bounded.
+	// Type and Value define the threshold. Without a type it is 50 percent of the desired count, bounded.
 	Type  string `json:",omitempty"`
 	Value int    `json:",omitempty"`
 }
@@ -77,12 +78,13 @@ const (
 // The bounds of a threshold in percent (ECS Developer Guide, "How the Amazon ECS deployment circuit breaker
 // detects failures").
 const (
-	leastThreshold   = 3
-	mostThreshold    = 200
+	minThreshold     = 3
+	maxThreshold     = 200
 	thresholdPercent = 50
 )
 
-// Threshold is how many failed tasks end the rollout of a service of this desired count; at least one.
+// Threshold returns the number of failed tasks that ends the rollout of a service with a desired count. It is at least
+// 1.
 func (b *Breaker) Threshold(desired int) int {
 	percent := func(p int) int { return (desired*p + 99) / 100 }
 	switch b.Type {
@@ -91,16 +93,16 @@ func (b *Breaker) Threshold(desired int) int {
 	case ThresholdUnboundedPercent:
 		return max(percent(b.Value), 1)
 	case ThresholdBoundedPercent:
-		return min(max(percent(b.Value), leastThreshold), mostThreshold)
+		return min(max(percent(b.Value), minThreshold), maxThreshold)
 	}
-	return min(max(percent(thresholdPercent), leastThreshold), mostThreshold)
+	return min(max(percent(thresholdPercent), minThreshold), maxThreshold)
 }
 
-// deploymentPrefix is what the id of a deployment begins with; behind it is the number of its revision.
+// deploymentPrefix is the prefix of the ids of deployments. The number of the service revision follows it.
 const deploymentPrefix = "ecs-svc/"
 
-// DeploymentIDs are the ids of the rows that Deploy adds. They are made before the transaction, which can run more than
-// once.
+// DeploymentIDs are the ids of the rows that Deploy adds. Callers choose them before the transaction, whose function
+// can run more than once.
 type DeploymentIDs struct {
 	Deployment        string
 	ServiceDeployment string
@@ -121,11 +123,11 @@ func NewDeploymentNumber() string {
 	return strconv.FormatUint(binary.BigEndian.Uint64(b[:])>>1|1<<60, 10)
 }
 
-// Number is the number of the service revision that the deployment brings: the last part of its ARN and of
-// the deployment's id alike, which clients rely on.
+// Number returns the number of the deployment's service revision. It is the last part both of the deployment's id and
+// of the service revision's ARN, which clients rely on.
 func (d *Deployment) Number() string { return strings.TrimPrefix(d.ID, deploymentPrefix) }
 
-// DeploymentID is the id of the deployment that brings the service revision of this number.
+// DeploymentID returns the id of the deployment of the service revision with a number.
 func DeploymentID(number string) string { return deploymentPrefix + number }
 
 // NewDeployment returns d as a deployment whose rollout begins now.
@@ -135,16 +137,16 @@ func NewDeployment(d Deployment, now time.Time) Deployment {
 	return d
 }
 
-// Primary is the deployment that is wanted.
+// Primary returns the primary deployment, which is the newest one.
 func (s *Service) Primary() *Deployment { return &s.Deployments[0] }
 
-// RollbackTarget is the deployment that a rollback would bring back, nil if there is none: the last one that was
-// completed, which may run no more.
+// RollbackTarget returns the deployment that a rollback deploys again: the last one whose rollout completed, which may
+// have no tasks any more. It returns nil if no rollout has completed.
 func (s *Service) RollbackTarget() *Deployment {
 	if s.Settled != nil {
 		return s.Settled
 	}
-	for i := range s.Deployments { // of a service that was written before Settled was
+	for i := range s.Deployments { // of a row from before the field Settled
 		if s.Deployments[i].Rollout == Completed {
 			return &s.Deployments[i]
 		}
@@ -152,8 +154,9 @@ func (s *Service) RollbackTarget() *Deployment {
 	return nil
 }
 
-// Deploy makes d the primary deployment of a service that the caller owns and writes, by a service deployment
-// of its own. One that is under way is superseded. configuration is the service's deploymentConfiguration.
+// Deploy makes d the primary deployment of s and adds a service deployment with an id. It ends a service deployment
+// that is in progress. configuration is the service's deploymentConfiguration. Deploy changes s, which the caller
+// writes.
 func Deploy(tx *store.Tx, s *Service, d Deployment, id string, configuration json.RawMessage, now time.Time) {
 	sd := ServiceDeployment{
 		Account: s.Account, Region: s.Region, Cluster: s.Cluster, Service: s.Name, ID: id,
@@ -169,19 +172,20 @@ func Deploy(tx *store.Tx, s *Service, d Deployment, id string, configuration jso
 	prune(tx, s)
 }
 
-// put makes d the primary deployment and keeps its revision.
+// put makes d the primary deployment and adds its service revision.
 func (s *Service) put(tx *store.Tx, d Deployment) {
 	s.LaunchType = cmp.Or(d.LaunchType, s.LaunchType)
 	s.Deployments = slices.Concat([]Deployment{d}, s.Deployments)
 	rev := ServiceRevision{
 		Account: s.Account, Region: s.Region, Cluster: s.Cluster, Service: s.Name, Number: d.Number(),
-		LaunchType: s.LaunchType, Family: d.Family, Revision: d.Revision, Network: d.Network, Sent: d.Sent, Created: d.Created,
+		LaunchType: s.LaunchType, Family: d.Family, Revision: d.Revision, Network: d.Network, Sent: d.Sent,
+		Created: d.Created,
 	}
 	serviceRevisions.Put(tx, rev.key(), &rev)
 }
 
-// RollBack deploys the service's earlier deployment once more, under a new id, as a part of the service
-// deployment that is under way.
+// RollBack deploys the service's rollback target again, with a new number, as a part of the service deployment that is
+// in progress. RollBack changes s, which the caller writes.
 func RollBack(tx *store.Tx, s *Service, r Rollback) {
 	earlier := *s.RollbackTarget()
 	d := earlier

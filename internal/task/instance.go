@@ -10,57 +10,59 @@ import (
 
 var instances = store.NewTable[ContainerInstance]("container instance", "task/instance/") // region/cluster/node
 
-// ContainerInstance is a node as a cluster sees it. Every node is one of every cluster; there is a row where a client
-// has said something of it there.
+// ContainerInstance is a node in one cluster. Every node is a container instance of every cluster; only those that a
+// client has changed have a row.
 type ContainerInstance struct {
 	Account, Region string
 	Cluster         string
 	Node            string
-	Status          string            // ACTIVE, DRAINING; INACTIVE once deregistered, until the node's server starts again
-	Attributes      map[string]string `json:",omitempty"` // a client's own, beside the node's
-	Tags            map[string]string `json:",omitempty"`
-	Version         int64             // grows with each change
+	// ACTIVE or DRAINING; INACTIVE from the deregistration until the node's server starts again
+	Status     string
+	Attributes map[string]string `json:",omitempty"` // custom attributes; Node.Attributes returns the others
+	Tags       map[string]string `json:",omitempty"`
+	Version    int64             // increases with each change
 }
 
-// ClusterRef returns the reference of the cluster.
+// ClusterRef returns the reference of the container instance's cluster.
 func (c *ContainerInstance) ClusterRef() ClusterRef {
 	return ClusterRef{arn.Scope{Account: c.Account, Region: c.Region}, c.Cluster}
 }
 
 func (c *ContainerInstance) key() string { return instanceKey(c.ClusterRef(), c.Node) }
 
-// ID is its id: 32 hex digits.
+// ID returns the id of the container instance: 32 hex digits.
 func (c *ContainerInstance) ID() string { return ContainerInstanceID(c.Node) }
 
-// ARN is its ARN.
+// ARN returns the ARN of the container instance.
 func (c *ContainerInstance) ARN() string {
 	return ContainerInstanceARN(c.ClusterRef(), c.ID())
 }
 
-// EC2InstanceID is its id as a machine. Those of hosts outside EC2 begin with mi-, so that no client asks EC2 about
-// them.
+// EC2InstanceID returns the id of the machine. It begins with mi-, as AWS's ids of hosts outside EC2 do, so that
+// clients do not look it up in EC2.
 func (c *ContainerInstance) EC2InstanceID() string { return MachineID(c.Node) }
 
-// MachineID is a node's id as a machine.
+// MachineID returns the id of a node as a machine.
 func MachineID(node string) string { return "mi-" + ContainerInstanceID(node)[:17] }
 
-// FindInstance is a node as a container instance of a cluster; whether there is such a node, the caller knows.
+// FindInstance returns a node as a container instance of a cluster. It does not check that the node exists.
 func FindInstance(r store.Reader, cluster ClusterRef, node string) *ContainerInstance {
-	c := &ContainerInstance{Account: cluster.Account, Region: cluster.Region, Cluster: cluster.Name, Node: node, Status: Active, Version: 1}
+	c := &ContainerInstance{Account: cluster.Account, Region: cluster.Region, Cluster: cluster.Name, Node: node,
+		Status: Active, Version: 1}
 	if row, ok := instances.Find(r, c.key()); ok {
 		return row
 	}
 	return c
 }
 
-// PutInstance writes what is said of a container instance.
+// PutInstance writes the row of a container instance.
 func PutInstance(tx *store.Tx, c ContainerInstance) {
 	c.Version++
 	instances.Put(tx, c.key(), &c)
 }
 
-// DeregisterInstance takes a container instance out of its cluster, until its node's server starts again: no task of the
-// cluster is placed there, and what clients said of it is forgotten.
+// DeregisterInstance removes a container instance from its cluster until the node's server starts again: no task of the
+// cluster is placed on it. Its custom attributes and tags are deleted.
 func DeregisterInstance(tx *store.Tx, c ContainerInstance) *ContainerInstance {
 	c.Status, c.Attributes, c.Tags = Inactive, nil, nil
 	PutInstance(tx, c)
@@ -68,8 +70,8 @@ func DeregisterInstance(tx *store.Tx, c ContainerInstance) *ContainerInstance {
 	return &c
 }
 
-// SetInstanceDraining changes the status of a container instance to DRAINING, so that no task is placed there and those of
-// services are replaced elsewhere, or back to ACTIVE.
+// SetInstanceDraining sets the status of a container instance to DRAINING, so that no task is placed on it and services
+// replace its tasks on other nodes, or back to ACTIVE.
 func SetInstanceDraining(tx *store.Tx, c ContainerInstance, drain bool) *ContainerInstance {
 	status := Active
 	if drain {
@@ -83,10 +85,10 @@ func SetInstanceDraining(tx *store.Tx, c ContainerInstance, drain bool) *Contain
 	return &c
 }
 
-// MaxAttributes is how many attributes of its own a container instance may have (ECS Developer Guide, "Quotas").
+// MaxAttributes is the largest number of custom attributes of a container instance (ECS Developer Guide, "Quotas").
 const MaxAttributes = 10
 
-// PutAttributes lays attributes over those of a container instance.
+// PutAttributes sets custom attributes of a container instance.
 func PutAttributes(tx *store.Tx, c ContainerInstance, attributes map[string]string) error {
 	next := maps.Clone(c.Attributes)
 	if next == nil {
@@ -94,7 +96,8 @@ func PutAttributes(tx *store.Tx, c ContainerInstance, attributes map[string]stri
 	}
 	maps.Copy(next, attributes)
 	if len(next) > MaxAttributes {
-		return fault.New(fault.Limit, "attributes", "A container instance can have %d attributes of its own; with these it would have %d.", MaxAttributes, len(next))
+		return fault.New(fault.Limit, "attributes",
+			"A container instance can have %d custom attributes; with these it would have %d.", MaxAttributes, len(next))
 	}
 	if !maps.Equal(next, c.Attributes) {
 		c.Attributes = next
@@ -103,7 +106,7 @@ func PutAttributes(tx *store.Tx, c ContainerInstance, attributes map[string]stri
 	return nil
 }
 
-// DeleteAttribute removes an attribute of a container instance and reports whether there was one.
+// DeleteAttribute deletes a custom attribute of a container instance and reports whether it existed.
 func DeleteAttribute(tx *store.Tx, c ContainerInstance, name string) bool {
 	if _, ok := c.Attributes[name]; !ok {
 		return false
@@ -120,7 +123,8 @@ func SetInstanceTags(tx *store.Tx, c ContainerInstance, tags map[string]string) 
 	PutInstance(tx, c)
 }
 
-// ReactivateInstances forgets that a node was deregistered, wherever it was: its server starts again.
+// ReactivateInstances makes a node an active container instance in every cluster from which it was deregistered. It is
+// called when the node's server starts.
 func ReactivateInstances(tx *store.Tx, node string) {
 	instances.Scan(tx, "", "", func(key string, c *ContainerInstance) bool {
 		if c.Node == node && c.Status == Inactive {

@@ -17,22 +17,22 @@ type Node struct {
 	Address string
 	Runtime string // "none" takes no tasks
 	Started time.Time
-	// Registered is when the node was first known; zero is Started.
+	// Registered is the time at which the node first started; zero means Started.
 	Registered time.Time `json:",omitzero"`
-	// CPU (in units, 1024 a core) and Memory (in MiB) are what its tasks may take in all; 0 is as much as they like.
+	// CPU (in units, 1024 per core) and Memory (in MiB) are available to all its tasks together; 0 means unlimited.
 	CPU    int `json:",omitempty"`
 	Memory int `json:",omitempty"`
-	// Zone is the letter that follows a region's name in that of its availability zone.
+	// Zone is the letter that the name of its availability zone adds to the name of a region.
 	Zone         string `json:",omitempty"`
 	OS           string `json:",omitempty"` // linux
 	Architecture string `json:",omitempty"` // x86_64, arm64
 	Version      string `json:",omitempty"` // of its server
 	Engine       string `json:",omitempty"` // the version of its container engine
-	// Slices are the parts of VPCs that its containers have addresses of.
+	// Slices are the address ranges of its containers, one for each VPC.
 	Slices []Slice `json:",omitempty"`
 }
 
-// Slice is a node's part of a VPC's networks.
+// Slice is the part of a VPC's networks from which one node assigns addresses.
 type Slice struct {
 	VPC     string       `json:",omitempty"`
 	Prefix  netip.Prefix `json:",omitzero"`
@@ -42,7 +42,7 @@ type Slice struct {
 // NoRuntime is the runtime of a node that takes no tasks.
 const NoRuntime = "none"
 
-// RegisteredAt is when the node was first known.
+// RegisteredAt returns the time at which the node first started.
 func (n *Node) RegisteredAt() time.Time {
 	if n.Registered.IsZero() {
 		return n.Started
@@ -50,14 +50,15 @@ func (n *Node) RegisteredAt() time.Time {
 	return n.Registered
 }
 
-// Attributes are those that ECS gives to a container instance, in a region (ECS Developer Guide, "Attributes").
+// Attributes returns the attributes that ECS itself gives to a container instance in a region (ECS Developer Guide,
+// "Attributes").
 func (n *Node) Attributes(region string) map[string]string {
 	a := map[string]string{
 		"ecs.availability-zone": region + n.Zone,
 		"ecs.instance-type":     "rollcall." + n.Runtime,
 		"ecs.os-type":           "linux",
 		"ecs.os-family":         "LINUX",
-		// What every runtime here can do, by the names that constraints ask for.
+		// Capabilities of every runtime, under the names that placement constraints use.
 		"ecs.capability.task-eni":               "",
 		"ecs.capability.container-health-check": "",
 		"ecs.capability.container-ordering":     "",
@@ -72,7 +73,7 @@ func (n *Node) Attributes(region string) map[string]string {
 	return a
 }
 
-// ContainerInstanceID is the id that a node has as a container instance: 32 hex digits.
+// ContainerInstanceID returns the id of a node as a container instance: 32 hex digits. It is the same in every cluster.
 func ContainerInstanceID(node string) string {
 	sum := sha256.Sum256([]byte(node))
 	return hex.EncodeToString(sum[:16])
@@ -83,26 +84,26 @@ func ContainerInstanceARN(cluster ClusterRef, id string) string {
 	return ecsARN(cluster.Scope, "container-instance/"+cluster.Name+"/"+id)
 }
 
-// PutNode tells placement of a node.
+// PutNode writes the row of a node.
 func PutNode(tx *store.Tx, n Node) { nodes.Put(tx, n.Name, &n) }
 
-// FindNode finds a node, live or not.
+// FindNode returns a node, if its row exists. The node may be lost.
 func FindNode(r store.Reader, name string) (*Node, bool) { return nodes.Find(r, name) }
 
-// Alive is the row of a node whose server runs. It hangs on a lease that the server keeps, so it goes when the server
-// stops, dies, or loses etcd for longer than the lease lasts.
+// Alive is a row that exists while a node's server runs. It is attached to an etcd lease that the server renews, so it
+// disappears when the server stops or crashes, or cannot reach etcd before the lease expires.
 type Alive struct{ Since time.Time }
 
-// AliveNode is the name of the node whose liveness the row of a key shows; false for the keys of other rows.
+// AliveNode returns the name of the node to which the Alive row with a key belongs. It returns false for the keys of
+// other rows.
 func AliveNode(key string) (name string, ok bool) { return alive.ID(key) }
 
-// KeepAlive makes a node live until leave is called, or this process ends. ctx bounds the call only.
+// KeepAlive makes a node live until the caller calls leave or this process ends. ctx applies to the call only.
 func KeepAlive(ctx context.Context, db *store.Store, node string) (leave func(), err error) {
 	return store.PutWithLease(ctx, db, alive, node, &Alive{Since: time.Now()})
 }
 
-// LiveNodes are the nodes whose servers run now, by name: they answer clients, and tasks can be placed on those of
-// them that have a runtime.
+// LiveNodes returns the live nodes, ordered by name. They answer clients; those with a runtime also run tasks.
 func LiveNodes(r store.Reader) []*Node {
 	var ns []*Node
 	nodes.Scan(r, "", "", func(name string, n *Node) bool {
@@ -114,10 +115,10 @@ func LiveNodes(r store.Reader) []*Node {
 	return ns
 }
 
-// Live reports whether a node's server runs now.
+// Live reports whether a node is live: its server is running.
 func Live(r store.Reader, node string) bool { _, ok := alive.Find(r, node); return ok }
 
-// LiveSince is when a live node's server last got its lease.
+// LiveSince returns the time at which a node became live. It returns false if the node is not live.
 func LiveSince(r store.Reader, node string) (time.Time, bool) {
 	a, ok := alive.Find(r, node)
 	if !ok {
@@ -126,7 +127,7 @@ func LiveSince(r store.Reader, node string) (time.Time, bool) {
 	return a.Since, true
 }
 
-// Nodes are all nodes that ever were, by name, those that are lost among them.
+// Nodes returns all nodes, including lost ones, ordered by name.
 func Nodes(r store.Reader) []*Node {
 	var ns []*Node
 	nodes.Scan(r, "", "", func(_ string, n *Node) bool { ns = append(ns, n); return true })

@@ -8,7 +8,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// TestLiveNodes counts a node as live while its server runs, whatever it runs.
+// TestLiveNodes checks that a node is live while its server runs, with any runtime.
 func TestLiveNodes(t *testing.T) {
 	db := storetest.Open(t, task.Schema()...)
 	_, err := store.Update(t.Context(), db, func(tx *store.Tx) (struct{}, error) {
@@ -30,7 +30,7 @@ func TestLiveNodes(t *testing.T) {
 	if got := live(); got != "" {
 		t.Errorf("live nodes before any server runs: %q", got)
 	}
-	for _, name := range []string{"b", "c", "d"} { // nobody knows d yet
+	for _, name := range []string{"b", "c", "d"} { // d has no row yet
 		leave, err := task.KeepAlive(t.Context(), db, name)
 		if err != nil {
 			t.Fatal(err)
@@ -38,9 +38,9 @@ func TestLiveNodes(t *testing.T) {
 		t.Cleanup(leave)
 	}
 	if got := live(); got != "bc" {
-		t.Errorf("live nodes %q, want b, which runs no tasks but answers clients, and c", got)
+		t.Errorf("live nodes %q, want bc: b runs no tasks but answers clients", got)
 	}
 	if got := len(task.Nodes(db.Snapshot())); got != 3 {
-		t.Errorf("%d nodes, want 3, the lost one among them", got)
+		t.Errorf("%d nodes, want 3, including the lost one", got)
 	}
 }

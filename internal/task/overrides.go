@@ -7,28 +7,28 @@ import (
 	"slices"
 )
 
-// Overrides are what a standalone task changes of its definition (ECS API Reference, TaskOverride). Sent is as
-// it came, for reading back; the rest is what this package's readers need of it.
+// Overrides are the changes that a standalone task makes to its definition (ECS API Reference, TaskOverride). Sent is
+// the member of the request as the client sent it, which the API returns. The other fields are derived from it.
 type Overrides struct {
-	CPU           int                          `json:",omitempty"` // of the whole task, in units; 0 keeps
-	Memory        int                          `json:",omitempty"` // of the whole task, in MiB; 0 keeps
-	TaskRole      string                       `json:",omitempty"` // "" keeps
+	CPU           int                          `json:",omitempty"` // of the whole task, in units; 0 means unchanged
+	Memory        int                          `json:",omitempty"` // of the whole task, in MiB; 0 means unchanged
+	TaskRole      string                       `json:",omitempty"` // "" means unchanged
 	ExecutionRole string                       `json:",omitempty"`
-	Containers    map[string]ContainerOverride `json:",omitempty"` // by the container's name
+	Containers    map[string]ContainerOverride `json:",omitempty"` // by container name
 	Sent          json.RawMessage
 }
 
-// ContainerOverride is what changes of one container.
+// ContainerOverride are the changes to one container.
 type ContainerOverride struct {
-	Command           []string          `json:",omitempty"` // replaces; nil keeps
-	Environment       map[string]string `json:",omitempty"` // is laid over
-	EnvironmentFiles  []string          `json:",omitempty"` // replace; nil keeps
-	CPU               int               `json:",omitempty"` // replaces; 0 keeps, as for the next two
+	Command           []string          `json:",omitempty"` // replaces the command; nil means unchanged
+	Environment       map[string]string `json:",omitempty"` // is merged into the environment
+	EnvironmentFiles  []string          `json:",omitempty"` // replaces the files; nil means unchanged
+	CPU               int               `json:",omitempty"` // 0 means unchanged, as for the next two
 	Memory            int               `json:",omitempty"`
 	MemoryReservation int               `json:",omitempty"`
 }
 
-// Apply returns the definition as the task runs it. The argument stays as it is; nil overrides change nothing.
+// Apply returns the definition with the overrides applied. It does not change d, and returns d for nil overrides.
 func (o *Overrides) Apply(d *Definition) *Definition {
 	if o == nil {
 		return d

@@ -6,13 +6,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestApply: an override's role and variables replace the definition's, also a secret of the same name.
+// TestApply checks that an override's role and variables replace the definition's, and also a secret of the same name.
 func TestApply(t *testing.T) {
 	d := &Definition{TaskRole: "reader", Containers: []ContainerDefinition{
 		{Name: "app", Environment: map[string]string{"A": "1", "B": "1"}, Secrets: []Secret{{"S", "s"}, {"T", "t"}}},
 		{Name: "log", Secrets: []Secret{{"S", "s"}}},
 	}}
-	o := &Overrides{TaskRole: "other", Containers: map[string]ContainerOverride{"app": {Environment: map[string]string{"B": "2", "S": "own"}}}}
+	o := &Overrides{TaskRole: "other", Containers: map[string]ContainerOverride{
+		"app": {Environment: map[string]string{"B": "2", "S": "own"}}}}
 	want := &Definition{TaskRole: "other", Containers: []ContainerDefinition{
 		{Name: "app", Environment: map[string]string{"A": "1", "B": "2", "S": "own"}, Secrets: []Secret{{"T", "t"}}},
 		{Name: "log", Secrets: []Secret{{"S", "s"}}},
@@ -21,9 +22,9 @@ func TestApply(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if len(d.Containers[0].Secrets) != 2 || d.Containers[0].Environment["B"] != "1" {
-		t.Errorf("the definition itself has changed: %+v", d)
+		t.Errorf("Apply changed its argument: %+v", d)
 	}
 	if (*Overrides)(nil).Apply(d) != d {
-		t.Error("no overrides change the definition")
+		t.Error("nil overrides returned another definition")
 	}
 }

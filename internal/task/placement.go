@@ -9,7 +9,7 @@ import (
 
 var placements = store.NewTable[Placements]("placement", "task/placements/") // node
 
-// The types of placement constraints and strategies, as ECS spells them.
+// The types of placement constraints and placement strategies, as ECS spells them.
 const (
 	DistinctInstance = "distinctInstance"
 	MemberOf         = "memberOf"
@@ -19,23 +19,23 @@ const (
 	Random  = "random"
 )
 
-// PlacementConstraint limits the nodes that a task may be placed on.
+// PlacementConstraint limits the nodes on which a task may be placed.
 type PlacementConstraint struct {
 	Type       string
 	Expression string `json:",omitempty"` // of memberOf, in the cluster query language
 }
 
-// PlacementStrategy prefers some of the nodes that a task may be placed on.
+// PlacementStrategy orders the nodes on which a task may be placed.
 type PlacementStrategy struct {
 	Type  string
-	Field string `json:",omitempty"` // instanceId, host, attribute:NAME; cpu, memory
+	Field string `json:",omitempty"` // instanceId, host or attribute:NAME for spread; cpu or memory for binpack
 }
 
-// Resources are what a task takes of a node from its placement until it has stopped.
+// Resources are resources of a node that a task holds from its placement until it has stopped.
 type Resources struct {
-	CPU    int    `json:",omitempty"` // in units, 1024 a core
+	CPU    int    `json:",omitempty"` // in units, 1024 per core
 	Memory int    `json:",omitempty"` // in MiB
-	Ports  []Port `json:",omitempty"` // of the host, those that the definition names
+	Ports  []Port `json:",omitempty"` // ports of the host that the definition names
 }
 
 // Port is a port of a host.
@@ -44,8 +44,8 @@ type Port struct {
 	Protocol string
 }
 
-// Resources are what a task of the definition takes: what the task states, or else the sum of what its containers
-// state (ECS Developer Guide, "Task size"). What nobody states is nothing.
+// Resources returns the resources that a task of the definition needs: the limits of the whole task or, where it has
+// none, the sums over its containers (ECS Developer Guide, "Task size").
 func (d *Definition) Resources() Resources {
 	var r Resources
 	for _, c := range d.Containers {
@@ -74,14 +74,15 @@ func (d *Definition) Resources() Resources {
 	return r
 }
 
-// HostPorts are the ports of its node that a task holds: those it was placed for, and those that its node chose.
+// HostPorts returns the ports of its node that the task holds: those that its definition names and those that the node
+// chose.
 func (t *Task) HostPorts() []Port {
 	var ports []Port
 	if t.Reserved != nil {
 		ports = slices.Clone(t.Reserved.Ports)
 	}
 	if t.Network != nil {
-		return ports // its bindings are of its own address
+		return ports // its bindings belong to the task's address
 	}
 	for _, c := range t.Observed.Containers {
 		for _, b := range c.Bindings {
@@ -93,11 +94,11 @@ func (t *Task) HostPorts() []Port {
 	return ports
 }
 
-// Placements counts the tasks that were ever placed on a node. Whoever places one writes it, so that two who place on
-// what the same node has left never both win.
+// Placements is the number of tasks that were ever placed on a node. Every transaction that places a task on the node
+// writes it, so of two concurrent transactions that use the node's remaining resources only one commits.
 type Placements struct{ Count int64 }
 
-// AssignNode gives a task its node, and the node's resources to the task.
+// AssignNode sets the node and the resources of t, which the caller writes.
 func AssignNode(tx *store.Tx, t *Task, node string, r Resources) {
 	p, ok := placements.Find(tx, node)
 	if !ok {
@@ -107,22 +108,23 @@ func AssignNode(tx *store.Tx, t *Task, node string, r Resources) {
 	t.Node, t.Reserved = node, &r
 }
 
-// Unplaced says of a service that tasks of it wait for a node, and when its history has last said why, by cause.
+// Unplaced marks a service whose tasks wait for a node. It holds the times of the last events about it.
 type Unplaced struct {
 	ReportedAt map[string]time.Time `json:"Said"` // by cause
 }
 
-// UnplacedServices are the services of which that is said.
+// UnplacedServices returns the services that are marked with [Unplaced].
 func UnplacedServices(r store.Reader) []*Service {
 	var ss []*Service
 	servicesUnplaced.Scan(r, "waits", func(_ string, s *Service) bool { ss = append(ss, s); return true })
 	return ss
 }
 
-// PlacementQueue is the queue of the transactions that place tasks: this process runs them one at a time (store.UpdateSerialized).
+// PlacementQueue is the queue of the transactions that place tasks: this process runs them one at a time
+// (store.UpdateSerialized).
 const PlacementQueue = "placement"
 
-// UnplacedTasks are the tasks that wait for a node, the oldest first.
+// UnplacedTasks returns the tasks that wait for a node, oldest first.
 func UnplacedTasks(r store.Reader) []*Task {
 	var ts []*Task
 	tasksUnplaced.Scan(r, "waits", func(_ string, t *Task) bool { ts = append(ts, t); return true })

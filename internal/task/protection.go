@@ -8,21 +8,20 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// The bounds of how long one call protects a task, and the time where it says nothing (ECS API Reference,
-// UpdateTaskProtection).
+// The bounds and the default of the time for which one call protects a task (ECS API Reference, UpdateTaskProtection).
 const (
 	MinProtection     = time.Minute
 	MaxProtection     = 2880 * time.Minute
 	DefaultProtection = 120 * time.Minute
 )
 
-// Protected reports whether the task is kept from scale-in and from being replaced by a deployment.
+// Protected reports whether scale-in and deployments must not stop the task.
 func (t *Task) Protected(now time.Time) bool {
 	return t.ProtectedUntil != nil && now.Before(*t.ProtectedUntil)
 }
 
-// Protect protects a service's task for a time that begins now, whatever was set before; 0 ends the
-// protection. What it refuses, ProtectionFailure puts into ECS's words.
+// Protect protects a service's task for the duration d from now on; 0 ends the protection. It replaces an earlier
+// protection. [ProtectionFailure] translates its errors.
 func Protect(tx *store.Tx, ref Ref, d time.Duration, now time.Time) (*Task, error) {
 	t, err := Protectable(tx, ref)
 	if err != nil {
@@ -32,8 +31,9 @@ func Protect(tx *store.Tx, ref Ref, d time.Duration, now time.Time) (*Task, erro
 	if d > 0 {
 		svc, ok := FindService(tx, t.ServiceRef())
 		if !ok || crowded(tx, svc, t, now) {
-			return nil, fault.New(fault.InUse, protection, "The number of protected tasks would be more than the desired count of "+
-				"tasks of the service. Unset the protection of other tasks or wait until it expires.")
+			return nil, fault.New(fault.InUse, protection,
+				"The number of protected tasks would be more than the desired count of "+
+					"tasks of the service. Unset the protection of other tasks or wait until it expires.")
 		}
 		end := now.Add(d)
 		until = &end
@@ -45,9 +45,9 @@ func Protect(tx *store.Tx, ref Ref, d time.Duration, now time.Time) (*Task, erro
 	return &next, nil
 }
 
-// crowded reports whether as many tasks of the service as it wants are protected beside t: with one more, no
-// deployment and no scale-in could end. The other tasks are not compared at commit, so that a service of any
-// size fits into a transaction; two calls at once may protect one too many, and each will expire.
+// crowded reports whether the service already has as many protected tasks, without t, as its desired count. With one
+// more, deployments and scale-in could not complete. The other tasks are not compared at commit, so that a service of
+// any size fits into a transaction: two concurrent calls may protect one task too many, until a protection expires.
 func crowded(tx *store.Tx, svc *Service, t *Task, now time.Time) bool {
 	n := 0
 	for _, other := range TasksOf(tx.Snapshot(), svc.Ref()) {
@@ -58,7 +58,7 @@ func crowded(tx *store.Tx, svc *Service, t *Task, now time.Time) bool {
 	return n >= svc.DesiredCount
 }
 
-// Protectable finds a task that can be protected: one of a service, not yet told to stop.
+// Protectable returns a task that can be protected: it belongs to a service and is not stopping.
 func Protectable(r store.Reader, ref Ref) (*Task, error) {
 	t, err := GetTask(r, ref)
 	switch {
@@ -72,11 +72,10 @@ func Protectable(r store.Reader, ref Ref) (*Task, error) {
 	return t, nil
 }
 
-// protection is the noun of its failures.
+// protection is the noun in the errors of Protect and Protectable.
 const protection = "task protection"
 
-// ProtectionFailure is the reason that ECS gives for what Protect and Protectable refuse; "" for any other
-// error.
+// ProtectionFailure returns the reason that ECS gives for an error of Protect or Protectable, "" for other errors.
 func ProtectionFailure(err error) string {
 	var f *fault.Error
 	switch {

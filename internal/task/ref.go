@@ -1,7 +1,11 @@
 package task
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+
+	"github.com/google/uuid"
 
 	"github.com/bakingclouds/rollcall/internal/arn"
 )
@@ -80,3 +84,17 @@ func definitionKey(sc arn.Scope, family string, revision int) string {
 func providerKey(sc arn.Scope, name string) string { return sc.Key(name) }
 
 func clearanceKey(t Ref, node string) string { return t.Key() + "/" + node }
+
+// ContainerID returns the last part of the ARN of a task's container. It depends on the task's id and the container's
+// name alone, so it is known before the container exists and survives a crash.
+func ContainerID(task ID, name string) string {
+	return uuid.NewSHA1(uuid.Nil, []byte(string(task)+"/"+name)).String()
+}
+
+// TokenID returns the id of the nth task that a RunTask request with a client token starts. Each repeat of the request
+// gets the same ids, so of two concurrent requests only one can start the tasks.
+func TokenID(cluster ClusterRef, token string, n int) ID {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d", cluster.Account, cluster.Region, cluster.Name,
+		token, n))
+	return ID(hex.EncodeToString(sum[:16]))
+}

@@ -2,7 +2,6 @@ package task
 
 import (
 	"encoding/json"
-	"maps"
 	"time"
 
 	"github.com/bakingclouds/rollcall/internal/arn"
@@ -10,106 +9,82 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Service keeps a desired number of tasks of a definition running.
+// Service keeps a number of tasks of one task definition running.
 type Service struct {
 	Account, Region string
 	Cluster         string
 	Name            string
 	Status          string
-	LaunchType      string // EC2, FARGATE, EXTERNAL: what its tasks are reported as
+	LaunchType      string // of its tasks: EC2, FARGATE or EXTERNAL
 	DesiredCount    int
-	// Daemon services run one task on each eligible node; DesiredCount is their number, the rollout loop's.
+	// Daemon reports whether the service runs one task on each eligible node. The rollout loop then sets DesiredCount to
+	// the number of these nodes.
 	Daemon bool `json:",omitempty"`
-	// MinimumHealthy and Maximum bound a rollout, in percent of DesiredCount.
+	// MinimumHealthy and Maximum bound the number of running tasks during a rollout, in percent of DesiredCount.
 	MinimumHealthy int
 	Maximum        int
-	// Breaker ends rollouts that fail; nil lets them try for ever.
+	// Breaker ends rollouts that fail. Without one, a rollout starts tasks again until they run.
 	Breaker *Breaker `json:",omitempty"`
-	// Constraints and Placement say where its new tasks go; none spreads them evenly.
+	// Constraints and Placement limit and order the nodes for new tasks. Without a strategy, tasks are spread evenly.
 	Constraints []PlacementConstraint `json:",omitempty"`
 	Placement   []PlacementStrategy   `json:",omitempty"`
-	// Unplaced is there while tasks of it wait for a node: the place loop's.
+	// Unplaced is set while tasks of the service wait for a node. The scheduler writes it.
 	Unplaced *Unplaced `json:",omitempty"`
-	// GracePeriod is how long after RUNNING an unhealthy task is left alone.
+	// GracePeriod is the time after a task enters RUNNING in which it is not replaced for being unhealthy.
 	GracePeriod time.Duration
-	// PropagateTags says whose tags its tasks begin with, SERVICE or TASK_DEFINITION; ManagedTags adds those of ECS.
+	// PropagateTags is the source of the tags of new tasks: SERVICE, TASK_DEFINITION or NONE. ManagedTags adds the tags of
+	// ECS itself.
 	PropagateTags string `json:",omitempty"`
 	ManagedTags   bool   `json:",omitempty"`
-	// ExecuteCommand is asked for in its tasks.
+	// ExecuteCommand is copied to its tasks.
 	ExecuteCommand bool `json:",omitempty"`
-	// Deployments are the revisions that tasks are running of: the wanted one first, then older ones that
-	// still have tasks.
+	// Deployments are the primary deployment, followed by the older deployments that still have tasks.
 	Deployments []Deployment
-	// Settled is the last deployment whose rollout was completed: what a rollback goes back to.
+	// Settled is the last deployment whose rollout completed, which a rollback deploys again.
 	Settled *Deployment `json:",omitempty"`
-	// ServiceDeployment is the id of the newest: the one that has made the primary deployment.
+	// ServiceDeployment is the id of the newest service deployment, which created the primary deployment.
 	ServiceDeployment string `json:",omitempty"`
-	// Request is a fingerprint of the CreateService request, by which a repeat of it is known.
+	// Request is a fingerprint of the CreateService request, by which a repeated request is recognized.
 	Request string `json:",omitempty"`
-	// Sent is the CreateService request with later updates laid over it, for what this package does not
-	// interpret and a client reads back.
+	// Sent is the CreateService request with later updates merged into it. It holds the members that this package does
+	// not interpret and that the API returns.
 	Sent    json.RawMessage
 	Created time.Time
 	Deleted *time.Time        `json:",omitempty"`
 	Tags    map[string]string `json:",omitempty"`
 }
 
-// The launch types. Every node can run tasks of each; they differ in how a task is reported.
+// The launch types. Every node runs tasks of every launch type; only the description of a task differs.
 const (
 	EC2      = "EC2"
 	Fargate  = "FARGATE"
 	External = "EXTERNAL"
 )
 
-// ARN is the service's ARN.
+// ARN returns the ARN of the service.
 func (s *Service) ARN() string { return s.Ref().ARN() }
 
-// TaskTags are the tags that a new task of the service begins with (ECS Developer Guide, "Tagging your
-// resources").
-func (s *Service) TaskTags(def *Definition) map[string]string {
-	tags := map[string]string{}
-	switch s.PropagateTags {
-	case "SERVICE":
-		maps.Copy(tags, s.Tags)
-	case "TASK_DEFINITION":
-		maps.Copy(tags, def.Tags)
-	}
-	if s.ManagedTags {
-		maps.Copy(tags, ManagedTags(s.Ref()))
-	}
-	return tags
-}
-
-// ManagedTags returns the tags that ECS itself gives to a task of a service. A standalone task's service has no name.
-func ManagedTags(service ServiceRef) map[string]string {
-	tags := map[string]string{"aws:ecs:clusterName": service.Cluster}
-	if service.Name != "" {
-		tags["aws:ecs:serviceName"] = service.Name
-	}
-	return tags
-}
-
-// Scope is the partition the service lives in.
+// Scope returns the account and region of the service.
 func (s *Service) Scope() arn.Scope { return arn.Scope{Account: s.Account, Region: s.Region} }
 
-// Key is the key loops mark the service by.
+// Key returns the key of the service's row, by which loops mark the service.
 func (s *Service) Key() string { return s.Ref().Key() }
 
 // Ref returns the reference of the service.
 func (s *Service) Ref() ServiceRef { return ServiceRef{s.Scope(), s.Cluster, s.Name} }
 
-// ServiceKey is the key of the service that a task belongs to.
+// ServiceKey returns the key of the row of the task's service.
 func (t *Task) ServiceKey() string { return t.ServiceRef().Key() }
 
-// FindServiceByKey reads a service by the key of its row, as loops mark it.
+// FindServiceByKey returns the service whose row has a key, if it exists.
 func FindServiceByKey(r store.Reader, key string) (*Service, bool) { return services.Find(r, key) }
 
-// FindService finds a service, also one that is being deleted or was.
+// FindService returns a service, if it exists. The service may be DRAINING or INACTIVE.
 func FindService(r store.Reader, ref ServiceRef) (*Service, bool) {
 	return services.Find(r, ref.Key())
 }
 
-// GetService finds a service that can be written to.
+// GetService returns an active service, or a NotFound or NotActive error.
 func GetService(r store.Reader, ref ServiceRef) (*Service, error) {
 	svc, ok := FindService(r, ref)
 	switch {
@@ -121,10 +96,11 @@ func GetService(r store.Reader, ref ServiceRef) (*Service, error) {
 	return svc, nil
 }
 
-// PutService writes a service's row.
+// PutService writes the row of a service.
 func PutService(tx *store.Tx, svc Service) { services.Put(tx, svc.Key(), &svc) }
 
-// ScanServices calls fn with a cluster's services behind the name after, by name.
+// ScanServices calls fn with the services of a cluster whose names are greater than after, in the order of their names,
+// until fn returns false.
 func ScanServices(r store.Reader, cluster ClusterRef, after string, fn func(*Service) bool) {
 	if after != "" {
 		after = ServiceRef{cluster.Scope, cluster.Name, after}.Key()
@@ -132,15 +108,17 @@ func ScanServices(r store.Reader, cluster ClusterRef, after string, fn func(*Ser
 	services.Scan(r, cluster.members(), after, func(_ string, s *Service) bool { return fn(s) })
 }
 
-// ScanAllServices calls fn with every service of every region, by region, cluster and name.
+// ScanAllServices calls fn with the services of all regions, ordered by region, cluster and name, until fn returns
+// false.
 func ScanAllServices(r store.Reader, fn func(*Service) bool) {
 	services.Scan(r, "", "", func(_ string, s *Service) bool { return fn(s) })
 }
 
-// InactiveRetention is how long a deleted service can still be described.
+// InactiveRetention is the time for which a deleted service can be described.
 const InactiveRetention = time.Hour
 
-// ReapServices deletes up to limit services, with their events, that have been inactive for the retention.
+// ReapServices deletes up to limit services that have been inactive for at least InactiveRetention, and their
+// histories. It reports whether more such services remain.
 func ReapServices(tx *store.Tx, now time.Time, limit int) (more bool) {
 	n := 0
 	services.Scan(tx.Snapshot(), "", "", func(key string, s *Service) bool {
@@ -153,17 +131,17 @@ func ReapServices(tx *store.Tx, now time.Time, limit int) (more bool) {
 		n++
 		if current, ok := services.Find(tx, key); ok && current.Status == Inactive {
 			services.Delete(tx, key)
-			forget(tx, current.Ref())
+			deleteHistory(tx, current.Ref())
 		}
 		return true
 	})
 	return more
 }
 
-// Counts are a service's or deployment's tasks by what they are doing.
+// Counts are numbers of tasks by their states.
 type Counts struct{ Pending, Running int }
 
-// CountTasks counts tasks: those of one deployment unless deployment is empty.
+// CountTasks counts tasks that are meant to run: those of one deployment, or all if deployment is empty.
 func CountTasks(ts []*Task, deployment string) Counts {
 	var c Counts
 	for _, t := range ts {
@@ -176,4 +154,41 @@ func CountTasks(ts []*Task, deployment string) Counts {
 		}
 	}
 	return c
+}
+
+// ReserveServiceName checks that a service can be created. It returns the service that an earlier run of the same
+// request has created, and nil if the name is free. It deletes the history of an inactive service of that name.
+func ReserveServiceName(tx *store.Tx, ref ServiceRef, request string) (*Service, error) {
+	old, ok := FindService(tx, ref)
+	switch {
+	case !ok:
+		return nil, nil
+	case old.Status == DrainingStatus:
+		return nil, fault.New(fault.Invalid, "service", "Unable to Start a service that is still Draining.")
+	case old.Status == Active && old.Request == request:
+		return old, nil
+	case old.Status == Active:
+		return nil, fault.New(fault.Exists, "service", "Creation of service was not idempotent.")
+	}
+	deleteHistory(tx, ref)
+	return nil, nil
+}
+
+// DeleteService sets a service to DRAINING with a desired count of 0. The rollout loop makes it INACTIVE when its tasks
+// are stopping. Without force, the desired count must already be 0. A service that is not active is returned unchanged.
+func DeleteService(tx *store.Tx, ref ServiceRef, force bool, now time.Time) (*Service, error) {
+	old, ok := FindService(tx, ref)
+	switch {
+	case !ok:
+		return nil, fault.New(fault.NotFound, "service", "Service not found.")
+	case old.Status != Active:
+		return old, nil
+	case old.DesiredCount > 0 && !force && !old.Daemon:
+		return nil, fault.New(fault.Invalid, "service", "The service cannot be stopped while it is scaled above 0.")
+	}
+	svc := *old
+	svc.Status, svc.DesiredCount = DrainingStatus, 0
+	endServiceDeployment(tx, &svc, "The service is being deleted.", now)
+	PutService(tx, svc)
+	return &svc, nil
 }

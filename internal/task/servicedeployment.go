@@ -13,21 +13,20 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// ServiceDeployment is the history of one deployment of a service, from the request to its end, the rollback
-// that it may have led to included.
+// ServiceDeployment is the history of one deployment of a service from the request to its end, including a rollback.
 type ServiceDeployment struct {
 	Account, Region string
 	Cluster         string
 	Service         string
-	ID              string   // 21 letters, digits, - and _
-	Target          string   // the number of the service revision
-	Sources         []string `json:",omitempty"` // of those that ran when it began
+	ID              string   // 21 letters, digits, hyphens and underscores
+	Target          string   // the number of the service revision that is deployed
+	Sources         []string `json:",omitempty"` // the numbers of the service revisions that it replaces
 	Status          ServiceDeploymentStatus
 	Reason          string    `json:",omitempty"`
 	Rollback        *Rollback `json:",omitempty"`
-	// Breaker is what the circuit breaker has counted when the rollout ended; nil before.
+	// Breaker is the count of the circuit breaker at the end of the rollout, nil before.
 	Breaker *BreakerCount `json:",omitempty"`
-	// Configuration is the service's deploymentConfiguration when it began, as sent.
+	// Configuration is the service's deploymentConfiguration at the start of the deployment, as the client sent it.
 	Configuration json.RawMessage `json:",omitempty"`
 	Created       time.Time
 	Started       *time.Time `json:",omitempty"`
@@ -36,21 +35,21 @@ type ServiceDeployment struct {
 	Updated       time.Time
 }
 
-// Rollback is the part of a service deployment that brings an earlier revision back.
+// Rollback is the part of a service deployment that deploys an earlier revision again.
 type Rollback struct {
 	Reason  string
 	Started time.Time
-	Number  string // of the service revision
+	Number  string // the number of the new service revision
 }
 
-// BreakerCount is how far a circuit breaker has come.
+// BreakerCount is the count of a circuit breaker.
 type BreakerCount struct {
 	Tripped   bool `json:",omitempty"`
 	Failures  int
 	Threshold int
 }
 
-// ServiceRevision is what one deployment brings: settings that never change.
+// ServiceRevision holds the settings of one deployment. It never changes.
 type ServiceRevision struct {
 	Account, Region string
 	Cluster         string
@@ -60,11 +59,11 @@ type ServiceRevision struct {
 	Family          string
 	Revision        int
 	Network         *Network        `json:",omitempty"`
-	Sent            json.RawMessage `json:",omitempty"` // the deployment's
+	Sent            json.RawMessage `json:",omitempty"` // Deployment.Sent
 	Created         time.Time
 }
 
-// ServiceDeploymentStatus is how far a service deployment has come, as ECS spells it.
+// ServiceDeploymentStatus is the status of a service deployment, as ECS spells it.
 type ServiceDeploymentStatus string
 
 // The statuses of service deployments.
@@ -80,7 +79,7 @@ const (
 	RollbackFailed              ServiceDeploymentStatus = "ROLLBACK_FAILED"
 )
 
-// Ended statuses never change again.
+// Ended reports whether the status is final.
 func (s ServiceDeploymentStatus) Ended() bool {
 	switch s {
 	case ServiceDeploymentSuccessful, ServiceDeploymentStopped, RollbackSuccessful, RollbackFailed:
@@ -89,31 +88,31 @@ func (s ServiceDeploymentStatus) Ended() bool {
 	return false
 }
 
-// StopMode is how a service deployment is stopped, as ECS spells it.
+// StopMode is the way in which a service deployment is stopped, as ECS spells it.
 type StopMode string
 
-// The ways to stop a service deployment.
+// The stop modes.
 const (
-	StopRollback StopMode = "ROLLBACK" // bring the earlier revision back
-	StopAbort    StopMode = "ABORT"    // start no further task of the new one, and leave the old ones
+	StopRollback StopMode = "ROLLBACK" // deploy the earlier revision again
+	StopAbort    StopMode = "ABORT"    // start no more tasks of the new revision, and keep the old tasks
 )
 
-// ServiceDeploymentARN and ServiceRevisionARN are the ARNs by the last part.
+// ServiceDeploymentARN returns the ARN of the service deployment with an id.
 func ServiceDeploymentARN(s ServiceRef, id string) string {
 	return ecsARN(s.Scope, "service-deployment/"+s.Cluster+"/"+s.Name+"/"+id)
 }
 
-// ServiceRevisionARN is the ARN of a service revision.
+// ServiceRevisionARN returns the ARN of the service revision with a number.
 func ServiceRevisionARN(s ServiceRef, number string) string {
 	return ecsARN(s.Scope, "service-revision/"+s.Cluster+"/"+s.Name+"/"+number)
 }
 
-// ARN is the service deployment's ARN.
+// ARN returns the ARN of the service deployment.
 func (d *ServiceDeployment) ARN() string {
 	return ServiceDeploymentARN(d.ServiceRef(), d.ID)
 }
 
-// Scope is the partition the service deployment lives in.
+// Scope returns the account and region of the service deployment.
 func (d *ServiceDeployment) Scope() arn.Scope { return arn.Scope{Account: d.Account, Region: d.Region} }
 
 // ServiceRef returns the reference of the service that is deployed.
@@ -121,7 +120,7 @@ func (d *ServiceDeployment) ServiceRef() ServiceRef {
 	return ServiceRef{d.Scope(), d.Cluster, d.Service}
 }
 
-// ServiceRef returns the reference of the service.
+// ServiceRef returns the reference of the service that has the revision.
 func (r *ServiceRevision) ServiceRef() ServiceRef {
 	return ServiceRef{arn.Scope{Account: r.Account, Region: r.Region}, r.Cluster, r.Service}
 }
@@ -136,17 +135,17 @@ func newServiceDeploymentID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])[:21]
 }
 
-// FindServiceDeployment finds a service deployment of a service.
+// FindServiceDeployment returns the service deployment with an id, if it exists.
 func FindServiceDeployment(r store.Reader, service ServiceRef, id string) (*ServiceDeployment, bool) {
 	return serviceDeployments.Find(r, serviceDeploymentKey(service, id))
 }
 
-// FindServiceRevision finds a revision of a service.
+// FindServiceRevision returns the service revision with a number, if it exists.
 func FindServiceRevision(r store.Reader, service ServiceRef, number string) (*ServiceRevision, bool) {
 	return serviceRevisions.Find(r, serviceRevisionKey(service, number))
 }
 
-// ServiceDeployments are those of a service that are kept, newest first.
+// ServiceDeployments returns the service deployments of a service that are kept, newest first.
 func ServiceDeployments(r store.Reader, service ServiceRef) []*ServiceDeployment {
 	var ds []*ServiceDeployment
 	serviceDeployments.Scan(r, service.members(), "", func(_ string, d *ServiceDeployment) bool {
@@ -159,7 +158,7 @@ func ServiceDeployments(r store.Reader, service ServiceRef) []*ServiceDeployment
 	return ds
 }
 
-// changeServiceDeployment changes the newest service deployment, unless it has ended or there is none.
+// changeServiceDeployment changes the newest service deployment, if it exists and has not ended.
 func changeServiceDeployment(tx *store.Tx, s *Service, do func(*ServiceDeployment)) {
 	old, ok := FindServiceDeployment(tx, s.Ref(), s.ServiceDeployment)
 	if !ok || old.Status.Ended() {
@@ -170,7 +169,7 @@ func changeServiceDeployment(tx *store.Tx, s *Service, do func(*ServiceDeploymen
 	serviceDeployments.Put(tx, d.key(), &d)
 }
 
-// BeginServiceDeployment says that the newest service deployment is being worked on.
+// BeginServiceDeployment changes the newest service deployment from PENDING to IN_PROGRESS.
 func BeginServiceDeployment(tx *store.Tx, s *Service, now time.Time) {
 	d, ok := FindServiceDeployment(tx, s.Ref(), s.ServiceDeployment)
 	if ok && d.Status == ServiceDeploymentPending {
@@ -180,7 +179,7 @@ func BeginServiceDeployment(tx *store.Tx, s *Service, now time.Time) {
 	}
 }
 
-// FinishServiceDeployment ends the newest service deployment, or its rollback, with success.
+// FinishServiceDeployment marks the newest service deployment, or its rollback, as successful.
 func FinishServiceDeployment(tx *store.Tx, s *Service, now time.Time) {
 	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
 		d.Status, d.Finished, d.Updated = ServiceDeploymentSuccessful, &now, now
@@ -190,7 +189,7 @@ func FinishServiceDeployment(tx *store.Tx, s *Service, now time.Time) {
 	})
 }
 
-// FailServiceDeployment ends the newest service deployment, or its rollback, without success.
+// FailServiceDeployment marks the newest service deployment as stopped, or its rollback as failed.
 func FailServiceDeployment(tx *store.Tx, s *Service, reason string, now time.Time) {
 	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
 		d.Status, d.Reason, d.Stopped, d.Updated = ServiceDeploymentStopped, reason, &now, now
@@ -200,24 +199,24 @@ func FailServiceDeployment(tx *store.Tx, s *Service, reason string, now time.Tim
 	})
 }
 
-// CountFailures keeps what the circuit breaker of a rollout that ends has counted.
+// CountFailures stores the count of the circuit breaker in the newest service deployment.
 func CountFailures(tx *store.Tx, s *Service, count BreakerCount) {
 	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
-		if d.Rollback == nil { // the first verdict is the one that counts
+		if d.Rollback == nil { // keep the count of the deployment that is rolled back
 			d.Breaker = &count
 		}
 	})
 }
 
-// endServiceDeployment ends the newest service deployment where it is, since something else is wanted now.
+// endServiceDeployment marks the newest service deployment as stopped, because a later request replaces it.
 func endServiceDeployment(tx *store.Tx, s *Service, reason string, now time.Time) {
 	changeServiceDeployment(tx, s, func(d *ServiceDeployment) {
 		d.Status, d.Reason, d.Stopped, d.Updated = ServiceDeploymentStopped, reason, &now, now
 	})
 }
 
-// StopServiceDeployment asks for the end of a service deployment that is under way; how is one of the two
-// ways. A rollback that is under way already is not asked for again.
+// StopServiceDeployment requests the end of a service deployment that is in progress. The request for a rollback that
+// is already in progress changes nothing.
 func StopServiceDeployment(tx *store.Tx, service ServiceRef, id string, how StopMode, now time.Time) error {
 	d, ok := FindServiceDeployment(tx, service, id)
 	svc, active := FindService(tx, service)
@@ -225,11 +224,13 @@ func StopServiceDeployment(tx *store.Tx, service ServiceRef, id string, how Stop
 	case !ok || !active:
 		return fault.New(fault.NotFound, "service deployment", "Service Deployment not found.")
 	case d.Status.Ended() || svc.ServiceDeployment != id || svc.Status != Active:
-		return fault.New(fault.InUse, "service deployment", "The service deployment is in the status %s and cannot be stopped any more.", d.Status)
+		return fault.New(fault.InUse, "service deployment",
+			"The service deployment is in the status %s and cannot be stopped any more.", d.Status)
 	case how == StopRollback && (d.Status == RollbackRequested || d.Status == RollbackInProgress):
 		return nil
 	case how == StopRollback && svc.RollbackTarget() == nil:
-		return fault.New(fault.Invalid, "service deployment", "The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
+		return fault.New(fault.Invalid, "service deployment",
+			"The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
 	}
 	next := *svc
 	next.Deployments = slices.Clone(svc.Deployments)
@@ -244,10 +245,11 @@ func StopServiceDeployment(tx *store.Tx, service ServiceRef, id string, how Stop
 	return nil
 }
 
-// KeptServiceDeployments is how many service deployments of a service can still be described.
+// KeptServiceDeployments is the number of service deployments of a service that can be described.
 const KeptServiceDeployments = 20
 
-// prune forgets the service deployments beyond those that are kept, and the revisions that nothing names.
+// prune deletes the service deployments beyond KeptServiceDeployments, and the service revisions that neither a
+// remaining service deployment nor the service refers to.
 func prune(tx *store.Tx, s *Service) {
 	named := map[string]bool{}
 	for i := range s.Deployments {
@@ -277,8 +279,8 @@ func prune(tx *store.Tx, s *Service) {
 	})
 }
 
-// forget deletes the history of a service.
-func forget(tx *store.Tx, service ServiceRef) {
+// deleteHistory deletes the events, service deployments and service revisions of a service.
+func deleteHistory(tx *store.Tx, service ServiceRef) {
 	events.Scan(tx.Snapshot(), service.members(), "", func(k string, _ *Event) bool { events.Delete(tx, k); return true })
 	serviceDeployments.Scan(tx.Snapshot(), service.members(), "", func(k string, _ *ServiceDeployment) bool {
 		serviceDeployments.Delete(tx, k)

@@ -7,8 +7,7 @@ import (
 
 var settings = store.NewTable[Setting]("account setting", "task/setting/") // region/name/principal
 
-// Setting is an account setting that was changed for a principal: the account itself, or one of its users or
-// roles.
+// Setting is the value of an account setting for a principal: the account itself, or one of its users or roles.
 type Setting struct {
 	Account, Region string
 	Name            string

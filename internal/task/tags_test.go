@@ -7,7 +7,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// TestTaskTags: whose tags a service's new task begins with.
+// TestTaskTags checks the tags of a service's new task.
 func TestTaskTags(t *testing.T) {
 	def := &task.Definition{Tags: map[string]string{"of": "definition"}}
 	for _, tc := range []struct {
@@ -23,13 +23,14 @@ func TestTaskTags(t *testing.T) {
 		{"SERVICE", true, "map[aws:ecs:clusterName:prod aws:ecs:serviceName:web of:service]"},
 	} {
 		svc := &task.Service{
-			Cluster: "prod", Name: "web", Tags: map[string]string{"of": "service"}, PropagateTags: tc.propagate, ManagedTags: tc.managed,
+			Cluster: "prod", Name: "web", Tags: map[string]string{"of": "service"}, PropagateTags: tc.propagate,
+			ManagedTags: tc.managed,
 		}
 		if got := fmt.Sprint(svc.TaskTags(def)); got != tc.want {
 			t.Errorf("propagateTags %q, managed %v: %s, want %s", tc.propagate, tc.managed, got, tc.want)
 		}
 	}
 	if got := fmt.Sprint(def.Tags); got != "map[of:definition]" {
-		t.Errorf("the definition's own tags are now %s", got)
+		t.Errorf("TaskTags changed the definition's tags to %s", got)
 	}
 }

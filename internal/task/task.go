@@ -1,12 +1,16 @@
-// Package task is the domain of ECS: clusters, task definitions, services and the tasks that run for them.
+// Package task stores the rows of Amazon ECS and enforces their rules: clusters, task definitions, services, tasks,
+// nodes and container instances.
 //
-// Rows are where the loops, the agents and the API meet; none calls another. Of a task's row each part has
-// its writer: what is wanted ([Task.Desired]) moves once, from RUNNING to STOPPED, and the first reason
-// stays; where it runs ([Task.Node]) is placement's; what is seen ([Task.Observed]) is the agent's of that
-// node; its entry in service discovery ([Task.Registration]) is the register loop's.
+// The control loops, the agents and the API never call each other: each reads and writes these rows in transactions.
+// Each part of a task's row has one writer. [Stop] changes the desired status ([Task.Desired]) once, from RUNNING to
+// STOPPED, and the first stop cause stays. The scheduler writes the node ([Task.Node]). The agent of that node writes
+// what it observes ([Task.Observed]). The registrar writes the state in service discovery ([Task.Registration]).
 //
-// task knows states, revisions and counts. It does not know the wire, nor how a container is run. The facts
-// come from the Amazon ECS API Reference and Developer Guide.
+// Functions that write take a [store.Tx], and take ids and times as values: a transaction function can run more than
+// once. [Ref], [ServiceRef] and [ClusterRef] name rows and build their keys.
+//
+// task does not know the wire format, and does not know how containers run. Its rules come from the Amazon ECS API
+// Reference and Developer Guide. Start reading at [Task], [Service] and [Deploy].
 package task
 
 import (
@@ -20,7 +24,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// The tables. Ids begin with the region, so that a region is one range of keys.
+// The tables. Their keys begin with the region, so each region is one range of keys. ref.go builds the keys.
 var (
 	clusters    = store.NewTable[Cluster]("cluster", "task/cluster/")               // region/name
 	definitions = store.NewTable[Definition]("task definition", "task/definition/") // region/family/revision
@@ -29,10 +33,12 @@ var (
 	tasks       = store.NewTable[Task]("task", "task/task/")                        // region/cluster/id
 	events      = store.NewTable[Event]("event", "task/event/")                     // region/cluster/service/time
 
-	serviceDeployments = store.NewTable[ServiceDeployment]("service deployment", "task/service-deployment/") // region/cluster/service/id
-	serviceRevisions   = store.NewTable[ServiceRevision]("service revision", "task/service-revision/")       // region/cluster/service/number
-	nodes              = store.NewTable[Node]("node", "task/node/")                                          // name
-	alive              = store.NewTable[Alive]("live node", "task/alive/")                                   // name
+	// region/cluster/service/id
+	serviceDeployments = store.NewTable[ServiceDeployment]("service deployment", "task/service-deployment/")
+	// region/cluster/service/number
+	serviceRevisions = store.NewTable[ServiceRevision]("service revision", "task/service-revision/")
+	nodes            = store.NewTable[Node]("node", "task/node/")        // name
+	alive            = store.NewTable[Alive]("live node", "task/alive/") // name
 
 	tasksByService = store.NewIndex(tasks, "service", func(_ string, t *Task) string {
 		if t.Service == "" {
@@ -58,22 +64,23 @@ var (
 // Schema lists the tables for store.Open.
 func Schema() []store.Schema {
 	return []store.Schema{
-		clusters, definitions, families, services, serviceDeployments, serviceRevisions, tasks, events, nodes, alive, clearances,
+		clusters, definitions, families, services, serviceDeployments, serviceRevisions, tasks, events, nodes, alive,
+		clearances,
 		providers, settings, placements, instances,
 	}
 }
 
-// State is how far a task has come. It only grows; of two reports the larger is the later.
+// State is the lifecycle state of a task. It only increases, so the greater of two reports is the later one.
 type State int
 
-// The states of a task, in order (ECS Developer Guide, "Task lifecycle"). Gaps leave room.
+// The states of a task, in order (ECS Developer Guide, "Task lifecycle"). The gaps leave room for more states.
 const (
 	Provisioning   State = 10
 	Pending        State = 20
-	Activating     State = 30 // containers started; service discovery takes it in
+	Activating     State = 30 // its containers have started; it is being registered
 	Running        State = 40
-	Deactivating   State = 50 // stop decided; service discovery lets it go
-	Stopping       State = 60 // containers are told to stop
+	Deactivating   State = 50 // it is being deregistered
+	Stopping       State = 60 // its containers receive SIGTERM
 	Deprovisioning State = 70
 	Stopped        State = 80
 )
@@ -83,7 +90,7 @@ var stateNames = map[State]string{
 	Deactivating: "DEACTIVATING", Stopping: "STOPPING", Deprovisioning: "DEPROVISIONING", Stopped: "STOPPED",
 }
 
-// String is the state as ECS spells it.
+// String returns the name that ECS gives the state.
 func (s State) String() string { return stateNames[s] }
 
 // The desired statuses.
@@ -92,10 +99,10 @@ const (
 	DesiredStopped = "STOPPED"
 )
 
-// Health of a container or task, as ECS spells it.
+// Health is the health status of a container or task, as ECS spells it.
 type Health string
 
-// The verdicts: UNKNOWN until a health check has spoken, or where there is none.
+// The health statuses. The status is UNKNOWN until a health check has a result, and always without a health check.
 const (
 	HealthUnknown   Health = "UNKNOWN"
 	HealthHealthy   Health = "HEALTHY"
@@ -120,99 +127,100 @@ type StopCause struct {
 	Reason string
 }
 
-// Task is one running copy of a definition.
+// Task is a set of containers that run together on one node, as a task definition describes.
 type Task struct {
 	Account, Region string
 	Cluster         string
 	ID              ID
-	Service         string `json:",omitempty"` // of the cluster; empty for standalone tasks
-	Deployment      string `json:",omitempty"` // of the service: ecs-svc/n
+	Service         string `json:",omitempty"` // empty for a standalone task
+	Deployment      string `json:",omitempty"` // the id of the service's deployment
 	Family          string
 	Revision        int
 	Network         *Network   `json:",omitempty"`
 	Registries      []Registry `json:",omitempty"`
-	// Checked tasks have a health check on an essential container.
+	// Checked reports whether an essential container has a health check.
 	Checked bool `json:",omitempty"`
 	Created time.Time
 
-	// How it was asked for. LaunchType is "" for a service's task whose service says it.
+	// Settings of the request. LaunchType may be empty for a task of a service; the service's launch type applies then.
 	LaunchType       string            `json:",omitempty"`
-	CapacityProvider string            `json:",omitempty"` // where a strategy chose
+	CapacityProvider string            `json:",omitempty"` // chosen by a capacity provider strategy
 	ExecuteCommand   bool              `json:",omitempty"`
 	Tags             map[string]string `json:",omitempty"`
 
-	// Of standalone tasks.
+	// Settings of standalone tasks.
 	StartedBy string     `json:",omitempty"`
 	GroupName string     `json:",omitempty"`
-	Request   string     `json:",omitempty"` // a fingerprint, by which a repeated RunTask is known
+	Request   string     `json:",omitempty"` // a fingerprint of the request, by which a repeated RunTask is recognized
 	Overrides *Overrides `json:",omitempty"`
 
-	// What is wanted. Stop is the only writer after creation.
+	// Desired is the desired status. After the creation only Stop writes it and the three fields that follow.
 	Desired       string
 	StopCode      StopCode   `json:",omitempty"`
 	StoppedReason string     `json:",omitempty"`
 	StoppingAt    *time.Time `json:",omitempty"`
 
-	// OnlyNode is the one node that placement may choose, for a task of a DAEMON service: the rollout loop's, at
-	// creation. Empty is any.
+	// OnlyNode is the only node on which the task may be placed. The rollout loop sets it when it creates a task of a
+	// DAEMON service. Empty allows every node.
 	OnlyNode string `json:",omitempty"`
 
-	Node         string       `json:",omitempty"` // placement's
-	Reserved     *Resources   `json:",omitempty"` // of the node, until the task has stopped: placement's
-	Registration Registration // the register loop's
-	// Answered says that service discovery answers with the task: in each of its registries its instance is
-	// there, healthy, and not draining. The register loop writes it with the instances' own rows.
+	Node         string       `json:",omitempty"` // written by the scheduler or RunTask
+	Reserved     *Resources   `json:",omitempty"` // the node's resources that the task holds until it has stopped
+	Registration Registration // written by the registrar
+	// Answered reports whether service discovery answers with the task: in each of its registries, its instance is
+	// registered, healthy and not draining. The registrar writes it in the same transaction as the instances' rows.
 	Answered bool     `json:",omitempty"`
-	Observed Observed // the agent's
-	// Counted says that the service's failures take this task's end into account: the rollout loop's.
+	Observed Observed // written by the node's agent
+	// Counted reports whether the deployment's failures include this task's end. The rollout loop writes it.
 	Counted bool `json:",omitempty"`
-	// ProtectedUntil keeps a service's task from scale-in and from being replaced by a deployment: Protect's.
+	// ProtectedUntil is the time until which scale-in and deployments do not stop the task. Protect writes it.
 	ProtectedUntil *time.Time `json:",omitempty"`
 	Version        int64
 }
 
-// Registration is a task's entry in service discovery.
+// Registration is the state of a task in service discovery.
 type Registration string
 
-// The registrations, in order. Each change is one transaction with the instance's own row.
+// The registrations, in order. Each change is in one transaction with the rows of the task's instances.
 const (
 	Unregistered Registration = ""
 	Registered   Registration = "REGISTERED"
-	Draining     Registration = "DRAINING" // in no answer any more; clients may still hold its address
-	Released     Registration = "RELEASED" // deregistered: it may be told to stop
+	Draining     Registration = "DRAINING" // removed from all answers; clients may still use its address
+	Released     Registration = "RELEASED" // deregistered: its containers may be stopped
 )
 
-// Observed is what the task's node has seen of it.
+// Observed is the state of a task as its node's agent reports it.
 type Observed struct {
 	State      State
 	Containers []Container `json:",omitempty"`
-	Address    netip.Addr  `json:",omitzero"` // its own (awsvpc), or the host's
-	Address6   netip.Addr  `json:",omitzero"` // its own IPv6 one, beside an IPv4 one
+	Address    netip.Addr  `json:",omitzero"` // the task's address in awsvpc mode, else the host's
+	Address6   netip.Addr  `json:",omitzero"` // the task's IPv6 address, in addition to an IPv4 address
 	Health     Health
-	StartedAt  *time.Time `json:",omitempty"` // entered RUNNING
-	EndedAt    *time.Time `json:",omitempty"` // all containers down
+	StartedAt  *time.Time `json:",omitempty"` // when it entered RUNNING
+	EndedAt    *time.Time `json:",omitempty"` // when its last container ended
 	StoppedAt  *time.Time `json:",omitempty"`
-	// PullStartedAt and PullStoppedAt are when its images began and ended to be pulled; nil when nothing was to be.
+	// PullStartedAt and PullStoppedAt are the times at which the pulls of its images started and ended, nil without a
+	// pull.
 	PullStartedAt *time.Time `json:",omitempty"`
 	PullStoppedAt *time.Time `json:",omitempty"`
-	// HealthySince is when the task last turned healthy (or RUNNING, without a health check).
+	// HealthySince is the time at which the task last became healthy or, without a health check, entered RUNNING.
 	HealthySince *time.Time `json:",omitempty"`
 }
 
-// Container is what is seen of one container of a task.
+// Container is the state of one container of a task.
 type Container struct {
 	ID        string // the last part of its ARN
 	Name      string
 	Status    string // PENDING, RUNNING, STOPPED
 	RuntimeID string `json:",omitempty"`
-	Image     string `json:",omitempty"` // its image's digest
+	Image     string `json:",omitempty"` // the digest of the image
 	ExitCode  *int   `json:",omitempty"`
 	Reason    string `json:",omitempty"`
 	Health    Health
 	Bindings  []Binding `json:",omitempty"`
 }
 
-// Binding is a port of a container and the host's port that leads to it.
+// Binding maps a port of the host to a port of a container.
 type Binding struct {
 	HostIP        string
 	ContainerPort int
@@ -220,14 +228,14 @@ type Binding struct {
 	Protocol      string
 }
 
-// Network is an awsvpc configuration.
+// Network is an awsvpc network configuration.
 type Network struct {
 	Subnets        []string
 	SecurityGroups []string `json:",omitempty"`
 	AssignPublicIP string   `json:",omitempty"`
 }
 
-// Registry ties a service to one in Cloud Map.
+// Registry is a Cloud Map service in which the tasks of an ECS service are registered.
 type Registry struct {
 	ARN           string
 	ServiceID     string // the last part of the ARN
@@ -236,12 +244,12 @@ type Registry struct {
 	ContainerPort int    `json:",omitempty"`
 }
 
-// ARN is the task's ARN.
+// ARN returns the ARN of the task.
 func (t *Task) ARN() string {
 	return t.Ref().ARN()
 }
 
-// Group is what the task counts as for placement.
+// Group returns the task group, which placement constraints and strategies compare.
 func (t *Task) Group() string {
 	switch {
 	case t.Service != "":
@@ -252,14 +260,15 @@ func (t *Task) Group() string {
 	return "family:" + t.Family
 }
 
-// Live tasks are wanted and have not ended.
+// Live reports whether the task is meant to run and has not begun to stop.
 func (t *Task) Live() bool { return t.Desired == DesiredRunning && t.Observed.State < Deactivating }
 
-// Serving reports whether the task counts as a healthy running one: in state RUNNING, in the answers where
-// it has a registry, and healthy where it has a health check.
+// Serving reports whether the task counts as a healthy running task: it is RUNNING, healthy if it has a health check,
+// and service discovery answers with it if it has a registry.
 //
-// Every node takes in revisions in their order. So when one is told of the end of a task that was decided
-// because this one serves, it has answered with this one before, and no node's answer is empty in between.
+// Every node applies revisions in order. A decision to stop another task because this one serves is a later revision
+// than the one that added this task to the answers. A node that applies it therefore already answers with this task, so
+// the answers of no node are empty in between.
 func (t *Task) Serving() bool {
 	return t.Live() && t.Observed.State == Running && t.Observed.HealthySince != nil &&
 		(len(t.Registries) == 0 || t.Answered)
@@ -281,14 +290,14 @@ func NewID() ID {
 	return ID(hex.EncodeToString(b))
 }
 
-// CreateTask writes a new task's row, and returns it.
+// CreateTask adds the row of a task and returns it.
 func CreateTask(tx *store.Tx, t Task) *Task {
 	t.Desired, t.Version = DesiredRunning, 1
 	tasks.Put(tx, t.Key(), &t)
 	return &t
 }
 
-// Stop decides that a task shall end. Only the first decision counts; false says that there was one.
+// Stop sets the desired status of a task to STOPPED. Only the first call for a task changes its row; it returns true.
 func Stop(tx *store.Tx, ref Ref, cause StopCause, now time.Time) (*Task, bool, error) {
 	old, err := GetTask(tx, ref)
 	if err != nil {
@@ -304,8 +313,8 @@ func Stop(tx *store.Tx, ref Ref, cause StopCause, now time.Time) (*Task, bool, e
 	return &t, true, nil
 }
 
-// ForceStop ends a task whose node cannot be asked any more: it is stopped, whatever its containers do. Should the node
-// come back, its agent removes what is left of the task.
+// ForceStop marks a task as stopped although its node does not report so, because the node is lost. If the node
+// returns, its agent removes the task's containers.
 func ForceStop(tx *store.Tx, ref Ref, cause StopCause, now time.Time) error {
 	if _, _, err := Stop(tx, ref, cause, now); err != nil {
 		return err
@@ -322,7 +331,7 @@ func ForceStop(tx *store.Tx, ref Ref, cause StopCause, now time.Time) error {
 	})
 }
 
-// UpdateTask changes a task's row; do returns false when there is nothing to change.
+// UpdateTask calls do with a copy of a task's row, and writes the copy if do returns true.
 func UpdateTask(tx *store.Tx, ref Ref, do func(*Task) bool) error {
 	old, err := GetTask(tx, ref)
 	if err != nil {
@@ -336,7 +345,7 @@ func UpdateTask(tx *store.Tx, ref Ref, do func(*Task) bool) error {
 	return nil
 }
 
-// GetTask finds a task by its id.
+// GetTask returns a task, or a NotFound error.
 func GetTask(r store.Reader, ref Ref) (*Task, error) {
 	t, ok := tasks.Find(r, ref.Key())
 	if !ok {
@@ -345,7 +354,8 @@ func GetTask(r store.Reader, ref Ref) (*Task, error) {
 	return t, nil
 }
 
-// ScanTasks calls fn with a cluster's tasks behind the id after, in the order of their ids.
+// ScanTasks calls fn with the tasks of a cluster whose ids are greater than after, in the order of their ids, until fn
+// returns false.
 func ScanTasks(r store.Reader, cluster ClusterRef, after ID, fn func(*Task) bool) {
 	afterKey := ""
 	if after != "" {
@@ -354,12 +364,12 @@ func ScanTasks(r store.Reader, cluster ClusterRef, after ID, fn func(*Task) bool
 	tasks.Scan(r, cluster.members(), afterKey, func(_ string, t *Task) bool { return fn(t) })
 }
 
-// ScanAllTasks calls fn with the tasks of all clusters of a region.
+// ScanAllTasks calls fn with the tasks of all clusters of a region, until fn returns false.
 func ScanAllTasks(r store.Reader, region string, fn func(*Task) bool) {
 	tasks.Scan(r, arn.Scope{Region: region}.Prefix(), "", func(_ string, t *Task) bool { return fn(t) })
 }
 
-// TasksOf are the tasks of a service, those that stopped not long ago among them.
+// TasksOf returns the tasks of a service, including stopped tasks that have not been deleted yet.
 func TasksOf(r store.Reader, service ServiceRef) []*Task {
 	var ts []*Task
 	tasksByService.Scan(r, service.Key(), func(_ string, t *Task) bool {
@@ -369,27 +379,27 @@ func TasksOf(r store.Reader, service ServiceRef) []*Task {
 	return ts
 }
 
-// TasksOn are the tasks placed on a node; "" gives none.
+// TasksOn returns the tasks that are placed on a node, none for "".
 func TasksOn(r store.Reader, node string) []*Task {
 	var ts []*Task
 	tasksByNode.Scan(r, node, func(_ string, t *Task) bool { ts = append(ts, t); return true })
 	return ts
 }
 
-// FindByKey reads a task by the key of its row, as loops mark it.
+// FindByKey returns the task whose row has a key, if it exists.
 func FindByKey(r store.Reader, key string) (*Task, bool) { return tasks.Find(r, key) }
 
-// Key is the key loops mark the task by.
+// Key returns the key of the task's row, by which loops mark the task.
 func (t *Task) Key() string { return t.Ref().Key() }
 
-// Scope is the partition the task lives in.
+// Scope returns the account and region of the task.
 func (t *Task) Scope() arn.Scope { return arn.Scope{Account: t.Account, Region: t.Region} }
 
-// StoppedRetention is how long a stopped task can still be described.
+// StoppedRetention is the time for which a stopped task can be described.
 const StoppedRetention = time.Hour
 
-// ReapTasks deletes up to limit tasks that stopped before the retention began, and says whether more are
-// left to delete.
+// ReapTasks deletes up to limit tasks that have been stopped for at least StoppedRetention. It reports whether more
+// such tasks remain.
 func ReapTasks(tx *store.Tx, now time.Time, limit int) (more bool) {
 	return tasks.Sweep(tx, "", limit, func(t *Task) store.SweepAction {
 		if t.Observed.State == Stopped && t.Observed.StoppedAt != nil && now.Sub(*t.Observed.StoppedAt) >= StoppedRetention {
@@ -397,4 +407,9 @@ func ReapTasks(tx *store.Tx, now time.Time, limit int) (more bool) {
 		}
 		return store.SweepKeep
 	})
+}
+
+// ContainerARN returns the ARN of one of the task's containers.
+func (t *Task) ContainerARN(name string) string {
+	return ecsARN(t.Scope(), "container/"+t.Cluster+"/"+string(t.ID)+"/"+ContainerID(t.ID, name))
 }

@@ -367,7 +367,7 @@ func TestAttributes(t *testing.T) {
 		many = append(many, at(fmt.Sprint("a", i), "", n1))
 	}
 	wantError(put(many...))(t,
-		"AttributeLimitExceeded: A container instance can have 10 attributes of its own; with these it would have 11.")
+		"AttributeLimitExceeded: A container instance can have 10 custom attributes; with these it would have 11.")
 
 	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &n1, Tags: tagged("team=a")}))(t)
 	if d := diff(tagged("team=a"), w.instance("n1", types.ContainerInstanceFieldTags).Tags); d != "" {
