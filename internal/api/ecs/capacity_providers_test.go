@@ -14,7 +14,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// strategy reads "FARGATE:1+2 own:3": weight, and base where there is one.
+// strategy parses a strategy written as "FARGATE:1+2 own:3": the weight and the base of each capacity provider.
 func strategy(s string) []types.CapacityProviderStrategyItem {
 	items := []types.CapacityProviderStrategyItem{}
 	for _, field := range strings.Fields(s) {
@@ -26,31 +26,31 @@ func strategy(s string) []types.CapacityProviderStrategyItem {
 	return items
 }
 
-// provider makes a capacity provider.
-func (w *world) provider(name string) {
-	w.t.Helper()
-	apitest.Must(w.CreateCapacityProvider(w.t.Context(), &sdk.CreateCapacityProviderInput{
+// createProvider creates a capacity provider of an Auto Scaling group.
+func (api *testAPI) createProvider(name string) {
+	api.t.Helper()
+	apitest.Must(api.CreateCapacityProvider(api.t.Context(), &sdk.CreateCapacityProviderInput{
 		Name: &name, AutoScalingGroupProvider: &types.AutoScalingGroupProvider{
 			AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g")}, Tags: tagged("a=1"),
-	}))(w.t)
+	}))(api.t)
 }
 
-// associate gives a cluster its capacity providers and default strategy.
-func (w *world) associate(cluster, providers, defaults string) (*sdk.PutClusterCapacityProvidersOutput, error) {
-	return w.PutClusterCapacityProviders(w.t.Context(), &sdk.PutClusterCapacityProvidersInput{
+// putProviders sets the capacity providers and the default strategy of a cluster.
+func (api *testAPI) putProviders(cluster, providers, defaults string) (*sdk.PutClusterCapacityProvidersOutput, error) {
+	return api.PutClusterCapacityProviders(api.t.Context(), &sdk.PutClusterCapacityProvidersInput{
 		Cluster: &cluster, CapacityProviders: append([]string{}, strings.Fields(providers)...),
 		DefaultCapacityProviderStrategy: strategy(defaults),
 	})
 }
 
 func TestCapacityProviders(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.provider("own")
+	api, ctx := newAPI(t), t.Context()
+	api.createProvider("own")
 	names := func(in sdk.DescribeCapacityProvidersInput) string {
 		t.Helper()
 		var names []string
 		for {
-			out := apitest.Must(w.DescribeCapacityProviders(ctx, &in))(t)
+			out := apitest.Must(api.DescribeCapacityProviders(ctx, &in))(t)
 			for _, p := range out.CapacityProviders {
 				names = append(names, fmt.Sprintf("%s/%s/%s", *p.Name, p.Status, p.Type))
 			}
@@ -64,21 +64,22 @@ func TestCapacityProviders(t *testing.T) {
 	}
 	const all = "FARGATE/ACTIVE/FARGATE FARGATE_SPOT/ACTIVE/FARGATE_SPOT own/ACTIVE/EC2_AUTOSCALING"
 	if got := names(sdk.DescribeCapacityProvidersInput{}); got != all {
-		t.Errorf("all: %s", got)
+		t.Errorf("all capacity providers: %s", got)
 	}
 	if got := names(sdk.DescribeCapacityProvidersInput{MaxResults: aws.Int32(1)}); got != all {
-		t.Errorf("page by page: %s", got)
+		t.Errorf("all capacity providers, page by page: %s", got)
 	}
 	if got := names(sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{arns + "capacity-provider/own",
-		"FARGATE", "x"}}); got != "own/ACTIVE/EC2_AUTOSCALING FARGATE/ACTIVE/FARGATE "+arns+"capacity-provider/x/MISSING" {
-		t.Errorf("named: %s", got)
+		"FARGATE", "x"}}); got != "own/ACTIVE/EC2_AUTOSCALING "+
+		"FARGATE/ACTIVE/FARGATE "+arns+"capacity-provider/x/MISSING" {
+		t.Errorf("capacity providers by name and ARN: %s", got)
 	}
 
-	apitest.Must(w.UpdateCapacityProvider(ctx, &sdk.UpdateCapacityProviderInput{Name: aws.String("own"),
+	apitest.Must(api.UpdateCapacityProvider(ctx, &sdk.UpdateCapacityProviderInput{Name: aws.String("own"),
 		AutoScalingGroupProvider: &types.AutoScalingGroupProviderUpdate{
 			ManagedScaling: &types.ManagedScaling{Status: "ENABLED", TargetCapacity: aws.Int32(80)},
 		}}))(t)
-	read := apitest.Must(w.DescribeCapacityProviders(ctx, &sdk.DescribeCapacityProvidersInput{
+	read := apitest.Must(api.DescribeCapacityProviders(ctx, &sdk.DescribeCapacityProvidersInput{
 		CapacityProviders: []string{"own"}, Include: []types.CapacityProviderField{"TAGS"}}))(t)
 	want := types.CapacityProvider{
 		CapacityProviderArn: aws.String(arns + "capacity-provider/own"), Name: aws.String("own"), Status: "ACTIVE",
@@ -95,37 +96,37 @@ func TestCapacityProviders(t *testing.T) {
 		t.Errorf("after the update (-want +got):\n%s", d)
 	}
 
-	w.cluster("prod")
-	put := apitest.Must(w.associate("prod", "FARGATE own "+arns+"capacity-provider/own", "own:1"))(t)
+	api.createCluster("prod")
+	put := apitest.Must(api.putProviders("prod", "FARGATE own "+arns+"capacity-provider/own", "own:1"))(t)
 	c := put.Cluster
 	if s := fmt.Sprintln(c.CapacityProviders, *c.DefaultCapacityProviderStrategy[0].CapacityProvider,
 		*c.AttachmentsStatus); s != "[FARGATE own] own UPDATE_COMPLETE\n" {
-		t.Errorf("the cluster has %s", s)
+		t.Errorf("capacity providers, strategy and attachments of the cluster: %s", s)
 	}
 	if got := names(sdk.DescribeCapacityProvidersInput{Cluster: aws.String(
 		"prod")}); got != "FARGATE/ACTIVE/FARGATE own/ACTIVE/EC2_AUTOSCALING" {
-		t.Errorf("the cluster's: %s", got)
+		t.Errorf("capacity providers of the cluster: %s", got)
 	}
 	remove := func(name string) (*sdk.DeleteCapacityProviderOutput, error) {
-		return w.DeleteCapacityProvider(ctx, &sdk.DeleteCapacityProviderInput{CapacityProvider: &name})
+		return api.DeleteCapacityProvider(ctx, &sdk.DeleteCapacityProviderInput{CapacityProvider: &name})
 	}
 	wantError(remove("own"))(t, "Client: The capacity provider own is associated with the cluster prod...")
-	put = apitest.Must(w.associate("prod", "", ""))(t)
+	put = apitest.Must(api.putProviders("prod", "", ""))(t)
 	if c := put.Cluster; len(c.CapacityProviders)+len(c.DefaultCapacityProviderStrategy) != 0 ||
 		*c.AttachmentsStatus != "UPDATE_COMPLETE" {
-		t.Errorf("after both were emptied: %v", c)
+		t.Errorf("cluster after its capacity providers and strategy were removed: %v", c)
 	}
 	deleted := apitest.Must(remove("own"))(t)
 	if p := deleted.CapacityProvider; p.Status != "INACTIVE" || p.UpdateStatus != "DELETE_COMPLETE" {
-		t.Errorf("deleted: %s %s", p.Status, p.UpdateStatus)
+		t.Errorf("deleted capacity provider: status %s, update status %s", p.Status, p.UpdateStatus)
 	}
 	wantError(remove("own"))(t, "InvalidParameter: The specified capacity provider own was not found...")
 	wantError(remove("FARGATE"))(t, "InvalidParameter: The capacity provider FARGATE is predefined...")
 }
 
 func TestCapacityProviderRules(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.provider("own")
+	api, ctx := newAPI(t), t.Context()
+	api.createProvider("own")
 	group := func(edit func(*types.AutoScalingGroupProvider)) *types.AutoScalingGroupProvider {
 		p := &types.AutoScalingGroupProvider{AutoScalingGroupArn: aws.String("arn:aws:autoscaling:g")}
 		if edit != nil {
@@ -149,54 +150,59 @@ func TestCapacityProviderRules(t *testing.T) {
 		{"other", "InvalidParameter: managedDraining should be one of [ENABLED,DISABLED]",
 			group(func(p *types.AutoScalingGroupProvider) { p.ManagedDraining = "SOON" })},
 	} {
-		wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: &tc.name,
+		wantError(api.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: &tc.name,
 			AutoScalingGroupProvider: tc.p}))(t, tc.want)
 	}
-	wantError(w.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: aws.String("other"),
+	wantError(api.CreateCapacityProvider(ctx, &sdk.CreateCapacityProviderInput{Name: aws.String("other"),
 		ManagedInstancesProvider: &types.CreateManagedInstancesProviderConfiguration{
 			InfrastructureRoleArn: aws.String("r"), InstanceLaunchTemplate: &types.InstanceLaunchTemplate{
 				Ec2InstanceProfileArn: aws.String("p"), NetworkConfiguration: &types.ManagedInstancesNetworkConfiguration{},
 			},
 		}}))(t, "UnsupportedFeature: Managed instances are not supported...")
 
-	w.cluster("prod")
+	api.createCluster("prod")
 	for _, tc := range []struct{ providers, defaults, want string }{
 		{"none", "", "InvalidParameter: The specified capacity provider none was not found..."},
 		{"FARGATE", "own:1",
-			"InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
+			"InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is " +
+				"not associated..."},
 		{"FARGATE FARGATE_SPOT", "FARGATE:1+1 FARGATE_SPOT:1+1",
-			"InvalidParameter: The specified capacity provider strategy contains multiple capacity providers with a base value defined"},
+			"InvalidParameter: The specified capacity provider strategy contains multiple capacity providers with " +
+				"a base value defined"},
 		{"FARGATE", "FARGATE:0",
-			"InvalidParameter: There are no capacity providers in the capacity provider strategy with a weight value greater than zero"},
+			"InvalidParameter: There are no capacity providers in the capacity provider strategy with a weight " +
+				"value greater than zero"},
 		{"FARGATE", "FARGATE:1001", "InvalidParameter: The weight of a capacity provider must be between 0 and 1000."},
-		{"FARGATE", "FARGATE:1+100001", "InvalidParameter: The base of a capacity provider must be between 0 and 100000."},
+		{"FARGATE", "FARGATE:1+100001", "InvalidParameter: The base of a capacity provider must be between 0 and " +
+			"100000."},
 		{"FARGATE", "FARGATE:1 FARGATE:1",
-			"InvalidParameter: The specified capacity provider strategy contains the capacity provider FARGATE more than once."},
+			"InvalidParameter: The specified capacity provider strategy contains the capacity provider FARGATE " +
+				"more than once."},
 		{"FARGATE own", "FARGATE:1 own:1", "InvalidParameter: A capacity provider strategy cannot contain a mix..."},
 	} {
-		wantError(w.associate("prod", tc.providers, tc.defaults))(t, tc.want)
+		wantError(api.putProviders("prod", tc.providers, tc.defaults))(t, tc.want)
 	}
-	if c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}}))(
+	if c := apitest.Must(api.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}}))(
 		t).Clusters[0]; len(c.CapacityProviders) != 0 || c.AttachmentsStatus != nil {
-		t.Errorf("what was refused has changed the cluster: %v", c)
+		t.Errorf("a rejected request changed the cluster: %v", c)
 	}
 }
 
-// TestStrategies: services and tasks take a strategy of their own, or the cluster's, and show it instead of a
-// launch type.
+// TestStrategies checks that services and tasks follow the strategy of their request, or else the cluster's, and show
+// it instead of a launch type.
 func TestStrategies(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	apitest.Must(w.CreateCluster(ctx, &sdk.CreateClusterInput{
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	apitest.Must(api.CreateCluster(ctx, &sdk.CreateClusterInput{
 		ClusterName: aws.String("prod"), CapacityProviders: []string{"FARGATE", "FARGATE_SPOT"},
 		DefaultCapacityProviderStrategy: strategy("FARGATE_SPOT:3 FARGATE:1+1"),
 	}))(t)
-	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	apitest.Must(api.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
 	}))(t)
 
-	ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
+	ran := apitest.Must(api.RunTask(ctx, &sdk.RunTaskInput{
 		Cluster: aws.String("prod"), TaskDefinition: aws.String("web"), Count: aws.Int32(5),
 		NetworkConfiguration: awsvpc("s"),
 	}))(t)
@@ -206,11 +212,11 @@ func TestStrategies(t *testing.T) {
 	}
 	if s := strings.Join(got,
 		" "); s != "FARGATE/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE/FARGATE" {
-		t.Errorf("tasks of the default strategy: %s", s)
+		t.Errorf("tasks with the default strategy: %s", s)
 	}
 
 	shown := func() string {
-		s := w.described("prod", "web")
+		s := api.describeService("prod", "web")
 		items := func(strategy []types.CapacityProviderStrategyItem) (all string) {
 			for _, i := range strategy {
 				all += fmt.Sprintf(" %s:%d+%d", *i.CapacityProvider, i.Weight, i.Base)
@@ -221,43 +227,45 @@ func TestStrategies(t *testing.T) {
 		return fmt.Sprintf("%s%s %s, deployment %s%s, %d deployments", s.LaunchType, items(s.CapacityProviderStrategy),
 			aws.ToString(s.PlatformVersion), d.LaunchType, items(d.CapacityProviderStrategy), len(s.Deployments))
 	}
-	apitest.Must(w.CreateService(ctx, &sdk.CreateServiceInput{
+	apitest.Must(api.CreateService(ctx, &sdk.CreateServiceInput{
 		Cluster: aws.String("prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"),
 		DesiredCount: aws.Int32(1), NetworkConfiguration: awsvpc("s"),
 	}))(t)
-	if s := shown(); s != " FARGATE_SPOT:3+0 FARGATE:1+1 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments" {
-		t.Errorf("with the default strategy: %s", s)
+	if s := shown(); s != " FARGATE_SPOT:3+0 FARGATE:1+1 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 "+
+		"deployments" {
+		t.Errorf("service with the default strategy: %s", s)
 	}
 	for _, tc := range []struct{ what, to, want string }{
-		{"the same in another order", "FARGATE:1+1 FARGATE_SPOT:3",
+		{"same strategy in another order", "FARGATE:1+1 FARGATE_SPOT:3",
 			" FARGATE:1+1 FARGATE_SPOT:3+0 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments"},
-		{"another", "FARGATE_SPOT:1", " FARGATE_SPOT:1+0 LATEST, deployment  FARGATE_SPOT:1+0, 2 deployments"},
-		{"back to the launch type", "", "FARGATE LATEST, deployment FARGATE, 3 deployments"},
+		{"other strategy", "FARGATE_SPOT:1", " FARGATE_SPOT:1+0 LATEST, deployment  FARGATE_SPOT:1+0, 2 deployments"},
+		{"launch type again", "", "FARGATE LATEST, deployment FARGATE, 3 deployments"},
 	} {
-		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"),
+		apitest.Must(api.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"),
 			CapacityProviderStrategy: strategy(tc.to)}))(t)
 		if s := shown(); s != tc.want {
 			t.Errorf("%s: %s, want %s", tc.what, s, tc.want)
 		}
 	}
-	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"),
+	wantError(api.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"),
 		CapacityProviderStrategy: strategy("own:1")}))(
-		t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated...")
+		t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is "+
+			"not associated...")
 
-	wantError(w.associate("prod", "FARGATE", ""))(t,
+	wantError(api.putProviders("prod", "FARGATE", ""))(t,
 		"ResourceInUse: The specified capacity provider is in use and cannot be removed.")
-	w.write(func(tx *store.Tx) error { // its tasks end, its older deployments are gone
-		task.ScanTasks(tx, task.ClusterRef{Scope: w.sc, Name: "prod"}, "", func(t *task.Task) bool {
+	api.update(func(tx *store.Tx) error { // stop the tasks, and remove the older deployments
+		task.ScanTasks(tx, task.ClusterRef{Scope: api.sc, Name: "prod"}, "", func(t *task.Task) bool {
 			next := *t
 			next.Observed.State = task.Stopped
 			task.SetTaskTags(tx, next, nil)
 			return true
 		})
-		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "prod", Name: "web"})
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: api.sc, Cluster: "prod", Name: "web"})
 		next := *svc
 		next.Deployments = next.Deployments[:1]
 		task.PutService(tx, next)
 		return nil
 	})
-	apitest.Must(w.associate("prod", "FARGATE", ""))(t)
+	apitest.Must(api.putProviders("prod", "FARGATE", ""))(t)
 }

@@ -14,15 +14,15 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// clusterNames are the clusters that ListClusters shows, one to a page.
-func (w *world) clusterNames() string {
-	w.t.Helper()
+// listClusters returns the names of all clusters, which it reads one to a page.
+func (api *testAPI) listClusters() string {
+	api.t.Helper()
 	var names []string
-	pages := sdk.NewListClustersPaginator(w, &sdk.ListClustersInput{MaxResults: aws.Int32(1)})
+	pages := sdk.NewListClustersPaginator(api, &sdk.ListClustersInput{MaxResults: aws.Int32(1)})
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(w.t.Context())
+		page, err := pages.NextPage(api.t.Context())
 		if err != nil {
-			w.t.Fatal(err)
+			api.t.Fatal(err)
 		}
 		for _, arn := range page.ClusterArns {
 			names = append(names, strings.TrimPrefix(arn, arns+"cluster/"))
@@ -31,25 +31,25 @@ func (w *world) clusterNames() string {
 	return strings.Join(names, " ")
 }
 
-// TestDefaultCluster: the default cluster can be read before its first use and is made by it.
+// TestDefaultCluster checks that the default cluster can be described before its first use, which creates it.
 func TestDefaultCluster(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.cluster("zz")
-	if got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{}))(t); len(got.Clusters) != 1 ||
+	api, ctx := newAPI(t), t.Context()
+	api.createCluster("zz")
+	if got := apitest.Must(api.DescribeClusters(ctx, &sdk.DescribeClustersInput{}))(t); len(got.Clusters) != 1 ||
 		*got.Clusters[0].ClusterName != "default" || *got.Clusters[0].Status != "ACTIVE" {
 		t.Fatalf("DescribeClusters without names = %v", got)
 	}
-	if got := w.clusterNames(); got != "default zz" {
+	if got := api.listClusters(); got != "default zz" {
 		t.Errorf("clusters before the first use: %s", got)
 	}
-	if services := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{}))(t); len(services.ServiceArns) != 0 {
+	if services := apitest.Must(api.ListServices(ctx, &sdk.ListServicesInput{}))(t); len(services.ServiceArns) != 0 {
 		t.Errorf("the unused default cluster has services %v", services.ServiceArns)
 	}
-	w.service("default", "web")
-	if got := w.clusterNames(); got != "default zz" {
+	api.createService("default", "web")
+	if got := api.listClusters(); got != "default zz" {
 		t.Errorf("clusters after the first use: %s", got)
 	}
-	other := w.client(apitest.InRegion("us-west-2"))
+	other := api.client(apitest.InRegion("us-west-2"))
 	deleted := apitest.Must(other.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("default")}))(t)
 	if *deleted.Cluster.Status != "INACTIVE" {
 		t.Errorf("DeleteCluster default in another region: %s", *deleted.Cluster.Status)
@@ -59,7 +59,7 @@ func TestDefaultCluster(t *testing.T) {
 }
 
 func TestClusters(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	in := &sdk.CreateClusterInput{
 		ClusterName: aws.String("prod"),
 		Settings:    []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("enabled")}},
@@ -68,22 +68,22 @@ func TestClusters(t *testing.T) {
 		}},
 		Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}},
 	}
-	apitest.Must(w.CreateCluster(ctx, in))(t)
-	w.write(func(tx *store.Tx) error {
+	apitest.Must(api.CreateCluster(ctx, in))(t)
+	api.update(func(tx *store.Tx) error {
 		task.PutNode(tx, task.Node{Name: "node-1", Runtime: "process"})
 		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: task.NewID(), Family: "job",
 			Revision: 1,
 			Observed: task.Observed{State: task.Running}})
 		return nil
 	})
-	w.service("prod", "web")
+	api.createService("prod", "web")
 
-	if again := apitest.Must(w.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")}))(
+	if again := apitest.Must(api.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")}))(
 		t); *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
-		t.Errorf("CreateCluster of an active cluster = %v, want it as it is", again.Cluster)
+		t.Errorf("CreateCluster of an active cluster = %v, want it unchanged", again.Cluster)
 	}
 
-	got := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{
+	got := apitest.Must(api.DescribeClusters(ctx, &sdk.DescribeClustersInput{
 		Clusters: []string{"prod", arns + "cluster/none", "lost"}}))(t)
 	want := []types.Cluster{{
 		ClusterArn: aws.String(arns + "cluster/prod"), ClusterName: aws.String("prod"), Status: aws.String("ACTIVE"),
@@ -102,22 +102,22 @@ func TestClusters(t *testing.T) {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
 
-	c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"},
+	c := apitest.Must(api.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"},
 		Include: types.ClusterField("").Values()}))(t).Clusters[0]
 	if d := diff(in.Settings, c.Settings) + diff(in.Tags, c.Tags) + diff(in.Configuration, c.Configuration); d != "" {
-		t.Errorf("what was asked for (-want +got):\n%s", d)
+		t.Errorf("included fields (-want +got):\n%s", d)
 	}
 	for _, want := range []string{"runningEC2TasksCount 1", "activeEC2ServiceCount 1", "activeFargateServiceCount 0",
 		"drainingEC2ServiceCount 0"} {
 		if !slices.ContainsFunc(c.Statistics, func(s types.KeyValuePair) bool { return *s.Name+" "+*s.Value == want }) {
-			t.Errorf("statistics lack %s", want)
+			t.Errorf("the statistics do not have %s", want)
 		}
 	}
 }
 
-// TestUpdateCluster: given members replace, absent ones stay.
+// TestUpdateCluster checks that members of an update replace the stored ones, and that absent members keep them.
 func TestUpdateCluster(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	insights := func(value string) []types.ClusterSetting {
 		return []types.ClusterSetting{{Name: "containerInsights", Value: &value}}
 	}
@@ -126,7 +126,7 @@ func TestUpdateCluster(t *testing.T) {
 	}
 	shown := func(cluster string) string {
 		t.Helper()
-		c := apitest.Must(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{cluster},
+		c := apitest.Must(api.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{cluster},
 			Include: []types.ClusterField{"SETTINGS", "CONFIGURATIONS", "ATTACHMENTS"}}))(t).Clusters[0]
 		s := *c.Settings[0].Value
 		if c.Configuration != nil {
@@ -134,33 +134,33 @@ func TestUpdateCluster(t *testing.T) {
 		}
 		return s
 	}
-	w.cluster("prod")
-	changed := apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"),
+	api.createCluster("prod")
+	changed := apitest.Must(api.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"),
 		Configuration:          logging("NONE"),
 		ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("")}}))(t)
 	if got := shown("prod"); got != "disabled NONE" {
-		t.Errorf("after the configuration: %s", got)
+		t.Errorf("cluster after the update of the configuration: %s", got)
 	}
-	changed = apitest.Must(w.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"),
+	changed = apitest.Must(api.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"),
 		Settings: insights("enhanced")}))(t)
 	if c := changed.Cluster; *c.Settings[0].Value != "enhanced" || c.Configuration == nil {
-		t.Errorf("the answer shows %v", c)
+		t.Errorf("answer of UpdateCluster: %v", c)
 	}
-	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"),
+	apitest.Must(api.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"),
 		Settings: insights("enabled")}))(t)
 	if got := shown("prod"); got != "enabled NONE" {
-		t.Errorf("after the settings: %s", got)
+		t.Errorf("cluster after the update of the settings: %s", got)
 	}
-	apitest.Must(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("default"),
+	apitest.Must(api.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("default"),
 		Settings: insights("enabled")}))(t)
 	if got := shown("default"); got != "enabled" {
-		t.Errorf("the default cluster, not used before: %s", got)
+		t.Errorf("default cluster after the update, its first use: %s", got)
 	}
-	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "containerInsights",
+	apitest.Must(api.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "containerInsights",
 		Value: aws.String("enhanced")}))(t)
-	w.cluster("later")
+	api.createCluster("later")
 	if got := shown("later"); got != "enhanced" {
-		t.Errorf("a cluster made after the account's setting has %s", got)
+		t.Errorf("cluster created after the account setting: %s", got)
 	}
 	for _, tc := range []struct {
 		want string
@@ -173,26 +173,26 @@ func TestUpdateCluster(t *testing.T) {
 			sdk.UpdateClusterInput{Cluster: aws.String("prod"),
 				ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("n")}}},
 	} {
-		wantError(w.UpdateCluster(ctx, &tc.in))(t, tc.want)
+		wantError(api.UpdateCluster(ctx, &tc.in))(t, tc.want)
 	}
-	wantError(w.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"),
+	wantError(api.UpdateClusterSettings(ctx, &sdk.UpdateClusterSettingsInput{Cluster: aws.String("prod"),
 		Settings: []types.ClusterSetting{}}))(t, "InvalidParameter: Settings cannot be empty.")
 }
 
 func TestDeleteCluster(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.cluster("prod")
-	w.service("prod", "web")
+	api, ctx := newAPI(t), t.Context()
+	api.createCluster("prod")
+	api.createService("prod", "web")
 	id := task.NewID()
 	remove := func() (*sdk.DeleteClusterOutput, error) {
-		return w.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("prod")})
+		return api.DeleteCluster(ctx, &sdk.DeleteClusterInput{Cluster: aws.String("prod")})
 	}
 	wantError(remove())(t, "ClusterContainsServices: The Cluster cannot be deleted while Services are active.")
 
-	w.write(func(tx *store.Tx) error {
+	api.update(func(tx *store.Tx) error {
 		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: id, Service: "web",
 			Family: "web", Revision: 1})
-		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "prod", Name: "web"})
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: api.sc, Cluster: "prod", Name: "web"})
 		gone := *svc
 		gone.Status = task.Inactive
 		task.PutService(tx, gone)
@@ -200,31 +200,31 @@ func TestDeleteCluster(t *testing.T) {
 	})
 	wantError(remove())(t, "ClusterContainsTasks: The Cluster cannot be deleted while Tasks are active.")
 
-	w.write(func(tx *store.Tx) error {
-		return task.UpdateTask(tx, task.Ref{Scope: w.sc, Cluster: "prod", ID: id},
+	api.update(func(tx *store.Tx) error {
+		return task.UpdateTask(tx, task.Ref{Scope: api.sc, Cluster: "prod", ID: id},
 			func(t *task.Task) bool { t.Observed.State = task.Stopped; return true })
 	})
-	for range 2 { // a repeat answers alike
+	for range 2 { // the repeated call returns the same answer
 		out := apitest.Must(remove())(t)
 		if *out.Cluster.Status != "INACTIVE" {
 			t.Errorf("DeleteCluster: status %s", *out.Cluster.Status)
 		}
 	}
-	if got := w.clusterNames(); got != "default" {
-		t.Errorf("ListClusters shows %s", got)
+	if got := api.listClusters(); got != "default" {
+		t.Errorf("ListClusters = %s", got)
 	}
-	wantError(w.CreateService(ctx, &sdk.CreateServiceInput{
+	wantError(api.CreateService(ctx, &sdk.CreateServiceInput{
 		Cluster: aws.String("prod"), ServiceName: aws.String("late"), TaskDefinition: aws.String("web"),
 		DesiredCount: aws.Int32(1),
 	}))(t, "ClusterNotFound: The referenced cluster was inactive.")
-	w.cluster("prod")
-	if got := w.clusterNames(); got != "default prod" {
-		t.Errorf("after it was made again, ListClusters shows %s", got)
+	api.createCluster("prod")
+	if got := api.listClusters(); got != "default prod" {
+		t.Errorf("ListClusters after the cluster was created again = %s", got)
 	}
 }
 
 func TestClusterRules(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	for _, tc := range []struct {
 		name string
 		in   sdk.CreateClusterInput
@@ -234,11 +234,13 @@ func TestClusterRules(t *testing.T) {
 		{"setting", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "x", Value: aws.String("enabled")}}},
 			"InvalidParameter: setting name should be one of [containerInsights]"},
 		{"value", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "containerInsights",
-			Value: aws.String("on")}}}, "InvalidParameter: containerInsights should be one of [enabled,disabled,enhanced]..."},
+			Value: aws.String("on")}}}, "InvalidParameter: containerInsights should be one of " +
+			"[enabled,disabled,enhanced]..."},
 		{"providers", sdk.CreateClusterInput{CapacityProviders: []string{"none"}},
 			"InvalidParameter: The specified capacity provider none was not found..."},
 		{"strategy", sdk.CreateClusterInput{DefaultCapacityProviderStrategy: strategy("FARGATE:1")},
-			"InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not associated..."},
+			"InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is " +
+				"not associated..."},
 		{"Service Connect", sdk.CreateClusterInput{ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{
 			Namespace: aws.String("n")}}, "UnsupportedFeature: Service Connect is not supported..."},
 		{"logs without override", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{
@@ -248,20 +250,21 @@ func TestClusterRules(t *testing.T) {
 		{"override without logs", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{
 			ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
 				Logging: types.ExecuteCommandLoggingOverride,
-			}}}, "InvalidParameter: A CloudWatch log group name or S3 bucket name must be specified when overriding..."},
+			}}}, "InvalidParameter: A CloudWatch log group name or S3 bucket name must be specified when " +
+			"overriding..."},
 		{"reserved tag", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("AWS:x")}}},
 			"InvalidParameter: The tag AWS:x begins with aws:..."},
 		{"tag twice", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("x")}, {Key: aws.String("x")}}},
 			"InvalidParameter: The tag x is given twice"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			wantError(w.CreateCluster(ctx, &tc.in))(t, tc.want)
+			wantError(api.CreateCluster(ctx, &tc.in))(t, tc.want)
 		})
 	}
-	wantError(w.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{arns + "service/a/b"}}))(t,
+	wantError(api.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{arns + "service/a/b"}}))(t,
 		"InvalidParameter: Invalid identifier...")
-	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{NextToken: aws.String("AAAA")}))(t,
+	wantError(api.ListClusters(ctx, &sdk.ListClustersInput{NextToken: aws.String("AAAA")}))(t,
 		"InvalidParameter: Invalid token...")
-	wantError(w.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)}))(t,
+	wantError(api.ListClusters(ctx, &sdk.ListClustersInput{MaxResults: aws.Int32(101)}))(t,
 		"InvalidParameter: maxResults must be between 1 and 100")
 }

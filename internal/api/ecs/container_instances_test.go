@@ -15,25 +15,25 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// instanceARN is the ARN of a node in the default cluster.
+// instanceARN returns the ARN of a node as a container instance of the default cluster.
 func instanceARN(node string) string {
 	return arns + "container-instance/default/" + task.ContainerInstanceID(node)
 }
 
-func (w *world) instance(node string, include ...types.ContainerInstanceField) types.ContainerInstance {
-	w.t.Helper()
-	out := apitest.Must(w.DescribeContainerInstances(w.t.Context(), &sdk.DescribeContainerInstancesInput{
-		ContainerInstances: []string{instanceARN(node)}, Include: include}))(w.t)
+func (api *testAPI) describeInstance(node string, include ...types.ContainerInstanceField) types.ContainerInstance {
+	api.t.Helper()
+	out := apitest.Must(api.DescribeContainerInstances(api.t.Context(), &sdk.DescribeContainerInstancesInput{
+		ContainerInstances: []string{instanceARN(node)}, Include: include}))(api.t)
 	if len(out.ContainerInstances) != 1 {
-		w.t.Fatalf("describe %s: %v", node, out.Failures)
+		api.t.Fatalf("describe %s: %v", node, out.Failures)
 	}
 	return out.ContainerInstances[0]
 }
 
-// listed are the nodes that ListContainerInstances gives, by name.
-func (w *world) listed(in sdk.ListContainerInstancesInput) string {
-	w.t.Helper()
-	out := apitest.Must(w.ListContainerInstances(w.t.Context(), &in))(w.t)
+// listInstances returns the names of the nodes that ListContainerInstances lists.
+func (api *testAPI) listInstances(in sdk.ListContainerInstancesInput) string {
+	api.t.Helper()
+	out := apitest.Must(api.ListContainerInstances(api.t.Context(), &in))(api.t)
 	var names []string
 	for _, name := range []string{"n1", "n2", "n3"} {
 		for _, got := range out.ContainerInstanceArns {
@@ -45,8 +45,8 @@ func (w *world) listed(in sdk.ListContainerInstancesInput) string {
 	return strings.Join(names, " ")
 }
 
-// numbers are the resources of a list as text.
-func numbers(rs []types.Resource) string {
+// formatResources returns the values of resources as text.
+func formatResources(rs []types.Resource) string {
 	var s string
 	for _, r := range rs {
 		if *r.Type == "INTEGER" {
@@ -59,43 +59,44 @@ func numbers(rs []types.Resource) string {
 }
 
 func TestContainerInstances(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	n := task.Node{Name: "n1", Runtime: "process", Started: epoch, CPU: 4096, Memory: 1000, Zone: "b", OS: "linux",
 		Architecture: "arm64", Version: "1.2.0"}
-	w.join(n)
+	api.joinNode(n)
 	n.Name, n.CPU = "n2", 2048
-	leave := w.join(n)
-	w.join(task.Node{Name: "n3", Runtime: "none"}) // runs no tasks, so it is none
-	if got := w.listed(sdk.ListContainerInstancesInput{}); got != "n1 n2" {
-		t.Errorf("listed: %s", got)
+	leave := api.joinNode(n)
+	api.joinNode(task.Node{Name: "n3", Runtime: "none"}) // runs no tasks, so it is not a container instance
+	if got := api.listInstances(sdk.ListContainerInstancesInput{}); got != "n1 n2" {
+		t.Errorf("container instances: %s", got)
 	}
 
-	// What a task takes is seen, by whatever cluster it was placed.
-	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	// The resources of a task are used in every cluster that the node belongs to.
+	apitest.Must(api.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("job"), ContainerDefinitions: []types.ContainerDefinition{{
 			Name: aws.String("app"), Image: aws.String("i"), Cpu: 100, Memory: aws.Int32(200),
 			PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)},
 				{ContainerPort: aws.Int32(53), HostPort: aws.Int32(53), Protocol: "udp"}},
 		}},
 	}))(t)
-	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
+	if started := apitest.Must(api.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
 		ContainerInstances: []string{task.ContainerInstanceID("n1")}}))(t); len(started.Tasks) != 1 ||
 		*started.Tasks[0].ContainerInstanceArn != instanceARN("n1") {
-		t.Fatalf("started %v, failures %v", started.Tasks, started.Failures)
+		t.Fatalf("StartTask: tasks %v, failures %v", started.Tasks, started.Failures)
 	}
-	got := w.instance("n1", types.ContainerInstanceFieldTags, types.ContainerInstanceFieldContainerInstanceHealth)
-	if s := numbers(got.RegisteredResources); s != "CPU 4096; MEMORY 1000; PORTS []; PORTS_UDP []; " {
-		t.Errorf("registered: %s", s)
+	got := api.describeInstance("n1", types.ContainerInstanceFieldTags,
+		types.ContainerInstanceFieldContainerInstanceHealth)
+	if s := formatResources(got.RegisteredResources); s != "CPU 4096; MEMORY 1000; PORTS []; PORTS_UDP []; " {
+		t.Errorf("registered resources: %s", s)
 	}
-	if s := numbers(got.RemainingResources); s != "CPU 3996; MEMORY 800; PORTS [8080]; PORTS_UDP [53]; " {
-		t.Errorf("remaining: %s", s)
+	if s := formatResources(got.RemainingResources); s != "CPU 3996; MEMORY 800; PORTS [8080]; PORTS_UDP [53]; " {
+		t.Errorf("remaining resources: %s", s)
 	}
 	s := fmt.Sprintln(*got.Status, got.AgentConnected, got.PendingTasksCount, got.RunningTasksCount,
 		*got.VersionInfo.AgentVersion,
 		got.RegisteredAt.Equal(epoch), strings.HasPrefix(*got.Ec2InstanceId,
 			"mi-"), len(*got.Ec2InstanceId), got.HealthStatus.OverallStatus, got.Tags != nil)
 	if s != "ACTIVE true 1 0 1.2.0 true true 20 OK true\n" {
-		t.Errorf("described: %s", s)
+		t.Errorf("container instance: %s", s)
 	}
 	attributes := map[string]string{}
 	for _, a := range got.Attributes {
@@ -107,47 +108,52 @@ func TestContainerInstances(t *testing.T) {
 		"ecs.instance-type":    "rollcall.process", "ecs.capability.task-eni": "",
 	} {
 		if got, ok := attributes[name]; !ok || got != want {
-			t.Errorf("attribute %s: %q", name, got)
+			t.Errorf("attribute %s = %q", name, got)
 		}
 	}
-	if other := w.instance("n2"); numbers(other.RemainingResources) != numbers(
+	if other := api.describeInstance("n2"); formatResources(other.RemainingResources) != formatResources(
 		other.RegisteredResources[:0])+"CPU 2048; MEMORY 1000; PORTS []; PORTS_UDP []; " || other.HealthStatus != nil {
-		t.Errorf("the other one: %s, health %v", numbers(other.RemainingResources), other.HealthStatus)
+		t.Errorf("other container instance: remaining resources %s, health "+
+			"%v", formatResources(other.RemainingResources),
+			other.HealthStatus)
 	}
 
-	// Filters, and what cannot be read.
+	// Filters, valid and invalid ones.
 	for filter, want := range map[string]string{
-		"task:group == family:job": "n1", "attribute:ecs.cpu-architecture == arm64": "n1 n2", "runningTasksCount > 0": "",
-		"ec2InstanceId == " + task.MachineID("n2"): "n2", "agentVersion >= 1.10.0": "", "registeredAt < 2026-03-02": "n1 n2",
+		"task:group == family:job": "n1", "attribute:ecs.cpu-architecture == arm64": "n1 n2", "runningTasksCount > " +
+			"0": "",
+		"ec2InstanceId == " + task.MachineID("n2"): "n2", "agentVersion >= 1.10.0": "", "registeredAt < " +
+			"2026-03-02": "n1 n2",
 	} {
-		if got := w.listed(sdk.ListContainerInstancesInput{Filter: &filter}); got != want {
-			t.Errorf("filter %s: %q, want %q", filter, got, want)
+		if got := api.listInstances(sdk.ListContainerInstancesInput{Filter: &filter}); got != want {
+			t.Errorf("instances that match %s: %q, want %q", filter, got, want)
 		}
 	}
-	wantError(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Filter: aws.String("name == a")}))(t,
+	wantError(api.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{Filter: aws.String("name == a")}))(t,
 		"InvalidParameter: Invalid filter: unknown subject \"name\"...")
-	page := apitest.Must(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{MaxResults: aws.Int32(1)}))(t)
-	next := apitest.Must(w.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{NextToken: page.NextToken}))(t)
+	page := apitest.Must(api.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{MaxResults: aws.Int32(1)}))(t)
+	next := apitest.Must(api.ListContainerInstances(ctx, &sdk.ListContainerInstancesInput{NextToken: page.NextToken}))(t)
 	if len(page.ContainerInstanceArns) != 1 || len(next.ContainerInstanceArns) != 1 || next.NextToken != nil ||
 		page.ContainerInstanceArns[0] == next.ContainerInstanceArns[0] {
 		t.Errorf("pages %v, %v", page.ContainerInstanceArns, next.ContainerInstanceArns)
 	}
-	none := apitest.Must(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{
+	none := apitest.Must(api.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{
 		ContainerInstances: []string{"none"}}))(t)
 	if d := diff([]types.Failure{{Arn: aws.String(arns + "container-instance/default/none"),
 		Reason: aws.String("MISSING")}}, none.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	wantError(w.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{}}))(t,
+	wantError(api.DescribeContainerInstances(ctx, &sdk.DescribeContainerInstancesInput{ContainerInstances: []string{}}))(t,
 		"Client: Container Instances cannot be empty.")
 
-	// A node whose server is lost is there, and takes no tasks.
+	// A node whose server is lost is still a container instance, but tasks cannot be placed on it.
 	leave()
-	if lost := w.instance("n2", types.ContainerInstanceFieldContainerInstanceHealth); lost.AgentConnected ||
+	if lost := api.describeInstance("n2", types.ContainerInstanceFieldContainerInstanceHealth); lost.AgentConnected ||
 		*lost.Status != "ACTIVE" || lost.HealthStatus.OverallStatus != "INSUFFICIENT_DATA" {
-		t.Errorf("lost: %v %s %v", lost.AgentConnected, *lost.Status, lost.HealthStatus.OverallStatus)
+		t.Errorf("lost node: connected %v, status %s, health %v", lost.AgentConnected, *lost.Status,
+			lost.HealthStatus.OverallStatus)
 	}
-	again := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{
+	again := apitest.Must(api.StartTask(ctx, &sdk.StartTaskInput{
 		TaskDefinition: aws.String("job"), ContainerInstances: []string{instanceARN("n2"), instanceARN("n1")},
 	}))(t)
 	want := []types.Failure{{Arn: aws.String(instanceARN("n2")), Reason: aws.String("AGENT")},
@@ -157,14 +163,15 @@ func TestContainerInstances(t *testing.T) {
 	}
 }
 
-// TestRunTaskFitsNowhere: a task that no container instance takes is not made, and the failures say why.
+// TestRunTaskFitsNowhere checks that a task that no container instance has room for is not created, and that the
+// failures have the reasons.
 func TestRunTaskFitsNowhere(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.join(task.Node{Name: "n1", Runtime: "process", CPU: 1024, Memory: 256, Architecture: "arm64"})
+	api, ctx := newAPI(t), t.Context()
+	api.joinNode(task.Node{Name: "n1", Runtime: "process", CPU: 1024, Memory: 256, Architecture: "arm64"})
 	register := func(family string, edit func(*types.ContainerDefinition)) {
 		c := types.ContainerDefinition{Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64)}
 		edit(&c)
-		apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{Family: &family,
+		apitest.Must(api.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{Family: &family,
 			ContainerDefinitions: []types.ContainerDefinition{c}}))(t)
 	}
 	register("small", func(c *types.ContainerDefinition) {})
@@ -195,147 +202,155 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), PlacementConstraints: constraint(""), Count: aws.Int32(2)}, 1,
 			"DistinctInstance placement constraint unsatisfied."},
 		{sdk.RunTaskInput{TaskDefinition: aws.String("port"), Count: aws.Int32(2)}, 1, "RESOURCE:PORTS"},
-		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), Count: aws.Int32(5)}, 2, "RESOURCE:MEMORY"}, // two are there
+		// two of five have room
+		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), Count: aws.Int32(5)}, 2, "RESOURCE:MEMORY"},
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small")}, 0, "RESOURCE:MEMORY"},
 	} {
-		out := apitest.Must(w.RunTask(ctx, &tc.in))(t)
+		out := apitest.Must(api.RunTask(ctx, &tc.in))(t)
 		want := []types.Failure{{Arn: aws.String(instanceARN("n1")), Reason: &tc.reason}}
 		if d := diff(want, out.Failures); d != "" || len(out.Tasks) != tc.tasks {
-			t.Errorf("%s: %d tasks, want %d; failures (-want +got):\n%s", *tc.in.TaskDefinition, len(out.Tasks), tc.tasks, d)
+			t.Errorf("%s: %d tasks, want %d; failures (-want "+
+				"+got):\n%s", *tc.in.TaskDefinition, len(out.Tasks), tc.tasks, d)
 		}
 	}
 	rows := 0
-	task.ScanTasks(w.db.Snapshot(), task.ClusterRef{Scope: w.sc, Name: "default"}, "",
+	task.ScanTasks(api.db.Snapshot(), task.ClusterRef{Scope: api.sc, Name: "default"}, "",
 		func(*task.Task) bool { rows++; return true })
 	if rows != 4 {
-		t.Errorf("%d tasks were made, want 4", rows)
+		t.Errorf("%d tasks were created, want 4", rows)
 	}
 }
 
 func TestInstanceState(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	w.node("n2")
-	w.definition("job", types.NetworkModeBridge)
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	api.addNode("n2")
+	api.registerDefinition("job", types.NetworkModeBridge)
 	set := func(status types.ContainerInstanceStatus, nodes ...string) (*sdk.UpdateContainerInstancesStateOutput, error) {
-		return w.UpdateContainerInstancesState(ctx, &sdk.UpdateContainerInstancesStateInput{ContainerInstances: nodes,
+		return api.UpdateContainerInstancesState(ctx, &sdk.UpdateContainerInstancesStateInput{ContainerInstances: nodes,
 			Status: status})
 	}
 	wantError(set("INACTIVE", instanceARN("n1")))(t,
 		"InvalidParameter: Container instance status should be one of [ACTIVE, DRAINING]")
-	before := w.instance("n1").Version
+	before := api.describeInstance("n1").Version
 	out := apitest.Must(set("DRAINING", instanceARN("n1"), "none"))(t)
 	if len(out.ContainerInstances) != 1 || *out.ContainerInstances[0].Status != "DRAINING" ||
 		out.ContainerInstances[0].Version != before+1 ||
 		len(out.Failures) != 1 || *out.Failures[0].Reason != "MISSING" {
-		t.Errorf("drained: %v, failures %v", out.ContainerInstances, out.Failures)
+		t.Errorf("DRAINING: %v, failures %v", out.ContainerInstances, out.Failures)
 	}
-	if got := w.listed(sdk.ListContainerInstancesInput{Status: "DRAINING"}); got != "n1" {
-		t.Errorf("draining: %s", got)
+	if got := api.listInstances(sdk.ListContainerInstancesInput{Status: "DRAINING"}); got != "n1" {
+		t.Errorf("container instances by status: %s", got)
 	}
-	for range 3 { // a draining one takes no task
-		if ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t); len(
+	for range 3 { // no task is placed on the draining instance
+		if ran := apitest.Must(api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t); len(
 			ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
-			t.Fatalf("ran %v, failures %v", ran.Tasks, ran.Failures)
+			t.Fatalf("RunTask: tasks %v, failures %v", ran.Tasks, ran.Failures)
 		}
 	}
-	if started := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
+	if started := apitest.Must(api.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
 		ContainerInstances: []string{instanceARN("n1")}}))(t); len(started.Failures) != 1 ||
 		*started.Failures[0].Reason != "DRAINING" {
-		t.Errorf("started there: %v", started.Failures)
+		t.Errorf("StartTask on a draining instance: failures %v", started.Failures)
 	}
 	out = apitest.Must(set("ACTIVE", instanceARN("n1")))(t)
 	if *out.ContainerInstances[0].Status != "ACTIVE" {
-		t.Errorf("back: %v", out.ContainerInstances)
+		t.Errorf("ACTIVE again: %v", out.ContainerInstances)
 	}
 
-	// Deregistered by force, its tasks are to stop; it is none of the cluster's until its server starts again.
-	wantError(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
+	// A forced deregistration stops the tasks. The instance stays INACTIVE until its server starts again.
+	wantError(api.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
 		ContainerInstance: aws.String(instanceARN("n2"))}))(t, "InvalidParameter: Found running tasks on the instance.")
-	gone := apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
+	gone := apitest.Must(api.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
 		ContainerInstance: aws.String(instanceARN("n2")), Force: aws.Bool(true)}))(t)
 	if *gone.ContainerInstance.Status != "INACTIVE" || gone.ContainerInstance.AgentConnected {
-		t.Errorf("deregistered: %s", *gone.ContainerInstance.Status)
+		t.Errorf("status of the deregistered instance: %s", *gone.ContainerInstance.Status)
 	}
-	for _, row := range task.TasksOn(w.db.Snapshot(), "n2") {
+	for _, row := range task.TasksOn(api.db.Snapshot(), "n2") {
 		if row.Desired != task.DesiredStopped || row.StopCode != "UserInitiated" ||
-			row.StoppedReason != "Container instance deregistration forced by user" || row.Observed.State == task.Stopped {
-			t.Errorf("a task of it: %s %s %q %s", row.Desired, row.StopCode, row.StoppedReason, row.Observed.State)
+			row.StoppedReason != "Container instance deregistration forced by "+
+				"user" || row.Observed.State == task.Stopped {
+			t.Errorf("task of the deregistered instance: desired %s, code %s, reason %q, state "+
+				"%s", row.Desired, row.StopCode,
+				row.StoppedReason, row.Observed.State)
 		}
 	}
-	if got := w.listed(sdk.ListContainerInstancesInput{}) + ", " + *w.instance("n2").Status; got != "n1, INACTIVE" {
-		t.Errorf("listed: %s", got)
+	if got := api.listInstances(sdk.ListContainerInstancesInput{}) + ", " +
+		*api.describeInstance("n2").Status; got != "n1, INACTIVE" {
+		t.Errorf("container instances: %s", got)
 	}
 	out = apitest.Must(set("ACTIVE", instanceARN("n2")))(t)
 	if len(out.Failures) != 1 || *out.Failures[0].Reason != "INACTIVE" {
-		t.Errorf("an inactive one: %v, failures %v", out.ContainerInstances, out.Failures)
+		t.Errorf("state change of an inactive instance: %v, failures %v", out.ContainerInstances, out.Failures)
 	}
-	w.write(func(tx *store.Tx) error { task.ReactivateInstances(tx, "n2"); return nil })
-	if got := w.listed(sdk.ListContainerInstancesInput{}); got != "n1 n2" {
-		t.Errorf("registered again, listed: %s", got)
+	api.update(func(tx *store.Tx) error { task.ReactivateInstances(tx, "n2"); return nil })
+	if got := api.listInstances(sdk.ListContainerInstancesInput{}); got != "n1 n2" {
+		t.Errorf("container instances after the server has started again: %s", got)
 	}
 }
 
-// TestDeregisterLost: nobody is there to stop the tasks of a lost node, so they have stopped at once.
+// TestDeregisterLost checks that a forced deregistration gives up the tasks of a lost node, whose agent cannot stop
+// them.
 func TestDeregisterLost(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	leave := w.join(task.Node{Name: "n1", Runtime: "process", Started: time.Now()})
-	w.definition("job", types.NetworkModeBridge)
-	ran := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t)
+	api, ctx := newAPI(t), t.Context()
+	leave := api.joinNode(task.Node{Name: "n1", Runtime: "process", Started: time.Now()})
+	api.registerDefinition("job", types.NetworkModeBridge)
+	ran := apitest.Must(api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t)
 	leave()
-	apitest.Must(w.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
+	apitest.Must(api.DeregisterContainerInstance(ctx, &sdk.DeregisterContainerInstanceInput{
 		ContainerInstance: aws.String(instanceARN("n1")), Force: aws.Bool(true)}))(t)
-	if got := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*ran.Tasks[0].TaskArn}}))(
+	if got := apitest.Must(api.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*ran.Tasks[0].TaskArn}}))(
 		t).Tasks[0]; *got.LastStatus != "STOPPED" ||
 		*got.StoppedReason != "Container instance deregistration forced by user" {
-		t.Errorf("%s, %q", *got.LastStatus, aws.ToString(got.StoppedReason))
+		t.Errorf("task of the lost node: status %s, reason %q", *got.LastStatus, aws.ToString(got.StoppedReason))
 	}
 }
 
 func TestAttributes(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	w.node("n2")
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	api.addNode("n2")
 	at := func(name, value, target string) types.Attribute {
 		return types.Attribute{Name: &name, Value: aws.String(value), TargetType: types.TargetTypeContainerInstance,
 			TargetId: &target}
 	}
 	put := func(as ...types.Attribute) (*sdk.PutAttributesOutput, error) {
-		return w.PutAttributes(ctx, &sdk.PutAttributesInput{Attributes: as})
+		return api.PutAttributes(ctx, &sdk.PutAttributesInput{Attributes: as})
 	}
 	out := apitest.Must(put(at("stack", "prod", task.ContainerInstanceID("n1")), at("rack", "r 1", instanceARN("n1")),
 		at("rack", "r2", instanceARN("n2"))))(t)
 	if d := diff([]types.Attribute{at("stack", "prod", instanceARN("n1")), at("rack", "r 1", instanceARN("n1")),
 		at("rack", "r2", instanceARN("n2"))}, out.Attributes); d != "" {
-		t.Errorf("put (-want +got):\n%s", d)
+		t.Errorf("PutAttributes (-want +got):\n%s", d)
 	}
-	if got := w.listed(sdk.ListContainerInstancesInput{Filter: aws.String("attribute:rack == 'r 1'")}); got != "n1" {
-		t.Errorf("by attribute: %s", got)
+	if got := api.listInstances(sdk.ListContainerInstancesInput{Filter: aws.String(
+		"attribute:rack == 'r 1'")}); got != "n1" {
+		t.Errorf("instances with the attribute: %s", got)
 	}
 	list := func(name, value *string) []types.Attribute {
 		t.Helper()
-		return apitest.Must(w.ListAttributes(ctx, &sdk.ListAttributesInput{TargetType: types.TargetTypeContainerInstance,
+		return apitest.Must(api.ListAttributes(ctx, &sdk.ListAttributesInput{TargetType: types.TargetTypeContainerInstance,
 			AttributeName: name, AttributeValue: value}))(t).Attributes
 	}
 	if got := list(aws.String("rack"), nil); len(got) != 2 {
-		t.Errorf("racks: %v", got)
+		t.Errorf("ListAttributes rack: %v", got)
 	}
 	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))},
 		list(aws.String("rack"), aws.String("r2"))); d != "" {
-		t.Errorf("by value (-want +got):\n%s", d)
+		t.Errorf("ListAttributes by value (-want +got):\n%s", d)
 	}
 	if got := len(list(aws.String("ecs.os-type"), nil)); got != 2 {
-		t.Errorf("%d of the built-in attribute", got)
+		t.Errorf("%d values of the built-in attribute", got)
 	}
 	if d := diff([]types.Attribute{at("rack", "r2", instanceARN("n2"))},
-		apitest.Must(w.DeleteAttributes(ctx, &sdk.DeleteAttributesInput{Attributes: []types.Attribute{
+		apitest.Must(api.DeleteAttributes(ctx, &sdk.DeleteAttributesInput{Attributes: []types.Attribute{
 			{Name: aws.String("rack"), TargetId: aws.String(instanceARN("n2"))},
 			{Name: aws.String("none"), TargetId: aws.String(instanceARN("n2"))},
 		}}))(t).Attributes); d != "" {
-		t.Errorf("deleted (-want +got):\n%s", d)
+		t.Errorf("DeleteAttributes (-want +got):\n%s", d)
 	}
 	if got := list(aws.String("rack"), nil); len(got) != 1 {
-		t.Errorf("racks: %v", got)
+		t.Errorf("ListAttributes rack: %v", got)
 	}
 
 	n1 := instanceARN("n1")
@@ -360,7 +375,7 @@ func TestAttributes(t *testing.T) {
 		wantError(put(tc.in...))(t, tc.want)
 	}
 	if got := list(aws.String("fine"), nil); len(got) != 0 {
-		t.Errorf("a refused call has written %v", got)
+		t.Errorf("a rejected call wrote %v", got)
 	}
 	var many []types.Attribute
 	for i := range 9 {
@@ -369,8 +384,8 @@ func TestAttributes(t *testing.T) {
 	wantError(put(many...))(t,
 		"AttributeLimitExceeded: A container instance can have 10 custom attributes; with these it would have 11.")
 
-	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &n1, Tags: tagged("team=a")}))(t)
-	if d := diff(tagged("team=a"), w.instance("n1", types.ContainerInstanceFieldTags).Tags); d != "" {
+	apitest.Must(api.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &n1, Tags: tagged("team=a")}))(t)
+	if d := diff(tagged("team=a"), api.describeInstance("n1", types.ContainerInstanceFieldTags).Tags); d != "" {
 		t.Errorf("tags (-want +got):\n%s", d)
 	}
 }

@@ -30,9 +30,9 @@ const (
 
 var epoch = apitest.Epoch
 
-// world is the API over a store, and the SDK's client for it. Neither loops nor agents run; tests write the rows
-// that they would write.
-type world struct {
+// testAPI is the API over a store, with a client of the SDK. No control loops and no agents run; the tests write the
+// rows that they would write.
+type testAPI struct {
 	*sdk.Client
 	t     testing.TB
 	db    *store.Store
@@ -41,81 +41,81 @@ type world struct {
 	clock apitest.Clock
 }
 
-func newWorld(t testing.TB) *world {
+func newAPI(t testing.TB) *testAPI {
 	t.Helper()
-	return newWorldOn(t, storetest.Open(t, append(task.Schema(), registry.Schema()...)...))
+	return newAPIOn(t, storetest.Open(t, append(task.Schema(), registry.Schema()...)...))
 }
 
-func newWorldOn(t testing.TB, db *store.Store) *world {
+func newAPIOn(t testing.TB, db *store.Store) *testAPI {
 	t.Helper()
-	w := &world{t: t, db: db, sc: arn.Scope{Account: account, Region: region}, clock: apitest.Clock{Step: time.Second}}
-	w.srv = apitest.Serve(t, ecs.New(w.db, "a", w.clock.Now))
-	w.Client = w.client()
-	return w
+	api := &testAPI{t: t, db: db, sc: arn.Scope{Account: account, Region: region}, clock: apitest.Clock{Step: time.Second}}
+	api.srv = apitest.Serve(t, ecs.New(api.db, "a", api.clock.Now))
+	api.Client = api.client()
+	return api
 }
 
-func (w *world) client(options ...func(*aws.Config)) *sdk.Client {
-	return sdk.NewFromConfig(w.srv.Config(options...))
+func (api *testAPI) client(options ...func(*aws.Config)) *sdk.Client {
+	return sdk.NewFromConfig(api.srv.Config(options...))
 }
 
-// write changes rows as a loop would.
-func (w *world) write(fn func(tx *store.Tx) error) {
-	w.t.Helper()
-	if _, err := store.Update(w.t.Context(), w.db, func(tx *store.Tx) (struct{}, error) {
+// update runs a transaction as a control loop would.
+func (api *testAPI) update(fn func(tx *store.Tx) error) {
+	api.t.Helper()
+	if _, err := store.Update(api.t.Context(), api.db, func(tx *store.Tx) (struct{}, error) {
 		return struct{}{},
 			fn(tx)
 	}); err != nil {
-		w.t.Fatal(err)
+		api.t.Fatal(err)
 	}
 }
 
-// definition registers a revision of a family with one container and these further members.
-func (w *world) definition(family string, mode types.NetworkMode, ports ...int32) string {
-	w.t.Helper()
+// registerDefinition registers a revision of a family with one container, and returns its ARN.
+func (api *testAPI) registerDefinition(family string, mode types.NetworkMode, ports ...int32) string {
+	api.t.Helper()
 	c := types.ContainerDefinition{Name: aws.String("app"), Image: aws.String("sample"), Memory: aws.Int32(64)}
 	for _, p := range ports {
 		c.PortMappings = append(c.PortMappings, types.PortMapping{ContainerPort: aws.Int32(p)})
 	}
-	return *apitest.Must(w.RegisterTaskDefinition(w.t.Context(), &sdk.RegisterTaskDefinitionInput{
+	return *apitest.Must(api.RegisterTaskDefinition(api.t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: &family, NetworkMode: mode, ContainerDefinitions: []types.ContainerDefinition{c},
-	}))(w.t).TaskDefinition.TaskDefinitionArn
+	}))(api.t).TaskDefinition.TaskDefinitionArn
 }
 
-// service makes a service in bridge mode, its definition too.
-func (w *world) service(cluster, name string, edit ...func(*sdk.CreateServiceInput)) *types.Service {
-	w.t.Helper()
+// createService registers a task definition in bridge mode and creates a service of it.
+func (api *testAPI) createService(cluster, name string, edit ...func(*sdk.CreateServiceInput)) *types.Service {
+	api.t.Helper()
 	in := &sdk.CreateServiceInput{
 		Cluster: aws.String(cluster), ServiceName: &name, DesiredCount: aws.Int32(1),
-		TaskDefinition: aws.String(w.definition(name, types.NetworkModeBridge, 80)),
+		TaskDefinition: aws.String(api.registerDefinition(name, types.NetworkModeBridge, 80)),
 	}
 	for _, edit := range edit {
 		edit(in)
 	}
-	return apitest.Must(w.CreateService(w.t.Context(), in))(w.t).Service
+	return apitest.Must(api.CreateService(api.t.Context(), in))(api.t).Service
 }
 
-func (w *world) cluster(name string) {
-	w.t.Helper()
-	apitest.Must(w.CreateCluster(w.t.Context(), &sdk.CreateClusterInput{ClusterName: &name}))(w.t)
+func (api *testAPI) createCluster(name string) {
+	api.t.Helper()
+	apitest.Must(api.CreateCluster(api.t.Context(), &sdk.CreateClusterInput{ClusterName: &name}))(api.t)
 }
 
-// described is a service of a cluster as DescribeServices shows it.
-func (w *world) described(cluster, name string) types.Service {
-	w.t.Helper()
-	out := apitest.Must(w.DescribeServices(w.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster,
-		Services: []string{name}}))(w.t)
+// describeService returns a service as DescribeServices describes it.
+func (api *testAPI) describeService(cluster, name string) types.Service {
+	api.t.Helper()
+	out := apitest.Must(api.DescribeServices(api.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster,
+		Services: []string{name}}))(api.t)
 	if len(out.Services) != 1 {
-		w.t.Fatalf("DescribeServices %s: failures %v", name, out.Failures)
+		api.t.Fatalf("DescribeServices %s: failures %v", name, out.Failures)
 	}
 	return out.Services[0]
 }
 
-// discovery makes a Cloud Map service with these records and returns its ARN.
-func (w *world) discovery(name string, records ...registry.RecordType) string {
-	w.t.Helper()
+// createCloudMapService creates a Cloud Map service with records of these types, and returns its ARN.
+func (api *testAPI) createCloudMapService(name string, records ...registry.RecordType) string {
+	api.t.Helper()
 	sc := arn.Scope{Account: account, Region: region}
 	arn := ""
-	w.write(func(tx *store.Tx) error {
+	api.update(func(tx *store.Tx) error {
 		kind := registry.Private
 		if len(records) == 0 {
 			kind = registry.HTTP
@@ -156,7 +156,7 @@ func errorText(err error) string {
 
 // wantError fails the test unless a call returns the error want. A want that ends in "..." is a prefix:
 //
-//	wantError(w.CreateCluster(ctx, in))(t, "InvalidParameter: Invalid cluster name...")
+//	wantError(api.CreateCluster(ctx, in))(t, "InvalidParameter: Invalid cluster name...")
 func wantError[O any](_ *O, err error) func(t testing.TB, want string) {
 	return func(t testing.TB, want string) {
 		t.Helper()
@@ -170,7 +170,7 @@ func wantError[O any](_ *O, err error) func(t testing.TB, want string) {
 	}
 }
 
-// diff compares shapes of the SDK, which all have an unexported mark.
+// diff compares shapes of the SDK. It ignores the unexported member that all of them have.
 func diff(want, got any) string {
 	return cmp.Diff(want, got, cmp.FilterPath(func(p cmp.Path) bool {
 		f, ok := p.Last().(cmp.StructField)

@@ -11,25 +11,25 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// TestEveryOperation calls each operation that the SDK has with an empty request: all are known, and none
-// fails with anything but an error that ECS has.
+// TestEveryOperation calls each operation of the SDK with an empty request. All operations must exist, and may fail
+// only with an error that ECS has.
 func TestEveryOperation(t *testing.T) {
-	w := newWorld(t)
+	api := newAPI(t)
 	unchecked := func(o *sdk.Options) {
 		o.APIOptions = append(o.APIOptions, func(s *middleware.Stack) error {
 			_, err := s.Initialize.Remove("OperationInputValidation")
 			if err != nil && strings.Contains(err.Error(), "not found") {
-				return nil // nothing is required
+				return nil // the operation has no required members
 			}
 			return err
 		})
 	}
-	client := reflect.ValueOf(w.Client)
+	client := reflect.ValueOf(api.Client)
 	n := 0
 	for i := range client.NumMethod() {
 		m, name := client.Method(i), client.Type().Method(i).Name
 		if m.Type().NumIn() != 3 || !m.Type().IsVariadic() {
-			continue // Options
+			continue // not an operation
 		}
 		n++
 		out := m.Call([]reflect.Value{reflect.ValueOf(t.Context()), reflect.New(m.Type().In(1).Elem()),

@@ -16,7 +16,7 @@ import (
 // returns the first attempt's result, and that another caller's call with the same id does not receive it.
 func TestRepeatedCall(t *testing.T) {
 	db, loseNext := apitest.OpenLossy(t, append(task.Schema(), registry.Schema()...)...)
-	w := newWorldOn(t, db)
+	api := newAPIOn(t, db)
 	register := func(c *sdk.Client, family string) (*sdk.RegisterTaskDefinitionOutput, error) {
 		return c.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
 			Family: &family,
@@ -25,7 +25,7 @@ func TestRepeatedCall(t *testing.T) {
 		})
 	}
 	id := apitest.WithInvocationID("8f14e45f-ceea-467f-a8f9-8d5b5f1d0c11")
-	first, second := w.client(id), w.client(id, apitest.As(apitest.OtherAdministrator))
+	first, second := api.client(id), api.client(id, apitest.As(apitest.OtherAdministrator))
 
 	loseNext()
 	if _, err := register(first, "web"); apitest.ErrorCode(err) != "ServiceUnavailable" {

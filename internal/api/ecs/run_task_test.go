@@ -19,29 +19,29 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// node makes a node that tasks can run on.
-func (w *world) node(name string) { w.join(task.Node{Name: name, Runtime: "process"}) }
+// addNode adds a live node that runs processes.
+func (api *testAPI) addNode(name string) { api.joinNode(task.Node{Name: name, Runtime: "process"}) }
 
-// join makes a node a live one; leave ends that.
-func (w *world) join(n task.Node) (leave func()) {
-	w.t.Helper()
-	w.write(func(tx *store.Tx) error {
+// joinNode adds a live node. leave ends its lease.
+func (api *testAPI) joinNode(n task.Node) (leave func()) {
+	api.t.Helper()
+	api.update(func(tx *store.Tx) error {
 		task.PutNode(tx, n)
 		return nil
 	})
-	leave, err := task.KeepAlive(w.t.Context(), w.db, n.Name)
+	leave, err := task.KeepAlive(api.t.Context(), api.db, n.Name)
 	if err != nil {
-		w.t.Fatal(err)
+		api.t.Fatal(err)
 	}
-	w.t.Cleanup(leave)
+	api.t.Cleanup(leave)
 	return leave
 }
 
-// TestRunTask: standalone tasks are rows that wait for a node, with what the request says of them.
+// TestRunTask checks that standalone tasks have the members of the request and are placed on a node.
 func TestRunTask(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.definition("job", types.NetworkModeAwsvpc)
-	apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arns + "task-definition/job:1"),
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("job", types.NetworkModeAwsvpc)
+	apitest.Must(api.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: aws.String(arns + "task-definition/job:1"),
 		Tags: tagged("a=1", "b=1")}))(t)
 	in := &sdk.RunTaskInput{
 		TaskDefinition: aws.String("job"), Count: aws.Int32(2), NetworkConfiguration: awsvpc("subnet-1"),
@@ -50,18 +50,19 @@ func TestRunTask(t *testing.T) {
 		LaunchType: types.LaunchTypeExternal, EnableECSManagedTags: true,
 		Overrides: &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}}},
 	}
-	wantError(w.RunTask(ctx, in))(t, "InvalidParameter: No Container Instances were found in your cluster.")
-	w.node("n1")
-	out := apitest.Must(w.RunTask(ctx, in))(t)
+	wantError(api.RunTask(ctx, in))(t, "InvalidParameter: No Container Instances were found in your cluster.")
+	api.addNode("n1")
+	out := apitest.Must(api.RunTask(ctx, in))(t)
 	if len(out.Tasks) != 2 || len(out.Failures) != 0 {
-		t.Fatalf("%d tasks, failures %v", len(out.Tasks), out.Failures)
+		t.Fatalf("RunTask: %d tasks, failures %v", len(out.Tasks), out.Failures)
 	}
 	for _, got := range out.Tasks {
 		s := fmt.Sprintf("%s %s, group %s, started by %s, %s, definition %s, subnet %s, version %d", *got.LastStatus,
 			*got.DesiredStatus,
 			*got.Group, *got.StartedBy, got.LaunchType, strings.TrimPrefix(*got.TaskDefinitionArn, arns),
 			*got.Attachments[0].Details[0].Value, got.Version)
-		want := "PROVISIONING RUNNING, group nightly, started by cron/1, EXTERNAL, definition task-definition/job:1, subnet subnet-1, version 1"
+		want := "PROVISIONING RUNNING, group nightly, started by cron/1, EXTERNAL, definition " +
+			"task-definition/job:1, subnet subnet-1, version 1"
 		if s != want {
 			t.Errorf("got  %s\nwant %s", s, want)
 		}
@@ -69,30 +70,30 @@ func TestRunTask(t *testing.T) {
 			t.Errorf("tags (-want +got):\n%s", d)
 		}
 	}
-	list := apitest.Must(w.ListTasks(ctx, &sdk.ListTasksInput{StartedBy: aws.String("cron/1"),
+	list := apitest.Must(api.ListTasks(ctx, &sdk.ListTasksInput{StartedBy: aws.String("cron/1"),
 		LaunchType: types.LaunchTypeExternal}))(t)
 	if len(list.TaskArns) != 2 {
 		t.Errorf("ListTasks by startedBy: %v", list.TaskArns)
 	}
-	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn,
+	apitest.Must(api.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn,
 		TagKeys: []string{"a"}}))(t)
 	if d := diff(tagged("aws:ecs:clusterName=default", "b=2"),
-		apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn},
+		apitest.Must(api.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn},
 			Include: []types.TaskField{"TAGS"}}))(t).Tasks[0].Tags); d != "" {
-		t.Errorf("tags read back (-want +got):\n%s", d)
+		t.Errorf("tags of ListTagsForResource (-want +got):\n%s", d)
 	}
-	wantError(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn,
+	wantError(api.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn,
 		TagKeys: []string{"aws:ecs:clusterName"}}))(
 		t, "InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved")
 }
 
-// TestRunTaskToken: a request with a token starts its tasks once, also when it is sent many times at once.
+// TestRunTaskToken checks that concurrent requests with the same token start the tasks once.
 func TestRunTaskToken(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	w.definition("job", types.NetworkModeBridge)
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	api.registerDefinition("job", types.NetworkModeBridge)
 	run := func(count int32) (*sdk.RunTaskOutput, error) {
-		return w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"), Count: &count,
+		return api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"), Count: &count,
 			ClientToken: aws.String("t1")})
 	}
 	const callers = 8
@@ -110,30 +111,30 @@ func TestRunTaskToken(t *testing.T) {
 	first := <-ids
 	for range callers - 1 {
 		if again := <-ids; again != first {
-			t.Errorf("one call has started %s, another %s", first, again)
+			t.Errorf("one call started %s, and another one %s", first, again)
 		}
 	}
-	list := apitest.Must(w.ListTasks(ctx, &sdk.ListTasksInput{}))(t)
+	list := apitest.Must(api.ListTasks(ctx, &sdk.ListTasksInput{}))(t)
 	if len(list.TaskArns) != 2 {
-		t.Errorf("there are %v", list.TaskArns)
+		t.Errorf("tasks %v, want two", list.TaskArns)
 	}
 	_, err := run(1)
 	var conflict *types.ConflictException
 	if !errors.As(err, &conflict) || strings.Join(conflict.ResourceIds, " ") != first {
-		t.Errorf("another request with the token: %v, want a conflict that names %s", err, first)
+		t.Errorf("different request with the token: %v, want a conflict with the tasks %s", err, first)
 	}
 }
 
-// overriding is a request that overrides a container.
+// overriding returns a request with overrides of a container.
 func overriding(c types.ContainerOverride) sdk.RunTaskInput {
 	return sdk.RunTaskInput{Overrides: &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{c}}}
 }
 
-// TestOverrides: a task shows what was overridden of it, and its row says what the agent is to run.
+// TestOverrides checks the overrides in a task's description, and the definition that the agent runs.
 func TestOverrides(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	apitest.Must(api.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("job"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		TaskRoleArn: aws.String("r0"), ContainerDefinitions: []types.ContainerDefinition{
 			{Name: aws.String("app"), Image: aws.String("i"), Command: []string{"run"},
@@ -153,14 +154,15 @@ func TestOverrides(t *testing.T) {
 			EnvironmentFiles: []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::b/a.env")}},
 		}},
 	}
-	out := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
+	out := apitest.Must(api.RunTask(ctx, &sdk.RunTaskInput{
 		TaskDefinition: aws.String("job"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"),
 		Overrides: &over, EnableExecuteCommand: true,
 	}))(t)
-	got := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}}))(t).Tasks[0]
+	got := apitest.Must(api.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn}}))(
+		t).Tasks[0]
 	want := over
 	want.ContainerOverrides = append(want.ContainerOverrides, types.ContainerOverride{Name: aws.String("side")})
-	//lint:ignore SA1019 AWS still sends it
+	//lint:ignore SA1019 AWS still sends the deprecated member
 	want.InferenceAcceleratorOverrides = []types.InferenceAcceleratorOverride{}
 	if d := diff(&want, got.Overrides); d != "" {
 		t.Errorf("overrides (-want +got):\n%s", d)
@@ -168,31 +170,32 @@ func TestOverrides(t *testing.T) {
 	app := got.Containers[0]
 	if s := fmt.Sprintln(*got.Cpu, *got.Memory, got.EphemeralStorage.SizeInGiB, got.EnableExecuteCommand, *app.Cpu,
 		*app.Memory, *app.MemoryReservation); s != "1024 2048 50 true 512 1024 128\n" {
-		t.Errorf("sizes: %s", s)
+		t.Errorf("cpu and memory: %s", s)
 	}
-	row, err := task.GetTask(w.db.Snapshot(), task.Ref{Scope: w.sc, Cluster: "default",
+	row, err := task.GetTask(api.db.Snapshot(), task.Ref{Scope: api.sc, Cluster: "default",
 		ID: task.ID((*got.TaskArn)[len(arns+"task/default/"):])})
 	if err != nil {
 		t.Fatal(err)
 	}
-	def, err := task.GetDefinition(w.db.Snapshot(), w.sc, "job", 1)
+	def, err := task.GetDefinition(api.db.Snapshot(), api.sc, "job", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	runs := row.Overrides.Apply(def).Containers[0]
 	if s := fmt.Sprintln(runs.Command, runs.Environment, runs.EnvironmentFiles, row.Overrides.CPU, row.Overrides.Memory,
-		row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] [arn:aws:s3:::b/a.env] 1024 2048 r1 r2\n" {
+		row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] [arn:aws:s3:::b/a.env] "+
+		"1024 2048 r1 r2\n" {
 		t.Errorf("the agent runs %s", s)
 	}
 }
 
-// TestManyRunTasks: of a thousand calls at once each starts its task once. What cannot be written within the
-// server's patience is answered ServiceUnavailable, which the SDK repeats, with the token that it made up.
+// TestManyRunTasks checks that each of a thousand concurrent calls starts its task once. A call that cannot be
+// committed within the write timeout fails with ServiceUnavailable, and the SDK retries it with the same token.
 func TestManyRunTasks(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	w.cluster("default") // or else each call loses once to the first, which makes it
-	w.definition("job", types.NetworkModeBridge)
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	api.createCluster("default") // otherwise each call conflicts with the first one, which creates the cluster
+	api.registerDefinition("job", types.NetworkModeBridge)
 	patient := retry.AddWithMaxAttempts(
 		retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }), 100)
 	const calls = 1000
@@ -200,7 +203,7 @@ func TestManyRunTasks(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range calls {
 		all.Go(func() {
-			out, err := w.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"),
+			out, err := api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"),
 				StartedBy: aws.String(fmt.Sprint(n % 10))},
 				func(o *sdk.Options) { o.Retryer = patient })
 			if err != nil || len(out.Tasks) != 1 {
@@ -213,7 +216,7 @@ func TestManyRunTasks(t *testing.T) {
 	all.Wait()
 	var listed []string
 	for n := range 10 {
-		pages := sdk.NewListTasksPaginator(w, &sdk.ListTasksInput{StartedBy: aws.String(fmt.Sprint(n))})
+		pages := sdk.NewListTasksPaginator(api, &sdk.ListTasksInput{StartedBy: aws.String(fmt.Sprint(n))})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -225,15 +228,15 @@ func TestManyRunTasks(t *testing.T) {
 	slices.Sort(arns)
 	slices.Sort(listed)
 	if !slices.Equal(arns, listed) {
-		t.Errorf("%d tasks are listed of %d that were started", len(listed), len(arns))
+		t.Errorf("%d tasks are listed, want the %d that were started", len(listed), len(arns))
 	}
 }
 
 func TestRunTaskRules(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	w.definition("job", types.NetworkModeBridge)
-	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	api.registerDefinition("job", types.NetworkModeBridge)
+	apitest.Must(api.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("fargate"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"),
 		Memory:               aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
@@ -249,14 +252,14 @@ func TestRunTaskRules(t *testing.T) {
 		{"startedBy", "InvalidParameter: startedBy may have...", sdk.RunTaskInput{StartedBy: aws.String("a b")}},
 		{"propagateTags", "InvalidParameter: Invalid value for propagateTags",
 			sdk.RunTaskInput{PropagateTags: types.PropagateTagsService}},
-		{"override of another container",
+		{"override of an unknown container",
 			"InvalidParameter: Override for container named db is not a container in the TaskDefinition.",
 			overriding(types.ContainerOverride{Name: aws.String("db")})},
 		{"override without a name", "InvalidParameter: The name of a container override can not be blank.",
 			overriding(types.ContainerOverride{Command: []string{"x"}})},
 		{"override too long", "InvalidParameter: The overrides have 8...",
 			overriding(types.ContainerOverride{Name: aws.String("app"), Command: []string{strings.Repeat("x", 8192)}})},
-		{"override with files",
+		{"invalid environment file",
 			"Client: Invalid setting for container 'app'. An environment file's name must end with .env.",
 			overriding(types.ContainerOverride{Name: aws.String("app"), EnvironmentFiles: []types.EnvironmentFile{
 				{Type: "s3", Value: aws.String("arn:aws:s3:::b/a")}}})},
@@ -268,13 +271,15 @@ func TestRunTaskRules(t *testing.T) {
 			sdk.RunTaskInput{Overrides: &types.TaskOverride{Memory: aws.String("32")}}},
 		{"override of cpu", "InvalidParameter: Invalid 'cpu' setting for task.",
 			sdk.RunTaskInput{Overrides: &types.TaskOverride{Cpu: aws.String("much")}}},
-		{"override of a Fargate size", "Client: No Fargate configuration exists for given values: 256 CPU, 8192 memory...",
+		{"override with a size that Fargate does not have",
+			"Client: No Fargate configuration exists for given values: 256 CPU, 8192 memory...",
 			sdk.RunTaskInput{
 				TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("s"),
 				Overrides: &types.TaskOverride{Memory: aws.String("8 GB")},
 			}},
 		{"launch type and strategy",
-			"InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported...", sdk.RunTaskInput{
+			"InvalidParameter: Specifying both a launch type and capacity provider strategy is not " +
+				"supported...", sdk.RunTaskInput{
 				LaunchType: types.LaunchTypeEc2, CapacityProviderStrategy: []types.CapacityProviderStrategyItem{
 					{CapacityProvider: aws.String("FARGATE"), Weight: 1}},
 			}},
@@ -289,27 +294,27 @@ func TestRunTaskRules(t *testing.T) {
 			if tc.in.TaskDefinition == nil {
 				tc.in.TaskDefinition = aws.String("job")
 			}
-			wantError(w.RunTask(ctx, &tc.in))(t, tc.want)
+			wantError(api.RunTask(ctx, &tc.in))(t, tc.want)
 		})
 	}
-	w.write(func(tx *store.Tx) error { // the node runs nothing any more
+	api.update(func(tx *store.Tx) error { // the node no longer runs tasks
 		task.PutNode(tx, task.Node{Name: "n1", Runtime: "none"})
 		return nil
 	})
-	if out := apitest.Must(w.RunTask(ctx, &sdk.RunTaskInput{
+	if out := apitest.Must(api.RunTask(ctx, &sdk.RunTaskInput{
 		TaskDefinition: aws.String("fargate"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("subnet-1"),
 	}))(t); len(out.Tasks) != 0 || len(out.Failures) != 1 ||
 		!strings.HasPrefix(*out.Failures[0].Reason, "Capacity is unavailable") {
-		t.Errorf("Fargate without a node: %v, %v", out.Tasks, out.Failures)
+		t.Errorf("Fargate without a node: tasks %v, failures %v", out.Tasks, out.Failures)
 	}
 }
 
 func TestStartTask(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.node("n1")
-	w.definition("job", types.NetworkModeBridge)
+	api, ctx := newAPI(t), t.Context()
+	api.addNode("n1")
+	api.registerDefinition("job", types.NetworkModeBridge)
 	n1 := task.ContainerInstanceID("n1")
-	out := apitest.Must(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
+	out := apitest.Must(api.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
 		ContainerInstances: []string{
 			n1, arns + "container-instance/default/" + n1, "none",
 		}}))(t)
@@ -320,6 +325,7 @@ func TestStartTask(t *testing.T) {
 		Reason: aws.String("MISSING")}}, out.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	wantError(w.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"), ContainerInstances: []string{}}))(t,
+	wantError(api.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
+		ContainerInstances: []string{}}))(t,
 		"Client: Container Instances cannot be empty.")
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// loop changes the service "web" as the rollout loop would.
-func (w *world) loop(do func(tx *store.Tx, svc *task.Service)) {
-	w.t.Helper()
-	w.write(func(tx *store.Tx) error {
-		old, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
+// changeService changes the row of the service "web" as the rollout loop would.
+func (api *testAPI) changeService(do func(tx *store.Tx, svc *task.Service)) {
+	api.t.Helper()
+	api.update(func(tx *store.Tx) error {
+		old, _ := task.FindService(tx, task.ServiceRef{Scope: api.sc, Cluster: "default", Name: "web"})
 		svc := *old
 		svc.Deployments = slices.Clone(old.Deployments)
 		do(tx, &svc)
@@ -28,137 +28,140 @@ func (w *world) loop(do func(tx *store.Tx, svc *task.Service)) {
 	})
 }
 
-// complete ends the rollout of the service "web" with success.
-func (w *world) complete() {
-	w.t.Helper()
-	w.loop(func(tx *store.Tx, svc *task.Service) {
-		task.BeginServiceDeployment(tx, svc, w.clock.Now())
+// completeRollout ends the rollout of the service "web" successfully.
+func (api *testAPI) completeRollout() {
+	api.t.Helper()
+	api.changeService(func(tx *store.Tx, svc *task.Service) {
+		task.BeginServiceDeployment(tx, svc, api.clock.Now())
 		svc.Deployments = svc.Deployments[:1]
 		svc.Primary().Rollout = task.Completed
 		settled := *svc.Primary()
 		svc.Settled = &settled
-		task.FinishServiceDeployment(tx, svc, w.clock.Now())
+		task.FinishServiceDeployment(tx, svc, api.clock.Now())
 	})
 }
 
-func (w *world) serviceDeployments(edit ...func(*sdk.ListServiceDeploymentsInput)) []types.ServiceDeploymentBrief {
-	w.t.Helper()
+func (api *testAPI) serviceDeployments(edit ...func(*sdk.ListServiceDeploymentsInput)) []types.ServiceDeploymentBrief {
+	api.t.Helper()
 	in := &sdk.ListServiceDeploymentsInput{Service: aws.String("web")}
 	for _, edit := range edit {
 		edit(in)
 	}
-	return apitest.Must(w.ListServiceDeployments(w.t.Context(), in))(w.t).ServiceDeployments
+	return apitest.Must(api.ListServiceDeployments(api.t.Context(), in))(api.t).ServiceDeployments
 }
 
-func (w *world) serviceDeployment(arn *string) types.ServiceDeployment {
-	w.t.Helper()
-	out := apitest.Must(w.DescribeServiceDeployments(w.t.Context(), &sdk.DescribeServiceDeploymentsInput{
-		ServiceDeploymentArns: []string{*arn}}))(w.t)
+func (api *testAPI) serviceDeployment(arn *string) types.ServiceDeployment {
+	api.t.Helper()
+	out := apitest.Must(api.DescribeServiceDeployments(api.t.Context(), &sdk.DescribeServiceDeploymentsInput{
+		ServiceDeploymentArns: []string{*arn}}))(api.t)
 	if len(out.ServiceDeployments) != 1 {
-		w.t.Fatalf("service deployment %s: %v", *arn, out.Failures)
+		api.t.Fatalf("service deployment %s: %v", *arn, out.Failures)
 	}
 	return out.ServiceDeployments[0]
 }
 
-// TestServiceDeployments: a deployment is found by what Terraform knows of it, and shows its course; a rollback
-// brings back the settings of the revision before, and an update that repeats those starts nothing.
+// TestServiceDeployments checks that a service deployment is found by the ids that Terraform has, and shows the course
+// of the rollout; that a rollback returns to the members of the previous revision; and that an update with these
+// members then starts no deployment.
 func TestServiceDeployments(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.definition("web", types.NetworkModeAwsvpc, 80)
-	w.service("default", "web", func(in *sdk.CreateServiceInput) {
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
+	api.createService("default", "web", func(in *sdk.CreateServiceInput) {
 		in.TaskDefinition, in.NetworkConfiguration = aws.String("web:1"), awsvpc("subnet-1")
 		in.DeploymentConfiguration = &types.DeploymentConfiguration{
 			DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true, Rollback: true}}
 	})
-	w.definition("web", types.NetworkModeAwsvpc, 80) // the third revision, since w.service has made one
-	created := w.described("default", "web")
-	brief := w.serviceDeployments()
+	// the third revision: createService registers the second one
+	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
+	created := api.describeService("default", "web")
+	brief := api.serviceDeployments()
 	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusPending ||
 		*brief[0].ServiceDeploymentArn != *created.CurrentServiceDeployment {
-		t.Fatalf("after the creation: %+v", brief)
+		t.Fatalf("service deployments after the creation: %+v", brief)
 	}
 	if n := strings.TrimPrefix(*created.Deployments[0].Id,
 		"ecs-svc/"); !strings.HasSuffix(*brief[0].TargetServiceRevisionArn, "service-revision/default/web/"+n) {
-		t.Errorf("deployment %s has the target %s", *created.Deployments[0].Id, *brief[0].TargetServiceRevisionArn)
+		t.Errorf("target of deployment %s is %s", *created.Deployments[0].Id, *brief[0].TargetServiceRevisionArn)
 	}
 	stop := func(arn *string, how types.StopServiceDeploymentStopType) (*sdk.StopServiceDeploymentOutput, error) {
-		return w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: arn, StopType: how})
+		return api.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: arn, StopType: how})
 	}
 	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t,
-		"InvalidParameter: The service deployment cannot be rolled back, since no earlier deployment of the service was completed.")
-	w.complete()
+		"InvalidParameter: The service deployment cannot be rolled back, since no earlier deployment of the "+
+			"service was completed.")
+	api.completeRollout()
 	wantError(stop(brief[0].ServiceDeploymentArn, ""))(t,
 		"Conflict: The service deployment is in the status SUCCESSFUL and cannot be stopped any more.")
-	first := w.serviceDeployment(brief[0].ServiceDeploymentArn)
+	first := api.serviceDeployment(brief[0].ServiceDeploymentArn)
 	if first.Status != types.ServiceDeploymentStatusSuccessful || first.StartedAt == nil || first.FinishedAt == nil ||
 		first.TargetServiceRevision.RequestedTaskCount != 1 ||
 		len(first.SourceServiceRevisions) != 0 || !first.DeploymentConfiguration.DeploymentCircuitBreaker.Enable {
-		t.Errorf("completed: %+v", first)
+		t.Errorf("completed service deployment: %+v", first)
 	}
 
-	before := w.clock.Now()
+	before := api.clock.Now()
 	update := func(in sdk.UpdateServiceInput) *types.Service {
 		t.Helper()
 		in.Service = aws.String("web")
-		return apitest.Must(w.UpdateService(ctx, &in))(t).Service
+		return apitest.Must(api.UpdateService(ctx, &in))(t).Service
 	}
 	updated := update(sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")})
-	w.loop(func(tx *store.Tx, svc *task.Service) {
-		task.BeginServiceDeployment(tx, svc, w.clock.Now())
+	api.changeService(func(tx *store.Tx, svc *task.Service) {
+		task.BeginServiceDeployment(tx, svc, api.clock.Now())
 		svc.Primary().FailedTasks = 2
 	})
-	brief = w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
+	brief = api.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
 		in.CreatedAt = &types.CreatedAt{
 			After: &before}
 	})
 	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusInProgress ||
 		*brief[0].ServiceDeploymentArn != *updated.CurrentServiceDeployment {
-		t.Fatalf("after the update: %+v", brief)
+		t.Fatalf("service deployments after the update: %+v", brief)
 	}
-	second := w.serviceDeployment(brief[0].ServiceDeploymentArn)
+	second := api.serviceDeployment(brief[0].ServiceDeploymentArn)
 	if b := second.DeploymentCircuitBreaker; b.Status != types.ServiceDeploymentRollbackMonitorsStatusMonitoring ||
 		b.FailureCount != 2 || b.Threshold != 3 {
-		t.Errorf("the circuit breaker: %+v", b)
+		t.Errorf("circuit breaker: %+v", b)
 	}
 	if len(second.SourceServiceRevisions) != 1 ||
 		*second.SourceServiceRevisions[0].Arn != *first.TargetServiceRevision.Arn {
-		t.Errorf("the sources: %+v", second.SourceServiceRevisions)
+		t.Errorf("source revisions: %+v", second.SourceServiceRevisions)
 	}
 
-	for range 2 { // a repeat is no error
+	for range 2 { // the repeated call succeeds
 		apitest.Must(stop(brief[0].ServiceDeploymentArn, types.StopServiceDeploymentStopTypeRollback))(t)
 	}
-	if s := w.serviceDeployment(
+	if s := api.serviceDeployment(
 		brief[0].ServiceDeploymentArn).Status; s != types.ServiceDeploymentStatusRollbackRequested {
-		t.Errorf("status %s", s)
+		t.Errorf("status after the stop: %s", s)
 	}
-	w.loop(func(tx *store.Tx, svc *task.Service) {
+	api.changeService(func(tx *store.Tx, svc *task.Service) {
 		svc.Primary().Rollout = task.Failed
-		task.RollBack(tx, svc, task.Rollback{Number: task.NewDeploymentNumber(), Reason: "stopped", Started: w.clock.Now()})
+		task.RollBack(tx, svc, task.Rollback{Number: task.NewDeploymentNumber(), Reason: "stopped", Started: api.clock.Now()})
 	})
-	back := w.serviceDeployment(brief[0].ServiceDeploymentArn)
+	back := api.serviceDeployment(brief[0].ServiceDeploymentArn)
 	if back.Status != types.ServiceDeploymentStatusRollbackInProgress || back.Rollback == nil ||
 		*back.Rollback.Reason != "stopped" {
-		t.Fatalf("the rollback: %+v", back)
+		t.Fatalf("rollback: %+v", back)
 	}
-	w.complete()
-	now := w.described("default", "web")
+	api.completeRollout()
+	now := api.describeService("default", "web")
 	if *now.TaskDefinition != arns+"task-definition/web:1" ||
 		now.NetworkConfiguration.AwsvpcConfiguration.Subnets[0] != "subnet-1" || len(now.Deployments) != 1 {
-		t.Errorf("after the rollback: %+v", now)
+		t.Errorf("service after the rollback: %+v", now)
 	}
 	for _, in := range []sdk.UpdateServiceInput{{}, {TaskDefinition: aws.String("web:1"),
 		NetworkConfiguration: awsvpc("subnet-1"), DesiredCount: aws.Int32(1)}} {
 		if got := update(in); *got.Deployments[0].Id != *now.Deployments[0].Id {
-			t.Errorf("an update that says what is there has started a deployment")
+			t.Errorf("an update without changes started a deployment")
 		}
 	}
 	if got := update(
 		sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")}); *got.Deployments[0].Id == *now.Deployments[0].Id {
-		t.Errorf("the definition that was rolled back cannot be deployed again")
+		t.Errorf("the definition that was rolled back was not deployed again")
 	}
 
-	revisions := apitest.Must(w.DescribeServiceRevisions(ctx, &sdk.DescribeServiceRevisionsInput{
+	revisions := apitest.Must(api.DescribeServiceRevisions(ctx, &sdk.DescribeServiceRevisionsInput{
 		ServiceRevisionArns: []string{*back.Rollback.ServiceRevisionArn, *back.TargetServiceRevision.Arn,
 			arns + "service-revision/default/web/1"},
 	}))(t)
@@ -174,22 +177,22 @@ func TestServiceDeployments(t *testing.T) {
 	}
 }
 
-// TestListServiceDeployments: pages, filters, and what is refused.
+// TestListServiceDeployments checks pages, filters and rejected requests.
 func TestListServiceDeployments(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.service("default", "web")
+	api, ctx := newAPI(t), t.Context()
+	api.createService("default", "web")
 	for range 4 {
-		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}))(t)
+		apitest.Must(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), ForceNewDeployment: true}))(t)
 	}
 	var got []string
 	var last *time.Time
 	for in, more := (&sdk.ListServiceDeploymentsInput{Service: aws.String(arns + "service/default/web"),
 		MaxResults: aws.Int32(2)}), true; more; {
-		out := apitest.Must(w.ListServiceDeployments(ctx, in))(t)
+		out := apitest.Must(api.ListServiceDeployments(ctx, in))(t)
 		in.NextToken, more = out.NextToken, out.NextToken != nil
 		for _, d := range out.ServiceDeployments {
 			if last != nil && !d.CreatedAt.Before(*last) {
-				t.Errorf("%s is not older than the one before it", *d.ServiceDeploymentArn)
+				t.Errorf("%s is not older than the previous service deployment", *d.ServiceDeploymentArn)
 			}
 			last = d.CreatedAt
 			got = append(got, string(d.Status))
@@ -198,67 +201,69 @@ func TestListServiceDeployments(t *testing.T) {
 	if want := []string{"PENDING", "STOPPED", "STOPPED", "STOPPED", "STOPPED"}; !slices.Equal(got, want) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
-	stopped := w.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
+	stopped := api.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
 		in.Status = []types.ServiceDeploymentStatus{types.ServiceDeploymentStatusStopped,
 			types.ServiceDeploymentStatusSuccessful}
 	})
 	if len(stopped) != 4 || !strings.HasPrefix(*stopped[0].StatusReason, "Superseded by the service deployment "+arns) {
-		t.Errorf("stopped: %+v", stopped)
+		t.Errorf("stopped service deployments: %+v", stopped)
 	}
-	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("none")}))(t,
+	wantError(api.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("none")}))(t,
 		"ServiceNotFound: Service not found.")
-	wantError(w.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"),
+	wantError(api.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"),
 		Status: []types.ServiceDeploymentStatus{"GONE"}}))(t, "InvalidParameter: status should be one of...")
-	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{}}))(
+	wantError(api.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
+		ServiceDeploymentArns: []string{}}))(
 		t, "InvalidParameter: service deployment ARNs cannot be empty.")
-	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
+	wantError(api.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
 		ServiceDeploymentArns: make([]string, 21)}))(
 		t, "InvalidParameter: At most 20 service deployments can be described at once")
-	wantError(w.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
+	wantError(api.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
 		ServiceDeploymentArns: []string{arns + "service/default/web"}}))(
 		t, "InvalidParameter: Invalid identifier: Unexpected resource type...")
 	for _, arn := range []string{arns + "service-deployment/default/web/none",
 		"arn:aws:ecs:us-east-1:999999999999:service-deployment/default/web/x"} {
-		wantError(w.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn}))(t,
+		wantError(api.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn}))(t,
 			"ServiceDeploymentNotFound: Service Deployment not found.")
 	}
 }
 
-// TestDaemonService: its count is not the client's to say, and it is deleted without force.
+// TestDaemonService checks that a client cannot set the count of a daemon service, and can delete it without force.
 func TestDaemonService(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.service("default", "replica")
-	got := w.service("default", "web", func(in *sdk.CreateServiceInput) {
+	api, ctx := newAPI(t), t.Context()
+	api.createService("default", "replica")
+	got := api.createService("default", "web", func(in *sdk.CreateServiceInput) {
 		in.SchedulingStrategy, in.DesiredCount = types.SchedulingStrategyDaemon, nil
 	})
 	if c := got.DeploymentConfiguration; got.SchedulingStrategy != types.SchedulingStrategyDaemon ||
 		got.DesiredCount != 0 ||
 		*c.MinimumHealthyPercent != 0 || *c.MaximumPercent != 100 ||
 		got.AvailabilityZoneRebalancing != types.AvailabilityZoneRebalancingDisabled {
-		t.Errorf("created: %+v", got)
+		t.Errorf("created service: %+v", got)
 	}
-	w.loop(func(_ *store.Tx, svc *task.Service) { svc.DesiredCount = 3 })
-	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)}))(t,
+	api.changeService(func(_ *store.Tx, svc *task.Service) { svc.DesiredCount = 3 })
+	wantError(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)}))(t,
 		"InvalidParameter: The daemon scheduling strategy does not support a desired count for services...")
-	update := apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
+	update := apitest.Must(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
 		HealthCheckGracePeriodSeconds: aws.Int32(5)}))(t)
 	if n := update.Service.DesiredCount; n != 3 {
-		t.Errorf("an update sets the desired count to %d", n)
+		t.Errorf("desired count after an update: %d", n)
 	}
 	for strategy, want := range map[types.SchedulingStrategy]string{types.SchedulingStrategyDaemon: "web",
 		types.SchedulingStrategyReplica: "replica"} {
-		if list := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy}))(t); !slices.Equal(
+		if list := apitest.Must(api.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy}))(
+			t); !slices.Equal(
 			list.ServiceArns, []string{arns + "service/default/" + want}) {
 			t.Errorf("%s services: %v", strategy, list.ServiceArns)
 		}
 	}
-	deleted := apitest.Must(w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web")}))(t)
+	deleted := apitest.Must(api.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web")}))(t)
 	if *deleted.Service.Status != "DRAINING" {
-		t.Errorf("status %s", *deleted.Service.Status)
+		t.Errorf("status of the deleted service: %s", *deleted.Service.Status)
 	}
-	if d := w.serviceDeployment(
+	if d := api.serviceDeployment(
 		deleted.Service.CurrentServiceDeployment); d.Status != types.ServiceDeploymentStatusStopped ||
 		*d.StatusReason != "The service is being deleted." {
-		t.Errorf("its service deployment: %s", d.Status)
+		t.Errorf("service deployment of the deleted service: %s", d.Status)
 	}
 }

@@ -20,14 +20,14 @@ func awsvpc(subnets ...string) *types.NetworkConfiguration {
 	return &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: subnets}}
 }
 
-// TestCreateService: the answer shows what was asked for with AWS's defaults, a first deployment under way,
-// and the row says the same to the loops.
+// TestCreateService checks that the answer has the members of the request, AWS's defaults and a deployment in progress,
+// and that the row has the same members for the loops.
 func TestCreateService(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.cluster("prod")
-	arn := w.discovery("web", registry.SRV)
-	definition := w.definition("web", types.NetworkModeAwsvpc, 80)
-	got := apitest.Must(w.CreateService(ctx, &sdk.CreateServiceInput{
+	api, ctx := newAPI(t), t.Context()
+	api.createCluster("prod")
+	arn := api.createCloudMapService("web", registry.SRV)
+	definition := api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
+	got := apitest.Must(api.CreateService(ctx, &sdk.CreateServiceInput{
 		Cluster: aws.String(arns + "cluster/prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"),
 		DesiredCount: aws.Int32(3), NetworkConfiguration: awsvpc("subnet-1", "subnet-2"),
 		ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"),
@@ -73,48 +73,48 @@ func TestCreateService(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	if !strings.HasPrefix(aws.ToString(got.CurrentServiceDeployment), arns+"service-deployment/prod/web/") {
-		t.Errorf("service deployment %s", aws.ToString(got.CurrentServiceDeployment))
+		t.Errorf("service deployment of the service: %s", aws.ToString(got.CurrentServiceDeployment))
 	}
 	if !strings.HasPrefix(*d.Id, "ecs-svc/") {
 		t.Errorf("deployment id %s", *d.Id)
 	}
 	want.Tags = nil
-	if d := diff(want, ptr(w.described("prod", "web"))); d != "" {
+	if d := diff(want, ptr(api.describeService("prod", "web"))); d != "" {
 		t.Errorf("DescribeServices without TAGS (-want +got):\n%s", d)
 	}
 
-	row, _ := task.FindService(w.db.Snapshot(), task.ServiceRef{Scope: w.sc, Cluster: "prod", Name: "web"})
+	row, _ := task.FindService(api.db.Snapshot(), task.ServiceRef{Scope: api.sc, Cluster: "prod", Name: "web"})
 	id := arn[strings.LastIndexByte(arn, '/')+1:]
 	if d := diff([]task.Registry{{ARN: arn, ServiceID: id, ContainerName: "app", ContainerPort: 80}},
 		row.Primary().Registries); d != "" {
-		t.Errorf("the row's registries (-want +got):\n%s", d)
+		t.Errorf("registries of the row (-want +got):\n%s", d)
 	}
 	if d := diff(&task.Network{Subnets: []string{"subnet-1", "subnet-2"}, AssignPublicIP: "DISABLED"},
 		row.Primary().Network); d != "" {
-		t.Errorf("the row's network (-want +got):\n%s", d)
+		t.Errorf("network of the row (-want +got):\n%s", d)
 	}
 	if row.DesiredCount != 3 || row.MinimumHealthy != 100 || row.Maximum != 200 || row.Primary().Family != "web" ||
 		row.Primary().Revision != 1 {
-		t.Errorf("the row: %+v", row)
+		t.Errorf("row: %+v", row)
 	}
 }
 
 func ptr[T any](v T) *T { return &v }
 
 func TestFargateService(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	in := &sdk.CreateServiceInput{
 		ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0),
 		LaunchType: types.LaunchTypeFargate, NetworkConfiguration: awsvpc("subnet-1"),
 	}
-	w.definition("web", types.NetworkModeAwsvpc) // no cpu and memory of the task: EC2 only
-	wantError(w.CreateService(ctx, in))(t, "InvalidParameter: Task definition does not support launch_type FARGATE.")
+	api.registerDefinition("web", types.NetworkModeAwsvpc) // the task has no cpu and memory, so only EC2 can run it
+	wantError(api.CreateService(ctx, in))(t, "InvalidParameter: Task definition does not support launch_type FARGATE.")
 
-	apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+	apitest.Must(api.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("i")}},
 	}))(t)
-	out := apitest.Must(w.CreateService(ctx, in))(t)
+	out := apitest.Must(api.CreateService(ctx, in))(t)
 	s := out.Service
 	if s.LaunchType != types.LaunchTypeFargate || *s.PlatformVersion != "LATEST" || *s.PlatformFamily != "Linux" {
 		t.Errorf("service: %s %s %s", s.LaunchType, *s.PlatformVersion, *s.PlatformFamily)
@@ -125,14 +125,14 @@ func TestFargateService(t *testing.T) {
 	}
 }
 
-// TestCreateServiceRules are the rules that need the state: each is checked in the transaction that writes.
+// TestCreateServiceRules checks the rules that depend on other rows. They apply in the transaction that writes.
 func TestCreateServiceRules(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	arn := w.discovery("web", registry.A)
-	w.definition("web", types.NetworkModeAwsvpc, 80)
-	w.definition("plain", types.NetworkModeBridge, 80)
-	w.definition("old", types.NetworkModeBridge)
-	apitest.Must(w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{
+	api, ctx := newAPI(t), t.Context()
+	arn := api.createCloudMapService("web", registry.A)
+	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
+	api.registerDefinition("plain", types.NetworkModeBridge, 80)
+	api.registerDefinition("old", types.NetworkModeBridge)
+	apitest.Must(api.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{
 		TaskDefinition: aws.String("old:1")}))(t)
 	registries := func(arns ...string) (s []types.ServiceRegistry) {
 		for _, arn := range arns {
@@ -146,13 +146,13 @@ func TestCreateServiceRules(t *testing.T) {
 		edit             func(*sdk.CreateServiceInput)
 		want             string
 	}{
-		{"no such cluster", "web", func(in *sdk.CreateServiceInput) { in.Cluster = aws.String("none") },
+		{"unknown cluster", "web", func(in *sdk.CreateServiceInput) { in.Cluster = aws.String("none") },
 			"ClusterNotFound: Cluster not found."},
 		{"cluster of another account", "web", func(in *sdk.CreateServiceInput) {
 			in.Cluster = aws.String("arn:aws:ecs:eu-west-1:999999999999:cluster/default")
 		}, "ClusterNotFound: Cluster not found."},
-		{"no such definition", "none", nil, "Client: TaskDefinition not found."},
-		{"no such revision", "web:9", nil, "Client: TaskDefinition not found."},
+		{"unknown definition", "none", nil, "Client: TaskDefinition not found."},
+		{"unknown revision", "web:9", nil, "Client: TaskDefinition not found."},
 		{"inactive definition", "old:1", nil, "Client: TaskDefinition is inactive"},
 		{"awsvpc without a network", "web", nil,
 			"InvalidParameter: Network Configuration must be provided when networkMode 'awsvpc' is specified."},
@@ -160,12 +160,12 @@ func TestCreateServiceRules(t *testing.T) {
 			"InvalidParameter: Network Configuration is not valid for the given networkMode of this task definition."},
 		{"two registries", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries(arn, arn) },
 			"InvalidParameter: service registries can have at most 1 items"},
-		{"no such registry", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries(gone) },
+		{"unknown registry", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries(gone) },
 			"InvalidParameter: The service registry " + gone + " does not exist. Create the Cloud Map service first."},
-		{"registry elsewhere", "plain", func(in *sdk.CreateServiceInput) {
+		{"registry of another account", "plain", func(in *sdk.CreateServiceInput) {
 			in.ServiceRegistries = registries(strings.Replace(arn, region, "us-east-1", 1))
 		}, "InvalidParameter: The service registry arn:aws:servicediscovery:us-east-1..."},
-		{"no ARN", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries("srv-1") },
+		{"registry by name", "plain", func(in *sdk.CreateServiceInput) { in.ServiceRegistries = registries("srv-1") },
 			"InvalidParameter: Invalid registryArn..."},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -174,24 +174,25 @@ func TestCreateServiceRules(t *testing.T) {
 			if tc.edit != nil {
 				tc.edit(in)
 			}
-			wantError(w.CreateService(ctx, in))(t, tc.want)
+			wantError(api.CreateService(ctx, in))(t, tc.want)
 		})
 	}
-	if list := apitest.Must(w.ListServices(ctx, &sdk.ListServicesInput{}))(t); len(list.ServiceArns) != 0 {
-		t.Errorf("a refused request has made %v", list.ServiceArns)
+	if list := apitest.Must(api.ListServices(ctx, &sdk.ListServicesInput{}))(t); len(list.ServiceArns) != 0 {
+		t.Errorf("a rejected request created %v", list.ServiceArns)
 	}
 }
 
-// TestRepeatedCreation: the same request again gives the same service, another one for its name is refused.
+// TestRepeatedCreation checks that a repeated request returns the same service, and that another request for its name
+// is rejected.
 func TestRepeatedCreation(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.definition("web", types.NetworkModeBridge)
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("web", types.NetworkModeBridge)
 	create := func(count int32, token string) (*sdk.CreateServiceOutput, error) {
 		in := &sdk.CreateServiceInput{ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: &count}
 		if token != "" {
 			in.ClientToken = &token
 		}
-		return w.CreateService(ctx, in)
+		return api.CreateService(ctx, in)
 	}
 	repeat := func(first *types.Service, token string) {
 		t.Helper()
@@ -202,7 +203,7 @@ func TestRepeatedCreation(t *testing.T) {
 	}
 	const other = "InvalidParameter: Creation of service was not idempotent."
 	scale := func(n int32) {
-		apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: &n}))(t)
+		apitest.Must(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: &n}))(t)
 	}
 	first := apitest.Must(create(1, "t1"))(t).Service
 	repeat(first, "t1")
@@ -215,39 +216,41 @@ func TestRepeatedCreation(t *testing.T) {
 		wantError(create(tc.count, tc.token))(t, other)
 	}
 
-	apitest.Must(w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: aws.Bool(true)}))(t)
+	apitest.Must(api.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: aws.Bool(true)}))(t)
 	wantError(create(1, "t1"))(t, "InvalidParameter: Unable to Start a service that is still Draining.")
-	w.write(func(tx *store.Tx) error {
-		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
-		task.AddEvent(tx, svc, task.Event{ID: uuid.NewString(), Created: w.clock.Now(),
+	api.update(func(tx *store.Tx) error {
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: api.sc, Cluster: "default", Name: "web"})
+		task.AddEvent(tx, svc, task.Event{ID: uuid.NewString(), Created: api.clock.Now(),
 			Message: "has reached a steady state."})
 		gone := *svc
 		gone.Status = task.Inactive
 		task.PutService(tx, gone)
 		return nil
 	})
-	reborn := apitest.Must(create(1, ""))(t).Service
-	if *reborn.Deployments[0].Id == *first.Deployments[0].Id || len(reborn.Events) != 0 {
-		t.Errorf("the name of an inactive service gives a new one; got deployment %s, events %v", *reborn.Deployments[0].Id,
-			reborn.Events)
+	recreated := apitest.Must(create(1, ""))(t).Service
+	if *recreated.Deployments[0].Id == *first.Deployments[0].Id || len(recreated.Events) != 0 {
+		t.Errorf("the new service with the name of an inactive one has the deployment %s and the events %v",
+			*recreated.Deployments[0].Id,
+			recreated.Events)
 	}
-	repeat(reborn, "")
+	repeat(recreated, "")
 	scale(3)
 	wantError(create(1, ""))(t, other)
 }
 
-// TestUpdateService: which members start a deployment when they differ, and that equal ones start none.
+// TestUpdateService checks which members start a deployment if they differ, and that equal members start none.
 func TestUpdateService(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	a, srv := w.discovery("a", registry.A), w.discovery("srv", registry.SRV)
-	w.definition("web", types.NetworkModeAwsvpc, 80)
-	w.service("default", "web", func(in *sdk.CreateServiceInput) {
+	api, ctx := newAPI(t), t.Context()
+	a, srv := api.createCloudMapService("a", registry.A), api.createCloudMapService("srv", registry.SRV)
+	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
+	api.createService("default", "web", func(in *sdk.CreateServiceInput) {
 		in.TaskDefinition = aws.String("web:1")
 		in.NetworkConfiguration = awsvpc("subnet-1", "subnet-2")
 		in.ServiceRegistries = []types.ServiceRegistry{{RegistryArn: &a}}
 	})
-	w.definition("web", types.NetworkModeAwsvpc, 80) // the third revision, since w.service has made one
-	w.definition("plain", types.NetworkModeBridge)
+	// the third revision: createService registers the second one
+	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
+	api.registerDefinition("plain", types.NetworkModeBridge)
 	breaker := &types.DeploymentConfiguration{DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true,
 		Rollback: true}}
 	for _, tc := range []struct {
@@ -258,54 +261,56 @@ func TestUpdateService(t *testing.T) {
 		{"nothing", sdk.UpdateServiceInput{}, false},
 		{"count", sdk.UpdateServiceInput{DesiredCount: aws.Int32(5)}, false},
 		{"definition", sdk.UpdateServiceInput{TaskDefinition: aws.String("web:3")}, true},
-		{"the same definition", sdk.UpdateServiceInput{TaskDefinition: aws.String(arns + "task-definition/web:3")}, false},
-		{"the latest, which it is", sdk.UpdateServiceInput{TaskDefinition: aws.String("web")}, false},
-		{"by force", sdk.UpdateServiceInput{ForceNewDeployment: true}, true},
-		{"the same network in another order", sdk.UpdateServiceInput{NetworkConfiguration: awsvpc("subnet-2", "subnet-1")},
+		{"same definition", sdk.UpdateServiceInput{TaskDefinition: aws.String(arns + "task-definition/web:3")}, false},
+		{"latest definition, already deployed", sdk.UpdateServiceInput{TaskDefinition: aws.String("web")}, false},
+		{"forced", sdk.UpdateServiceInput{ForceNewDeployment: true}, true},
+		{"same network in another order", sdk.UpdateServiceInput{NetworkConfiguration: awsvpc("subnet-2", "subnet-1")},
 			false},
 		{"network", sdk.UpdateServiceInput{NetworkConfiguration: awsvpc("subnet-3")}, true},
-		{"the same registry", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &a}}}, false},
+		{"same registry", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &a}}}, false},
 		{"registry", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{
 			{RegistryArn: &srv, Port: aws.Int32(80)}}}, true},
-		{"no registry", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{}}, true},
-		{"still none", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{}}, false},
+		{"registry removed", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{}}, true},
+		{"no registry to remove", sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{}}, false},
 		{"percents", sdk.UpdateServiceInput{DeploymentConfiguration: &types.DeploymentConfiguration{
 			MaximumPercent: aws.Int32(150)}}, false},
 		{"breaker", sdk.UpdateServiceInput{DeploymentConfiguration: breaker}, false},
 		{"grace period", sdk.UpdateServiceInput{HealthCheckGracePeriodSeconds: aws.Int32(60)}, false},
 		{"placement", sdk.UpdateServiceInput{PlacementConstraints: []types.PlacementConstraint{{Type: "distinctInstance"}}},
 			false},
-		{"commands", sdk.UpdateServiceInput{EnableExecuteCommand: aws.Bool(true)}, false},
-		{"Service Connect off", sdk.UpdateServiceInput{ServiceConnectConfiguration: &types.ServiceConnectConfiguration{}},
+		{"execute command", sdk.UpdateServiceInput{EnableExecuteCommand: aws.Bool(true)}, false},
+		{"Service Connect " +
+			"off", sdk.UpdateServiceInput{ServiceConnectConfiguration: &types.ServiceConnectConfiguration{}},
 			false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			before := w.described("default", "web")
+			before := api.describeService("default", "web")
 			tc.in.Service = aws.String("web")
-			got := apitest.Must(w.UpdateService(ctx, &tc.in))(t).Service
+			got := apitest.Must(api.UpdateService(ctx, &tc.in))(t).Service
 			deployed := len(got.Deployments) - len(before.Deployments)
 			if deployed != map[bool]int{true: 1}[tc.deploy] {
-				t.Fatalf("it has started %d deployments", deployed)
+				t.Fatalf("%d deployments were started", deployed)
 			}
 			if deployed == 0 && *got.Deployments[0].Id != *before.Deployments[0].Id {
-				t.Errorf("another deployment is primary")
+				t.Errorf("the primary deployment has changed")
 			}
 			if deployed == 1 && (*got.Deployments[0].Status != "PRIMARY" || *got.Deployments[1].Status != "ACTIVE" ||
 				*got.Deployments[1].Id != *before.Deployments[0].Id) {
-				t.Errorf("the new deployment is not before the old one: %v", got.Deployments)
+				t.Errorf("the new deployment is not the primary: %v", got.Deployments)
 			}
 		})
 	}
-	s := w.described("default", "web")
+	s := api.describeService("default", "web")
 	c := s.DeploymentConfiguration
 	got := fmt.Sprintf(
 		"count %d of %s, %d..%d%%, breaker %v, grace %d, exec %v, network %v, constraints %d, registries %d",
 		s.DesiredCount, strings.TrimPrefix(*s.TaskDefinition, arns), *c.MinimumHealthyPercent, *c.MaximumPercent,
 		c.DeploymentCircuitBreaker.Enable, *s.HealthCheckGracePeriodSeconds, s.EnableExecuteCommand,
 		s.NetworkConfiguration.AwsvpcConfiguration.Subnets, len(s.PlacementConstraints), len(s.ServiceRegistries))
-	want := "count 5 of task-definition/web:3, 100..150%, breaker true, grace 60, exec true, network [subnet-3], constraints 1, registries 0"
+	want := "count 5 of task-definition/web:3, 100..150%, breaker true, grace 60, exec true, network [subnet-3], " +
+		"constraints 1, registries 0"
 	if got != want {
-		t.Errorf("after all updates\n%s\nwant\n%s", got, want)
+		t.Errorf("service after all updates\n%s\nwant\n%s", got, want)
 	}
 
 	for _, tc := range []struct {
@@ -315,57 +320,61 @@ func TestUpdateService(t *testing.T) {
 		{"unknown", "ServiceNotFound: Service not found.", sdk.UpdateServiceInput{Service: aws.String("none")}},
 		{"count", "InvalidParameter: Task count can not be lesser than 0",
 			sdk.UpdateServiceInput{DesiredCount: aws.Int32(-1)}},
-		{"another mode",
+		{"other network mode",
 			"InvalidParameter: Network Configuration is not valid for the given networkMode of this task definition.",
 			sdk.UpdateServiceInput{TaskDefinition: aws.String("plain")}},
 		{"registry", "InvalidParameter: When specifying 'awsvpc' for networkMode and a registry with SRV records...",
 			sdk.UpdateServiceInput{ServiceRegistries: []types.ServiceRegistry{{RegistryArn: &srv}}}},
 		{"percents",
-			"InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments",
+			"InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block " +
+				"deployments",
 			sdk.UpdateServiceInput{DeploymentConfiguration: &types.DeploymentConfiguration{MaximumPercent: aws.Int32(100)}}},
 		{"load balancers", "UnsupportedFeature: Load balancers...",
 			sdk.UpdateServiceInput{LoadBalancers: []types.LoadBalancer{{ContainerName: aws.String("app")}}}},
-		{"cluster mismatch", "InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster is default",
+		{"cluster mismatch", "InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster " +
+			"is default",
 			sdk.UpdateServiceInput{Service: aws.String(arns + "service/prod/web")}},
 	} {
-		t.Run("refused: "+tc.name, func(t *testing.T) {
+		t.Run("rejected: "+tc.name, func(t *testing.T) {
 			if tc.in.Service == nil {
 				tc.in.Service = aws.String("web")
 			}
-			wantError(w.UpdateService(ctx, &tc.in))(t, tc.want)
+			wantError(api.UpdateService(ctx, &tc.in))(t, tc.want)
 		})
 	}
-	if d := diff(s, w.described("default", "web")); d != "" {
-		t.Errorf("refused updates have changed the service:\n%s", d)
+	if d := diff(s, api.describeService("default", "web")); d != "" {
+		t.Errorf("rejected updates changed the service:\n%s", d)
 	}
 }
 
-// TestInactiveDefinition: a service on a revision that is inactive by now can still be scaled, and
-// deployed once more by force.
+// TestInactiveDefinition checks that a service whose task definition has become inactive can still be scaled and
+// redeployed.
 func TestInactiveDefinition(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.service("default", "web")
-	apitest.Must(w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{
+	api, ctx := newAPI(t), t.Context()
+	api.createService("default", "web")
+	apitest.Must(api.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{
 		TaskDefinition: aws.String("web:1")}))(t)
-	apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(2)}))(t)
-	if d := apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
+	apitest.Must(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
+		DesiredCount: aws.Int32(2)}))(t)
+	if d := apitest.Must(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
 		ForceNewDeployment: true}))(t).Service.Deployments; len(d) != 2 ||
 		*d[0].TaskDefinition != arns+"task-definition/web:1" {
-		t.Errorf("deployed by force: %v", d)
+		t.Errorf("forced deployment: %v", d)
 	}
-	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
+	wantError(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
 		TaskDefinition: aws.String("web:1")}))(t, "Client: TaskDefinition is inactive")
 }
 
-// TestDescribeServices: counts by deployment, events newest first, failures for what is not there.
+// TestDescribeServices checks the counts of each deployment, the order of events, and the failures for unknown
+// services.
 func TestDescribeServices(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	created := w.service("default", "web")
+	api, ctx := newAPI(t), t.Context()
+	created := api.createService("default", "web")
 	old := *created.Deployments[0].Id
-	primary := *apitest.Must(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
+	primary := *apitest.Must(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"),
 		ForceNewDeployment: true}))(t).Service.Deployments[0].Id
-	w.write(func(tx *store.Tx) error {
-		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
+	api.update(func(tx *store.Tx) error {
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: api.sc, Cluster: "default", Name: "web"})
 		for i, s := range []struct {
 			deployment string
 			state      task.State
@@ -381,18 +390,18 @@ func TestDescribeServices(t *testing.T) {
 				Deployment: s.deployment, Family: "web", Revision: 1, Observed: task.Observed{State: s.state}}
 			task.CreateTask(tx, t)
 			if s.desired == task.DesiredStopped {
-				if _, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: t.ID},
+				if _, _, err := task.Stop(tx, task.Ref{Scope: api.sc, Cluster: "default", ID: t.ID},
 					task.StopCause{Code: task.UserInitiated}, epoch); err != nil {
 					return err
 				}
 			}
 		}
 		for _, message := range []string{"first", "second"} {
-			task.AddEvent(tx, svc, task.Event{ID: uuid.NewString(), Created: w.clock.Now(), Message: message})
+			task.AddEvent(tx, svc, task.Event{ID: uuid.NewString(), Created: api.clock.Now(), Message: message})
 		}
 		return nil
 	})
-	out := apitest.Must(w.DescribeServices(ctx, &sdk.DescribeServicesInput{
+	out := apitest.Must(api.DescribeServices(ctx, &sdk.DescribeServicesInput{
 		Services: []string{arns + "service/default/web", "none", arns + "service/old-form"}}))(t)
 	s := out.Services[0]
 	if s.RunningCount != 2 || s.PendingCount != 2 {
@@ -417,53 +426,53 @@ func TestDescribeServices(t *testing.T) {
 	if d := diff(failures, out.Failures); d != "" {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
-	wantError(w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{}}))(t,
+	wantError(api.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: []string{}}))(t,
 		"InvalidParameter: Services cannot be empty.")
-	wantError(w.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: make([]string, 11)}))(t,
+	wantError(api.DescribeServices(ctx, &sdk.DescribeServicesInput{Services: make([]string, 11)}))(t,
 		"InvalidParameter: At most 10 services can be described at once")
 }
 
 func TestDeleteService(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.service("default", "web")
+	api, ctx := newAPI(t), t.Context()
+	api.createService("default", "web")
 	remove := func(force bool) (*sdk.DeleteServiceOutput, error) {
-		return w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: &force})
+		return api.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("web"), Force: &force})
 	}
 	wantError(remove(false))(t, "InvalidParameter: The service cannot be stopped while it is scaled above 0.")
-	for range 2 { // a repeat answers alike
+	for range 2 { // the repeated call returns the same answer
 		out := apitest.Must(remove(true))(t)
 		if s := out.Service; *s.Status != "DRAINING" || s.DesiredCount != 0 || len(s.Deployments) != 1 {
 			t.Errorf("DeleteService: %s, count %d, %d deployments", *s.Status, s.DesiredCount, len(s.Deployments))
 		}
 	}
-	wantError(w.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(1)}))(t,
+	wantError(api.UpdateService(ctx, &sdk.UpdateServiceInput{Service: aws.String("web"), DesiredCount: aws.Int32(1)}))(t,
 		"ServiceNotActive: Service was not ACTIVE.")
-	w.write(func(tx *store.Tx) error {
-		svc, _ := task.FindService(tx, task.ServiceRef{Scope: w.sc, Cluster: "default", Name: "web"})
+	api.update(func(tx *store.Tx) error {
+		svc, _ := task.FindService(tx, task.ServiceRef{Scope: api.sc, Cluster: "default", Name: "web"})
 		gone := *svc
 		gone.Status = task.Inactive
 		task.PutService(tx, gone)
 		return nil
 	})
-	if s := w.described("default", "web"); *s.Status != "INACTIVE" || len(s.Deployments) != 0 {
-		t.Errorf("an inactive service: %s, %d deployments", *s.Status, len(s.Deployments))
+	if s := api.describeService("default", "web"); *s.Status != "INACTIVE" || len(s.Deployments) != 0 {
+		t.Errorf("inactive service: %s, %d deployments", *s.Status, len(s.Deployments))
 	}
-	wantError(w.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("none")}))(t,
+	wantError(api.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("none")}))(t,
 		"ServiceNotFound: Service not found.")
 }
 
 func TestListServices(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.cluster("prod")
+	api, ctx := newAPI(t), t.Context()
+	api.createCluster("prod")
 	for i := range 12 {
-		w.service("prod", fmt.Sprintf("s%02d", i), func(in *sdk.CreateServiceInput) {
+		api.createService("prod", fmt.Sprintf("s%02d", i), func(in *sdk.CreateServiceInput) {
 			if i%2 == 1 {
 				in.LaunchType = types.LaunchTypeExternal
 			}
 		})
 	}
-	w.service("default", "elsewhere")
-	apitest.Must(w.DeleteService(ctx, &sdk.DeleteServiceInput{Cluster: aws.String("prod"), Service: aws.String("s03"),
+	api.createService("default", "elsewhere")
+	apitest.Must(api.DeleteService(ctx, &sdk.DeleteServiceInput{Cluster: aws.String("prod"), Service: aws.String("s03"),
 		Force: aws.Bool(true)}))(t)
 	for _, tc := range []struct {
 		name string
@@ -482,7 +491,7 @@ func TestListServices(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.in.Cluster = aws.String("prod")
 			var got []string
-			pages := sdk.NewListServicesPaginator(w, &tc.in)
+			pages := sdk.NewListServicesPaginator(api, &tc.in)
 			for pages.HasMorePages() {
 				page := apitest.Must(pages.NextPage(ctx))(t)
 				var names []string
@@ -498,36 +507,36 @@ func TestListServices(t *testing.T) {
 	}
 }
 
-// TestRegions: one region knows nothing of another.
+// TestRegions checks that a region does not show the resources of another region.
 func TestRegions(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.service("default", "web")
-	if out := apitest.Must(w.client(apitest.InRegion("cn-north-1")).ListServices(ctx, &sdk.ListServicesInput{}))(t); len(
+	api, ctx := newAPI(t), t.Context()
+	api.createService("default", "web")
+	if out := apitest.Must(api.client(apitest.InRegion("cn-north-1")).ListServices(ctx, &sdk.ListServicesInput{}))(t); len(
 		out.ServiceArns) != 0 {
 		t.Errorf("services of another region: %v", out.ServiceArns)
 	}
-	if clusters := apitest.Must(w.client(apitest.InRegion("cn-north-1")).ListClusters(ctx, &sdk.ListClustersInput{}))(
+	if clusters := apitest.Must(api.client(apitest.InRegion("cn-north-1")).ListClusters(ctx, &sdk.ListClustersInput{}))(
 		t); fmt.Sprint(clusters.ClusterArns) != "[arn:aws-cn:ecs:cn-north-1:"+account+":cluster/default]" {
 		t.Errorf("clusters of another region: %v", clusters.ClusterArns)
 	}
 }
 
-// TestListServicesByNamespace: a namespace that there is has no services of Service Connect; those that are
-// registered in it are not meant.
+// TestListServicesByNamespace checks that the list of an existing namespace is empty: services that are registered in
+// it do not use Service Connect.
 func TestListServicesByNamespace(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	arn := w.discovery("web", registry.SRV)
-	w.service("default", "web", func(in *sdk.CreateServiceInput) {
+	api, ctx := newAPI(t), t.Context()
+	arn := api.createCloudMapService("web", registry.SRV)
+	api.createService("default", "web", func(in *sdk.CreateServiceInput) {
 		in.ServiceRegistries = []types.ServiceRegistry{{RegistryArn: &arn, ContainerName: aws.String("app"),
 			ContainerPort: aws.Int32(80)}}
 	})
-	if out := apitest.Must(w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{
+	if out := apitest.Must(api.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{
 		Namespace: aws.String("corp-web")}))(t); len(out.ServiceArns) != 0 {
 		t.Errorf("services %v", out.ServiceArns)
 	}
 	for _, name := range []string{"none", "arn:aws:servicediscovery:eu-west-1:123456789012:namespace/ns-none",
 		arns + "cluster/default"} {
-		wantError(w.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: &name}))(t,
+		wantError(api.ListServicesByNamespace(ctx, &sdk.ListServicesByNamespaceInput{Namespace: &name}))(t,
 			"NamespaceNotFound: Namespace not found: "+name)
 	}
 }

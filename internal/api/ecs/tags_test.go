@@ -13,7 +13,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// tagged is a list of tags, as k=v.
+// tagged returns tags that are written as key=value.
 func tagged(pairs ...string) []types.Tag {
 	var tags []types.Tag
 	for _, pair := range pairs {
@@ -23,13 +23,13 @@ func tagged(pairs ...string) []types.Tag {
 	return tags
 }
 
-// TestTags: tags merge by key, and show wherever the resource is read.
+// TestTags checks that tags are merged by their keys, and are returned wherever the resource is described.
 func TestTags(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.cluster("prod")
-	w.service("prod", "web")
-	w.provider("own")
-	apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arns + "capacity-provider/own"),
+	api, ctx := newAPI(t), t.Context()
+	api.createCluster("prod")
+	api.createService("prod", "web")
+	api.createProvider("own")
+	apitest.Must(api.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: aws.String(arns + "capacity-provider/own"),
 		TagKeys: []string{"a"}}))(t)
 	for _, arn := range []string{
 		arns + "cluster/prod", arns + "service/prod/web", arns + "task-definition/web:1", arns + "cluster/default",
@@ -37,30 +37,30 @@ func TestTags(t *testing.T) {
 	} {
 		t.Run(strings.TrimPrefix(arn, arns), func(t *testing.T) {
 			tags := func() string {
-				out := apitest.Must(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: &arn}))(t)
+				out := apitest.Must(api.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: &arn}))(t)
 				var pairs []string
 				for _, tag := range out.Tags {
 					pairs = append(pairs, *tag.Key+"="+*tag.Value)
 				}
 				return strings.Join(pairs, " ")
 			}
-			apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("a=1", "b=2")}))(t)
-			apitest.Must(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("b=3", "c=")}))(t)
+			apitest.Must(api.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("a=1", "b=2")}))(t)
+			apitest.Must(api.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &arn, Tags: tagged("b=3", "c=")}))(t)
 			if got := tags(); got != "a=1 b=3 c=" {
-				t.Errorf("after TagResource: %s", got)
+				t.Errorf("tags after TagResource: %s", got)
 			}
-			apitest.Must(w.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"b", "none"}}))(t)
+			apitest.Must(api.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: &arn, TagKeys: []string{"b", "none"}}))(t)
 			if got := tags(); got != "a=1 c=" {
-				t.Errorf("after UntagResource: %s", got)
+				t.Errorf("tags after UntagResource: %s", got)
 			}
 		})
 	}
-	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeServices(ctx,
+	if d := diff(tagged("a=1", "c="), apitest.Must(api.DescribeServices(ctx,
 		&sdk.DescribeServicesInput{Cluster: aws.String("prod"), Services: []string{"web"},
 			Include: []types.ServiceField{"TAGS"}}))(t).Services[0].Tags); d != "" {
 		t.Errorf("DescribeServices (-want +got):\n%s", d)
 	}
-	if d := diff(tagged("a=1", "c="), apitest.Must(w.DescribeTaskDefinition(ctx,
+	if d := diff(tagged("a=1", "c="), apitest.Must(api.DescribeTaskDefinition(ctx,
 		&sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web"), Include: []types.TaskDefinitionField{"TAGS"}}))(
 		t).Tags); d != "" {
 		t.Errorf("DescribeTaskDefinition (-want +got):\n%s", d)
@@ -78,7 +78,8 @@ func TestTags(t *testing.T) {
 		{arns + "task-definition/web", "InvalidParameter: The ARN provided is invalid.", nil},
 		{arns + "service/web", "InvalidParameter: Long arn format must be used for tagging operations", nil},
 		{arns + "service/prod/none", "ResourceNotFound: The specified service was not found...", nil},
-		{"arn:aws:ecs:eu-west-1:999999999999:cluster/prod", "ResourceNotFound: The specified cluster was not found...", nil},
+		{"arn:aws:ecs:eu-west-1:999999999999:cluster/prod", "ResourceNotFound: The specified cluster was not " +
+			"found...", nil},
 		{arns + "task/prod/1", "ResourceNotFound: The specified task was not found...", nil},
 		{arns + "capacity-provider/x", "ResourceNotFound: The specified capacity-provider was not found...", nil},
 		{arns + "capacity-provider/FARGATE",
@@ -86,21 +87,22 @@ func TestTags(t *testing.T) {
 		{arns + "task-set/prod/web/ecs-svc/1", "UnsupportedFeature: Tags of a task-set are not supported...", nil},
 		{arns + "cluster/prod", "InvalidParameter: The tag a? has characters other than...", tagged("a?=")},
 		{arns + "cluster/prod", "InvalidParameter: The key of a tag must have 1 to 128 characters...", tagged("=")},
-		{arns + "cluster/prod", "LimitExceeded: A resource can have 50 tags; with these it would have 51.", tagged(many...)},
+		{arns + "cluster/prod", "LimitExceeded: A resource can have 50 tags; with these it would have " +
+			"51.", tagged(many...)},
 	} {
-		wantError(w.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &tc.arn, Tags: append([]types.Tag{}, tc.tags...)}))(
+		wantError(api.TagResource(ctx, &sdk.TagResourceInput{ResourceArn: &tc.arn, Tags: append([]types.Tag{}, tc.tags...)}))(
 			t, tc.want)
 	}
-	wantError(w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arns +
+	wantError(api.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: aws.String(arns +
 		"service/prod/none")}))(
 		t, "InvalidParameter: The specified service is inactive. Specify an active service and try again.")
 }
 
 func TestAccountSettings(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	settings := func(in sdk.ListAccountSettingsInput) string {
 		var got []string
-		pages := sdk.NewListAccountSettingsPaginator(w, &in)
+		pages := sdk.NewListAccountSettingsPaginator(api, &in)
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -121,13 +123,14 @@ func TestAccountSettings(t *testing.T) {
 		in   sdk.ListAccountSettingsInput
 		want string
 	}{
-		{sdk.ListAccountSettingsInput{}, ""}, // none is stored
+		{sdk.ListAccountSettingsInput{}, ""}, // the caller has no settings
 		{sdk.ListAccountSettingsInput{EffectiveSettings: true, Name: "taskLongArnFormat"}, "taskLongArnFormat=enabled"},
 		{sdk.ListAccountSettingsInput{EffectiveSettings: true, Name: "taskLongArnFormat", Value: aws.String("disabled")}, ""},
 		{sdk.ListAccountSettingsInput{Value: aws.String("disabled")},
 			"InvalidParameter: value can only be given together with name"},
 		{sdk.ListAccountSettingsInput{PrincipalArn: aws.String("me")},
-			`InvalidParameter: Invalid principalArn "me": it must be the ARN of a user, a role or the root of this account`},
+			`InvalidParameter: Invalid principalArn "me": it must be the ARN of a user, a role or the root of this ` +
+				`account`},
 	} {
 		if got := settings(tc.in); got != tc.want {
 			t.Errorf("%+v: %s, want %s", tc.in, got, tc.want)
@@ -135,38 +138,40 @@ func TestAccountSettings(t *testing.T) {
 	}
 
 	user := aws.String("arn:aws:iam::" + account + ":user/u")
-	if s := apitest.Must(w.PutAccountSettingDefault(ctx, &sdk.PutAccountSettingDefaultInput{Name: "awsvpcTrunking",
+	if s := apitest.Must(api.PutAccountSettingDefault(ctx, &sdk.PutAccountSettingDefaultInput{Name: "awsvpcTrunking",
 		Value: aws.String("enabled")}))(t).Setting; *s.PrincipalArn != "arn:aws:iam::"+account+":root" || s.Type != "user" {
-		t.Errorf("the account's setting is %s's, of type %s", *s.PrincipalArn, s.Type)
+		t.Errorf("default setting: principal %s, type %s", *s.PrincipalArn, s.Type)
 	}
-	apitest.Must(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "fargateTaskRetirementWaitPeriod",
+	apitest.Must(api.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: "fargateTaskRetirementWaitPeriod",
 		Value: aws.String("14"), PrincipalArn: user}))(t)
 	for _, tc := range []struct {
 		what string
 		in   sdk.ListAccountSettingsInput
 		want string
 	}{
-		{"the account's own", sdk.ListAccountSettingsInput{}, "awsvpcTrunking=enabled"},
-		{"the user's own", sdk.ListAccountSettingsInput{PrincipalArn: user}, "fargateTaskRetirementWaitPeriod=14"},
-		{"what holds for the user by the account", sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true,
-			Name: "awsvpcTrunking"}, "awsvpcTrunking=enabled"},
-		{"what holds for the user", sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true,
+		{"settings of the account", sdk.ListAccountSettingsInput{}, "awsvpcTrunking=enabled"},
+		{"settings of the " +
+			"user", sdk.ListAccountSettingsInput{PrincipalArn: user}, "fargateTaskRetirementWaitPeriod=14"},
+		{"effective for the user, set for the account",
+			sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true,
+				Name: "awsvpcTrunking"}, "awsvpcTrunking=enabled"},
+		{"effective for the user", sdk.ListAccountSettingsInput{PrincipalArn: user, EffectiveSettings: true,
 			Name: "fargateTaskRetirementWaitPeriod"}, "fargateTaskRetirementWaitPeriod=14"},
-		{"what holds for the account", sdk.ListAccountSettingsInput{EffectiveSettings: true,
+		{"effective for the account", sdk.ListAccountSettingsInput{EffectiveSettings: true,
 			Name: "fargateTaskRetirementWaitPeriod"}, "fargateTaskRetirementWaitPeriod=7"},
 	} {
 		if got := settings(tc.in); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.what, got, tc.want)
 		}
 	}
-	for range 2 { // the second time there is none
-		if s := apitest.Must(w.DeleteAccountSetting(ctx, &sdk.DeleteAccountSettingInput{Name: "awsvpcTrunking"}))(
+	for range 2 { // the second call deletes nothing
+		if s := apitest.Must(api.DeleteAccountSetting(ctx, &sdk.DeleteAccountSettingInput{Name: "awsvpcTrunking"}))(
 			t).Setting; *s.Value != "disabled" {
-			t.Errorf("after the deletion: %s", *s.Value)
+			t.Errorf("value after the deletion: %s", *s.Value)
 		}
 	}
 	if got := settings(sdk.ListAccountSettingsInput{}); got != "" {
-		t.Errorf("the account has still set %s", got)
+		t.Errorf("settings of the account: %s", got)
 	}
 	for _, tc := range []struct {
 		name        types.SettingName
@@ -178,41 +183,43 @@ func TestAccountSettings(t *testing.T) {
 		{"fargateTaskRetirementWaitPeriod", "1",
 			"InvalidParameter: value of fargateTaskRetirementWaitPeriod should be one of [0,7,14]"},
 	} {
-		wantError(w.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: tc.name, Value: &tc.value}))(t, tc.want)
+		wantError(api.PutAccountSetting(ctx, &sdk.PutAccountSettingInput{Name: tc.name, Value: &tc.value}))(t, tc.want)
 	}
-	wantError(w.ListAccountSettings(ctx, &sdk.ListAccountSettingsInput{Name: "x"}))(t,
+	wantError(api.ListAccountSettings(ctx, &sdk.ListAccountSettingsInput{Name: "x"}))(t,
 		"InvalidParameter: unknown should be one of [...")
 }
 
-// TestRefused: an operation that exists to say no has its own error.
-func TestRefused(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	wantError(w.DiscoverPollEndpoint(ctx, &sdk.DiscoverPollEndpointInput{}))(t,
+// TestUnsupported checks the errors of operations that always fail.
+func TestUnsupported(t *testing.T) {
+	api, ctx := newAPI(t), t.Context()
+	wantError(api.DiscoverPollEndpoint(ctx, &sdk.DiscoverPollEndpointInput{}))(t,
 		"AccessDenied: Agent operations are internal to this server.")
-	wantError(w.UpdateContainerAgent(ctx, &sdk.UpdateContainerAgentInput{ContainerInstance: aws.String("i")}))(t,
+	wantError(api.UpdateContainerAgent(ctx, &sdk.UpdateContainerAgentInput{ContainerInstance: aws.String("i")}))(t,
 		"NoUpdateAvailable: There is no update available for your container agent.")
-	wantError(w.ListDaemons(ctx, &sdk.ListDaemonsInput{}))(t,
+	wantError(api.ListDaemons(ctx, &sdk.ListDaemonsInput{}))(t,
 		"UnsupportedFeature: Managed daemons are not supported by this server.")
-	w.service("default", "web")
-	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
+	api.createService("default", "web")
+	wantError(api.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
 		Service: aws.String("web")}))(
-		t, "InvalidParameter: Task sets are for services with the deployment controller EXTERNAL; the service web has ECS.")
-	wantError(w.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
+		t, "InvalidParameter: Task sets are for services with the deployment controller EXTERNAL; the service web "+
+			"has ECS.")
+	wantError(api.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
 		Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
-	wantError(w.ListGateways(ctx, &sdk.ListGatewaysInput{}))(t,
+	wantError(api.ListGateways(ctx, &sdk.ListGatewaysInput{}))(t,
 		"UnsupportedFeature: Gateways are not supported by this server.")
-	wantError(w.ContinueServiceDeployment(ctx, &sdk.ContinueServiceDeploymentInput{ServiceDeploymentArn: aws.String("d"),
+	wantError(api.ContinueServiceDeployment(ctx, &sdk.ContinueServiceDeploymentInput{ServiceDeploymentArn: aws.String("d"),
 		HookId: aws.String("h")}))(t, "UnsupportedFeature: Deployment lifecycle hooks are not supported...")
 }
 
-// TestExecuteCommand: each thing that AWS asks of the task first has its own error, and no session is given.
+// TestExecuteCommand checks the errors of AWS's preconditions. A call that meets all of them fails too, because the
+// server has no sessions.
 func TestExecuteCommand(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.definition("web", types.NetworkModeBridge)
-	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Node: "n1", Observed: task.Observed{State: task.Running}})
-	w.task(task.Task{ID: task.ID(id(2)), Family: "web", Node: "n1", ExecuteCommand: true,
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("web", types.NetworkModeBridge)
+	api.createTask(task.Task{ID: task.ID(id(1)), Family: "web", Node: "n1", Observed: task.Observed{State: task.Running}})
+	api.createTask(task.Task{ID: task.ID(id(2)), Family: "web", Node: "n1", ExecuteCommand: true,
 		Observed: task.Observed{State: task.Running}})
-	w.task(task.Task{ID: task.ID(id(3)), Family: "web", ExecuteCommand: true,
+	api.createTask(task.Task{ID: task.ID(id(3)), Family: "web", ExecuteCommand: true,
 		Observed: task.Observed{State: task.Pending}})
 	for _, tc := range []struct {
 		task, container string
@@ -221,17 +228,21 @@ func TestExecuteCommand(t *testing.T) {
 	}{
 		{id(9), "", false, "InvalidParameter: The referenced task was not found."},
 		{id(2), "", true, "InvalidParameter: Interactive is the only mode supported currently."},
-		{id(3), "", false, "InvalidParameter: The execute command failed because the task is not RUNNING; it is PENDING."},
+		{id(3), "", false, "InvalidParameter: The execute command failed because the task is not RUNNING; it is " +
+			"PENDING."},
 		{id(1), "", false,
-			"InvalidParameter: The execute command failed because execute command was not enabled when the task was run or the execute command agent isn’t running. Wait and try again or run a new task with execute command enabled and try again."},
+			"InvalidParameter: The execute command failed because execute command was not enabled when the task " +
+				"was run or the execute command agent isn’t running. Wait and try again or run a new task with " +
+				"execute command enabled and try again."},
 		{id(2), "db", false, "InvalidParameter: The container db does not exist in the task definition."},
 		{id(2), "app", false,
-			"TargetNotConnected: The execute command failed because this server has no sessions of AWS Systems Manager..."},
+			"TargetNotConnected: The execute command failed because this server has no sessions of AWS Systems " +
+				"Manager..."},
 	} {
 		in := &sdk.ExecuteCommandInput{Task: &tc.task, Command: aws.String("sh"), Interactive: !tc.silent}
 		if tc.container != "" {
 			in.Container = &tc.container
 		}
-		wantError(w.ExecuteCommand(ctx, in))(t, tc.want)
+		wantError(api.ExecuteCommand(ctx, in))(t, tc.want)
 	}
 }

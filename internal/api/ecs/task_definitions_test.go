@@ -30,7 +30,7 @@ func fullRequest(t *testing.T) *sdk.RegisterTaskDefinitionInput {
 	return in
 }
 
-// compareDefinition holds what was read back against what was sent, member by member.
+// compareDefinition compares a described definition with the request, member by member.
 func compareDefinition(t *testing.T, sent *sdk.RegisterTaskDefinitionInput, got *types.TaskDefinition) {
 	t.Helper()
 	in, out := reflect.ValueOf(sent).Elem(), reflect.ValueOf(got).Elem()
@@ -45,18 +45,19 @@ func compareDefinition(t *testing.T, sent *sdk.RegisterTaskDefinitionInput, got 
 	}
 }
 
-// TestRoundTrip: what is complete comes back as it was sent, and what comes back can be sent again.
+// TestRoundTrip checks that a complete definition is described as it was sent, and that the description can be
+// registered again.
 func TestRoundTrip(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	in := fullRequest(t)
 	in.Tags = []types.Tag{{Key: aws.String("team"), Value: aws.String("blue")}}
-	registered := apitest.Must(w.RegisterTaskDefinition(ctx, in))(t)
+	registered := apitest.Must(api.RegisterTaskDefinition(ctx, in))(t)
 	compareDefinition(t, in, registered.TaskDefinition)
 	if d := diff(in.Tags, registered.Tags); d != "" {
 		t.Errorf("tags of the answer (-want +got):\n%s", d)
 	}
 
-	read := apitest.Must(w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{
+	read := apitest.Must(api.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{
 		TaskDefinition: aws.String("everything")}))(t)
 	got := read.TaskDefinition
 	compareDefinition(t, in, got)
@@ -64,7 +65,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("RegisterTaskDefinition and DescribeTaskDefinition differ:\n%s", d)
 	}
 	if read.Tags == nil || len(read.Tags) != 0 {
-		t.Errorf("tags that were not asked for: %v", read.Tags)
+		t.Errorf("tags that the request does not include: %v", read.Tags)
 	}
 	if *got.TaskDefinitionArn != arns+"task-definition/everything:1" || got.Revision != 1 || got.Status != "ACTIVE" ||
 		!got.RegisteredAt.Equal(epoch.Add(time.Second)) || *got.RegisteredBy != "arn:aws:iam::"+account+":root" {
@@ -79,16 +80,16 @@ func TestRoundTrip(t *testing.T) {
 			to.Field(i).Set(from.FieldByName(f.Name))
 		}
 	}
-	second := apitest.Must(w.RegisterTaskDefinition(ctx, again))(t)
+	second := apitest.Must(api.RegisterTaskDefinition(ctx, again))(t)
 	compareDefinition(t, again, second.TaskDefinition)
 	if second.TaskDefinition.Revision != 2 {
-		t.Errorf("the second revision is %d", second.TaskDefinition.Revision)
+		t.Errorf("the second revision has the number %d", second.TaskDefinition.Revision)
 	}
 }
 
-// TestFilledIn: of the least definition, exactly what AWS fills in is added.
+// TestFilledIn checks the members that AWS fills in, on a definition with only the required members.
 func TestFilledIn(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	for _, tc := range []struct {
 		mode          types.NetworkMode
 		hostPort      int32
@@ -100,7 +101,7 @@ func TestFilledIn(t *testing.T) {
 		{types.NetworkModeAwsvpc, 80, "[EC2 MANAGED_INSTANCES FARGATE]"},
 	} {
 		t.Run("mode "+string(tc.mode), func(t *testing.T) {
-			got := apitest.Must(w.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
+			got := apitest.Must(api.RegisterTaskDefinition(ctx, &sdk.RegisterTaskDefinitionInput{
 				Family: aws.String("web"), NetworkMode: tc.mode, Cpu: aws.String(".25 vCPU"), Memory: aws.String("0.5 GB"),
 				ContainerDefinitions: []types.ContainerDefinition{{
 					Name: aws.String("app"), Image: aws.String("i"),
@@ -133,17 +134,17 @@ func TestFilledIn(t *testing.T) {
 	}
 }
 
-// TestDeregister: an inactive revision is described by its number, not by its family, and its number is
-// never used again.
+// TestDeregister checks that an inactive revision is described by its number but not by its family, and that its number
+// is not used again.
 func TestDeregister(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.definition("web", "")
-	w.definition("web", "")
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("web", "")
+	api.registerDefinition("web", "")
 	deregister := func(id string) (*sdk.DeregisterTaskDefinitionOutput, error) {
-		return w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: &id})
+		return api.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: &id})
 	}
 	describe := func(id string) string {
-		out, err := w.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: &id})
+		out, err := api.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: &id})
 		if err != nil {
 			return errorText(err)
 		}
@@ -156,7 +157,7 @@ func TestDeregister(t *testing.T) {
 		}
 	}
 	expect("web", "2 ACTIVE")
-	for range 2 { // a repeat answers alike
+	for range 2 { // the repeated call returns the same answer
 		if d := apitest.Must(deregister("web:2"))(t).TaskDefinition; d.Status != "INACTIVE" || d.DeregisteredAt == nil {
 			t.Errorf("DeregisterTaskDefinition: %s at %v", d.Status, d.DeregisteredAt)
 		}
@@ -168,7 +169,7 @@ func TestDeregister(t *testing.T) {
 	apitest.Must(deregister(arns + "task-definition/web:1"))(t)
 	expect("web", "Client: Unable to describe task definition.")
 	expect("web:3", "Client: Unable to describe task definition.")
-	if got := w.definition("web", ""); got != arns+"task-definition/web:3" {
+	if got := api.registerDefinition("web", ""); got != arns+"task-definition/web:3" {
 		t.Errorf("the next revision is %s", got)
 	}
 	for id, want := range map[string]string{
@@ -182,19 +183,19 @@ func TestDeregister(t *testing.T) {
 }
 
 func TestListDefinitions(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
+	api, ctx := newAPI(t), t.Context()
 	for _, family := range []string{"web", "web-api", "web", "job"} {
-		w.definition(family, "")
+		api.registerDefinition(family, "")
 	}
 	for range 9 {
-		w.definition("web-api", "") // a tenth revision, which sorts behind the ninth
+		api.registerDefinition("web-api", "") // a tenth revision, which is listed after the ninth
 	}
 	for _, id := range []string{"job:1", "web-api:4"} {
-		apitest.Must(w.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String(id)}))(t)
+		apitest.Must(api.DeregisterTaskDefinition(ctx, &sdk.DeregisterTaskDefinitionInput{TaskDefinition: aws.String(id)}))(t)
 	}
 	definitions := func(in sdk.ListTaskDefinitionsInput) string {
 		var names []string
-		pages := sdk.NewListTaskDefinitionsPaginator(w, &in)
+		pages := sdk.NewListTaskDefinitionsPaginator(api, &in)
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -206,22 +207,22 @@ func TestListDefinitions(t *testing.T) {
 		}
 		return strings.Join(names, " ")
 	}
-	const api = "web-api:1 web-api:2 web-api:3 web-api:5 web-api:6 web-api:7 web-api:8 web-api:9 web-api:10"
+	const webAPI = "web-api:1 web-api:2 web-api:3 web-api:5 web-api:6 web-api:7 web-api:8 web-api:9 web-api:10"
 	for _, tc := range []struct {
 		name string
 		in   sdk.ListTaskDefinitionsInput
 		want string
 	}{
-		{"all", sdk.ListTaskDefinitionsInput{}, "web:1 web:2 " + api},
-		{"in pages", sdk.ListTaskDefinitionsInput{MaxResults: aws.Int32(1)}, "web:1 web:2 " + api},
-		{"a whole family name", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web")}, "web:1 web:2"},
-		{"no prefix of one", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("we")}, ""},
+		{"all", sdk.ListTaskDefinitionsInput{}, "web:1 web:2 " + webAPI},
+		{"one to a page", sdk.ListTaskDefinitionsInput{MaxResults: aws.Int32(1)}, "web:1 web:2 " + webAPI},
+		{"family", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web")}, "web:1 web:2"},
+		{"prefix of a family", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("we")}, ""},
 		{"newest first", sdk.ListTaskDefinitionsInput{FamilyPrefix: aws.String("web"), Sort: "DESC",
 			MaxResults: aws.Int32(1)}, "web:2 web:1"},
 		{"inactive", sdk.ListTaskDefinitionsInput{Status: "INACTIVE"}, "job:1 web-api:4"},
 		{"inactive, newest first", sdk.ListTaskDefinitionsInput{Status: "INACTIVE", Sort: "DESC"}, "web-api:4 job:1"},
-		{"being deleted", sdk.ListTaskDefinitionsInput{Status: "DELETE_IN_PROGRESS"}, ""},
-		{"no status", sdk.ListTaskDefinitionsInput{Status: "GONE"},
+		{"deleted", sdk.ListTaskDefinitionsInput{Status: "DELETE_IN_PROGRESS"}, ""},
+		{"unknown status", sdk.ListTaskDefinitionsInput{Status: "GONE"},
 			"InvalidParameter: status should be one of [ACTIVE,INACTIVE,DELETE_IN_PROGRESS]"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -233,7 +234,7 @@ func TestListDefinitions(t *testing.T) {
 	families := func(in sdk.ListTaskDefinitionFamiliesInput) string {
 		var names []string
 		in.MaxResults = aws.Int32(1)
-		pages := sdk.NewListTaskDefinitionFamiliesPaginator(w, &in)
+		pages := sdk.NewListTaskDefinitionFamiliesPaginator(api, &in)
 		for pages.HasMorePages() {
 			names = append(names, apitest.Must(pages.NextPage(ctx))(t).Families...)
 		}
@@ -255,10 +256,10 @@ func TestListDefinitions(t *testing.T) {
 	}
 }
 
-// TestTooLarge: a definition beyond AWS's 64 KiB is refused before it is written.
+// TestTooLarge checks that a definition of more than 64 KiB is rejected.
 func TestTooLarge(t *testing.T) {
-	w := newWorld(t)
-	wantError(w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
+	api := newAPI(t)
+	wantError(api.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), ContainerDefinitions: []types.ContainerDefinition{{
 			Name: aws.String("app"), Image: aws.String("i"), Memory: aws.Int32(64),
 			Command: []string{strings.Repeat("x", 64<<10)},

@@ -15,8 +15,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// protection is a call's answer in one line: the last digit of each task with the minutes that it is protected
-// for, then the failures with their reasons.
+// protection formats an answer in one line: the last digit of each task with the minutes of its protection, then the
+// failures with their reasons.
 func protection(now time.Time, tasks []types.ProtectedTask, failures []types.Failure) string {
 	var all []string
 	for _, p := range tasks {
@@ -33,20 +33,21 @@ func protection(now time.Time, tasks []types.ProtectedTask, failures []types.Fai
 }
 
 func TestTaskProtection(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.service("default", "web", func(in *sdk.CreateServiceInput) { in.DesiredCount = aws.Int32(2) })
+	api, ctx := newAPI(t), t.Context()
+	api.createService("default", "web", func(in *sdk.CreateServiceInput) { in.DesiredCount = aws.Int32(2) })
 	for n := range 4 {
-		w.task(task.Task{ID: task.ID(id(n)), Service: "web", Family: "web", Observed: task.Observed{State: task.Running}})
+		api.createTask(task.Task{ID: task.ID(id(n)), Service: "web", Family: "web",
+			Observed: task.Observed{State: task.Running}})
 	}
-	w.task(task.Task{ID: task.ID(id(8)), Family: "web", Observed: task.Observed{State: task.Running}})
-	w.write(func(tx *store.Tx) error {
-		_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(3))},
+	api.createTask(task.Task{ID: task.ID(id(8)), Family: "web", Observed: task.Observed{State: task.Running}})
+	api.update(func(tx *store.Tx) error {
+		_, _, err := task.Stop(tx, task.Ref{Scope: api.sc, Cluster: "default", ID: task.ID(id(3))},
 			task.StopCause{Code: task.UserInitiated}, epoch)
 		return err
 	})
 	get := func(tasks ...string) string {
 		t.Helper()
-		out := apitest.Must(w.GetTaskProtection(ctx, &sdk.GetTaskProtectionInput{Cluster: aws.String("default"),
+		out := apitest.Must(api.GetTaskProtection(ctx, &sdk.GetTaskProtectionInput{Cluster: aws.String("default"),
 			Tasks: tasks}))(t)
 		return protection(epoch, out.ProtectedTasks, out.Failures)
 	}
@@ -56,7 +57,7 @@ func TestTaskProtection(t *testing.T) {
 		if minutes != 0 {
 			in.ExpiresInMinutes = &minutes
 		}
-		out := apitest.Must(w.UpdateTaskProtection(ctx, in))(t)
+		out := apitest.Must(api.UpdateTaskProtection(ctx, in))(t)
 		return protection(epoch, out.ProtectedTasks, out.Failures)
 	}
 	for _, tc := range []struct{ what, got, want string }{
@@ -64,28 +65,30 @@ func TestTaskProtection(t *testing.T) {
 		{"protected", protect(true, 0, id(0), arns+"task/default/"+id(1)), "0 120 min, 1 120 min"},
 		{"each call resets the expiry", protect(true, 5, id(0)), "0 5 min"},
 		{"read", get(id(0), id(1), id(2)), "0 5 min, 1 120 min, 2 off"},
-		{"all that are protected", get(), "0 5 min, 1 120 min"},
-		{"more than the service wants", protect(true, 5, id(2)), "2 DEPLOYMENT_BLOCKED"},
-		{"one off, another on", protect(false, 0, id(1)) + "; " + protect(true, 2880, id(2)), "1 off; 2 2880 min"},
+		{"all protected tasks", get(), "0 5 min, 1 120 min"},
+		{"more tasks than the desired count", protect(true, 5, id(2)), "2 DEPLOYMENT_BLOCKED"},
+		{"one ended, another " +
+			"started", protect(false, 0, id(1)) + "; " + protect(true, 2880, id(2)), "1 off; 2 2880 min"},
 		{"stopping, missing, standalone", protect(true, 5, id(3), id(7), id(8)),
 			"3 TASK_NOT_VALID, 7 MISSING, 8 TASK_NOT_VALID"},
-		{"stopping, missing, standalone are read alike", get(id(3), id(7), id(8)),
+		{"read stopping, missing, standalone", get(id(3), id(7), id(8)),
 			"3 TASK_NOT_VALID, 7 MISSING, 8 TASK_NOT_VALID"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.what, tc.got, tc.want)
 		}
 	}
-	w.clock.Advance(6 * time.Minute)
+	api.clock.Advance(6 * time.Minute)
 	if got := get(id(0), id(2)); got != "0 off, 2 2880 min" {
-		t.Errorf("after the expiry: %s", got)
+		t.Errorf("protection after its expiry: %s", got)
 	}
 	for _, tc := range []struct {
 		want string
 		in   sdk.UpdateTaskProtectionInput
 	}{
 		{"InvalidParameter: Tasks cannot be empty.", sdk.UpdateTaskProtectionInput{Tasks: []string{}}},
-		{"InvalidParameter: At most 10 tasks can be named at once", sdk.UpdateTaskProtectionInput{Tasks: make([]string, 11)}},
+		{"InvalidParameter: At most 10 tasks can be named at " +
+			"once", sdk.UpdateTaskProtectionInput{Tasks: make([]string, 11)}},
 		{"InvalidParameter: expiresInMinutes must be between 1 and 2880",
 			sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(0)}},
 		{"InvalidParameter: expiresInMinutes must be between 1 and 2880",
@@ -100,6 +103,6 @@ func TestTaskProtection(t *testing.T) {
 		if tc.in.Tasks == nil {
 			tc.in.Tasks = []string{id(0)}
 		}
-		wantError(w.UpdateTaskProtection(ctx, &tc.in))(t, tc.want)
+		wantError(api.UpdateTaskProtection(ctx, &tc.in))(t, tc.want)
 	}
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// id is a task id that ends in n.
+// id returns a task id that ends in n.
 func id(n int) string { return fmt.Sprintf("%032x", n) }
 
-// task writes a task's row as the rollout loop and an agent would.
-func (w *world) task(t task.Task) {
-	w.t.Helper()
+// createTask writes the row of a task as the rollout loop and an agent would.
+func (api *testAPI) createTask(t task.Task) {
+	api.t.Helper()
 	t.Account, t.Region, t.Created = account, region, epoch
 	if t.Cluster == "" {
 		t.Cluster = "default"
@@ -29,22 +29,22 @@ func (w *world) task(t task.Task) {
 	if t.Revision == 0 {
 		t.Revision = 1
 	}
-	w.write(func(tx *store.Tx) error { task.CreateTask(tx, t); return nil })
+	api.update(func(tx *store.Tx) error { task.CreateTask(tx, t); return nil })
 }
 
-func (w *world) describedTask(n int) types.Task {
-	w.t.Helper()
-	out := apitest.Must(w.DescribeTasks(w.t.Context(), &sdk.DescribeTasksInput{Tasks: []string{id(n)}}))(w.t)
+func (api *testAPI) describeTask(n int) types.Task {
+	api.t.Helper()
+	out := apitest.Must(api.DescribeTasks(api.t.Context(), &sdk.DescribeTasksInput{Tasks: []string{id(n)}}))(api.t)
 	if len(out.Tasks) != 1 {
-		w.t.Fatalf("DescribeTasks: failures %v", out.Failures)
+		api.t.Fatalf("DescribeTasks: failures %v", out.Failures)
 	}
 	return out.Tasks[0]
 }
 
-// TestDescribeTask shows a running awsvpc task of a service in full.
+// TestDescribeTask checks all members of a running awsvpc task of a service.
 func TestDescribeTask(t *testing.T) {
-	w := newWorld(t)
-	definition := apitest.Must(w.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
+	api := newAPI(t)
+	definition := apitest.Must(api.RegisterTaskDefinition(t.Context(), &sdk.RegisterTaskDefinitionInput{
 		Family: aws.String("web"), NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
 		ContainerDefinitions: []types.ContainerDefinition{
 			{Name: aws.String("app"), Image: aws.String("app:1"), Cpu: 128, Memory: aws.Int32(256),
@@ -54,7 +54,7 @@ func TestDescribeTask(t *testing.T) {
 		},
 	}))(t).TaskDefinition.TaskDefinitionArn
 	started := epoch.Add(5)
-	w.task(task.Task{
+	api.createTask(task.Task{
 		ID: task.ID(id(1)), Service: "web", Deployment: "ecs-svc/1", Family: "web", Node: "node-1",
 		Network: &task.Network{Subnets: []string{"subnet-1", "subnet-2"}},
 		Observed: task.Observed{
@@ -70,7 +70,7 @@ func TestDescribeTask(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		architecture = runtime.GOARCH
 	}
-	got := w.describedTask(1)
+	got := api.describeTask(1)
 	arn := aws.String(arns + "task/default/" + id(1))
 	attachment := aws.String(task.ContainerID(task.ID(id(1)), "network interface"))
 	interfaces := []types.NetworkInterface{{AttachmentId: attachment, PrivateIpv4Address: aws.String("127.64.0.7")}}
@@ -105,10 +105,10 @@ func TestDescribeTask(t *testing.T) {
 		},
 		Overrides: &types.TaskOverride{
 			ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}, {Name: aws.String("side")}},
-			//lint:ignore SA1019 AWS still sends it
+			//lint:ignore SA1019 AWS still sends the deprecated member
 			InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{},
 		},
-		//lint:ignore SA1019 AWS still sends it
+		//lint:ignore SA1019 AWS still sends the deprecated member
 		InferenceAccelerators: []types.InferenceAccelerator{}, Tags: []types.Tag{},
 	}
 	if d := diff(want, got); d != "" {
@@ -116,10 +116,10 @@ func TestDescribeTask(t *testing.T) {
 	}
 }
 
-// TestTaskStates: what a task shows on its way, from the row alone.
+// TestTaskStates checks what is described in each state of a task.
 func TestTaskStates(t *testing.T) {
-	w := newWorld(t)
-	w.definition("web", types.NetworkModeAwsvpc, 80)
+	api := newAPI(t)
+	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
 	address := netip.MustParseAddr("127.64.0.7")
 	for i, tc := range []struct {
 		state   task.State
@@ -137,36 +137,38 @@ func TestTaskStates(t *testing.T) {
 		{task.Deprovisioning, task.DesiredStopped, address, "DEPROVISIONING STOPPED DETACHING PENDING"},
 		{task.Stopped, task.DesiredStopped, address, "STOPPED STOPPED DELETED STOPPED"},
 	} {
-		w.task(task.Task{ID: task.ID(id(i)), Family: "web", Observed: task.Observed{State: tc.state, Address: tc.address}})
+		api.createTask(task.Task{ID: task.ID(id(i)), Family: "web", Observed: task.Observed{State: tc.state,
+			Address: tc.address}})
 		if tc.desired == task.DesiredStopped {
-			w.write(func(tx *store.Tx) error {
-				_, _, err := task.Stop(tx, task.Ref{Scope: w.sc, Cluster: "default", ID: task.ID(id(i))},
+			api.update(func(tx *store.Tx) error {
+				_, _, err := task.Stop(tx, task.Ref{Scope: api.sc, Cluster: "default", ID: task.ID(id(i))},
 					task.StopCause{Code: task.UserInitiated}, epoch)
 				return err
 			})
 		}
-		got := w.describedTask(i)
+		got := api.describeTask(i)
 		if s := strings.Join([]string{*got.LastStatus, *got.DesiredStatus, *got.Attachments[0].Status,
 			*got.Containers[0].LastStatus}, " "); s != tc.want {
 			t.Errorf("state %d, desired %s: %s, want %s", tc.state, tc.desired, s, tc.want)
 		}
 		if got.ContainerInstanceArn != nil || got.Connectivity != "" {
-			t.Errorf("a task without a node is on %v, %s", got.ContainerInstanceArn, got.Connectivity)
+			t.Errorf("task without a node: container instance %v, connectivity "+
+				"%s", got.ContainerInstanceArn, got.Connectivity)
 		}
 	}
 }
 
-// TestBridgeTask: a task in bridge mode is found by its host ports.
+// TestBridgeTask checks the network bindings of a task in bridge mode.
 func TestBridgeTask(t *testing.T) {
-	w := newWorld(t)
-	w.definition("web", types.NetworkModeBridge, 80)
-	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Node: "node-1", Observed: task.Observed{
+	api := newAPI(t)
+	api.registerDefinition("web", types.NetworkModeBridge, 80)
+	api.createTask(task.Task{ID: task.ID(id(1)), Family: "web", Node: "node-1", Observed: task.Observed{
 		State: task.Running, Address: netip.MustParseAddr("192.0.2.1"), Containers: []task.Container{{
 			Name: "app", Status: "RUNNING", Bindings: []task.Binding{{HostIP: "0.0.0.0", ContainerPort: 80, HostPort: 49153,
 				Protocol: "tcp"}},
 		}},
 	}})
-	got := w.describedTask(1)
+	got := api.describeTask(1)
 	want := []types.NetworkBinding{{BindIP: aws.String("0.0.0.0"), ContainerPort: aws.Int32(80),
 		HostPort: aws.Int32(49153), Protocol: "tcp"}}
 	if d := diff(want, got.Containers[0].NetworkBindings); d != "" {
@@ -179,18 +181,18 @@ func TestBridgeTask(t *testing.T) {
 	}
 }
 
-// TestFargateTask is reported on Fargate, and on no instance.
+// TestFargateTask checks that a task on Fargate has a platform and no container instance.
 func TestFargateTask(t *testing.T) {
-	w := newWorld(t)
-	w.definition("web", types.NetworkModeAwsvpc)
-	w.write(func(tx *store.Tx) error {
+	api := newAPI(t)
+	api.registerDefinition("web", types.NetworkModeAwsvpc)
+	api.update(func(tx *store.Tx) error {
 		task.PutService(tx, task.Service{Account: account, Region: region, Cluster: "default", Name: "web",
 			Status: task.Active, LaunchType: task.Fargate})
 		return nil
 	})
-	w.task(task.Task{ID: task.ID(id(1)), Family: "web", Service: "web", Node: "node-1",
+	api.createTask(task.Task{ID: task.ID(id(1)), Family: "web", Service: "web", Node: "node-1",
 		Observed: task.Observed{State: task.Running}})
-	got := w.describedTask(1)
+	got := api.describeTask(1)
 	if got.LaunchType != types.LaunchTypeFargate || *got.PlatformVersion != "1.4.0" || *got.PlatformFamily != "Linux" ||
 		got.ContainerInstanceArn != nil || got.EphemeralStorage.SizeInGiB != 20 {
 		t.Errorf("got %+v", got)
@@ -198,11 +200,11 @@ func TestFargateTask(t *testing.T) {
 }
 
 func TestDescribeTasks(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.definition("web", "")
-	w.task(task.Task{ID: task.ID(id(1)), Family: "web"})
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("web", "")
+	api.createTask(task.Task{ID: task.ID(id(1)), Family: "web"})
 	hyphens := "00000000-0000-0000-0000-000000000001"
-	out := apitest.Must(w.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{arns + "task/default/" + id(1),
+	out := apitest.Must(api.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{arns + "task/default/" + id(1),
 		id(1), hyphens, id(2)}}))(t)
 	if len(out.Tasks) != 3 {
 		t.Errorf("%d tasks, want 3", len(out.Tasks))
@@ -215,24 +217,25 @@ func TestDescribeTasks(t *testing.T) {
 		name, want string
 		in         sdk.DescribeTasksInput
 	}{
-		{"none", "InvalidParameter: Tasks cannot be empty.", sdk.DescribeTasksInput{Tasks: []string{}}},
+		{"no tasks", "InvalidParameter: Tasks cannot be empty.", sdk.DescribeTasksInput{Tasks: []string{}}},
 		{"too many", "InvalidParameter: At most 100 tasks can be described at once",
 			sdk.DescribeTasksInput{Tasks: make([]string, 101)}},
 		{"unknown cluster", "ClusterNotFound: Cluster not found.",
 			sdk.DescribeTasksInput{Cluster: aws.String("none"), Tasks: []string{id(1)}}},
-		{"another cluster's", "InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster is default",
+		{"task of another cluster",
+			"InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster is default",
 			sdk.DescribeTasksInput{Tasks: []string{arns + "task/prod/" + id(1)}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			wantError(w.DescribeTasks(ctx, &tc.in))(t, tc.want)
+			wantError(api.DescribeTasks(ctx, &tc.in))(t, tc.want)
 		})
 	}
 }
 
 func TestListTasks(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.cluster("prod")
-	w.service("prod", "web", func(in *sdk.CreateServiceInput) { in.LaunchType = types.LaunchTypeExternal })
+	api, ctx := newAPI(t), t.Context()
+	api.createCluster("prod")
+	api.createService("prod", "web", func(in *sdk.CreateServiceInput) { in.LaunchType = types.LaunchTypeExternal })
 	for i, tk := range []task.Task{
 		{Service: "web", Family: "web", Deployment: "ecs-svc/1", Node: "n1", Observed: task.Observed{State: task.Running}},
 		{Service: "web", Family: "web", Deployment: "ecs-svc/2", Node: "n2", Observed: task.Observed{State: task.Pending}},
@@ -241,7 +244,7 @@ func TestListTasks(t *testing.T) {
 		{Family: "job", Observed: task.Observed{State: task.Provisioning}},
 	} {
 		tk.ID, tk.Cluster = task.ID(id(i)), "prod"
-		w.task(tk)
+		api.createTask(tk)
 	}
 	n1 := task.ContainerInstanceID("n1")
 	for _, tc := range []struct {
@@ -249,10 +252,10 @@ func TestListTasks(t *testing.T) {
 		in   sdk.ListTasksInput
 		want string // the last digits of the ids; pages are separated by |
 	}{
-		{"wanted ones", sdk.ListTasksInput{}, "0 1 3 4"},
-		{"in pages", sdk.ListTasksInput{MaxResults: aws.Int32(3)}, "0 1 3 | 4"},
+		{"default status", sdk.ListTasksInput{}, "0 1 3 4"},
+		{"one to a page", sdk.ListTasksInput{MaxResults: aws.Int32(3)}, "0 1 3 | 4"},
 		{"stopped", sdk.ListTasksInput{DesiredStatus: "STOPPED"}, "2"},
-		{"pending is never wanted", sdk.ListTasksInput{DesiredStatus: "PENDING"}, ""},
+		{"desired status PENDING", sdk.ListTasksInput{DesiredStatus: "PENDING"}, ""},
 		{"service", sdk.ListTasksInput{ServiceName: aws.String("web")}, "0 1"},
 		{"service by ARN, stopped", sdk.ListTasksInput{ServiceName: aws.String(arns + "service/prod/web"),
 			DesiredStatus: "STOPPED"}, "2"},
@@ -264,16 +267,16 @@ func TestListTasks(t *testing.T) {
 		{"launch type", sdk.ListTasksInput{LaunchType: types.LaunchTypeExternal}, "0 1"},
 		{"launch type of standalone tasks", sdk.ListTasksInput{LaunchType: types.LaunchTypeEc2}, "3 4"},
 		{"daemons", sdk.ListTasksInput{DaemonName: aws.String("d")}, ""},
-		{"no such service", sdk.ListTasksInput{ServiceName: aws.String("none")}, "ServiceNotFound: Service not found."},
-		{"no such cluster", sdk.ListTasksInput{Cluster: aws.String("none")}, "ClusterNotFound: Cluster not found."},
-		{"no such status", sdk.ListTasksInput{DesiredStatus: "IDLE"},
+		{"unknown service", sdk.ListTasksInput{ServiceName: aws.String("none")}, "ServiceNotFound: Service not found."},
+		{"unknown cluster", sdk.ListTasksInput{Cluster: aws.String("none")}, "ClusterNotFound: Cluster not found."},
+		{"unknown status", sdk.ListTasksInput{DesiredStatus: "IDLE"},
 			"InvalidParameter: desired status should be one of [RUNNING,PENDING,STOPPED]"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.in.Cluster == nil {
 				tc.in.Cluster = aws.String("prod")
 			}
-			got, pages := "", sdk.NewListTasksPaginator(w, &tc.in)
+			got, pages := "", sdk.NewListTasksPaginator(api, &tc.in)
 			for pages.HasMorePages() {
 				page, err := pages.NextPage(ctx)
 				if err != nil {
@@ -297,25 +300,25 @@ func TestListTasks(t *testing.T) {
 }
 
 func TestStopTask(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	w.definition("web", "")
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("web", "")
 	for _, tc := range []struct {
 		reason *string
 		want   string
 	}{{nil, "Task stopped by user"}, {aws.String("too slow"), "too slow"}} {
-		w.task(task.Task{ID: task.ID(id(1)), Family: "web", Observed: task.Observed{State: task.Running}})
-		out := apitest.Must(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason}))(t)
+		api.createTask(task.Task{ID: task.ID(id(1)), Family: "web", Observed: task.Observed{State: task.Running}})
+		out := apitest.Must(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason}))(t)
 		got := out.Task
 		if *got.DesiredStatus != "STOPPED" || *got.LastStatus != "RUNNING" ||
 			got.StopCode != types.TaskStopCodeUserInitiated ||
 			*got.StoppedReason != tc.want || got.StoppingAt == nil || got.Version != 2 {
 			t.Errorf("got %+v", got)
 		}
-		out = apitest.Must(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: aws.String("again")}))(t)
+		out = apitest.Must(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: aws.String("again")}))(t)
 		if again := out.Task; *again.StoppedReason != tc.want || again.Version != 2 {
-			t.Errorf("the first reason stays; got %s", *again.StoppedReason)
+			t.Errorf("reason after a second StopTask: %s, want the first one", *again.StoppedReason)
 		}
 	}
-	wantError(w.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(2))}))(t,
+	wantError(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(2))}))(t,
 		"InvalidParameter: The referenced task was not found.")
 }

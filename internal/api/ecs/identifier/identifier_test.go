@@ -46,7 +46,8 @@ func TestParseIn(t *testing.T) {
 		{"other resource type", Service, arns + "task/prod/" + id, ID{},
 			"Invalid identifier: Unexpected resource type in " + arns + "task/prod/" + id + "; expected service"},
 		{"other AWS service", Service, "arn:aws:servicediscovery:eu-west-1:123456789012:service/srv-1", ID{},
-			"Invalid identifier: arn:aws:servicediscovery:eu-west-1:123456789012:service/srv-1 is not an ARN of Amazon ECS"},
+			"Invalid identifier: arn:aws:servicediscovery:eu-west-1:123456789012:service/srv-1 is not an ARN of " +
+				"Amazon ECS"},
 		{"id of a task", Task, id, ID{Cluster: "prod", Name: id}, ""},
 		{"UUID of a task", Task, uuid, ID{Cluster: "prod", Name: id}, ""},
 		{"UUID of a container instance", ContainerInstance, uuid, ID{Cluster: "prod", Name: id}, ""},
@@ -119,7 +120,8 @@ func TestParsePart(t *testing.T) {
 		{"arn:aws:ecs:us-east-1:123456789012:service-revision/prod/web/42", Part{}, ""},
 		{"42", Part{}, `Invalid identifier: "42" is not an ARN`},
 		{arns + "service-revision/web/42", Part{},
-			"Invalid identifier: " + arns + "service-revision/web/42 must name a cluster, a service and a service revision"},
+			"Invalid identifier: " + arns + "service-revision/web/42 must name a cluster, a service and a service " +
+				"revision"},
 	} {
 		if got, err := ParsePart(scope, ServiceRevision, tc.s); got != tc.want || message(err) != tc.err {
 			t.Errorf("ParsePart(%q) = %v, %q, want %v, %q", tc.s, got, message(err), tc.want, tc.err)

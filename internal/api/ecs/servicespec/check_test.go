@@ -43,13 +43,13 @@ func comma(members string) string {
 	return "," + members
 }
 
-// TestCheckSettings holds services against the rules that need nothing else. s are members beside the name,
-// the definition and desiredCount 1.
-func TestCheckSettings(t *testing.T) {
+// TestCheck checks services that have the members s, a name, a task definition and the desired count 1.
+func TestCheck(t *testing.T) {
 	for _, tc := range []struct{ name, s, want string }{
-		{"the least", ``, ``},
+		{"required members only", ``, ``},
 		{"name", `"serviceName":"a/b"`,
-			`InvalidParameter: Invalid service name "a/b": up to 255 letters, digits, hyphens and underscores are allowed`},
+			`InvalidParameter: Invalid service name "a/b": up to 255 letters, digits, hyphens and underscores are ` +
+				`allowed`},
 		{"no definition", `"taskDefinition":""`, `InvalidParameter: TaskDefinition can not be blank.`},
 		{"token", `"clientToken":"0123456789012345678901234567890123456"`,
 			`InvalidParameter: idempotency token longer than 36.`},
@@ -59,13 +59,18 @@ func TestCheckSettings(t *testing.T) {
 		{"launch type", `"launchType":"LAMBDA"`,
 			`InvalidParameter: launch type should be one of [EC2,FARGATE,EXTERNAL,MANAGED_INSTANCES]`},
 		{"managed instances", `"launchType":"MANAGED_INSTANCES"`,
-			`UnsupportedFeature: Managed instances are not supported by this server; use the launch type EC2, FARGATE or EXTERNAL.`},
-		{"launch type and strategy", `"launchType":"FARGATE","capacityProviderStrategy":[{"capacityProvider":"FARGATE"}]`,
-			`InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.`},
+			`UnsupportedFeature: Managed instances are not supported by this server; use the launch type EC2, ` +
+				`FARGATE or EXTERNAL.`},
+		{"launch type and strategy", `"launchType":"FARGATE",` +
+			`"capacityProviderStrategy":[{"capacityProvider":"FARGATE"}]`,
+			`InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported. ` +
+				`Remove one and try again.`},
 		{"strategy", `"capacityProviderStrategy":[{"capacityProvider":"FARGATE"}]`, ``},
-		{"platform of a strategy", `"capacityProviderStrategy":[{"capacityProvider":"FARGATE"}],"platformVersion":"1.4.0"`,
+		{"platform of a strategy", `"capacityProviderStrategy":[{"capacityProvider":"FARGATE"}],` +
+			`"platformVersion":"1.4.0"`,
 			``},
-		{"platform of another strategy", `"capacityProviderStrategy":[{"capacityProvider":"own"}],"platformVersion":"1.4.0"`,
+		{"platform of a strategy on EC2", `"capacityProviderStrategy":[{"capacityProvider":"own"}],` +
+			`"platformVersion":"1.4.0"`,
 			`InvalidParameter: The platform version must be null when specifying an EC2 launch type`},
 		{"platform of EC2", `"platformVersion":"LATEST"`,
 			`InvalidParameter: The platform version must be null when specifying an EC2 launch type`},
@@ -74,27 +79,36 @@ func TestCheckSettings(t *testing.T) {
 			`PlatformUnknown: The specified platform version does not exist: 9`},
 		{"daemon", `"schedulingStrategy":"DAEMON","desiredCount":null`, ``},
 		{"daemon with a count", `"schedulingStrategy":"DAEMON","desiredCount":0`,
-			`InvalidParameter: The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again`},
+			`InvalidParameter: The daemon scheduling strategy does not support a desired count for services. ` +
+				`Remove the desired count value and try again`},
 		{"daemon of Fargate", `"schedulingStrategy":"DAEMON","desiredCount":null,"launchType":"FARGATE"`,
-			`InvalidParameter: The daemon scheduling strategy does not support the FARGATE launch type. Change the launch type and try again`},
-		{"daemon twice on a node",
+			`InvalidParameter: The daemon scheduling strategy does not support the FARGATE launch type. Change the ` +
+				`launch type and try again`},
+		{"daemon with a surplus",
 			`"schedulingStrategy":"DAEMON","desiredCount":null,"deploymentConfiguration":{"maximumPercent":200}`,
 			`InvalidParameter: The daemon scheduling strategy does not support values above 100 for maximumPercent`},
 		{"daemon that cannot be replaced",
 			`"schedulingStrategy":"DAEMON","desiredCount":null,"deploymentConfiguration":{"minimumHealthyPercent":100}`,
-			`InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments`},
+			`InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block ` +
+				`deployments`},
 		{"daemon with a strategy",
 			`"schedulingStrategy":"DAEMON","desiredCount":null,"placementStrategy":[{"type":"random"}]`,
 			`InvalidParameter: The daemon scheduling strategy does not support placement strategies`},
 		{"breaker",
-			`"deploymentConfiguration":{"deploymentCircuitBreaker":{"enable":true,"rollback":true,"resetOnHealthyTask":false,"thresholdConfiguration":{"type":"COUNT","value":5}}}`, ``},
-		{"breaker of another type",
-			`"deploymentConfiguration":{"deploymentCircuitBreaker":{"enable":true,"rollback":true,"thresholdConfiguration":{"type":"MANY","value":5}}}`, `InvalidParameter: threshold type should be one of [COUNT,BOUNDED_PERCENT,UNBOUNDED_PERCENT]`},
-		{"breaker of nothing",
-			`"deploymentConfiguration":{"deploymentCircuitBreaker":{"enable":true,"rollback":true,"thresholdConfiguration":{"type":"COUNT","value":0}}}`, `InvalidParameter: The value 0 of the deployment circuit breaker's threshold is out of range: it must be at least 1, and at most 100 for a percentage`},
+			`"deploymentConfiguration":{"deploymentCircuitBreaker":{"enable":true,"rollback":true,` +
+				`"resetOnHealthyTask":false,"thresholdConfiguration":{"type":"COUNT","value":5}}}`, ``},
+		{"breaker with an unknown threshold",
+			`"deploymentConfiguration":{"deploymentCircuitBreaker":{"enable":true,"rollback":true,` +
+				`"thresholdConfiguration":{"type":"MANY","value":5}}}`, `InvalidParameter: threshold type should ` +
+				`be one of [COUNT,BOUNDED_PERCENT,UNBOUNDED_PERCENT]`},
+		{"breaker with the threshold 0",
+			`"deploymentConfiguration":{"deploymentCircuitBreaker":{"enable":true,"rollback":true,` +
+				`"thresholdConfiguration":{"type":"COUNT","value":0}}}`, `InvalidParameter: The value 0 of the ` +
+				`deployment circuit breaker's threshold is out of range: it must be at least 1, and at most 100 ` +
+				`for a percentage`},
 		{"controller", `"deploymentController":{"type":"CODE_DEPLOY"}`,
 			`UnsupportedFeature: The deployment controller CODE_DEPLOY is not supported by this server; use ECS.`},
-		{"blue and green", `"deploymentConfiguration":{"strategy":"BLUE_GREEN"}`,
+		{"blue/green", `"deploymentConfiguration":{"strategy":"BLUE_GREEN"}`,
 			`UnsupportedFeature: The deployment strategy BLUE_GREEN is not supported by this server; use ROLLING.`},
 		{"hooks", `"deploymentConfiguration":{"lifecycleHooks":[{"roleArn":"r"}]}`,
 			`UnsupportedFeature: Deployment lifecycle hooks are not supported by this server.`},
@@ -103,21 +117,25 @@ func TestCheckSettings(t *testing.T) {
 			`InvalidParameter: minimumHealthyPercent must be at most 100`},
 		{"maximum too low", `"deploymentConfiguration":{"maximumPercent":99}`,
 			`InvalidParameter: maximumPercent must be at least 100`},
-		{"no room", `"deploymentConfiguration":{"maximumPercent":100}`,
-			`InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments`},
+		{"no room for a deployment", `"deploymentConfiguration":{"maximumPercent":100}`,
+			`InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block ` +
+				`deployments`},
 		{"grace period", `"healthCheckGracePeriodSeconds":-1`,
 			`InvalidParameter: healthCheckGracePeriodSeconds can not be lesser than 0`},
 		{"no subnets", `"networkConfiguration":{"awsvpcConfiguration":{"subnets":[]}}`,
 			`InvalidParameter: subnets can not be empty.`},
 		{"security groups",
-			`"networkConfiguration":{"awsvpcConfiguration":{"subnets":["s"],"securityGroups":["1","2","3","4","5","6"]}}`,
+			`"networkConfiguration":{"awsvpcConfiguration":{"subnets":["s"],"securityGroups":["1","2","3","4","5",` +
+				`"6"]}}`,
 			`InvalidParameter: security groups can have at most 5 items`},
 		{"public address", `"networkConfiguration":{"awsvpcConfiguration":{"subnets":["s"],"assignPublicIp":"YES"}}`,
 			`InvalidParameter: assignPublicIp should be one of [ENABLED,DISABLED]`},
 		{"load balancer", `"loadBalancers":[{"targetGroupArn":"t"}]`,
-			`UnsupportedFeature: Load balancers are not supported by this server; clients find tasks by service discovery (serviceRegistries).`},
+			`UnsupportedFeature: Load balancers are not supported by this server; clients find tasks by service ` +
+				`discovery (serviceRegistries).`},
 		{"Service Connect", `"serviceConnectConfiguration":{"enabled":true}`,
-			`UnsupportedFeature: Service Connect is not supported by this server; use service discovery (serviceRegistries).`},
+			`UnsupportedFeature: Service Connect is not supported by this server; use service discovery ` +
+				`(serviceRegistries).`},
 		{"Service Connect off", `"serviceConnectConfiguration":{"enabled":false}`, ``},
 		{"volumes", `"volumeConfigurations":[{"name":"v"}]`,
 			`UnsupportedFeature: Volumes configured at launch are not supported by this server.`},
@@ -131,26 +149,34 @@ func TestCheckSettings(t *testing.T) {
 		{"constraint without expression", `"placementConstraints":[{"type":"memberOf"}]`,
 			`InvalidParameter: A memberOf constraint must have an expression of at most 2000 characters`},
 		{"constraint",
-			`"placementConstraints":[{"type":"memberOf","expression":"attribute:rack == a and not (runningTasksCount > 3)"}]`,
+			`"placementConstraints":[{"type":"memberOf","expression":"attribute:rack == a and not ` +
+				`(runningTasksCount > 3)"}]`,
 			``},
-		{"constraint that cannot be read", `"placementConstraints":[{"type":"memberOf","expression":"rack == a"}]`,
-			`InvalidParameter: Invalid expression in placement constraint: unknown subject "rack": it should be attribute:NAME or one of [ec2InstanceId, agentConnected, agentVersion, registeredAt, runningTasksCount, task:group]`},
+		{"constraint with an invalid expression", `"placementConstraints":[{"type":"memberOf","expression":"rack ` +
+			`== a"}]`,
+			`InvalidParameter: Invalid expression in placement constraint: unknown subject "rack": it should be ` +
+				`attribute:NAME or one of [ec2InstanceId, agentConnected, agentVersion, registeredAt, ` +
+				`runningTasksCount, task:group]`},
 		{"strategy spread",
-			`"placementStrategy":[{"type":"spread","field":"attribute:ecs.availability-zone"},{"type":"spread","field":"instanceId"}]`, ``},
+			`"placementStrategy":[{"type":"spread","field":"attribute:ecs.availability-zone"},{"type":"spread",` +
+				`"field":"instanceId"}]`, ``},
 		{"strategy without field", `"placementStrategy":[{"type":"spread"}]`,
-			`InvalidParameter: The field of the spread placement strategy should be instanceId, host or attribute:NAME`},
+			`InvalidParameter: The field of the spread placement strategy should be instanceId, host or ` +
+				`attribute:NAME`},
 		{"constraint type", `"placementConstraints":[{"type":"near"}]`,
 			`InvalidParameter: placement constraint type should be one of [distinctInstance,memberOf]`},
 		{"constraint on Fargate", `"launchType":"FARGATE","placementConstraints":[{"type":"distinctInstance"}]`,
 			`InvalidParameter: Placement constraints are not supported with FARGATE launch type.`},
 		{"strategies",
-			`"placementStrategy":[{"type":"spread","field":"host"},{"type":"binpack","field":"cpu"},{"type":"random"}]`, ``},
+			`"placementStrategy":[{"type":"spread","field":"host"},{"type":"binpack","field":"cpu"},` +
+				`{"type":"random"}]`, ``},
 		{"strategy field", `"placementStrategy":[{"type":"binpack","field":"disk"}]`,
 			`InvalidParameter: The field of the binpack placement strategy should be one of [cpu,memory]`},
 		{"random field", `"placementStrategy":[{"type":"random","field":"host"}]`,
 			`InvalidParameter: The random placement strategy does not take a field`},
 		{"six strategies",
-			`"placementStrategy":[{"type":"random"},{"type":"random"},{"type":"random"},{"type":"random"},{"type":"random"},{"type":"random"}]`, `InvalidParameter: Maximum number of strategies is 5`},
+			`"placementStrategy":[{"type":"random"},{"type":"random"},{"type":"random"},{"type":"random"},` +
+				`{"type":"random"},{"type":"random"}]`, `InvalidParameter: Maximum number of strategies is 5`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			body := `"serviceName":"web"`
@@ -170,16 +196,21 @@ func TestCheckSettings(t *testing.T) {
 	}
 }
 
-// TestCheckRegistry is the table of network modes, record types and what a registry must say. The task's
+// TestCheckRegistry checks the members that a registry needs for each network mode and type of record. The task's
 // container "app" maps port 80; {arn} is the registry's ARN.
 func TestCheckRegistry(t *testing.T) {
 	const (
-		either   = `Specify a value for either 'port' or the 'containerName' and 'containerPort' combination, but not both`
+		either = `Specify a value for either 'port' or the 'containerName' and 'containerPort' combination, but ` +
+			`not both`
 		pair     = `"containerName":"app","containerPort":80`
-		needPair = `When specifying 'host' or 'bridge' for networkMode, values for 'containerName' and 'containerPort' must be specified from the task definition. Registry: {arn}`
-		needPort = `When specifying 'awsvpc' for networkMode and a registry with SRV records, specify either 'port' or 'containerName' and 'containerPort'. Registry: {arn}`
-		noPair   = `The values specified for serviceRegistries do not require a value for 'containerPort'. Remove the value and retry. Registry: {arn}`
-		noPort   = `The values specified for serviceRegistries do not require a value for 'port'. Remove the value and retry. Registry: {arn}`
+		needPair = `When specifying 'host' or 'bridge' for networkMode, values for 'containerName' and ` +
+			`'containerPort' must be specified from the task definition. Registry: {arn}`
+		needPort = `When specifying 'awsvpc' for networkMode and a registry with SRV records, specify either ` +
+			`'port' or 'containerName' and 'containerPort'. Registry: {arn}`
+		noPair = `The values specified for serviceRegistries do not require a value for 'containerPort'. Remove ` +
+			`the value and retry. Registry: {arn}`
+		noPort = `The values specified for serviceRegistries do not require a value for 'port'. Remove the value ` +
+			`and retry. Registry: {arn}`
 	)
 	for _, tc := range []struct{ mode, records, g, want string }{
 		{"awsvpc", "A", ``, ``},

@@ -26,7 +26,8 @@ func parseStrategy(s string) []types.CapacityProviderStrategyItem {
 func TestChooseLaunchType(t *testing.T) {
 	for _, tc := range []struct {
 		name, requested, strategy, clusterStrategy string
-		want                                       string // launch type of the Spec, launch type of its tasks, platform version
+		// launch type of the Spec, launch type of its tasks, platform version
+		want string
 	}{
 		{"nothing", "", "", "", "EC2 EC2 "},
 		{"launch type", "EXTERNAL", "", "FARGATE:1", "EXTERNAL EXTERNAL "},

@@ -69,14 +69,18 @@ func TestDesired(t *testing.T) {
 			`"placementConstraints":[{"type":"distinctInstance"}]`, false},
 
 		{"same network in another order", awsvpc,
-			`"networkConfiguration":{"awsvpcConfiguration":{"subnets":["b","a"],"securityGroups":["y","x"]}}`, ``, false},
+			`"networkConfiguration":{"awsvpcConfiguration":{"subnets":["b","a"],"securityGroups":["y",` +
+				`"x"]}}`, ``, false},
 		{"other subnet", awsvpc,
-			`"networkConfiguration":{"awsvpcConfiguration":{"subnets":["a","c"],"securityGroups":["x","y"]}}`, ``, true},
+			`"networkConfiguration":{"awsvpcConfiguration":{"subnets":["a","c"],"securityGroups":["x",` +
+				`"y"]}}`, ``, true},
 		{"public address", awsvpc, `"networkConfiguration":{"awsvpcConfiguration":{"subnets":["a","b"],` +
 			`"securityGroups":["x","y"],"assignPublicIp":"ENABLED"}}`, ``, true},
 		{"platform version", fargate, `"platformVersion":"1.4.0"`, `"platformVersion":"1.4.0"`, true},
 
-		{"strategy replaces the launch type", fargate, mixed, `"launchType":"",` + mixed + `,"platformVersion":"LATEST"`, true},
+		{"strategy replaces the launch " +
+			"type", fargate, mixed, `"launchType":"",` + mixed + `,"platformVersion":"LATEST"`,
+			true},
 		{"same strategy in another order", mixed, `"capacityProviderStrategy":[{"capacityProvider":"FARGATE_SPOT",` +
 			`"weight":3},{"capacityProvider":"FARGATE","weight":1}]`, ``, false},
 		{"other weight", mixed, `"capacityProviderStrategy":[{"capacityProvider":"FARGATE","weight":1},` +
@@ -177,13 +181,16 @@ func TestNeedsDeployment(t *testing.T) {
 func TestDesiredErrors(t *testing.T) {
 	for _, tc := range []struct{ name, service, update, want string }{
 		{"maximum percent contradicts the stored minimum", ``, `"deploymentConfiguration":{"maximumPercent":100}`,
-			`InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments`},
+			`InvalidParameter: Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block ` +
+				`deployments`},
 		{"constraint on Fargate", `"launchType":"FARGATE"`, `"placementConstraints":[{"type":"distinctInstance"}]`,
 			`InvalidParameter: Placement constraints are not supported with FARGATE launch type.`},
 		{"platform version on EC2", ``, `"platformVersion":"1.4.0"`,
 			`InvalidParameter: The platform version must be null when specifying an EC2 launch type`},
-		{"capacity provider of another cluster", ``, `"capacityProviderStrategy":[{"capacityProvider":"own","weight":1}]`,
-			`InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is not ` +
+		{"capacity provider of another cluster", ``, `"capacityProviderStrategy":[{"capacityProvider":"own",` +
+			`"weight":1}]`,
+			`InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is ` +
+				`not ` +
 				`associated with the cluster. Associate the capacity provider with the cluster and try again.`},
 		{"count of a daemon service", `"schedulingStrategy":"DAEMON","desiredCount":null`, `"desiredCount":2`,
 			`InvalidParameter: The daemon scheduling strategy does not support a desired count for services. ` +
@@ -221,10 +228,12 @@ func TestOfAfterRollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	if spec.LaunchType != "EXTERNAL" || !strings.HasSuffix(*spec.TaskDefinition, "/web:1") {
-		t.Errorf("launch type %s, definition %s, want those of the primary deployment", spec.LaunchType, *spec.TaskDefinition)
+		t.Errorf("launch type %s, definition %s, want those of the primary "+
+			"deployment", spec.LaunchType, *spec.TaskDefinition)
 	}
 	if *spec.DesiredCount != 7 || *spec.HealthCheckGracePeriodSeconds != 30 {
-		t.Errorf("desired count %d, grace period %d, want 7 and 30", *spec.DesiredCount, *spec.HealthCheckGracePeriodSeconds)
+		t.Errorf("desired count %d, grace period %d, want 7 and "+
+			"30", *spec.DesiredCount, *spec.HealthCheckGracePeriodSeconds)
 	}
 }
 

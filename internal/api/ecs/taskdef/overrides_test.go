@@ -27,20 +27,23 @@ func TestNewOverrides(t *testing.T) {
 		{"absent", `null`, "", nil, ""},
 		{"names only", `{"containerOverrides":[{"name":"app"},{"name":"log"}]}`, "", nil, ""},
 		{"size in words", `{"cpu":".5 vCPU","memory":"1 GB"}`, "", &task.Overrides{CPU: 512, Memory: 1024}, ""},
-		{"roles", `{"taskRoleArn":"t","executionRoleArn":"e"}`, "", &task.Overrides{TaskRole: "t", ExecutionRole: "e"}, ""},
+		{"roles", `{"taskRoleArn":"t",` +
+			`"executionRoleArn":"e"}`, "", &task.Overrides{TaskRole: "t", ExecutionRole: "e"}, ""},
 		{"container", `{"containerOverrides":[{"name":"app","command":["work"],"cpu":1,"memory":100,"memoryReservation":50,
 			"environment":[{"name":"A","value":"2"}]}]}`, "",
 			&task.Overrides{Containers: map[string]task.ContainerOverride{"app": {
 				Command: []string{"work"}, CPU: 1, Memory: 100, MemoryReservation: 50, Environment: map[string]string{"A": "2"},
 			}}}, ""},
-		{"two for one container", `{"containerOverrides":[{"name":"log","cpu":1,"memory":100},{"name":"log","cpu":2}]}`, "",
+		{"two for one container", `{"containerOverrides":[{"name":"log","cpu":1,"memory":100},{"name":"log",` +
+			`"cpu":2}]}`, "",
 			&task.Overrides{Containers: map[string]task.ContainerOverride{"log": {CPU: 2, Memory: 100}}}, ""},
 		{"unknown container", `{"containerOverrides":[{"name":"db","cpu":1}]}`, "", nil,
 			"InvalidParameter: Override for container named db is not a container in the TaskDefinition."},
 		{"invalid size", `{"cpu":"many"}`, "", nil, "InvalidParameter: Invalid 'cpu' setting for task."},
 		{"container larger than the task", `{"containerOverrides":[{"name":"app","memory":513}]}`, "", nil,
 			"The 'memory' setting for container 'app' is greater than for the task"},
-		{"size that Fargate does not have", `{"memory":"4096"}`, types.LaunchTypeFargate, nil, "No Fargate configuration " +
+		{"size that Fargate does not " +
+			"have", `{"memory":"4096"}`, types.LaunchTypeFargate, nil, "No Fargate configuration " +
 			"exists for given values: 256 CPU, 4096 memory. See the Amazon ECS documentation for the valid values."},
 		{"size that only EC2 has", `{"memory":"4096"}`, types.LaunchTypeEc2, &task.Overrides{Memory: 4096}, ""},
 	} {
