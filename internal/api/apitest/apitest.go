@@ -58,30 +58,30 @@ type Server struct {
 }
 
 // Serve starts a server and stops it when the test ends.
-func Serve(t testing.TB, apis ...awsapi.API) *Server {
-	t.Helper()
+func Serve(tb testing.TB, apis ...awsapi.API) *Server {
+	tb.Helper()
 	keys, err := awsapi.NewKeys(Administrator, OtherAdministrator, ReadOnly)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ts := httptest.NewServer(awsapi.NewHandler(awsapi.Config{Account: Account, Keys: keys}, apis...))
-	t.Cleanup(ts.Close)
+	tb.Cleanup(ts.Close)
 	s := &Server{URL: "http://rollcall.test", Keys: keys, address: ts.Listener.Addr().String()}
-	s.HTTP = clienttest.New(t, s.address)
+	s.HTTP = clienttest.New(tb, s.address)
 	return s
 }
 
 // Dial opens a connection to the server, for tests that write and read HTTP themselves. It is closed when the test
 // ends.
-func (s *Server) Dial(t testing.TB) net.Conn {
-	t.Helper()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.address)
+func (s *Server) Dial(tb testing.TB) net.Conn {
+	tb.Helper()
+	conn, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", s.address)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	tb.Cleanup(func() { conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(clienttest.Timeout)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return conn
 }

@@ -14,15 +14,15 @@ import (
 
 // OpenLossy opens a store that can lose the outcome of a commit: after loseNext, etcd applies the next commit, but its
 // answer does not arrive, so the call fails with ServiceUnavailable.
-func OpenLossy(t testing.TB, tables ...store.Schema) (db *store.Store, loseNext func()) {
-	t.Helper()
-	server := storetest.Etcd(t)
+func OpenLossy(tb testing.TB, tables ...store.Schema) (db *store.Store, loseNext func()) {
+	tb.Helper()
+	server := storetest.Etcd(tb)
 	var lose atomic.Bool
 	client := clientv3.NewCtxClient(context.Background())
 	client.KV = lossyKV{server.KV, &lose}
 	client.Watcher = server.Watcher
 	client.Lease = server.Lease
-	db = storetest.OpenOn(t, func() (*clientv3.Client, error) { return client, nil }, tables...)
+	db = storetest.OpenOn(tb, func() (*clientv3.Client, error) { return client, nil }, tables...)
 	return db, func() { lose.Store(true) }
 }
 

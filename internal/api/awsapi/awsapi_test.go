@@ -29,11 +29,11 @@ var (
 	guest = Pair{AccessKeyID: "AKIAGUEST", Secret: "guest/secret+1", Role: ReadOnly}
 )
 
-func newKeys(t testing.TB) *Keys {
-	t.Helper()
+func newKeys(tb testing.TB) *Keys {
+	tb.Helper()
 	keys, err := NewKeys(root, guest)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return keys
 }
@@ -103,8 +103,8 @@ func (s *server) ecs(p aws.CredentialsProvider) *ecs.Client {
 
 // signed returns the request that a client with these credentials would send at noon, ready for a handler. edit, which
 // may be nil, changes it before it is signed.
-func signed(t testing.TB, c aws.Credentials, target, body string, edit func(*http.Request)) *http.Request {
-	t.Helper()
+func signed(tb testing.TB, c aws.Credentials, target, body string, edit func(*http.Request)) *http.Request {
+	tb.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 	r.RequestURI = ""
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
@@ -112,14 +112,14 @@ func signed(t testing.TB, c aws.Credentials, target, body string, edit func(*htt
 	if edit != nil {
 		edit(r)
 	}
-	sign(t, r, c, body, "servicediscovery", noon)
+	sign(tb, r, c, body, "servicediscovery", noon)
 	return r
 }
 
-func sign(t testing.TB, r *http.Request, c aws.Credentials, body, service string, at time.Time) {
-	t.Helper()
-	if err := v4.NewSigner().SignHTTP(t.Context(), c, r, hashOf(body), service, "us-east-1", at); err != nil {
-		t.Fatal(err)
+func sign(tb testing.TB, r *http.Request, c aws.Credentials, body, service string, at time.Time) {
+	tb.Helper()
+	if err := v4.NewSigner().SignHTTP(tb.Context(), c, r, hashOf(body), service, "us-east-1", at); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -134,12 +134,12 @@ func hashOf(body string) string {
 }
 
 // responseTo serves one request at noon and returns the response.
-func responseTo(t testing.TB, r *http.Request, apis ...API) *httptest.ResponseRecorder {
-	t.Helper()
+func responseTo(tb testing.TB, r *http.Request, apis ...API) *httptest.ResponseRecorder {
+	tb.Helper()
 	w := httptest.NewRecorder()
 	NewHandler(Config{
 		Account: account,
-		Keys:    newKeys(t),
+		Keys:    newKeys(tb),
 		Now:     func() time.Time { return noon },
 		Logger:  slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil)),
 	}, apis...).ServeHTTP(w, r)

@@ -115,7 +115,7 @@ func createCredentials(path string, pair Pair) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	_, err = fmt.Fprintf(file,
 		"# Rollcall's administrator key. To get a new one, remove this file and start the server again.\n"+
 			"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", pair.AccessKeyID, pair.Secret)

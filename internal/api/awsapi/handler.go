@@ -195,12 +195,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	send := http.NewResponseController(w)
 	if c.whenSent != nil {
 		// The server sets its own deadline again for the next request.
-		send.SetWriteDeadline(time.Now().Add(sendTimeout))
+		_ = send.SetWriteDeadline(time.Now().Add(sendTimeout))
 	}
 	w.WriteHeader(status)
-	w.Write(answer)
+	_, _ = w.Write(answer)
 	if c.whenSent != nil {
-		send.Flush()
+		_ = send.Flush()
 	}
 }
 

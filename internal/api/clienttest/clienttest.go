@@ -23,12 +23,12 @@ const Timeout = 5 * time.Minute
 //
 // Connections that are kept alive in http.DefaultTransport would outlive the test's server, and a later test whose
 // server listens on the same port could receive one of them.
-func New(t testing.TB, address string) *http.Client {
-	t.Helper()
+func New(tb testing.TB, address string) *http.Client {
+	tb.Helper()
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}}
-	t.Cleanup(transport.CloseIdleConnections)
+	tb.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: bufferedBodies{transport}, Timeout: Timeout}
 }
 

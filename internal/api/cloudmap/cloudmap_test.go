@@ -34,16 +34,16 @@ type world struct {
 	clock apitest.Clock
 }
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
-	return newWorldOn(t, storetest.Open(t, registry.Schema()...))
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	return newWorldOn(tb, storetest.Open(tb, registry.Schema()...))
 }
 
-func newWorldOn(t testing.TB, db *store.Store) *world {
-	t.Helper()
-	w := &world{t: t, db: db, dir: directory.New(), clock: apitest.Clock{Step: time.Millisecond}}
+func newWorldOn(tb testing.TB, db *store.Store) *world {
+	tb.Helper()
+	w := &world{t: tb, db: db, dir: directory.New(), clock: apitest.Clock{Step: time.Millisecond}}
 	publish.Follow(w.db, w.dir, func(string, string) (in, except []netip.Prefix) { return nil, nil })
-	w.srv = apitest.Serve(t, cloudmap.New(w.db, w.dir, nil, w.clock.Now))
+	w.srv = apitest.Serve(tb, cloudmap.New(w.db, w.dir, nil, w.clock.Now))
 	w.Client = w.client()
 	return w
 }
@@ -95,13 +95,14 @@ func shape(in *sd.CreateServiceInput, what string) {
 	for _, word := range strings.Split(what, ", ") {
 		var record string
 		var ttl int64
-		switch n, _ := fmt.Sscan(word, &record, &ttl); {
-		case word == "":
-		case word == "custom":
+		n, _ := fmt.Sscan(word, &record, &ttl)
+		switch word {
+		case "":
+		case "custom":
 			in.HealthCheckCustomConfig = &types.HealthCheckCustomConfig{}
-		case word == "api":
+		case "api":
 			in.Type = types.ServiceTypeOptionHttp
-		case word == "http", word == "tcp":
+		case "http", "tcp":
 			in.HealthCheckConfig = &types.HealthCheckConfig{Type: types.HealthCheckType(strings.ToUpper(word))}
 		default:
 			if in.DnsConfig == nil {

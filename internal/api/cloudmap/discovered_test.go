@@ -10,7 +10,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/directory"
 )
 
-// TestDiscoveredAsTheCodec: what the answer writes of itself is what the codec makes of the SDK's type.
+// TestDiscoveredMatchesCodec checks that AppendJSON writes the same JSON as the codec does for the SDK's type.
 func TestDiscoveredMatchesCodec(t *testing.T) {
 	view := func(name string, checked bool) *directory.View {
 		return &directory.View{

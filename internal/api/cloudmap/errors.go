@@ -7,7 +7,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/fault"
 )
 
-// wireErrors has a row for each modelled error that the domain can return. Further members of an error are in the
+// wireErrors has a row for each error of the model that the domain can return. Further members of an error are in the
 // fault's fields under the same names.
 var wireErrors = awsapi.Errors{
 	fault.Invalid: {

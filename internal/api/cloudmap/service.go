@@ -39,7 +39,7 @@ func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd
 func withServiceARN(sc arn.Scope, err error) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Fields["ServiceId"] != "" {
-		f.With("ServiceArn", resourceARN(sc, serviceResource, f.Fields["ServiceId"]))
+		return f.With("ServiceArn", resourceARN(sc, serviceResource, f.Fields["ServiceId"]))
 	}
 	return err
 }

@@ -76,7 +76,7 @@ func (a *api) tagResource(ctx context.Context, in *sd.TagResourceInput) (*sd.Tag
 func withResource(err error, arn string) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Kind == fault.Limit {
-		f.With("ResourceName", arn)
+		return f.With("ResourceName", arn)
 	}
 	return err
 }

@@ -221,7 +221,7 @@ func TestTags(t *testing.T) {
 			t.Errorf("fifty-one: %v, %d", err, count())
 		}
 		if err := tag(tags(0, 51)); apitest.ErrorCode(err) != "TooManyTagsException" {
-			t.Errorf("fifty-one at once: %v", err)
+			t.Errorf("fifty-one in one request: %v", err)
 		}
 		if err := tag(append(tags(0, 1), tags(0, 1)...)); apitest.ErrorCode(err) != "InvalidInput" {
 			t.Errorf("the same key twice: %v", err)

@@ -91,7 +91,8 @@ func invalid(format string, args ...any) error {
 
 // broken returns the error for a member that breaks a constraint of the API's model, in AWS's words.
 func broken(value, member, constraint string) error {
-	return invalid("1 validation error detected: %s at '%s' failed to satisfy constraint: %s", value, member, constraint)
+	return invalid("1 validation error detected: %s at '%s' failed to satisfy constraint: %s",
+		value, member, constraint)
 }
 
 // update runs the transaction of a call.
@@ -106,7 +107,8 @@ func groupName(name *string) (string, error) {
 	case s == "":
 		return "", broken("Value null", "logGroupName", "Member must not be null")
 	case !loggroup.ValidName(s):
-		return "", broken("Value", "logGroupName", "Member must have 1 to 512 of the characters a-z, A-Z, 0-9, '_', '-', '/', '.' and '#'")
+		return "", broken("Value", "logGroupName",
+			"Member must have 1 to 512 of the characters a-z, A-Z, 0-9, '_', '-', '/', '.' and '#'")
 	default:
 		return s, nil
 	}

@@ -3,6 +3,7 @@ package cloudwatchlogs
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -22,7 +23,7 @@ func parsePattern(pattern string) (func([]byte) bool, error) {
 	case rest == "":
 		return nil, nil
 	case len(rest) > maxPattern:
-		return nil, invalid("A filter pattern has at most %d characters.", maxPattern)
+		return nil, invalid("A filter pattern must have at most %d characters.", maxPattern)
 	case rest[0] == '{' || rest[0] == '[':
 		return nil, invalid("Invalid filter pattern: patterns for JSON and for space-delimited events " +
 			"are not supported by this server; use terms.")
@@ -30,10 +31,10 @@ func parsePattern(pattern string) (func([]byte) bool, error) {
 	var all, none, any []term
 	for rest != "" {
 		list := &all
-		switch {
-		case rest[0] == '-':
+		switch rest[0] {
+		case '-':
 			list, rest = &none, rest[1:]
-		case rest[0] == '?':
+		case '?':
 			list, rest = &any, rest[1:]
 		}
 		t, behind, err := parseTerm(rest)
@@ -47,22 +48,10 @@ func parsePattern(pattern string) (func([]byte) bool, error) {
 		any = nil // AWS ignores ?terms in combination with other terms
 	}
 	return func(text []byte) bool {
-		for _, has := range all {
-			if !has(text) {
-				return false
-			}
-		}
-		for _, has := range none {
-			if has(text) {
-				return false
-			}
-		}
-		for _, has := range any {
-			if has(text) {
-				return true
-			}
-		}
-		return len(any) == 0
+		in := func(t term) bool { return t(text) }
+		notIn := func(t term) bool { return !t(text) }
+		return !slices.ContainsFunc(all, notIn) && !slices.ContainsFunc(none, in) &&
+			(len(any) == 0 || slices.ContainsFunc(any, in))
 	}, nil
 }
 

@@ -48,13 +48,13 @@ type world struct {
 	regions    map[string]string // namespace -> region
 }
 
-func newWorld(t testing.TB, text string) *world {
-	t.Helper()
-	w := &world{t: t, db: storetest.Open(t, registry.Schema()...),
+func newWorld(tb testing.TB, text string) *world {
+	tb.Helper()
+	w := &world{t: tb, db: storetest.Open(tb, registry.Schema()...),
 		namespaces: map[string]string{}, services: map[string]string{}, regions: map[string]string{}}
 	dir := directory.New()
 	publish.Follow(w.db, dir, func(_, vpc string) (in, except []netip.Prefix) { return networks[vpc], nil })
-	w.srv = apitest.Serve(t, route53.New(w.db, &answer.Authority{Directory: dir}))
+	w.srv = apitest.Serve(tb, route53.New(w.db, &answer.Authority{Directory: dir}))
 	w.body = &recorder{http: w.srv.HTTP}
 	w.Client = w.client()
 	w.load(text)
@@ -265,28 +265,28 @@ func lines(sets []types.ResourceRecordSet) []string {
 }
 
 // same compares lines with the wanted ones.
-func same(t testing.TB, what string, got []string, want string) {
-	t.Helper()
+func same(tb testing.TB, what string, got []string, want string) {
+	tb.Helper()
 	wanted := strings.FieldsFunc(want, func(c rune) bool { return c == '\n' })
 	for i := range wanted {
 		wanted[i] = strings.TrimSpace(wanted[i])
 	}
 	wanted = slices.DeleteFunc(wanted, func(l string) bool { return l == "" })
 	if !slices.Equal(got, wanted) {
-		t.Errorf("%s:\n%s\nwant:\n%s", what, strings.Join(got, "\n"), strings.Join(wanted, "\n"))
+		tb.Errorf("%s:\n%s\nwant:\n%s", what, strings.Join(got, "\n"), strings.Join(wanted, "\n"))
 	}
 }
 
 // errorText returns an error as a client sees it: status, code and message.
-func errorText(t testing.TB, err error) string {
-	t.Helper()
+func errorText(tb testing.TB, err error) string {
+	tb.Helper()
 	var api smithy.APIError
 	var response *awshttp.ResponseError
 	if !errors.As(err, &api) || !errors.As(err, &response) {
-		t.Fatalf("not an error of the API: %v", err)
+		tb.Fatalf("not an error of the API: %v", err)
 	}
 	if response.ServiceRequestID() == "" {
-		t.Errorf("%v has no request id", err)
+		tb.Errorf("%v has no request id", err)
 	}
 	return fmt.Sprintf("%d %s: %s", response.HTTPStatusCode(), api.ErrorCode(), api.ErrorMessage())
 }
