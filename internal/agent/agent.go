@@ -246,7 +246,8 @@ func (a *Agent) updateRow(ctx context.Context, seen *task.Task, s Step, now time
 		}
 		return struct{}{}, task.UpdateTask(tx, seen.Ref(), func(t *task.Task) bool {
 			// States only grow. If the row is further, the task was given up since, and this observation is too late.
-			if t.Observed.State == task.Stopped || s.Observed.State < t.Observed.State || reflect.DeepEqual(t.Observed, s.Observed) {
+			if t.Observed.State == task.Stopped || s.Observed.State < t.Observed.State ||
+				reflect.DeepEqual(t.Observed, s.Observed) {
 				return false
 			}
 			t.Observed = s.Observed

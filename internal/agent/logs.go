@@ -150,7 +150,9 @@ func oldLogs(all []taskLog, now time.Time, maxLogs int, maxBytes int64) (old []*
 			ended = append(ended, l)
 		}
 	}
-	slices.SortFunc(ended, func(a, b taskLog) int { return cmp.Or(cmp.Compare(b.last, a.last), cmp.Compare(a.Dir, b.Dir)) })
+	slices.SortFunc(ended, func(a, b taskLog) int {
+		return cmp.Or(cmp.Compare(b.last, a.last), cmp.Compare(a.Dir, b.Dir))
+	})
 	bytes := int64(0)
 	for n, l := range ended {
 		bytes += l.size

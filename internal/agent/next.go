@@ -195,7 +195,8 @@ func dependencies(d task.ContainerDefinition, def *task.Definition, sandbox *San
 		}
 		left := c.StartedAt.Add(on.Options.StartTimeout).Sub(now)
 		if left <= 0 {
-			return never(fmt.Sprintf("%s, which was not %s within its startTimeout of %v", dep.Container, dep.Condition, on.Options.StartTimeout))
+			return never(fmt.Sprintf("%s, which was not %s within its startTimeout of %v", dep.Container, dep.Condition,
+				on.Options.StartTimeout))
 		}
 		if state.timeout == 0 || left < state.timeout {
 			state.timeout = left
@@ -276,7 +277,8 @@ func observe(t *task.Task, def *task.Definition, sandbox *Sandbox) task.Observed
 		o.Address, o.Address6 = sandbox.Address, sandbox.Address6
 	}
 	for i, d := range def.Containers {
-		seen := task.Container{ID: task.ContainerID(t.ID, d.Name), Name: d.Name, Status: "PENDING", Health: task.HealthUnknown}
+		seen := task.Container{ID: task.ContainerID(t.ID, d.Name), Name: d.Name, Status: "PENDING",
+			Health: task.HealthUnknown}
 		if sandbox == nil && i < len(t.Observed.Containers) {
 			seen = t.Observed.Containers[i] // as it was last observed
 			if t.Observed.State >= task.Activating {

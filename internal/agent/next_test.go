@@ -73,7 +73,8 @@ func (s Step) String() string {
 
 func TestNext(t *testing.T) {
 	const (
-		gone  = "EssentialContainerExited: The task's containers are gone: something else removed them, or the host was restarted"
+		gone = "EssentialContainerExited: The task's containers are gone: " +
+			"something else removed them, or the host was restarted"
 		ended = "EssentialContainerExited: Essential container in task exited"
 	)
 	stop := func(t *task.Task) { t.Desired = task.DesiredStopped }
@@ -96,21 +97,28 @@ func TestNext(t *testing.T) {
 		{"all containers run", task.Pending, "hrr", nil, "RUNNING, HEALTHY"},
 		{"non-essential container ended", task.Running, "hr0", nil, "RUNNING, HEALTHY"},
 		{"became unhealthy", task.Running, "urr", nil, "RUNNING, UNHEALTHY"},
-		{"waits for registration", task.Pending, "hrr", []func(*task.Task){registered(task.Unregistered)}, "ACTIVATING, HEALTHY"},
+		{"waits for registration", task.Pending, "hrr", []func(*task.Task){registered(task.Unregistered)},
+			"ACTIVATING, HEALTHY"},
 		{"registered", task.Activating, "hrr", []func(*task.Task){registered(task.Registered)}, "RUNNING, HEALTHY"},
 
 		{"essential container ended", task.Running, "her", nil, "RUNNING, " + ended + ", HEALTHY"},
-		{"program does not exist", task.Pending, "!--", nil, "PENDING, TaskFailedToStart: CannotStartContainerError: no such program"},
+		{"program does not exist", task.Pending, "!--", nil,
+			"PENDING, TaskFailedToStart: CannotStartContainerError: no such program"},
 		{"sandbox removed", task.Running, "", nil, "RUNNING, " + gone},
 
-		{"stop waits for deregistration", task.Running, "hrr", []func(*task.Task){registered(task.Registered), stop}, "DEACTIVATING, HEALTHY"},
-		{"still draining", task.Deactivating, "hrr", []func(*task.Task){registered(task.Draining), stop}, "DEACTIVATING, HEALTHY"},
-		{"released, so dependants stop first", task.Deactivating, "hrr", []func(*task.Task){registered(task.Released), stop}, "STOPPING, stop app helper, HEALTHY"},
-		{"then their dependencies stop", task.Stopping, "h00", []func(*task.Task){registered(task.Released), stop}, "STOPPING, stop db, HEALTHY"},
+		{"stop waits for deregistration", task.Running, "hrr", []func(*task.Task){registered(task.Registered), stop},
+			"DEACTIVATING, HEALTHY"},
+		{"still draining", task.Deactivating, "hrr", []func(*task.Task){registered(task.Draining), stop},
+			"DEACTIVATING, HEALTHY"},
+		{"released, so dependants stop first", task.Deactivating, "hrr", []func(*task.Task){registered(task.Released), stop},
+			"STOPPING, stop app helper, HEALTHY"},
+		{"then their dependencies stop", task.Stopping, "h00", []func(*task.Task){registered(task.Released), stop},
+			"STOPPING, stop db, HEALTHY"},
 		{"all ended", task.Stopping, "000", []func(*task.Task){stop}, "DEPROVISIONING, remove"},
 		{"removed", task.Deprovisioning, "", []func(*task.Task){stop}, "STOPPED"},
 		{"stopped before creation", task.Provisioning, "", []func(*task.Task){stop}, "STOPPED"},
-		{"stopped before registration", task.Pending, "r-r", []func(*task.Task){registered(task.Unregistered), stop}, "DEACTIVATING"},
+		{"stopped before registration", task.Pending, "r-r", []func(*task.Task){registered(task.Unregistered), stop},
+			"DEACTIVATING"},
 		{"sandbox left by a crash", task.Stopped, "000", []func(*task.Task){stop}, "STOPPED, remove"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -167,14 +175,16 @@ func TestStartTimeout(t *testing.T) {
 		{"rr-", 10 * time.Second, 20 * time.Second, ""},
 		{"ur-", 29 * time.Second, time.Second, ""},
 		{"hr-", time.Hour, 0, ""},
-		{"r--", 30 * time.Second, 0, "TaskDependencyError: container app depends on db, which was not HEALTHY within its startTimeout of 30s"},
+		{"r--", 30 * time.Second, 0, "TaskDependencyError: container app depends on db, " +
+			"which was not HEALTHY within its startTimeout of 30s"},
 		{"---", time.Hour, 0, ""}, // the timeout counts from the start of db
 	} {
 		sandbox := parseSandbox(tc.sandbox)
 		sandbox.Containers[1] = ContainerStatus{Name: "app", Health: HealthUnknown}
 		s := Next(row, def, sandbox, noon.Add(tc.after))
 		if s.RecheckAfter != tc.recheck || s.StopReason != tc.fails {
-			t.Errorf("%s after %v: recheck after %v, %q; want %v, %q", tc.sandbox, tc.after, s.RecheckAfter, s.StopReason, tc.recheck, tc.fails)
+			t.Errorf("%s after %v: recheck after %v, %q; want %v, %q", tc.sandbox, tc.after, s.RecheckAfter, s.StopReason,
+				tc.recheck, tc.fails)
 		}
 	}
 }

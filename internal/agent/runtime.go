@@ -202,8 +202,8 @@ func (h *HealthCheck) Argv() ([]string, error) {
 	case kind == "CMD-SHELL" && len(rest) > 0:
 		return []string{"/bin/sh", "-c", strings.Join(rest, " ")}, nil
 	}
-	return nil, errors.New("healthCheck: the command must begin with CMD, a program and its arguments, or with CMD-SHELL and " +
-		"a shell command")
+	return nil, errors.New("healthCheck: the command must begin with CMD, a program and its arguments, " +
+		"or with CMD-SHELL and a shell command")
 }
 
 // Health is the result of a container's health checks.

@@ -12,7 +12,8 @@ func TestResolverConf(t *testing.T) {
 	if got := (Resolver{Nameserver: address}).Conf(); got != head {
 		t.Errorf("without search: %q, want %q", got, head)
 	}
-	if got, want := (Resolver{Nameserver: address, Search: []string{"corp", "example.org"}}).Conf(), head+"search corp example.org\n"; got != want {
+	if got, want := (Resolver{Nameserver: address, Search: []string{"corp", "example.org"}}).Conf(),
+		head+"search corp example.org\n"; got != want {
 		t.Errorf("with search: %q, want %q", got, want)
 	}
 }

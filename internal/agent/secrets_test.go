@@ -44,7 +44,8 @@ func TestSecrets(t *testing.T) {
 	if err := os.Symlink("../outside", filepath.Join(r.Secrets, "link")); err != nil {
 		t.Fatal(err)
 	}
-	const asm, ssm = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:", "arn:aws:ssm:eu-west-1:000000000000:parameter/"
+	const asm, ssm = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:",
+		"arn:aws:ssm:eu-west-1:000000000000:parameter/"
 	for _, tc := range []struct{ from, want, wrong string }{
 		{"token", inside, ""},
 		{"/prod/db/password", inside, ""},
@@ -61,7 +62,8 @@ func TestSecrets(t *testing.T) {
 		{asm + "login:user::0e5c", "", "current version"},
 		{asm + "login:missing::", "", "json key missing"},
 		{asm + "token:user::", "", "not a JSON object"},
-		{asm + "none-AbCdEf", "", "ResourceNotFoundException: Secrets Manager can't find the specified secret. This server looks for it in the file DATA/secrets/none"},
+		{asm + "none-AbCdEf", "", "ResourceNotFoundException: Secrets Manager can't find the specified secret. " +
+			"This server looks for it in the file DATA/secrets/none"},
 		{"/no/such/parameter", "", "DATA/secrets/no/such/parameter"},
 		{"open", "", "chmod 600"},
 		{"binary", "", "not text"},
@@ -112,16 +114,19 @@ func TestEnvironmentFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"A": "1", "B": `"quoted"`, "C": "x=y", "D": "definition", "E": "six", "F": "definition", "AWS_REGION": "ecs"}
+	want := map[string]string{"A": "1", "B": `"quoted"`, "C": "x=y", "D": "definition", "E": "six", "F": "definition",
+		"AWS_REGION": "ecs"}
 	if got := spec.Containers[0].Env; !reflect.DeepEqual(got, want) {
 		t.Errorf("the container's environment is %v, want %v", got, want)
 	}
 	for from, wrong := range map[string]string{
-		"arn:aws:s3:::bucket/none.env": "NoSuchKey", "arn:aws:s3:::bucket": "not the ARN of an object", "app.env": "not the ARN of an object",
+		"arn:aws:s3:::bucket/none.env": "NoSuchKey", "arn:aws:s3:::bucket": "not the ARN of an object",
+		"app.env":                             "not the ARN of an object",
 		"arn:aws:s3:::bucket/../../secrets/e": "cannot be that of a file",
 	} {
 		_, _, err := r.environment(&task.ContainerDefinition{EnvironmentFiles: []string{from}})
-		if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: failed to download env files: ") || !strings.Contains(err.Error(), wrong) {
+		if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: failed to download env files: ") ||
+			!strings.Contains(err.Error(), wrong) {
 			t.Errorf("%s: %v, want %q", from, err, wrong)
 		}
 	}
@@ -138,7 +143,8 @@ func TestEnvironmentIsBounded(t *testing.T) {
 	}
 	a := &Agent{Config: Config{Secrets: SecretResolver{Files: dir}}}
 	_, err := a.spec(&task.Task{ID: "t"}, &task.Definition{Containers: []task.ContainerDefinition{c}})
-	if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: the environment of the task has more than") {
+	if err == nil || !strings.Contains(err.Error(),
+		"ResourceInitializationError: the environment of the task has more than") {
 		t.Errorf("an environment of 600 KiB: %v", err)
 	}
 }

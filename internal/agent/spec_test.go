@@ -38,10 +38,12 @@ func TestSpec(t *testing.T) {
 			},
 		}},
 	}
-	row := &task.Task{ID: "t", Account: "000000000000", Region: "eu-west-1", Cluster: "default", Family: "web", Revision: 3}
+	row := &task.Task{ID: "t", Account: "000000000000", Region: "eu-west-1", Cluster: "default", Family: "web",
+		Revision: 3}
 	for _, images := range []bool{false, true} {
 		t.Run(fmt.Sprintf("images %t", images), func(t *testing.T) {
-			a := &Agent{Config: Config{Secrets: SecretResolver{Secrets: secrets}}, rt: capable{can: Capabilities{Images: images}}}
+			a := &Agent{Config: Config{Secrets: SecretResolver{Secrets: secrets}},
+				rt: capable{can: Capabilities{Images: images}}}
 			spec, err := a.spec(row, def)
 			if err != nil {
 				t.Fatal(err)
@@ -69,7 +71,8 @@ func TestSpec(t *testing.T) {
 				t.Error("spec changed the definition")
 			}
 			kept, err := json.Marshal(spec)
-			if err != nil || strings.Contains(string(kept)+fmt.Sprintf("%+v %#v", spec.Containers[0].Login, spec.Containers[0].Login), "hunter2") {
+			if err != nil || strings.Contains(string(kept)+fmt.Sprintf("%+v %#v", spec.Containers[0].Login,
+				spec.Containers[0].Login), "hunter2") {
 				t.Errorf("the spec contains the registry's password: %s, %v", kept, err)
 			}
 		})
@@ -79,16 +82,20 @@ func TestSpec(t *testing.T) {
 // TestLogin checks that a missing or invalid login fails a task whose runtime has images, and no other.
 func TestLogin(t *testing.T) {
 	secrets := t.TempDir()
-	for name, text := range map[string]string{"text": "hunter2", "half": `{"username":"ada"}`, "numbers": `{"username":"ada","password":7}`} {
+	for name, text := range map[string]string{"text": "hunter2", "half": `{"username":"ada"}`,
+		"numbers": `{"username":"ada","password":7}`} {
 		write(t, 0o600, text, secrets, name)
 	}
 	for from, wrong := range map[string]string{
-		"none": "ResourceNotFoundException", "text": "must be a JSON object", "half": "must be a JSON object", "numbers": "must be a JSON object",
+		"none": "ResourceNotFoundException", "text": "must be a JSON object", "half": "must be a JSON object",
+		"numbers": "must be a JSON object",
 	} {
-		def := &task.Definition{Containers: []task.ContainerDefinition{{Name: "app", Options: engineopts.Container{Login: from}}}}
+		def := &task.Definition{Containers: []task.ContainerDefinition{{Name: "app",
+			Options: engineopts.Container{Login: from}}}}
 		a := &Agent{Config: Config{Secrets: SecretResolver{Secrets: secrets}}, rt: capable{can: Capabilities{Images: true}}}
 		_, err := a.spec(&task.Task{ID: "t"}, def)
-		if err == nil || !strings.Contains(err.Error(), "ResourceInitializationError: unable to pull secrets or registry auth: ") ||
+		if err == nil || !strings.Contains(err.Error(),
+			"ResourceInitializationError: unable to pull secrets or registry auth: ") ||
 			!strings.Contains(err.Error(), wrong) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want %q", from, err, wrong)
 		}

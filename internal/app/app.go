@@ -217,8 +217,8 @@ func (a *App) nameNode() error {
 	case err != nil:
 		return fmt.Errorf("read the node's name: %w", err)
 	case a.cfg.Node != "" && a.cfg.Node != name:
-		return fmt.Errorf("--node %s: the data folder %s belongs to node %s and its tasks; omit --node, or use another folder",
-			a.cfg.Node, a.cfg.DataDir, name)
+		return fmt.Errorf("--node %s: the data folder %s belongs to node %s and its tasks; "+
+			"omit --node, or use another folder", a.cfg.Node, a.cfg.DataDir, name)
 	}
 	a.cfg.Node = name
 	return nil

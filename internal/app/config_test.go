@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestValidate changes settings of the default configuration. The error must contain want; an empty want expects no error.
+// TestValidate changes settings of the default configuration. The error must contain want; an empty want expects none.
 func TestValidate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -9,7 +9,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// TestSlicesOfOthers checks that a node stays out of the networks of other nodes, but not out of its own.
+// TestSlicesOfOthers checks that a node stays out of the networks of other nodes, but not out of those that it has.
 func TestSlicesOfOthers(t *testing.T) {
 	nodes := []*task.Node{
 		{Name: "a", Slices: []task.Slice{{VPC: "v", Prefix: netip.MustParsePrefix("10.0.0.0/22")}}},

@@ -26,7 +26,8 @@ func (a *App) collectors() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("rollcall_store_lag_seconds",
-			"Time since this node lost its connection to etcd, which is the age of the state it answers from; 0 while connected.",
+			"Time since this node lost its connection to etcd, which is the age of the state it answers from; 0 while "+
+				"connected.",
 			func() float64 {
 				if stale, since := a.db.Stale(); stale {
 					return time.Since(since).Seconds()

@@ -30,7 +30,8 @@ func ParseVPC(s string) (VPC, error) {
 		case strings.HasPrefix(part, "subnet-"):
 			v.Subnets = append(v.Subnets, part)
 		default:
-			return VPC{}, fmt.Errorf("--vpc %q: %q must be a network such as 10.1.0.0/16 or a subnet id such as subnet-1", s, part)
+			return VPC{}, fmt.Errorf("--vpc %q: %q must be a network such as 10.1.0.0/16 or a subnet id such as subnet-1",
+				s, part)
 		}
 	}
 	return v, nil

@@ -1,7 +1,7 @@
 // Package addrlease leases the addresses and host ports that tasks use.
 //
 // It promises that no two tasks of any Rollcall on this machine have the same address or port, and that one which a
-// task has given back is not leased again while clients may still look for that task there: it rests first. The lock is
+// task has released is not leased again while clients may still look for that task there: it rests first. The lock is
 // a Unix socket, so a lease ends with its process; what rests is also kept in a file, so that the next process holds it
 // again.
 //

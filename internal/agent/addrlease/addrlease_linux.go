@@ -66,7 +66,7 @@ type Pool struct {
 	mu      sync.Mutex
 	next    uint32              // the offset in a block of the address to try next
 	ports   []PortRange         // that may be chosen
-	resting map[string]*resting // leases that were given back and are still held, by name
+	resting map[string]*resting // leases that no task uses and that are still held, by name
 }
 
 // resting is a lease that no task uses.
@@ -204,7 +204,8 @@ func (p *Pool) hostPort(same []agent.Port, group string) (uint16, []Lease, error
 			return number, held, nil
 		}
 	}
-	return 0, nil, fault.New(fault.Unavailable, "host port", "found no free port in %v; stop tasks, or free ports there", p.ports)
+	return 0, nil, fault.New(fault.Unavailable, "host port", "found no free port in %v; stop tasks, or free ports there",
+		p.ports)
 }
 
 // leasePort leases one host port for all these protocols, or none. The caller holds p.mu.
@@ -221,8 +222,8 @@ func (p *Pool) leasePort(number uint16, same []agent.Port, group string) (held [
 		p.endRestFor(name, group)
 		got, err := Take(name)
 		if errors.Is(err, ErrTaken) {
-			return held, errors.New("leased by another task, or was until a short time ago, so that clients of another service " +
-				"may still look for it there")
+			return held, errors.New("leased by another task, or was until a short time ago, " +
+				"so that clients of another service may still look for it there")
 		}
 		if err != nil {
 			return held, err

@@ -36,7 +36,8 @@ type fakeTask struct {
 // New returns a runtime without tasks.
 func New() *Runtime {
 	r := &Runtime{
-		tasks: map[string]*fakeTask{}, wake: make(chan struct{}, 1), events: make(chan agent.Event), closed: make(chan struct{}),
+		tasks: map[string]*fakeTask{}, wake: make(chan struct{}, 1), events: make(chan agent.Event),
+		closed: make(chan struct{}),
 	}
 	go r.deliver()
 	return r
@@ -139,7 +140,8 @@ func (r *Runtime) StartContainer(_ context.Context, taskID, container string) er
 		}
 	})
 	if !known {
-		return fault.New(fault.NotFound, "container", "CannotStartContainerError: task %s has no container %s", taskID, container)
+		return fault.New(fault.NotFound, "container", "CannotStartContainerError: task %s has no container %s", taskID,
+			container)
 	}
 	return nil
 }

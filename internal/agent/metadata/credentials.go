@@ -31,7 +31,8 @@ func (e *Endpoint) serveCredentials(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(e.secret.token(id))) != 1 {
-		refuse(w, http.StatusUnauthorized, "Unauthorized", "CredentialsV2Request: the Authorization header is not the task's token")
+		refuse(w, http.StatusUnauthorized, "Unauthorized",
+			"CredentialsV2Request: the Authorization header is not the task's token")
 		return
 	}
 	v, ok := e.taskView(w, id)

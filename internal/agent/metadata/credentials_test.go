@@ -34,8 +34,9 @@ func TestNames(t *testing.T) {
 		t.Errorf("credentialsOf = %s, %v; want %s", gotID, ok, id)
 	}
 	for what, name := range map[string]string{
-		"empty": "", "no code": id + "-12", "short code": name[:len(name)-1], "changed number": strings.Replace(name, "-12-", "-13-", 1),
-		"another key": other.container(id, 12), "credentials": s.credentials(id), "too long": strings.Repeat("a", 10000),
+		"empty": "", "no code": id + "-12", "short code": name[:len(name)-1],
+		"changed number": strings.Replace(name, "-12-", "-13-", 1),
+		"another key":    other.container(id, 12), "credentials": s.credentials(id), "too long": strings.Repeat("a", 10000),
 	} {
 		if _, _, ok := s.containerOf(name); ok {
 			t.Errorf("containerOf accepts %s: %s", what, name)
@@ -103,7 +104,8 @@ func TestMeter(t *testing.T) {
 	at = at.Add(maxAge)
 	delete(running, "1")
 	if now, _, ok := m.read("1", at, measure); ok || len(m.containers) != 1 {
-		t.Errorf("read of an ended container: %+v, %v, with %d containers kept; want it forgotten", now, ok, len(m.containers))
+		t.Errorf("read of an ended container: %+v, %v, with %d containers kept; want it forgotten", now, ok,
+			len(m.containers))
 	}
 	if now, before, ok := m.read("2", at, measure); !ok || now.Processes != 3 || before.Processes != 2 {
 		t.Errorf("read after two measurements: %+v, %+v, %v; want both samples", now, before, ok)

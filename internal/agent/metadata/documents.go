@@ -174,8 +174,8 @@ func taskLimitsOf(r *registered, o *task.Overrides) *taskLimits {
 	return &taskLimits{CPU: float64(units) / 1024, Memory: memory}
 }
 
-// knownStatus returns a task's state as AWS's agent shows it. A task that sends a request runs, even if its row does
-// not say so yet.
+// knownStatus returns a task's state as AWS's agent shows it. A task that sends a request runs, even if its row has
+// an earlier state.
 func knownStatus(s task.State) string {
 	if s == task.Stopped {
 		return "STOPPED"

@@ -58,7 +58,8 @@ func TestContainerLimitsOf(t *testing.T) {
 		{"overrides of another container", app, &task.Overrides{}, containerLimits{256, 512}},
 		{"override of CPU", app, override(task.ContainerOverride{CPU: 64}), containerLimits{64, 512}},
 		{"override of memory", app, override(task.ContainerOverride{Memory: 64}), containerLimits{256, 64}},
-		{"override of the reservation", app, override(task.ContainerOverride{MemoryReservation: 64}), containerLimits{256, 64}},
+		{"override of the reservation", app, override(task.ContainerOverride{MemoryReservation: 64}),
+			containerLimits{256, 64}},
 		{"unknown container", registeredContainer{}, override(task.ContainerOverride{CPU: 64}), containerLimits{}},
 	} {
 		if got := containerLimitsOf(tc.container, tc.overrides); got != tc.want {
@@ -109,7 +110,8 @@ func TestNetwork(t *testing.T) {
 		{"no address yet", agent.NetworkAWSVPC, netip.Addr{}, nil, `{"NetworkMode":"awsvpc","AttachmentIndex":0}`},
 		{"bridge", agent.NetworkBridge, v4, nil, `{"NetworkMode":"bridge","IPv4Addresses":["10.0.0.1"]}`},
 		{"none", agent.NetworkNone, v4, nil, `{"NetworkMode":"none"}`},
-		{"sandbox before row", agent.NetworkBridge, v4, &agent.Sandbox{Address: v6}, `{"NetworkMode":"bridge","IPv6Addresses":["fd00::1"]}`},
+		{"sandbox before row", agent.NetworkBridge, v4, &agent.Sandbox{Address: v6},
+			`{"NetworkMode":"bridge","IPv6Addresses":["fd00::1"]}`},
 	} {
 		v := &view{
 			task: &task.Task{Observed: task.Observed{Address: tc.row}}, sandbox: tc.sandbox,
@@ -127,14 +129,16 @@ func TestStatus(t *testing.T) {
 	row := &task.Task{Observed: task.Observed{Containers: []task.Container{
 		{Name: "app", RuntimeID: "row", ExitCode: &code, Health: task.HealthUnhealthy},
 	}}}
-	started := agent.ContainerStatus{Name: "app", RuntimeID: "sandbox", StartedAt: time.Unix(1, 0), Health: agent.HealthHealthy}
+	started := agent.ContainerStatus{Name: "app", RuntimeID: "sandbox", StartedAt: time.Unix(1, 0),
+		Health: agent.HealthHealthy}
 	for _, tc := range []struct {
 		name, container string
 		sandbox         *agent.Sandbox
 		want            agent.ContainerStatus
 	}{
 		{"sandbox", "app", &agent.Sandbox{Containers: []agent.ContainerStatus{started}}, started},
-		{"row", "app", nil, agent.ContainerStatus{Name: "app", RuntimeID: "row", ExitCode: &code, Health: agent.HealthUnhealthy}},
+		{"row", "app", nil, agent.ContainerStatus{Name: "app", RuntimeID: "row", ExitCode: &code,
+			Health: agent.HealthUnhealthy}},
 		{"unknown container", "log", nil, agent.ContainerStatus{Name: "log"}},
 	} {
 		v := &view{task: row, sandbox: tc.sandbox}

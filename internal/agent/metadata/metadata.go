@@ -9,8 +9,8 @@
 // At AWS the endpoint has a link-local address in the task's network. A process task shares the machine's network, so
 // its endpoint is a port on loopback, to which every user of the machine can connect. What the package promises:
 //
-//   - A request gets an answer only if its path contains a name made with the node's secret key, 128 bits of which cannot be
-//     guessed. Credentials also require the token that only the task has. Neither is ever in a log.
+//   - A request gets an answer only if its path contains a name made with the node's secret key, 128 bits of which cannot
+//     be guessed. Credentials also require the token that only the task has. Neither is ever in a log.
 //   - The names of a task, the port and the key stay the same after a restart, including one by kill -9.
 //   - Requests are small, few at a time, and at most [perSecond] a second for each task.
 //
@@ -135,7 +135,9 @@ func (e *Endpoint) Close() {
 // routes returns the handler of all paths. An unknown path and a path with an unknown name get the same status.
 func (e *Endpoint) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusNotFound, "404 page not found") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusNotFound, "404 page not found")
+	})
 	for _, version := range []string{"v3", "v4"} {
 		for path, document := range map[string]func(*view) (any, error){
 			"": containerDocument, "/task": taskDocument, "/taskWithTags": taskWithTagsDocument,

@@ -35,7 +35,8 @@ func newNode(t *testing.T, role string) *node {
 	def := task.Definition{
 		Family: "web", NetworkMode: agent.NetworkAWSVPC, TaskRole: role,
 		Containers: []task.ContainerDefinition{
-			{Name: "app", Image: "app:1", Essential: true, HealthCheck: &task.HealthCheck{}, Environment: map[string]string{"PASSWORD": "hunter2"}},
+			{Name: "app", Image: "app:1", Essential: true, HealthCheck: &task.HealthCheck{},
+				Environment: map[string]string{"PASSWORD": "hunter2"}},
 			{Name: "log", Image: "log:1", Secrets: []task.Secret{{Name: "S", From: "hunter3"}}},
 		},
 		Sent: json.RawMessage(`{"family":"web","cpu":"512","memory":"1024","containerDefinitions":[
@@ -47,7 +48,8 @@ func newNode(t *testing.T, role string) *node {
 	_, err := store.Update(t.Context(), db, func(tx *store.Tx) (struct{}, error) {
 		n.def = task.RegisterDefinition(tx, sc, def, time.Now())
 		task.PutService(tx, task.Service{
-			Account: sc.Account, Region: sc.Region, Cluster: "default", Name: "web", Status: task.Active, LaunchType: task.EC2, DesiredCount: 1,
+			Account: sc.Account, Region: sc.Region, Cluster: "default", Name: "web", Status: task.Active, LaunchType: task.EC2,
+			DesiredCount: 1,
 		})
 		n.task = task.CreateTask(tx, task.Task{
 			Account: sc.Account, Region: sc.Region, Cluster: "default", ID: taskID, Service: "web", Family: "web", Revision: 1,
@@ -58,11 +60,14 @@ func newNode(t *testing.T, role string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sandbox := &agent.Sandbox{TaskID: taskID, Address: netip.MustParseAddr("127.64.0.5"), Containers: []agent.ContainerStatus{
-		{Name: "app", RuntimeID: "41", StartedAt: time.Unix(1700000000, 0), Health: agent.HealthHealthy, Ports: []agent.PortBinding{
-			{Container: 80, Host: 80, HostIP: netip.MustParseAddr("127.64.0.5"), Protocol: "tcp"}}},
-		{Name: "log", RuntimeID: "42", StartedAt: time.Unix(1700000000, 0), FinishedAt: time.Unix(1700000001, 0), ExitCode: new(int)},
-	}}
+	sandbox := &agent.Sandbox{TaskID: taskID, Address: netip.MustParseAddr("127.64.0.5"),
+		Containers: []agent.ContainerStatus{
+			{Name: "app", RuntimeID: "41", StartedAt: time.Unix(1700000000, 0), Health: agent.HealthHealthy,
+				Ports: []agent.PortBinding{
+					{Container: 80, Host: 80, HostIP: netip.MustParseAddr("127.64.0.5"), Protocol: "tcp"}}},
+			{Name: "log", RuntimeID: "42", StartedAt: time.Unix(1700000000, 0), FinishedAt: time.Unix(1700000001, 0),
+				ExitCode: new(int)},
+		}}
 	n.Endpoint, err = Open(Config{
 		DB: db, Dir: t.TempDir(), Zone: "a", API: "http://127.0.0.1:7070", Log: slog.New(slog.DiscardHandler),
 		Issue: func(expires time.Time) Keys { return Keys{"ASIA1", "s", "t", expires} },
@@ -128,7 +133,8 @@ func TestDocuments(t *testing.T) {
 		`,"DesiredStatus":"RUNNING","KnownStatus":"STOPPED","ExitCode":0,"CreatedAt":"2023-11-14T22:13:20Z","StartedAt":"2023-11-14T22:13:20Z",` +
 		`"FinishedAt":"2023-11-14T22:13:21Z","Type":"NORMAL","Limits":{"CPU":0},` +
 		`"Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["127.64.0.5"],"AttachmentIndex":0}]}`
-	task := `{"Cluster":"default","TaskARN":"arn:aws:ecs:eu-west-1:000000000000:task/default/` + taskID + `","Family":"web","Revision":"1",` +
+	task := `{"Cluster":"default","TaskARN":"arn:aws:ecs:eu-west-1:000000000000:task/default/` + taskID +
+		`","Family":"web","Revision":"1",` +
 		`"ServiceName":"web","DesiredStatus":"RUNNING","KnownStatus":"RUNNING","Limits":{"CPU":0.5,"Memory":1024},` +
 		`"AvailabilityZone":"eu-west-1a","LaunchType":"EC2","Containers":[` + app + `,` + log + `]%s}`
 	for path, want := range map[string]string{
@@ -153,7 +159,8 @@ func TestDocuments(t *testing.T) {
 		stats["41"].CPU.Usage.Total != 3e9 || stats["41"].Memory != (memoryStats{1 << 20, 512 << 20}) {
 		t.Errorf("stats: %d, %s, %v", status, got, err)
 	}
-	if status, got := n.ask("GET", env["ECS_CONTAINER_METADATA_URI_V4"]+"/stats", "", ""); status != 200 || !strings.Contains(got, `"name":"app"`) {
+	if status, got := n.ask("GET", env["ECS_CONTAINER_METADATA_URI_V4"]+"/stats", "", ""); status != 200 ||
+		!strings.Contains(got, `"name":"app"`) {
 		t.Errorf("a container's stats: %d, %s", status, got)
 	}
 }
@@ -172,19 +179,24 @@ func TestInvalidNames(t *testing.T) {
 		want                int
 	}{
 		{"GET", "/", "", 404}, {"GET", "/v4", "", 404}, {"GET", "/v4/", "", 404}, {"GET", "/v4//task", "", 404},
-		{"GET", "/v4/" + taskID, "", 404}, {"GET", "/v4/" + taskID + "-0", "", 404}, {"GET", "/v4/" + taskID + "-0-/task", "", 404},
+		{"GET", "/v4/" + taskID, "", 404}, {"GET", "/v4/" + taskID + "-0", "", 404},
+		{"GET", "/v4/" + taskID + "-0-/task", "", 404},
 		{"GET", "/v4/" + flipped + "/task", "", 404},
 		{"GET", "/v4/" + other.container(taskID, 0) + "/task", "", 404},
 		{"GET", "/v4/" + strings.Replace(name, "-0-", "-1-", 1), "", 404}, // another container's number
 		{"GET", "/v4/" + n.secret.container(taskID, 2), "", 404},
 		{"GET", "/v4/" + n.secret.container("fedc", 0), "", 404}, // no such task
 		{"GET", "/v4/" + credentials, "", 404}, {"GET", "/v4/" + strings.Repeat("a", 5000), "", 404},
-		{"POST", "/v4/" + name, "", 404}, {"PUT", "/v4/" + name + "/task", "", 404}, {"DELETE", "/api/" + name + "/task-protection/v1/state", "", 404},
-		{"GET", "/v2/credentials/" + credentials, "", 401}, {"GET", "/v2/credentials/" + credentials, token[:len(token)-1], 401},
-		{"GET", "/v2/credentials/" + credentials, other.token(taskID), 401}, {"GET", "/v2/credentials/" + credentials, name, 401},
+		{"POST", "/v4/" + name, "", 404}, {"PUT", "/v4/" + name + "/task", "", 404},
+		{"DELETE", "/api/" + name + "/task-protection/v1/state", "", 404},
+		{"GET", "/v2/credentials/" + credentials, "", 401},
+		{"GET", "/v2/credentials/" + credentials, token[:len(token)-1], 401},
+		{"GET", "/v2/credentials/" + credentials, other.token(taskID), 401},
+		{"GET", "/v2/credentials/" + credentials, name, 401},
 		{"GET", "/v2/credentials/" + name, token, 400}, {"GET", "/v2/credentials/" + taskID, token, 400},
 		{"GET", "/v2/credentials/" + other.credentials(taskID), token, 400},
-		{"PUT", "/api/" + flipped + "/task-protection/v1/state", "", 404}, {"PUT", "/api/" + credentials + "/task-protection/v1/state", "", 404},
+		{"PUT", "/api/" + flipped + "/task-protection/v1/state", "", 404},
+		{"PUT", "/api/" + credentials + "/task-protection/v1/state", "", 404},
 		{"GET", "/v4/" + name, "", 200}, {"GET", "/v2/credentials/" + credentials, token, 200},
 	} {
 		status, got := n.ask(tc.method, n.base+tc.path, "", tc.token)
@@ -204,8 +216,10 @@ func TestCredentials(t *testing.T) {
 	env := n.Environment(n.task, n.def, 1)
 	status, got := n.ask("GET", env["AWS_CONTAINER_CREDENTIALS_FULL_URI"], "", env["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
 	var keys credentialsDocument
-	if err := json.Unmarshal([]byte(got), &keys); status != 200 || err != nil || keys.AccessKeyID != "ASIA1" || keys.SecretAccessKey != "s" ||
-		keys.Token != "t" || keys.RoleArn != "arn:aws:iam::000000000000:role/reader" || time.Until(keys.Expiration) < 50*time.Minute {
+	if err := json.Unmarshal([]byte(got), &keys); status != 200 || err != nil || keys.AccessKeyID != "ASIA1" ||
+		keys.SecretAccessKey != "s" ||
+		keys.Token != "t" || keys.RoleArn != "arn:aws:iam::000000000000:role/reader" ||
+		time.Until(keys.Expiration) < 50*time.Minute {
 		t.Errorf("credentials: %d, %s, %v", status, got, err)
 	}
 	n.def.TaskRole = ""
@@ -215,7 +229,8 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	bare := newNode(t, "")
-	status, got = bare.ask("GET", bare.base+"/v2/credentials/"+bare.secret.credentials(taskID), "", bare.secret.token(taskID))
+	status, got = bare.ask("GET", bare.base+"/v2/credentials/"+bare.secret.credentials(taskID), "",
+		bare.secret.token(taskID))
 	if status != 400 || strings.Contains(got, "ASIA") {
 		t.Errorf("GET credentials of a task without a role: %d, %s", status, got)
 	}
@@ -257,7 +272,8 @@ func TestProtection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, got := n.ask("PUT", url, `{"ProtectionEnabled":true}`, ""); status != 200 || !strings.Contains(got, `{"failure":{"Arn":"`+n.task.ARN()+`","Reason":"TASK_NOT_VALID"`) {
+	if status, got := n.ask("PUT", url, `{"ProtectionEnabled":true}`, ""); status != 200 ||
+		!strings.Contains(got, `{"failure":{"Arn":"`+n.task.ARN()+`","Reason":"TASK_NOT_VALID"`) {
 		t.Errorf("PUT protection of a stopping task: %d %s", status, got)
 	}
 }

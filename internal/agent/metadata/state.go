@@ -42,7 +42,8 @@ func open(dir string, log *slog.Logger) (state, net.Listener, error) {
 		if err == nil {
 			return s, l, nil
 		}
-		log.Error("the metadata endpoint moves to another port, and running tasks do not find it any more", "port", s.Port, "err", err)
+		log.Error("the metadata endpoint moves to another port, where running tasks do not find it",
+			"port", s.Port, "err", err)
 	}
 	// The key changes with the port: running tasks send names made with the old key to the process that now has the old
 	// port.
@@ -82,8 +83,8 @@ func readState(file string) (state, error) {
 		return s, err
 	}
 	if err != nil || s.Port <= 0 || len(s.Key) < 32 {
-		return s, fmt.Errorf("%s is damaged; restore it, or remove it, after which running tasks find neither metadata nor credentials",
-			file)
+		return s, fmt.Errorf("%s is damaged; restore it, or remove it, after which running tasks find neither metadata "+
+			"nor credentials", file)
 	}
 	return s, nil
 }

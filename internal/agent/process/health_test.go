@@ -22,7 +22,8 @@ func TestStreak(t *testing.T) {
 	}{
 		{"healthy from the first check", check, "", "ppp", "0.2H 5.2H 10.2H"},
 		{"healthy soon after it is ready", check, "", "fffpp", "0.2- 0.6- 1.2- 2.0H 7.0H"},
-		{"failures count once an interval", check, "", "fffffffffff", "0.2- 0.6- 1.2- 2.0- 3.3- 5.0- 7.6- 10.0U 15.0U 20.0U 25.0U"},
+		{"failures count once an interval", check, "", "fffffffffff",
+			"0.2- 0.6- 1.2- 2.0- 3.3- 5.0- 7.6- 10.0U 15.0U 20.0U 25.0U"},
 		{"only failures in a row count", check, "", "pfpfpffp", "0.2H 5.2H 10.2H 15.2H 20.2H 25.2H 30.2U 35.2H"},
 		{"failures in the start period do not count", grace, "", "ffffffff", "0.2- 0.6- 1.2- 2.0- 3.3- 5.2- 7.0U 12.0U"},
 		{"a success ends the start period", grace, "", "fpff", "0.2- 0.6H 5.6U 10.6U"},

@@ -259,7 +259,8 @@ func output(t *testing.T, r *Runtime, task string) string {
 // awaitOutput waits until the output of a container contains want.
 func awaitOutput(t *testing.T, r *Runtime, task, want string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%s prints %q", task, want), func() bool { return strings.Contains(output(t, r, task), want) })
+	eventually(t, fmt.Sprintf("%s prints %q", task, want),
+		func() bool { return strings.Contains(output(t, r, task), want) })
 }
 
 func supervisorPID(t *testing.T, dir string) int {

@@ -44,7 +44,7 @@ type Runtime struct {
 var _ agent.Runtime = (*Runtime)(nil)
 
 // New connects to the supervisor of the data folder, and starts one if none runs. It fails if no supervisor can be
-// started, or if the one that runs has another version; the error says what to do.
+// started, or if the one that runs has another version; the error contains the remedy.
 func New(ctx context.Context, config Config) (*Runtime, error) {
 	dir, err := filepath.Abs(config.Dir)
 	if err != nil {

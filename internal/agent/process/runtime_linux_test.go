@@ -38,7 +38,8 @@ func TestContainerEnds(t *testing.T) {
 		start(t, r, shellTask(tc.name, tc.script))
 		got := awaitEnd(t, r, tc.name)
 		if got.ExitCode == nil || *got.ExitCode != tc.want || got.Reason != "" || got.StartedAt.IsZero() {
-			t.Errorf("%s: exit code %v, reason %q, started %v; want exit code %d and no reason", tc.name, got.ExitCode, got.Reason, got.StartedAt, tc.want)
+			t.Errorf("%s: exit code %v, reason %q, started %v; want exit code %d and no reason", tc.name, got.ExitCode,
+				got.Reason, got.StartedAt, tc.want)
 		}
 		if err := r.StartContainer(t.Context(), tc.name, "main"); err != nil {
 			t.Errorf("%s: StartContainer of an ended container: %v; want nil, without a start", tc.name, err)
@@ -191,14 +192,19 @@ func TestStartFailures(t *testing.T) {
 		spec agent.ContainerSpec
 		want string
 	}{
-		{"no-program", agent.ContainerSpec{Command: []string{"no-such-program"}}, `cannot run the program "no-such-program": it is not in PATH (`},
-		{"no-file", agent.ContainerSpec{Command: []string{"/no/such/program"}}, `cannot run the program "/no/such/program": `},
+		{"no-program", agent.ContainerSpec{Command: []string{"no-such-program"}},
+			`cannot run the program "no-such-program": it is not in PATH (`},
+		{"no-file", agent.ContainerSpec{Command: []string{"/no/such/program"}},
+			`cannot run the program "/no/such/program": `},
 		{"not-executable", agent.ContainerSpec{Command: []string{noProgram}}, "permission denied"},
-		{"no-directory", agent.ContainerSpec{Command: []string{"true"}, WorkingDirectory: "/no/such/folder"}, "enter the working directory /no/such/folder: "},
-		{"no-user", agent.ContainerSpec{Command: []string{"true"}, User: "no-such-user"}, `no user "no-such-user" on this machine`},
+		{"no-directory", agent.ContainerSpec{Command: []string{"true"}, WorkingDirectory: "/no/such/folder"},
+			"enter the working directory /no/such/folder: "},
+		{"no-user", agent.ContainerSpec{Command: []string{"true"}, User: "no-such-user"},
+			`no user "no-such-user" on this machine`},
 	} {
 		tc.spec.Name = "main"
-		if _, err := r.Create(t.Context(), agent.TaskSpec{ID: tc.name, Containers: []agent.ContainerSpec{tc.spec}}); err != nil {
+		if _, err := r.Create(t.Context(),
+			agent.TaskSpec{ID: tc.name, Containers: []agent.ContainerSpec{tc.spec}}); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 { // the second call returns the same error
@@ -291,13 +297,21 @@ func TestCreateRejects(t *testing.T) {
 	}{
 		{agent.TaskSpec{ID: "../escape"}, fault.Invalid, "the task id"},
 		{agent.TaskSpec{ID: "empty"}, fault.Invalid, "no containers"},
-		{agent.TaskSpec{ID: "a", NetworkMode: "vlan", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}})}, fault.Invalid, "networkMode"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c/d", Command: []string{"true"}})}, fault.Invalid, "container \"c/d\": the name"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Image: "nginx"})}, fault.Invalid, "neither entryPoint nor command"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "must begin with CMD"},
-		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ulimits: []agent.Ulimit{{Name: "ink"}}})}, fault.Invalid, "ulimit"},
-		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkNone, Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ports: []agent.Port{{Container: 80}}})}, fault.Invalid, "mode none"},
-		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse, fmt.Sprintf("(pid %d)", os.Getpid())},
+		{agent.TaskSpec{ID: "a", NetworkMode: "vlan",
+			Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"}})}, fault.Invalid, "networkMode"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c/d", Command: []string{"true"}})}, fault.Invalid,
+			"container \"c/d\": the name"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Image: "nginx"})}, fault.Invalid,
+			"neither entryPoint nor command"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"},
+			HealthCheck: &agent.HealthCheck{Command: []string{"curl"}}})}, fault.Invalid, "must begin with CMD"},
+		{agent.TaskSpec{ID: "a", Containers: one(agent.ContainerSpec{Name: "c", Command: []string{"true"},
+			Ulimits: []agent.Ulimit{{Name: "ink"}}})}, fault.Invalid, "ulimit"},
+		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkNone, Containers: one(agent.ContainerSpec{Name: "c",
+			Command: []string{"true"}, Ports: []agent.Port{{Container: 80}}})}, fault.Invalid, "mode none"},
+		{agent.TaskSpec{ID: "a", NetworkMode: agent.NetworkHost, Containers: one(agent.ContainerSpec{Name: "c",
+			Command: []string{"true"}, Ports: []agent.Port{{Container: 80, Host: taken}}})}, fault.InUse,
+			fmt.Sprintf("(pid %d)", os.Getpid())},
 	} {
 		_, err := r.Create(t.Context(), tc.spec)
 		if !fault.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.want) {
@@ -327,7 +341,8 @@ func TestHostPorts(t *testing.T) {
 	fixed := shellTask("fixed", "true")
 	fixed.NetworkMode = agent.NetworkHost
 	fixed.Containers[0].Ports = []agent.Port{{Container: ports[0].Host, Host: ports[0].Host}}
-	if _, err := other.Create(t.Context(), fixed); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), "leased by another task") {
+	if _, err := other.Create(t.Context(), fixed); !fault.Is(err, fault.InUse) ||
+		!strings.Contains(err.Error(), "leased by another task") {
 		t.Errorf("Create with the same host port from another data folder: %v; want in use", err)
 	}
 }
@@ -351,7 +366,8 @@ func TestAddressesAreUnique(t *testing.T) {
 				t.Errorf("the second Create returns %v, %v; want the same address %v", again.Address, err, first.Address)
 			}
 			text := first.Address.String()
-			if seen[text] || !addressBlock.Contains(first.Address) || strings.HasSuffix(text, ".0") || strings.HasSuffix(text, ".255") {
+			if seen[text] || !addressBlock.Contains(first.Address) || strings.HasSuffix(text, ".0") ||
+				strings.HasSuffix(text, ".255") {
 				t.Errorf("address %v is used twice, outside of %v, or not that of a host", first.Address, addressBlock)
 			}
 			seen[text] = true
@@ -421,7 +437,8 @@ func TestSupervisorKilled(t *testing.T) {
 	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := awaitEnd(t, r, "ends-later"); got.ExitCode != nil || got.Reason != "Exit code unknown: the supervisor was restarted while the container ran." {
+	if got := awaitEnd(t, r, "ends-later"); got.ExitCode != nil ||
+		got.Reason != "Exit code unknown: the supervisor was restarted while the container ran." {
 		t.Errorf("the end of an adopted container: %+v; want no exit code, and the reason", got)
 	}
 	if err := r.StopContainer(t.Context(), "stays", "main", time.Minute); err != nil {
@@ -449,7 +466,8 @@ func TestEndedWhileNoSupervisorRan(t *testing.T) {
 	}
 	eventually(t, "the container has ended", func() bool { return ended(pid) })
 	again := runtimeIn(t, dir)
-	if got := awaitEnd(t, again, "orphan"); got.ExitCode != nil || got.Reason != "Exit code unknown: the container ended while no supervisor ran." {
+	if got := awaitEnd(t, again, "orphan"); got.ExitCode != nil ||
+		got.Reason != "Exit code unknown: the container ended while no supervisor ran." {
 		t.Errorf("status %+v; want no exit code, and the reason", got)
 	}
 }
@@ -472,7 +490,8 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 		for fault.Is(err, fault.Unavailable) { // as the agent does
 			err = r.StartContainer(t.Context(), id, "main")
 		}
-		if err != nil && err.Error() != startFailure+"the supervisor ended while it started the container, whose program may have run." {
+		if err != nil && err.Error() != startFailure+"the supervisor ended while it started the container, whose program "+
+			"may have run." {
 			t.Fatal(err)
 		}
 		killer.Stop()
@@ -480,7 +499,8 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 		eventually(t, "the supervisor has ended", func() bool { return ended(pid) })
 		eventually(t, "a new supervisor answers", func() bool { _, err := r.Sandboxes(t.Context()); return err == nil })
 		if status := statusOf(t, r, id); status.Running() {
-			eventually(t, "the container runs", func() bool { _, err := os.Stat(file); return err == nil || statusOf(t, r, id).Ended() })
+			eventually(t, "the container runs",
+				func() bool { _, err := os.Stat(file); return err == nil || statusOf(t, r, id).Ended() })
 		}
 		if ran, _ := os.ReadFile(file); strings.Count(string(ran), "ran") > 1 {
 			t.Errorf("%s ran %d times", id, strings.Count(string(ran), "ran"))

@@ -29,8 +29,10 @@ func TestHealthCheck(t *testing.T) {
 	}{
 		{"passes", []string{"CMD-SHELL", `test "$FROM" = spec`}, agent.HealthHealthy, ""},
 		{"fails", []string{"CMD-SHELL", "echo not well >&2; exit 2"}, agent.HealthUnhealthy, "not well"},
-		{"no-command", []string{"CMD", "no-such-check"}, agent.HealthUnhealthy, `cannot run the program "no-such-check": it is not in PATH`},
-		{"hangs", []string{"CMD-SHELL", "echo waiting; sleep 1000"}, agent.HealthUnhealthy, "Health check exceeded timeout (100ms). waiting"},
+		{"no-command", []string{"CMD", "no-such-check"}, agent.HealthUnhealthy,
+			`cannot run the program "no-such-check": it is not in PATH`},
+		{"hangs", []string{"CMD-SHELL", "echo waiting; sleep 1000"}, agent.HealthUnhealthy,
+			"Health check exceeded timeout (100ms). waiting"},
 	} {
 		spec := shellTask(tc.name, "exec sleep 1000")
 		spec.Env = map[string]string{"FROM": "spec"}
@@ -40,7 +42,8 @@ func TestHealthCheck(t *testing.T) {
 			spec.Containers[0].HealthCheck.Timeout = 10 * time.Second // the machine may be busy
 		}
 		start(t, r, spec)
-		got := await(t, r, tc.name, "main", string(tc.want), func(s agent.ContainerStatus) bool { return s.Health == tc.want })
+		got := await(t, r, tc.name, "main", string(tc.want),
+			func(s agent.ContainerStatus) bool { return s.Health == tc.want })
 		if !strings.Contains(got.HealthOutput, tc.wantOutput) {
 			t.Errorf("%s: the output kept is %q, want %q", tc.name, got.HealthOutput, tc.wantOutput)
 		}
@@ -188,7 +191,8 @@ func TestOtherVersion(t *testing.T) {
 		conn.Write(append(text, '\n'))
 	}()
 	_, err = New(t.Context(), Config{Dir: dir})
-	if want := "(pid 4711) has version 2 of the protocol, this rollcall has version 1"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "(pid 4711) has version 2 of the protocol, this rollcall has version 1"; err == nil ||
+		!strings.Contains(err.Error(), want) {
 		t.Errorf("New: %v; want …%s…", err, want)
 	}
 }

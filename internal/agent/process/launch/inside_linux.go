@@ -14,7 +14,9 @@ import (
 // Inside starts a program in a running container, whose main process is main: through container-init where the order
 // needs it, otherwise from a thread that has joined the container's mount namespace. Health checks run every few
 // seconds in every container, and starting this large binary for each costs 20 times as much.
-func Inside(start Starter, main procfs.Identity, o Order, output *os.File) (leader procfs.Identity, end <-chan syscall.WaitStatus, err error) {
+func Inside(
+	start Starter, main procfs.Identity, o Order, output *os.File,
+) (leader procfs.Identity, end <-chan syscall.WaitStatus, err error) {
 	if len(o.Ulimits) > 0 || len(o.Mounts) > 0 && os.Geteuid() != 0 {
 		end, err = Start(start, o, output, output, func(pid int) error {
 			leader, err = procfs.Identify(pid, main.Boot)

@@ -13,12 +13,16 @@ import (
 )
 
 // Starter forks a process and returns the channel on which its end arrives.
-type Starter func(path string, argv []string, attr *syscall.ProcAttr) (pid int, end <-chan syscall.WaitStatus, err error)
+type Starter func(
+	path string, argv []string, attr *syscall.ProcAttr,
+) (pid int, end <-chan syscall.WaitStatus, err error)
 
-// Start starts a program through container-init, in a session and process group of its own, and returns when it runs.
+// Start starts a program through container-init, in a new session and process group, and returns when it runs.
 // It calls started with the pid before the program may run; an error from started keeps it from running. If Start
 // returns an error, the process has ended or is about to, and end, unless it is nil, reports when.
-func Start(start Starter, o Order, stdout, stderr *os.File, started func(pid int) error) (end <-chan syscall.WaitStatus, err error) {
+func Start(
+	start Starter, o Order, stdout, stderr *os.File, started func(pid int) error,
+) (end <-chan syscall.WaitStatus, err error) {
 	stdin, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -85,8 +89,8 @@ func startAttributes(mounts bool) *syscall.SysProcAttr {
 	return attr
 }
 
-// CanMount returns why containers cannot have private files on this machine, nil if they can. It tries it in a process
-// of its own.
+// CanMount returns why containers cannot have private files on this machine, nil if they can. It tries it in
+// a new process.
 func CanMount(ctx context.Context) error { return TryMount(ctx, startAndWait) }
 
 // startAndWait is a [Starter] for a process without a reaper of all children.

@@ -67,7 +67,8 @@ func FindAccount(name string) (*Account, string, error) {
 	}
 	if os.Geteuid() != 0 {
 		if uid != self || hasGroup && a.GID != os.Getegid() {
-			return nil, "", fmt.Errorf("user %q: only root can run a container as another user; Rollcall runs as user %s", name, self)
+			return nil, "", fmt.Errorf("user %q: only root can run a container as another user; Rollcall runs as user %s", name,
+				self)
 		}
 		return nil, homeOf(self), nil
 	}

@@ -76,7 +76,8 @@ func (s *supervisor) serveClient(ctx context.Context, conn net.Conn) {
 		conn:    protocol.NewConn(conn, protocol.MaxRequest),
 		updates: mailbox.New[protocol.ContainerKey, protocol.Update](),
 	}
-	if err := c.conn.Send(protocol.Frame{Hello: &protocol.Hello{Version: protocol.Version, PID: os.Getpid()}}); err != nil {
+	hello := &protocol.Hello{Version: protocol.Version, PID: os.Getpid()}
+	if err := c.conn.Send(protocol.Frame{Hello: hello}); err != nil {
 		return
 	}
 	s.addClient(c)

@@ -19,7 +19,9 @@ const maxOutput = 4096
 
 // exec runs a command in a container, with the container's environment, user, folder and resolver. At the timeout or
 // when ctx ends, it kills the command and all its processes.
-func (s *supervisor) exec(ctx context.Context, t *task, c *container, argv []string, timeout time.Duration) (protocol.ExecResult, error) {
+func (s *supervisor) exec(
+	ctx context.Context, t *task, c *container, argv []string, timeout time.Duration,
+) (protocol.ExecResult, error) {
 	s.mu.Lock()
 	process, running := c.record.Process, c.record.Status.Running()
 	s.execs++
@@ -46,7 +48,8 @@ func (s *supervisor) exec(ctx context.Context, t *task, c *container, argv []str
 		if end != nil {
 			<-end
 		}
-		return protocol.ExecResult{Code: 127, Output: err.Error()}, nil // the exit code of a shell that does not find a program
+		// A shell that does not find a program exits with this code.
+		return protocol.ExecResult{Code: 127, Output: err.Error()}, nil
 	}
 	output := collect(outputIn)
 	res := protocol.ExecResult{}

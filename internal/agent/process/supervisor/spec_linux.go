@@ -27,7 +27,8 @@ func validate(spec *agent.TaskSpec) error {
 // empty if it can.
 func containerProblem(c *agent.ContainerSpec) string {
 	if argv := c.Argv(); len(argv) == 0 || argv[0] == "" {
-		return "it has neither entryPoint nor command; a process has no image to take them from, so name the program in command"
+		return "it has neither entryPoint nor command; a process has no image to take them from, " +
+			"so name the program in command"
 	}
 	for _, u := range c.Ulimits {
 		if !launch.IsUlimit(u.Name) {

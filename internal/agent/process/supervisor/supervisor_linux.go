@@ -54,7 +54,7 @@ type supervisor struct {
 	tasks     map[string]*task
 	clients   map[*client]bool
 	idleSince time.Time
-	execs     uint64 // counts commands, so that each has a tag of its own
+	execs     uint64 // counts commands, so that each has its own tag
 }
 
 // Main plays a hidden role of the binary if args name one: "supervise --dir DIR" or "container-init". A program calls
@@ -126,7 +126,8 @@ func run(dir string, ready *os.File) (err error) {
 	defer lock.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE) // ignored: they are for the server
+	// The signals of a terminal are for the server; the supervisor ignores them.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	s, err := newSupervisor(dir, end)

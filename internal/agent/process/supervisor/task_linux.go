@@ -168,7 +168,8 @@ func (t *task) viewLocked() agent.Sandbox {
 }
 
 func (t *task) updateLocked(c *container) protocol.Update {
-	return protocol.Update{Event: agent.Event{TaskID: t.sandbox.Spec.ID, Status: c.record.Status}, Check: c.spec.HealthCheck}
+	return protocol.Update{Event: agent.Event{TaskID: t.sandbox.Spec.ID, Status: c.record.Status},
+		Check: c.spec.HealthCheck}
 }
 
 // nameserver returns the address in the containers' resolv.conf; invalid if the task has none.

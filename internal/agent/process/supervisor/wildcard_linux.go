@@ -20,7 +20,7 @@ const (
 	maxScanWait = 5 * time.Second
 )
 
-// wildcardWatch finds awsvpc containers that listen on every address instead of their own.
+// wildcardWatch finds awsvpc containers that listen on every address instead of the task's address.
 type wildcardWatch struct {
 	ephemeral addrlease.PortRange
 	started   chan struct{} // holds a token if a container has started since the last scan
@@ -170,7 +170,8 @@ func (s *supervisor) killWildcard(c candidate, socket procfs.Socket) {
 		return
 	}
 	s.mu.Lock()
-	c.container.killReason = fmt.Sprintf("%sthe container listens on %s and so would answer for other tasks of this machine; "+
+	c.container.killReason = fmt.Sprintf("%sthe container listens on %s and so would answer for other tasks "+
+		"of this machine; "+
 		"it must listen on its own address, %s ($ROLLCALL_ADDRESS)", startFailure, socket, c.task.sandbox.Address)
 	s.mu.Unlock()
 	if c.process.Alive(s.bootID) {
