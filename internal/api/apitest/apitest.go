@@ -79,7 +79,7 @@ func (s *Server) Dial(tb testing.TB) net.Conn {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { conn.Close() })
+	tb.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(clienttest.Timeout)); err != nil {
 		tb.Fatal(err)
 	}
@@ -141,11 +141,11 @@ func WithInvocationID(id string) func(*aws.Config) {
 // Must returns the result of a call that must succeed:
 //
 //	out := apitest.Must(client.GetNamespace(ctx, in))(t)
-func Must[T any](v T, err error) func(t testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
+func Must[T any](v T, err error) func(testing.TB) T {
+	return func(tb testing.TB) T {
+		tb.Helper()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		return v
 	}

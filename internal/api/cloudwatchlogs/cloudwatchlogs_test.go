@@ -36,10 +36,12 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
 	return newWorldOn(t, storetest.Open(t, loggroup.Schema()...))
 }
 
 func newWorldOn(t *testing.T, db *store.Store) *world {
+	t.Helper()
 	w := &world{t: t, now: time.UnixMilli(epoch)}
 	w.logs = apitest.Must(containerlog.OpenCatalog(filepath.Join(t.TempDir(), "logs")))(t)
 	w.srv = apitest.Serve(t, cloudwatchlogs.New(db, w.logs, func() time.Time { return w.now }))
