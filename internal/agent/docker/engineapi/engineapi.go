@@ -55,7 +55,7 @@ func Ping(ctx context.Context, host string) error {
 // retry.
 func Error(err error) error {
 	if Unreachable(err) {
-		return &fault.Error{Kind: fault.Unavailable, What: "Docker Engine", Msg: "it does not answer; retrying",
+		return &fault.Error{Kind: fault.Unavailable, What: "Docker Engine", Msg: "does not answer; retrying",
 			Err: err}
 	}
 	return fmt.Errorf("docker: %w", err)

@@ -82,8 +82,8 @@ func findObjects(
 			found = append(found, Leftover{kind, id, name, labels[engineapi.LabelData], why})
 		}
 	}
-	ours := make(client.Filters).Add("label", engineapi.LabelOwner)
-	containers, err := engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
+	withOwner := make(client.Filters).Add("label", engineapi.LabelOwner)
+	containers, err := engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: withOwner})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,14 +96,14 @@ func findObjects(
 		}
 		add("container", c.ID, name, c.Labels)
 	}
-	networks, err := engine.NetworkList(ctx, client.NetworkListOptions{Filters: ours})
+	networks, err := engine.NetworkList(ctx, client.NetworkListOptions{Filters: withOwner})
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, n := range networks.Items {
 		add("network", n.ID, n.Name, n.Labels)
 	}
-	volumes, err := engine.VolumeList(ctx, client.VolumeListOptions{Filters: ours})
+	volumes, err := engine.VolumeList(ctx, client.VolumeListOptions{Filters: withOwner})
 	if err != nil {
 		return nil, nil, err
 	}

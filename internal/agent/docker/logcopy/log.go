@@ -87,8 +87,8 @@ func openLog(folder string) (*log, error) {
 	return l, nil
 }
 
-// resume prepares for entries from the time that it returns, which may include entries that were copied before; zero
-// stands for the beginning. The log calls cancel when it cannot write.
+// resume prepares for entries from the time that it returns, some of which may have been copied before. The time is zero
+// if nothing was copied. The log calls cancel when it cannot write.
 func (l *log) resume(cancel context.CancelCauseFunc) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,7 +212,7 @@ func (l *log) write() error {
 	return l.writer.Record(l.latest)
 }
 
-// writeIfEmpty writes a line of Rollcall's own if the log has no other.
+// writeIfEmpty writes a message of Rollcall to the log if the log is empty.
 func (l *log) writeIfEmpty(text string) error {
 	if end, err := l.writer.End(); err != nil || end > 0 {
 		return err

@@ -96,12 +96,11 @@ func checkHealthCheck(_ *agent.TaskSpec, c *agent.ContainerSpec) error {
 	switch {
 	case h == nil:
 		return nil
-	case len(h.Command) == 0 || !slices.Contains([]string{"NONE", "CMD", "CMD-SHELL"}, h.Command[0]):
-		return errors.New("healthCheck: the command must begin with CMD, CMD-SHELL or NONE")
-	case h.Command[0] != "NONE" && len(h.Command) < 2:
-		return errors.New("healthCheck: the command names no program")
+	case len(h.Command) == 0: // to the engine it means the check of the image
+		return errors.New("healthCheck: the command is empty")
 	}
-	return nil
+	_, err := h.Argv()
+	return err
 }
 
 func checkStorage(spec *agent.TaskSpec, c *agent.ContainerSpec) error {
