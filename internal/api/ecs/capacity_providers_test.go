@@ -35,10 +35,10 @@ func (api *testAPI) createProvider(name string) {
 	}))(api.t)
 }
 
-// putProviders sets the capacity providers and the default strategy of a cluster.
-func (api *testAPI) putProviders(cluster, providers, defaults string) (*sdk.PutClusterCapacityProvidersOutput, error) {
+// putProviders sets the capacity providers and the default strategy of the cluster "prod".
+func (api *testAPI) putProviders(providers, defaults string) (*sdk.PutClusterCapacityProvidersOutput, error) {
 	return api.PutClusterCapacityProviders(api.t.Context(), &sdk.PutClusterCapacityProvidersInput{
-		Cluster: &cluster, CapacityProviders: append([]string{}, strings.Fields(providers)...),
+		Cluster: aws.String("prod"), CapacityProviders: append([]string{}, strings.Fields(providers)...),
 		DefaultCapacityProviderStrategy: strategy(defaults),
 	})
 }
@@ -97,7 +97,7 @@ func TestCapacityProviders(t *testing.T) {
 	}
 
 	api.createCluster("prod")
-	put := apitest.Must(api.putProviders("prod", "FARGATE own "+arns+"capacity-provider/own", "own:1"))(t)
+	put := apitest.Must(api.putProviders("FARGATE own "+arns+"capacity-provider/own", "own:1"))(t)
 	c := put.Cluster
 	if s := fmt.Sprintln(c.CapacityProviders, *c.DefaultCapacityProviderStrategy[0].CapacityProvider,
 		*c.AttachmentsStatus); s != "[FARGATE own] own UPDATE_COMPLETE\n" {
@@ -111,7 +111,7 @@ func TestCapacityProviders(t *testing.T) {
 		return api.DeleteCapacityProvider(ctx, &sdk.DeleteCapacityProviderInput{CapacityProvider: &name})
 	}
 	wantError(remove("own"))(t, "Client: The capacity provider own is associated with the cluster prod...")
-	put = apitest.Must(api.putProviders("prod", "", ""))(t)
+	put = apitest.Must(api.putProviders("", ""))(t)
 	if c := put.Cluster; len(c.CapacityProviders)+len(c.DefaultCapacityProviderStrategy) != 0 ||
 		*c.AttachmentsStatus != "UPDATE_COMPLETE" {
 		t.Errorf("cluster after its capacity providers and strategy were removed: %v", c)
@@ -180,7 +180,7 @@ func TestCapacityProviderRules(t *testing.T) {
 				"more than once."},
 		{"FARGATE own", "FARGATE:1 own:1", "InvalidParameter: A capacity provider strategy cannot contain a mix..."},
 	} {
-		wantError(api.putProviders("prod", tc.providers, tc.defaults))(t, tc.want)
+		wantError(api.putProviders(tc.providers, tc.defaults))(t, tc.want)
 	}
 	if c := apitest.Must(api.DescribeClusters(ctx, &sdk.DescribeClustersInput{Clusters: []string{"prod"}}))(
 		t).Clusters[0]; len(c.CapacityProviders) != 0 || c.AttachmentsStatus != nil {
@@ -216,7 +216,7 @@ func TestStrategies(t *testing.T) {
 	}
 
 	shown := func() string {
-		s := api.describeService("prod", "web")
+		s := api.describeWeb("prod")
 		items := func(strategy []types.CapacityProviderStrategyItem) (all string) {
 			for _, i := range strategy {
 				all += fmt.Sprintf(" %s:%d+%d", *i.CapacityProvider, i.Weight, i.Base)
@@ -252,7 +252,7 @@ func TestStrategies(t *testing.T) {
 		t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is "+
 			"not associated...")
 
-	wantError(api.putProviders("prod", "FARGATE", ""))(t,
+	wantError(api.putProviders("FARGATE", ""))(t,
 		"ResourceInUse: The specified capacity provider is in use and cannot be removed.")
 	api.update(func(tx *store.Tx) error { // stop the tasks, and remove the older deployments
 		task.ScanTasks(tx, task.ClusterRef{Scope: api.sc, Name: "prod"}, "", func(t *task.Task) bool {
@@ -267,5 +267,5 @@ func TestStrategies(t *testing.T) {
 		task.PutService(tx, next)
 		return nil
 	})
-	apitest.Must(api.putProviders("prod", "FARGATE", ""))(t)
+	apitest.Must(api.putProviders("FARGATE", ""))(t)
 }

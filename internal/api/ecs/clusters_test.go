@@ -135,14 +135,16 @@ func TestUpdateCluster(t *testing.T) {
 		return s
 	}
 	api.createCluster("prod")
-	changed := apitest.Must(api.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String("prod"),
-		Configuration:          logging("NONE"),
-		ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("")}}))(t)
+	apitest.Must(api.UpdateCluster(ctx, &sdk.UpdateClusterInput{
+		Cluster: aws.String("prod"), Configuration: logging("NONE"),
+		ServiceConnectDefaults: &types.ClusterServiceConnectDefaultsRequest{Namespace: aws.String("")},
+	}))(t)
 	if got := shown("prod"); got != "disabled NONE" {
 		t.Errorf("cluster after the update of the configuration: %s", got)
 	}
-	changed = apitest.Must(api.UpdateCluster(ctx, &sdk.UpdateClusterInput{Cluster: aws.String(arns + "cluster/prod"),
-		Settings: insights("enhanced")}))(t)
+	changed := apitest.Must(api.UpdateCluster(ctx, &sdk.UpdateClusterInput{
+		Cluster: aws.String(arns + "cluster/prod"), Settings: insights("enhanced"),
+	}))(t)
 	if c := changed.Cluster; *c.Settings[0].Value != "enhanced" || c.Configuration == nil {
 		t.Errorf("answer of UpdateCluster: %v", c)
 	}

@@ -34,19 +34,19 @@ var epoch = apitest.Epoch
 // rows that they would write.
 type testAPI struct {
 	*sdk.Client
-	t     testing.TB
+	t     *testing.T
 	db    *store.Store
 	sc    arn.Scope
 	srv   *apitest.Server
 	clock apitest.Clock
 }
 
-func newAPI(t testing.TB) *testAPI {
+func newAPI(t *testing.T) *testAPI {
 	t.Helper()
 	return newAPIOn(t, storetest.Open(t, append(task.Schema(), registry.Schema()...)...))
 }
 
-func newAPIOn(t testing.TB, db *store.Store) *testAPI {
+func newAPIOn(t *testing.T, db *store.Store) *testAPI {
 	t.Helper()
 	api := &testAPI{t: t, db: db, sc: arn.Scope{Account: account, Region: region}, clock: apitest.Clock{Step: time.Second}}
 	api.srv = apitest.Serve(t, ecs.New(api.db, "a", api.clock.Now))
@@ -99,13 +99,14 @@ func (api *testAPI) createCluster(name string) {
 	apitest.Must(api.CreateCluster(api.t.Context(), &sdk.CreateClusterInput{ClusterName: &name}))(api.t)
 }
 
-// describeService returns a service as DescribeServices describes it.
-func (api *testAPI) describeService(cluster, name string) types.Service {
+// describeWeb returns the service "web" of a cluster as DescribeServices describes it.
+func (api *testAPI) describeWeb(cluster string) types.Service {
 	api.t.Helper()
-	out := apitest.Must(api.DescribeServices(api.t.Context(), &sdk.DescribeServicesInput{Cluster: &cluster,
-		Services: []string{name}}))(api.t)
+	out := apitest.Must(api.DescribeServices(api.t.Context(), &sdk.DescribeServicesInput{
+		Cluster: &cluster, Services: []string{"web"},
+	}))(api.t)
 	if len(out.Services) != 1 {
-		api.t.Fatalf("DescribeServices %s: failures %v", name, out.Failures)
+		api.t.Fatalf("DescribeServices: failures %v", out.Failures)
 	}
 	return out.Services[0]
 }
@@ -157,8 +158,8 @@ func errorText(err error) string {
 // wantError fails the test unless a call returns the error want. A want that ends in "..." is a prefix:
 //
 //	wantError(api.CreateCluster(ctx, in))(t, "InvalidParameter: Invalid cluster name...")
-func wantError[O any](_ *O, err error) func(t testing.TB, want string) {
-	return func(t testing.TB, want string) {
+func wantError[O any](_ *O, err error) func(t *testing.T, want string) {
+	return func(t *testing.T, want string) {
 		t.Helper()
 		got := errorText(err)
 		if prefix, ok := strings.CutSuffix(want, "..."); ok && strings.HasPrefix(got, prefix) {

@@ -162,7 +162,7 @@ func TestOverrides(t *testing.T) {
 		t).Tasks[0]
 	want := over
 	want.ContainerOverrides = append(want.ContainerOverrides, types.ContainerOverride{Name: aws.String("side")})
-	//lint:ignore SA1019 AWS still sends the deprecated member
+	//nolint:staticcheck // AWS still sends the deprecated member
 	want.InferenceAcceleratorOverrides = []types.InferenceAcceleratorOverride{}
 	if d := diff(&want, got.Overrides); d != "" {
 		t.Errorf("overrides (-want +got):\n%s", d)

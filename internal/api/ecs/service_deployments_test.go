@@ -73,7 +73,7 @@ func TestServiceDeployments(t *testing.T) {
 	})
 	// the third revision: createService registers the second one
 	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
-	created := api.describeService("default", "web")
+	created := api.describeWeb("default")
 	brief := api.serviceDeployments()
 	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusPending ||
 		*brief[0].ServiceDeploymentArn != *created.CurrentServiceDeployment {
@@ -145,7 +145,7 @@ func TestServiceDeployments(t *testing.T) {
 		t.Fatalf("rollback: %+v", back)
 	}
 	api.completeRollout()
-	now := api.describeService("default", "web")
+	now := api.describeWeb("default")
 	if *now.TaskDefinition != arns+"task-definition/web:1" ||
 		now.NetworkConfiguration.AwsvpcConfiguration.Subnets[0] != "subnet-1" || len(now.Deployments) != 1 {
 		t.Errorf("service after the rollback: %+v", now)

@@ -79,7 +79,7 @@ func TestCreateService(t *testing.T) {
 		t.Errorf("deployment id %s", *d.Id)
 	}
 	want.Tags = nil
-	if d := diff(want, ptr(api.describeService("prod", "web"))); d != "" {
+	if d := diff(want, ptr(api.describeWeb("prod"))); d != "" {
 		t.Errorf("DescribeServices without TAGS (-want +got):\n%s", d)
 	}
 
@@ -284,7 +284,7 @@ func TestUpdateService(t *testing.T) {
 			false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			before := api.describeService("default", "web")
+			before := api.describeWeb("default")
 			tc.in.Service = aws.String("web")
 			got := apitest.Must(api.UpdateService(ctx, &tc.in))(t).Service
 			deployed := len(got.Deployments) - len(before.Deployments)
@@ -300,7 +300,7 @@ func TestUpdateService(t *testing.T) {
 			}
 		})
 	}
-	s := api.describeService("default", "web")
+	s := api.describeWeb("default")
 	c := s.DeploymentConfiguration
 	got := fmt.Sprintf(
 		"count %d of %s, %d..%d%%, breaker %v, grace %d, exec %v, network %v, constraints %d, registries %d",
@@ -342,7 +342,7 @@ func TestUpdateService(t *testing.T) {
 			wantError(api.UpdateService(ctx, &tc.in))(t, tc.want)
 		})
 	}
-	if d := diff(s, api.describeService("default", "web")); d != "" {
+	if d := diff(s, api.describeWeb("default")); d != "" {
 		t.Errorf("rejected updates changed the service:\n%s", d)
 	}
 }
@@ -454,7 +454,7 @@ func TestDeleteService(t *testing.T) {
 		task.PutService(tx, gone)
 		return nil
 	})
-	if s := api.describeService("default", "web"); *s.Status != "INACTIVE" || len(s.Deployments) != 0 {
+	if s := api.describeWeb("default"); *s.Status != "INACTIVE" || len(s.Deployments) != 0 {
 		t.Errorf("inactive service: %s, %d deployments", *s.Status, len(s.Deployments))
 	}
 	wantError(api.DeleteService(ctx, &sdk.DeleteServiceInput{Service: aws.String("none")}))(t,

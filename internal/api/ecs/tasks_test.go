@@ -105,10 +105,10 @@ func TestDescribeTask(t *testing.T) {
 		},
 		Overrides: &types.TaskOverride{
 			ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}, {Name: aws.String("side")}},
-			//lint:ignore SA1019 AWS still sends the deprecated member
+			//nolint:staticcheck // AWS still sends the deprecated member
 			InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{},
 		},
-		//lint:ignore SA1019 AWS still sends the deprecated member
+		//nolint:staticcheck // AWS still sends the deprecated member
 		InferenceAccelerators: []types.InferenceAccelerator{}, Tags: []types.Tag{},
 	}
 	if d := diff(want, got); d != "" {

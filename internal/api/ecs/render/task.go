@@ -163,7 +163,7 @@ func (v *Tasks) taskOf(t *task.Task, def *taskdef.Request) *types.Task {
 			{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(architecture())},
 		},
 		Attachments: []types.Attachment{},
-		//lint:ignore SA1019 AWS still sends the deprecated member, and clients read it
+		//nolint:staticcheck // AWS still sends the deprecated member, and clients read it
 		InferenceAccelerators: []types.InferenceAccelerator{},
 		Tags:                  []types.Tag{},
 	}

@@ -20,7 +20,7 @@ func checkFamily(in *Request) error {
 		return ecserr.Client("Container list cannot be empty.")
 	case len(in.ContainerDefinitions) > 10:
 		return ecserr.Client("A task definition can have at most 10 containers.")
-	//lint:ignore SA1019 a request that has the deprecated member is rejected
+	//nolint:staticcheck // a request that has the deprecated member is rejected
 	case len(in.InferenceAccelerators) > 0:
 		return ecserr.Client("Unsupported field 'inferenceAccelerators'")
 	}

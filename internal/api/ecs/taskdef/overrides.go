@@ -21,7 +21,7 @@ func CheckOverrides(o *types.TaskOverride) error {
 	if o == nil {
 		return nil
 	}
-	//lint:ignore SA1019 a request that has the deprecated member is rejected
+	//nolint:staticcheck // a request that has the deprecated member is rejected
 	if len(o.InferenceAcceleratorOverrides) > 0 {
 		return ecserr.Client("Unsupported field 'inferenceAcceleratorOverrides'")
 	}
@@ -158,7 +158,7 @@ func OverridesOf(t *task.Task) (*types.TaskOverride, error) {
 func RenderOverrides(def *Request, o *types.TaskOverride) *types.TaskOverride {
 	view := *o
 	view.ContainerOverrides = []types.ContainerOverride{}
-	//lint:ignore SA1019 AWS still sends the deprecated member, and clients read it
+	//nolint:staticcheck // AWS still sends the deprecated member, and clients read it
 	view.InferenceAcceleratorOverrides = []types.InferenceAcceleratorOverride{}
 	for _, c := range def.ContainerDefinitions {
 		override := types.ContainerOverride{Name: c.Name}
