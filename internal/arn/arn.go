@@ -1,5 +1,6 @@
-// Package arn reads and writes Amazon Resource Names, the names of things across services, regions and
-// accounts: arn:partition:service:region:account:resource (AWS General Reference, "Amazon Resource Names").
+// Package arn parses and formats Amazon Resource Names, which have the form
+// arn:partition:service:region:account:resource (AWS General Reference, "Amazon Resource Names"). It also defines
+// [Scope], the account and region of a call.
 package arn
 
 import (
@@ -7,13 +8,12 @@ import (
 	"strings"
 )
 
-// ARN is one name, taken apart. Resource is all that follows the account: "namespace/ns-1", "task/blog/7f3a".
+// ARN is a parsed name. Resource is the part after the account, such as "namespace/ns-1" or "task/blog/7f3a".
 type ARN struct {
 	Partition, Service, Region, Account, Resource string
 }
 
-// Scope is the account and the region that a call works in. Each region is a partition of the stored rows: the same
-// name can be used once in each.
+// Scope is the account and the region of a call. Each region has its own rows, so a name can be used once in each.
 type Scope struct {
 	Account string
 	Region  string
@@ -25,13 +25,13 @@ func (s Scope) Key(parts ...string) string { return s.Region + "/" + strings.Joi
 // Prefix returns the prefix of the keys of all rows in the scope.
 func (s Scope) Prefix() string { return s.Region + "/" }
 
-// errMalformed is the one way in which a name can fail to be an ARN.
+// errMalformed is the error for every string that is not an ARN.
 var errMalformed = errors.New("an ARN has the form arn:partition:service:region:account:resource")
 
-// Is reports whether s is meant to be an ARN rather than a plain id.
+// Is reports whether s has the prefix of an ARN, so that it is not a plain id.
 func Is(s string) bool { return strings.HasPrefix(s, "arn:") }
 
-// Parse takes an ARN apart. Region and account may be empty, as they are in the ARNs of global things.
+// Parse parses an ARN. The region and the account may be empty, as they are for global resources.
 func Parse(s string) (ARN, error) {
 	p := strings.SplitN(s, ":", 6)
 	if len(p) != 6 || p[0] != "arn" || p[1] == "" || p[2] == "" || p[5] == "" {
@@ -40,17 +40,17 @@ func Parse(s string) (ARN, error) {
 	return ARN{p[1], p[2], p[3], p[4], p[5]}, nil
 }
 
-// New makes the ARN of a resource in a region's partition.
+// New returns the ARN of a resource, in the partition of its region.
 func New(service, region, account, resource string) ARN {
 	return ARN{Partition(region), service, region, account, resource}
 }
 
-// String puts the ARN together.
+// String formats the ARN.
 func (a ARN) String() string {
 	return "arn:" + a.Partition + ":" + a.Service + ":" + a.Region + ":" + a.Account + ":" + a.Resource
 }
 
-// Split returns the type and the id of a resource written as type/id; a resource without a type is all id.
+// Split splits a resource of the form type/id. A resource without a slash has an id and no type.
 func (a ARN) Split() (kind, id string) {
 	if kind, id, ok := strings.Cut(a.Resource, "/"); ok {
 		return kind, id
@@ -58,7 +58,7 @@ func (a ARN) Split() (kind, id string) {
 	return "", a.Resource
 }
 
-// Partition is the partition that a region belongs to.
+// Partition returns the partition of a region.
 func Partition(region string) string {
 	switch {
 	case strings.HasPrefix(region, "cn-"):

@@ -1,4 +1,5 @@
-// Package atomicfile keeps a value in a file of its own.
+// Package atomicfile stores a value as JSON in a file and replaces the file atomically: after a crash the file has
+// either the old or the new value.
 package atomicfile
 
 import (
@@ -8,7 +9,7 @@ import (
 	"os"
 )
 
-// Write replaces a file, which only its owner may read, in one step. With durable, it is on disk when Write returns.
+// Write replaces a file, which only its owner can read. With durable, the value is on disk when Write returns.
 func Write(path string, value any, durable bool) (err error) {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -28,14 +29,14 @@ func Write(path string, value any, durable bool) (err error) {
 	return os.Rename(path+".new", path)
 }
 
-// Read reads what Write wrote; os.ErrNotExist where it never did.
+// Read reads a value that Write has written. It returns os.ErrNotExist if the file does not exist.
 func Read(path string, value any) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(text, value); err != nil {
-		return fmt.Errorf("%s is damaged: %w", path, err)
+		return fmt.Errorf("%s is corrupt: %w", path, err)
 	}
 	return nil
 }

@@ -1,34 +1,34 @@
-// Package engineopts is what a task definition asks of a container engine and of no other runtime: for most of it, the
-// Amazon ECS API Reference ("ContainerDefinition") names the option of docker run that it maps to.
+// Package engineopts defines the options of a task definition that only container engines support. The Amazon ECS API
+// Reference ("ContainerDefinition") names the option of docker run for most of them.
 //
-// The values are kept in rows, so their zero values must go on meaning what they mean today: not asked for.
+// Rows store these types, so a zero value must always mean that the option is not set.
 package engineopts
 
 import "time"
 
-// Task is what a task asks for all of its containers.
+// Task holds the options that apply to all containers of a task.
 type Task struct {
-	CPU, Memory int      `json:",omitempty"` // what the task states: units (1024 a core), MiB; the most for all containers together
-	PID         string   `json:",omitempty"` // "host", "task"; empty: a namespace of its own for each container
-	IPC         string   `json:",omitempty"` // "host", "task", "none"
+	CPU, Memory int      `json:",omitempty"` // limits of all containers together, in units (1024 per core) and MiB
+	PID         string   `json:",omitempty"` // "host" or "task"; empty means a separate namespace for each container
+	IPC         string   `json:",omitempty"` // "host", "task" or "none"
 	Volumes     []Volume `json:",omitempty"`
 }
 
-// Shared says that several containers of a task share the namespace of a mode, PID or IPC.
+// Shared is the mode, PID or IPC, in which the containers of a task share a namespace.
 const Shared = "task"
 
-// Volume is storage that containers mount by its name.
+// Volume is storage that containers mount by name.
 type Volume struct {
 	Name       string
-	HostPath   string            `json:",omitempty"` // a folder of the host; the engine makes it when missing
-	Shared     bool              `json:",omitempty"` // outlives the task
-	Create     bool              `json:",omitempty"` // a shared one that is not there (autoprovision)
-	Driver     string            `json:",omitempty"` // empty is the engine's own, local
+	HostPath   string            `json:",omitempty"` // a folder of the host; the engine creates a missing one
+	Shared     bool              `json:",omitempty"` // whether the volume remains after the task
+	Create     bool              `json:",omitempty"` // whether a missing shared volume is created (autoprovision)
+	Driver     string            `json:",omitempty"` // empty means the engine's default, local
 	DriverOpts map[string]string `json:",omitempty"`
 	Labels     map[string]string `json:",omitempty"`
 }
 
-// Container is what one container asks for.
+// Container holds the options of one container.
 type Container struct {
 	Mounts      []Mount       `json:",omitempty"`
 	VolumesFrom []VolumesFrom `json:",omitempty"`
@@ -40,10 +40,10 @@ type Container struct {
 	TTY               bool `json:",omitempty"`
 
 	Hostname   string            `json:",omitempty"`
-	DNS        []string          `json:",omitempty"` // in place of Rollcall's own
+	DNS        []string          `json:",omitempty"` // replaces Rollcall's resolver
 	DNSSearch  []string          `json:",omitempty"`
 	ExtraHosts []string          `json:",omitempty"` // "name:address"
-	Links      []string          `json:",omitempty"` // "container:alias", of the same task
+	Links      []string          `json:",omitempty"` // "container:alias", with a container of the same task
 	Labels     map[string]string `json:",omitempty"`
 
 	SecurityOpt []string          `json:",omitempty"`
@@ -53,32 +53,35 @@ type Container struct {
 	Devices     []Device          `json:",omitempty"`
 	Init        bool              `json:",omitempty"`
 	ShmMiB      int               `json:",omitempty"`
-	Tmpfs       map[string]string `json:",omitempty"` // path: options of mount(8)
-	// MaxSwapMiB is how much it may swap beyond its memory, and Swappiness how readily (0 to 100); nil is the engine's way.
+	Tmpfs       map[string]string `json:",omitempty"` // by path: options of mount(8)
+	// MaxSwapMiB is the swap space in addition to the memory, and Swappiness the tendency to use it (0 to 100). Nil means
+	// the engine's default.
 	MaxSwapMiB *int `json:",omitempty"`
 	Swappiness *int `json:",omitempty"`
 
-	// LogDriver and LogOptions are the engine's; empty is the one that Rollcall reads fastest. What Rollcall shows of
-	// the output is the same with all of them.
+	// LogDriver and LogOptions are those of the engine. Empty means the driver that Rollcall reads fastest. Rollcall shows
+	// the same output with every driver.
 	LogDriver  string            `json:",omitempty"`
 	LogOptions map[string]string `json:",omitempty"`
-	LogSecrets map[string]string `json:",omitempty"` // options whose values are secrets: the secrets' names
+	LogSecrets map[string]string `json:",omitempty"` // names of secrets, by the options that have their values
 
-	// Login names the secret with the user name and password of the image's registry; empty is the engine's own login.
+	// Login is the name of the secret with the user name and password for the image registry. Empty means the engine's
+	// login.
 	Login string `json:",omitempty"`
 
-	StartTimeout time.Duration  `json:",omitempty"` // how long others wait for it (dependsOn); 0 is for ever
+	// the time for which dependent containers wait (dependsOn); 0 means forever
+	StartTimeout time.Duration  `json:",omitempty"`
 	Restart      *RestartPolicy `json:",omitempty"`
 }
 
-// Mount puts a volume into a container.
+// Mount mounts a volume in a container.
 type Mount struct {
 	Volume   string
 	Path     string
 	ReadOnly bool `json:",omitempty"`
 }
 
-// VolumesFrom puts all that another container of the task mounts into a container.
+// VolumesFrom mounts all volumes of another container of the task.
 type VolumesFrom struct {
 	Container string
 	ReadOnly  bool `json:",omitempty"`
@@ -88,12 +91,12 @@ type VolumesFrom struct {
 type Device struct {
 	Host        string
 	Container   string `json:",omitempty"`
-	Permissions string `json:",omitempty"` // of "rwm"; empty is all
+	Permissions string `json:",omitempty"` // letters of "rwm"; empty means all
 }
 
-// RestartPolicy starts a container anew that has ended by itself, unless it ended with one of some exit codes or within a
-// period after its last start.
+// RestartPolicy restarts a container that has exited by itself, except after an exit with an ignored exit code or
+// within a period after its last start.
 type RestartPolicy struct {
-	Ignored []int `json:",omitempty"`
+	Ignored []int `json:",omitempty"` // exit codes
 	Period  time.Duration
 }

@@ -1,8 +1,8 @@
-// Package fault is the one error type of Rollcall's own packages: a failure that a caller can act on.
+// Package fault defines the error type of the packages that store rows: an error that the client of an API can act on.
 //
-// The domain says what kind of failure it is and to what noun it happened; the edge (api/*) translates
-// the pair into the error of its protocol. Any other error reaches a client as an internal failure
-// without detail, and the log with it.
+// These packages set the kind of an error and the noun of the resource. Each package under api/ has a table that maps
+// both to an error of its protocol. A client receives any other error as an internal failure without details; the
+// details are logged.
 package fault
 
 import (
@@ -10,30 +10,32 @@ import (
 	"fmt"
 )
 
-// Kind says what a caller can do about a failure.
+// Kind classifies errors by the action that the client can take.
 type Kind int
 
-// The kinds. Each API has one table from kind and noun to its own error codes.
+// The kinds, each with the action of the client.
 const (
-	Internal    Kind = iota // nothing; it is ours to mend
+	Internal    Kind = iota // none: the server has a defect
 	Invalid                 // correct the request
-	NotFound                // name another thing
-	Exists                  // choose another name, or use what is there
-	InUse                   // empty or release the thing first
-	Duplicate               // the same request is known under another id
-	Denied                  // ask for other rights
+	NotFound                // use the name of an existing resource
+	Exists                  // choose another name, or use the existing resource
+	InUse                   // empty or release the resource first
+	Duplicate               // use the result of the earlier request with the same id
+	Denied                  // request more permissions
 	Limit                   // stay below the limit
-	NotActive               // the thing is being deleted, or is gone
-	Unavailable             // try again: the store cannot be written just now
+	NotActive               // use a resource that is not being deleted
+	Unavailable             // try again: the store cannot be written at the moment
 )
 
-var kindNames = [...]string{"internal", "invalid", "not found", "exists", "in use", "duplicate", "denied", "limit", "not active", "unavailable"}
+var kindNames = [...]string{"internal", "invalid", "not found", "exists", "in use", "duplicate", "denied", "limit",
+	"not active", "unavailable"}
 
-// String names the kind for logs.
+// String returns the name of the kind for logs.
 func (k Kind) String() string { return kindNames[k] }
 
-// Error is a failure a client can act on. Kind and What choose the wire error at the edge, Msg is sent,
-// Fields carry what some wire errors add (the id of the thing that exists already), Err is only logged.
+// Error is an error that a client can act on. Kind and What select the error of the protocol, Msg is sent to the
+// client, and Err is only logged. Fields are further members of the protocol's error, such as the id of an existing
+// resource.
 type Error struct {
 	Kind   Kind
 	What   string // the noun: "namespace", "service", "task definition"
@@ -42,12 +44,12 @@ type Error struct {
 	Err    error
 }
 
-// New makes an Error; msg is formatted with args.
+// New returns an Error. It formats msg with args.
 func New(kind Kind, what, msg string, args ...any) *Error {
 	return &Error{Kind: kind, What: what, Msg: fmt.Sprintf(msg, args...)}
 }
 
-// With adds a field that the wire error carries beside its message.
+// With adds a member to the protocol's error and returns e.
 func (e *Error) With(key, value string) *Error {
 	if e.Fields == nil {
 		e.Fields = map[string]string{}
@@ -56,7 +58,7 @@ func (e *Error) With(key, value string) *Error {
 	return e
 }
 
-// Error is what the log shows.
+// Error returns the text for logs: the noun, the message and the cause.
 func (e *Error) Error() string {
 	s := e.Msg
 	if e.What != "" {
@@ -68,7 +70,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is reports whether err is, or wraps, an Error of this kind.

@@ -1,5 +1,5 @@
-// Package portowner names the process that keeps an address or port taken, for error messages that say what
-// to do. It reads Linux's /proc and knows nothing else.
+// Package portowner finds the process that uses an address and port, so that error messages can name it. It reads /proc
+// and therefore works on Linux only.
 package portowner
 
 import (
@@ -14,23 +14,24 @@ import (
 	"strings"
 )
 
-// Of names the process that listens on an address, "dnsmasq (pid 812)", as far as /proc tells; an address
-// that is not valid stands for all of them. Other users' processes, and systems without /proc, leave it
-// "another process".
+// Of returns the name of the process that listens on an address and port, such as "dnsmasq (pid 812)". An invalid
+// address means any address. Of returns "another process" if /proc does not show the process, because it belongs to
+// another user or because the system has no /proc.
 func Of(ip netip.Addr, port uint16) string {
-	if h := holder(ip, port); h != "" {
-		return h
+	if name := owner(ip, port); name != "" {
+		return name
 	}
 	return "another process"
 }
 
-func holder(ip netip.Addr, port uint16) string {
+// owner returns "" if /proc does not show the process.
+func owner(ip netip.Addr, port uint16) string {
 	inodes := map[string]bool{}
 	for _, table := range []string{"udp", "udp6", "tcp", "tcp6"} {
 		if f, err := os.Open("/proc/net/" + table); err == nil {
 			lines := bufio.NewScanner(f)
 			for lines.Scan() {
-				if inode, ok := holds(lines.Text(), strings.HasPrefix(table, "tcp"), ip, port); ok {
+				if inode, ok := conflicting(lines.Text(), strings.HasPrefix(table, "tcp"), ip, port); ok {
 					inodes["socket:["+inode+"]"] = true
 				}
 			}
@@ -45,7 +46,7 @@ func holder(ip netip.Addr, port uint16) string {
 		if link, err := os.Readlink(file); err == nil && inodes[link] {
 			pid := strings.Split(file, "/")[2]
 			if pid == strconv.Itoa(os.Getpid()) {
-				return "this very process"
+				return "this process"
 			}
 			name, _ := os.ReadFile("/proc/" + pid + "/comm")
 			return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), pid)
@@ -54,30 +55,31 @@ func holder(ip netip.Addr, port uint16) string {
 	return ""
 }
 
-// holds reads a line of /proc/net/udp or tcp (proc_net(5)) and reports the inode of a socket that keeps
-// others from the address: one on the same address, or where either is on all of them.
-func holds(line string, tcp bool, ip netip.Addr, port uint16) (inode string, ok bool) {
+// conflicting parses a line of /proc/net/udp or tcp (proc_net(5)) and returns the inode of its socket. It reports
+// whether the socket prevents another one on the address and port: it has the same address, or one of both addresses is
+// unspecified.
+func conflicting(line string, tcp bool, ip netip.Addr, port uint16) (inode string, ok bool) {
 	f := strings.Fields(line)
 	const listening = "0A"
 	if len(f) < 10 || tcp && f[3] != listening {
 		return "", false
 	}
-	local, portText, _ := strings.Cut(f[1], ":")
+	localText, portText, _ := strings.Cut(f[1], ":")
 	if n, err := strconv.ParseUint(portText, 16, 16); err != nil || uint16(n) != port {
 		return "", false
 	}
-	words, err := hex.DecodeString(local)
+	words, err := hex.DecodeString(localText)
 	if err != nil {
 		return "", false
 	}
-	// The kernel prints each 32-bit word of the address as a number of its own byte order.
+	// The kernel prints each 32-bit word of the address as a number in the byte order of the machine.
 	for k := 0; k+4 <= len(words); k += 4 {
 		binary.NativeEndian.PutUint32(words[k:], binary.BigEndian.Uint32(words[k:]))
 	}
-	held, isAddr := netip.AddrFromSlice(words)
+	local, isAddr := netip.AddrFromSlice(words)
 	if !isAddr {
 		return "", false
 	}
-	all := !ip.IsValid() || ip.IsUnspecified() || held.IsUnspecified()
-	return f[9], all || held.Unmap() == ip.Unmap()
+	all := !ip.IsValid() || ip.IsUnspecified() || local.IsUnspecified()
+	return f[9], all || local.Unmap() == ip.Unmap()
 }

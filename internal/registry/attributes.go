@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The attributes that mean something to Cloud Map.
+// The attributes that Cloud Map interprets.
 const (
 	AttrIPv4       = "AWS_INSTANCE_IPV4"
 	AttrIPv6       = "AWS_INSTANCE_IPV6"
@@ -19,20 +19,21 @@ const (
 	AttrInitHealth = "AWS_INIT_HEALTH_STATUS"
 )
 
-// AttrLease gives a registration a lease in seconds, 1 to MaxLease: it is deregistered when it has not been
-// renewed for so long. AWS has nothing like it; the name lies outside its reserved ones.
+// AttrLease is the attribute with the lease of a registration, in seconds from 1 to MaxLease. An instance is
+// deregistered when its lease has not been renewed for that time. AWS has no such attribute, and does not reserve its
+// prefix.
 const (
 	AttrLease = "ROLLCALL_LEASE_SECONDS"
 	MaxLease  = 7 * 24 * 60 * 60
 )
 
-// Limits of attributes, in characters and pieces (Cloud Map quotas).
+// The largest number of custom attributes, and the largest sum of characters (Cloud Map quotas).
 const (
 	MaxCustomAttributes = 30
 	MaxAttributeTotal   = 5000
 )
 
-// checkAttributes applies the rules of RegisterInstance's attributes.
+// checkAttributes checks the attributes of a registration.
 func checkAttributes(ns *Namespace, svc *Service, a map[string]string) error {
 	if err := checkAttributeSizes(a); err != nil {
 		return err
@@ -56,7 +57,7 @@ func checkAttributes(ns *Namespace, svc *Service, a map[string]string) error {
 	return checkRequired(svc, a)
 }
 
-// checkRequired wants what the service's records and health check are made from.
+// checkRequired checks for the attributes that the service's records and health check need.
 func checkRequired(svc *Service, a map[string]string) error {
 	has := func(k string) bool { _, ok := a[k]; return ok }
 	for _, r := range []struct {
@@ -73,7 +74,8 @@ func checkRequired(svc *Service, a map[string]string) error {
 		}
 	}
 	if (svc.Has(SRV) || svc.HealthCheck != nil) && !has(AttrIPv4) && !has(AttrIPv6) {
-		return invalid("One of the attributes %s and %s is required for an instance of service %s", AttrIPv4, AttrIPv6, svc.ID)
+		return invalid("One of the attributes %s and %s is required for an instance of service %s", AttrIPv4, AttrIPv6,
+			svc.ID)
 	}
 	return nil
 }
@@ -90,7 +92,8 @@ func checkAttributeSizes(a map[string]string) error {
 		return invalid("An instance can have up to %d custom attributes; %d were given", MaxCustomAttributes, custom)
 	}
 	if total > MaxAttributeTotal {
-		return invalid("The keys and values of an instance's attributes can have up to %d characters in all; they have %d", MaxAttributeTotal, total)
+		return invalid("The keys and values of an instance's attributes can have up to %d characters in all; they have %d",
+			MaxAttributeTotal, total)
 	}
 	return nil
 }
@@ -116,7 +119,7 @@ func checkAttributeValues(svc *Service, a map[string]string) error {
 	}
 	if v, ok := a[AttrLease]; ok {
 		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > MaxLease {
-			return invalid("%s: %q is no number of seconds from 1 to %d", AttrLease, v, MaxLease)
+			return invalid("%s: %q must be a whole number of seconds between 1 and %d", AttrLease, v, MaxLease)
 		}
 	}
 	if v, ok := a[AttrInitHealth]; ok && svc.CustomHealth && Health(v) != Healthy && Health(v) != Unhealthy {
@@ -125,7 +128,8 @@ func checkAttributeValues(svc *Service, a map[string]string) error {
 	return nil
 }
 
-// checkAlias allows an alias in WEIGHTED services of A and AAAA records, and beside it no address.
+// checkAlias checks that the service is WEIGHTED and has only A and AAAA records, and that no address is given with the
+// alias.
 func checkAlias(svc *Service, a map[string]string) error {
 	switch {
 	case svc.Policy != Weighted:
@@ -143,8 +147,8 @@ func checkAlias(svc *Service, a map[string]string) error {
 	return nil
 }
 
-// isDomainName reports whether a name fits RFC 1035, 2.3.4. Letters are not checked, but for the backslash:
-// it begins an escape in the text of a name (RFC 1035, 5.1), and no answer holds a name with it.
+// isDomainName reports whether the labels of a name have valid lengths (RFC 1035, 2.3.4). It rejects a backslash, which
+// begins an escape in the text of a name (RFC 1035, 5.1) and is in no answer, and does not check other characters.
 func isDomainName(name string) bool {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > 253 {

@@ -7,12 +7,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// A service's DNS name is service.namespace. An instance of a service with SRV records has a host name too,
-// instance.service.namespace, which the SRV record points to. No two things in a namespace have one name,
-// and names compare without case (RFC 4343); elsewhere instance ids are set identifiers, no names.
+// The DNS name of a service is service.namespace. An instance of a service with SRV records also has a host name,
+// instance.service.namespace, which is the target of the SRV record. All names in a namespace are different when
+// compared without case (RFC 4343). The instance ids of other services are set identifiers and are in no name.
 
-// nameFault says why an instance cannot be answered in DNS, "" when it can: Route 53 would refuse its
-// records. AWS reports this as a failed operation.
+// nameFault returns the reason why an instance cannot have DNS records, and "" if it can. Route 53 would reject the
+// records, and AWS reports that as a failed operation.
 func nameFault(r store.Reader, sc arn.Scope, ns *Namespace, svc *Service, id string) string {
 	if len(svc.Records) == 0 {
 		return ""
@@ -21,7 +21,8 @@ func nameFault(r store.Reader, sc arn.Scope, ns *Namespace, svc *Service, id str
 	if svc.Has(SRV) {
 		for label := range strings.SplitSeq(id, ".") {
 			if len(label) == 0 || len(label) > 63 { // RFC 1035, 2.3.4
-				return "The instance id " + id + " cannot be part of the host name that an SRV record points to: a label has 1 to 63 octets"
+				return "The instance id " + id +
+					" cannot be part of the host name that an SRV record points to: a label has 1 to 63 octets"
 			}
 		}
 		name = hostName(svc, id)
@@ -30,7 +31,7 @@ func nameFault(r store.Reader, sc arn.Scope, ns *Namespace, svc *Service, id str
 	if name != "." {
 		full = name + "." + full
 	}
-	if len(full)+2 > 255 { // as octets: one more for the first label's length, one for the root (RFC 1035, 3.1)
+	if len(full)+2 > 255 { // on the wire, with a length octet for the first label and one for the root (RFC 1035, 3.1)
 		return "The domain name " + full + " is longer than 255 octets"
 	}
 	if !svc.Has(SRV) {
@@ -47,7 +48,7 @@ func nameFault(r store.Reader, sc arn.Scope, ns *Namespace, svc *Service, id str
 	return ""
 }
 
-// hostName is the name of an instance within its namespace.
+// hostName returns the host name of an instance, without the name of its namespace.
 func hostName(svc *Service, id string) string {
 	if svc.Name == "." {
 		return id
@@ -55,8 +56,8 @@ func hostName(svc *Service, id string) string {
 	return id + "." + svc.Name
 }
 
-// instanceNamed finds the instance that has a host name, which is folded and within the namespace. Ids and
-// service names both may hold dots, so each dot may be the one between them.
+// instanceNamed returns the instance with a host name, which is folded and without the name of the namespace. Ids and
+// service names may contain dots, so it tries every dot as the one between them.
 func instanceNamed(r store.Reader, sc arn.Scope, ns *Namespace, name string) (*Instance, bool) {
 	if ns.Kind == HTTP {
 		return nil, false
@@ -65,7 +66,7 @@ func instanceNamed(r store.Reader, sc arn.Scope, ns *Namespace, name string) (*I
 		if i < len(name) && name[i] != '.' {
 			continue
 		}
-		service := "." // all of the name is an id, of the service at the apex
+		service := "." // the whole name is the id of an instance of the service at the apex
 		if i < len(name) {
 			service = name[i+1:]
 		}

@@ -10,45 +10,46 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// Health is the verdict on an instance.
+// Health is the health status of an instance.
 type Health string
 
-// The verdicts.
+// The health statuses.
 const (
 	Healthy   Health = "HEALTHY"
 	Unhealthy Health = "UNHEALTHY"
 )
 
-// Instance is one address (and port) that answers for a service.
+// Instance is an address, and possibly a port, of a service.
 type Instance struct {
 	Account, Region string
 	ServiceID       string
 	ID              string
 	Attributes      attributes.Set
 	Health          Health
-	// Unready instances have never been healthy: they are in no answer, not even when all are unhealthy.
+	// Unready reports that the instance has never been healthy. It is in no answer, not even if all instances of the
+	// service are unhealthy.
 	Unready bool `json:",omitempty"`
-	// Draining instances are about to leave: they are in no answer any more.
+	// Draining reports that the instance will be deregistered. It is in no answer.
 	Draining bool `json:",omitempty"`
-	// Changed is when, and By by what, its health, readiness or draining last changed.
+	// Changed and By are the time and the cause of the last change of health, readiness or draining.
 	Changed time.Time
 	By      Cause
-	// Task is the key of the ECS task behind the instance, empty where there is none. A task's address is drained
+	// Task is the key of the ECS task that is registered, empty for other instances. The address of a task is drained
 	// before the task is stopped.
 	Task string `json:",omitempty"`
-	// TaskHealth is what ECS last said of the task behind the instance; a custom status stands until ECS says
-	// something else.
+	// TaskHealth is the last health status that ECS reported for the task. A custom status applies until ECS reports
+	// another one.
 	TaskHealth Health    `json:",omitempty"`
-	Renewed    time.Time `json:",omitzero"` // leased ones: when somebody last said that it is there
+	Renewed    time.Time `json:",omitzero"` // the last renewal of its lease, zero without a lease
 	Creator    string    `json:",omitempty"`
-	Operation  string    // that registered it
+	Operation  string    // the id of the operation that registered it
 	Created    time.Time
 }
 
-// Cause is what changed an instance.
+// Cause is the cause of a change of an instance.
 type Cause string
 
-// The causes, in words that `rollcall lookup` shows.
+// The causes, as `rollcall lookup` shows them. Their values are stored in rows.
 const (
 	ByRegistration Cause = "its registration"
 	ByCustomStatus Cause = "UpdateInstanceCustomHealthStatus"
@@ -56,29 +57,29 @@ const (
 	ByScheduler    Cause = "the ECS scheduler"
 )
 
-// Lease is for how long the instance stays without being renewed; 0 is for ever.
+// Lease returns the time for which the instance stays registered without a renewal; 0 means forever.
 func (i *Instance) Lease() time.Duration {
 	seconds, err := strconv.Atoi(i.Attributes.Get(AttrLease))
-	if err != nil { // none: RegisterInstance has checked it
+	if err != nil { // no lease; RegisterInstance rejects invalid ones
 		return 0
 	}
 	return time.Duration(seconds) * time.Second
 }
 
-// InstanceSpec is a registration.
+// InstanceSpec describes a registration.
 type InstanceSpec struct {
 	ServiceID  string
 	ID         string
 	Attributes map[string]string
 	Creator    string
-	Task       string // the key of the ECS task that is registered
-	// Unready keeps the instance out of every answer until its first healthy verdict, whatever health
-	// configuration the service has: a task whose health check has not passed yet.
+	Task       string // the key of the ECS task that is registered, else empty
+	// Unready keeps the instance out of all answers until its health first becomes HEALTHY, with any health configuration
+	// of the service. It is set for a task whose health check has not passed yet.
 	Unready bool
 }
 
-// RegisterInstance adds an instance or replaces the one of its id, whole, and returns the operation that
-// did. A repeat (same creator token and attributes) changes nothing and returns the first operation.
+// RegisterInstance adds an instance, or replaces the instance with its id, and returns the operation. A repeat with the
+// same creator token and attributes only renews the lease and returns the first operation.
 func RegisterInstance(tx *store.Tx, sc arn.Scope, spec InstanceSpec, call Call) (*Operation, error) {
 	now := call.Time
 	svc, err := GetService(tx, sc, spec.ServiceID)
@@ -124,7 +125,7 @@ func RegisterInstance(tx *store.Tx, sc arn.Scope, spec InstanceSpec, call Call) 
 	return op, nil
 }
 
-// DeregisterInstance removes an instance and returns the operation that did.
+// DeregisterInstance deletes an instance and returns the operation.
 func DeregisterInstance(tx *store.Tx, ref InstanceRef, call Call) (*Operation, error) {
 	svc, err := GetService(tx, ref.Scope, ref.ServiceID)
 	if err != nil {
@@ -133,7 +134,8 @@ func DeregisterInstance(tx *store.Tx, ref InstanceRef, call Call) (*Operation, e
 	if _, ok := instances.Find(tx, ref.Key()); !ok {
 		return nil, instanceNotFound(ref.ID)
 	}
-	op := newOperation(ref.Scope, DeregisterInstanceOp, svc.NamespaceID, Targets{Service: ref.ServiceID, Instance: ref.ID}, call)
+	op := newOperation(ref.Scope, DeregisterInstanceOp, svc.NamespaceID,
+		Targets{Service: ref.ServiceID, Instance: ref.ID}, call)
 	instances.Delete(tx, ref.Key())
 	releaseHost(tx, svc, ref.ID)
 	revisions.Put(tx, serviceKey(ref.Scope, ref.ServiceID), &Revision{})
@@ -145,7 +147,7 @@ func instanceNotFound(id string) error {
 	return fault.New(fault.NotFound, "instance", "Failed to find instance: %s", id)
 }
 
-// GetInstance finds an instance.
+// GetInstance returns an instance, or a NotFound error.
 func GetInstance(r store.Reader, ref InstanceRef) (*Instance, error) {
 	if _, err := GetService(r, ref.Scope, ref.ServiceID); err != nil {
 		return nil, err
@@ -164,11 +166,12 @@ func ScanInstances(r store.Reader, after InstanceRef, fn func(*Instance) bool) {
 	if after.ID != "" {
 		afterKey = after.Key()
 	}
-	instances.Scan(r, serviceKey(after.Scope, after.ServiceID)+"/", afterKey, func(_ string, i *Instance) bool { return fn(i) })
+	instances.Scan(r, serviceKey(after.Scope, after.ServiceID)+"/", afterKey,
+		func(_ string, i *Instance) bool { return fn(i) })
 }
 
-// SetCustomHealth is UpdateInstanceCustomHealthStatus: it needs a service with custom health. It renews the
-// instance's lease, whatever the status says.
+// SetCustomHealth sets the health of an instance whose service has custom health (UpdateInstanceCustomHealthStatus). It
+// also renews the instance's lease, with either status.
 func SetCustomHealth(tx *store.Tx, ref InstanceRef, h Health, now time.Time) error {
 	svc, err := GetService(tx, ref.Scope, ref.ServiceID)
 	if err != nil {
@@ -183,8 +186,8 @@ func SetCustomHealth(tx *store.Tx, ref InstanceRef, h Health, now time.Time) err
 	})
 }
 
-// SetTaskHealth records what ECS knows of the task behind an instance, whether or not the service has
-// custom health: a task that fails its health check is in no answer in either case.
+// SetTaskHealth sets the health of the ECS task that is registered as an instance. It does not depend on the health
+// configuration of the service: a task that fails its health check is in no answer.
 func SetTaskHealth(tx *store.Tx, ref InstanceRef, h Health, now time.Time) error {
 	return change(tx, ref, func(i *Instance) {
 		if i.TaskHealth != h {
@@ -194,8 +197,7 @@ func SetTaskHealth(tx *store.Tx, ref InstanceRef, h Health, now time.Time) error
 	})
 }
 
-// IsAnswered reports whether the service's answers may name an instance: it is registered, healthy, and does
-// not drain.
+// IsAnswered reports whether the service's answers may contain an instance: it is registered, healthy and not draining.
 func IsAnswered(r store.Reader, ref InstanceRef) bool {
 	i, ok := instances.Find(r, ref.Key())
 	return ok && i.Health == Healthy && !i.Draining
@@ -210,7 +212,7 @@ func SetDraining(tx *store.Tx, ref InstanceRef, now time.Time) error {
 	})
 }
 
-// setHealth records a verdict; the first healthy one makes the instance ready for good.
+// setHealth sets the health. The first HEALTHY status makes the instance ready; it never becomes unready again.
 func (i *Instance) setHealth(h Health, by Cause, now time.Time) {
 	unready := i.Unready && h != Healthy
 	if i.Health != h || i.Unready != unready {
@@ -218,14 +220,15 @@ func (i *Instance) setHealth(h Health, by Cause, now time.Time) {
 	}
 }
 
-// renew begins a leased instance's lease anew.
+// renew renews the lease of an instance that has one.
 func (i *Instance) renew(now time.Time) {
 	if i.Lease() > 0 {
 		i.Renewed = now
 	}
 }
 
-// change writes an instance's row if do changes anything that can change.
+// change calls do with a copy of an instance's row and writes the copy if its health, readiness, draining or lease has
+// changed.
 func change(tx *store.Tx, ref InstanceRef, do func(*Instance)) error {
 	old, ok := instances.Find(tx, ref.Key())
 	if !ok {
@@ -233,14 +236,15 @@ func change(tx *store.Tx, ref InstanceRef, do func(*Instance)) error {
 	}
 	i := *old
 	do(&i)
-	if i.Health != old.Health || i.TaskHealth != old.TaskHealth || i.Unready != old.Unready || i.Draining != old.Draining || !i.Renewed.Equal(old.Renewed) {
+	if i.Health != old.Health || i.TaskHealth != old.TaskHealth || i.Unready != old.Unready ||
+		i.Draining != old.Draining || !i.Renewed.Equal(old.Renewed) {
 		instances.Put(tx, ref.Key(), &i)
 	}
 	return nil
 }
 
-// Expire deregisters an instance whose lease ran out, unless it has been renewed, or registered anew, since
-// it was seen.
+// Expire deregisters an instance whose lease has expired, unless it has been renewed or registered again since the
+// caller read it.
 func Expire(tx *store.Tx, seen *Instance, call Call) error {
 	i, ok := instances.Find(tx, seen.Ref().Key())
 	if !ok || !i.Renewed.Equal(seen.Renewed) || i.Operation != seen.Operation {

@@ -49,8 +49,8 @@ func hostClaim(sc arn.Scope, service, folded string) string {
 	return sc.Key("host", service, escape(folded))
 }
 
-// claim returns the claim that keeps a second namespace of the same kind from having the name: HTTP and public names are
-// unique in a region, private ones in a VPC.
+// claim returns the claim that keeps a second namespace of the same kind from having the name: HTTP and public names
+// are unique in a region, private ones in a VPC.
 func (n *Namespace) claim() string {
 	switch sc, zone := n.Scope(), fold(strings.TrimSuffix(n.Name, ".")); n.Kind {
 	case HTTP:

@@ -22,26 +22,27 @@ const (
 	Public  Kind = "DNS_PUBLIC"
 )
 
-// Namespace is the boundary in which services find each other.
+// Namespace groups services under a name.
 type Namespace struct {
 	Account, Region string
 	ID              string
 	Kind            Kind
 	Name            string
-	HTTPName        string // the name DiscoverInstances uses, unique in a region, for life
+	HTTPName        string // the name for DiscoverInstances, unique in a region; it never changes
 	Description     string
-	VPC             string `json:",omitempty"` // private: whose networks are answered
-	ZoneID          string `json:",omitempty"` // DNS
-	SOATTL          *int64 `json:",omitempty"` // DNS: seconds a negative answer lives; nil is the default
-	Creator         string // CreatorRequestId
-	Created         time.Time
-	Tags            map[string]string `json:",omitempty"`
+	VPC             string `json:",omitempty"` // private namespaces: the VPC whose clients may query it
+	ZoneID          string `json:",omitempty"` // DNS namespaces: the id of the hosted zone
+	// DNS namespaces: the TTL of negative answers in seconds; nil means the default
+	SOATTL  *int64 `json:",omitempty"`
+	Creator string // CreatorRequestId
+	Created time.Time
+	Tags    map[string]string `json:",omitempty"`
 }
 
 // Scope returns the account and region of the namespace.
 func (n *Namespace) Scope() arn.Scope { return arn.Scope{Account: n.Account, Region: n.Region} }
 
-// NegativeTTL is how long negative answers live, in seconds.
+// NegativeTTL returns the TTL of negative answers in seconds.
 func (n *Namespace) NegativeTTL() uint32 {
 	if n.SOATTL != nil {
 		return uint32(min(*n.SOATTL, 1<<31-1))
@@ -49,49 +50,53 @@ func (n *Namespace) NegativeTTL() uint32 {
 	return DefaultNegativeTTL
 }
 
-// NamespaceSpec is what a client asks for.
+// NamespaceSpec describes a namespace to create. Tokens store it as JSON.
 type NamespaceSpec struct {
 	Kind        Kind
 	Name        string
 	Description string
 	VPC         string
-	UnknownVPC  bool // no zone can be made for VPC
+	UnknownVPC  bool // the server has no VPC of that name
 	SOATTL      *int64
 	Creator     string
 	Tags        map[string]string
 }
 
-// maxHTTPName is the longest name that DiscoverInstances takes, in characters.
+// maxHTTPName is the length of the longest name that DiscoverInstances accepts, in characters.
 const maxHTTPName = 1024
 
-// CreateNamespace makes a namespace and returns the operation that did. A repeat of an earlier request
-// (same creator token, same content) returns that request's operation; a name that no zone can have ends
-// in a failed operation, as at AWS.
+// CreateNamespace adds a namespace and returns the operation. A repeat of an earlier request, with the same creator
+// token and content, returns the operation of that request. For a name that no zone can have, the operation has failed,
+// as at AWS.
 func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, call Call) (*Operation, error) {
 	now := call.Time
-	request, _ := json.Marshal(spec) // a struct of strings
+	request, _ := json.Marshal(spec) // cannot fail: strings and numbers
 	token := tokenKey(sc, spec.Creator)
 	if spec.Creator != "" {
 		if t, ok := tokens.Find(tx, token); ok && now.Sub(t.At) < tokenLife {
 			if op, ok := findOperation(tx, sc, t.Operation); ok && t.Request == string(request) {
 				return op, nil
 			}
-			return nil, fault.New(fault.Duplicate, "request", "Another operation of type CreateNamespace and id %s has completed", t.Operation).
+			return nil, fault.New(fault.Duplicate, "request",
+				"Another operation of type CreateNamespace and id %s has completed", t.Operation).
 				With("DuplicateOperationId", t.Operation)
 		}
 	}
 	ns := &Namespace{
 		Account: sc.Account, Region: sc.Region, ID: call.namespaceID(), Kind: spec.Kind, Name: spec.Name,
-		Description: spec.Description, VPC: spec.VPC, SOATTL: spec.SOATTL, Creator: spec.Creator, Created: now, Tags: spec.Tags,
+		Description: spec.Description, VPC: spec.VPC, SOATTL: spec.SOATTL, Creator: spec.Creator, Created: now,
+		Tags: spec.Tags,
 	}
 	if reason, code := zoneFault(spec); reason != "" {
 		op := newOperation(sc, CreateNamespaceOp, ns.ID, Targets{Namespace: ns.ID}, call)
-		op.fail("CANNOT_CREATE_HOSTED_ZONE", fmt.Sprintf("%s (Service: AmazonRoute53; Status Code: 400; Error Code: %s; Request ID: %s)", reason, code, op.ID))
+		op.fail("CANNOT_CREATE_HOSTED_ZONE",
+			fmt.Sprintf("%s (Service: AmazonRoute53; Status Code: 400; Error Code: %s; Request ID: %s)", reason, code, op.ID))
 		putOperation(tx, op)
 		return op, nil
 	}
 	if held, ok := claims.Find(tx, ns.claim()); ok {
-		e := fault.New(fault.Exists, "namespace", "A namespace with the name %q exists already: %s", ns.Name, held.Holder).With("NamespaceId", held.Holder)
+		e := fault.New(fault.Exists, "namespace", "A namespace with the name %q exists already: %s", ns.Name,
+			held.Holder).With("NamespaceId", held.Holder)
 		if other, ok := namespaces.Find(tx, namespaceKey(sc, held.Holder)); ok {
 			e.With("CreatorRequestId", other.Creator)
 		}
@@ -119,15 +124,15 @@ func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, call Call) 
 	return op, nil
 }
 
-// zoneFault says why a namespace can have no hosted zone, and Route 53's code for it.
+// zoneFault returns the reason why a namespace cannot have a hosted zone, and Route 53's error code for it.
 func zoneFault(spec NamespaceSpec) (reason, code string) {
 	if spec.UnknownVPC {
-		return fmt.Sprintf("The VPC %s is not known to this server; --vpc declares the VPCs there are", spec.VPC), "InvalidVPCId"
+		return fmt.Sprintf("The VPC %s is not known to this server; declare it with --vpc", spec.VPC), "InvalidVPCId"
 	}
 	return zoneNameFault(spec), "InvalidDomainName"
 }
 
-// zoneNameFault says why a name that passed the API's pattern still is no domain name (RFC 1035, 2.3.4).
+// zoneNameFault returns the reason why a name that matches the API's pattern is not a domain name (RFC 1035, 2.3.4).
 func zoneNameFault(spec NamespaceSpec) string {
 	if spec.Kind == HTTP {
 		return ""
@@ -147,14 +152,15 @@ func zoneNameFault(spec NamespaceSpec) string {
 	return ""
 }
 
-// DeleteNamespace removes an empty namespace and returns the operation that did.
+// DeleteNamespace deletes a namespace without services and returns the operation.
 func DeleteNamespace(tx *store.Tx, sc arn.Scope, id string, call Call) (*Operation, error) {
 	ns, err := GetNamespace(tx, sc, id)
 	if err != nil {
 		return nil, err
 	}
 	if !claims.Empty(tx, serviceClaim(sc, id, "")) {
-		return nil, fault.New(fault.InUse, "namespace", "Namespace has associated services; delete the services before deleting the namespace")
+		return nil, fault.New(fault.InUse, "namespace",
+			"Namespace has associated services; delete the services before deleting the namespace")
 	}
 	claims.Delete(tx, ns.claim())
 	claims.Delete(tx, ns.httpNameClaim())
@@ -167,14 +173,15 @@ func DeleteNamespace(tx *store.Tx, sc arn.Scope, id string, call Call) (*Operati
 	return op, nil
 }
 
-// NamespaceChange is what can change in a namespace; nil leaves a thing as it is.
+// NamespaceChange describes an update of a namespace. Nil fields do not change.
 type NamespaceChange struct {
 	Description *string
 	SOATTL      *int64
 }
 
-// UpdateNamespace changes a namespace of the kind and returns the operation that did.
-func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change NamespaceChange, call Call) (*Operation, error) {
+// UpdateNamespace changes a namespace of a kind and returns the operation.
+func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change NamespaceChange, call Call) (*Operation,
+	error) {
 	old, err := GetNamespace(tx, sc, id)
 	if err != nil {
 		return nil, err
@@ -195,8 +202,8 @@ func UpdateNamespace(tx *store.Tx, sc arn.Scope, id string, kind Kind, change Na
 	return op, nil
 }
 
-// FindNamespaceByName finds the one namespace that has this name, without case where it is a DNS name; none
-// when several have it. Clients that take Name for HttpName mean that one.
+// FindNamespaceByName returns the namespace with a name if there is exactly one. It ignores case in DNS names. It
+// serves clients that pass the name of a namespace where the API expects its HttpName.
 func FindNamespaceByName(r store.Reader, sc arn.Scope, name string) (*Namespace, bool) {
 	var found []*Namespace
 	namespacesByName.Scan(r, sc.Key(fold(name)), func(_ string, ns *Namespace) bool {
@@ -211,7 +218,7 @@ func FindNamespaceByName(r store.Reader, sc arn.Scope, name string) (*Namespace,
 	return found[0], true
 }
 
-// GetNamespace finds a namespace by its id.
+// GetNamespace returns the namespace with an id, or a NotFound error.
 func GetNamespace(r store.Reader, sc arn.Scope, id string) (*Namespace, error) {
 	ns, ok := namespaces.Find(r, namespaceKey(sc, id))
 	if !ok {
@@ -220,7 +227,8 @@ func GetNamespace(r store.Reader, sc arn.Scope, id string) (*Namespace, error) {
 	return ns, nil
 }
 
-// ScanNamespaces calls fn with the region's namespaces behind the id after, in the order of their ids.
+// ScanNamespaces calls fn with the namespaces of a region whose ids are greater than after, in the order of their ids,
+// until fn returns false.
 func ScanNamespaces(r store.Reader, sc arn.Scope, after string, fn func(*Namespace) bool) {
 	if after != "" {
 		after = namespaceKey(sc, after)
@@ -228,12 +236,12 @@ func ScanNamespaces(r store.Reader, sc arn.Scope, after string, fn func(*Namespa
 	namespaces.Scan(r, sc.Prefix(), after, func(_ string, ns *Namespace) bool { return fn(ns) })
 }
 
-// ScanAllNamespaces calls fn with every namespace of every region, by region and id.
+// ScanAllNamespaces calls fn with the namespaces of all regions, ordered by region and id, until fn returns false.
 func ScanAllNamespaces(r store.Reader, fn func(*Namespace) bool) {
 	namespaces.Scan(r, "", "", func(_ string, ns *Namespace) bool { return fn(ns) })
 }
 
-// ServiceCount is the number of services in a namespace.
+// ServiceCount returns the number of services in a namespace.
 func ServiceCount(r store.Reader, sc arn.Scope, namespace string) int {
 	return claims.Count(r, strings.TrimSuffix(serviceClaim(sc, namespace, ""), "/"))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// OperationType names what an operation did.
+// OperationType is the type of an operation, as Cloud Map spells it.
 type OperationType string
 
 // The operation types.
@@ -24,22 +24,22 @@ const (
 	DeregisterInstanceOp OperationType = "DEREGISTER_INSTANCE"
 )
 
-// Targets are what an operation worked on.
+// Targets are the ids of the resources that an operation changed.
 type Targets struct {
 	Namespace string `json:",omitempty"`
 	Service   string `json:",omitempty"`
 	Instance  string `json:",omitempty"`
 }
 
-// Operation is the record of an asynchronous call. Ours are finished when the call returns.
+// Operation is the result of a call that is asynchronous at AWS. Here it has finished when the call returns.
 type Operation struct {
 	Account, Region string
 	ID              string
 	Type            OperationType
-	ErrorCode       string `json:",omitempty"` // empty: it succeeded
+	ErrorCode       string `json:",omitempty"` // empty for success
 	ErrorMessage    string `json:",omitempty"`
 	Created         time.Time
-	NamespaceID     string // that it happened in
+	NamespaceID     string // the namespace in which it happened
 	Targets         Targets
 }
 
@@ -52,7 +52,8 @@ func newOperation(sc arn.Scope, t OperationType, namespace string, targets Targe
 
 func (o *Operation) fail(code, message string) { o.ErrorCode, o.ErrorMessage = code, message }
 
-// operationKey orders the operations of a region by age; the age is in the id.
+// operationKey returns the key of an operation's row. It orders the operations of a region by their creation times,
+// which are in their ids.
 func operationKey(sc arn.Scope, id string) (string, bool) {
 	_, suffix, ok := strings.Cut(id, "-")
 	ms, err := strconv.ParseInt(suffix, 36, 64)
@@ -75,7 +76,7 @@ func findOperation(r store.Reader, sc arn.Scope, id string) (*Operation, bool) {
 	return operations.Find(r, key)
 }
 
-// GetOperation finds an operation by its id.
+// GetOperation returns the operation with an id, or a NotFound error.
 func GetOperation(r store.Reader, sc arn.Scope, id string) (*Operation, error) {
 	op, ok := findOperation(r, sc, id)
 	if !ok {
@@ -84,9 +85,9 @@ func GetOperation(r store.Reader, sc arn.Scope, id string) (*Operation, error) {
 	return op, nil
 }
 
-// ScanOperations calls fn with the region's operations that are older than the one of the id before, all
-// when it is empty, newest first. The operations of a namespace that is gone are passed over, as at AWS;
-// GetOperation still finds them.
+// ScanOperations calls fn with the operations of a region that are older than the operation with the id before, newest
+// first, until fn returns false. An empty before begins with the newest. As at AWS, it skips the operations of deleted
+// namespaces, which GetOperation still returns.
 func ScanOperations(s *store.Snapshot, sc arn.Scope, before string, fn func(*Operation) bool) {
 	if before != "" {
 		key, ok := operationKey(sc, before)
@@ -103,28 +104,28 @@ func ScanOperations(s *store.Snapshot, sc arn.Scope, before string, fn func(*Ope
 	})
 }
 
-// OperationRetention and MaxOperations bound how long and how many operations are kept.
+// OperationRetention and MaxOperations bound the age and the number of the operations that are kept.
 const (
 	OperationRetention = 24 * time.Hour
 	MaxOperations      = 100_000 // of a region
 )
 
-// ReapOperations deletes up to limit operations that are older than the retention, or more than the kept
-// number, and says whether more are left to delete.
+// ReapOperations deletes up to limit operations, oldest first, that are older than OperationRetention or exceed
+// MaxOperations. It reports whether more such operations remain.
 func ReapOperations(tx *store.Tx, region string, now time.Time, limit int) (more bool) {
 	surplus := -MaxOperations
 	operations.Scan(tx.Snapshot(), region+"/", "", func(string, *Operation) bool { surplus++; return true })
 	horizon := now.Add(-OperationRetention)
 	return operations.Sweep(tx, region+"/", limit, func(op *Operation) store.SweepAction {
 		if surplus <= 0 && op.Created.After(horizon) {
-			return store.SweepStop // they are in the order of their age
+			return store.SweepStop // all later ones are younger
 		}
 		surplus--
 		return store.SweepDelete
 	})
 }
 
-// Regions are the regions that something has happened in.
+// Regions returns the regions that have operations.
 func Regions(r store.Reader) []string {
 	var regions []string
 	for after := ""; ; {
@@ -137,12 +138,11 @@ func Regions(r store.Reader) []string {
 			return regions
 		}
 		regions = append(regions, next)
-		after = next + "/\xff" // behind every operation of the region
+		after = next + "/\xff" // greater than the key of every operation of the region
 	}
 }
 
-// ReapTokens deletes up to limit creator tokens that are not recognised any more, and says whether more
-// are left to delete.
+// ReapTokens deletes up to limit creator tokens that have expired. It reports whether more such tokens remain.
 func ReapTokens(tx *store.Tx, now time.Time, limit int) (more bool) {
 	return tokens.Sweep(tx, "", limit, func(t *Token) store.SweepAction {
 		if now.Sub(t.At) >= tokenLife {

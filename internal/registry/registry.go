@@ -1,13 +1,16 @@
-// Package registry is the domain of Cloud Map: namespaces, the services in them, the instances that answer
-// for the services, and the operations that clients poll.
+// Package registry stores the rows of AWS Cloud Map and enforces their rules: namespaces, services, instances, and the
+// operations that clients poll.
 //
-// Its functions read and write inside one [store.Tx], so that what they decide on still holds when they
-// commit: a service cannot be deleted while an instance is registered into it. Everything an operation
-// changes is one commit, and the operation is finished when the call returns; what is left for a client
-// that polls is to read that.
+// Each function reads and writes in one [store.Tx], so its checks still hold when it commits: a service cannot be
+// deleted while an instance is registered in it. All changes of an operation are in one commit. The operation has
+// finished when the call returns, and a client that polls it sees the result immediately.
 //
-// registry knows the rules of names, record types, attributes and health. It does not know the wire, DNS
-// answers or tasks. The facts come from the AWS Cloud Map API Reference.
+// A transaction function can run more than once. Ids and times therefore come in with a [Call], and every run of one
+// call writes the same rows. [InstanceRef] names an instance; key.go builds the keys of all tables.
+//
+// registry knows the rules of names, record types, attributes and health. It does not know the wire format, DNS answers
+// or tasks. Its rules come from the AWS Cloud Map API Reference. Start reading at [CreateNamespace], [CreateService]
+// and [RegisterInstance].
 package registry
 
 import (
@@ -18,18 +21,18 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// The tables. Ids begin with the region, so that a region is one range of keys.
+// The tables. Their keys begin with the region, so each region is one range of keys.
 var (
 	namespaces = store.NewTable[Namespace]("namespace", "registry/namespace/") // region/id
 	services   = store.NewTable[Service]("service", "registry/service/")       // region/id
-	// instances: region/service/instance, the instance id escaped so that "/" stays a separator
+	// region/service/instance, with the instance id escaped
 	instances = store.NewTable[Instance]("instance", "registry/instance/").Counted()
-	// revisions holds one empty row a service, region/service, put blindly at every register and
-	// deregister: the revision of that write is the service's InstancesRevision, which therefore
-	// never falls back, over the last deregistration and restarts too.
+	// revisions holds an empty row for each service, region/service. Every registration and deregistration writes it
+	// without reading it. The revision of that write is the service's InstancesRevision, which therefore never decreases,
+	// not even after the last deregistration or a restart.
 	revisions  = store.NewTable[Revision]("revision", "registry/revision/")
 	operations = store.NewTable[Operation]("operation", "registry/operation/") // region/milliseconds/id
-	// claims make names unique: the first transaction that puts one wins.
+	// claims make names unique: of two transactions that write the same claim, only the first commits.
 	claims = store.NewTable[Claim]("name", "registry/claim/").Counted()
 	// tokens remember CreatorRequestIds of namespaces.
 	tokens = store.NewTable[Token]("token", "registry/token/")
@@ -50,31 +53,32 @@ func Schema() []store.Schema {
 // Revision is the row whose own revision is a service's InstancesRevision.
 type Revision struct{}
 
-// ServiceOfRevision is the id of the service whose revision row has this key, and whether it is such a row's.
+// ServiceOfRevision returns the id of the service to which the revision row with a key belongs. It returns false for
+// the keys of other rows.
 func ServiceOfRevision(key string) (service string, ok bool) {
 	id, ok := revisions.ID(key)
 	return id[strings.LastIndexByte(id, '/')+1:], ok
 }
 
-// Claim holds a name for a namespace or service.
-type Claim struct{ Holder string }
+// Claim reserves a name for a namespace, service or instance.
+type Claim struct{ Holder string } // the id of the namespace, service or instance
 
-// Token remembers what a CreatorRequestId asked for.
+// Token stores the request that a CreatorRequestId was used for.
 type Token struct {
-	Request   string // the request, to tell a repeat from another use of the token
+	Request   string // the request, to distinguish a repeat from another use of the token
 	Operation string
 	At        time.Time
 }
 
-// tokenLife is how long a repeated CreatorRequestId is recognised.
+// tokenLife is the time for which a repeated CreatorRequestId is recognized.
 const tokenLife = 24 * time.Hour
 
-// invalid is a request that breaks a rule.
+// invalid returns the error for a request that violates a rule.
 func invalid(msg string, args ...any) error { return fault.New(fault.Invalid, "input", msg, args...) }
 
-// fold compares DNS names as RFC 4343 does.
+// fold returns the form in which DNS names are compared: without case (RFC 4343).
 func fold(name string) string { return strings.ToLower(name) }
 
-// DefaultNegativeTTL is how long negative answers live, in seconds, in a namespace without a SOA TTL. AWS
-// lets them live 900 s, so that a client that asked too early stays blind for minutes.
+// DefaultNegativeTTL is the TTL of negative answers, in seconds, in a namespace without a SOA TTL. With AWS's default
+// of 900 s, a client that queries a name too early does not find it for minutes.
 const DefaultNegativeTTL = 5

@@ -22,7 +22,7 @@ var (
 	sc   = arn.Scope{Account: "123456789012", Region: "eu-west-1"}
 )
 
-// reg is a registry that a test writes to, one transaction a call.
+// reg is a registry that a test writes to, in one transaction per call.
 type reg struct {
 	t  *testing.T
 	db *store.Store
@@ -49,7 +49,7 @@ func (r *reg) namespace(kind registry.Kind, name string) string {
 	return op.Targets.Namespace
 }
 
-// createService makes a service of words: record types, weighted, custom, http, tcp.
+// createService creates a service. Each word of what is a record type, weighted, custom, http or tcp.
 func (r *reg) createService(ns, name, what string) (*registry.Service, error) {
 	spec := registry.ServiceSpec{NamespaceID: ns, Name: name}
 	for _, word := range strings.Fields(what) {
@@ -81,14 +81,16 @@ func (r *reg) service(ns, name, what string) string {
 
 func (r *reg) register(svc, id string, attributes map[string]string) (*registry.Operation, error) {
 	return do(r, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: attributes}, registry.NewCall(noon))
+		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{ServiceID: svc, ID: id, Attributes: attributes},
+			registry.NewCall(noon))
 	})
 }
 
 func (r *reg) deregister(svc, id string) {
 	r.t.Helper()
 	if _, err := do(r, func(tx *store.Tx) (*registry.Operation, error) {
-		return registry.DeregisterInstance(tx, registry.InstanceRef{Scope: sc, ServiceID: svc, ID: id}, registry.NewCall(noon))
+		return registry.DeregisterInstance(tx, registry.InstanceRef{Scope: sc, ServiceID: svc, ID: id},
+			registry.NewCall(noon))
 	}); err != nil {
 		r.t.Fatal(err)
 	}
@@ -107,11 +109,13 @@ func verdict(op *registry.Operation, err error) string {
 	return "ok"
 }
 
-// TestAttributes: what a registration has to carry, and may, by the service's records and health.
+// TestAttributes checks which attributes a registration needs and may have, by the records and health checks of the
+// service.
 func TestAttributes(t *testing.T) {
 	r := newReg(t)
 	kinds := map[string]string{
-		"private": r.namespace(registry.Private, "shop.local"), "public": r.namespace(registry.Public, "shop.example"), "HTTP": r.namespace(registry.HTTP, "shop"),
+		"private": r.namespace(registry.Private, "shop.local"), "public": r.namespace(registry.Public, "shop.example"),
+		"HTTP": r.namespace(registry.HTTP, "shop"),
 	}
 	services := map[string]string{}
 	long := func(n int) string { return strings.Repeat("x", n) }
@@ -183,7 +187,8 @@ func TestAttributes(t *testing.T) {
 		{"HTTP ", custom(30) + " IPV4=10.0.0.1 AWS_OWN=x", "ok"},
 		{"HTTP ", custom(31), "invalid"},
 		{"HTTP ", "a=" + long(1024) + " b=" + long(1024) + " c=" + long(1024) + " d=" + long(1024) + " e=" + long(899), "ok"},
-		{"HTTP ", "a=" + long(1024) + " b=" + long(1024) + " c=" + long(1024) + " d=" + long(1024) + " e=" + long(900), "invalid"},
+		{"HTTP ", "a=" + long(1024) + " b=" + long(1024) + " c=" + long(1024) + " d=" + long(1024) + " e=" + long(900),
+			"invalid"},
 	} {
 		svc, ok := services[tc.service]
 		if !ok {
@@ -214,9 +219,9 @@ func parse(attributes string) map[string]string {
 	return m
 }
 
-// TestNames: no two things in a zone have one name. Each case is played in a namespace of its own, in the
-// order written: "s NAME TYPES" makes a service, "i SERVICE ID" registers, "x SERVICE ID" deregisters; the
-// last of them is judged.
+// TestNames checks that all names in a zone are different. Each case runs in a new namespace: "s NAME TYPES" creates a
+// service, "i SERVICE ID" registers an instance, and "x SERVICE ID" deregisters it. want is the result of the last
+// step.
 func TestNames(t *testing.T) {
 	r := newReg(t)
 	address := map[string]string{registry.AttrIPv4: "10.0.0.1", registry.AttrPort: "80"}
@@ -245,7 +250,7 @@ func TestNames(t *testing.T) {
 		{"s b SRV; i b a; x b a; s a.b A", "ok"},
 		{"s b SRV; i b A; x b A; s a.b A", "ok"},
 		{"s c SRV; i c a.b; s a.b.c A", "invalid"},
-		{"s c SRV; i c a.b; s b.c A", "ok"}, // stands above the host
+		{"s c SRV; i c a.b; s b.c A", "ok"}, // is the parent of the host name
 		{"s c SRV; s b.c SRV; i c a.b; i b.c a", "INVALID_CHANGE_BATCH"},
 		{"s c SRV; s b.c SRV; i b.c a; i c a.b", "INVALID_CHANGE_BATCH"},
 		{"s . SRV; i . a", "ok"},
@@ -293,7 +298,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestLongestNames: a name has up to 253 characters, beside the dot that may end its zone's.
+// TestLongestNames checks that a name has up to 253 characters, without the dot at the end of the name of its zone.
 func TestLongestNames(t *testing.T) {
 	r := newReg(t)
 	zone := func(length int) string { return strings.Repeat("abcdefg.", 32)[261-length:] + "local" }
@@ -305,7 +310,8 @@ func TestLongestNames(t *testing.T) {
 		{zone(252), "a", "INVALID_CHANGE_BATCH"},
 		{zone(253), "a", "INVALID_CHANGE_BATCH"},
 	} {
-		op, err := r.createNamespace(registry.NamespaceSpec{Kind: registry.Private, Name: tc.zone, VPC: fmt.Sprint("vpc-", i)})
+		op, err := r.createNamespace(registry.NamespaceSpec{Kind: registry.Private, Name: tc.zone,
+			VPC: fmt.Sprint("vpc-", i)})
 		if got := verdict(op, err); got != "ok" {
 			t.Fatalf("a zone of %d characters: %s", len(tc.zone), got)
 		}
@@ -316,7 +322,7 @@ func TestLongestNames(t *testing.T) {
 	}
 }
 
-// TestNamespaceNames: what is one name and what is no name at all.
+// TestNamespaceNames checks which names are equal and which are invalid.
 func TestNamespaceNames(t *testing.T) {
 	r := newReg(t)
 	long := strings.Repeat("abcdefg.", 31) + "local" // 253 characters, the most that fits
@@ -364,8 +370,8 @@ func TestNamespaceNames(t *testing.T) {
 	})
 }
 
-// TestRegisterOrDelete: of a registration and the deletion of its service, or of a service's creation and
-// the deletion of its namespace, one wins; and the directory is as the rows are.
+// TestRegisterOrDelete checks that only one of two concurrent calls succeeds: a registration and the deletion of its
+// service, or the creation of a service and the deletion of its namespace. The directory then agrees with the rows.
 func TestRegisterOrDelete(t *testing.T) {
 	r := newReg(t)
 	dir := directory.New()
@@ -412,7 +418,7 @@ func TestRegisterOrDelete(t *testing.T) {
 	}
 }
 
-// TestOneName: of many who register one id, or create one name, at once, each sees a clean order.
+// TestOneName checks that only one of several concurrent calls creates a service with a name.
 func TestOneName(t *testing.T) {
 	r := newReg(t)
 	ns := r.namespace(registry.Private, "shop.local")
@@ -431,11 +437,11 @@ func TestOneName(t *testing.T) {
 		}
 	}
 	if made != 1 {
-		t.Errorf("one name was given %d times", made)
+		t.Errorf("%d calls created the service, want 1", made)
 	}
 }
 
-// TestReapOperations: what is older than the retention goes, the oldest first, as much as asked for.
+// TestReapOperations checks that operations older than the retention are deleted, oldest first, up to the limit.
 func TestReapOperations(t *testing.T) {
 	r := newReg(t)
 	var ids []string
@@ -450,7 +456,10 @@ func TestReapOperations(t *testing.T) {
 		ids = append(ids, op.ID)
 	}
 	reap := func(now time.Time, limit int) bool {
-		more, err := do(r, func(tx *store.Tx) (bool, error) { return registry.ReapOperations(tx, sc.Region, now, limit), nil })
+		more, err := do(r, func(tx *store.Tx) (bool, error) {
+			return registry.ReapOperations(tx, sc.Region, now, limit),
+				nil
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

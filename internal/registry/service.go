@@ -14,7 +14,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// RecordType is a DNS record type of a service.
+// RecordType is the type of a DNS record.
 type RecordType string
 
 // The record types.
@@ -25,42 +25,43 @@ const (
 	CNAME RecordType = "CNAME"
 )
 
-// Record is one record type of a service and its TTL in seconds.
+// Record describes the DNS records of one type that a service has.
 type Record struct {
 	Type RecordType
-	TTL  int64
+	TTL  int64 // in seconds
 }
 
-// The routing policies: up to eight healthy instances an answer, or exactly one.
+// The routing policies. An answer has up to eight healthy instances with Multivalue, and exactly one with Weighted.
 const (
 	Multivalue = "MULTIVALUE"
 	Weighted   = "WEIGHTED"
 )
 
-// HealthCheck is a probe from outside (HealthCheckConfig).
+// HealthCheck configures the health checks of Route 53 (HealthCheckConfig).
 type HealthCheck struct {
 	Type             string // HTTP, HTTPS, TCP
 	ResourcePath     string
 	FailureThreshold int32
 }
 
-// Service is an application in a namespace.
+// Service is a Cloud Map service: the instances of an application under one name.
 type Service struct {
 	Account, Region string
 	ID              string
 	NamespaceID     string
 	Name            string
 	Description     string
-	Policy          string            `json:",omitempty"`
-	Records         []Record          `json:",omitempty"` // in the order given; none: the service is not in DNS
-	HealthCheck     *HealthCheck      `json:",omitempty"`
-	CustomHealth    bool              `json:",omitempty"`
-	Attributes      map[string]string `json:",omitempty"`
-	// FormerTTL is the greatest TTL, in seconds, that records of the service had before an update lowered it:
-	// somebody may still keep an answer from then.
+	Policy          string `json:",omitempty"`
+	// in the order of the request; a service without records is not in DNS
+	Records      []Record          `json:",omitempty"`
+	HealthCheck  *HealthCheck      `json:",omitempty"`
+	CustomHealth bool              `json:",omitempty"`
+	Attributes   map[string]string `json:",omitempty"`
+	// FormerTTL is the greatest TTL, in seconds, that records of the service had before an update lowered it. Clients may
+	// still cache an answer from that time.
 	FormerTTL int64 `json:",omitempty"`
 	Creator   string
-	Request   string `json:",omitempty"` // digest of what the creator asked for
+	Request   string `json:",omitempty"` // a digest of the request
 	Created   time.Time
 	Tags      map[string]string `json:",omitempty"`
 }
@@ -68,15 +69,15 @@ type Service struct {
 // Scope returns the account and region of the service.
 func (s *Service) Scope() arn.Scope { return arn.Scope{Account: s.Account, Region: s.Region} }
 
-// HealthConfigured services have a health status that DiscoverInstances filters by.
+// HealthConfigured reports whether the instances have a health status by which DiscoverInstances filters.
 func (s *Service) HealthConfigured() bool { return s.CustomHealth || s.HealthCheck != nil }
 
-// Has reports whether the service is answered with a record type.
+// Has reports whether the service has records of a type.
 func (s *Service) Has(t RecordType) bool {
 	return slices.ContainsFunc(s.Records, func(r Record) bool { return r.Type == t })
 }
 
-// MaxTTL is the greatest TTL of the service's records, in seconds.
+// MaxTTL returns the greatest TTL of the service's records.
 func (s *Service) MaxTTL() time.Duration {
 	var ttl int64
 	for _, r := range s.Records {
@@ -85,18 +86,18 @@ func (s *Service) MaxTTL() time.Duration {
 	return time.Duration(ttl) * time.Second
 }
 
-// LongestTTL is the greatest TTL that the service's records ever had.
+// LongestTTL returns the greatest TTL that the service's records have ever had.
 func (s *Service) LongestTTL() time.Duration {
 	return max(s.MaxTTL(), time.Duration(s.FormerTTL)*time.Second)
 }
 
-// ServiceSpec is what a client asks for.
+// ServiceSpec describes a service to create. Rows store its digest.
 type ServiceSpec struct {
 	NamespaceID  string
 	Name         string
 	Description  string
-	APIOnly      bool // Type HTTP
-	HasDNS       bool // a DnsConfig was given
+	APIOnly      bool // the service has the type HTTP
+	HasDNS       bool // the request has a DnsConfig
 	Policy       string
 	Records      []Record
 	HealthCheck  *HealthCheck
@@ -105,7 +106,8 @@ type ServiceSpec struct {
 	Tags         map[string]string
 }
 
-// CreateService makes a service. A repeat with the same creator token and content returns what is there.
+// CreateService adds a service. A repeat of the request, with the same creator token and content, returns the existing
+// service.
 func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, call Call) (*Service, error) {
 	ns, err := GetNamespace(tx, sc, spec.NamespaceID)
 	if err != nil {
@@ -126,7 +128,8 @@ func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, call Call) (*Se
 		if ok && spec.Creator != "" && old.Creator == spec.Creator && old.Request == request {
 			return old, nil
 		}
-		e := fault.New(fault.Exists, "service", "A service with the name %q exists already in namespace %s: %s", spec.Name, ns.ID, held.Holder).
+		e := fault.New(fault.Exists, "service", "A service with the name %q exists already in namespace %s: %s", spec.Name,
+			ns.ID, held.Holder).
 			With("ServiceId", held.Holder)
 		if ok {
 			e.With("CreatorRequestId", old.Creator)
@@ -135,7 +138,8 @@ func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, call Call) (*Se
 	}
 	if len(svc.Records) > 0 {
 		if other, ok := instanceNamed(tx, sc, ns, fold(svc.Name)); ok {
-			return nil, invalid("The name %s.%s is the host name of instance %s of service %s", svc.Name, ns.Name, other.ID, other.ServiceID)
+			return nil, invalid("The name %s.%s is the host name of instance %s of service %s", svc.Name, ns.Name, other.ID,
+				other.ServiceID)
 		}
 	}
 	claims.Put(tx, claim, &Claim{svc.ID})
@@ -144,14 +148,14 @@ func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, call Call) (*Se
 	return svc, nil
 }
 
-// digest tells two requests apart.
+// digest returns a digest by which requests are compared.
 func digest(spec ServiceSpec) string {
-	b, _ := json.Marshal(spec) // plain data
+	b, _ := json.Marshal(spec) // cannot fail: plain data
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:16])
 }
 
-// checkService applies CreateService's rules and fills in defaults.
+// checkService checks a service and fills in defaults.
 func checkService(ns *Namespace, spec *ServiceSpec) error {
 	if spec.HasDNS && (ns.Kind == HTTP || spec.APIOnly) && len(spec.Records) > 0 {
 		return invalid("When you specify an HTTP service, you can't include a DnsConfig element.")
@@ -166,7 +170,8 @@ func checkService(ns *Namespace, spec *ServiceSpec) error {
 	return checkHealth(ns, spec)
 }
 
-// checkRecords allows any mix of A, AAAA and SRV, or CNAME alone and WEIGHTED.
+// checkRecords checks the records and fills in the routing policy. A service has any of A, AAAA and SRV records, or
+// CNAME records only, with the policy WEIGHTED.
 func checkRecords(spec *ServiceSpec) error {
 	if len(spec.Records) == 0 {
 		return invalid("DnsConfig must contain at least one DnsRecord")
@@ -192,7 +197,7 @@ func checkRecords(spec *ServiceSpec) error {
 	case spec.HealthCheck != nil:
 		return invalid("HealthCheckConfig cannot be specified for a service with CNAME records")
 	case spec.Name == ".":
-		return invalid("A CNAME record cannot stand at the apex of a zone, where the SOA record is") // RFC 1034, 3.6.2
+		return invalid("A CNAME record is not possible at the apex of a zone, which has a SOA record") // RFC 1034, 3.6.2
 	}
 	return nil
 }
@@ -207,11 +212,12 @@ func checkHealth(ns *Namespace, spec *ServiceSpec) error {
 	return checkProbe(ns, spec.HealthCheck)
 }
 
-// checkProbe applies the rules of HealthCheckConfig and fills in defaults.
+// checkProbe checks a HealthCheckConfig and fills in defaults.
 func checkProbe(ns *Namespace, h *HealthCheck) error {
 	switch {
 	case ns.Kind == Private:
-		return invalid("HealthCheckConfig is not supported for services in private DNS namespaces; use HealthCheckCustomConfig")
+		return invalid(
+			"HealthCheckConfig is not supported for services in private DNS namespaces; use HealthCheckCustomConfig")
 	case h.Type == "TCP" && h.ResourcePath != "":
 		return invalid("ResourcePath cannot be specified when the health check type is TCP")
 	}
@@ -224,15 +230,15 @@ func checkProbe(ns *Namespace, h *HealthCheck) error {
 	return nil
 }
 
-// ServiceChange is what can change in a service. Nil leaves the description and the records as they are,
-// but removes the health check.
+// ServiceChange describes an update of a service. A nil description or nil records do not change; a nil health check is
+// removed.
 type ServiceChange struct {
 	Description *string
 	Records     []Record
 	HealthCheck *HealthCheck
 }
 
-// UpdateService changes a service and returns the operation that did.
+// UpdateService changes a service and returns the operation.
 func UpdateService(tx *store.Tx, sc arn.Scope, id string, change ServiceChange, call Call) (*Operation, error) {
 	old, err := GetService(tx, sc, id)
 	if err != nil {
@@ -273,7 +279,7 @@ func UpdateService(tx *store.Tx, sc arn.Scope, id string, change ServiceChange, 
 	return op, nil
 }
 
-// sameTypes refuses records of other types than a service has, in whatever order.
+// sameTypes returns an error unless both lists have records of the same types, in any order.
 func sameTypes(have, want []Record) error {
 	types := func(rs []Record) string {
 		var names []string
@@ -290,15 +296,15 @@ func sameTypes(have, want []Record) error {
 	return nil
 }
 
-// MaxServiceAttributes is how many attributes a service can have (Cloud Map quotas).
+// MaxServiceAttributes is the largest number of attributes of a service (Cloud Map quotas).
 const MaxServiceAttributes = 30
 
-// PutServiceAttributes adds attributes to a service, or replaces those of the same keys.
+// PutServiceAttributes sets attributes of a service.
 func PutServiceAttributes(tx *store.Tx, sc arn.Scope, id string, attributes map[string]string) error {
 	return changeAttributes(tx, sc, id, func(all map[string]string) { maps.Copy(all, attributes) })
 }
 
-// DeleteServiceAttributes removes attributes of a service; keys that are not there are ignored.
+// DeleteServiceAttributes deletes attributes of a service. It ignores keys that the service does not have.
 func DeleteServiceAttributes(tx *store.Tx, sc arn.Scope, id string, keys []string) error {
 	return changeAttributes(tx, sc, id, func(all map[string]string) {
 		for _, k := range keys {
@@ -317,21 +323,23 @@ func changeAttributes(tx *store.Tx, sc arn.Scope, id string, do func(map[string]
 	maps.Copy(svc.Attributes, old.Attributes)
 	do(svc.Attributes)
 	if len(svc.Attributes) > MaxServiceAttributes {
-		return fault.New(fault.Limit, "service attributes", "A service can have up to %d attributes; service %s would have %d",
+		return fault.New(fault.Limit, "service attributes",
+			"A service can have up to %d attributes; service %s would have %d",
 			MaxServiceAttributes, id, len(svc.Attributes))
 	}
 	services.Put(tx, serviceKey(sc, id), &svc)
 	return nil
 }
 
-// DeleteService removes a service that no instance is registered in.
+// DeleteService deletes a service without instances.
 func DeleteService(tx *store.Tx, sc arn.Scope, id string) error {
 	svc, err := GetService(tx, sc, id)
 	if err != nil {
 		return err
 	}
 	if !instances.Empty(tx, serviceKey(sc, id)+"/") {
-		return fault.New(fault.InUse, "service", "Service contains registered instances; delete the instances before deleting the service")
+		return fault.New(fault.InUse, "service",
+			"Service contains registered instances; delete the instances before deleting the service")
 	}
 	ns, err := GetNamespace(tx, sc, svc.NamespaceID)
 	if err != nil {
@@ -343,7 +351,7 @@ func DeleteService(tx *store.Tx, sc arn.Scope, id string) error {
 	return nil
 }
 
-// GetService finds a service by its id.
+// GetService returns the service with an id, or a NotFound error.
 func GetService(r store.Reader, sc arn.Scope, id string) (*Service, error) {
 	svc, ok := services.Find(r, serviceKey(sc, id))
 	if !ok {
@@ -373,17 +381,17 @@ func ScanServices(r store.Reader, sc arn.Scope, in ServiceRange, fn func(*Servic
 	services.Scan(r, sc.Prefix(), after, func(_ string, s *Service) bool { return fn(s) })
 }
 
-// InstancesRevision is the number that grows with every registration and deregistration.
+// InstancesRevision returns a number that increases with every registration and deregistration in a service.
 func InstancesRevision(r store.Reader, sc arn.Scope, service string) int64 {
 	return revisions.Revision(r, serviceKey(sc, service))
 }
 
-// InstanceCount is the number of instances registered in a service.
+// InstanceCount returns the number of instances that are registered in a service.
 func InstanceCount(r store.Reader, sc arn.Scope, service string) int {
 	return instances.Count(r, serviceKey(sc, service))
 }
 
-// foldService is the form in which service names are compared: without case where they are DNS names.
+// foldService returns the form in which service names are compared: without case in DNS namespaces.
 func foldService(ns *Namespace, name string) string {
 	if ns.Kind == HTTP {
 		return name

@@ -8,12 +8,12 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// MaxTags is how many tags a namespace or service can have (Cloud Map quotas).
+// MaxTags is the largest number of tags of a namespace or service (Cloud Map quotas).
 const MaxTags = 50
 
-// Resource is what can be tagged: a namespace or a service.
+// Resource names a namespace or service that has tags.
 type Resource struct {
-	Namespace bool // else it is a service
+	Namespace bool // whether ID is the id of a namespace, else of a service
 	ID        string
 }
 
@@ -21,7 +21,7 @@ func (res Resource) notFound() error {
 	return fault.New(fault.NotFound, "resource", "There is no resource %s", res.ID)
 }
 
-// Tags returns the tags of a resource. The map is the row's own.
+// Tags returns the tags of a resource. The map belongs to the row: callers must not change it.
 func Tags(r store.Reader, sc arn.Scope, res Resource) (map[string]string, error) {
 	if res.Namespace {
 		if ns, ok := namespaces.Find(r, namespaceKey(sc, res.ID)); ok {
@@ -33,12 +33,12 @@ func Tags(r store.Reader, sc arn.Scope, res Resource) (map[string]string, error)
 	return nil, res.notFound()
 }
 
-// PutTags adds tags to a resource, or replaces those of the same keys.
+// PutTags sets tags of a resource.
 func PutTags(tx *store.Tx, sc arn.Scope, res Resource, tags map[string]string) error {
 	return changeTags(tx, sc, res, func(all map[string]string) { maps.Copy(all, tags) })
 }
 
-// DeleteTags removes tags of a resource; keys that are not there are ignored.
+// DeleteTags deletes tags of a resource. It ignores keys that the resource does not have.
 func DeleteTags(tx *store.Tx, sc arn.Scope, res Resource, keys []string) error {
 	return changeTags(tx, sc, res, func(all map[string]string) {
 		for _, k := range keys {
