@@ -307,11 +307,21 @@ func (n *signalRecorder) on(other *harness.Server) *signalRecorder {
 	return &there
 }
 
+// waitAnswered waits until the node answers with the task. A node follows the changes that another one makes after a
+// moment, which is longer on a busy machine.
+func (n *signalRecorder) waitAnswered() {
+	n.T.Helper()
+	harness.Eventually(n.T, 10*time.Second, "the node answers with the task", func() bool {
+		return n.Lookup(n.name + ".shop")[netip.MustParseAddr(harness.Address(n.task))]
+	})
+}
+
 // TestDrainOnEveryNode checks that a drain waits for the answers of another node.
 func TestDrainOnEveryNode(t *testing.T) {
 	t.Parallel()
 	first, second := startTwoNodes(t)
 	n := startSignalRecorder(first, first.CreateNamespace("shop"), "cart", 4)
+	n.on(second).waitAnswered()
 	asked := time.Now()
 	n.on(second).mustAnswer("udp", "cart.shop.", dns.TypeA)
 	n.stopTask()
@@ -328,6 +338,7 @@ func TestDrainOfLostNode(t *testing.T) {
 	t.Parallel()
 	first, second := startTwoNodes(t)
 	n := startSignalRecorder(first, first.CreateNamespace("shop"), "cart", 6)
+	n.on(second).waitAnswered()
 	asked := time.Now()
 	n.on(second).mustAnswer("udp", "cart.shop.", dns.TypeA)
 	second.Kill()
