@@ -21,7 +21,7 @@ var (
 	booksByAuthor = store.NewIndex(books, "author", func(_ string, b *book) string { return b.Author })
 )
 
-// lend takes one copy of a book from the shelf. It reads and writes only through its transaction, so that it can run
+// lend removes one copy of a book from the shelf. It reads and writes only through its transaction, so that it can run
 // again after a conflict.
 func lend(ctx context.Context, db *store.Store, id string) (left int, err error) {
 	return store.Update(ctx, db, func(tx *store.Tx) (int, error) {

@@ -20,11 +20,11 @@ import (
 // keys for each page, so many small pages would take longer than a few large ones.
 const listPage = 50_000
 
-// retryDelay is the time after which the mirror retries to reach etcd.
+// retryDelay is the delay before the mirror, a leader election or a lease contacts etcd again after a failure.
 const retryDelay = 100 * time.Millisecond
 
-// checkInterval is the time between two checks that the mirror is up to date. The watch alone does not show this,
-// because etcd's client waits for a lost server forever and reports nothing.
+// checkInterval is the time between two checks that the mirror is up to date. The watch alone does not show this: when
+// etcd is lost, the client's watch waits forever and reports no error.
 const checkInterval = time.Second
 
 // mirror keeps the rows equal to etcd's until ctx ends. It lists all keys, applies the difference, and watches. It
@@ -44,7 +44,7 @@ func (s *Store) mirror(ctx context.Context) {
 	}
 }
 
-// listAndWatch lists once and then watches. It returns when the watch ends.
+// listAndWatch lists all keys once and then watches. It returns an error when the watch ends.
 func (s *Store) listAndWatch(ctx context.Context) error {
 	client, err := s.source()
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *Store) check(ctx context.Context, client *clientv3.Client) error {
 	return s.Wait(ctx, resp.Header.Revision)
 }
 
-// markCurrent notes that the mirror was up to date at a time.
+// markCurrent records that the mirror was up to date at a time.
 func (s *Store) markCurrent(at time.Time) {
 	s.currentAt.Store(at.UnixNano())
 	if !s.connected.Swap(true) {
@@ -117,7 +117,7 @@ func (s *Store) markCurrent(at time.Time) {
 	}
 }
 
-// markStale notes that the mirror may be behind etcd.
+// markStale records that the mirror may be behind etcd because of err.
 func (s *Store) markStale(err error) {
 	if s.connected.Swap(false) {
 		s.log.Warn("etcd is unreachable; serving the last known state", "err", err)

@@ -6,8 +6,8 @@
 //   - When a transaction ([Update]) returns without error, its writes are durable in etcd, and the mirror and all
 //     followers (the directory behind DNS among them) have applied them.
 //   - Of two concurrent transactions, one of which reads what the other writes, only one commits: a commit compares
-//     every key and every range that was read. The other one waits until the mirror has applied the revision that it
-//     lost to, and runs again.
+//     every key and every range that was read. The other one waits until the mirror has applied the first one's
+//     revision, and runs again.
 //   - A [Snapshot] is the state at exactly one revision and never changes. Taking one copies no rows.
 //   - When etcd is unreachable, reads continue to return the last known state, and writes fail with fault.Unavailable
 //     after [WriteTimeout]. When etcd is back, the mirror applies the difference. It never clears its rows to fill them
@@ -62,7 +62,7 @@ type Store struct {
 	mu    sync.Mutex
 	tree  rows
 	snap  *Snapshot // of tree; nil when tree has changed since the last call of Snapshot
-	rev   int64     // of tree
+	rev   int64     // the revision of tree
 	ready chan struct{}
 
 	applyMu   sync.Mutex // held while a revision is applied, followers included
@@ -158,7 +158,7 @@ func (s *Store) Applied() int64 { return s.applied.Load() }
 
 // Follow calls fn with the whole state as one Change, and then with every revision in order. If tables are given, fn
 // sees only the rows of these tables. fn runs on the mirror's goroutine, where it delays every writer, so it should do
-// no more than note what has changed.
+// no more than record what has changed.
 func (s *Store) Follow(fn func(Change), tables ...Schema) {
 	f := follower{fn: fn}
 	for _, t := range tables {

@@ -144,7 +144,7 @@ const (
 
 // Sweep deletes up to limit rows whose ids begin with prefix, and reports whether it stopped at the limit. decide
 // returns the action for a row. It sees the rows of the transaction's snapshot, which the commit does not compare, so
-// Sweep is only for rows that no longer change once decide wants them deleted.
+// Sweep is only for rows that no longer change once decide returns SweepDelete for them.
 func (t Table[T]) Sweep(tx *Tx, prefix string, limit int, decide func(v *T) SweepAction) (more bool) {
 	var expired []string
 	t.Scan(tx.Snapshot(), prefix, "", func(id string, v *T) bool {
@@ -165,8 +165,8 @@ func (t Table[T]) Sweep(tx *Tx, prefix string, limit int, decide func(v *T) Swee
 	return more
 }
 
-// Index finds the rows of a table by a value that is computed from each row. The empty value means that the index does
-// not contain the row.
+// Index finds the rows of a table by a value that is computed from each row. A row whose value is empty is not in the
+// index.
 type Index[T any] struct {
 	table Table[T]
 	name  string
@@ -267,7 +267,8 @@ func (s schema) apply(tree rows, rc RowChange) {
 	if rc.New == nil {
 		tree.byKey.Delete(rc.Key)
 	} else {
-		// Load has the effect of Set, but leaves full nodes if the keys arrive in order, as they do at the start.
+		// Load has the same result as Set, but fills the tree's nodes completely if the keys arrive in order, as they do
+		// at the start.
 		tree.byKey.Load(rc.Key, row{rc.Revision, rc.New})
 	}
 }

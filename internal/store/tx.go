@@ -47,7 +47,7 @@ func (s *Snapshot) scanIndex(prefix string, fn func(string, row) bool) {
 	})
 }
 
-// Tx is one attempt of a transaction. It reads one snapshot and its own writes, and notes everything that it reads.
+// Tx is one attempt of a transaction. It reads one snapshot and its own writes, and records everything that it reads.
 type Tx struct {
 	snap   *Snapshot
 	reads  map[string]int64 // from a key to the revision that wrote it, 0 for an absent key
@@ -84,8 +84,8 @@ func (tx *Tx) count(parent string) int { return tx.snap.count(parent) }
 
 func (tx *Tx) scanIndex(prefix string, fn func(string, row) bool) { tx.snap.scanIndex(prefix, fn) }
 
-// scan merges a range of the snapshot with the transaction's own writes. It notes the range up to the key at which fn
-// returned false.
+// scan merges a range of the snapshot with the transaction's own writes. It records the range up to the key at which fn
+// returned false as read.
 func (tx *Tx) scan(prefix, from string, fn func(string, row) bool) {
 	var written []string // own writes in the range that have not been visited yet
 	for _, key := range tx.order {

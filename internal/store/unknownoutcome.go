@@ -15,7 +15,7 @@ import (
 // Before a retry runs, the store reads these keys from etcd: if the write was applied, the retry returns the remembered
 // result.
 
-// maxUnknownOutcomes bounds the number of remembered attempts. Beyond it the oldest ones are forgotten.
+// maxUnknownOutcomes is the maximum number of remembered attempts. The oldest ones are forgotten first.
 const maxUnknownOutcomes = 10_000
 
 type invocationKey struct{}

@@ -185,7 +185,7 @@ func (e *engine) serve(ctx context.Context) error {
 	}
 }
 
-// fail marks the engine as failed. Only the cause of the first call counts.
+// fail marks the engine as failed. If it is called again, the first cause remains.
 func (e *engine) fail(cause error) {
 	e.cancel(unavailable(cause, "the embedded etcd in %s failed and is restarting", e.dir))
 }
@@ -204,15 +204,15 @@ func (e *engine) refusal() error {
 	return nil
 }
 
-// admitWrite returns an error if a write of n bytes must be rejected before it reaches etcd.
-func (e *engine) admitWrite(needs effect, n int64) error {
+// admitWrite returns an error if a request of n bytes that needs space must be rejected before it reaches etcd.
+func (e *engine) admitWrite(need spaceNeed, n int64) error {
 	if e.space.admit(n) {
 		e.checkSpace()
 	}
 	if p := e.lowSpace.Load(); p != nil {
 		return *p
 	}
-	if p := e.overQuota.Load(); p != nil && needs == adds {
+	if p := e.overQuota.Load(); p != nil && need == databaseSpace {
 		return *p
 	}
 	return nil
@@ -234,7 +234,7 @@ func (e *engine) checkSpace() {
 	case err != nil:
 		e.lowSpace.Store(&err)
 		if was == nil {
-			e.log.Error("rejecting writes for lack of disk space", "error", err)
+			e.log.Error("rejecting writes for lack of disk space", "err", err)
 		}
 	default:
 		e.lowSpace.Store(nil)
@@ -266,7 +266,7 @@ func (e *engine) trim() {
 		return
 	}
 	if err := dropPages(e.space.dbPath()); err != nil {
-		e.log.Debug("cannot drop the database's pages from memory", "error", err, "dir", e.dir)
+		e.log.Debug("cannot drop the database's pages from memory", "err", err, "dir", e.dir)
 	}
 }
 
@@ -282,11 +282,11 @@ func (e *engine) retire() {
 	}
 	clean := e.halt()
 	e.fail(errStopped) // ends calls that still wait for a result
-	e.space.close()    // has the database open too
+	e.space.close()    // the headroom has the database file open too
 	fenced, err := fence(filepath.Join(e.dir, "member"))
 	switch {
 	case err != nil:
-		e.log.Error("cannot fence off a failed etcd from its files", "error", err, "dir", e.dir)
+		e.log.Error("cannot fence off a failed etcd from its files", "err", err, "dir", e.dir)
 	case !clean:
 		e.log.Warn("fenced off a failed etcd that did not stop; its memory is released when the process restarts",
 			"files", fenced, "dir", e.dir)

@@ -223,7 +223,7 @@ func (s *Server) supervise(ctx context.Context, eng *engine) {
 		}
 		s.setEngine(nil, cause)
 		if ctx.Err() == nil {
-			s.log.Error("embedded etcd failed; restarting it", "error", cause, "dir", s.cfg.Dir)
+			s.log.Error("embedded etcd failed; restarting it", "err", cause, "dir", s.cfg.Dir)
 		}
 		eng.retire()
 		if eng = s.restart(ctx, errors.Is(cause, errDefrag)); eng == nil {
@@ -248,7 +248,7 @@ func (s *Server) restart(ctx context.Context, full bool) *engine {
 			s.setEngine(nil, err)
 			if !logged {
 				logged = true
-				s.log.Error("embedded etcd waits for disk space", "error", err)
+				s.log.Error("embedded etcd waits for disk space", "err", err)
 			}
 		}
 		if err := waitForSpace(ctx, s.cfg.Dir, report); err != nil {
@@ -261,7 +261,7 @@ func (s *Server) restart(ctx context.Context, full bool) *engine {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.log.Error("embedded etcd did not start; retrying", "error", err, "dir", s.cfg.Dir)
+		s.log.Error("embedded etcd did not start; retrying", "err", err, "dir", s.cfg.Dir)
 		s.setEngine(nil, unavailable(err, "the embedded etcd in %s did not start and is restarting", s.cfg.Dir))
 	}
 }

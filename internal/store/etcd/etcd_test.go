@@ -231,7 +231,7 @@ func TestStartErrors(t *testing.T) {
 	if _, err := Start(ctx, Config{Dir: dir}); err == nil {
 		t.Error("Start succeeded although its context had ended")
 	}
-	start(t, Config{Dir: dir}) // the failed start has unlocked the folder, and what it has left there does no harm
+	start(t, Config{Dir: dir}) // the failed start has unlocked the folder, and its files do not prevent another start
 }
 
 // TestFirstStartKilled starts a server on a folder whose log has no entry, as a kill -9 during the first start leaves

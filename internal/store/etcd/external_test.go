@@ -42,7 +42,7 @@ func TestExternal(t *testing.T) {
 		t.Errorf("Get = %v, %v; want one key", got, err)
 	}
 	if got.Header.Revision != 2 {
-		t.Errorf("revision %d, want 2: the check at the start has written", got.Header.Revision)
+		t.Errorf("revision %d, want 2: the check at the start must not write", got.Header.Revision)
 	}
 	if err := s.Health(); err != nil {
 		t.Error(err)

@@ -32,7 +32,7 @@ type writers struct {
 
 	mu         sync.Mutex
 	keys       []string
-	unexpected error // an error of a kind that is not promised
+	unexpected error // an error of a kind that the package comment does not allow
 }
 
 func startWriters(t *testing.T, s *Server, count, valueBytes int) *writers {
@@ -235,7 +235,7 @@ func breakWrites(t *testing.T, e *engine, part string) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	e.space.mu.Lock() // headroom has the database open too
+	e.space.mu.Lock() // the headroom has the database file open too
 	defer e.space.mu.Unlock()
 	n := 0
 	for _, fd := range fds {

@@ -34,31 +34,31 @@ type guardedKV struct {
 
 // Range implements pb.KVClient.
 func (g guardedKV) Range(ctx context.Context, in *pb.RangeRequest, opts ...grpc.CallOption) (*pb.RangeResponse, error) {
-	return guarded(ctx, g.e, reads, in, opts, g.KVClient.Range)
+	return guarded(ctx, g.e, noSpace, in, opts, g.KVClient.Range)
 }
 
 // Put implements pb.KVClient.
 func (g guardedKV) Put(ctx context.Context, in *pb.PutRequest, opts ...grpc.CallOption) (*pb.PutResponse, error) {
-	return guarded(ctx, g.e, adds, in, opts, g.KVClient.Put)
+	return guarded(ctx, g.e, databaseSpace, in, opts, g.KVClient.Put)
 }
 
 // DeleteRange implements pb.KVClient.
 func (g guardedKV) DeleteRange(
 	ctx context.Context, in *pb.DeleteRangeRequest, opts ...grpc.CallOption,
 ) (*pb.DeleteRangeResponse, error) {
-	return guarded(ctx, g.e, removes, in, opts, g.KVClient.DeleteRange)
+	return guarded(ctx, g.e, logSpace, in, opts, g.KVClient.DeleteRange)
 }
 
 // Txn implements pb.KVClient.
 func (g guardedKV) Txn(ctx context.Context, in *pb.TxnRequest, opts ...grpc.CallOption) (*pb.TxnResponse, error) {
-	return guarded(ctx, g.e, effectOf(in), in, opts, g.KVClient.Txn)
+	return guarded(ctx, g.e, spaceNeedOf(in), in, opts, g.KVClient.Txn)
 }
 
 // Compact implements pb.KVClient. It frees space, so it is not rejected for lack of space.
 func (g guardedKV) Compact(
 	ctx context.Context, in *pb.CompactionRequest, opts ...grpc.CallOption,
 ) (*pb.CompactionResponse, error) {
-	return guarded(ctx, g.e, reads, in, opts, g.KVClient.Compact)
+	return guarded(ctx, g.e, noSpace, in, opts, g.KVClient.Compact)
 }
 
 type guardedLease struct {
@@ -70,44 +70,45 @@ type guardedLease struct {
 func (g guardedLease) LeaseGrant(
 	ctx context.Context, in *pb.LeaseGrantRequest, opts ...grpc.CallOption,
 ) (*pb.LeaseGrantResponse, error) {
-	return guarded(ctx, g.e, adds, in, opts, g.LeaseClient.LeaseGrant)
+	return guarded(ctx, g.e, databaseSpace, in, opts, g.LeaseClient.LeaseGrant)
 }
 
 // LeaseRevoke implements pb.LeaseClient. It deletes keys, so it is not rejected for lack of space.
 func (g guardedLease) LeaseRevoke(
 	ctx context.Context, in *pb.LeaseRevokeRequest, opts ...grpc.CallOption,
 ) (*pb.LeaseRevokeResponse, error) {
-	return guarded(ctx, g.e, reads, in, opts, g.LeaseClient.LeaseRevoke)
+	return guarded(ctx, g.e, noSpace, in, opts, g.LeaseClient.LeaseRevoke)
 }
 
-// effect is the kind of space that a request needs.
-type effect int
+// spaceNeed is the kind of space that a request needs.
+type spaceNeed int
 
 const (
-	reads   effect = iota // needs no space, or frees space, as a compaction does
-	removes               // needs disk space for the log; allowed when the database is at its size limit
-	adds                  // needs disk space and space in the database
+	noSpace       spaceNeed = iota // a read, or a request that frees space, such as a compaction
+	logSpace                       // a deletion: needs disk space for the log, but none in the database
+	databaseSpace                  // a write: needs disk space, and space in the database
 )
 
-func effectOf(txn *pb.TxnRequest) effect {
-	most := reads
+// spaceNeedOf returns the greatest need among the operations of both branches.
+func spaceNeedOf(txn *pb.TxnRequest) spaceNeed {
+	most := noSpace
 	for _, ops := range [][]*pb.RequestOp{txn.Success, txn.Failure} {
 		for _, op := range ops {
 			switch r := op.Request.(type) {
 			case *pb.RequestOp_RequestPut:
-				return adds
+				return databaseSpace
 			case *pb.RequestOp_RequestDeleteRange:
-				most = max(most, removes)
+				most = max(most, logSpace)
 			case *pb.RequestOp_RequestTxn:
-				most = max(most, effectOf(r.RequestTxn))
+				most = max(most, spaceNeedOf(r.RequestTxn))
 			}
 		}
 	}
 	return most
 }
 
-// guarded makes one call with the guard of guardedClient.
-func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, needs effect, in Req, opts []grpc.CallOption,
+// guarded makes one call, guarded as guardedClient describes.
+func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, need spaceNeed, in Req, opts []grpc.CallOption,
 	call func(context.Context, Req, ...grpc.CallOption) (Resp, error),
 ) (Resp, error) {
 	var none Resp
@@ -118,10 +119,10 @@ func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, needs 
 	defer cancel()
 	var resp Resp
 	var err error
-	if needs == reads {
+	if need == noSpace {
 		resp, err = callDetached(ctx, e, in, opts, call)
 	} else {
-		if err := e.admitWrite(needs, int64(proto.Size(in))); err != nil {
+		if err := e.admitWrite(need, int64(proto.Size(in))); err != nil {
 			return none, err
 		}
 		// A write blocks only in selects that include ctx.Done().

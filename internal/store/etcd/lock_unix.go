@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFolder locks the data folder for this process, until the file is closed or the process ends. etcd's own locks
-// would make a second process wait forever without a message. lockFolder returns an error with the id of the locking
-// process immediately.
+// lockFolder locks the data folder for this process, until the returned file is closed or the process ends. If another
+// process has locked the folder, lockFolder immediately returns an error with the id of that process. With only etcd's
+// own locks, a second process would wait forever without a message.
 func lockFolder(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

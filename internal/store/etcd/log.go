@@ -32,8 +32,8 @@ func isNoise(message string) bool {
 	return expectedMessages[message] || strings.HasSuffix(message, earlyCampaign)
 }
 
-// core is a zapcore.Core that writes etcd's log to slog. It logs etcd's info level as debug, and etcd's debug level one
-// step below.
+// core is a zapcore.Core that writes etcd's log to slog. It logs etcd's info level as debug, and etcd's debug level
+// below debug.
 type core struct {
 	handler slog.Handler
 	quiet   func() bool // reports whether to log warnings and errors as debug

@@ -10,7 +10,7 @@ import (
 
 // dropPages removes a mapped file's pages from this process's resident memory. The caller must prevent the file from
 // being unmapped meanwhile. Pages count as the process's memory once they have been read, although they also stay in
-// the kernel's page cache, from where the next read takes them.
+// the kernel's page cache, which serves the next read.
 func dropPages(file string) error {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

@@ -33,7 +33,7 @@ const (
 	reserveShare, minReserve = 16, 8 << 20
 
 	// A commit writes changed pages to new locations before it frees the old ones, so the database may grow by a
-	// multiple of the data written. After this fraction of ahead has been admitted, the space is checked again.
+	// multiple of the data written. The space is checked again after 1/admitShare of ahead has been admitted.
 	admitShare = 8
 )
 
@@ -45,8 +45,8 @@ type headroom struct {
 	admitted atomic.Int64 // bytes of write requests since the last check
 
 	mu          sync.Mutex
-	low         bool // the last check found too little space
-	spareSeen   time.Time
+	low         bool      // the last check found too little space
+	spareSeen   time.Time // the last time at which the WAL had a spare segment
 	db          *os.File
 	reservedEnd int64 // the database file's blocks are allocated up to here
 	unreserved  bool  // the file system cannot reserve blocks

@@ -31,7 +31,7 @@ const (
 	startDefragBytes = 256 << 20
 )
 
-// upkeep compacts the history and disarms the NOSPACE alarm. It runs on its own goroutine.
+// upkeep compacts the history and handles the NOSPACE alarm. It runs on a separate goroutine.
 type upkeep struct {
 	compacted   int64 // the revision up to which the history has been compacted
 	compactedAt time.Time
@@ -44,7 +44,7 @@ func (u *upkeep) run(e *engine) {
 	u.compactedAt = time.Now()
 	for {
 		if err := u.runOnce(e.ctx, e); err != nil && e.failure() == nil {
-			e.log.Warn("etcd upkeep failed; retrying", "error", err, "dir", e.dir)
+			e.log.Warn("etcd upkeep failed; retrying", "err", err, "dir", e.dir)
 		}
 		select {
 		case <-e.ctx.Done():
