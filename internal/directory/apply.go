@@ -94,8 +94,8 @@ func (b *Batch) setZones(name string, change func([]*Zone) []*Zone) {
 	b.d.zones.put(name, zs)
 }
 
-// comparePrecedence orders namespaces with one name. Private ones precede public ones, as in Route 53, where a private
-// hosted zone hides the public one from its VPCs; then the older one precedes.
+// comparePrecedence orders namespaces with the same name. Private ones precede public ones, as in Route 53, where a
+// private hosted zone hides the public one from its VPCs; then the older one precedes.
 func comparePrecedence(a, c *Namespace) int {
 	if (a.Kind == Public) != (c.Kind == Public) {
 		if c.Kind == Public {
@@ -221,7 +221,7 @@ func (b *Batch) RemoveInstance(serviceID, id string) {
 		return
 	}
 	n.removeFromSet(s)
-	n.forgetHost(s.inst)
+	n.removeHost(s.inst)
 	b.d.removed.add(s.inst)
 	n.mu.Lock()
 	delete(n.instances, id)
@@ -251,7 +251,8 @@ func (n *serviceNode) addHostRefs(i *Instance, delta int) {
 	}
 }
 
-func (n *serviceNode) forgetHost(i *Instance) {
+// removeHost removes the references of an instance's host name, and its canonical id.
+func (n *serviceNode) removeHost(i *Instance) {
 	n.addHostRefs(i, -1)
 	if c := CanonicalName(i.ID); c != i.ID {
 		n.mu.Lock()

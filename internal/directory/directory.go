@@ -50,8 +50,8 @@ type Namespace struct {
 	ExcludedNetworks []netip.Prefix
 	// NegativeTTL is the TTL of negative answers, in seconds (RFC 2308, section 5).
 	NegativeTTL uint32
-	// Order decides between namespaces with one name and overlapping networks: the one with the smaller (older) Order
-	// answers.
+	// Order decides between namespaces with the same name and overlapping networks: the one with the smallest Order,
+	// which is the oldest, answers.
 	Order int64
 }
 
@@ -92,7 +92,7 @@ type Service struct {
 	HealthChecked bool
 	// Revision is the InstancesRevision. It increases when an instance is registered or deregistered.
 	Revision int64
-	// LongestTTL is the greatest TTL, in seconds, that the service has ever had.
+	// LongestTTL is the greatest TTL, in seconds, that any record of the service has ever had.
 	LongestTTL uint32
 }
 
@@ -156,9 +156,9 @@ type Instance struct {
 // Directory is the index. It is safe for concurrent use. Apply runs once at a time.
 type Directory struct {
 	zones   table[[]*Zone]      // by zone name: private before public, then the oldest first
-	byHTTP  table[*nsState]     // region, NUL, HTTPName
-	byID    table[*nsState]     // namespace id
-	service table[*serviceNode] // service id
+	byHTTP  table[*nsState]     // by region, NUL, HTTPName
+	byID    table[*nsState]     // by namespace id
+	service table[*serviceNode] // by service id
 
 	guards  guards
 	removed removedExpiries
@@ -215,8 +215,8 @@ type View struct {
 // Superseded returns a channel that is closed when the service has a newer view or has been removed.
 func (v *View) Superseded() <-chan struct{} { return v.superseded }
 
-// Stale reports whether the service has a newer view or has been removed. A view that is not stale after the caller has
-// acquired a [Guard] is as good as a view that the caller looks up afterwards.
+// Stale reports whether the service has a newer view or has been removed. If a view is not stale after the
+// caller has acquired a [Guard], the caller can use it as if it had looked it up under the guard.
 func (v *View) Stale() bool {
 	select {
 	case <-v.superseded:

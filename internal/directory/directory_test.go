@@ -32,7 +32,7 @@ func TestCanonicalName(t *testing.T) {
 	}
 }
 
-// TestDiscover: names are case-sensitive in HTTP namespaces only.
+// TestDiscover checks that names are case-sensitive in HTTP namespaces only.
 func TestDiscover(t *testing.T) {
 	d := directory.New()
 	d.Apply(1, func(b *directory.Batch) {
@@ -63,7 +63,8 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-// TestRemoveNamespace: a namespace is removed with all its content, including what the same batch has added.
+// TestRemoveNamespace checks that a namespace is removed with all its content, including what the same batch has
+// added.
 func TestRemoveNamespace(t *testing.T) {
 	d := directory.New()
 	d.Apply(1, func(b *directory.Batch) {
@@ -89,7 +90,7 @@ func TestRemoveNamespace(t *testing.T) {
 	}
 }
 
-// TestUnknownParents: changes to unknown namespaces, services and instances are ignored.
+// TestUnknownParents checks that changes to unknown namespaces, services and instances are ignored.
 func TestUnknownParents(t *testing.T) {
 	d := directory.New()
 	d.Apply(7, func(b *directory.Batch) {
@@ -200,8 +201,8 @@ func oneMore(size int) (addAndRemove func()) {
 	}
 }
 
-// TestChangeAllocation: a change to a large service allocates at most twice as much as one to a small service. The
-// benchmark below measures the time.
+// TestChangeAllocation checks that a change to a large service allocates at most twice as much as one to a small
+// service. BenchmarkOneMoreInstance measures the time.
 func TestChangeAllocation(t *testing.T) {
 	bytes := func(size int) uint64 {
 		change := oneMore(size)

@@ -7,8 +7,8 @@ import (
 )
 
 // Tick is a time of this process's monotonic clock, in eighths of a second since the process started. Expiries are kept
-// in ticks, so that a name that is queried all the time updates its expiry eight times a second, not with every answer.
-// Ticks of different processes cannot be compared.
+// in ticks, so that a name that is queried continuously updates its expiry at most eight times a second, not with every
+// answer. Ticks of different processes cannot be compared.
 type Tick int64
 
 const second Tick = 8
@@ -45,10 +45,10 @@ func (e *addressExpiry) extend(to Tick) {
 
 func (e *addressExpiry) tick() Tick { return Tick(e.at.Load()) }
 
-// MarkSent notes that an answer with the instance's address is sent now, and that clients may cache it for ttl seconds.
-// The caller holds a [Guard], and calls MarkSent before it sends the answer and again afterwards. MarkSent has an
-// effect only on an instance that tracks its expiry and is not draining yet: an answer with the host name of a draining
-// instance has the remaining TTL, so it does not extend the expiry.
+// MarkSent records that an answer with the instance's address is sent now, and that clients may cache it for ttl
+// seconds. The caller holds a [Guard], and calls MarkSent before it sends the answer and again afterwards. MarkSent has
+// an effect only on an instance that tracks its expiry and is not draining yet: an answer with the host name of a
+// draining instance has the remaining TTL, so it does not extend the expiry.
 func (i *Instance) MarkSent(now Tick, ttl uint32) {
 	if i.expiry != nil && i.State != Draining {
 		i.expiry.extend(expiryOf(now, ttl))
@@ -64,8 +64,8 @@ func (i *Instance) RemainingTTL(now Tick) uint32 {
 	return uint32(max(0, i.expiry.tick()-now-1-slack) / second)
 }
 
-// ExpiresAt returns the tick at which every answer with the address of an instance has expired, as far as this process
-// has sent it and clients honor TTLs. It returns 0 if no answer contained the address. The result is final if the
+// ExpiresAt returns the tick at which every answer with the address of an instance that this process has sent has
+// expired, for clients that honor TTLs. It returns 0 if no answer contained the address. The result is final if the
 // instance is no longer in any answer and [Directory.WaitForGuards] has returned since. The expiry of an instance that
 // has been deregistered remains known until it has passed.
 func (d *Directory) ExpiresAt(serviceID, id string) Tick {

@@ -46,7 +46,7 @@ func (d *oneInstance) remove() {
 }
 func (d *oneInstance) expiresAt() directory.Tick { return d.ExpiresAt(testService, testInstance) }
 
-// send marks an answer as sent, and returns the earliest possible expiry.
+// send marks an answer as sent now, and returns the earliest possible expiry.
 func (d *oneInstance) send(ttl uint32) (earliest directory.Tick) {
 	i, _ := d.Instance(testService, testInstance)
 	now := directory.Now()
@@ -101,8 +101,9 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// TestExpiryAtStart: an instance that exists at the start of the process expires after the service's longest TTL,
-// because the previous process may have sent its address. Without TrackExpiry there is no expiry.
+// TestExpiryAtStart checks that an instance that exists when the process starts expires only after the service's
+// longest TTL, because the previous process may have sent its address, and that an instance without TrackExpiry has
+// no expiry.
 func TestExpiryAtStart(t *testing.T) {
 	now := directory.Now()
 	if got := newOneInstance(tracked(directory.Healthy)).expiresAt(); got < now+8*60 {
@@ -115,7 +116,8 @@ func TestExpiryAtStart(t *testing.T) {
 	}
 }
 
-// TestWaitForGuards: the call waits for guards that were acquired before it, and until its context ends.
+// TestWaitForGuards checks that WaitForGuards waits for the guards that were acquired before the call, and returns
+// an error when its context ends.
 func TestWaitForGuards(t *testing.T) {
 	d := directory.New()
 	early := d.AcquireGuard()
@@ -139,8 +141,8 @@ func TestWaitForGuards(t *testing.T) {
 	}
 }
 
-// TestWaitForGuardsUnderLoad: while readers acquire and release guards all the time, no reader uses an older state
-// after WaitForGuards has returned.
+// TestWaitForGuardsUnderLoad checks that while readers acquire and release guards all the time, no reader uses an
+// older state after WaitForGuards has returned.
 func TestWaitForGuardsUnderLoad(t *testing.T) {
 	d := directory.New()
 	var state atomic.Int64

@@ -15,7 +15,7 @@ type Zone struct {
 
 // node is a name that exists in a zone: that of a service, or one above a service or host.
 type node struct {
-	refs    int // names at or below; only Apply uses it
+	refs    int // the references that addRefs counts; only Apply uses it
 	service atomic.Pointer[serviceNode]
 }
 
@@ -59,8 +59,8 @@ func (d *Directory) Zone(client netip.Addr, name string) (*Zone, bool) {
 	}
 }
 
-// Zones returns all zones that enclose name, regardless of the client. The longest zone name comes first; zones with
-// one name are in the order in which Zone considers them.
+// Zones returns all zones that enclose name, regardless of the client. The longest zone name comes first. Zones with
+// the same name are in the order in which Zone considers them.
 func (d *Directory) Zones(name string) []*Zone {
 	var all []*Zone
 	for more := true; more; _, name, more = strings.Cut(name, ".") {
@@ -107,7 +107,7 @@ func (z *Zone) Find(name string) Match {
 		}
 		return Match{Kind: NoName}
 	}
-	// A service that is being removed leaves its node for an instant, so check again whether the name exists.
+	// While a service is being removed, its node exists for a moment without the service, so look the name up again.
 	switch n, still := z.nodes.get(name); {
 	case still && n.service.Load() != nil:
 		return z.Find(name)

@@ -192,8 +192,8 @@ func deleteRow(tb testing.TB, c *clientv3.Client, id string) int64 {
 	return resp.Header.Revision
 }
 
-// TestEtcdUnreachable: while etcd is unreachable, rows stay readable and writes fail with Unavailable. Afterwards,
-// followers see exactly the rows that changed meanwhile.
+// TestEtcdUnreachable checks that while etcd is unreachable, rows stay readable and writes fail with Unavailable.
+// Afterwards, followers see exactly the rows that changed meanwhile.
 func TestEtcdUnreachable(t *testing.T) {
 	e := startFlakyEtcd(t)
 	for _, id := range []string{"kept", "changed", "deleted"} {
@@ -230,8 +230,8 @@ func TestEtcdUnreachable(t *testing.T) {
 	}
 }
 
-// TestCompactedWatch: a watch from a compacted revision leads to another listing, of which only the difference is
-// applied.
+// TestCompactedWatch starts a watch from a revision that has been compacted. The mirror must list again and apply
+// only the difference.
 func TestCompactedWatch(t *testing.T) {
 	e := startFlakyEtcd(t)
 	putRow(t, e.client, "kept", "old")
@@ -262,7 +262,7 @@ func TestCompactedWatch(t *testing.T) {
 	put(t, db, "after", "x")
 }
 
-// TestWatchCatchUp: while a watch catches up on thousands of revisions, no revision counts as applied before its rows
+// TestWatchCatchUp lets a watch catch up on thousands of revisions. No revision may count as applied before its rows
 // are in the mirror.
 func TestWatchCatchUp(t *testing.T) {
 	const n = 3000 // etcd sends at most 1,000 revisions at a time to a watcher that is catching up
@@ -291,7 +291,7 @@ func TestWatchCatchUp(t *testing.T) {
 	}
 }
 
-// TestSharedEtcd: Wait returns for a revision that wrote only keys of another program.
+// TestSharedEtcd checks that Wait returns for a revision that wrote only keys of another program.
 func TestSharedEtcd(t *testing.T) {
 	e := startFlakyEtcd(t)
 	db := storetest.OpenOn(t, e.source, notes)
@@ -309,8 +309,8 @@ func TestSharedEtcd(t *testing.T) {
 	}
 }
 
-// TestUnknownOutcome: if the response to a commit is lost and the same invocation retries, Update returns the first
-// attempt's result if it was applied, and runs the function again if it was not.
+// TestUnknownOutcome loses the response to a commit, and retries with the same invocation id. Update must return the
+// first attempt's result if it was applied, and run the function again if it was not.
 func TestUnknownOutcome(t *testing.T) {
 	lost := errors.New("the response was lost")
 	for _, tc := range []struct {

@@ -123,7 +123,7 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// TestReadsOwnWrites: reads and scans of a transaction return its own writes.
+// TestReadsOwnWrites checks that reads and scans of a transaction return its own writes.
 func TestReadsOwnWrites(t *testing.T) {
 	db := storetest.Open(t, notes)
 	for _, id := range []string{"a/1", "a/2", "a/4"} {
@@ -155,7 +155,7 @@ func TestReadsOwnWrites(t *testing.T) {
 	})
 }
 
-// TestUpdateErrorWritesNothing: Update returns the function's error unchanged and writes nothing.
+// TestUpdateErrorWritesNothing checks that Update returns the function's error unchanged and writes nothing.
 func TestUpdateErrorWritesNothing(t *testing.T) {
 	db := storetest.Open(t, notes)
 	failure := errors.New("failure")
@@ -171,7 +171,8 @@ func TestUpdateErrorWritesNothing(t *testing.T) {
 	}
 }
 
-// TestVisibleOnReturn: when Update returns, the mirror and the followers have the row, even with concurrent writers.
+// TestVisibleOnReturn checks that when Update returns, the mirror and the followers have the row, even with
+// concurrent writers.
 func TestVisibleOnReturn(t *testing.T) {
 	db := storetest.Open(t, notes)
 	var followed sync.Map
@@ -235,7 +236,7 @@ func TestFillOrDelete(t *testing.T) {
 	}
 }
 
-// TestNoLostUpdates: concurrent read-modify-write transactions lose no increment.
+// TestNoLostUpdates checks that concurrent read-modify-write transactions lose no increment.
 func TestNoLostUpdates(t *testing.T) {
 	db := storetest.Open(t, notes)
 	var wg sync.WaitGroup
@@ -259,7 +260,8 @@ func TestNoLostUpdates(t *testing.T) {
 	}
 }
 
-// TestIndexAndCount: puts and deletes update indexes and counts, and a snapshot keeps those of its revision.
+// TestIndexAndCount checks that puts and deletes update indexes and counts, and a snapshot keeps those of its
+// revision.
 func TestIndexAndCount(t *testing.T) {
 	db := storetest.Open(t, notes)
 	tagged := func(r store.Reader, tag string) (got []string) {
@@ -295,7 +297,7 @@ func TestIndexAndCount(t *testing.T) {
 	}
 }
 
-// TestScanReverse: rows arrive in descending order, from any starting point.
+// TestScanReverse checks that rows arrive in descending order, from any starting point.
 func TestScanReverse(t *testing.T) {
 	db := storetest.Open(t, notes)
 	for _, id := range []string{"a/1", "a/2", "a/3", "b/1", "0"} {

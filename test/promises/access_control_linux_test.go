@@ -160,7 +160,7 @@ func TestPrivateNamespaces(t *testing.T) {
 		}
 	}
 	// over UDP and TCP; the second answer may come from the cache
-	if asked := upstream.Asked(); asked != 2 && asked != 1 {
+	if asked := upstream.Received(); asked != 2 && asked != 1 {
 		t.Errorf("the upstream resolver received %d queries, want only those for the public name", asked)
 	}
 }

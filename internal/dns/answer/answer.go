@@ -2,18 +2,18 @@
 //
 // [Authority.Answer] reads the directory once, makes its random choice from the query's own random number, and fills a
 // [Reply]. It has no side effects and uses no socket, clock or message format. The same directory, query and random
-// number lead to the same reply, so the output of two encoders (a readable one and a fast one) can be compared byte for
-// byte, and a test can expect an exact reply.
+// number always lead to the same reply, so a test can expect an exact reply, and can compare two encoders byte for
+// byte.
 //
 // The path of a query through the functions of answer.go:
 //
-//	Answer          find the zone that answers this client; a zone that encloses the name is final
+//	Answer          check the type; followCNAMEs finds the zone of each name in the chain
 //	  answerName    look up the name: a service, a host, an empty name, or no name
 //	    answerService   the records of the type: up to eight instances, one, or a CNAME to follow
 //	    answerNegative  NXDOMAIN or NODATA, with the zone's SOA
 //
 // The package knows names, types and addresses. It does not know wire formats, EDNS, transports or upstream resolvers.
-// [Reply.OutsideZones] and [Reply.ExternalTarget] tell the server which name is left to a resolver.
+// [Reply.OutsideZones] and [Reply.ExternalTarget] tell the server which name it must forward to a resolver.
 package answer
 
 import (

@@ -11,8 +11,8 @@ import (
 
 // choose chooses the instances of an answer of type t: at most eight, or one for a weighted service. Every subset and
 // every order has the same probability. Instances without a record of the type are not eligible. If no healthy instance
-// is eligible, choose takes unhealthy ones, as Route 53 does, which evaluates health per record set, that is, per name
-// and type.
+// is eligible, choose chooses among the unhealthy ones. Route 53 does the same: it evaluates health per record set,
+// that is, per name and type.
 //
 // The result is valid until the next call.
 func (s *resolution) choose(v *directory.View, t directory.RecordType) []*directory.Instance {

@@ -121,7 +121,7 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// TestAllocations: Answer allocates nothing once the Reply has grown, so that the server can answer without garbage.
+// TestAllocations checks that Answer allocates nothing once the Reply has grown to its final size.
 func TestAllocations(t *testing.T) {
 	a := &answer.Authority{Directory: dnstest.Load(t, `zone corp.
 four A 60

@@ -42,10 +42,10 @@ type Record struct {
 
 // Constant fields, which an encoder adds to the records.
 const (
-	// Cloud Map does not allow to set the priority and weight of SRV records.
+	// SRVPriority and SRVWeight are fixed, because Cloud Map has no setting for them.
 	SRVPriority, SRVWeight = 1, 1
-	// The numbers of a zone's SOA are those of Route 53, except the minimum, which is the record's TTL. The serial
-	// never changes, because zones have no secondary servers, which would compare it.
+	// SOASerial and the following fields of a zone's SOA are those of Route 53. The minimum field is the record's TTL.
+	// The serial never changes, because no secondary server compares it.
 	SOASerial, SOARefresh, SOARetry, SOAExpire = 1, 7200, 900, 1209600
 	// HINFOCPU is the CPU field of the HINFO record in the answer to ANY. The OS field is empty (RFC 8482, section
 	// 4.2).
@@ -71,7 +71,7 @@ type Name struct {
 	Text string
 }
 
-// Expand returns the name in full, without a dot at its end. question is the question's name, folded.
+// Expand returns the full name without a trailing dot. question is the question's name in canonical form.
 func (n Name) Expand(question string) string {
 	switch n.From {
 	case Question:
@@ -79,7 +79,7 @@ func (n Name) Expand(question string) string {
 	case Below:
 		return n.Text + "." + question
 	default:
-		return n.Text // folded, so the end of the question's name is equal to it
+		return n.Text // for Above, Text is equal to the end of the question, because both are in canonical form
 	}
 }
 
@@ -111,7 +111,7 @@ func (r *Reply) HasTrackedAddresses() bool {
 	return false
 }
 
-// MarkSent notes for each instance in the reply that the reply is sent now.
+// MarkSent records for each instance in the reply that the reply is sent now.
 func (r *Reply) MarkSent(now directory.Tick) {
 	for _, section := range [...][]Record{r.Answer, r.Additional} {
 		for k := range section {

@@ -12,7 +12,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/dnstest"
 )
 
-// TestScripts answers the queries in testdata. The commands are "zone …", which adds to the directory, and
+// TestScripts answers the queries in the scripts of testdata. The commands are "zone …", which adds to the directory,
+// and
 //
 //	query NAME TYPE [from CLIENT]
 //

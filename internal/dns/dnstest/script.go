@@ -43,7 +43,8 @@ func runScript(t *testing.T, file string, do func(*testing.T, string) string) {
 		}
 		got := strings.TrimSpace(do(t, withoutComments(command)))
 		if want = strings.TrimSpace(want); got != want && !*update {
-			t.Errorf("%s: %sgot\n%s\nwant\n%s\n(the flag -update accepts the actual output)", file, command, got, want)
+			t.Errorf("%s: %sgot\n%s\nwant\n%s\n(run the test with -update to accept the actual output)",
+				file, command, got, want)
 		}
 		out = append(out, strings.TrimSpace(command+separator+"\n"+got))
 	}

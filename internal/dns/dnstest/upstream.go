@@ -14,9 +14,9 @@ import (
 // Upstream is a resolver on a loopback address, for tests of code that queries a resolver. Its handler can be changed
 // while it runs.
 type Upstream struct {
-	Addr    netip.AddrPort
-	handler atomic.Pointer[dns.HandlerFunc]
-	asked   atomic.Int64
+	Addr     netip.AddrPort
+	handler  atomic.Pointer[dns.HandlerFunc]
+	received atomic.Int64
 }
 
 // NewUpstream starts a resolver that stops when the test ends.
@@ -26,7 +26,7 @@ func NewUpstream(tb testing.TB, handler dns.HandlerFunc) *Upstream {
 	u := &Upstream{Addr: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
 	u.Handle(handler)
 	serve := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		u.asked.Add(1)
+		u.received.Add(1)
 		(*u.handler.Load())(w, q)
 	})
 	for _, s := range []*dns.Server{{PacketConn: udp, Handler: serve}, {Listener: tcp, Handler: serve}} {
@@ -62,8 +62,8 @@ func listen(tb testing.TB) (net.PacketConn, net.Listener) {
 // Handle replaces the handler.
 func (u *Upstream) Handle(h dns.HandlerFunc) { u.handler.Store(&h) }
 
-// Asked returns the number of messages received over UDP and TCP.
-func (u *Upstream) Asked() int { return int(u.asked.Load()) }
+// Received returns the number of messages received over UDP and TCP.
+func (u *Upstream) Received() int { return int(u.received.Load()) }
 
 // Answer returns a handler that replies with a response code and with records in zone-file notation.
 func Answer(rcode int, records ...string) dns.HandlerFunc {

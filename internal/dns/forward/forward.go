@@ -3,7 +3,7 @@
 // [Forwarder.Resolve] answers from a bounded cache, joins an equal question that is already pending, or asks the
 // upstream resolvers. These are the configured ones, or those of the host's resolv.conf, which is read again whenever
 // it changes. The forwarder asks over UDP, and retries over TCP if the answer is truncated. It asks the resolver that
-// answered last before the others, and each resolver at most twice, within [totalTimeout].
+// answered most recently before the others, and each resolver at most twice, within totalTimeout.
 //
 // The forwarder never asks its own server: it omits an upstream that is one of the server's listening addresses. A loop
 // through another resolver ends by itself, because a question that comes back joins the pending one and shares its
@@ -71,8 +71,8 @@ type Forwarder struct {
 	cfg     Config
 	host    hostList
 	cache   cache
-	pending singleflight.Group             // the questions that upstreams are asked now
-	best    atomic.Pointer[netip.AddrPort] // the resolver that answered last
+	pending singleflight.Group             // the questions that await the reply of an upstream
+	best    atomic.Pointer[netip.AddrPort] // the resolver that answered most recently
 	ctx     context.Context
 	stop    context.CancelFunc
 }
@@ -144,8 +144,8 @@ func withSpelling(m *dns.Msg, name string) *dns.Msg {
 	return m
 }
 
-// Upstreams returns the resolvers that the forwarder would ask now; the one that answered last comes first. If there
-// are none, it returns an error with the reason.
+// Upstreams returns the resolvers that the forwarder would ask now; the one that answered most recently comes first. If
+// there are none, it returns an error with the reason.
 func (f *Forwarder) Upstreams() ([]netip.AddrPort, error) {
 	from, servers := "the configuration", f.cfg.Upstreams
 	if len(servers) == 0 {

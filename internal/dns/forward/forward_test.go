@@ -68,14 +68,14 @@ func TestCacheAndCase(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	if n := up.Asked(); n != 1 {
+	if n := up.Received(); n != 1 {
 		t.Errorf("the upstream received %d queries, want 1", n)
 	}
 	for _, q := range []forward.Question{{Name: "www.example.net.", Type: dns.TypeA, DO: true},
 		{Name: "www.example.net.", Type: dns.TypeA, CD: true}, {Name: "www.example.net.", Type: dns.TypeAAAA}} {
 		resolve(t, f, q)
 	}
-	if n := up.Asked(); n != 4 {
+	if n := up.Received(); n != 4 {
 		t.Errorf("the upstream received %d queries, want one for each kind of question", n)
 	}
 }
@@ -101,13 +101,13 @@ func TestNegativeCache(t *testing.T) {
 				t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
 			}
 		}
-		if n := up.Asked(); n != tc.asked {
+		if n := up.Received(); n != tc.asked {
 			t.Errorf("%s: the upstream received %d queries, want %d", tc.name, n, tc.asked)
 		}
 	}
 }
 
-// TestEqualQuestions: equal questions at the same time lead to one query to the upstream.
+// TestEqualQuestions checks that equal questions at the same time cause only one query to the upstream.
 func TestEqualQuestions(t *testing.T) {
 	release := make(chan struct{})
 	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
@@ -130,7 +130,7 @@ func TestEqualQuestions(t *testing.T) {
 	}
 	close(release)
 	group.Wait()
-	if n := up.Asked(); n != 1 {
+	if n := up.Received(); n != 1 {
 		t.Errorf("the upstream received %d queries, want 1", n)
 	}
 }
@@ -149,7 +149,7 @@ func TestTruncatedReply(t *testing.T) {
 	}
 }
 
-// TestWithoutEDNS: the upstream does not support EDNS.
+// TestWithoutEDNS queries an upstream that does not support EDNS.
 func TestWithoutEDNS(t *testing.T) {
 	up := dnstest.NewUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		if q.IsEdns0() != nil {
@@ -164,7 +164,8 @@ func TestWithoutEDNS(t *testing.T) {
 	}
 }
 
-// TestSeveralUpstreams: the forwarder asks the next upstream if one does not answer, and prefers the one that did.
+// TestSeveralUpstreams checks that the forwarder asks the next upstream if one does not answer, and then prefers the
+// one that answered.
 func TestSeveralUpstreams(t *testing.T) {
 	t.Parallel()
 	good := func(w dns.ResponseWriter, q *dns.Msg) {
@@ -189,7 +190,7 @@ func TestSeveralUpstreams(t *testing.T) {
 					t.Errorf("got %s", got)
 				}
 			}
-			if n := first.Asked(); n != 1 {
+			if n := first.Received(); n != 1 {
 				t.Errorf("the first upstream received %d queries, want 1", n)
 			}
 		})
@@ -218,7 +219,7 @@ func TestFailures(t *testing.T) {
 					t.Errorf("%s does not contain %q", got, want)
 				}
 			}
-			if n := up.Asked(); n != tc.asked {
+			if n := up.Received(); n != tc.asked {
 				t.Errorf("the upstream received %d queries, want %d", n, tc.asked)
 			}
 		})
@@ -278,7 +279,7 @@ func TestHostList(t *testing.T) {
 	}
 }
 
-// TestClose: Close cancels a pending question.
+// TestClose checks that Close cancels a pending question.
 func TestClose(t *testing.T) {
 	received := make(chan struct{}, 8)
 	up := dnstest.NewUpstream(t, func(dns.ResponseWriter, *dns.Msg) { received <- struct{}{} })

@@ -20,12 +20,12 @@ type hostList struct {
 	resolvConf, systemd string // the files
 
 	mu      sync.Mutex
-	read    [2]os.FileInfo // of resolvConf and systemd when they were last read
-	from    string         // the file that names servers
+	read    [2]os.FileInfo // of resolvConf and systemd, when they were last read
+	from    string         // the file that lists servers
 	servers []netip.AddrPort
 }
 
-// current returns the resolvers and the file that names them. Each call checks whether the files have changed, which
+// current returns the resolvers and the file that lists them. Each call checks whether the files have changed, which
 // takes a few microseconds, while a question takes milliseconds. If a file cannot be read, current returns the previous
 // list.
 func (h *hostList) current() (from string, servers []netip.AddrPort, err error) {

@@ -78,7 +78,7 @@ func TestCookies(t *testing.T) {
 		"of another version": client + "0102030405060708090a",
 	} {
 		if got := send(forged); got == forged || got[:16] != forged[:16] {
-			t.Errorf("cookie %s: %s, reply has %s", name, forged, got)
+			t.Errorf("cookie %s: sent %s, the reply has %s, want a new server cookie", name, forged, got)
 		}
 	}
 }

@@ -25,13 +25,14 @@ type origin struct {
 	tcp    bool       // the message came over TCP
 }
 
-// outcome is the result of handling a message. If neither reply nor resolve is set, the message receives no reply.
+// outcome is the result of handling a message: a reply, or a function that waits for an upstream and returns the reply.
+// If neither reply nor resolve is set, the server sends nothing.
 type outcome struct {
 	reply []byte
-	// resolve forwards the question, or the rest of a CNAME chain, and returns the reply.
+	// resolve forwards the question, or the last target of a CNAME chain, and returns the reply.
 	resolve func(context.Context) []byte
-	// tracked is the decision of a reply with addresses whose expiry is tracked. Such an outcome holds guard until it
-	// is passed to [Server.markSent].
+	// tracked is the decision behind reply if it contains addresses whose expiry is tracked, and nil otherwise. If it is
+	// set, the caller holds guard until it calls [Server.markSent].
 	tracked *answer.Reply
 	guard   directory.Guard
 }
@@ -47,10 +48,11 @@ func clientOf(source, local netip.Addr) netip.Addr {
 	return source
 }
 
-// handle calls process and recovers from panics, so that a message which triggers a bug remains without a reply, but
-// does not end the process.
+// handle calls process and recovers from panics: a message that triggers a bug receives no reply, but it does not end
+// the program.
 //
-// It acquires the guard before process looks up names, and releases it unless the reply has tracked addresses.
+// handle acquires the guard before process looks up names, and releases it unless the reply has tracked addresses. In
+// that case [Server.markSent] releases it.
 func (s *Server) handle(msg []byte, from origin) (out outcome) {
 	guard := s.cfg.Authority.Directory.AcquireGuard()
 	defer func() {
@@ -65,7 +67,8 @@ func (s *Server) handle(msg []byte, from origin) (out outcome) {
 	return s.process(msg, from)
 }
 
-// markSent must be called for each outcome after its reply has been sent, or sending has failed.
+// markSent updates the expiry of the addresses in a reply and releases the outcome's guard. The caller must call it for
+// each outcome with a reply, after the reply has been sent or sending has failed.
 func (s *Server) markSent(out outcome) {
 	if out.tracked != nil {
 		out.tracked.MarkSent(directory.Now()) // again, because sending may have taken a while
@@ -126,7 +129,7 @@ type exchange struct {
 	from origin
 	edns edns
 	m    *dns.Msg
-	ede  *dns.EDNS0_EDE // the reason of a failure, for a client with EDNS (RFC 8914)
+	ede  *dns.EDNS0_EDE // the reason for a failure, for a client with EDNS (RFC 8914)
 }
 
 // newReply returns an empty reply to a query.
@@ -158,7 +161,7 @@ func (x *exchange) answer(q *dns.Msg) outcome {
 	return out
 }
 
-// outcomeOf returns the outcome for a decision of dns/answer.
+// outcomeOf returns the outcome of a decision by dns/answer: the encoded reply, or a function that asks an upstream.
 func (x *exchange) outcomeOf(q *dns.Msg, r *answer.Reply) outcome {
 	question := q.Question[0]
 	forwards := x.m.RecursionAvailable && q.RecursionDesired
@@ -256,7 +259,8 @@ func isComplete(msg []byte, m *dns.Msg) bool {
 	return true
 }
 
-// headerReply returns a reply that consists of a header only, to a message that could not be decoded.
+// headerReply returns a reply that consists of a header only, to a message that the server cannot decode or does not
+// support.
 func (s *Server) headerReply(msg []byte, rcode int) outcome {
 	reply := make([]byte, headerSize)
 	copy(reply, msg[:2])

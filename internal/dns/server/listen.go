@@ -23,7 +23,7 @@ type listener struct {
 	addr    netip.AddrPort
 	udp     *net.UDPConn
 	tcp     *net.TCPListener
-	running sync.WaitGroup // the goroutines that send from the address
+	running sync.WaitGroup // the goroutines that read from the sockets or send from the address
 
 	mu     sync.Mutex
 	conns  map[*net.TCPConn]bool
@@ -127,7 +127,7 @@ func withPort(ip netip.Addr, port int) string {
 	return netip.AddrPortFrom(ip, uint16(port)).String()
 }
 
-// close closes the sockets and all connections, and waits until the server has stopped to send from the address.
+// close closes the sockets and all connections, and waits until the server no longer sends from the address.
 func (l *listener) close() {
 	l.mu.Lock()
 	l.closed = true

@@ -34,7 +34,7 @@ func TestSecondServer(t *testing.T) {
 
 const listenEnv = "ROLLCALL_TEST_LISTEN"
 
-// TestAddressInUse: the error names the process that listens on the address, over UDP or over TCP.
+// TestAddressInUse checks that the error names the process that listens on the address, over UDP or over TCP.
 func TestAddressInUse(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestAddressInUse(t *testing.T) {
 	}
 }
 
-// listenUntilEOF runs in the other process. It listens on an address until its standard input ends.
+// listenUntilEOF runs in the child process. It listens on an address until its standard input ends.
 func listenUntilEOF() {
 	switch os.Getenv(listenEnv) {
 	case "udp":

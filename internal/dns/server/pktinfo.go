@@ -32,8 +32,8 @@ func newDestination(l *listener) destination {
 	return d
 }
 
-// lastRead returns the destination of the datagram that was read last.
-func (d destination) lastRead(oobn int) netip.Addr {
+// parse returns the destination of a datagram whose control messages are the first oobn octets of the buffer.
+func (d destination) parse(oobn int) netip.Addr {
 	if d.oob == nil {
 		return d.bound
 	}

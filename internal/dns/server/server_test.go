@@ -251,7 +251,8 @@ func TestClientOf(t *testing.T) {
 	}
 }
 
-// TestTaskListeners: with a listener for each of two tasks, the destination address of a query selects the namespaces.
+// TestTaskListeners listens on an address for each of two tasks. The destination address of a query must select the
+// namespaces.
 func TestTaskListeners(t *testing.T) {
 	s, main := start(t, `zone corp. private 127.64.7.1/32
 web     A 60
@@ -385,7 +386,7 @@ func TestForwarding(t *testing.T) {
 	}
 }
 
-// TestNoUpstream: on a host without a resolver, the reply contains the reason as an extended error.
+// TestNoUpstream checks that on a host without a resolver, the reply contains the reason as an extended error.
 func TestNoUpstream(t *testing.T) {
 	dir := t.TempDir()
 	_, addr := start(t, zone, Config{Forward: &forward.Config{
@@ -403,8 +404,9 @@ func TestNoUpstream(t *testing.T) {
 	}
 }
 
-// TestForwardingLoop: an upstream forwards the question back to this server. The returning question joins the pending
-// one, so the upstream receives as many queries as an upstream that does not reply, and the client receives SERVFAIL.
+// TestForwardingLoop uses an upstream that forwards the question back to this server. The returning question joins
+// the pending one, so the upstream receives as many queries as an upstream that does not reply, and the client
+// receives SERVFAIL.
 func TestForwardingLoop(t *testing.T) {
 	t.Parallel()
 	up := dnstest.NewUpstream(t, dnstest.Silent)
@@ -418,7 +420,7 @@ func TestForwardingLoop(t *testing.T) {
 	if got := summary(ask(t, "udp", addr, query("example.net.", dns.TypeA))); got != "SERVFAIL rd ra" {
 		t.Errorf("got %s", got)
 	}
-	if n := up.Asked(); n != 2 {
+	if n := up.Received(); n != 2 {
 		t.Errorf("the upstream received %d queries, want 2", n)
 	}
 }

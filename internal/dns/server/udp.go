@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// serveUDP answers the datagrams of a listener until it is closed. Forwarded questions wait on separate goroutines, of
-// which there are at most maxResolving.
+// serveUDP answers the datagrams of a listener until it is closed. Forwarded questions wait on at most maxResolving
+// separate goroutines.
 func (s *Server) serveUDP(l *listener) {
 	buf := make([]byte, maxQuery)
 	dest := newDestination(l)
@@ -22,7 +22,7 @@ func (s *Server) serveUDP(l *listener) {
 			continue // the error concerns one datagram; the socket remains usable until it is closed
 		}
 		s.counters.udp.Add(1)
-		local := dest.lastRead(oobn)
+		local := dest.parse(oobn)
 		from := origin{source: source.Addr(), client: clientOf(source.Addr(), local)}
 		out := s.handle(buf[:n], from)
 		if out.resolve == nil {

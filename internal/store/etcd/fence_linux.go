@@ -13,8 +13,8 @@ import (
 )
 
 // fence makes the files under dir that this process has open inaccessible through their descriptors, and returns their
-// number. It is for an engine that could not be stopped: some of its goroutines are parked, its descriptors are open, and
-// its locks prevent the next engine from opening the files.
+// number. It is for an engine that could not be stopped: some of its goroutines are parked, its descriptors are open,
+// and its locks prevent the next engine from opening the files.
 //
 // fence releases each descriptor's lock. Closing the descriptor would not release it, because a memory map keeps the
 // file open. Then fence replaces the descriptor by one of /dev/null that is open for reading, so that every write

@@ -108,7 +108,8 @@ func spaceNeedOf(txn *pb.TxnRequest) spaceNeed {
 }
 
 // guarded makes one call, guarded as guardedClient describes.
-func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, need spaceNeed, in Req, opts []grpc.CallOption,
+func guarded[Req proto.Message, Resp any](ctx context.Context, e *engine, need spaceNeed, in Req,
+	opts []grpc.CallOption,
 	call func(context.Context, Req, ...grpc.CallOption) (Resp, error),
 ) (Resp, error) {
 	var none Resp

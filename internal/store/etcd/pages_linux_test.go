@@ -36,7 +36,8 @@ func TestMapping(t *testing.T) {
 	}
 }
 
-// TestTrim: Trim removes the database's pages from the process's memory, and reads return the same data as before.
+// TestTrim checks that Trim removes the database's pages from the process's memory, and reads return the same data
+// as before.
 func TestTrim(t *testing.T) {
 	s := start(t, Config{Dir: t.TempDir()})
 	client, err := s.Client()

@@ -49,7 +49,7 @@ func TestNeed(t *testing.T) {
 	}
 }
 
-// TestReservation: the blocks into which the database will grow are allocated beyond the end of its file.
+// TestReservation checks that the blocks into which the database will grow are allocated beyond the end of its file.
 func TestReservation(t *testing.T) {
 	e := currentEngine(start(t, Config{Dir: folder(t)}))
 	e.space.mu.Lock()
