@@ -196,7 +196,7 @@ func TestManyRunTasks(t *testing.T) {
 	api.addNode("n1")
 	api.createCluster("default") // otherwise each call conflicts with the first one, which creates the cluster
 	api.registerDefinition("job", types.NetworkModeBridge)
-	patient := retry.AddWithMaxAttempts(
+	retryer := retry.AddWithMaxAttempts(
 		retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }), 100)
 	const calls = 1000
 	arns := make([]string, calls)
@@ -205,7 +205,7 @@ func TestManyRunTasks(t *testing.T) {
 		all.Go(func() {
 			out, err := api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"),
 				StartedBy: aws.String(fmt.Sprint(n % 10))},
-				func(o *sdk.Options) { o.Retryer = patient })
+				func(o *sdk.Options) { o.Retryer = retryer })
 			if err != nil || len(out.Tasks) != 1 {
 				t.Errorf("call %d: %v", n, err)
 				return
