@@ -164,7 +164,9 @@ func TestLateDependency(t *testing.T) {
 		t.Errorf("recheck after %v, %q; want 50s", s.RecheckAfter, s.StopCode)
 	}
 	s = Next(row, def, parseSandbox("r-r"), noon.Add(10*time.Second+s.RecheckAfter))
-	if want := "TaskDependencyError: container app depends on db, which was not HEALTHY within its startTimeout of 1m0s"; s.StopCode != task.TaskFailedToStart || s.StopReason != want {
+	const want = "TaskDependencyError: container app depends on db, " +
+		"which was not HEALTHY within its startTimeout of 1m0s"
+	if s.StopCode != task.TaskFailedToStart || s.StopReason != want {
 		t.Errorf("%s: %s, want %s", s.StopCode, s.StopReason, want)
 	}
 	if s = Next(row, def, parseSandbox("hrr"), noon.Add(time.Hour)); s.StopCode != "" || s.RecheckAfter != 0 {

@@ -326,10 +326,10 @@ func (a *App) runLoops(context.Context) error {
 					Self: a.cfg.Node, Grace: a.cfg.NodeGrace, Writable: a.engine.Health, Log: a.log,
 				})
 			})
-			g.Wait() // each returns the error of ctx
+			_ = g.Wait() // each returns the error of ctx
 		})
 	})
-	running.Go(func() { drain.New(a.db, a.dir, a.cfg.Node, a.log).Run(run) }) // returns when run ends
+	running.Go(func() { _ = drain.New(a.db, a.dir, a.cfg.Node, a.log).Run(run) }) // returns the error of run
 	return nil
 }
 

@@ -147,8 +147,9 @@ func (c *Config) validateRuntime(found *problems) {
 	if host, _, err := net.SplitHostPort(c.API); err != nil {
 		found.add("--api %q must be host:port, such as 127.0.0.1:7070", c.API)
 	} else if c.Runtime == RuntimeAuto && !isLoopback(host) {
-		found.add("--api %s is reachable from other machines, and any client with an access key can run commands on this host "+
-			"through its runtime; set --runtime docker or --runtime process to allow that, or --runtime none", c.API)
+		found.add("--api %s is reachable from other machines, and any client with an access key can run commands "+
+			"on this host through its runtime; set --runtime docker or --runtime process to allow that, "+
+			"or --runtime none", c.API)
 	}
 }
 

@@ -24,7 +24,7 @@ func (a *App) routes(aws http.Handler) http.Handler {
 			http.Error(w, "writes fail: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		w.Write([]byte("ok\n"))
+		_, _ = w.Write([]byte("ok\n")) // fails only if the client has disconnected
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)

@@ -9,8 +9,8 @@
 // At AWS the endpoint has a link-local address in the task's network. A process task shares the machine's network, so
 // its endpoint is a port on loopback, to which every user of the machine can connect. What the package promises:
 //
-//   - A request gets an answer only if its path contains a name made with the node's secret key, 128 bits of which cannot
-//     be guessed. Credentials also require the token that only the task has. Neither is ever in a log.
+//   - A request gets an answer only if its path contains a name made with the node's secret key, 128 bits of which
+//     cannot be guessed. Credentials also require the token that only the task has. Neither is ever in a log.
 //   - The names of a task, the port and the key stay the same after a restart, including one by kill -9.
 //   - Requests are small, few at a time, and at most [perSecond] a second for each task.
 //
@@ -111,7 +111,7 @@ func Open(cfg Config) (*Endpoint, error) {
 func (e *Endpoint) Serve(tasks Tasks) error {
 	e.tasks = tasks
 	for _, l := range e.Links {
-		go e.server.Serve(netutil.LimitListener(l, maxConns)) // returns after Close, as the one below
+		go func() { _ = e.server.Serve(netutil.LimitListener(l, maxConns)) }() // returns after Close, as the one below
 	}
 	if err := e.server.Serve(netutil.LimitListener(e.listener, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the metadata endpoint on %s: %w", e.base, err)
@@ -230,5 +230,5 @@ func reply(w http.ResponseWriter, status int, doc any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(body) // fails only if the client has disconnected
+	_, _ = w.Write(body) // fails only if the client has disconnected
 }

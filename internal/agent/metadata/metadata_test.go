@@ -30,6 +30,7 @@ type node struct {
 }
 
 func newNode(t *testing.T, role string) *node {
+	t.Helper()
 	db := storetest.Open(t, task.Schema()...)
 	sc := arn.Scope{Account: "000000000000", Region: "eu-west-1"}
 	def := task.Definition{
@@ -40,7 +41,8 @@ func newNode(t *testing.T, role string) *node {
 			{Name: "log", Image: "log:1", Secrets: []task.Secret{{Name: "S", From: "hunter3"}}},
 		},
 		Sent: json.RawMessage(`{"family":"web","cpu":"512","memory":"1024","containerDefinitions":[
-			{"name":"app","image":"app:1","cpu":256,"memory":512,"dockerLabels":{"team":"red"},"environment":[{"name":"PASSWORD","value":"hunter2"}],
+			{"name":"app","image":"app:1","cpu":256,"memory":512,"dockerLabels":{"team":"red"},
+			 "environment":[{"name":"PASSWORD","value":"hunter2"}],
 			 "logConfiguration":{"logDriver":"awslogs","options":{"awslogs-group":"web"}}},
 			{"name":"log","image":"log:1","secrets":[{"name":"S","valueFrom":"hunter3"}]}]}`),
 	}
@@ -124,13 +126,16 @@ func TestDocuments(t *testing.T) {
 		`"com.amazonaws.ecs.task-definition-family":"web","com.amazonaws.ecs.task-definition-version":"1"%s}`
 	app := `{"DockerId":"41","Name":"app","DockerName":"ecs-web-1-app-0123456789abcdef0123","Image":"app:1",` +
 		`"ContainerARN":"` + n.task.ContainerARN("app") + `",` + fmt.Sprintf(labels, "app", `,"team":"red"`) +
-		`,"DesiredStatus":"RUNNING","KnownStatus":"RUNNING","CreatedAt":"2023-11-14T22:13:20Z","StartedAt":"2023-11-14T22:13:20Z",` +
+		`,"DesiredStatus":"RUNNING","KnownStatus":"RUNNING","CreatedAt":"2023-11-14T22:13:20Z",` +
+		`"StartedAt":"2023-11-14T22:13:20Z",` +
 		`"Type":"NORMAL","Limits":{"CPU":256,"Memory":512},"Ports":[{"ContainerPort":80,"Protocol":"tcp","HostPort":80}],` +
-		`"Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["127.64.0.5"],"AttachmentIndex":0}],"Health":{"status":"HEALTHY"},` +
+		`"Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["127.64.0.5"],"AttachmentIndex":0}],` +
+		`"Health":{"status":"HEALTHY"},` +
 		`"LogDriver":"awslogs","LogOptions":{"awslogs-group":"web"}}`
 	log := `{"DockerId":"42","Name":"log","DockerName":"ecs-web-1-log-0123456789abcdef0123","Image":"log:1",` +
 		`"ContainerARN":"` + n.task.ContainerARN("log") + `",` + fmt.Sprintf(labels, "log", "") +
-		`,"DesiredStatus":"RUNNING","KnownStatus":"STOPPED","ExitCode":0,"CreatedAt":"2023-11-14T22:13:20Z","StartedAt":"2023-11-14T22:13:20Z",` +
+		`,"DesiredStatus":"RUNNING","KnownStatus":"STOPPED","ExitCode":0,"CreatedAt":"2023-11-14T22:13:20Z",` +
+		`"StartedAt":"2023-11-14T22:13:20Z",` +
 		`"FinishedAt":"2023-11-14T22:13:21Z","Type":"NORMAL","Limits":{"CPU":0},` +
 		`"Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["127.64.0.5"],"AttachmentIndex":0}]}`
 	task := `{"Cluster":"default","TaskARN":"arn:aws:ecs:eu-west-1:000000000000:task/default/` + taskID +

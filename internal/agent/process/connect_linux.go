@@ -79,7 +79,7 @@ func startSupervisor(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
-	go cmd.Wait() // so that it leaves no zombie if it ends before this process
+	go func() { _ = cmd.Wait() }() // so that it leaves no zombie if it ends before this process
 	deadline := time.Now().Add(startupTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d

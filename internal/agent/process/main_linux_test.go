@@ -140,6 +140,7 @@ func runtimeIn(t *testing.T, dir string) *Runtime {
 
 // endSupervisor removes all tasks of a folder, waits until its supervisor has ended, and checks the supervisor's log.
 func endSupervisor(t *testing.T, dir string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	r, err := New(ctx, Config{Dir: dir})
@@ -187,9 +188,9 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// await reads events until want returns true for the container's status.
+// await reads events until want returns true for the status of the task's container "main".
 func await(
-	t *testing.T, r *Runtime, task, container, what string, want func(agent.ContainerStatus) bool,
+	t *testing.T, r *Runtime, task, what string, want func(agent.ContainerStatus) bool,
 ) agent.ContainerStatus {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -200,21 +201,21 @@ func await(
 			if !ok {
 				t.Fatal("the channel of events is closed")
 			}
-			if e.TaskID != task || e.Status.Name != container {
+			if e.TaskID != task || e.Status.Name != "main" {
 				continue
 			}
 			if last = e.Status; want(last) {
 				return last
 			}
 		case <-deadline:
-			t.Fatalf("task %s: no event with container %s %s; the last was %+v", task, container, what, last)
+			t.Fatalf("task %s: no event with a container that is %s; the last was %+v", task, what, last)
 		}
 	}
 }
 
 func awaitEnd(t *testing.T, r *Runtime, task string) agent.ContainerStatus {
 	t.Helper()
-	return await(t, r, task, "main", "ended", agent.ContainerStatus.Ended)
+	return await(t, r, task, "ended", agent.ContainerStatus.Ended)
 }
 
 // start creates a task and starts its container "main".

@@ -57,7 +57,9 @@ func TestStop(t *testing.T) {
 	}{
 		{"ends by SIGTERM", "echo ready; exec sleep 1000", time.Minute, 143},
 		{"handles SIGTERM", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", time.Minute, 3},
-		{"children get SIGTERM", `trap : TERM; sh -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done' & wait $!; wait $!; exit 5`, time.Minute, 5},
+		{"children get SIGTERM",
+			`trap : TERM; sh -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.01; done' & wait $!; wait $!; exit 5`,
+			time.Minute, 5},
 		{"ignores SIGTERM", "trap '' TERM; echo ready; while :; do sleep 0.01; done", 50 * time.Millisecond, 137},
 		{"no timeout", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", 0, 137},
 	} {
@@ -397,7 +399,7 @@ func TestServerKilled(t *testing.T) {
 	server.Wait()
 
 	r := runtimeIn(t, dir)
-	found := await(t, r, "survivor", "main", "running", agent.ContainerStatus.Running)
+	found := await(t, r, "survivor", "running", agent.ContainerStatus.Running)
 	pid, err := strconv.Atoi(found.RuntimeID)
 	if err != nil || ended(pid) {
 		t.Fatalf("the container's process %s: %v; want it running", found.RuntimeID, err)
@@ -426,9 +428,9 @@ func TestSupervisorKilled(t *testing.T) {
 	before := statusOf(t, r, "stays")
 
 	killSupervisor(t, r)
-	after := await(t, r, "stays", "main", "running again", agent.ContainerStatus.Running)
+	await(t, r, "stays", "running again", agent.ContainerStatus.Running)
 	eventually(t, "the new supervisor answers", func() bool { _, err := r.Sandboxes(t.Context()); return err == nil })
-	if after = statusOf(t, r, "stays"); after.RuntimeID != before.RuntimeID || !after.Running() {
+	if after := statusOf(t, r, "stays"); after.RuntimeID != before.RuntimeID || !after.Running() {
 		t.Errorf("adopted as %+v; want the same as before, %+v", after, before)
 	}
 	if _, err := addrlease.Take("address/" + sandbox.Address.String()); err == nil {

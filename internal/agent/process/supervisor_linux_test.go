@@ -42,7 +42,7 @@ func TestHealthCheck(t *testing.T) {
 			spec.Containers[0].HealthCheck.Timeout = 10 * time.Second // the machine may be busy
 		}
 		start(t, r, spec)
-		got := await(t, r, tc.name, "main", string(tc.want),
+		got := await(t, r, tc.name, string(tc.want),
 			func(s agent.ContainerStatus) bool { return s.Health == tc.want })
 		if !strings.Contains(got.HealthOutput, tc.wantOutput) {
 			t.Errorf("%s: the output kept is %q, want %q", tc.name, got.HealthOutput, tc.wantOutput)
@@ -87,11 +87,11 @@ func TestNextServerResumesHealth(t *testing.T) {
 	spec := shellTask("well", "exec sleep 1000")
 	spec.Containers[0].HealthCheck = &agent.HealthCheck{Command: []string{"CMD", "true"}}
 	start(t, r, spec)
-	await(t, r, "well", "main", "healthy", func(s agent.ContainerStatus) bool { return s.Health == agent.HealthHealthy })
+	await(t, r, "well", "healthy", func(s agent.ContainerStatus) bool { return s.Health == agent.HealthHealthy })
 	r.Close()
 	next := runtimeIn(t, dir)
 	killSupervisor(t, next)
-	if got := await(t, next, "well", "main", "running", agent.ContainerStatus.Running); got.Health != agent.HealthHealthy {
+	if got := await(t, next, "well", "running", agent.ContainerStatus.Running); got.Health != agent.HealthHealthy {
 		t.Errorf("the next server and supervisor begin with %+v; want a healthy container", got)
 	}
 }

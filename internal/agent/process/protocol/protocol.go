@@ -5,7 +5,7 @@
 // root can open. Both sides usually are the same build, but a supervisor outlives its server: a newer server finds it
 // running. So the names and JSON of everything here stay the same for as long as [Version] does.
 //
-// The package knows neither side's behaviour. The calls are the constants Call…, each with its arguments and result.
+// The package knows neither side's behavior. The calls are the constants Call…, each with its arguments and result.
 package protocol
 
 import (

@@ -201,7 +201,7 @@ func (s *supervisor) stop(t *task, c *container, timeout time.Duration) {
 	s.mu.Unlock()
 	if terminate && process.Alive(s.bootID) {
 		// While the leader lives, the group's number cannot be reused.
-		syscall.Kill(-process.PID, syscall.SIGTERM)
+		_ = syscall.Kill(-process.PID, syscall.SIGTERM)
 	}
 	kill := time.NewTimer(timeout)
 	defer kill.Stop()
@@ -211,7 +211,7 @@ func (s *supervisor) stop(t *task, c *container, timeout time.Duration) {
 	case <-kill.C:
 	}
 	if process.Alive(s.bootID) {
-		syscall.Kill(-process.PID, syscall.SIGKILL)
+		_ = syscall.Kill(-process.PID, syscall.SIGKILL)
 	}
 	<-c.ended // finish kills the other processes
 }
@@ -254,7 +254,7 @@ func (s *supervisor) killAll(tag string, leader procfs.Identity) {
 		for _, p := range all {
 			if p.BelongsTo(tag, session) {
 				left = p.PID
-				syscall.Kill(p.PID, syscall.SIGKILL)
+				_ = syscall.Kill(p.PID, syscall.SIGKILL)
 			}
 		}
 		if left == 0 {

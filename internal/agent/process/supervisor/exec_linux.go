@@ -56,9 +56,9 @@ func (s *supervisor) exec(
 	select {
 	case status := <-end:
 		res.Code = launch.ExitCode(status)
-		syscall.Kill(-leader.PID, syscall.SIGKILL) // its background processes
+		_ = syscall.Kill(-leader.PID, syscall.SIGKILL) // its background processes
 	case <-ctx.Done():
-		syscall.Kill(-leader.PID, syscall.SIGKILL)
+		_ = syscall.Kill(-leader.PID, syscall.SIGKILL)
 		s.killAll(tag, leader)
 		res.Code, res.TimedOut = launch.ExitCode(<-end), true
 	}

@@ -97,7 +97,7 @@ func (w *logWatch) close(c *container) error {
 		delete(w.byWatchDesc, entry.watchDesc)
 		if conn, err := w.events.SyscallConn(); err == nil {
 			// A failure leaves a watch whose events are ignored.
-			_ = conn.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(entry.watchDesc)) })
+			_ = conn.Control(func(fd uintptr) { _, _ = unix.InotifyRmWatch(int(fd), uint32(entry.watchDesc)) })
 		}
 	}
 	w.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package supervisor is the parent of all tasks of one data folder that run as processes. It is this same binary in another
-// role, so that the server can be killed and come back while the tasks run on under the same pids.
+// Package supervisor is the parent of all tasks of one data folder that run as processes. It is this same binary in
+// another role, so that the server can be killed and come back while the tasks run on under the same pids.
 //
 //	server: process.Runtime ── DATA/supervisor.sock ── supervisor ── container-init ⇒ exec ⇒ the container's program
 //

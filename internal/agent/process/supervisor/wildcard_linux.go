@@ -175,7 +175,7 @@ func (s *supervisor) killWildcard(c candidate, socket procfs.Socket) {
 		"it must listen on its own address, %s ($ROLLCALL_ADDRESS)", startFailure, socket, c.task.sandbox.Address)
 	s.mu.Unlock()
 	if c.process.Alive(s.bootID) {
-		syscall.Kill(-c.process.PID, syscall.SIGKILL)
+		_ = syscall.Kill(-c.process.PID, syscall.SIGKILL)
 	}
 }
 
