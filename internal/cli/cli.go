@@ -25,8 +25,8 @@ import (
 // Exit statuses.
 const (
 	exitOK      = 0
-	exitFailure = 1 // one line on stderr names the cause and what to do
-	exitUsage   = 2
+	exitFailure = 1 // one line on stderr contains the cause and a remedy
+	exitUsage   = 2 // the command line is invalid
 )
 
 // Set by the linker in releases (make build).
@@ -35,7 +35,7 @@ var (
 	commit  = ""
 )
 
-// usageError reports wrong usage: the command line itself is invalid.
+// usageError is the error of an invalid command line.
 type usageError struct{ error }
 
 // Main runs one command line and returns the exit status. The first SIGINT or SIGTERM cancels the command's context; a
@@ -83,7 +83,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// noArgs rejects arguments as wrong usage.
+// noArgs rejects all arguments.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("%s takes no arguments, but got %q", cmd.CommandPath(), args[0])}

@@ -15,7 +15,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/app"
 )
 
-// asRollcall makes the test binary the command line, for commands that become another program.
+// asRollcall is the variable that makes the test binary run the command line. Commands such as aws replace their
+// process, so they cannot run in the process of the test.
 const asRollcall = "ROLLCALL_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -56,7 +57,7 @@ func run(t *testing.T, environ []string, args ...string) (status int, stdout, st
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// pretendServer writes the files of a running server to a data folder. This test process stands for the server.
+// pretendServer writes the files of a running server to a data folder. The process id in them is that of the test.
 func pretendServer(t *testing.T, dir, accessKey, secret string) {
 	t.Helper()
 	keys := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", accessKey, secret)
@@ -66,7 +67,7 @@ func pretendServer(t *testing.T, dir, accessKey, secret string) {
 	writeInfo(t, filepath.Join(dir, "server.json"), dir, os.Getpid())
 }
 
-// writeInfo writes the file by which commands find a server. It appears complete, as a server would write it.
+// writeInfo writes the file by which commands find a server. It replaces the file atomically, as a server does.
 func writeInfo(t *testing.T, file, dir string, pid int) {
 	t.Helper()
 	info, err := json.Marshal(app.Info{

@@ -55,7 +55,7 @@ func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
 	if err != nil {
 		return unlessInterrupted(ctx, fmt.Errorf("deploy the sample services: %w", err))
 	}
-	tour(out, a.Info(), done)
+	printTour(out, a.Info(), done)
 	fmt.Fprintln(out, "ready: press Ctrl-C to remove everything")
 	select {
 	case <-ctx.Done():
@@ -65,9 +65,9 @@ func runDemo(ctx context.Context, cfg app.Config, out io.Writer) error {
 	}
 }
 
-// tour prints commands to try in another terminal.
-func tour(out io.Writer, info app.Info, done demo.Result) {
-	host, port, _ := net.SplitHostPort(info.DNS[0]) // an address that the server has printed
+// printTour prints commands to try in another terminal.
+func printTour(out io.Writer, info app.Info, done demo.Result) {
+	host, port, _ := net.SplitHostPort(info.DNS[0]) // valid: the server listens on it
 	fmt.Fprintf(out, `
 The backend resolved the worker's name and returned:
   %s

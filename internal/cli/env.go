@@ -36,7 +36,7 @@ func settings(info app.Info, keys awsapi.Pair) []setting {
 	}
 }
 
-// overriding lists the variables that would take precedence over the settings, or contradict them.
+// overriding lists the variables that would take precedence over the settings or contradict them.
 var overriding = []string{
 	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
 	"AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_SERVICEDISCOVERY", "AWS_ENDPOINT_URL_ROUTE_53", "AWS_ENDPOINT_URL_STS",

@@ -59,12 +59,13 @@ func TestEnv(t *testing.T) {
 		args      []string
 		warns     bool
 	}{
-		{"current", currentCLI, nil, []string{"--data", dir}, false},
-		{"old", oldCLI, nil, []string{"--data", dir}, true},
-		{"unreadable version", "aws version unknown", nil, []string{"--data", dir}, false},
-		{"folder by variable", currentCLI, []string{"ROLLCALL_DATA=" + dir}, nil, false},
-		{"flag wins over variable", currentCLI, []string{"ROLLCALL_DATA=/nowhere"}, []string{"--data", dir}, false},
-		{"nothing to wait for", currentCLI, nil, []string{"--data", dir, "--wait", "1m"}, false},
+		{"current AWS CLI", currentCLI, nil, []string{"--data", dir}, false},
+		{"old AWS CLI", oldCLI, nil, []string{"--data", dir}, true},
+		{"AWS CLI of an unknown version", "aws version unknown", nil, []string{"--data", dir}, false},
+		{"data folder from the environment", currentCLI, []string{"ROLLCALL_DATA=" + dir}, nil, false},
+		{"flag takes precedence over the environment", currentCLI, []string{"ROLLCALL_DATA=/nowhere"},
+			[]string{"--data", dir}, false},
+		{"wait while a server is running", currentCLI, nil, []string{"--data", dir, "--wait", "1m"}, false},
 	} {
 		status, stdout, stderr := run(t, environ(t, fakeAWS(t, tc.cli), tc.variables...),
 			append([]string{"env"}, tc.args...)...)
@@ -88,7 +89,7 @@ func TestEnvWaits(t *testing.T) {
 	}
 	pretendServer(t, dir, "AKIAIOSFODNN7EXAMPLE", "secret")
 	if err := cmd.Wait(); err != nil || !strings.Contains(stdout.String(), "AKIAIOSFODNN7EXAMPLE") {
-		t.Errorf("%v, stdout %q, stderr %q", err, stdout, stderr)
+		t.Errorf("env --wait: %v, stdout %q, stderr %q; want the settings", err, stdout, stderr)
 	}
 }
 
@@ -119,7 +120,7 @@ func TestAWS(t *testing.T) {
 			t.Errorf("rollcall aws %q: the CLI got %q, want %q", args, got, want)
 		}
 		if status != 254 || stderr != "failed\n" {
-			t.Errorf("rollcall aws %q: exit status %d, stderr %q; want what the CLI made them", args, status, stderr)
+			t.Errorf("rollcall aws %q: exit status %d, stderr %q; want 254 and \"failed\" from the CLI", args, status, stderr)
 		}
 		for _, want := range []string{
 			"AWS_ENDPOINT_URL=http://127.0.0.1:7070", "AWS_SECRET_ACCESS_KEY=secret", "AWS_REGION=eu-west-3", "AWS_PAGER=",
@@ -151,20 +152,21 @@ func TestReadsSettings(t *testing.T) {
 		{2, 9, 19}: false, {2, 13, 0}: false, {2, 24, 9}: false, {2, 25, 0}: true, {2, 31, 2}: true, {3, 0, 0}: true,
 	} {
 		if got := version.readsSettings(); got != want {
-			t.Errorf("%v reads the settings: %v, want %v", version, got, want)
+			t.Errorf("%v: readsSettings() = %v, want %v", version, got, want)
 		}
 	}
 }
 
-// TestFoundByPointer checks that commands find a running server without --data, and not after it has ended.
-func TestFoundByPointer(t *testing.T) {
+// TestFindsServerWithoutData checks that commands without --data find a running server, and report that none is running
+// after it has ended.
+func TestFindsServerWithoutData(t *testing.T) {
 	t.Parallel()
 	dir, runtimeDir := t.TempDir(), t.TempDir()
 	pretendServer(t, dir, "AKIAIOSFODNN7EXAMPLE", "secret")
 	user := environ(t, fakeAWS(t, currentCLI), "XDG_RUNTIME_DIR="+runtimeDir)
-	pointer := filepath.Join(runtimeDir, fmt.Sprintf("rollcall-%d.json", os.Getuid()))
+	infoFile := filepath.Join(runtimeDir, fmt.Sprintf("rollcall-%d.json", os.Getuid()))
 
-	writeInfo(t, pointer, dir, os.Getpid())
+	writeInfo(t, infoFile, dir, os.Getpid())
 	if status, stdout, stderr := run(t, user, "env"); status != exitOK ||
 		!strings.Contains(stdout, "AKIAIOSFODNN7EXAMPLE") {
 		t.Errorf("exit status %d, stdout %q, stderr %q; want the settings", status, stdout, stderr)
@@ -174,9 +176,9 @@ func TestFoundByPointer(t *testing.T) {
 	if err := ended.Run(); err != nil {
 		t.Fatal(err)
 	}
-	writeInfo(t, pointer, dir, ended.Process.Pid)
+	writeInfo(t, infoFile, dir, ended.Process.Pid)
 	if status, stdout, stderr := run(t, user, "env"); status != exitFailure || stdout != "" ||
 		!strings.Contains(stderr, "no running server found") {
-		t.Errorf("of a server that has ended: exit status %d, stdout %q, stderr %q", status, stdout, stderr)
+		t.Errorf("after the server has ended: exit status %d, stdout %q, stderr %q; want an error", status, stdout, stderr)
 	}
 }

@@ -161,7 +161,7 @@ func printStatus(w io.Writer, out *inspect.GetStatusOutput) {
 	printNamespaces(w, out)
 }
 
-// printDrains lists the draining tasks: those whose address clients may still hold.
+// printDrains lists the draining tasks: those whose address clients may still have cached.
 func printDrains(w io.Writer, out *inspect.GetStatusOutput) {
 	t := table(w)
 	title := "\nDRAINING\tADDRESS\tTASK\tSIGTERM"

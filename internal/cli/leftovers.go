@@ -20,8 +20,8 @@ func newLeftovers() *cobra.Command {
 		Use:   "leftovers",
 		Short: "List or remove what deleted data folders left in the Docker Engine",
 		Long: "List or remove what deleted data folders left in the Docker Engine: containers, networks, volumes, and\n" +
-			"unused images of other builds of rollcall. Objects without Rollcall's label are never touched, nor objects of a data\n" +
-			"folder that exists, unless you name it with --data.",
+			"unused images of other builds of rollcall. Objects without Rollcall's label are never touched, nor objects\n" +
+			"of a data folder that exists, unless you name it with --data.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLeftovers(cmd.Context(), cmd.OutOrStdout(), data, remove)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestLeftoversOfServer checks that `leftovers` rejects a data folder whose server runs, or may run.
+// TestLeftoversOfServer checks that `leftovers` rejects a data folder on which a server runs, or may be running.
 func TestLeftoversOfServer(t *testing.T) {
 	dir, damaged := t.TempDir(), t.TempDir()
 	pretendServer(t, dir, "key", "secret")
@@ -19,7 +19,7 @@ func TestLeftoversOfServer(t *testing.T) {
 		status, out, errs := run(t, environ(t, t.TempDir(), "DOCKER_HOST=unix:///nonexistent"), "leftovers", "--remove",
 			"--data", data)
 		if status != exitFailure || out != "" || !strings.Contains(errs, want) {
-			t.Errorf("exit status %d, %q, %q, want %q", status, out, errs, want)
+			t.Errorf("exit status %d, stdout %q, stderr %q; want status 1 and the error %q", status, out, errs, want)
 		}
 	}
 }

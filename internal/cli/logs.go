@@ -31,7 +31,7 @@ func newLogs() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			from, err := sinceWhen(since, time.Now())
+			from, err := parseSince(since, time.Now())
 			if err != nil {
 				return usageError{err}
 			}
@@ -51,8 +51,8 @@ func newLogs() *cobra.Command {
 	return cmd
 }
 
-// sinceWhen parses --since into Unix milliseconds. The empty string is 0, which selects all lines.
-func sinceWhen(s string, now time.Time) (int64, error) {
+// parseSince parses --since into Unix milliseconds. For an empty string it returns 0, which selects all lines.
+func parseSince(s string, now time.Time) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
@@ -61,7 +61,7 @@ func sinceWhen(s string, now time.Time) (int64, error) {
 	}
 	at, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return 0, fmt.Errorf("--since %q: want a time such as 2026-01-31T12:00:00Z, or a duration such as 10m", s)
+		return 0, fmt.Errorf("--since %q must be a time such as 2026-01-31T12:00:00Z, or a duration such as 10m", s)
 	}
 	return at.UnixMilli(), nil
 }

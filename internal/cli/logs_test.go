@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-func TestSinceWhen(t *testing.T) {
+func TestParseSince(t *testing.T) {
 	now := time.Unix(1700000000, 0)
 	for s, want := range map[string]int64{"": 0, "10m": now.Add(-10 * time.Minute).UnixMilli(),
 		"2023-11-14T22:13:20Z": 1700000000000} {
-		if got, err := sinceWhen(s, now); err != nil || got != want {
-			t.Errorf("%q: %d, %v", s, got, err)
+		if got, err := parseSince(s, now); err != nil || got != want {
+			t.Errorf("parseSince(%q) = %d, %v, want %d", s, got, err, want)
 		}
 	}
 	for _, s := range []string{"-1m", "yesterday", "10"} {
-		if _, err := sinceWhen(s, now); err == nil {
-			t.Errorf("%q is taken", s)
+		if _, err := parseSince(s, now); err == nil {
+			t.Errorf("parseSince(%q) succeeded, want an error", s)
 		}
 	}
 }
 
-// TestPrintable checks that color sequences pass and that other control sequences are removed.
+// TestPrintable checks that printable keeps color sequences and removes other control characters.
 func TestPrintable(t *testing.T) {
 	for s, want := range map[string]string{
 		"plain\ttext äöü":               "plain\ttext äöü",
@@ -30,7 +30,7 @@ func TestPrintable(t *testing.T) {
 		"\x1b[":                         "[",
 	} {
 		if got := printable(s); got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
+			t.Errorf("printable(%q) = %q, want %q", s, got, want)
 		}
 	}
 }

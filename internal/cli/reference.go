@@ -86,7 +86,8 @@ func writeVariables(b *strings.Builder) {
 
 func writeTaskVariables(b *strings.Builder) {
 	b.WriteString(
-		"\n## Environment variables of tasks\n\nRollcall sets these in the containers of a task, in addition to those of ECS " +
+		"\n## Environment variables of tasks\n\n" +
+			"Rollcall sets these in the containers of a task, in addition to those of ECS " +
 			"([compat/ecs.md](compat/ecs.md#inside-a-task)).\n")
 	writeTable(b, "Variable", "Set for", [][3]string{
 		{"ROLLCALL_ADDRESS", "tasks with an address", "the address of the task, which its instance is registered with"},

@@ -20,7 +20,7 @@ type serveFlags struct {
 	stopTasks bool
 }
 
-// register adds the flags to cmd. keepsData reports whether the command keeps its data folder, and so has --data.
+// register adds the flags to cmd. keepsData means that the command keeps its data folder, so --data is one of them.
 func (f *serveFlags) register(cmd *cobra.Command, keepsData bool) {
 	f.cfg = app.Default()
 	fs := cmd.Flags()
@@ -138,7 +138,7 @@ func serve(ctx context.Context, cfg app.Config, stopTasks bool, out io.Writer) e
 	}
 }
 
-// unlessInterrupted returns the error of a start, or nil if a signal interrupted it, which counts as a clean stop.
+// unlessInterrupted returns the error of a start, or nil if a signal has canceled ctx, which counts as a clean stop.
 func unlessInterrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil

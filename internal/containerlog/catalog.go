@@ -131,17 +131,17 @@ func (c *Catalog) Remove(entries []*Entry) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
-	for _, gone := range entries {
-		if err := os.RemoveAll(gone.Dir); err != nil {
+	for _, entry := range entries {
+		if err := os.RemoveAll(entry.Dir); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		left := slices.DeleteFunc(slices.Clone(c.byTask[gone.TaskID]),
-			func(e *Entry) bool { return e.Container == gone.Container })
-		c.byTask[gone.TaskID] = left
-		if len(left) == 0 {
-			delete(c.byTask, gone.TaskID)
-			errs = append(errs, remove(filepath.Dir(gone.Dir)))
+		rest := slices.DeleteFunc(slices.Clone(c.byTask[entry.TaskID]),
+			func(e *Entry) bool { return e.Container == entry.Container })
+		c.byTask[entry.TaskID] = rest
+		if len(rest) == 0 {
+			delete(c.byTask, entry.TaskID)
+			errs = append(errs, remove(filepath.Dir(entry.Dir)))
 		}
 	}
 	return errors.Join(errs...)

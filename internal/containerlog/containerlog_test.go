@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// testLog is a log with a small file size, and the program that writes to it.
+// testLog is a log with a limited file size, and the file to which its program writes.
 type testLog struct {
 	t       *testing.T
 	dir     string
@@ -44,7 +44,7 @@ func (b *testLog) reopen(max int64) {
 	}
 }
 
-// prints writes output as the program, which the writer records one second later.
+// prints writes output as the program does, and records it one second later.
 func (b *testLog) prints(text string) {
 	b.t.Helper()
 	if _, err := b.program.WriteString(text); err != nil {
@@ -82,7 +82,7 @@ func TestRead(t *testing.T) {
 	want := func(what, lines string) {
 		t.Helper()
 		if got, _ := b.reads(0); got != lines {
-			t.Errorf("%s: %q, want %q", what, got, lines)
+			t.Errorf("%s: got %q, want %q", what, got, lines)
 		}
 	}
 	want("an empty log", "")
@@ -241,7 +241,7 @@ func TestReadDuringRotation(t *testing.T) {
 			n := 0
 			if _, err := fmt.Sscanf(string(l.Text), "line %d", &n); err != nil || n <= last ||
 				string(l.Text) != fmt.Sprintf("line %d", n) || l.Time < at {
-				t.Fatalf("%q at %d comes after line %d at %d", l.Text, l.Time, last, at)
+				t.Fatalf("read %q with time %d after line %d with time %d; want a complete later line", l.Text, l.Time, last, at)
 			}
 			last, at = n, l.Time
 			lines++
@@ -301,14 +301,14 @@ func TestCatalog(t *testing.T) {
 			t.Errorf("the catalog lists %s", got)
 		}
 		if got := c.Task("t1")[0].Stream; *got != *web {
-			t.Errorf("the stream is %+v", got)
+			t.Errorf("the stream is %+v, want %+v", got, web)
 		}
 	}
 	if err := c.Remove(c.Task("t1")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(root, "t1")); !os.IsNotExist(err) || show(c.All()) != "t2/app " {
-		t.Errorf("after the removal: %v, %s", err, show(c.All()))
+		t.Errorf("after the removal of t1: Stat returns %v, the catalog lists %s, want t2/app", err, show(c.All()))
 	}
 }
 
@@ -353,7 +353,8 @@ func TestDamagedLog(t *testing.T) {
 			events, _, more, err := Merge(t.Context(), []*Source{{ID: "a", Dir: b.dir}, {ID: "b", Dir: good.dir}},
 				Query{Limit: 10, Bytes: 1000})
 			if err != nil || more || !slices.ContainsFunc(events, func(e Event) bool { return string(e.Text) == "good" }) {
-				t.Errorf("read with another log: %d events, %v, %v", len(events), more, err)
+				t.Errorf("Merge with an intact log: %d events, more %v, error %v; want the line of the intact log",
+					len(events), more, err)
 			}
 		})
 	}
@@ -383,7 +384,7 @@ func TestMergeMemory(t *testing.T) {
 	events, _, _, err := Merge(t.Context(), sources, Query{Limit: 3 * logs, Bytes: 1 << 20})
 	runtime.ReadMemStats(&after)
 	if err != nil || len(events) != 3*logs {
-		t.Fatalf("%d events, %v", len(events), err)
+		t.Fatalf("Merge returned %d events, error %v; want %d events", len(events), err, 3*logs)
 	}
 	if each := (after.TotalAlloc - before.TotalAlloc) / logs; each > 16<<10 {
 		t.Errorf("reading three lines of a log allocated %d bytes, want at most 16384", each)

@@ -17,7 +17,7 @@ type Source struct {
 
 	lines []Line // read, but not yet returned
 	next  int64  // the position after lines
-	key   int64  // the time of the first line; before the first read, a lower bound of it
+	key   int64  // the time of the first line; before the first read, a lower bound for it
 }
 
 // Event is a line of a source.
@@ -46,16 +46,16 @@ type Query struct {
 	Bytes       int               // total size of their texts; a single event may exceed it
 }
 
-// Limits of one Merge: the bytes that it scans for matches, and its duration. Beyond them, it returns with more set.
+// Limits of one Merge. When it reaches one of them, it returns with more set.
 const (
-	maxScan = 64 << 20
-	maxTime = 2 * time.Second
+	maxScan     = 64 << 20 // bytes to search for matches
+	maxDuration = 2 * time.Second
 )
 
-// maxHeld is the memory in bytes for text that one Merge divides among its sources. Each source uses at least minHeld.
+// One Merge divides bufferSize bytes of text among its sources. Each source has at least minSourceBuffer.
 const (
-	maxHeld = 16 << 20
-	minHeld = 1 << 10
+	bufferSize      = 16 << 20
+	minSourceBuffer = 1 << 10
 )
 
 // merging limits the number of concurrent Merges, since each can use megabytes.
@@ -75,7 +75,7 @@ func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, las
 	if err != nil {
 		return nil, nil, false, err
 	}
-	readSize := max(minHeld, min(chunk, maxHeld/max(len(sources), 1)))
+	readSize := max(minSourceBuffer, min(chunk, bufferSize/max(len(sources), 1)))
 	scanned, size := 0, 0
 	for {
 		if err := ctx.Err(); err != nil {
@@ -90,7 +90,7 @@ func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, las
 		}
 		selected := q.selects(e)
 		full := selected && (len(events) == q.Limit || size > 0 && size+len(e.Text) > q.Bytes)
-		if full || scanned > maxScan || last != nil && time.Since(began) > maxTime {
+		if full || scanned > maxScan || last != nil && time.Since(began) > maxDuration {
 			return events, last, true, nil
 		}
 		if selected {
@@ -125,7 +125,8 @@ func startAll(sources []*Source, from int64) (byTime, error) {
 	return h, nil
 }
 
-// first returns the first event of all sources, and false if there are no more. It reads about readSize bytes at a time.
+// first returns the first event of all sources, and false if there are no more. It reads about readSize bytes at a
+// time.
 func (h *byTime) first(readSize int) (Event, bool, error) {
 	for len(*h) > 0 {
 		s := (*h)[0]

@@ -21,7 +21,7 @@ type Line struct {
 // ErrBusy reports that the log could not be read consistently because it is being rotated. The caller can retry.
 var ErrBusy = errors.New("the log is being rotated; try again")
 
-// part is one open file of a log, with its marks.
+// part is one file of a log and the file of its marks, both open.
 type part struct {
 	log, times *os.File
 	base, end  int64 // positions of the first byte and of the last mark
@@ -34,13 +34,13 @@ func (p *part) mark(n int) (mark, error) {
 	return parseMark(b[:]), err
 }
 
-// findMark returns the index of the first mark for which holds is true, as sort.Search does.
-func (p *part) findMark(holds func(mark) bool) (int, error) {
+// findMark returns the index of the first mark for which f returns true, as sort.Search does.
+func (p *part) findMark(f func(mark) bool) (int, error) {
 	var problem error
 	n := sort.Search(p.marks, func(n int) bool {
 		m, err := p.mark(n)
 		problem = errors.Join(problem, err)
-		return err == nil && holds(m)
+		return err == nil && f(m)
 	})
 	return n, problem
 }

@@ -14,7 +14,7 @@ import (
 // not safe for concurrent use.
 type Writer struct {
 	dir   string
-	max   int64 // size of the file: MaxFile
+	max   int64 // maximum size of the file in bytes: MaxFile, or less in tests
 	log   *os.File
 	times *os.File
 	base  int64 // position of the file's first byte
@@ -23,7 +23,7 @@ type Writer struct {
 	marks int
 }
 
-// moving is the name of the marks' file during a rotation. Its presence makes readers wait.
+// moving is the name of the file of marks during a rotation. Readers wait while it has this name.
 const moving = "times.moving"
 
 // Open opens a log for writing and creates it if necessary. It repairs a log after a crash. now is the current time.
@@ -159,7 +159,7 @@ func (w *Writer) Record(now time.Time) error {
 			return err
 		}
 	}
-	// Rotate before the file is full, so that output between two calls is seldom lost.
+	// rotate keeps only the last w.max bytes. Rotate before the file is full, so that output is rarely lost.
 	if size > w.max*3/4 || w.marks >= maxMarks {
 		return w.rotate(now)
 	}

@@ -1,4 +1,5 @@
-// Package demo deploys the sample services on a running server as any user would: through the API, with the AWS SDK.
+// Package demo deploys the sample services on a running server in the same way as a user: through the API, with the AWS
+// SDK. Start reading with [Deploy].
 package demo
 
 import (

@@ -34,13 +34,14 @@ func Backend(getenv func(string) string) (http.Handler, error) {
 		return nil, fmt.Errorf("WORKER_PORT must be a port number: %w", err)
 	}
 	worker := &workerClient{
-		// The final dot prevents the search domains of this host's resolv.conf.
+		// With the final dot, the resolver does not append the search domains of this host's resolv.conf.
 		name:     "worker." + orDefault(getenv("NAMESPACE"), "corp") + ".",
 		port:     uint16(port),
 		server:   orDefault(getenv("ROLLCALL_DNS"), "the system's DNS server"),
 		resolver: resolverAt(getenv("ROLLCALL_DNS")),
 		http: &http.Client{Transport: &http.Transport{
-			// A kept connection could lead to a task that has left DNS; a proxy would resolve the name itself.
+			// A kept-alive connection could lead to a task that has left DNS. There is no Proxy, because a proxy would
+			// resolve the name itself.
 			DisableKeepAlives: true,
 		}},
 	}

@@ -197,8 +197,8 @@ func TestBackend(t *testing.T) {
 	}{
 		{"default namespace", "", worker, 200, "Worker Message: 1229 primes below 10000 From: 127.0.0.1\n"},
 		{"another namespace", "shop", worker, 200, "Worker Message: 1229 primes below 10000 From: 127.0.0.1\n"},
-		{"no such name", "gone", worker, 502, "resolve worker.gone. at " + dns + ": no such host"},
-		{"a name without addresses", "empty", worker, 502, "resolve worker.empty. at " + dns + ": no such host"},
+		{"name that does not exist", "gone", worker, 502, "resolve worker.gone. at " + dns + ": no such host"},
+		{"name without addresses", "empty", worker, 502, "resolve worker.empty. at " + dns + ": no such host"},
 		{"connection refused", "idle", worker, 502, "request work from worker.idle. at 127.0.0.2: "},
 		{"worker fails", "corp", broken, 502, "request work from worker.corp. at 127.0.0.1: unexpected status 503"},
 		{"not a worker", "corp", talker, 502, "request work from worker.corp. at 127.0.0.1: decode the response"},
@@ -332,10 +332,10 @@ func TestCheck(t *testing.T) {
 // TestTermination sends SIGTERM during a request, as ECS does. The service must finish the request, accept no more
 // connections, and exit with status 0.
 func TestTermination(t *testing.T) {
-	inWork, goOn := make(chan struct{}), make(chan struct{})
+	inWork, finish := make(chan struct{}), make(chan struct{})
 	worker := serveAt(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(inWork)
-		<-goOn
+		<-finish
 		io.WriteString(w, `{"message": "done slowly"}`)
 	}), "127.0.0.1")
 	dns := serveDNS(t, zone{"worker.corp.": {"127.0.0.1"}})
@@ -357,7 +357,7 @@ func TestTermination(t *testing.T) {
 	}
 	url, ok := strings.CutPrefix(strings.TrimSpace(line), "flask-backend listens on ")
 	if !ok {
-		t.Fatalf("first line %q", line)
+		t.Fatalf("first line of output is %q, want the address", line)
 	}
 
 	answer := make(chan string, 1)
@@ -376,7 +376,7 @@ func TestTermination(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitRefused(t, strings.TrimPrefix(url, "http://"))
-	close(goOn)
+	close(finish)
 	if got, want := <-answer, "Worker Message: done slowly From: 127.0.0.1\n"; got != want {
 		t.Errorf("the request in flight got %q, want %q", got, want)
 	}
