@@ -13,14 +13,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
-
 	"github.com/moby/moby/api/types/container"
 	mobynetwork "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent/docker"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/network"
 )
 
 // labelData is the label with the data folder on everything that Rollcall creates in an engine.
@@ -48,19 +47,19 @@ func measureContainers(ctx context.Context, b *bench) ([]row, error) {
 
 	// Start a few first, so that the image exists for both sides, and to copy the options that Rollcall uses.
 	b.say("  starting a few containers first")
-	if _, err := m.tasks(ctx, 2); err != nil {
+	if _, err := m.rollcallTurn(ctx, 2); err != nil {
 		return nil, err
 	}
 	b.say("  %d containers at once, %d turns", b.containers, b.containerTurns)
 	var ours, bare []startedTasks
 	got, err := compare(b.containerTurns,
 		func() (float64, error) {
-			one, err := m.tasks(ctx, b.containers)
+			one, err := m.rollcallTurn(ctx, b.containers)
 			ours = append(ours, one)
 			return one.Median, err
 		},
 		func() (float64, error) {
-			one, err := m.alone(ctx, b.containers)
+			one, err := m.baselineTurn(ctx, b.containers)
 			bare = append(bare, one)
 			return one.Median, err
 		})
@@ -93,9 +92,9 @@ func measureContainers(ctx context.Context, b *bench) ([]row, error) {
 // containers is the state that the turns share.
 type containers struct {
 	*bench
-	engine *client.Client
-	binary string
-	like   *container.InspectResponse // a container that Rollcall created
+	engine  *client.Client
+	binary  string
+	example *container.InspectResponse // a container that Rollcall created
 }
 
 // buildStatic builds the program of the runtime's own image in a new folder.
@@ -120,8 +119,8 @@ func buildStatic(ctx context.Context) (binary string, err error) {
 	return binary, nil
 }
 
-// tasks runs one turn of Rollcall.
-func (m *containers) tasks(ctx context.Context, count int) (got startedTasks, err error) {
+// rollcallTurn runs one turn of Rollcall.
+func (m *containers) rollcallTurn(ctx context.Context, count int) (got startedTasks, err error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
 		return got, err
@@ -131,14 +130,14 @@ func (m *containers) tasks(ctx context.Context, count int) (got startedTasks, er
 	if err != nil {
 		return got, errors.Join(err, m.sweep(dir))
 	}
-	if m.like == nil {
-		m.like, err = m.one(ctx, dir)
+	if m.example == nil {
+		m.example, err = m.inspectAny(ctx, dir)
 	}
 	return got, errors.Join(err, p.stop(), m.sweep(dir))
 }
 
-// one returns the engine's description of a container of a data folder.
-func (m *containers) one(ctx context.Context, dir string) (*container.InspectResponse, error) {
+// inspectAny returns the engine's description of a container of a data folder.
+func (m *containers) inspectAny(ctx context.Context, dir string) (*container.InspectResponse, error) {
 	list, err := m.engine.ContainerList(ctx, client.ContainerListOptions{
 		Filters: make(client.Filters).Add("label", labelData+"="+dir)})
 	if err != nil {
@@ -156,9 +155,9 @@ func (m *containers) one(ctx context.Context, dir string) (*container.InspectRes
 func (m *containers) sweep(dir string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	mine := make(client.Filters).Add("label", labelData+"="+dir)
+	filter := make(client.Filters).Add("label", labelData+"="+dir)
 	for {
-		if err = m.sweepOnce(ctx, mine); err == nil {
+		if err = m.sweepOnce(ctx, filter); err == nil {
 			return nil
 		}
 		select {
@@ -169,8 +168,8 @@ func (m *containers) sweep(dir string) (err error) {
 	}
 }
 
-func (m *containers) sweepOnce(ctx context.Context, mine client.Filters) error {
-	left, err := m.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: mine})
+func (m *containers) sweepOnce(ctx context.Context, filter client.Filters) error {
+	left, err := m.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
 	if err != nil {
 		return err
 	}
@@ -180,7 +179,7 @@ func (m *containers) sweepOnce(ctx context.Context, mine client.Filters) error {
 			return err
 		}
 	}
-	networks, err := m.engine.NetworkList(ctx, client.NetworkListOptions{Filters: mine})
+	networks, err := m.engine.NetworkList(ctx, client.NetworkListOptions{Filters: filter})
 	if err != nil {
 		return err
 	}
@@ -192,8 +191,8 @@ func (m *containers) sweepOnce(ctx context.Context, mine client.Filters) error {
 	return nil
 }
 
-// alone runs one turn of the baseline.
-func (m *containers) alone(ctx context.Context, count int) (got startedTasks, err error) {
+// baselineTurn runs one turn of the baseline.
+func (m *containers) baselineTurn(ctx context.Context, count int) (got startedTasks, err error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
 		return got, err
@@ -214,7 +213,7 @@ func (m *containers) alone(ctx context.Context, count int) (got startedTasks, er
 	if err != nil {
 		return got, err
 	}
-	options, err := m.same(dir, labels)
+	options, err := m.baselineOptions(dir, labels)
 	if err != nil {
 		return got, err
 	}
@@ -252,14 +251,14 @@ func (m *containers) alone(ctx context.Context, count int) (got startedTasks, er
 		P99: quantile(took, 0.99)}, nil
 }
 
-// same returns the options of the container that Rollcall created, with a separate resolv.conf.
-func (m *containers) same(dir string, labels map[string]string) (client.ContainerCreateOptions, error) {
-	config, host := *m.like.Config, *m.like.HostConfig
+// baselineOptions returns the options of the container that Rollcall created, with a separate resolv.conf.
+func (m *containers) baselineOptions(dir string, labels map[string]string) (client.ContainerCreateOptions, error) {
+	config, host := *m.example.Config, *m.example.HostConfig
 	config.Labels, config.Hostname = labels, ""
 	host.NetworkMode = container.NetworkMode(filepath.Base(dir))
 	host.Mounts = append(host.Mounts[:0:0], host.Mounts...)
 	for i, at := range host.Mounts {
-		if filepath.Base(at.Source) == "resolv.conf" { // the original belonged to a task that is gone
+		if filepath.Base(at.Source) == "resolv.conf" { // the original was removed with its task
 			host.Mounts[i].Source = filepath.Join(dir, "resolv.conf")
 			if err := os.WriteFile(host.Mounts[i].Source, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
 				return client.ContainerCreateOptions{}, err
@@ -295,10 +294,10 @@ func runDockerTasks(ctx context.Context, args roleArgs, ready func(any)) error {
 	return runTasks(ctx, args, rt, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), roleTimeout)
 		defer cancel()
-		boxes, err := rt.Sandboxes(ctx)
+		sandboxes, err := rt.Sandboxes(ctx)
 		var all errgroup.Group
-		for _, box := range boxes {
-			all.Go(func() error { return rt.Remove(ctx, box.TaskID) })
+		for _, sandbox := range sandboxes {
+			all.Go(func() error { return rt.Remove(ctx, sandbox.TaskID) })
 		}
 		return errors.Join(err, all.Wait(), rt.Close()) // sweep removes the rest
 	}, ready)

@@ -61,7 +61,7 @@ func (b *bench) discoverOf(ctx context.Context, at nodeAt, n int) ([]row, error)
 	if got := bytes.Count(body, []byte(`"InstanceId"`)); got != n {
 		return nil, fmt.Errorf("DiscoverInstances returned %d instances, want %d", got, n)
 	}
-	if err := can(ctx, at.Control, body); err != nil {
+	if err := setCanned(ctx, at.Control, body); err != nil {
 		return nil, err
 	}
 	rates, err := compare(b.turns, turn(ours), turn(bare))

@@ -49,8 +49,8 @@ type sizes struct {
 
 	scale int // instances at a restart
 
-	fleet  int // tasks of a large service
-	passes int // pairs of changes to one task, per turn
+	serviceTasks int // tasks of a large service
+	taskChanges  int // pairs of changes to one task, per turn
 }
 
 var (
@@ -58,13 +58,15 @@ var (
 		turns:         9,
 		registerAlone: 500, registerMany: 4000, clients: 128, discover: 8000, queries: 100_000, visible: 2000,
 		large: 100_000, small: 100, all: 1_000_000, few: 1000, each: 100, changes: 20_000, answer: 200_000,
-		fakes: 1000, processes: 200, containers: 50, containerTurns: 5, scale: 100_000, fleet: 10_000, passes: 20_000,
+		fakes: 1000, processes: 200, containers: 50, containerTurns: 5, scale: 100_000,
+		serviceTasks: 10_000, taskChanges: 20_000,
 	}
 	shortSizes = sizes{
 		turns:         3,
 		registerAlone: 200, registerMany: 2000, clients: 128, discover: 3000, queries: 40_000, visible: 500,
 		large: 100_000, small: 100, all: 1_000_000, few: 1000, each: 100, changes: 10_000, answer: 100_000,
-		fakes: 200, processes: 30, containers: 50, containerTurns: 3, scale: 20_000, fleet: 10_000, passes: 5000,
+		fakes: 200, processes: 30, containers: 50, containerTurns: 3, scale: 20_000,
+		serviceTasks: 10_000, taskChanges: 5000,
 	}
 )
 

@@ -13,13 +13,13 @@ import (
 // measurePlanner compares the planner's cost of one changed task between a large and a small service, and measures a
 // full plan, including sorting all tasks.
 func measurePlanner(_ context.Context, b *bench) ([]row, error) {
-	one, err := compare(b.turns, onePass(b.fleet, b.passes), onePass(b.small, b.passes))
+	one, err := compare(b.turns, planOneChange(b.serviceTasks, b.taskChanges), planOneChange(b.small, b.taskChanges))
 	if err != nil {
 		return nil, err
 	}
 	var whole []float64
 	for range b.turns {
-		took, err := wholePass(b.fleet)
+		took, err := planUpdate(b.serviceTasks)
 		if err != nil {
 			return nil, err
 		}
@@ -27,19 +27,19 @@ func measurePlanner(_ context.Context, b *bench) ([]row, error) {
 	}
 	ms := median(whole)
 	return []row{{
-		what: fmt.Sprintf("Planner: one changed task, service of %s against %s", grouped(int64(b.fleet)),
+		what: fmt.Sprintf("Planner: one changed task, service of %s against %s", grouped(int64(b.serviceTasks)),
 			grouped(int64(b.small))),
 		ours: number(one.ours) + " µs", baseline: number(one.baseline) + " µs", figure: one.ratio,
 		target: target{rule: atMost, limit: 2}, bound: "copies of tree nodes on the path to the task",
 	}, {
-		what: fmt.Sprintf("Planner: a full plan over %s tasks", grouped(int64(b.fleet))),
+		what: fmt.Sprintf("Planner: a full plan over %s tasks", grouped(int64(b.serviceTasks))),
 		ours: number(ms) + " ms", figure: ms,
 		target: target{rule: atMost, limit: 50, unit: " ms"}, bound: "sorting the tasks",
 	}}, nil
 }
 
-// fleetOf returns a service whose desired number of tasks is running.
-func fleetOf(size int) (*task.Service, []*task.Task) {
+// runningService returns a service whose desired number of tasks is running.
+func runningService(size int) (*task.Service, []*task.Task) {
 	start := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	svc := &task.Service{
 		Name: "web", Status: task.Active, DesiredCount: size, MinimumHealthy: 100, Maximum: 200,
@@ -57,10 +57,10 @@ func fleetOf(size int) (*task.Service, []*task.Task) {
 	return svc, tasks
 }
 
-// onePass returns a function that ends a task and restores it, n times, with a plan after each change, and returns the
-// microseconds per plan.
-func onePass(size, n int) func() (float64, error) {
-	svc, tasks := fleetOf(size)
+// planOneChange returns a function that n times ends a task and restores it, with a plan after each change, and returns
+// the microseconds per plan.
+func planOneChange(size, n int) func() (float64, error) {
+	svc, tasks := runningService(size)
 	serviceTasks := rollout.NewServiceTasks(tasks...)
 	now := tasks[0].Created.Add(time.Hour)
 	return func() (float64, error) {
@@ -72,26 +72,26 @@ func onePass(size, n int) func() (float64, error) {
 			down.Observed.State = task.Stopped
 			serviceTasks.Replace(up, &down)
 			if ch := rollout.Plan(svc, serviceTasks.Copy(), nil, now); ch.Start != 1 {
-				return 0, fmt.Errorf("one task of %d ended, and the plan starts %d", size, ch.Start)
+				return 0, fmt.Errorf("after one of %d tasks has ended, the plan starts %d, want 1", size, ch.Start)
 			}
 			serviceTasks.Replace(&down, up)
 			if ch := rollout.Plan(svc, serviceTasks.Copy(), nil, now); ch.Start != 0 || !ch.Steady {
-				return 0, fmt.Errorf("all of %d tasks run, and the plan starts %d", size, ch.Start)
+				return 0, fmt.Errorf("while all %d tasks run, the plan starts %d, want 0 and Steady", size, ch.Start)
 			}
 		}
 		return micros(time.Since(began)) / float64(2*n), nil
 	}
 }
 
-// wholePass sorts the tasks and plans an update of all of them, and returns the milliseconds.
-func wholePass(size int) (float64, error) {
-	svc, tasks := fleetOf(size)
+// planUpdate sorts the tasks and plans an update of all of them, and returns the milliseconds.
+func planUpdate(size int) (float64, error) {
+	svc, tasks := runningService(size)
 	svc.Deployments = append([]task.Deployment{{ID: "ecs-svc/2", Rollout: task.InProgress}}, svc.Deployments...)
 	began := time.Now()
 	ch := rollout.Plan(svc, rollout.NewServiceTasks(tasks...), nil, tasks[0].Created.Add(time.Hour))
 	took := time.Since(began)
 	if ch.Start == 0 {
-		return 0, fmt.Errorf("an update of %d tasks starts none", size)
+		return 0, fmt.Errorf("the plan for an update of %d tasks starts none", size)
 	}
 	return micros(took) / 1000, nil
 }

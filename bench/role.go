@@ -130,7 +130,7 @@ type actor struct {
 	ended chan error
 }
 
-// start starts a role and waits until it is ready. It decodes the data that the role passes to ready into at.
+// start starts a role and waits until it is ready. It decodes the data with which the role calls ready into at.
 func start(ctx context.Context, name string, args roleArgs, at any) (*actor, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -152,14 +152,14 @@ func start(ctx context.Context, name string, args roleArgs, at any) (*actor, err
 		return nil, err
 	}
 	p := &actor{cmd: cmd, stdin: stdin, ended: make(chan error, 1)}
-	said := make(chan error, 1)
+	decoded := make(chan error, 1)
 	go func() {
-		said <- json.NewDecoder(stdout).Decode(at)
+		decoded <- json.NewDecoder(stdout).Decode(at)
 		io.Copy(io.Discard, stdout)
 		p.ended <- cmd.Wait()
 	}()
 	select {
-	case err = <-said:
+	case err = <-decoded:
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-time.After(roleTimeout):
@@ -183,7 +183,7 @@ func (p *actor) stop() error {
 	}
 }
 
-// control serves the questions of a measurement to the process of a role, over HTTP.
+// control serves requests of a measurement to the process of a role over HTTP: its CPU time, and the fixed response.
 type control struct {
 	canned func([]byte) // sets the response of the bare handler; nil if there is none
 }
@@ -220,15 +220,15 @@ func serveHTTP(h http.Handler) (addr string, close func(), err error) {
 	return l.Addr().String(), func() { srv.Close() }, nil
 }
 
-// cpuOf returns the user and system CPU time of the process behind a control address.
+// cpuOf returns the user and system CPU time of the process that serves a control address.
 func cpuOf(ctx context.Context, addr string) (time.Duration, error) {
 	var spent time.Duration
 	err := ask(ctx, http.MethodGet, "http://"+addr+"/cpu", nil, &spent)
 	return spent, err
 }
 
-// can sets the response of the bare handler.
-func can(ctx context.Context, addr string, body []byte) error {
+// setCanned sets the response of the bare handler.
+func setCanned(ctx context.Context, addr string, body []byte) error {
 	return ask(ctx, http.MethodPut, "http://"+addr+"/canned", body, nil)
 }
 

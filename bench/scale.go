@@ -75,8 +75,8 @@ func measureScale(ctx context.Context, b *bench) ([]row, error) {
 	return rows, nil
 }
 
-// settling is the pause before the memory of a started server is measured, in which it releases the memory of the
-// start.
+// settling is the pause between the start of a server and the measurement of its memory, in which the server releases
+// the memory of the start.
 const settling = 10 * time.Second
 
 // restarted is the result of a restart.
@@ -135,7 +135,7 @@ func memoryOf(pid int) (map[string]float64, error) {
 
 // runRestart runs the server unchanged.
 func runRestart(ctx context.Context, args roleArgs, ready func(any)) error {
-	os.Setenv("XDG_RUNTIME_DIR", args.Dir) // so that it does not replace the user's pointer to a server
+	os.Setenv("XDG_RUNTIME_DIR", args.Dir) // keeps the file by which commands find the user's own server
 	cfg := app.Default()
 	cfg.DataDir, cfg.API, cfg.DNS, cfg.Runtime = args.Dir, "127.0.0.1:0", []string{"127.0.0.1:0"}, app.RuntimeNone
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))

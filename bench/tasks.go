@@ -12,12 +12,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
-
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
 	"github.com/bakingclouds/rollcall/internal/agent/agenttest"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/image"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/arn"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
@@ -130,9 +129,9 @@ func runProcessTasks(ctx context.Context, args roleArgs, ready func(any)) error 
 	return runTasks(ctx, args, rt, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), roleTimeout)
 		defer cancel()
-		boxes, err := rt.Sandboxes(ctx)
-		for _, box := range boxes {
-			err = errors.Join(err, rt.Remove(ctx, box.TaskID))
+		sandboxes, err := rt.Sandboxes(ctx)
+		for _, sandbox := range sandboxes {
+			err = errors.Join(err, rt.Remove(ctx, sandbox.TaskID))
 		}
 		return errors.Join(err, rt.Shutdown(ctx), rt.Close())
 	}, ready)
@@ -269,7 +268,7 @@ func stopTasks(ctx context.Context, db *store.Store) (signaled float64, err erro
 	return median(took), nil
 }
 
-// seenTasks measures the time of tasks from the decision to start them until they are answered.
+// seenTasks measures the time from the decision to start each task until its instance is answered.
 type seenTasks struct {
 	mu      sync.Mutex
 	created map[string]time.Time // by id
