@@ -87,8 +87,8 @@ func openLog(folder string) (*log, error) {
 	return l, nil
 }
 
-// resume prepares for entries from the time that it returns, some of which may have been copied before. The time is zero
-// if nothing was copied. The log calls cancel when it cannot write.
+// resume prepares for entries from the time that it returns, some of which may have been copied before. The time is
+// zero if nothing was copied. The log calls cancel when it cannot write.
 func (l *log) resume(cancel context.CancelCauseFunc) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
