@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -98,34 +99,47 @@ func checkAttributeSizes(a map[string]string) error {
 	return nil
 }
 
+// checkAttributeValues checks the values of the attributes that Cloud Map interprets, in this order.
 func checkAttributeValues(svc *Service, a map[string]string) error {
-	if v, ok := a[AttrIPv4]; ok {
-		if ip, err := netip.ParseAddr(v); err != nil || !ip.Is4() {
-			return invalid("%s: %q is not an IPv4 address", AttrIPv4, v)
+	for _, rule := range []struct {
+		key     string
+		valid   func(value string) bool
+		problem string
+	}{
+		{AttrIPv4, isIPv4, "is not an IPv4 address"},
+		{AttrIPv6, isIPv6, "is not an IPv6 address"},
+		{AttrPort, isPort, "is not a port from 1 to 65535"},
+		{AttrCNAME, func(v string) bool { return !svc.Has(CNAME) || isDomainName(v) }, "is not a domain name"},
+		{AttrLease, isLease, fmt.Sprintf("must be a whole number of seconds between 1 and %d", MaxLease)},
+		{AttrInitHealth, func(v string) bool {
+			return !svc.CustomHealth || Health(v) == Healthy || Health(v) == Unhealthy
+		}, "is neither HEALTHY nor UNHEALTHY"},
+	} {
+		if v, ok := a[rule.key]; ok && !rule.valid(v) {
+			return invalid("%s: %q %s", rule.key, v, rule.problem)
 		}
-	}
-	if v, ok := a[AttrIPv6]; ok {
-		if ip, err := netip.ParseAddr(v); err != nil || !ip.Is6() || ip.Zone() != "" {
-			return invalid("%s: %q is not an IPv6 address", AttrIPv6, v)
-		}
-	}
-	if v, ok := a[AttrPort]; ok {
-		if n, err := strconv.ParseUint(v, 10, 16); err != nil || n == 0 {
-			return invalid("%s: %q is not a port from 1 to 65535", AttrPort, v)
-		}
-	}
-	if v, ok := a[AttrCNAME]; ok && svc.Has(CNAME) && !isDomainName(v) {
-		return invalid("%s: %q is not a domain name", AttrCNAME, v)
-	}
-	if v, ok := a[AttrLease]; ok {
-		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > MaxLease {
-			return invalid("%s: %q must be a whole number of seconds between 1 and %d", AttrLease, v, MaxLease)
-		}
-	}
-	if v, ok := a[AttrInitHealth]; ok && svc.CustomHealth && Health(v) != Healthy && Health(v) != Unhealthy {
-		return invalid("%s: %q is neither HEALTHY nor UNHEALTHY", AttrInitHealth, v)
 	}
 	return nil
+}
+
+func isIPv4(v string) bool {
+	ip, err := netip.ParseAddr(v)
+	return err == nil && ip.Is4()
+}
+
+func isIPv6(v string) bool {
+	ip, err := netip.ParseAddr(v)
+	return err == nil && ip.Is6() && ip.Zone() == ""
+}
+
+func isPort(v string) bool {
+	n, err := strconv.ParseUint(v, 10, 16)
+	return err == nil && n > 0
+}
+
+func isLease(v string) bool {
+	n, err := strconv.Atoi(v)
+	return err == nil && n >= 1 && n <= MaxLease
 }
 
 // checkAlias checks that the service is WEIGHTED and has only A and AAAA records, and that no address is given with the

@@ -74,12 +74,7 @@ func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, call Call) 
 	token := tokenKey(sc, spec.Creator)
 	if spec.Creator != "" {
 		if t, ok := tokens.Find(tx, token); ok && now.Sub(t.At) < tokenLife {
-			if op, ok := findOperation(tx, sc, t.Operation); ok && t.Request == string(request) {
-				return op, nil
-			}
-			return nil, fault.New(fault.Duplicate, "request",
-				"Another operation of type CreateNamespace and id %s has completed", t.Operation).
-				With("DuplicateOperationId", t.Operation)
+			return repeatedOperation(tx, sc, t, string(request))
 		}
 	}
 	ns := &Namespace{
@@ -98,18 +93,11 @@ func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, call Call) 
 		e := fault.New(fault.Exists, "namespace", "A namespace with the name %q exists already: %s", ns.Name,
 			held.Holder).With("NamespaceId", held.Holder)
 		if other, ok := namespaces.Find(tx, namespaceKey(sc, held.Holder)); ok {
-			e.With("CreatorRequestId", other.Creator)
+			e = e.With("CreatorRequestId", other.Creator)
 		}
 		return nil, e
 	}
-	ns.HTTPName = ns.Name
-	for n := 0; ; n++ { // AWS appends a hash of unknown form to a name that is taken
-		if _, taken := claims.Find(tx, ns.httpNameClaim()); !taken {
-			break
-		}
-		suffix := "-" + call.id(5, "http-name", strconv.Itoa(n))
-		ns.HTTPName = ns.Name[:min(len(ns.Name), maxHTTPName-len(suffix))] + suffix
-	}
+	ns.chooseHTTPName(tx, call)
 	if ns.Kind != HTTP {
 		ns.ZoneID = call.zoneID()
 	}
@@ -122,6 +110,29 @@ func CreateNamespace(tx *store.Tx, sc arn.Scope, spec NamespaceSpec, call Call) 
 		tokens.Put(tx, token, &Token{Request: string(request), Operation: op.ID, At: now})
 	}
 	return op, nil
+}
+
+// repeatedOperation returns the operation of the request that used a creator token, or a Duplicate error if that was
+// another request.
+func repeatedOperation(r store.Reader, sc arn.Scope, t *Token, request string) (*Operation, error) {
+	if op, ok := findOperation(r, sc, t.Operation); ok && t.Request == request {
+		return op, nil
+	}
+	return nil, fault.New(fault.Duplicate, "request",
+		"Another operation of type CreateNamespace and id %s has completed", t.Operation).
+		With("DuplicateOperationId", t.Operation)
+}
+
+// chooseHTTPName sets the name for DiscoverInstances. AWS appends a hash of unknown form to a name that is taken.
+func (n *Namespace) chooseHTTPName(r store.Reader, call Call) {
+	n.HTTPName = n.Name
+	for try := 0; ; try++ {
+		if _, taken := claims.Find(r, n.httpNameClaim()); !taken {
+			return
+		}
+		suffix := "-" + call.id(5, "http-name", strconv.Itoa(try))
+		n.HTTPName = n.Name[:min(len(n.Name), maxHTTPName-len(suffix))] + suffix
+	}
 }
 
 // zoneFault returns the reason why a namespace cannot have a hosted zone, and Route 53's error code for it.

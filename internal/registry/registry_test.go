@@ -28,7 +28,10 @@ type reg struct {
 	db *store.Store
 }
 
-func newReg(t *testing.T) *reg { return &reg{t, storetest.Open(t, registry.Schema()...)} }
+func newReg(t *testing.T) *reg {
+	t.Helper()
+	return &reg{t, storetest.Open(t, registry.Schema()...)}
+}
 
 func do[R any](r *reg, fn func(*store.Tx) (R, error)) (R, error) {
 	return store.Update(r.t.Context(), r.db, fn)

@@ -132,7 +132,7 @@ func CreateService(tx *store.Tx, sc arn.Scope, spec ServiceSpec, call Call) (*Se
 			ns.ID, held.Holder).
 			With("ServiceId", held.Holder)
 		if ok {
-			e.With("CreatorRequestId", old.Creator)
+			e = e.With("CreatorRequestId", old.Creator)
 		}
 		return nil, e
 	}
