@@ -32,7 +32,7 @@ func ContainerInstance(
 		VersionInfo:          &types.VersionInfo{AgentVersion: awsapi.StringOrNil(h.Node.Version)},
 		Attributes:           []types.Attribute{},
 		Attachments:          []types.Attachment{},
-		RegisteredResources:  resources(quantity(h.Node.CPU), quantity(h.Node.Memory), nil),
+		RegisteredResources:  resources(limit(h.Node.CPU), limit(h.Node.Memory), nil),
 		RemainingResources:   resources(quantity(h.FreeCPU()), quantity(h.FreeMemory()), h.UsedPorts()),
 	}
 	if h.Node.Engine != "" {
@@ -61,14 +61,17 @@ func Attribute(c *task.ContainerInstance, name, value string) types.Attribute {
 	}
 }
 
-// quantity returns an amount of CPU or memory in the type of the wire. A node without a limit reports the largest
-// amount.
-func quantity(n int) int32 {
-	if n == 0 || n > math.MaxInt32 {
+// limit returns a node's CPU or memory in the type of the wire. A node without a limit, 0, reports the largest amount.
+func limit(n int) int32 {
+	if n == 0 {
 		return math.MaxInt32
 	}
-	return int32(n)
+	return quantity(n)
 }
+
+// quantity returns an amount of CPU or memory in the type of the wire, as far as it fits. A full node has 0 left, and
+// less if its limit was lowered while tasks were running.
+func quantity(n int) int32 { return int32(max(0, min(n, math.MaxInt32))) }
 
 // resources returns the resources of a container instance. The ports are those in use.
 func resources(cpu, memory int32, used []task.Port) []types.Resource {

@@ -80,10 +80,23 @@ func TestNetworkInterfaces(t *testing.T) {
 	}
 }
 
+// TestQuantity checks that a full node has nothing left, and that a node without a limit reports the largest amount.
 func TestQuantity(t *testing.T) {
-	for n, want := range map[int]int32{1: 1, 2048: 2048, 0: math.MaxInt32, math.MaxInt: math.MaxInt32} {
-		if got := quantity(n); got != want {
-			t.Errorf("quantity(%d) = %d, want %d", n, got, want)
+	for _, tc := range []struct {
+		n               int
+		quantity, limit int32
+	}{
+		{1, 1, 1},
+		{2048, 2048, 2048},
+		{0, 0, math.MaxInt32},
+		{-512, 0, 0},
+		{math.MaxInt, math.MaxInt32, math.MaxInt32},
+	} {
+		if got := quantity(tc.n); got != tc.quantity {
+			t.Errorf("quantity(%d) = %d, want %d", tc.n, got, tc.quantity)
+		}
+		if got := limit(tc.n); got != tc.limit {
+			t.Errorf("limit(%d) = %d, want %d", tc.n, got, tc.limit)
 		}
 	}
 }
