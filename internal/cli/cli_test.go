@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 
 // environ returns an environment in which the commands find no running server, and no AWS CLI except those in bin.
 func environ(t *testing.T, bin string, more ...string) []string {
+	t.Helper()
 	return append([]string{
 		asRollcall + "=1", "PATH=" + bin + ":/usr/bin:/bin", "HOME=" + t.TempDir(), "XDG_DATA_HOME=" + t.TempDir(),
 		"XDG_RUNTIME_DIR=" + t.TempDir(), "TMPDIR=" + t.TempDir(),

@@ -23,6 +23,7 @@ type testLog struct {
 }
 
 func newTestLog(t *testing.T, max int64) *testLog {
+	t.Helper()
 	b := &testLog{t: t, dir: filepath.Join(t.TempDir(), "task", "main"), now: time.UnixMilli(1700000000000)}
 	b.reopen(max)
 	var err error
@@ -56,8 +57,8 @@ func (b *testLog) prints(text string) {
 	}
 }
 
-// reads returns all lines from a position on as SECOND:TEXT, and the position after them.
-func (b *testLog) reads(pos int64) (string, int64) {
+// reads returns all lines from a position on as SECOND:TEXT.
+func (b *testLog) reads(pos int64) string {
 	b.t.Helper()
 	var all []string
 	for {
@@ -69,7 +70,7 @@ func (b *testLog) reads(pos int64) (string, int64) {
 			all = append(all, fmt.Sprintf("%d:%s", (l.Time-1700000000000)/1000, l.Text))
 		}
 		if next == pos {
-			return strings.Join(all, " "), next
+			return strings.Join(all, " ")
 		}
 		pos = next
 	}
@@ -81,7 +82,7 @@ func TestRead(t *testing.T) {
 	b := newTestLog(t, 24)
 	want := func(what, lines string) {
 		t.Helper()
-		if got, _ := b.reads(0); got != lines {
+		if got := b.reads(0); got != lines {
 			t.Errorf("%s: got %q, want %q", what, got, lines)
 		}
 	}
@@ -110,13 +111,13 @@ func TestRead(t *testing.T) {
 func TestEnded(t *testing.T) {
 	b := newTestLog(t, MaxFile)
 	b.prints("one\nlast words")
-	if got, _ := b.reads(0); got != "1:one" {
+	if got := b.reads(0); got != "1:one" {
 		t.Errorf("before the end: got %q, want the first line only", got)
 	}
 	if err := b.w.Close(true); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := b.reads(0); got != "1:one 1:last words" {
+	if got := b.reads(0); got != "1:one 1:last words" {
 		t.Errorf("after the end: got %q, want both lines", got)
 	}
 }
@@ -148,14 +149,14 @@ func TestSeek(t *testing.T) {
 		for i := range 20 {
 			b.prints(fmt.Sprintf("line %d\n", i+1))
 		}
-		all, _ := b.reads(0)
+		all := b.reads(0)
 		first := strings.Fields(all)[0]
 		for second := range 23 {
 			pos, err := Seek(b.dir, b.now.UnixMilli()-int64(20-second)*1000)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, _ := b.reads(pos)
+			got := b.reads(pos)
 			want := fmt.Sprintf("%d:line", second)
 			switch {
 			case second > 20 && got == "", second <= 20 && strings.HasPrefix(got, want):
@@ -200,7 +201,7 @@ func TestCrashDuringRotation(t *testing.T) {
 			crash(b)
 			b.reopen(1 << 20)
 			b.prints("three\n")
-			if got, _ := b.reads(0); got != "1:one 2:two 3:three" {
+			if got := b.reads(0); got != "1:one 2:two 3:three" {
 				t.Errorf("got %q, want three lines", got)
 			}
 		})
@@ -345,7 +346,7 @@ func TestDamagedLog(t *testing.T) {
 			if err := tc.damage(b.dir); err != nil {
 				t.Fatal(err)
 			}
-			if got, _ := b.reads(0); got != tc.want {
+			if got := b.reads(0); got != tc.want {
 				t.Errorf("read %q, want %q", got, tc.want)
 			}
 			good := newTestLog(t, 1000)

@@ -38,7 +38,7 @@ func Worker(getenv func(string) string) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(Work{ // an error means that the client has disconnected
+		_ = json.NewEncoder(w).Encode(Work{ // an error means that the client has disconnected
 			Message: fmt.Sprintf("%d primes below %d", countPrimes(n), n),
 			Address: address,
 			Task:    task,

@@ -154,6 +154,7 @@ func TestNameResolution(t *testing.T) {
 
 // withT returns the server for use in a subtest.
 func (s *server) withT(t testing.TB) *server {
+	t.Helper()
 	c := *s.Server
 	c.T = t
 	return &server{&c, s.engine, s.flags}

@@ -8,6 +8,7 @@ import (
 
 // WithT returns the server for use in a subtest.
 func (s *Server) WithT(t testing.TB) *Server {
+	t.Helper()
 	c := *s
 	c.T = t
 	return &c

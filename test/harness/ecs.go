@@ -62,6 +62,7 @@ func (s *Server) CreateCloudMapService(namespace, name string, ttl int64,
 // check, whose first failure counts. If check is empty, the sample's own check is used, with wide limits: a check that
 // is slow once, because the machine is busy, must not have the task replaced in the middle of a test.
 func Worker(t testing.TB, family, check string) *ecs.RegisterTaskDefinitionInput {
+	t.Helper()
 	timeout, retries := int32(30), int32(1)
 	if check == "" {
 		check = TestBinary(t) + " sample check http://$ROLLCALL_ADDRESS:$ROLLCALL_PORT_5000/health"
@@ -184,6 +185,7 @@ func Address(t ecstypes.Task) string {
 
 // ShortContext returns a context for one call.
 func ShortContext(t testing.TB) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx

@@ -27,6 +27,7 @@ const MarkVariable = "ROLLCALL_TEST_STARTS"
 // MarkedWorker returns the definition of a sample worker that writes its pid to the file starts when it starts. It has
 // no health check, so each of its tasks is one process.
 func MarkedWorker(t testing.TB, starts string) *ecs.RegisterTaskDefinitionInput {
+	t.Helper()
 	in := Program(t, "marked-worker", "/bin/sh", "-c",
 		`echo $$ >> "$`+MarkVariable+`" && exec `+TestBinary(t)+` sample flask-worker`)
 	in.ContainerDefinitions[0].PortMappings = []ecstypes.PortMapping{{ContainerPort: aws.Int32(5000)}}

@@ -133,6 +133,7 @@ func StartBinary(t testing.TB, binary, dir string, flags ...string) (*Server, er
 
 // NewServer returns a server that Launch will start.
 func NewServer(t testing.TB, dir string, cmd *exec.Cmd) *Server {
+	t.Helper()
 	return &Server{T: t, Dir: dir, Cmd: cmd, Out: &Output{}, Done: make(chan struct{})}
 }
 
@@ -218,6 +219,7 @@ func (s *Server) Kill() {
 
 // EndTasks ends the tasks that a server left running, and their supervisor.
 func EndTasks(t testing.TB, dir string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if _, err := os.Stat(filepath.Join(dir, "tasks")); err != nil {

@@ -243,6 +243,7 @@ type ClientGroup struct {
 
 // StartClients starts clients, and stops them at the end of the test.
 func StartClients(t testing.TB, clients ...*TTLClient) *ClientGroup {
+	t.Helper()
 	w := &ClientGroup{t: t, clients: clients}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(t.Context())

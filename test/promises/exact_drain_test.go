@@ -29,6 +29,7 @@ import (
 // recordingDefinition returns a definition whose tasks write the time at which they receive SIGTERM, each to a file in
 // dir that is named after its address.
 func recordingDefinition(t testing.TB, family, dir string) *ecs.RegisterTaskDefinitionInput {
+	t.Helper()
 	script := `file=` + dir + `/$ROLLCALL_ADDRESS
 		trap 'date +%s%N > $file.new; mv $file.new $file; exit 0' TERM
 		sleep 1000 & wait`
