@@ -1,10 +1,10 @@
-// Command watch prints the healthy instances of a service each time they change, without polling:
+// Command watch prints the healthy instances of a service each time they change:
 //
 //	eval "$(rollcall env)"
 //	go run ./examples/watch corp worker
 //
-// It uses only the AWS SDK. Two request headers make Rollcall respond at the next change (see docs/watch.md). AWS
-// ignores them, and the program then polls.
+// It uses only the AWS SDK. The header X-Rollcall-After makes Rollcall respond at the next change (see docs/watch.md),
+// so the program need not poll. AWS ignores the header; with AWS, the program polls every few seconds.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -32,6 +33,9 @@ func main() {
 	os.Exit(1)
 }
 
+// pollInterval is the time between two calls to a server that does not implement the watch.
+const pollInterval = 5 * time.Second
+
 // watch prints changes until a call fails.
 func watch(ctx context.Context, namespace, service string) error {
 	cfg, err := config.LoadDefaultConfig(ctx)
@@ -39,6 +43,7 @@ func watch(ctx context.Context, namespace, service string) error {
 		return err
 	}
 	client := sd.NewFromConfig(cfg, noHostPrefix)
+	printed := ""
 	for after := "0"; ; {
 		out, err := client.DiscoverInstances(ctx, &sd.DiscoverInstancesInput{NamespaceName: &namespace,
 			ServiceName: &service},
@@ -48,17 +53,22 @@ func watch(ctx context.Context, namespace, service string) error {
 		if err != nil {
 			return err
 		}
-		revision := header(out.ResultMetadata, "X-Rollcall-Revision")
-		if revision == after {
-			continue // the wait ended without a change
-		}
-		after = revision
 		var all []string
 		for _, i := range out.Instances {
 			all = append(all, cmp.Or(i.Attributes["AWS_INSTANCE_IPV4"], *i.InstanceId))
 		}
 		slices.Sort(all)
-		fmt.Println(len(all), strings.Join(all, " "))
+		// The revision also changes with instances that the response does not contain, and after a wait without a change
+		// it is the same, so compare the instances themselves.
+		if line := fmt.Sprintln(len(all), strings.Join(all, " ")); line != printed {
+			fmt.Print(line)
+			printed = line
+		}
+		if revision := header(out.ResultMetadata, "X-Rollcall-Revision"); revision != "" {
+			after = revision
+		} else {
+			time.Sleep(pollInterval)
+		}
 	}
 }
 

@@ -1,19 +1,23 @@
-"""Prints the healthy instances of a service each time they change, without polling.
+"""Prints the healthy instances of a service each time they change.
 
     eval "$(rollcall env)"
     python3 examples/watch/watch.py corp worker
 
-It uses only boto3. A request header makes Rollcall respond at the next change (see docs/watch.md).
+It uses only boto3. The header X-Rollcall-After makes Rollcall respond at the next change (see docs/watch.md), so the
+program need not poll. AWS ignores the header; with AWS, the program polls every few seconds.
 """
 
 import sys
+import time
 
 import boto3
+
+POLL_INTERVAL = 5  # seconds between two calls to a server that does not implement the watch
 
 
 def watch(namespace, service):
     client = boto3.client("servicediscovery", **endpoint())
-    after = "0"
+    after, printed = "0", None
 
     def ask_for_changes(params, **_):
         params["headers"]["X-Rollcall-After"] = after
@@ -21,11 +25,17 @@ def watch(namespace, service):
     client.meta.events.register("before-call.servicediscovery.DiscoverInstances", ask_for_changes)
     while True:
         found = client.discover_instances(NamespaceName=namespace, ServiceName=service)
-        revision = found["ResponseMetadata"]["HTTPHeaders"].get("x-rollcall-revision", after)
-        if revision == after:
-            continue  # the wait ended without a change
-        after = revision
-        yield sorted(i["Attributes"].get("AWS_INSTANCE_IPV4", i["InstanceId"]) for i in found["Instances"])
+        # The revision also changes with instances that the response does not contain, and after a wait without a change
+        # it is the same, so compare the instances themselves.
+        instances = sorted(i["Attributes"].get("AWS_INSTANCE_IPV4", i["InstanceId"]) for i in found["Instances"])
+        if instances != printed:
+            printed = instances
+            yield instances
+        revision = found["ResponseMetadata"]["HTTPHeaders"].get("x-rollcall-revision")
+        if revision is None:
+            time.sleep(POLL_INTERVAL)
+        else:
+            after = revision
 
 
 def endpoint():
