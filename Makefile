@@ -48,7 +48,7 @@ vulncheck: ## search the dependencies for known vulnerabilities (needs the Go vu
 soak: ## make 200 deployments under load, then run all tests in random order for SOAK minutes (30)
 	@GO=$(GO) scripts/soak.sh $(SOAK)
 
-demo: build ## deploy the sample social network on a temporary server and show its progress
+demo: build ## start a temporary server, deploy two sample services and print their addresses
 	@$(BIN)/rollcall demo
 
 clean: ## remove what was built
