@@ -13,7 +13,7 @@ import (
 func (a *Agent) spec(t *task.Task, def *task.Definition) (TaskSpec, error) {
 	spec := TaskSpec{
 		ID: string(t.ID), NetworkMode: def.NetworkMode,
-		Group: t.Region + "/" + t.Cluster + "/" + t.Group(), Rest: a.rest(t),
+		Group: t.Scope().Key(t.Cluster, t.Group()), Rest: a.rest(t),
 		Labels: labels(t), Options: def.Options,
 	}
 	spec.Options.CPU, spec.Options.Memory = def.CPU, def.Memory

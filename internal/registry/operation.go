@@ -113,10 +113,11 @@ const (
 // ReapOperations deletes up to limit operations, oldest first, that are older than OperationRetention or exceed
 // MaxOperations. It reports whether more such operations remain.
 func ReapOperations(tx *store.Tx, region string, now time.Time, limit int) (more bool) {
+	under := arn.Scope{Region: region}.Prefix()
 	surplus := -MaxOperations
-	operations.Scan(tx.Snapshot(), region+"/", "", func(string, *Operation) bool { surplus++; return true })
+	operations.Scan(tx.Snapshot(), under, "", func(string, *Operation) bool { surplus++; return true })
 	horizon := now.Add(-OperationRetention)
-	return operations.Sweep(tx, region+"/", limit, func(op *Operation) store.SweepAction {
+	return operations.Sweep(tx, under, limit, func(op *Operation) store.SweepAction {
 		if surplus <= 0 && op.Created.After(horizon) {
 			return store.SweepStop // all later ones are younger
 		}
