@@ -74,31 +74,24 @@ const retryInterval = time.Second
 func showLogs(ctx context.Context, w, problems io.Writer, c *inspect.Client, in inspect.GetLogsInput,
 	follow bool) error {
 	answered, unreachable := false, false
-	for {
+	for ctx.Err() == nil {
 		out, err := c.Logs(ctx, in)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if err != nil && !(follow && answered) {
+		case err != nil && !(follow && answered):
 			return err
-		}
-		if err != nil {
+		case err != nil:
 			if !unreachable {
 				fmt.Fprintf(problems, "rollcall: %v; retrying\n", err)
 			}
 			unreachable = true
-			select {
-			case <-time.After(retryInterval):
-			case <-ctx.Done():
-			}
+			wait(ctx, retryInterval)
 			continue
 		}
 		answered, unreachable = true, false
-		for _, l := range out.Lines {
-			at := time.UnixMilli(l.Time).UTC().Format("2006-01-02T15:04:05.000Z")
-			if _, err := fmt.Fprintf(w, "%s %.8s %s  %s\n", at, l.Task, l.Container, printable(l.Text)); err != nil {
-				return err
-			}
+		if err := printLines(w, out.Lines); err != nil {
+			return err
 		}
 		in.Positions = out.Positions
 		if out.More {
@@ -107,11 +100,26 @@ func showLogs(ctx context.Context, w, problems io.Writer, c *inspect.Client, in 
 		if !follow || out.Ended {
 			return nil
 		}
-		select {
-		case <-time.After(followInterval):
-		case <-ctx.Done():
-			return nil
+		wait(ctx, followInterval)
+	}
+	return nil
+}
+
+func printLines(w io.Writer, lines []inspect.LogLine) error {
+	for _, l := range lines {
+		at := time.UnixMilli(l.Time).UTC().Format("2006-01-02T15:04:05.000Z")
+		if _, err := fmt.Fprintf(w, "%s %.8s %s  %s\n", at, l.Task, l.Container, printable(l.Text)); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// wait returns after d, or earlier when ctx is done.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 

@@ -70,13 +70,12 @@ func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, las
 	case <-ctx.Done():
 		return nil, nil, false, ctx.Err()
 	}
-	began := time.Now()
 	pending, err := startAll(sources, q.From)
 	if err != nil {
 		return nil, nil, false, err
 	}
+	p := page{query: &q, deadline: time.Now().Add(maxDuration)}
 	readSize := max(minSourceBuffer, min(chunk, bufferSize/max(len(sources), 1)))
-	scanned, size := 0, 0
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, false, err
@@ -86,22 +85,42 @@ func Merge(ctx context.Context, sources []*Source, q Query) (events []Event, las
 			return nil, nil, false, err
 		}
 		if !ok || q.Until > 0 && e.Time >= q.Until {
-			return events, last, false, nil
+			return p.events, p.last, false, nil
 		}
-		selected := q.selects(e)
-		full := selected && (len(events) == q.Limit || size > 0 && size+len(e.Text) > q.Bytes)
-		if full || scanned > maxScan || last != nil && time.Since(began) > maxDuration {
-			return events, last, true, nil
+		if !p.add(e) {
+			return p.events, p.last, true, nil
 		}
-		if selected {
-			e.Text = bytes.Clone(e.Text) // so that the read buffer can be freed
-			events = append(events, e)
-			size += len(e.Text)
-		}
-		scanned += len(e.Text) + 1
-		last = &Cursor{e.Time, e.Source.ID, e.Position}
 		pending.advance()
 	}
+}
+
+// page collects the result of one Merge.
+type page struct {
+	query    *Query
+	deadline time.Time
+	events   []Event
+	size     int // of the texts of events
+	last     *Cursor
+	scanned  int // bytes
+}
+
+// add examines the next event, and returns false if it exceeds a limit of the query or of one Merge.
+func (p *page) add(e Event) bool {
+	selected := p.query.selects(e)
+	if selected && (len(p.events) == p.query.Limit || p.size > 0 && p.size+len(e.Text) > p.query.Bytes) {
+		return false
+	}
+	if p.scanned > maxScan || p.last != nil && time.Now().After(p.deadline) {
+		return false
+	}
+	if selected {
+		e.Text = bytes.Clone(e.Text) // so that the read buffer can be freed
+		p.events = append(p.events, e)
+		p.size += len(e.Text)
+	}
+	p.scanned += len(e.Text) + 1
+	p.last = &Cursor{e.Time, e.Source.ID, e.Position}
+	return true
 }
 
 // selects reports whether the query selects an event. It does not check Until.
