@@ -14,7 +14,7 @@ import (
 // The page is the same on every machine: defaults that depend on the machine are described, not computed.
 func Reference() string {
 	var b strings.Builder
-	b.WriteString("# Reference: flags, environment variables and metrics\n\n" +
+	b.WriteString("# Reference: flags, environment variables, metrics and exit statuses\n\n" +
 		"This page is generated from the program (`make reference`).\n")
 	for _, cmd := range newRoot().Commands() {
 		if !cmd.Hidden {
@@ -24,6 +24,10 @@ func Reference() string {
 	writeVariables(&b)
 	writeTaskVariables(&b)
 	writeMetrics(&b)
+	b.WriteString("\n## Exit statuses\n\n| Status | Meaning |\n|---|---|\n" +
+		"| 0 | success, or a clean stop after SIGINT or SIGTERM |\n" +
+		"| 1 | a failure; one line on stderr gives the cause and what to do |\n" +
+		"| 2 | wrong usage; one line on stderr describes the correct usage |\n")
 	return b.String()
 }
 
