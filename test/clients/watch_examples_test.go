@@ -2,6 +2,10 @@ package clients
 
 import (
 	"bufio"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +38,7 @@ func TestWatchExamples(t *testing.T) {
 			}
 			s := harness.Serve(t, "--runtime", "none")
 			srv := s.CreateCloudMapService(s.CreateNamespace("shop"), "cart", 5)
-			lines := startWatcher(s, command)
+			lines := startWatcher(s, s.Info.API, command)
 			wantLine(t, lines, "0")
 			s.RegisterInstance(*srv.Id, "a", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.1"})
 			wantLine(t, lines, "1 192.0.2.1")
@@ -44,8 +48,36 @@ func TestWatchExamples(t *testing.T) {
 				&servicediscovery.UpdateInstanceCustomHealthStatusInput{ServiceId: srv.Id, InstanceId: aws.String("a"),
 					Status: "UNHEALTHY"}))(t)
 			wantLine(t, lines, "1 192.0.2.2")
+
+			// AWS has no watch: there the same program polls.
+			lines = startWatcher(s, withoutWatch(t, s.Info.API), command)
+			wantLine(t, lines, "1 192.0.2.2")
+			s.RegisterInstance(*srv.Id, "c", map[string]string{"AWS_INSTANCE_IPV4": "192.0.2.3"})
+			wantLine(t, lines, "2 192.0.2.2 192.0.2.3")
 		})
 	}
+}
+
+// withoutWatch returns the URL of a proxy to a server's API. Its responses have no revision, like those of AWS.
+func withoutWatch(t *testing.T, api string) string {
+	t.Helper()
+	target, err := url.Parse(api)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // which is signed
+		},
+		ModifyResponse: func(r *http.Response) error {
+			r.Header.Del("X-Rollcall-Revision")
+			return nil
+		},
+	}
+	srv := httptest.NewServer(proxy)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
 
 // requireBoto3 skips a test if the interpreter has no boto3. With CI=true it fails the test instead.
@@ -61,11 +93,11 @@ func requireBoto3(t *testing.T, python string) {
 
 // startWatcher runs a program with the environment of `rollcall env`, and returns a channel with the lines that it
 // prints.
-func startWatcher(s *harness.Server, command []string) <-chan string {
+func startWatcher(s *harness.Server, endpoint string, command []string) <-chan string {
 	s.T.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
-	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+s.Info.API, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+endpoint, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID="+s.Keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.Keys.Secret)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
