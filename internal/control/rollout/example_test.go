@@ -33,7 +33,7 @@ func ExamplePlan() {
 
 	tasks.Replace(nil, serving("new-1", "new"))
 	ch = rollout.Plan(svc, tasks, nil, now)
-	fmt.Println("start:", ch.Start, "stop:", ch.Stop[0].ID)
+	fmt.Println("start:", ch.Start, "stop:", ch.Stop[0].Task.ID)
 
 	tasks.Replace(nil, serving("new-2", "new"))
 	ch = rollout.Plan(svc, tasks, nil, now)

@@ -90,7 +90,7 @@ func (p *planner) countFailures() {
 		p.Failures = task.Failures{}
 	}
 	p.primaryTasks.uncounted.Scan(func(t *task.Task) bool {
-		p.CountFailed = append(p.CountFailed, t.ID)
+		p.CountFailed = append(p.CountFailed, t)
 		return len(p.CountFailed) < batch
 	})
 	if len(p.CountFailed) == 0 {

@@ -13,10 +13,10 @@ import (
 // Changes are the changes that bring a service closer to its desired state. One plan starts, stops and counts at most
 // batch tasks each; the next plan continues.
 type Changes struct {
-	Start       int       // number of tasks of the primary deployment to start
-	StartOn     []string  // for a DAEMON service: the node of each task to start
-	Stop        []Stop    // in this order
-	CountFailed []task.ID // ids of the failed tasks that Failures now includes
+	Start       int          // number of tasks of the primary deployment to start
+	StartOn     []string     // for a DAEMON service: the node of each task to start
+	Stop        []Stop       // in this order
+	CountFailed []*task.Task // the failed tasks that Failures now includes
 	// Failures are the primary deployment's failures, including CountFailed.
 	Failures task.Failures
 	// UnableToStart reports that the service has to report that it cannot start tasks.
@@ -39,7 +39,7 @@ type Changes struct {
 
 // Stop is a task to stop, and the reason.
 type Stop struct {
-	ID     task.ID
+	Task   *task.Task
 	Reason string
 }
 
@@ -305,7 +305,7 @@ func (p *planner) stop(t *task.Task, reason string) {
 	if len(p.Stop) >= batch {
 		return
 	}
-	p.Stop = append(p.Stop, Stop{t.ID, reason})
+	p.Stop = append(p.Stop, Stop{t, reason})
 	if t.Serving() {
 		p.serving--
 		if p.isProven(t) {
@@ -375,7 +375,7 @@ func planDeletion(svc *task.Service, tasks *ServiceTasks) Changes {
 		for _, set := range []taskSet{d.unhealthy, d.pending, d.serving} {
 			set.Scan(func(t *task.Task) bool {
 				if len(ch.Stop) < batch {
-					ch.Stop = append(ch.Stop, Stop{t.ID, scalingReason(svc.Primary())})
+					ch.Stop = append(ch.Stop, Stop{t, scalingReason(svc.Primary())})
 				}
 				return len(ch.Stop) < batch
 			})

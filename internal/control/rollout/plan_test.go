@@ -81,9 +81,9 @@ func (c Changes) String() string {
 	}
 	for _, s := range c.Stop {
 		if s.Reason == ReasonUnhealthy {
-			add("replace %s", s.ID)
+			add("replace %s", s.Task.ID)
 		} else {
-			add("stop %s", s.ID)
+			add("stop %s", s.Task.ID)
 		}
 	}
 	if len(c.CountFailed) > 0 {

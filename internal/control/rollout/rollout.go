@@ -95,9 +95,10 @@ func (r *rollout) setDaemon(key string, daemon bool) {
 // again.
 //
 // The plan is made from the service's row and the nodes of one snapshot, and from tasks that are at least as recent:
-// with older ones, the loop would start again what it has already started. The transaction writes only if the
-// service's row is still the one that was planned for. It compares only those tasks that the plan changes, so that a
-// service of any size fits into a transaction; a change of another task could as well happen right after the commit.
+// with older ones, the loop would start again what it has already started. The transaction writes only if the rows of
+// the service and of the tasks that the plan changes are still those that the plan was made from: a task may have
+// been protected since. It does not compare the other tasks, so that a service of any size fits into a transaction; a
+// change of another task could as well happen right after the commit.
 func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, error) {
 	s := r.db.Snapshot()
 	svc, ok := task.FindServiceByKey(s, key)
@@ -123,16 +124,30 @@ func (r *rollout) reconcile(ctx context.Context, key string) (time.Duration, err
 	return nextPlan(ch, now), nil
 }
 
-// commit writes the changes that were planned for svc. False means that the service's row is no longer svc, and that
-// nothing was written.
+// commit writes the changes that were planned for svc. False means that the plan is stale, and that nothing was
+// written.
 func (r *rollout) commit(ctx context.Context, svc *task.Service, ch Changes, now time.Time) (current bool, err error) {
 	ids := newRowIDs(ch)
 	return store.Update(ctx, r.db, func(tx *store.Tx) (bool, error) {
-		if row, ok := task.FindServiceByKey(tx, svc.Key()); !ok || row != svc {
+		if isStale(tx, svc, ch) {
 			return false, nil
 		}
 		return true, write(tx, svc, ch, ids, now)
 	})
+}
+
+// isStale reports whether the row of the service, or of a task that the plan changes, has changed since the plan was
+// made.
+func isStale(tx *store.Tx, svc *task.Service, ch Changes) bool {
+	changed := func(t *task.Task) bool {
+		row, ok := task.FindByKey(tx, t.Key())
+		return !ok || row != t
+	}
+	if row, ok := task.FindServiceByKey(tx, svc.Key()); !ok || row != svc {
+		return true
+	}
+	return slices.ContainsFunc(ch.Stop, func(s Stop) bool { return changed(s.Task) }) ||
+		slices.ContainsFunc(ch.CountFailed, changed)
 }
 
 // nextPlan returns the time after which a plan has to be made again although no row changes, 0 for never.

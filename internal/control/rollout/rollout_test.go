@@ -396,6 +396,34 @@ func TestStalePlan(t *testing.T) {
 	}
 }
 
+// TestStalePlanForTasks checks that a plan writes nothing if a task that it stops or counts has changed since. A client
+// may have protected the task, for example.
+func TestStalePlanForTasks(t *testing.T) {
+	w := newWorld(t)
+	w.deploy(1)
+	w.settle(1)
+	svc := w.service()
+	tk := task.TasksOf(w.db.Snapshot(), web)[0]
+	keep := []string{svc.Primary().ID}
+	plans := []Changes{
+		{Stop: []Stop{{tk, scalingReason(svc.Primary())}}, DesiredCount: 3, KeepDeployments: keep},
+		{CountFailed: []*task.Task{tk}, Failures: task.Failures{FailedTasks: 1}, DesiredCount: 3, KeepDeployments: keep},
+	}
+	until := time.Now().Add(time.Hour)
+	w.write(func(tx *store.Tx) error {
+		return task.UpdateTask(tx, tk.Ref(), func(t *task.Task) bool { t.ProtectedUntil = &until; return true })
+	})
+	protected, _ := task.GetTask(w.db.Snapshot(), tk.Ref())
+	for _, ch := range plans {
+		if current, err := w.r.commit(t.Context(), svc, ch, time.Now()); err != nil || current {
+			t.Errorf("commit of the stale plan %q = %v, %v; want false", ch, current, err)
+		}
+		if row, _ := task.GetTask(w.db.Snapshot(), tk.Ref()); row != protected || w.service() != svc {
+			t.Errorf("the stale plan %q was written: %+v", ch, row)
+		}
+	}
+}
+
 // TestIsRepeat checks which events repeat the history. A history is a list of events, the newest first: b is the event
 // that is about to be added, s a steady state, o another one. A number is the event's age in hours.
 func TestIsRepeat(t *testing.T) {

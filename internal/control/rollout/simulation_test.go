@@ -144,11 +144,11 @@ func (s *simulation) apply(ch Changes) {
 	}
 	for i, t := range s.tasks {
 		for _, stop := range ch.Stop {
-			if stop.ID == t.ID {
+			if stop.Task == t {
 				s.stop(i, task.ServiceSchedulerInitiated, stop.Reason)
 			}
 		}
-		if slices.Contains(ch.CountFailed, t.ID) {
+		if slices.Contains(ch.CountFailed, t) {
 			s.update(i, func(t *task.Task) { t.Counted = true })
 		}
 	}

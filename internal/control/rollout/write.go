@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/fault"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -21,7 +20,7 @@ type writer struct {
 	now    time.Time
 }
 
-// write writes the changes that were planned for svc, whose row the transaction has read.
+// write writes the changes that were planned for svc. The plan must not be stale.
 func write(tx *store.Tx, svc *task.Service, ch Changes, ids rowIDs, now time.Time) error {
 	next := *svc
 	next.Deployments = slices.Clone(svc.Deployments)
@@ -86,20 +85,16 @@ func (w *writer) startTasks(ids []task.ID) {
 	}
 }
 
-// stopTasks stops tasks and returns the ids of those that were not stopped before.
+// stopTasks stops tasks and returns their ids.
 func (w *writer) stopTasks() (ids []task.ID, err error) {
 	for _, s := range w.ch.Stop {
 		cause := task.StopCause{Code: task.ServiceSchedulerInitiated, Reason: s.Reason}
-		_, first, err := task.Stop(w.tx, w.task(s.ID), cause, w.now)
-		if err != nil && !fault.Is(err, fault.NotFound) {
+		if _, _, err := task.Stop(w.tx, s.Task.Ref(), cause, w.now); err != nil {
 			return nil, err
 		}
-		if !first {
-			continue
-		}
-		ids = append(ids, s.ID)
+		ids = append(ids, s.Task.ID)
 		if s.Reason == ReasonUnhealthy {
-			w.events.add(failedHealth, s.ID)
+			w.events.add(failedHealth, s.Task.ID)
 		}
 	}
 	return ids, nil
@@ -107,16 +102,13 @@ func (w *writer) stopTasks() (ids []task.ID, err error) {
 
 // countFailed marks failed tasks as counted and adds an event for each failure.
 func (w *writer) countFailed() error {
-	for _, id := range w.ch.CountFailed {
-		err := task.UpdateTask(w.tx, w.task(id), func(t *task.Task) bool {
-			t.Counted = true
-			if t.StoppedReason != ReasonUnhealthy { // stopTasks has added an event for it
-				w.events.add(taskFailed, id, failureText(t))
-			}
-			return true
-		})
-		if err != nil && !fault.Is(err, fault.NotFound) {
+	for _, failed := range w.ch.CountFailed {
+		err := task.UpdateTask(w.tx, failed.Ref(), func(t *task.Task) bool { t.Counted = true; return true })
+		if err != nil {
 			return err
+		}
+		if failed.StoppedReason != ReasonUnhealthy { // stopTasks has added an event for it
+			w.events.add(taskFailed, failed.ID, failureText(failed))
 		}
 	}
 	return nil
@@ -186,9 +178,4 @@ func (w *writer) fail(rollback string) {
 	}
 	w.events.add(rollingBack, w.next.RollbackTarget().ID)
 	task.RollBack(w.tx, w.next, task.Rollback{Number: rollback, Reason: reason, Started: w.now})
-}
-
-// task returns the reference of a task of the service.
-func (w *writer) task(id task.ID) task.Ref {
-	return task.Ref{Scope: w.svc.Scope(), Cluster: w.svc.Cluster, ID: id}
 }
