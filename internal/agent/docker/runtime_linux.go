@@ -202,6 +202,8 @@ func (r *Runtime) Close() error {
 
 // Shutdown removes the networks and closes the runtime. No task may be left.
 func (r *Runtime) Shutdown(ctx context.Context) error {
+	r.close() // ends the self-test, whose container is connected to a network
+	r.running.Wait()
 	var problems []error
 	for _, n := range r.config.Networks {
 		_, err := r.engine.NetworkRemove(ctx, r.networkName(n), client.NetworkRemoveOptions{})

@@ -387,6 +387,29 @@ func TestResolverSelfTest(t *testing.T) {
 	closeRuntime(t, r)
 }
 
+// TestShutdownDuringSelfTest checks that a runtime removes its network although the self-test runs on it.
+func TestShutdownDuringSelfTest(t *testing.T) {
+	t.Parallel()
+	r, _, networks := newRuntime(t)
+	names := r.Names(silentDNS{}, netip.MustParseAddrPort("127.0.0.1:53"))
+	if names.Unavailable != "" {
+		t.Fatalf("Names.Unavailable = %q, want none", names.Unavailable)
+	}
+	dockertest.Eventually(t, "the container of the self-test is on the network", func() bool {
+		n, err := r.engine.NetworkInspect(t.Context(), r.networkName(networks[0]), client.NetworkInspectOptions{})
+		return err == nil && len(n.Network.Containers) > 0
+	})
+	if err := r.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown during the self-test: %v", err)
+	}
+}
+
+// silentDNS is an [agent.DNSServer] that answers nothing.
+type silentDNS struct{}
+
+func (silentDNS) Listen(netip.AddrPort) error { return nil }
+func (silentDNS) Close(netip.AddrPort) error  { return nil }
+
 // TestMetadataLinkMoves removes the network of a metadata link. When a task has it created again, containers reach the
 // link there.
 func TestMetadataLinkMoves(t *testing.T) {
