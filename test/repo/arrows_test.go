@@ -66,13 +66,10 @@ var bans = []struct{ from, to, why string }{
 	{"internal/sample", "internal", "the samples are services like any user's: they read only their environment"},
 }
 
-// reserved lists the modules that only a few packages may import, so that each can be replaced in one place. Tests
-// import them freely, as real clients and servers of their protocols.
-var reserved = []struct {
-	module string
-	to     []string
-	why    string
-}{
+// reserved lists the modules and packages that only a few packages may import, so that each can be replaced in one
+// place. If several entries cover an imported package, the one with the longest path applies. Tests and benchmarks
+// import all of them.
+var reserved = []reservation{
 	{"github.com/aws", []string{"internal/api", "internal/demo"}, "AWS types stay at the edge; the domain has its own"},
 	{"go.etcd.io", []string{"internal/store"}, "only the store uses etcd"},
 	{"github.com/miekg/dns", []string{"internal/dns"}, "the DNS library must remain exchangeable"},
@@ -80,6 +77,31 @@ var reserved = []struct {
 	{"go.uber.org/zap", []string{"internal/store/etcd"}, "Rollcall logs with log/slog; only etcd needs zap"},
 	{"net/http", []string{"internal/api", "internal/app", "internal/cli", "internal/demo", "internal/sample",
 		"internal/agent/docker", "internal/agent/metadata"}, "only the edge uses HTTP"},
+	{"internal/agent/docker", []string{"internal/agent/docker", "internal/app", "cmd/rollcall"}, anyRuntime},
+	{"internal/agent/docker/leftovers", []string{"internal/agent/docker", "internal/cli"},
+		"rollcall leftovers works without a server, so it does not ask a runtime"},
+	{"internal/agent/process", []string{"internal/agent/process", "internal/app", "cmd/rollcall"}, anyRuntime},
+}
+
+// anyRuntime is the reason for which runtimes are reserved.
+const anyRuntime = "app chooses the runtime and main starts its roles; other packages use any agent.Runtime and ask for " +
+	"its Capabilities"
+
+// reservation is a module or package that only the packages below the folders in to may import.
+type reservation struct {
+	path string
+	to   []string
+	why  string
+}
+
+// reservationOf returns the entry of reserved that applies to an imported package.
+func reservationOf(imported string) (applies reservation, ok bool) {
+	for _, r := range reserved {
+		if source.Within(imported, r.path) && len(r.path) > len(applies.path) {
+			applies, ok = r, true
+		}
+	}
+	return applies, ok
 }
 
 // noLayer is the objection to a package that no layer covers.
@@ -88,11 +110,9 @@ const noLayer = "has no layer; add it to layers in test/repo/arrows_test.go and 
 // objection returns why the package from must not import to, or "" if it may. Both are paths without the module's.
 func objection(from, to string) string {
 	top := source.Within(from, "test") || source.Within(from, "bench") || source.Within(from, "examples")
-	for _, r := range reserved {
-		coversFrom := func(dir string) bool { return source.Within(from, dir) }
-		if source.Within(to, r.module) && !top && !slices.ContainsFunc(r.to, coversFrom) {
-			return fmt.Sprintf("only %s may: %s", strings.Join(r.to, ", "), r.why)
-		}
+	coversFrom := func(dir string) bool { return source.Within(from, dir) }
+	if r, ok := reservationOf(to); ok && !top && !slices.ContainsFunc(r.to, coversFrom) {
+		return fmt.Sprintf("only %s may: %s", strings.Join(r.to, ", "), r.why)
 	}
 	toLayer, toEntry := layerOf(to)
 	if toEntry == "" {
@@ -185,6 +205,9 @@ func TestRulesNameWhatExists(t *testing.T) {
 		check("bans", ban.to)
 	}
 	for _, r := range reserved {
+		if strings.HasPrefix(r.path, "internal/") {
+			check("reserved", r.path)
+		}
 		for _, dir := range r.to {
 			check("reserved", dir)
 		}
@@ -197,6 +220,11 @@ func TestImportRules(t *testing.T) {
 		{"cmd/rollcall", "internal/cli", ""},
 		{"internal/app", "internal/agent/process", ""},
 		{"internal/agent/process", "internal/agent", ""},
+		{"internal/agent/docker", "internal/agent/docker/image", ""},
+		{"internal/cli", "internal/agent/docker/leftovers", ""},
+		{"cmd/rollcall", "internal/agent/docker/role", ""},
+		{"test/harness", "internal/agent/process", ""},
+		{"bench", "internal/agent/docker", ""},
 		{"internal/api/ecs", "internal/api/awsapi", ""},
 		{"internal/api/cloudmap", "internal/directory", ""},
 		{"internal/control/rollout", "internal/control/loop", ""},
@@ -222,6 +250,9 @@ func TestImportRules(t *testing.T) {
 		{"internal/directory", "github.com/aws/smithy-go", "stay at the edge"},
 		{"internal/registry", "go.etcd.io/etcd/client/v3", "only the store"},
 		{"internal/app", "github.com/miekg/dns", "exchangeable"},
+		{"internal/cli", "internal/agent/docker", "app chooses the runtime"},
+		{"internal/demo", "internal/agent/process", "app chooses the runtime"},
+		{"internal/app", "internal/agent/docker/leftovers", "without a server"},
 		{"internal/drawer", "internal/fault", "no layer"},
 	} {
 		got := objection(tc.from, tc.to)
