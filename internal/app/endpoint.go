@@ -1,12 +1,11 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"time"
-
-	"context"
 
 	"github.com/bakingclouds/rollcall/internal/agent/metadata"
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"

@@ -9,11 +9,10 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
-
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bakingclouds/rollcall/internal/agent"
+	"github.com/bakingclouds/rollcall/internal/agent/docker/engineapi"
 	"github.com/bakingclouds/rollcall/internal/agent/process"
 	"github.com/bakingclouds/rollcall/internal/store"
 	"github.com/bakingclouds/rollcall/internal/task"
