@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ const secretBytes = 30 // 40 characters of base64
 
 // LoadOrCreate returns the root pair of the server with the data folder dir: from the environment
 // (ROLLCALL_ACCESS_KEY_ID, ROLLCALL_SECRET_ACCESS_KEY) if it is set, or else from dir/credentials. If that file does
-// not exist, LoadOrCreate creates it, readable only by its owner.
+// not exist, LoadOrCreate creates it, readable only by its owner. A file that other users can read is rejected.
 func LoadOrCreate(dir string) (Pair, error) {
 	pair, err := Load(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +56,7 @@ func Load(dir string) (Pair, error) {
 		return pair, pair.check()
 	}
 	path := filepath.Join(dir, CredentialsFile)
-	text, err := os.ReadFile(path)
+	text, err := readPrivate(path)
 	if err != nil {
 		return Pair{}, fmt.Errorf("read the credentials: %w", err)
 	}
@@ -63,6 +64,24 @@ func Load(dir string) (Pair, error) {
 		return Pair{}, fmt.Errorf("%s: %w; correct the file, or remove it to get a new access key", path, err)
 	}
 	return pair, nil
+}
+
+// readPrivate returns the content of a file, and an error if other users of the machine can read or write it.
+func readPrivate(path string) (text []byte, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("%s is accessible to other users (mode %04o); run chmod 600 on it, or remove it to get a "+
+			"new access key", path, mode)
+	}
+	return io.ReadAll(file)
 }
 
 // ReadOnlyOf returns the read-only pair of a root pair. It is derived from the root pair, so every server with the same
