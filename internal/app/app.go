@@ -43,6 +43,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/inspect"
 	"github.com/bakingclouds/rollcall/internal/api/route53"
 	"github.com/bakingclouds/rollcall/internal/api/sts"
+	"github.com/bakingclouds/rollcall/internal/atomicfile"
 	"github.com/bakingclouds/rollcall/internal/containerlog"
 	"github.com/bakingclouds/rollcall/internal/control/drain"
 	"github.com/bakingclouds/rollcall/internal/control/expire"
@@ -213,9 +214,13 @@ func (a *App) nameNode() error {
 		if a.cfg.Node == "" {
 			a.cfg.Node = hostName()
 		}
-		return os.WriteFile(file, []byte(a.cfg.Node+"\n"), 0o600)
+		return atomicfile.WriteText(file, []byte(a.cfg.Node+"\n"), true)
 	case err != nil:
 		return fmt.Errorf("read the node's name: %w", err)
+	case name == "":
+		// Another name would make the tasks of this folder those of a node that does not exist, and stop them.
+		return fmt.Errorf("read the node's name: %s is empty; write into it the name that this folder's tasks run on "+
+			"(rollcall status lists the nodes)", file)
 	case a.cfg.Node != "" && a.cfg.Node != name:
 		return fmt.Errorf("--node %s: the data folder %s belongs to node %s and its tasks; "+
 			"omit --node, or use another folder", a.cfg.Node, a.cfg.DataDir, name)

@@ -23,6 +23,8 @@ func TestNameNode(t *testing.T) {
 		{"restart", "n1\n", "", "n1"},
 		{"restart with the same name", "n1\n", "n1", "n1"},
 		{"restart with another name", "n1\n", "n2", "error"},
+		{"damaged file", "\n", "", "error"},
+		{"damaged file with a name", "\n", "n1", "error"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -1,5 +1,5 @@
-// Package atomicfile stores a value as JSON in a file and replaces the file atomically: after a crash the file has
-// either the old or the new value.
+// Package atomicfile replaces a file atomically: after a crash the file has either the old or the new content. [Write]
+// and [Read] store a value as JSON.
 package atomicfile
 
 import (
@@ -9,12 +9,18 @@ import (
 	"os"
 )
 
-// Write replaces a file, which only its owner can read. With durable, the value is on disk when Write returns.
-func Write(path string, value any, durable bool) (err error) {
+// Write replaces a file by the JSON of a value. Only the owner can read it. With durable, the value is on disk when
+// Write returns.
+func Write(path string, value any, durable bool) error {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
+	return WriteText(path, text, durable)
+}
+
+// WriteText replaces a file by a text, as Write does.
+func WriteText(path string, text []byte, durable bool) error {
 	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
