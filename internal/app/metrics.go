@@ -7,19 +7,21 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/bakingclouds/rollcall/internal/dns/server"
 )
 
-// metrics returns the handler of /metrics.
+// metrics returns the handler of /metrics: the metrics of Rollcall, of the Go runtime and of the process.
 func (a *App) metrics() http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(a.collectors()...)
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 
-// collectors returns the sources of all metrics. Their descriptions do not depend on a running server.
+// collectors returns the sources of Rollcall's metrics. Their descriptions do not depend on a running server.
 func (a *App) collectors() []prometheus.Collector {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
@@ -80,7 +82,7 @@ type Metric struct {
 // descText matches the text of a [prometheus.Desc], which has no accessors.
 var descText = regexp.MustCompile(`fqName: "([^"]*)", help: "([^"]*)".*variableLabels: \{([^}]*)\}`)
 
-// Metrics describes every metric that a server exports.
+// Metrics describes the metrics of Rollcall, without those of the Go runtime and the process.
 func Metrics() (all []Metric) {
 	for _, c := range (&App{}).collectors() {
 		descs := make(chan *prometheus.Desc, 16)

@@ -27,8 +27,7 @@ func (a *App) routes(aws http.Handler) http.Handler {
 		_, _ = w.Write([]byte("ok\n")) // fails only if the client has disconnected
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if ip, perr := netip.ParseAddr(host); err != nil || perr != nil || !ip.Unmap().IsLoopback() {
+		if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); !fromThisMachine(r.RemoteAddr, local) {
 			http.Error(w, "metrics are only for clients on this machine", http.StatusForbidden)
 			return
 		}
@@ -42,4 +41,17 @@ func (a *App) routes(aws http.Handler) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// fromThisMachine reports whether a connection from the address remote comes from this machine: from a loopback
+// address, or from the address that it connected to, which is the source that the system chooses for a local
+// connection.
+func fromThisMachine(remote string, local net.Addr) bool {
+	from, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	ip := from.Addr().Unmap()
+	to, ok := local.(*net.TCPAddr)
+	return ip.IsLoopback() || ok && ip == to.AddrPort().Addr().Unmap()
 }

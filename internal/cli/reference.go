@@ -110,7 +110,8 @@ func writeTable(b *strings.Builder, first, second string, rows [][3]string) {
 func writeMetrics(b *strings.Builder) {
 	b.WriteString(
 		"\n## Metrics\n\nThe API serves metrics in the Prometheus format at `/metrics`, for clients on the same " +
-			"machine.\n\n| Metric | Labels | Meaning |\n|---|---|---|\n")
+			"machine. They include\nthose of the Go runtime (`go_…`) and of the process (`process_…`: CPU time, memory, " +
+			"descriptors).\n\n| Metric | Labels | Meaning |\n|---|---|---|\n")
 	for _, m := range app.Metrics() {
 		labels := ""
 		if len(m.Labels) > 0 {
