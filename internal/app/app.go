@@ -219,8 +219,8 @@ func (a *App) nameNode() error {
 		return fmt.Errorf("read the node's name: %w", err)
 	case name == "":
 		// Another name would make the tasks of this folder those of a node that does not exist, and stop them.
-		return fmt.Errorf("read the node's name: %s is empty; write into it the name that this folder's tasks run on "+
-			"(rollcall status lists the nodes)", file)
+		return fmt.Errorf("read the node's name: %s is empty; write into it the name that this node had, by default the "+
+			"host name", file)
 	case a.cfg.Node != "" && a.cfg.Node != name:
 		return fmt.Errorf("--node %s: the data folder %s belongs to node %s and its tasks; "+
 			"omit --node, or use another folder", a.cfg.Node, a.cfg.DataDir, name)
