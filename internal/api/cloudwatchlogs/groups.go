@@ -29,11 +29,9 @@ func (a *api) createLogGroup(ctx context.Context, in *sdk.CreateLogGroupInput) (
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
+	sc, now := awsapi.ScopeFrom(ctx), a.now()
 	g := loggroup.Group{Name: name, Class: string(in.LogGroupClass), KMSKey: aws.ToString(in.KmsKeyId), Tags: in.Tags}
-	return nil, a.update(ctx, func(tx *store.Tx) error {
-		return loggroup.Create(tx, awsapi.ScopeFrom(ctx), g,
-			a.now())
-	})
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Create(tx, sc, g, now) })
 }
 
 func (a *api) deleteLogGroup(ctx context.Context, in *sdk.DeleteLogGroupInput) (*sdk.DeleteLogGroupOutput, error) {
@@ -124,8 +122,7 @@ func (a *api) putRetentionPolicy(
 			fmt.Sprintf("Member must satisfy enum value set: %v", loggroup.Retentions))
 	}
 	return nil, a.update(ctx, func(tx *store.Tx) error {
-		return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name,
-			days)
+		return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name, days)
 	})
 }
 
