@@ -2,6 +2,7 @@ package ecs_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,9 +70,10 @@ func TestCapacityProviders(t *testing.T) {
 	if got := names(sdk.DescribeCapacityProvidersInput{MaxResults: aws.Int32(1)}); got != all {
 		t.Errorf("all capacity providers, page by page: %s", got)
 	}
-	if got := names(sdk.DescribeCapacityProvidersInput{CapacityProviders: []string{arns + "capacity-provider/own",
-		"FARGATE", "x"}}); got != "own/ACTIVE/EC2_AUTOSCALING "+
-		"FARGATE/ACTIVE/FARGATE "+arns+"capacity-provider/x/MISSING" {
+	got := names(sdk.DescribeCapacityProvidersInput{
+		CapacityProviders: []string{arns + "capacity-provider/own", "FARGATE", "x"},
+	})
+	if got != "own/ACTIVE/EC2_AUTOSCALING FARGATE/ACTIVE/FARGATE "+arns+"capacity-provider/x/MISSING" {
 		t.Errorf("capacity providers by name and ARN: %s", got)
 	}
 
@@ -103,8 +105,8 @@ func TestCapacityProviders(t *testing.T) {
 		*c.AttachmentsStatus); s != "[FARGATE own] own UPDATE_COMPLETE\n" {
 		t.Errorf("capacity providers, strategy and attachments of the cluster: %s", s)
 	}
-	if got := names(sdk.DescribeCapacityProvidersInput{Cluster: aws.String(
-		"prod")}); got != "FARGATE/ACTIVE/FARGATE own/ACTIVE/EC2_AUTOSCALING" {
+	got = names(sdk.DescribeCapacityProvidersInput{Cluster: aws.String("prod")})
+	if got != "FARGATE/ACTIVE/FARGATE own/ACTIVE/EC2_AUTOSCALING" {
 		t.Errorf("capacity providers of the cluster: %s", got)
 	}
 	remove := func(name string) (*sdk.DeleteCapacityProviderOutput, error) {
@@ -173,8 +175,8 @@ func TestCapacityProviderRules(t *testing.T) {
 			"InvalidParameter: There are no capacity providers in the capacity provider strategy with a weight " +
 				"value greater than zero"},
 		{"FARGATE", "FARGATE:1001", "InvalidParameter: The weight of a capacity provider must be between 0 and 1000."},
-		{"FARGATE", "FARGATE:1+100001", "InvalidParameter: The base of a capacity provider must be between 0 and " +
-			"100000."},
+		{"FARGATE", "FARGATE:1+100001",
+			"InvalidParameter: The base of a capacity provider must be between 0 and 100000."},
 		{"FARGATE", "FARGATE:1 FARGATE:1",
 			"InvalidParameter: The specified capacity provider strategy contains the capacity provider FARGATE " +
 				"more than once."},
@@ -210,9 +212,11 @@ func TestStrategies(t *testing.T) {
 	for _, tk := range ran.Tasks {
 		got = append(got, *tk.CapacityProviderName+"/"+string(tk.LaunchType))
 	}
-	if s := strings.Join(got,
-		" "); s != "FARGATE/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE_SPOT/FARGATE FARGATE/FARGATE" {
-		t.Errorf("tasks with the default strategy: %s", s)
+	want := []string{
+		"FARGATE/FARGATE", "FARGATE_SPOT/FARGATE", "FARGATE_SPOT/FARGATE", "FARGATE_SPOT/FARGATE", "FARGATE/FARGATE",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("tasks with the default strategy: %v, want %v", got, want)
 	}
 
 	shown := func() string {
@@ -231,9 +235,9 @@ func TestStrategies(t *testing.T) {
 		Cluster: aws.String("prod"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"),
 		DesiredCount: aws.Int32(1), NetworkConfiguration: awsvpc("s"),
 	}))(t)
-	if s := shown(); s != " FARGATE_SPOT:3+0 FARGATE:1+1 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 "+
-		"deployments" {
-		t.Errorf("service with the default strategy: %s", s)
+	const defaults = " FARGATE_SPOT:3+0 FARGATE:1+1 LATEST, deployment  FARGATE_SPOT:3+0 FARGATE:1+1, 1 deployments"
+	if s := shown(); s != defaults {
+		t.Errorf("service with the default strategy: %s, want %s", s, defaults)
 	}
 	for _, tc := range []struct{ what, to, want string }{
 		{"same strategy in another order", "FARGATE:1+1 FARGATE_SPOT:3",
@@ -248,8 +252,8 @@ func TestStrategies(t *testing.T) {
 		}
 	}
 	wantError(api.UpdateService(ctx, &sdk.UpdateServiceInput{Cluster: aws.String("prod"), Service: aws.String("web"),
-		CapacityProviderStrategy: strategy("own:1")}))(
-		t, "InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is "+
+		CapacityProviderStrategy: strategy("own:1")}))(t,
+		"InvalidParameter: The specified capacity provider strategy cannot contain a capacity provider that is "+
 			"not associated...")
 
 	wantError(api.putProviders("FARGATE", ""))(t,

@@ -72,14 +72,13 @@ func TestClusters(t *testing.T) {
 	api.update(func(tx *store.Tx) error {
 		task.PutNode(tx, task.Node{Name: "node-1", Runtime: "process"})
 		task.CreateTask(tx, task.Task{Account: account, Region: region, Cluster: "prod", ID: task.NewID(), Family: "job",
-			Revision: 1,
-			Observed: task.Observed{State: task.Running}})
+			Revision: 1, Observed: task.Observed{State: task.Running}})
 		return nil
 	})
 	api.createService("prod", "web")
 
-	if again := apitest.Must(api.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")}))(
-		t); *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
+	again := apitest.Must(api.CreateCluster(ctx, &sdk.CreateClusterInput{ClusterName: aws.String("prod")}))(t)
+	if *again.Cluster.ClusterArn != arns+"cluster/prod" || len(again.Cluster.Tags) != 1 {
 		t.Errorf("CreateCluster of an active cluster = %v, want it unchanged", again.Cluster)
 	}
 
@@ -110,7 +109,7 @@ func TestClusters(t *testing.T) {
 	for _, want := range []string{"runningEC2TasksCount 1", "activeEC2ServiceCount 1", "activeFargateServiceCount 0",
 		"drainingEC2ServiceCount 0"} {
 		if !slices.ContainsFunc(c.Statistics, func(s types.KeyValuePair) bool { return *s.Name+" "+*s.Value == want }) {
-			t.Errorf("the statistics do not have %s", want)
+			t.Errorf("the statistics do not contain %s", want)
 		}
 	}
 }
@@ -236,8 +235,8 @@ func TestClusterRules(t *testing.T) {
 		{"setting", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "x", Value: aws.String("enabled")}}},
 			"InvalidParameter: setting name should be one of [containerInsights]"},
 		{"value", sdk.CreateClusterInput{Settings: []types.ClusterSetting{{Name: "containerInsights",
-			Value: aws.String("on")}}}, "InvalidParameter: containerInsights should be one of " +
-			"[enabled,disabled,enhanced]..."},
+			Value: aws.String("on")}}},
+			"InvalidParameter: containerInsights should be one of [enabled,disabled,enhanced]..."},
 		{"providers", sdk.CreateClusterInput{CapacityProviders: []string{"none"}},
 			"InvalidParameter: The specified capacity provider none was not found..."},
 		{"strategy", sdk.CreateClusterInput{DefaultCapacityProviderStrategy: strategy("FARGATE:1")},
@@ -252,8 +251,7 @@ func TestClusterRules(t *testing.T) {
 		{"override without logs", sdk.CreateClusterInput{Configuration: &types.ClusterConfiguration{
 			ExecuteCommandConfiguration: &types.ExecuteCommandConfiguration{
 				Logging: types.ExecuteCommandLoggingOverride,
-			}}}, "InvalidParameter: A CloudWatch log group name or S3 bucket name must be specified when " +
-			"overriding..."},
+			}}}, "InvalidParameter: A CloudWatch log group name or S3 bucket name must be specified when overriding..."},
 		{"reserved tag", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("AWS:x")}}},
 			"InvalidParameter: The tag AWS:x begins with aws:..."},
 		{"tag twice", sdk.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("x")}, {Key: aws.String("x")}}},

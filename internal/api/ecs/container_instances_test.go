@@ -92,9 +92,8 @@ func TestContainerInstances(t *testing.T) {
 		t.Errorf("remaining resources: %s", s)
 	}
 	s := fmt.Sprintln(*got.Status, got.AgentConnected, got.PendingTasksCount, got.RunningTasksCount,
-		*got.VersionInfo.AgentVersion,
-		got.RegisteredAt.Equal(epoch), strings.HasPrefix(*got.Ec2InstanceId,
-			"mi-"), len(*got.Ec2InstanceId), got.HealthStatus.OverallStatus, got.Tags != nil)
+		*got.VersionInfo.AgentVersion, got.RegisteredAt.Equal(epoch), strings.HasPrefix(*got.Ec2InstanceId, "mi-"),
+		len(*got.Ec2InstanceId), got.HealthStatus.OverallStatus, got.Tags != nil)
 	if s != "ACTIVE true 1 0 1.2.0 true true 20 OK true\n" {
 		t.Errorf("container instance: %s", s)
 	}
@@ -111,19 +110,19 @@ func TestContainerInstances(t *testing.T) {
 			t.Errorf("attribute %s = %q", name, got)
 		}
 	}
-	if other := api.describeInstance("n2"); formatResources(other.RemainingResources) != formatResources(
-		other.RegisteredResources[:0])+"CPU 2048; MEMORY 1000; PORTS []; PORTS_UDP []; " || other.HealthStatus != nil {
-		t.Errorf("other container instance: remaining resources %s, health "+
-			"%v", formatResources(other.RemainingResources),
-			other.HealthStatus)
+	other := api.describeInstance("n2")
+	if s := formatResources(other.RemainingResources); s != "CPU 2048; MEMORY 1000; PORTS []; PORTS_UDP []; " ||
+		other.HealthStatus != nil {
+		t.Errorf("other container instance: remaining resources %s, health %v", s, other.HealthStatus)
 	}
 
-	// Filters, valid and invalid ones.
 	for filter, want := range map[string]string{
-		"task:group == family:job": "n1", "attribute:ecs.cpu-architecture == arm64": "n1 n2", "runningTasksCount > " +
-			"0": "",
-		"ec2InstanceId == " + task.MachineID("n2"): "n2", "agentVersion >= 1.10.0": "", "registeredAt < " +
-			"2026-03-02": "n1 n2",
+		"task:group == family:job":                 "n1",
+		"attribute:ecs.cpu-architecture == arm64":  "n1 n2",
+		"runningTasksCount > 0":                    "",
+		"ec2InstanceId == " + task.MachineID("n2"): "n2",
+		"agentVersion >= 1.10.0":                   "",
+		"registeredAt < 2026-03-02":                "n1 n2",
 	} {
 		if got := api.listInstances(sdk.ListContainerInstancesInput{Filter: &filter}); got != want {
 			t.Errorf("instances that match %s: %q, want %q", filter, got, want)
@@ -163,9 +162,8 @@ func TestContainerInstances(t *testing.T) {
 	}
 }
 
-// TestRunTaskFitsNowhere checks that a task that no container instance has room for is not created, and that the
-// failures have the reasons.
-func TestRunTaskFitsNowhere(t *testing.T) {
+// TestUnplacedTasks checks that RunTask creates no task that fits no container instance, and reports the reason.
+func TestUnplacedTasks(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
 	api.joinNode(task.Node{Name: "n1", Runtime: "process", CPU: 1024, Memory: 256, Architecture: "arm64"})
 	register := func(family string, edit func(*types.ContainerDefinition)) {
@@ -177,8 +175,7 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 	register("small", func(c *types.ContainerDefinition) {})
 	register("cpu", func(c *types.ContainerDefinition) { c.Cpu = 1025 })
 	register("memory", func(c *types.ContainerDefinition) {
-		c.MemoryReservation, c.Memory = aws.Int32(257),
-			aws.Int32(1000)
+		c.MemoryReservation, c.Memory = aws.Int32(257), aws.Int32(1000)
 	})
 	register("port", func(c *types.ContainerDefinition) {
 		c.PortMappings = []types.PortMapping{{ContainerPort: aws.Int32(80), HostPort: aws.Int32(8080)}}
@@ -202,15 +199,14 @@ func TestRunTaskFitsNowhere(t *testing.T) {
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), PlacementConstraints: constraint(""), Count: aws.Int32(2)}, 1,
 			"DistinctInstance placement constraint unsatisfied."},
 		{sdk.RunTaskInput{TaskDefinition: aws.String("port"), Count: aws.Int32(2)}, 1, "RESOURCE:PORTS"},
-		// two of five have room
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small"), Count: aws.Int32(5)}, 2, "RESOURCE:MEMORY"},
 		{sdk.RunTaskInput{TaskDefinition: aws.String("small")}, 0, "RESOURCE:MEMORY"},
 	} {
 		out := apitest.Must(api.RunTask(ctx, &tc.in))(t)
 		want := []types.Failure{{Arn: aws.String(instanceARN("n1")), Reason: &tc.reason}}
 		if d := diff(want, out.Failures); d != "" || len(out.Tasks) != tc.tasks {
-			t.Errorf("%s: %d tasks, want %d; failures (-want "+
-				"+got):\n%s", *tc.in.TaskDefinition, len(out.Tasks), tc.tasks, d)
+			t.Errorf("%s: %d tasks, want %d; failures (-want +got):\n%s",
+				*tc.in.TaskDefinition, len(out.Tasks), tc.tasks, d)
 		}
 	}
 	rows := 0
@@ -243,8 +239,8 @@ func TestInstanceState(t *testing.T) {
 		t.Errorf("container instances by status: %s", got)
 	}
 	for range 3 { // no task is placed on the draining instance
-		if ran := apitest.Must(api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t); len(
-			ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
+		ran := apitest.Must(api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job")}))(t)
+		if len(ran.Tasks) != 1 || *ran.Tasks[0].ContainerInstanceArn != instanceARN("n2") {
 			t.Fatalf("RunTask: tasks %v, failures %v", ran.Tasks, ran.Failures)
 		}
 	}
@@ -268,16 +264,15 @@ func TestInstanceState(t *testing.T) {
 	}
 	for _, row := range task.TasksOn(api.db.Snapshot(), "n2") {
 		if row.Desired != task.DesiredStopped || row.StopCode != "UserInitiated" ||
-			row.StoppedReason != "Container instance deregistration forced by "+
-				"user" || row.Observed.State == task.Stopped {
-			t.Errorf("task of the deregistered instance: desired %s, code %s, reason %q, state "+
-				"%s", row.Desired, row.StopCode,
-				row.StoppedReason, row.Observed.State)
+			row.StoppedReason != "Container instance deregistration forced by user" ||
+			row.Observed.State == task.Stopped {
+			t.Errorf("task of the deregistered instance: desired %s, code %s, reason %q, state %s",
+				row.Desired, row.StopCode, row.StoppedReason, row.Observed.State)
 		}
 	}
-	if got := api.listInstances(sdk.ListContainerInstancesInput{}) + ", " +
-		*api.describeInstance("n2").Status; got != "n1, INACTIVE" {
-		t.Errorf("container instances: %s", got)
+	listed, status := api.listInstances(sdk.ListContainerInstancesInput{}), *api.describeInstance("n2").Status
+	if listed != "n1" || status != "INACTIVE" {
+		t.Errorf("container instances %s, status of n2 %s, want n1 and INACTIVE", listed, status)
 	}
 	out = apitest.Must(set("ACTIVE", instanceARN("n2")))(t)
 	if len(out.Failures) != 1 || *out.Failures[0].Reason != "INACTIVE" {
@@ -289,8 +284,8 @@ func TestInstanceState(t *testing.T) {
 	}
 }
 
-// TestDeregisterLost checks that a forced deregistration gives up the tasks of a lost node, whose agent cannot stop
-// them.
+// TestDeregisterLost checks that a forced deregistration marks the tasks of a lost node as stopped: its agent can no
+// longer stop them.
 func TestDeregisterLost(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
 	leave := api.joinNode(task.Node{Name: "n1", Runtime: "process", Started: time.Now()})
@@ -323,8 +318,8 @@ func TestAttributes(t *testing.T) {
 		at("rack", "r2", instanceARN("n2"))}, out.Attributes); d != "" {
 		t.Errorf("PutAttributes (-want +got):\n%s", d)
 	}
-	if got := api.listInstances(sdk.ListContainerInstancesInput{Filter: aws.String(
-		"attribute:rack == 'r 1'")}); got != "n1" {
+	filter := aws.String("attribute:rack == 'r 1'")
+	if got := api.listInstances(sdk.ListContainerInstancesInput{Filter: filter}); got != "n1" {
 		t.Errorf("instances with the attribute: %s", got)
 	}
 	list := func(name, value *string) []types.Attribute {

@@ -30,8 +30,8 @@ const (
 
 var epoch = apitest.Epoch
 
-// testAPI is the API over a store, with a client of the SDK. No control loops and no agents run; the tests write the
-// rows that they would write.
+// testAPI is the API over a store, with a client of the SDK. Neither control loops nor agents run; the tests write
+// their rows.
 type testAPI struct {
 	*sdk.Client
 	t     *testing.T
@@ -62,8 +62,7 @@ func (api *testAPI) client(options ...func(*aws.Config)) *sdk.Client {
 func (api *testAPI) update(fn func(tx *store.Tx) error) {
 	api.t.Helper()
 	if _, err := store.Update(api.t.Context(), api.db, func(tx *store.Tx) (struct{}, error) {
-		return struct{}{},
-			fn(tx)
+		return struct{}{}, fn(tx)
 	}); err != nil {
 		api.t.Fatal(err)
 	}
@@ -114,14 +113,13 @@ func (api *testAPI) describeWeb(cluster string) types.Service {
 // createCloudMapService creates a Cloud Map service with records of these types, and returns its ARN.
 func (api *testAPI) createCloudMapService(name string, records ...registry.RecordType) string {
 	api.t.Helper()
-	sc := arn.Scope{Account: account, Region: region}
-	arn := ""
+	var id string
 	api.update(func(tx *store.Tx) error {
 		kind := registry.Private
 		if len(records) == 0 {
 			kind = registry.HTTP
 		}
-		op, err := registry.CreateNamespace(tx, sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"},
+		op, err := registry.CreateNamespace(tx, api.sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"},
 			registry.NewCall(epoch))
 		if err != nil {
 			return err
@@ -133,14 +131,14 @@ func (api *testAPI) createCloudMapService(name string, records ...registry.Recor
 		if spec.HasDNS && records[0] == registry.CNAME {
 			spec.Policy = registry.Weighted
 		}
-		svc, err := registry.CreateService(tx, sc, spec, registry.NewCall(epoch))
+		svc, err := registry.CreateService(tx, api.sc, spec, registry.NewCall(epoch))
 		if err != nil {
 			return err
 		}
-		arn = fmt.Sprintf("arn:aws:servicediscovery:%s:%s:service/%s", region, account, svc.ID)
+		id = svc.ID
 		return nil
 	})
-	return arn
+	return fmt.Sprintf("arn:aws:servicediscovery:%s:%s:service/%s", region, account, id)
 }
 
 // errorText returns an error as "Code: message", or an empty string for nil.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
@@ -49,4 +50,26 @@ func TestEveryOperation(t *testing.T) {
 	if n < 80 {
 		t.Errorf("only %d operations were called", n)
 	}
+}
+
+// TestUnsupported checks the errors of operations that always fail.
+func TestUnsupported(t *testing.T) {
+	api, ctx := newAPI(t), t.Context()
+	wantError(api.DiscoverPollEndpoint(ctx, &sdk.DiscoverPollEndpointInput{}))(t,
+		"AccessDenied: Agent operations are internal to this server.")
+	wantError(api.UpdateContainerAgent(ctx, &sdk.UpdateContainerAgentInput{ContainerInstance: aws.String("i")}))(t,
+		"NoUpdateAvailable: There is no update available for your container agent.")
+	wantError(api.ListDaemons(ctx, &sdk.ListDaemonsInput{}))(t,
+		"UnsupportedFeature: Managed daemons are not supported by this server.")
+	api.createService("default", "web")
+	wantError(api.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
+		Service: aws.String("web")}))(t,
+		"InvalidParameter: Task sets are for services with the deployment controller EXTERNAL; "+
+			"the service web has ECS.")
+	wantError(api.DescribeTaskSets(ctx, &sdk.DescribeTaskSetsInput{Cluster: aws.String("default"),
+		Service: aws.String("none")}))(t, "ServiceNotFound: Service not found.")
+	wantError(api.ListGateways(ctx, &sdk.ListGatewaysInput{}))(t,
+		"UnsupportedFeature: Gateways are not supported by this server.")
+	wantError(api.ContinueServiceDeployment(ctx, &sdk.ContinueServiceDeploymentInput{ServiceDeploymentArn: aws.String("d"),
+		HookId: aws.String("h")}))(t, "UnsupportedFeature: Deployment lifecycle hooks are not supported...")
 }

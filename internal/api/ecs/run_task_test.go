@@ -58,11 +58,10 @@ func TestRunTask(t *testing.T) {
 	}
 	for _, got := range out.Tasks {
 		s := fmt.Sprintf("%s %s, group %s, started by %s, %s, definition %s, subnet %s, version %d", *got.LastStatus,
-			*got.DesiredStatus,
-			*got.Group, *got.StartedBy, got.LaunchType, strings.TrimPrefix(*got.TaskDefinitionArn, arns),
+			*got.DesiredStatus, *got.Group, *got.StartedBy, got.LaunchType, strings.TrimPrefix(*got.TaskDefinitionArn, arns),
 			*got.Attachments[0].Details[0].Value, got.Version)
-		want := "PROVISIONING RUNNING, group nightly, started by cron/1, EXTERNAL, definition " +
-			"task-definition/job:1, subnet subnet-1, version 1"
+		want := "PROVISIONING RUNNING, group nightly, started by cron/1, EXTERNAL, " +
+			"definition task-definition/job:1, subnet subnet-1, version 1"
 		if s != want {
 			t.Errorf("got  %s\nwant %s", s, want)
 		}
@@ -80,11 +79,11 @@ func TestRunTask(t *testing.T) {
 	if d := diff(tagged("aws:ecs:clusterName=default", "b=2"),
 		apitest.Must(api.DescribeTasks(ctx, &sdk.DescribeTasksInput{Tasks: []string{*out.Tasks[0].TaskArn},
 			Include: []types.TaskField{"TAGS"}}))(t).Tasks[0].Tags); d != "" {
-		t.Errorf("tags of ListTagsForResource (-want +got):\n%s", d)
+		t.Errorf("tags after UntagResource (-want +got):\n%s", d)
 	}
 	wantError(api.UntagResource(ctx, &sdk.UntagResourceInput{ResourceArn: out.Tasks[0].TaskArn,
-		TagKeys: []string{"aws:ecs:clusterName"}}))(
-		t, "InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved")
+		TagKeys: []string{"aws:ecs:clusterName"}}))(t,
+		"InvalidParameter: The tag aws:ecs:clusterName begins with aws:, which is reserved")
 }
 
 // TestRunTaskToken checks that concurrent requests with the same token start the tasks once.
@@ -183,8 +182,8 @@ func TestOverrides(t *testing.T) {
 	}
 	runs := row.Overrides.Apply(def).Containers[0]
 	if s := fmt.Sprintln(runs.Command, runs.Environment, runs.EnvironmentFiles, row.Overrides.CPU, row.Overrides.Memory,
-		row.Overrides.TaskRole, row.Overrides.ExecutionRole); s != "[run fast] map[A:2 B:2] [arn:aws:s3:::b/a.env] "+
-		"1024 2048 r1 r2\n" {
+		row.Overrides.TaskRole, row.Overrides.ExecutionRole); s !=
+		"[run fast] map[A:2 B:2] [arn:aws:s3:::b/a.env] 1024 2048 r1 r2\n" {
 		t.Errorf("the agent runs %s", s)
 	}
 }
@@ -204,8 +203,7 @@ func TestManyRunTasks(t *testing.T) {
 	for n := range calls {
 		all.Go(func() {
 			out, err := api.RunTask(ctx, &sdk.RunTaskInput{TaskDefinition: aws.String("job"),
-				StartedBy: aws.String(fmt.Sprint(n % 10))},
-				func(o *sdk.Options) { o.Retryer = retryer })
+				StartedBy: aws.String(fmt.Sprint(n % 10))}, func(o *sdk.Options) { o.Retryer = retryer })
 			if err != nil || len(out.Tasks) != 1 {
 				t.Errorf("call %d: %v", n, err)
 				return
@@ -278,8 +276,8 @@ func TestRunTaskRules(t *testing.T) {
 				Overrides: &types.TaskOverride{Memory: aws.String("8 GB")},
 			}},
 		{"launch type and strategy",
-			"InvalidParameter: Specifying both a launch type and capacity provider strategy is not " +
-				"supported...", sdk.RunTaskInput{
+			"InvalidParameter: Specifying both a launch type and capacity provider strategy is not supported...",
+			sdk.RunTaskInput{
 				LaunchType: types.LaunchTypeEc2, CapacityProviderStrategy: []types.CapacityProviderStrategyItem{
 					{CapacityProvider: aws.String("FARGATE"), Weight: 1}},
 			}},
@@ -315,9 +313,7 @@ func TestStartTask(t *testing.T) {
 	api.registerDefinition("job", types.NetworkModeBridge)
 	n1 := task.ContainerInstanceID("n1")
 	out := apitest.Must(api.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
-		ContainerInstances: []string{
-			n1, arns + "container-instance/default/" + n1, "none",
-		}}))(t)
+		ContainerInstances: []string{n1, arns + "container-instance/default/" + n1, "none"}}))(t)
 	if len(out.Tasks) != 2 || *out.Tasks[0].ContainerInstanceArn != arns+"container-instance/default/"+n1 {
 		t.Errorf("tasks %v", out.Tasks)
 	}
@@ -326,6 +322,5 @@ func TestStartTask(t *testing.T) {
 		t.Errorf("failures (-want +got):\n%s", d)
 	}
 	wantError(api.StartTask(ctx, &sdk.StartTaskInput{TaskDefinition: aws.String("job"),
-		ContainerInstances: []string{}}))(t,
-		"Client: Container Instances cannot be empty.")
+		ContainerInstances: []string{}}))(t, "Client: Container Instances cannot be empty.")
 }

@@ -60,8 +60,8 @@ func (api *testAPI) serviceDeployment(arn *string) types.ServiceDeployment {
 	return out.ServiceDeployments[0]
 }
 
-// TestServiceDeployments checks that a service deployment is found by the ids that Terraform has, and shows the course
-// of the rollout; that a rollback returns to the members of the previous revision; and that an update with these
+// TestServiceDeployments checks that a service deployment is found by the ids that Terraform stores, and shows the
+// course of the rollout; that a rollback returns to the members of the previous revision; and that an update with these
 // members then starts no deployment.
 func TestServiceDeployments(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
@@ -71,7 +71,7 @@ func TestServiceDeployments(t *testing.T) {
 		in.DeploymentConfiguration = &types.DeploymentConfiguration{
 			DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true, Rollback: true}}
 	})
-	// the third revision: createService registers the second one
+	// This is the third revision: createService has registered the second one.
 	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
 	created := api.describeWeb("default")
 	brief := api.serviceDeployments()
@@ -79,8 +79,8 @@ func TestServiceDeployments(t *testing.T) {
 		*brief[0].ServiceDeploymentArn != *created.CurrentServiceDeployment {
 		t.Fatalf("service deployments after the creation: %+v", brief)
 	}
-	if n := strings.TrimPrefix(*created.Deployments[0].Id,
-		"ecs-svc/"); !strings.HasSuffix(*brief[0].TargetServiceRevisionArn, "service-revision/default/web/"+n) {
+	n := strings.TrimPrefix(*created.Deployments[0].Id, "ecs-svc/")
+	if !strings.HasSuffix(*brief[0].TargetServiceRevisionArn, "service-revision/default/web/"+n) {
 		t.Errorf("target of deployment %s is %s", *created.Deployments[0].Id, *brief[0].TargetServiceRevisionArn)
 	}
 	stop := func(arn *string, how types.StopServiceDeploymentStopType) (*sdk.StopServiceDeploymentOutput, error) {
@@ -111,8 +111,7 @@ func TestServiceDeployments(t *testing.T) {
 		svc.Primary().FailedTasks = 2
 	})
 	brief = api.serviceDeployments(func(in *sdk.ListServiceDeploymentsInput) {
-		in.CreatedAt = &types.CreatedAt{
-			After: &before}
+		in.CreatedAt = &types.CreatedAt{After: &before}
 	})
 	if len(brief) != 1 || brief[0].Status != types.ServiceDeploymentStatusInProgress ||
 		*brief[0].ServiceDeploymentArn != *updated.CurrentServiceDeployment {
@@ -213,14 +212,14 @@ func TestListServiceDeployments(t *testing.T) {
 	wantError(api.ListServiceDeployments(ctx, &sdk.ListServiceDeploymentsInput{Service: aws.String("web"),
 		Status: []types.ServiceDeploymentStatus{"GONE"}}))(t, "InvalidParameter: status should be one of...")
 	wantError(api.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
-		ServiceDeploymentArns: []string{}}))(
-		t, "InvalidParameter: service deployment ARNs cannot be empty.")
+		ServiceDeploymentArns: []string{}}))(t,
+		"InvalidParameter: service deployment ARNs cannot be empty.")
 	wantError(api.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
-		ServiceDeploymentArns: make([]string, 21)}))(
-		t, "InvalidParameter: At most 20 service deployments can be described at once")
+		ServiceDeploymentArns: make([]string, 21)}))(t,
+		"InvalidParameter: At most 20 service deployments can be described at once")
 	wantError(api.DescribeServiceDeployments(ctx, &sdk.DescribeServiceDeploymentsInput{
-		ServiceDeploymentArns: []string{arns + "service/default/web"}}))(
-		t, "InvalidParameter: Invalid identifier: Unexpected resource type...")
+		ServiceDeploymentArns: []string{arns + "service/default/web"}}))(t,
+		"InvalidParameter: Invalid identifier: Unexpected resource type...")
 	for _, arn := range []string{arns + "service-deployment/default/web/none",
 		"arn:aws:ecs:us-east-1:999999999999:service-deployment/default/web/x"} {
 		wantError(api.StopServiceDeployment(ctx, &sdk.StopServiceDeploymentInput{ServiceDeploymentArn: &arn}))(t,
@@ -236,8 +235,7 @@ func TestDaemonService(t *testing.T) {
 		in.SchedulingStrategy, in.DesiredCount = types.SchedulingStrategyDaemon, nil
 	})
 	if c := got.DeploymentConfiguration; got.SchedulingStrategy != types.SchedulingStrategyDaemon ||
-		got.DesiredCount != 0 ||
-		*c.MinimumHealthyPercent != 0 || *c.MaximumPercent != 100 ||
+		got.DesiredCount != 0 || *c.MinimumHealthyPercent != 0 || *c.MaximumPercent != 100 ||
 		got.AvailabilityZoneRebalancing != types.AvailabilityZoneRebalancingDisabled {
 		t.Errorf("created service: %+v", got)
 	}
@@ -251,9 +249,8 @@ func TestDaemonService(t *testing.T) {
 	}
 	for strategy, want := range map[types.SchedulingStrategy]string{types.SchedulingStrategyDaemon: "web",
 		types.SchedulingStrategyReplica: "replica"} {
-		if list := apitest.Must(api.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy}))(
-			t); !slices.Equal(
-			list.ServiceArns, []string{arns + "service/default/" + want}) {
+		list := apitest.Must(api.ListServices(ctx, &sdk.ListServicesInput{SchedulingStrategy: strategy}))(t)
+		if !slices.Equal(list.ServiceArns, []string{arns + "service/default/" + want}) {
 			t.Errorf("%s services: %v", strategy, list.ServiceArns)
 		}
 	}

@@ -2,6 +2,7 @@ package ecs_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func awsvpc(subnets ...string) *types.NetworkConfiguration {
 }
 
 // TestCreateService checks that the answer has the members of the request, AWS's defaults and a deployment in progress,
-// and that the row has the same members for the loops.
+// and that the row, which the control loops read, has the same members.
 func TestCreateService(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
 	api.createCluster("prod")
@@ -125,7 +126,7 @@ func TestFargateService(t *testing.T) {
 	}
 }
 
-// TestCreateServiceRules checks the rules that depend on other rows. They apply in the transaction that writes.
+// TestCreateServiceRules checks the rules that depend on other rows. CreateService applies them in its transaction.
 func TestCreateServiceRules(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
 	arn := api.createCloudMapService("web", registry.A)
@@ -208,7 +209,7 @@ func TestRepeatedCreation(t *testing.T) {
 	first := apitest.Must(create(1, "t1"))(t).Service
 	repeat(first, "t1")
 	scale(3)
-	repeat(first, "t1") // late: only the token shows that it is the same request
+	repeat(first, "t1") // the service was scaled since, so only the token shows that the request is the same
 	for _, tc := range []struct {
 		count int32
 		token string
@@ -230,8 +231,7 @@ func TestRepeatedCreation(t *testing.T) {
 	recreated := apitest.Must(create(1, ""))(t).Service
 	if *recreated.Deployments[0].Id == *first.Deployments[0].Id || len(recreated.Events) != 0 {
 		t.Errorf("the new service with the name of an inactive one has the deployment %s and the events %v",
-			*recreated.Deployments[0].Id,
-			recreated.Events)
+			*recreated.Deployments[0].Id, recreated.Events)
 	}
 	repeat(recreated, "")
 	scale(3)
@@ -248,7 +248,7 @@ func TestUpdateService(t *testing.T) {
 		in.NetworkConfiguration = awsvpc("subnet-1", "subnet-2")
 		in.ServiceRegistries = []types.ServiceRegistry{{RegistryArn: &a}}
 	})
-	// the third revision: createService registers the second one
+	// This is the third revision: createService has registered the second one.
 	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
 	api.registerDefinition("plain", types.NetworkModeBridge)
 	breaker := &types.DeploymentConfiguration{DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true,
@@ -279,9 +279,8 @@ func TestUpdateService(t *testing.T) {
 		{"placement", sdk.UpdateServiceInput{PlacementConstraints: []types.PlacementConstraint{{Type: "distinctInstance"}}},
 			false},
 		{"execute command", sdk.UpdateServiceInput{EnableExecuteCommand: aws.Bool(true)}, false},
-		{"Service Connect " +
-			"off", sdk.UpdateServiceInput{ServiceConnectConfiguration: &types.ServiceConnectConfiguration{}},
-			false},
+		{"Service Connect off",
+			sdk.UpdateServiceInput{ServiceConnectConfiguration: &types.ServiceConnectConfiguration{}}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before := api.describeWeb("default")
@@ -331,8 +330,8 @@ func TestUpdateService(t *testing.T) {
 			sdk.UpdateServiceInput{DeploymentConfiguration: &types.DeploymentConfiguration{MaximumPercent: aws.Int32(100)}}},
 		{"load balancers", "UnsupportedFeature: Load balancers...",
 			sdk.UpdateServiceInput{LoadBalancers: []types.LoadBalancer{{ContainerName: aws.String("app")}}}},
-		{"cluster mismatch", "InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster " +
-			"is default",
+		{"cluster mismatch",
+			"InvalidParameter: Invalid identifier: Identifier is for cluster prod. Your cluster is default",
 			sdk.UpdateServiceInput{Service: aws.String(arns + "service/prod/web")}},
 	} {
 		t.Run("rejected: "+tc.name, func(t *testing.T) {
@@ -385,8 +384,7 @@ func TestDescribeServices(t *testing.T) {
 			{primary, task.Pending, task.DesiredRunning}, {primary, task.Provisioning, task.DesiredRunning},
 			{primary, task.Running, task.DesiredRunning},
 		} {
-			t := task.Task{Account: account, Region: region, Cluster: "default", ID: task.ID(fmt.Sprintf("%032x", i)),
-				Service:    "web",
+			t := task.Task{Account: account, Region: region, Cluster: "default", ID: task.ID(id(i)), Service: "web",
 				Deployment: s.deployment, Family: "web", Revision: 1, Observed: task.Observed{State: s.state}}
 			task.CreateTask(tx, t)
 			if s.desired == task.DesiredStopped {
@@ -511,13 +509,14 @@ func TestListServices(t *testing.T) {
 func TestRegions(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
 	api.createService("default", "web")
-	if out := apitest.Must(api.client(apitest.InRegion("cn-north-1")).ListServices(ctx, &sdk.ListServicesInput{}))(t); len(
-		out.ServiceArns) != 0 {
-		t.Errorf("services of another region: %v", out.ServiceArns)
+	china := api.client(apitest.InRegion("cn-north-1"))
+	services := apitest.Must(china.ListServices(ctx, &sdk.ListServicesInput{}))(t).ServiceArns
+	if len(services) != 0 {
+		t.Errorf("services of another region: %v", services)
 	}
-	if clusters := apitest.Must(api.client(apitest.InRegion("cn-north-1")).ListClusters(ctx, &sdk.ListClustersInput{}))(
-		t); fmt.Sprint(clusters.ClusterArns) != "[arn:aws-cn:ecs:cn-north-1:"+account+":cluster/default]" {
-		t.Errorf("clusters of another region: %v", clusters.ClusterArns)
+	clusters := apitest.Must(china.ListClusters(ctx, &sdk.ListClustersInput{}))(t).ClusterArns
+	if want := []string{"arn:aws-cn:ecs:cn-north-1:" + account + ":cluster/default"}; !slices.Equal(clusters, want) {
+		t.Errorf("clusters of another region: %v, want %v", clusters, want)
 	}
 }
 

@@ -35,13 +35,11 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	const invalid = "The specified task definition identifier is invalid. Specify a valid name or ARN and try again."
 	failures := []types.Failure{
 		{Arn: aws.String(arns + "task-definition/web:3"),
-			Reason: aws.String(
-				"The specified task definition is still in ACTIVE status. Please deregister the target and try " +
-					"again.")},
+			Reason: aws.String("The specified task definition is still in ACTIVE status. " +
+				"Please deregister the target and try again.")},
 		{Arn: aws.String(arns + "task-definition/web:4"),
-			Reason: aws.String(
-				"The specified task definition does not exist. Specify a valid account, family, revision and try " +
-					"again.")},
+			Reason: aws.String("The specified task definition does not exist. " +
+				"Specify a valid account, family, revision and try again.")},
 		{Arn: aws.String("web"), Reason: aws.String(invalid)},
 		{Arn: aws.String(arns + "cluster/web"), Reason: aws.String(invalid)},
 	}
@@ -90,10 +88,10 @@ func TestDeleteTaskDefinitions(t *testing.T) {
 	wantError(api.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web:1")}))(t,
 		"Client: Unable to describe task definition.")
 	for _, status := range []types.TaskDefinitionFamilyStatus{"", "ALL", "INACTIVE", "ACTIVE"} {
-		if families := apitest.Must(api.ListTaskDefinitionFamilies(ctx, &sdk.ListTaskDefinitionFamiliesInput{
-			Status: status}))(
-			t); len(families.Families) != 0 {
-			t.Errorf("families with status %q after the deletion of all revisions: %v", status, families.Families)
+		families := apitest.Must(api.ListTaskDefinitionFamilies(ctx, &sdk.ListTaskDefinitionFamiliesInput{
+			Status: status}))(t).Families
+		if len(families) != 0 {
+			t.Errorf("families with status %q after the deletion of all revisions: %v", status, families)
 		}
 	}
 	if arn := api.registerDefinition("web", types.NetworkModeBridge); arn != arns+"task-definition/web:4" {

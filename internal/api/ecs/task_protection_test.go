@@ -67,8 +67,8 @@ func TestTaskProtection(t *testing.T) {
 		{"read", get(id(0), id(1), id(2)), "0 5 min, 1 120 min, 2 off"},
 		{"all protected tasks", get(), "0 5 min, 1 120 min"},
 		{"more tasks than the desired count", protect(true, 5, id(2)), "2 DEPLOYMENT_BLOCKED"},
-		{"one ended, another " +
-			"started", protect(false, 0, id(1)) + "; " + protect(true, 2880, id(2)), "1 off; 2 2880 min"},
+		{"one ended, another started",
+			protect(false, 0, id(1)) + "; " + protect(true, 2880, id(2)), "1 off; 2 2880 min"},
 		{"stopping, missing, standalone", protect(true, 5, id(3), id(7), id(8)),
 			"3 TASK_NOT_VALID, 7 MISSING, 8 TASK_NOT_VALID"},
 		{"read stopping, missing, standalone", get(id(3), id(7), id(8)),
@@ -87,8 +87,8 @@ func TestTaskProtection(t *testing.T) {
 		in   sdk.UpdateTaskProtectionInput
 	}{
 		{"InvalidParameter: Tasks cannot be empty.", sdk.UpdateTaskProtectionInput{Tasks: []string{}}},
-		{"InvalidParameter: At most 10 tasks can be named at " +
-			"once", sdk.UpdateTaskProtectionInput{Tasks: make([]string, 11)}},
+		{"InvalidParameter: At most 10 tasks can be named at once",
+			sdk.UpdateTaskProtectionInput{Tasks: make([]string, 11)}},
 		{"InvalidParameter: expiresInMinutes must be between 1 and 2880",
 			sdk.UpdateTaskProtectionInput{ProtectionEnabled: true, ExpiresInMinutes: aws.Int32(0)}},
 		{"InvalidParameter: expiresInMinutes must be between 1 and 2880",

@@ -116,7 +116,7 @@ func TestDescribeTask(t *testing.T) {
 	}
 }
 
-// TestTaskStates checks what is described in each state of a task.
+// TestTaskStates checks the statuses in the description of a task in each state.
 func TestTaskStates(t *testing.T) {
 	api := newAPI(t)
 	api.registerDefinition("web", types.NetworkModeAwsvpc, 80)
@@ -152,8 +152,8 @@ func TestTaskStates(t *testing.T) {
 			t.Errorf("state %d, desired %s: %s, want %s", tc.state, tc.desired, s, tc.want)
 		}
 		if got.ContainerInstanceArn != nil || got.Connectivity != "" {
-			t.Errorf("task without a node: container instance %v, connectivity "+
-				"%s", got.ContainerInstanceArn, got.Connectivity)
+			t.Errorf("task without a node: container instance %v, connectivity %s",
+				got.ContainerInstanceArn, got.Connectivity)
 		}
 	}
 }
@@ -253,7 +253,7 @@ func TestListTasks(t *testing.T) {
 		want string // the last digits of the ids; pages are separated by |
 	}{
 		{"default status", sdk.ListTasksInput{}, "0 1 3 4"},
-		{"one to a page", sdk.ListTasksInput{MaxResults: aws.Int32(3)}, "0 1 3 | 4"},
+		{"three to a page", sdk.ListTasksInput{MaxResults: aws.Int32(3)}, "0 1 3 | 4"},
 		{"stopped", sdk.ListTasksInput{DesiredStatus: "STOPPED"}, "2"},
 		{"desired status PENDING", sdk.ListTasksInput{DesiredStatus: "PENDING"}, ""},
 		{"service", sdk.ListTasksInput{ServiceName: aws.String("web")}, "0 1"},
@@ -310,8 +310,7 @@ func TestStopTask(t *testing.T) {
 		out := apitest.Must(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason}))(t)
 		got := out.Task
 		if *got.DesiredStatus != "STOPPED" || *got.LastStatus != "RUNNING" ||
-			got.StopCode != types.TaskStopCodeUserInitiated ||
-			*got.StoppedReason != tc.want || got.StoppingAt == nil || got.Version != 2 {
+			got.StopCode != types.TaskStopCodeUserInitiated || *got.StoppedReason != tc.want || got.StoppingAt == nil || got.Version != 2 {
 			t.Errorf("got %+v", got)
 		}
 		out = apitest.Must(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: aws.String("again")}))(t)
@@ -321,4 +320,39 @@ func TestStopTask(t *testing.T) {
 	}
 	wantError(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(2))}))(t,
 		"InvalidParameter: The referenced task was not found.")
+}
+
+// TestExecuteCommand checks the errors of AWS's preconditions. A call that meets all of them fails too, because the
+// server has no sessions.
+func TestExecuteCommand(t *testing.T) {
+	api, ctx := newAPI(t), t.Context()
+	api.registerDefinition("web", types.NetworkModeBridge)
+	api.createTask(task.Task{ID: task.ID(id(1)), Family: "web", Node: "n1", Observed: task.Observed{State: task.Running}})
+	api.createTask(task.Task{ID: task.ID(id(2)), Family: "web", Node: "n1", ExecuteCommand: true,
+		Observed: task.Observed{State: task.Running}})
+	api.createTask(task.Task{ID: task.ID(id(3)), Family: "web", ExecuteCommand: true,
+		Observed: task.Observed{State: task.Pending}})
+	for _, tc := range []struct {
+		task, container string
+		silent          bool
+		want            string
+	}{
+		{id(9), "", false, "InvalidParameter: The referenced task was not found."},
+		{id(2), "", true, "InvalidParameter: Interactive is the only mode supported currently."},
+		{id(3), "", false,
+			"InvalidParameter: The execute command failed because the task is not RUNNING; it is PENDING."},
+		{id(1), "", false,
+			"InvalidParameter: The execute command failed because execute command was not enabled when the task " +
+				"was run or the execute command agent isn’t running. Wait and try again or run a new task with " +
+				"execute command enabled and try again."},
+		{id(2), "db", false, "InvalidParameter: The container db does not exist in the task definition."},
+		{id(2), "app", false,
+			"TargetNotConnected: The execute command failed because this server has no sessions..."},
+	} {
+		in := &sdk.ExecuteCommandInput{Task: &tc.task, Command: aws.String("sh"), Interactive: !tc.silent}
+		if tc.container != "" {
+			in.Container = &tc.container
+		}
+		wantError(api.ExecuteCommand(ctx, in))(t, tc.want)
+	}
 }

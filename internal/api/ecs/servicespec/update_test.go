@@ -78,8 +78,8 @@ func TestDesired(t *testing.T) {
 			`"securityGroups":["x","y"],"assignPublicIp":"ENABLED"}}`, ``, true},
 		{"platform version", fargate, `"platformVersion":"1.4.0"`, `"platformVersion":"1.4.0"`, true},
 
-		{"strategy replaces the launch " +
-			"type", fargate, mixed, `"launchType":"",` + mixed + `,"platformVersion":"LATEST"`,
+		{"strategy replaces the launch type",
+			fargate, mixed, `"launchType":"",` + mixed + `,"platformVersion":"LATEST"`,
 			true},
 		{"same strategy in another order", mixed, `"capacityProviderStrategy":[{"capacityProvider":"FARGATE_SPOT",` +
 			`"weight":3},{"capacityProvider":"FARGATE","weight":1}]`, ``, false},
@@ -228,12 +228,12 @@ func TestOfAfterRollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	if spec.LaunchType != "EXTERNAL" || !strings.HasSuffix(*spec.TaskDefinition, "/web:1") {
-		t.Errorf("launch type %s, definition %s, want those of the primary "+
-			"deployment", spec.LaunchType, *spec.TaskDefinition)
+		t.Errorf("launch type %s, definition %s, want those of the primary deployment",
+			spec.LaunchType, *spec.TaskDefinition)
 	}
 	if *spec.DesiredCount != 7 || *spec.HealthCheckGracePeriodSeconds != 30 {
-		t.Errorf("desired count %d, grace period %d, want 7 and "+
-			"30", *spec.DesiredCount, *spec.HealthCheckGracePeriodSeconds)
+		t.Errorf("desired count %d, grace period %d, want 7 and 30",
+			*spec.DesiredCount, *spec.HealthCheckGracePeriodSeconds)
 	}
 }
 

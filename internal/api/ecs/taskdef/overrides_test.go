@@ -42,9 +42,9 @@ func TestNewOverrides(t *testing.T) {
 		{"invalid size", `{"cpu":"many"}`, "", nil, "InvalidParameter: Invalid 'cpu' setting for task."},
 		{"container larger than the task", `{"containerOverrides":[{"name":"app","memory":513}]}`, "", nil,
 			"The 'memory' setting for container 'app' is greater than for the task"},
-		{"size that Fargate does not " +
-			"have", `{"memory":"4096"}`, types.LaunchTypeFargate, nil, "No Fargate configuration " +
-			"exists for given values: 256 CPU, 4096 memory. See the Amazon ECS documentation for the valid values."},
+		{"size that Fargate does not have",
+			`{"memory":"4096"}`, types.LaunchTypeFargate, nil, "No Fargate configuration " +
+				"exists for given values: 256 CPU, 4096 memory. See the Amazon ECS documentation for the valid values."},
 		{"size that only EC2 has", `{"memory":"4096"}`, types.LaunchTypeEc2, &task.Overrides{Memory: 4096}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
