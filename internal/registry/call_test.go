@@ -17,8 +17,7 @@ func TestCall(t *testing.T) {
 	create := func(call registry.Call) *registry.Operation {
 		r := newReg(t) // a run of the transaction function on a state without the rows of another run
 		op, err := do(r, func(tx *store.Tx) (*registry.Operation, error) {
-			return registry.CreateNamespace(tx, sc, spec,
-				call)
+			return registry.CreateNamespace(tx, sc, spec, call)
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -460,8 +460,7 @@ func TestReapOperations(t *testing.T) {
 	}
 	reap := func(now time.Time, limit int) bool {
 		more, err := do(r, func(tx *store.Tx) (bool, error) {
-			return registry.ReapOperations(tx, sc.Region, now, limit),
-				nil
+			return registry.ReapOperations(tx, sc.Region, now, limit), nil
 		})
 		if err != nil {
 			t.Fatal(err)

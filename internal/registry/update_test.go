@@ -90,8 +90,7 @@ func TestScanServices(t *testing.T) {
 		r.service(blog, "posts", ""): "posts"}
 	scan := func(in registry.ServiceRange) (ids []string) {
 		registry.ScanServices(r.db.Snapshot(), sc, in, func(s *registry.Service) bool {
-			ids = append(ids,
-				s.ID)
+			ids = append(ids, s.ID)
 			return true
 		})
 		return ids

@@ -24,8 +24,7 @@ func TestClusters(t *testing.T) {
 	list := func(after string) string {
 		var names []string
 		task.ScanClusters(w.db.Snapshot(), sc, after, func(c *task.Cluster) bool {
-			names = append(names,
-				c.Name)
+			names = append(names, c.Name)
 			return true
 		})
 		return strings.Join(names, " ")
@@ -44,8 +43,7 @@ func TestClusters(t *testing.T) {
 	}
 	for _, tc := range []struct{ name, want string }{{"default", "ok"}, {"prod", "ok"}, {"other", "not found"}} {
 		if got := w.write(func(tx *store.Tx) error {
-			_, err := task.UseCluster(tx, sc, tc.name,
-				noon)
+			_, err := task.UseCluster(tx, sc, tc.name, noon)
 			return err
 		}); got != tc.want {
 			t.Errorf("use of the cluster %s: %s, want %s", tc.name, got, tc.want)
@@ -254,8 +252,7 @@ func TestScans(t *testing.T) {
 	})
 	for _, family := range []string{"web", "worker", "job"} {
 		w.write(func(tx *store.Tx) error {
-			task.RegisterDefinition(tx, sc, task.Definition{Family: family},
-				noon)
+			task.RegisterDefinition(tx, sc, task.Definition{Family: family}, noon)
 			return nil
 		})
 	}

@@ -165,8 +165,7 @@ func TestStop(t *testing.T) {
 		t.Errorf("after ForceStop: %+v", row)
 	}
 	if got := w.write(func(tx *store.Tx) error {
-		return task.ForceStop(tx, ref("2"), task.StopCause{},
-			noon)
+		return task.ForceStop(tx, ref("2"), task.StopCause{}, noon)
 	}); got != "not found" {
 		t.Errorf("ForceStop of a missing task: %s", got)
 	}

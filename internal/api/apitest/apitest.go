@@ -132,8 +132,7 @@ func WithInvocationID(id string) func(*aws.Config) {
 		})
 	return func(c *aws.Config) {
 		c.APIOptions = append(c.APIOptions, func(s *middleware.Stack) error {
-			return s.Build.Add(set,
-				middleware.After)
+			return s.Build.Add(set, middleware.After)
 		})
 	}
 }

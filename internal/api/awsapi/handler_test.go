@@ -312,8 +312,7 @@ func TestHandlePanicsOnProgrammingErrors(t *testing.T) {
 		"twice": func() { Handle(svc, ok) },
 		"name": func() {
 			Handle(svc, func(context.Context, *shape) (*sd.GetServiceOutput, error) {
-				return nil,
-					nil
+				return nil, nil
 			})
 		},
 		"no form on wire":   func() { codecOf(timeChannelType, UpperCamel) },

@@ -222,8 +222,7 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{"get an unknown namespace", func() error {
-			_, err := w.GetNamespace(ctx,
-				&sd.GetNamespaceInput{Id: s("ns-x")})
+			_, err := w.GetNamespace(ctx, &sd.GetNamespaceInput{Id: s("ns-x")})
 			return err
 		}, "NamespaceNotFound"},
 		{"get a namespace of another region", func() error {
@@ -235,16 +234,13 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "NamespaceNotFound"},
 		{"delete an unknown namespace", func() error {
-			_, err := w.DeleteNamespace(ctx,
-				&sd.DeleteNamespaceInput{Id: s("ns-x")})
+			_, err := w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: s("ns-x")})
 			return err
 		}, "NamespaceNotFound"},
 		{"delete a namespace with services", func() error {
-			_, err := w.DeleteNamespace(ctx,
-				&sd.DeleteNamespaceInput{Id: &ns})
+			_, err := w.DeleteNamespace(ctx, &sd.DeleteNamespaceInput{Id: &ns})
 			return err
-		},
-			"ResourceInUse: Namespace has associated services; delete the services before deleting the namespace"},
+		}, "ResourceInUse: Namespace has associated services; delete the services before deleting the namespace"},
 		{"create an existing namespace", func() error {
 			_, err := w.CreatePrivateDnsNamespace(ctx, &sd.CreatePrivateDnsNamespaceInput{Name: s("SHOP.local"),
 				Vpc: s("vpc-1")})
@@ -280,19 +276,15 @@ func TestErrors(t *testing.T) {
 		{"a health check and a custom one", func() error { return create(ns, "a", "A 1, http, custom") },
 			"InvalidInput"},
 		{"get an unknown service", func() error {
-			_, err := w.GetService(ctx,
-				&sd.GetServiceInput{Id: s("srv-x")})
+			_, err := w.GetService(ctx, &sd.GetServiceInput{Id: s("srv-x")})
 			return err
 		}, "ServiceNotFound"},
 		{"delete a service with instances", func() error {
-			_, err := w.DeleteService(ctx,
-				&sd.DeleteServiceInput{Id: &svc})
+			_, err := w.DeleteService(ctx, &sd.DeleteServiceInput{Id: &svc})
 			return err
-		},
-			"ResourceInUse: Service contains registered instances; delete the instances before deleting the service"},
+		}, "ResourceInUse: Service contains registered instances; delete the instances before deleting the service"},
 		{"delete an unknown service", func() error {
-			_, err := w.DeleteService(ctx,
-				&sd.DeleteServiceInput{Id: s("srv-x")})
+			_, err := w.DeleteService(ctx, &sd.DeleteServiceInput{Id: s("srv-x")})
 			return err
 		}, "ServiceNotFound"},
 		{"register in an unknown service", func() error {
@@ -342,8 +334,7 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "OperationNotFound"},
 		{"a malformed operation id", func() error {
-			_, err := w.GetOperation(ctx,
-				&sd.GetOperationInput{OperationId: s("x")})
+			_, err := w.GetOperation(ctx, &sd.GetOperationInput{OperationId: s("x")})
 			return err
 		}, "OperationNotFound"},
 		{"discover in an unknown namespace", func() error {

@@ -48,8 +48,7 @@ func TestLimits(t *testing.T) {
 		return err
 	}
 	httpNamespace := func(in *sd.CreateHttpNamespaceInput) error {
-		_,
-			err := w.CreateHttpNamespace(ctx, in)
+		_, err := w.CreateHttpNamespace(ctx, in)
 		return err
 	}
 	update := func(a map[string]string) error {
@@ -85,16 +84,13 @@ func TestLimits(t *testing.T) {
 		{"a value of 1024", func() error { return register(map[string]string{"k": long(1024)}) }, ""},
 		{"a value of 1025", func() error { return register(map[string]string{"k": long(1025)}) }, "InvalidInput"},
 		{"50 tags of a namespace", func() error {
-			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t50"),
-				Tags: tags(50)})
+			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t50"), Tags: tags(50)})
 		}, ""},
 		{"51 tags of a namespace", func() error {
-			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t51"),
-				Tags: tags(51)})
+			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t51"), Tags: tags(51)})
 		}, "TooManyTagsException"},
 		{"201 tags of a namespace", func() error {
-			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t201"),
-				Tags: tags(201)})
+			return httpNamespace(&sd.CreateHttpNamespaceInput{Name: s("t201"), Tags: tags(201)})
 		}, "InvalidInput"},
 		{"51 tags of a service", func() error {
 			_, err := w.CreateService(ctx, &sd.CreateServiceInput{Name: s("t51"), NamespaceId: &ns, Tags: tags(51)})

@@ -53,7 +53,7 @@ func (w *world) client(options ...func(*aws.Config)) *sdk.Client {
 	return sdk.NewFromConfig(w.srv.Config(options...))
 }
 
-// printer is a container of a task, and the writer of its log.
+// printer is a container that prints lines, and the writer of its log.
 type printer struct {
 	w       *world
 	writer  *containerlog.Writer
@@ -99,8 +99,8 @@ func TestGroups(t *testing.T) {
 		Tags: map[string]string{"team": "red"}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{
-		LogGroupName: name}); apitest.ErrorCode(err) != "ResourceAlreadyExistsException" {
+	_, err := w.CreateLogGroup(ctx, &sdk.CreateLogGroupInput{LogGroupName: name})
+	if apitest.ErrorCode(err) != "ResourceAlreadyExistsException" {
 		t.Errorf("create an existing group: %v", err)
 	}
 	if _, err := w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{LogGroupName: name,
@@ -113,18 +113,18 @@ func TestGroups(t *testing.T) {
 		Limit: aws.Int32(1)})
 	if err != nil || len(list.LogGroups) != 1 || *list.LogGroups[0].LogGroupName != "/ecs/api" ||
 		list.NextToken == nil {
-		t.Fatalf("the first page: %+v, %v", list, err)
+		t.Fatalf("first page: %+v, %v", list, err)
 	}
 	list, err = w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String("/ecs/"),
 		Limit: aws.Int32(1), NextToken: list.NextToken})
 	if err != nil || len(list.LogGroups) != 1 || list.NextToken != nil {
-		t.Fatalf("the second page: %+v, %v", list, err)
+		t.Fatalf("second page: %+v, %v", list, err)
 	}
 	g := list.LogGroups[0]
 	const arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/ecs/web"
 	if *g.Arn != arn+":*" || *g.LogGroupArn != arn || *g.RetentionInDays != 7 || *g.CreationTime != epoch ||
 		g.LogGroupClass != types.LogGroupClassStandard {
-		t.Errorf("the group is %+v", g)
+		t.Errorf("log group: %+v", g)
 	}
 	for _, resource := range []string{arn, arn + ":*"} {
 		tags, err := w.ListTagsForResource(ctx, &sdk.ListTagsForResourceInput{ResourceArn: &resource})
@@ -170,8 +170,7 @@ func TestGroups(t *testing.T) {
 		"invalid retention": second(w.PutRetentionPolicy(ctx, &sdk.PutRetentionPolicyInput{
 			LogGroupName: aws.String("other"), RetentionInDays: aws.Int32(2)})),
 		"invalid limit": second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{Limit: aws.Int32(51)})),
-		"invalid token": second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{
-			NextToken: aws.String("x")})),
+		"invalid token": second(w.DescribeLogGroups(ctx, &sdk.DescribeLogGroupsInput{NextToken: aws.String("x")})),
 		"ARN of a cluster": second(w.TagResource(ctx, &sdk.TagResourceInput{
 			ResourceArn: aws.String("arn:aws:ecs:eu-west-1:123456789012:cluster/x"),
 			Tags:        map[string]string{"a": "b"}})),
@@ -187,6 +186,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// second returns the error of a call.
 func second[T any](_ T, err error) error { return err }
 
 // filter reads all pages of FilterLogEvents and returns the events as SECOND:STREAM:MESSAGE.
@@ -233,16 +233,16 @@ func TestFilterLogEvents(t *testing.T) {
 		in   sdk.FilterLogEventsInput
 		want string
 	}{
-		{"a time", sdk.FilterLogEventsInput{StartTime: at(2), EndTime: at(4)},
+		{"between two times", sdk.FilterLogEventsInput{StartTime: at(2), EndTime: at(4)},
 			"2:b:three 3:a:four error 4:b:five 4:b:six error"},
-		{"a stream", sdk.FilterLogEventsInput{LogStreamNames: []string{"b"}}, "2:b:three 4:b:five 4:b:six error"},
-		{"a prefix", sdk.FilterLogEventsInput{LogStreamNamePrefix: aws.String("a")},
+		{"one stream", sdk.FilterLogEventsInput{LogStreamNames: []string{"b"}}, "2:b:three 4:b:five 4:b:six error"},
+		{"prefix of a stream", sdk.FilterLogEventsInput{LogStreamNamePrefix: aws.String("a")},
 			"1:a:one 1:a:two 3:a:four error 5:a:seven"},
-		{"a term", sdk.FilterLogEventsInput{FilterPattern: aws.String("error"), Limit: aws.Int32(1)},
+		{"one term", sdk.FilterLogEventsInput{FilterPattern: aws.String("error"), Limit: aws.Int32(1)},
 			"3:a:four error 4:b:six error"},
-		{"not a term", sdk.FilterLogEventsInput{FilterPattern: aws.String("-error -one")},
+		{"excluded terms", sdk.FilterLogEventsInput{FilterPattern: aws.String("-error -one")},
 			"1:a:two 2:b:three 4:b:five 5:a:seven"},
-		{"later", sdk.FilterLogEventsInput{StartTime: at(6)}, ""},
+		{"after the last event", sdk.FilterLogEventsInput{StartTime: at(6)}, ""},
 	} {
 		tc.in.LogGroupName = aws.String("web")
 		if got := w.filter(tc.in); got != tc.want {

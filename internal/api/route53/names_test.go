@@ -89,8 +89,8 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s appears twice", routes[i].operation)
 		}
 		names[routes[i].operation] = true
-		path := segments("/" + version + "/" + strings.ReplaceAll(strings.Replace(routes[i].path, "{}", "x", 1), "{}",
-			"y"))
+		first := strings.Replace(routes[i].path, "{}", "x", 1)
+		path := segments("/" + version + "/" + strings.Replace(first, "{}", "y", 1))
 		for k := range routes {
 			if _, ok := routes[k].match(path); ok != (k == i) && routes[k].method == routes[i].method {
 				t.Errorf("%s %s: %s matches: %t", routes[i].method, strings.Join(path, "/"), routes[k].operation, ok)

@@ -46,8 +46,7 @@ func TestGetHostedZone(t *testing.T) {
 			if *z.Id != *w.zoneID("b.local") || *z.Name != "b.local." ||
 				*z.CallerReference != w.namespaces["b.local"] ||
 				*z.Config.Comment != "Created by AWS Cloud Map namespace with ARN "+w.arn("b.local") ||
-				!z.Config.PrivateZone ||
-				*z.ResourceRecordSetCount != 3 ||
+				!z.Config.PrivateZone || *z.ResourceRecordSetCount != 3 ||
 				*z.LinkedService.ServicePrincipal != "servicediscovery.amazonaws.com" ||
 				*z.LinkedService.Description != w.arn("b.local") {
 				t.Errorf("the zone: %+v %+v %+v", z, z.Config, z.LinkedService)
@@ -99,8 +98,8 @@ func TestListHostedZones(t *testing.T) {
 	w := newWorld(t, several)
 	for _, max := range []int32{1, 3, 4} {
 		var all []types.HostedZone
-		for pages := r53.NewListHostedZonesPaginator(w,
-			&r53.ListHostedZonesInput{MaxItems: &max}); pages.HasMorePages(); {
+		pages := r53.NewListHostedZonesPaginator(w, &r53.ListHostedZonesInput{MaxItems: &max})
+		for pages.HasMorePages() {
 			all = append(all, apitest.Must(pages.NextPage(t.Context()))(t).HostedZones...)
 		}
 		sorted := slices.Sorted(strings.FieldsSeq(names(all)))
@@ -112,7 +111,7 @@ func TestListHostedZones(t *testing.T) {
 		HostedZoneType: types.HostedZoneTypePrivateHostedZone, MaxItems: aws.Int32(1000)}))(t)
 	if len(private.HostedZones) != 3 || strings.Contains(names(private.HostedZones), "example.com") ||
 		*private.MaxItems != 100 {
-		t.Errorf("private ones: %s of %d", names(private.HostedZones), *private.MaxItems)
+		t.Errorf("private zones: %s, MaxItems %d", names(private.HostedZones), *private.MaxItems)
 	}
 }
 
@@ -190,10 +189,10 @@ func TestFixedOperations(t *testing.T) {
 		len(tags.Tags) != 0 {
 		t.Errorf("tags: %+v", tags)
 	}
-	more := apitest.Must(w.client(apitest.InRegion("us-east-1"), apitest.As(apitest.ReadOnly)).ListTagsForResources(
-		ctx, &r53.ListTagsForResourcesInput{
-			ResourceType: types.TagResourceTypeHostedzone, ResourceIds: []string{id,
-				strings.TrimPrefix(*w.zoneID("a.local"), "/hostedzone/")}}))(t)
+	other := strings.TrimPrefix(*w.zoneID("a.local"), "/hostedzone/")
+	reader := w.client(apitest.InRegion("us-east-1"), apitest.As(apitest.ReadOnly))
+	more := apitest.Must(reader.ListTagsForResources(ctx, &r53.ListTagsForResourcesInput{
+		ResourceType: types.TagResourceTypeHostedzone, ResourceIds: []string{id, other}}))(t)
 	if len(more.ResourceTagSets) != 2 || *more.ResourceTagSets[0].ResourceId != id {
 		t.Errorf("tags of two: %+v", more.ResourceTagSets)
 	}
@@ -229,13 +228,12 @@ func TestErrors(t *testing.T) {
 	ctx := t.Context()
 	zone, unknown := w.zoneID("b.local"), s("Z0UNKNOWN")
 	id := strings.TrimPrefix(*zone, "/hostedzone/")
-	managed := fmt.Sprintf(
-		"403 AccessDenied: The resource hostedzone/%s can only be managed through AWS Cloud Map (%s)", id, w.arn(
-			"b.local"))
+	managed := fmt.Sprintf("403 AccessDenied: The resource hostedzone/%s can only be managed through AWS Cloud Map (%s)",
+		id, w.arn("b.local"))
 	change := &types.ChangeBatch{Changes: []types.Change{{Action: types.ChangeActionUpsert,
 		ResourceRecordSet: &types.ResourceRecordSet{
-			Name: s("x.b.local"), Type: types.RRTypeA, TTL: aws.Int64(
-				1), ResourceRecords: []types.ResourceRecord{{Value: s("10.0.0.1")}}}}}}
+			Name: s("x.b.local"), Type: types.RRTypeA, TTL: aws.Int64(1),
+			ResourceRecords: []types.ResourceRecord{{Value: s("10.0.0.1")}}}}}}
 	vpc := &types.VPC{VPCId: s("vpc-2"), VPCRegion: "eu-west-1"}
 	records := func(in r53.ListResourceRecordSetsInput) error {
 		if in.HostedZoneId == nil {
@@ -250,14 +248,11 @@ func TestErrors(t *testing.T) {
 		want string // a prefix
 	}{
 		{"unknown zone", func() error {
-			_, err := w.GetHostedZone(ctx, &r53.GetHostedZoneInput{
-				Id: unknown})
+			_, err := w.GetHostedZone(ctx, &r53.GetHostedZoneInput{Id: unknown})
 			return err
-		},
-			"404 NoSuchHostedZone: No hosted zone found with ID: Z0UNKNOWN"},
+		}, "404 NoSuchHostedZone: No hosted zone found with ID: Z0UNKNOWN"},
 		{"records of an unknown zone", func() error {
-			return records(r53.ListResourceRecordSetsInput{
-				HostedZoneId: unknown})
+			return records(r53.ListResourceRecordSetsInput{HostedZoneId: unknown})
 		}, "404 NoSuchHostedZone"},
 		{"MaxItems 0", func() error { return records(r53.ListResourceRecordSetsInput{MaxItems: aws.Int32(0)}) },
 			"400 InvalidInput: MaxItems"},
@@ -275,8 +270,7 @@ func TestErrors(t *testing.T) {
 			return records(r53.ListResourceRecordSetsInput{StartRecordName: s("b.local"), StartRecordType: "WKS"})
 		}, "400 InvalidInput: StartRecordType"},
 		{"invalid escape", func() error {
-			return records(r53.ListResourceRecordSetsInput{
-				StartRecordName: s(`b\9.local`)})
+			return records(r53.ListResourceRecordSetsInput{StartRecordName: s(`b\9.local`)})
 		}, "400 InvalidInput: The domain name"},
 		{"delegation sets", func() error {
 			_, err := w.ListHostedZones(ctx, &r53.ListHostedZonesInput{DelegationSetId: s("N1")})
@@ -290,7 +284,7 @@ func TestErrors(t *testing.T) {
 			_, err := w.ListHostedZonesByName(ctx, &r53.ListHostedZonesByNameInput{HostedZoneId: zone})
 			return err
 		}, "400 InvalidInput"},
-		{"no VPC", func() error {
+		{"zones without a VPC", func() error {
 			_, err := w.ListHostedZonesByVPC(ctx, &r53.ListHostedZonesByVPCInput{VPCId: s(""), VPCRegion: "eu-west-1"})
 			return err
 		}, "400 InvalidInput"},
@@ -314,7 +308,7 @@ func TestErrors(t *testing.T) {
 				RecordType: "A", ResolverIP: s("localhost")})
 			return err
 		}, "400 InvalidInput"},
-		{"a change", func() error { _, err := w.GetChange(ctx, &r53.GetChangeInput{Id: s("/change/C1")}); return err },
+		{"get a change", func() error { _, err := w.GetChange(ctx, &r53.GetChangeInput{Id: s("/change/C1")}); return err },
 			"404 NoSuchChange"},
 		{"tags of an unknown zone", func() error {
 			_, err := w.ListTagsForResources(ctx, &r53.ListTagsForResourcesInput{ResourceType: "hostedzone",
@@ -356,20 +350,19 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "404 NoSuchHostedZone"},
 		{"delete the zone", func() error {
-			_, err := w.DeleteHostedZone(ctx,
-				&r53.DeleteHostedZoneInput{Id: zone})
+			_, err := w.DeleteHostedZone(ctx, &r53.DeleteHostedZoneInput{Id: zone})
 			return err
 		}, managed},
-		{"comment the zone", func() error {
+		{"change the comment of the zone", func() error {
 			_, err := w.UpdateHostedZoneComment(ctx, &r53.UpdateHostedZoneCommentInput{Id: zone, Comment: s("x")})
 			return err
 		}, managed},
-		{"associate", func() error {
+		{"associate a VPC", func() error {
 			_, err := w.AssociateVPCWithHostedZone(ctx, &r53.AssociateVPCWithHostedZoneInput{HostedZoneId: zone,
 				VPC: vpc})
 			return err
 		}, managed},
-		{"disassociate", func() error {
+		{"disassociate a VPC", func() error {
 			_, err := w.DisassociateVPCFromHostedZone(ctx,
 				&r53.DisassociateVPCFromHostedZoneInput{HostedZoneId: zone, VPC: vpc})
 			return err
@@ -390,9 +383,9 @@ func TestErrors(t *testing.T) {
 			return err
 		}, "403 AccessDenied: Hosted zones can only be tagged"},
 		{"change records with a read-only key", func() error {
-			_, err := w.client(apitest.InRegion("us-east-1"),
-				apitest.As(apitest.ReadOnly)).ChangeResourceRecordSets(
-				ctx, &r53.ChangeResourceRecordSetsInput{HostedZoneId: zone, ChangeBatch: change})
+			reader := w.client(apitest.InRegion("us-east-1"), apitest.As(apitest.ReadOnly))
+			_, err := reader.ChangeResourceRecordSets(ctx, &r53.ChangeResourceRecordSetsInput{HostedZoneId: zone,
+				ChangeBatch: change})
 			return err
 		}, "403 AccessDenied: Access key AKIAREAD"},
 	} {

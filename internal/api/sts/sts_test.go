@@ -31,8 +31,7 @@ func TestGetCallerIdentity(t *testing.T) {
 		credentials aws.Credentials
 		arn         string
 	}{
-		{"permanent", apitest.Credentials(apitest.Administrator),
-			"arn:aws:iam::123456789012:root"},
+		{"permanent", apitest.Credentials(apitest.Administrator), "arn:aws:iam::123456789012:root"},
 		{"temporary, read-only",
 			aws.Credentials{AccessKeyID: session.AccessKeyID, SecretAccessKey: session.Secret,
 				SessionToken: session.SessionToken},
