@@ -45,8 +45,8 @@ func NewLoadTest(t *testing.T, s *Server, worker func(family string) *ecs.Regist
 	p.ClientGroup = StartClients(t, NewBackendClient(at),
 		NewAClient(p.Server, "worker.corp"), NewSRVClient(p.Server, "worker.corp"),
 		NewDiscoveryClient(p.Server, "corp", "worker"),
-		NewAClient(p.Server, "team.corp"), NewSRVClient(p.Server, "team.corp"), NewDiscoveryClient(p.Server, "corp",
-			"team"))
+		NewAClient(p.Server, "team.corp"), NewSRVClient(p.Server, "team.corp"),
+		NewDiscoveryClient(p.Server, "corp", "team"))
 	return p
 }
 

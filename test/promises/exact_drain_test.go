@@ -117,8 +117,7 @@ func TestDrainWaitsForLastAnswer(t *testing.T) {
 		"dns-tcp": func(n *signalRecorder) { n.mustAnswer("tcp", n.name+".shop.", dns.TypeA) },
 		"dns-srv": func(n *signalRecorder) { n.mustAnswer("udp", n.name+".shop.", dns.TypeSRV) },
 		"dns-host": func(n *signalRecorder) {
-			n.mustAnswer("udp", harness.TaskID(n.task)+"."+n.name+".shop.",
-				dns.TypeA)
+			n.mustAnswer("udp", harness.TaskID(n.task)+"."+n.name+".shop.", dns.TypeA)
 		},
 		"discover": func(n *signalRecorder) {
 			found := n.Discover("shop", n.name, sdtypes.HealthStatusFilterHealthy)

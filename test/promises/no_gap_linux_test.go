@@ -78,8 +78,7 @@ func TestDeploymentRollback(t *testing.T) {
 	for _, want := range []string{") deployment failed: tasks failed to start.",
 		"rolling back to deployment " + *first[0].StartedBy + "."} {
 		if !slices.ContainsFunc(svc.Events, func(e ecstypes.ServiceEvent) bool {
-			return strings.Contains(*e.Message,
-				want)
+			return strings.Contains(*e.Message, want)
 		}) {
 			t.Errorf("no event contains %q: %s", want, harness.AsJSON(svc.Events))
 		}

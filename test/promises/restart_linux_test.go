@@ -310,8 +310,7 @@ func TestCustomHealthSurvivesRestart(t *testing.T) {
 	s.CheckAnswers("cart", 2)
 	victim := harness.TaskID(s.Tasks("cart", ecstypes.DesiredStatusRunning)[0])
 	harness.Must(s.CloudMap().UpdateInstanceCustomHealthStatus(t.Context(),
-		&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &victim,
-			Status: "UNHEALTHY"}))(t)
+		&sd.UpdateInstanceCustomHealthStatusInput{ServiceId: cart.Id, InstanceId: &victim, Status: "UNHEALTHY"}))(t)
 	if got := s.Lookup("cart.shop"); len(got) != 1 {
 		t.Fatalf("the answer is %v, want one address: a user has set one of the instances to UNHEALTHY", got)
 	}
