@@ -83,8 +83,8 @@ type App struct {
 	dns        *server.Server
 	dnsAddrs   []netip.AddrPort
 	api        []net.Listener // the one of --api first
-	runtime    nodeRuntime    // nil: none
-	runtimeWhy string         // why this runtime
+	runtime    nodeRuntime    // nil if the node runs no tasks
+	runtimeWhy string         // the reason for this runtime
 	names      agent.Names    // of tasks
 	endpoint   *metadata.Endpoint
 	hosts      map[string]netip.Addr // names in the /etc/hosts of tasks with a role

@@ -27,20 +27,20 @@ type Config struct {
 	API     string   // host:port
 	DNS     []string // host:port, at least one
 	Runtime string
-	Etcd    []string // endpoints of an external cluster; none runs etcd in this process
+	Etcd    []string // endpoints of an external cluster; if there are none, etcd runs in this process
 	Account string   // 12 digits
 	Region  string   // the region that `env` sets for clients
 	VPCs    []VPC
-	Node    string // unique among the servers of one etcd; empty: the name in the data folder, or the host's
+	Node    string // unique among the servers of one etcd; empty means the name in the data folder, or the host's
 	// NodeCPU (in units, 1024 for each core) and NodeMemory (in MiB) are the resources of this node for all its tasks; 0
-	// is the machine's.
+	// means the machine's.
 	NodeCPU    int
 	NodeMemory int
-	// NodeAddress is the address of tasks in bridge and host mode; invalid is the runtime's choice.
+	// NodeAddress is the address of tasks in bridge and host mode; if it is invalid, the runtime chooses one.
 	NodeAddress netip.Addr
-	NodeGrace   time.Duration // how long a node may be lost before its tasks are given up; 0: forever
+	NodeGrace   time.Duration // the time after which the tasks of a lost node are given up; 0 means never
 	DrainCap    time.Duration // the longest time that a task waits for answers with its address to expire
-	Upstreams   []string      // ip or ip:port; none uses the host's
+	Upstreams   []string      // ip or ip:port; if there are none, those of the host
 	Version     string        // of this server, as lists of nodes show it
 	Logger      *slog.Logger
 }

@@ -48,13 +48,13 @@ func claimNetworks(
 	if i := slices.IndexFunc(nodes, func(n *task.Node) bool { return n.Name == node.Name }); i >= 0 {
 		node = *nodes[i]
 	}
-	inUse = append(slices.Clip(inUse), slicesOfOthers(nodes, node.Name)...)
+	inUse = append(slices.Clip(inUse), slicesOfOtherNodes(nodes, node.Name)...)
 	had := node.Slices
 	node.Slices = nil
 	var networks []network.Network
 	for _, v := range vpcs {
 		all := network.Slices(v.VPC, v.Prefix, v.Prefix6)
-		n, err := claims.Claim(only(all, had), inUse)
+		n, err := claims.Claim(ownSlices(all, had), inUse)
 		if err != nil {
 			n, err = claims.Claim(all, inUse)
 		}
@@ -68,8 +68,8 @@ func claimNetworks(
 	return networks, nil
 }
 
-// slicesOfOthers returns the networks that other nodes have.
-func slicesOfOthers(nodes []*task.Node, self string) (used []network.Used) {
+// slicesOfOtherNodes returns the slices of all nodes except self.
+func slicesOfOtherNodes(nodes []*task.Node, self string) (used []network.Used) {
 	for _, n := range nodes {
 		if n.Name == self {
 			continue
@@ -85,8 +85,8 @@ func slicesOfOthers(nodes []*task.Node, self string) (used []network.Used) {
 	return used
 }
 
-// only returns the slices of a VPC that a node had.
-func only(all []network.Network, had []task.Slice) (kept []network.Network) {
+// ownSlices returns those of a VPC's slices that a node had.
+func ownSlices(all []network.Network, had []task.Slice) (kept []network.Network) {
 	for _, n := range all {
 		if slices.Contains(had, task.Slice{VPC: n.VPC, Prefix: n.Prefix, Prefix6: n.Prefix6}) {
 			kept = append(kept, n)
@@ -95,7 +95,7 @@ func only(all []network.Network, had []task.Slice) (kept []network.Network) {
 	return kept
 }
 
-// describeVPC returns what the operator knows a VPC by.
+// describeVPC returns the name by which the operator knows a VPC, for an error message.
 func describeVPC(id string) string {
 	if id == "" {
 		return "tasks (declare another one: --vpc vpc-local=10.77.0.0/16)"
@@ -104,7 +104,7 @@ func describeVPC(id string) string {
 }
 
 // hostAddress returns the address of tasks in bridge and host mode: that of --node-address, otherwise the one from
-// which this machine reaches others, otherwise its own on the first VPC's network.
+// which this machine reaches other machines, otherwise its own on the first VPC's network.
 func (a *App) hostAddress(first network.Network) netip.Addr {
 	if a.cfg.NodeAddress.IsValid() {
 		return a.cfg.NodeAddress

@@ -9,8 +9,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// TestSlicesOfOthers checks that a node stays out of the networks of other nodes, but not out of those that it has.
-func TestSlicesOfOthers(t *testing.T) {
+// TestSlicesOfOtherNodes checks that a node stays out of the networks of other nodes, but not out of those that it has.
+func TestSlicesOfOtherNodes(t *testing.T) {
 	nodes := []*task.Node{
 		{Name: "a", Slices: []task.Slice{{VPC: "v", Prefix: netip.MustParsePrefix("10.0.0.0/22")}}},
 		{Name: "b", Slices: []task.Slice{
@@ -24,14 +24,14 @@ func TestSlicesOfOthers(t *testing.T) {
 		"b": "[{10.0.0.0/22 node a}]",
 		"d": "[{10.0.0.0/22 node a} {10.0.4.0/22 node b} {fd00::/70 node b} {10.1.0.0/22 node b}]",
 	} {
-		if got := fmt.Sprint(slicesOfOthers(nodes, self)); got != want {
-			t.Errorf("slicesOfOthers for %s = %s, want %s", self, got, want)
+		if got := fmt.Sprint(slicesOfOtherNodes(nodes, self)); got != want {
+			t.Errorf("slicesOfOtherNodes for %s = %s, want %s", self, got, want)
 		}
 	}
 }
 
-// TestOnly checks that a node gets back the slice that it had, as long as the VPC still has the slice.
-func TestOnly(t *testing.T) {
+// TestOwnSlices checks that a node gets the slice that it had, as long as the VPC still has the slice.
+func TestOwnSlices(t *testing.T) {
 	v4, v6 := netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/64")
 	all := network.Slices("v", v4, v6)
 	third := task.Slice{VPC: "v", Prefix: all[2].Prefix, Prefix6: all[2].Prefix6}
@@ -46,9 +46,9 @@ func TestOnly(t *testing.T) {
 		{"one before the VPC had IPv6", []task.Slice{{VPC: "v", Prefix: third.Prefix}}, 0},
 		{"one of other size", []task.Slice{{VPC: "v", Prefix: v4, Prefix6: v6}}, 0},
 	} {
-		got := only(all, tc.had)
+		got := ownSlices(all, tc.had)
 		if len(got) != tc.want || tc.want == 1 && got[0] != all[2] {
-			t.Errorf("%s: only = %v, want %d slices", tc.name, got, tc.want)
+			t.Errorf("%s: ownSlices = %v, want %d slices", tc.name, got, tc.want)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/awsapi"
 )
 
-// alias is the name of the API in the private hosts file of a task. Some SDKs put "data-" before the host of
+// apiHost is the host name of the API in the private hosts file of a task. Some SDKs put "data-" before the host of
 // DiscoverInstances, so that name is in the file too (docs/clients.md).
-const alias = "rollcall.internal"
+const apiHost = "rollcall.internal"
 
 // openEndpoint opens the endpoint where tasks find their metadata and credentials.
 func (a *App) openEndpoint(context.Context) error {
@@ -30,8 +30,8 @@ func (a *App) openEndpoint(context.Context) error {
 		},
 	}
 	if a.runtime.Capabilities().PrivateHosts {
-		a.hosts = map[string]netip.Addr{alias: api.Addr(), "data-" + alias: api.Addr()}
-		cfg.Alias = fmt.Sprintf("http://%s:%d", alias, api.Port())
+		a.hosts = map[string]netip.Addr{apiHost: api.Addr(), "data-" + apiHost: api.Addr()}
+		cfg.Alias = fmt.Sprintf("http://%s:%d", apiHost, api.Port())
 	}
 	var err error
 	if a.endpoint, err = metadata.Open(cfg); err != nil {

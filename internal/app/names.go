@@ -7,7 +7,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/dns/server"
 )
 
-// setUpNames has the runtime open DNS where its tasks send their queries.
+// setUpNames makes DNS listen where the runtime's tasks send their queries.
 func (a *App) setUpNames(context.Context) error {
 	if a.runtime != nil {
 		a.names = a.runtime.Names(taskDNS{a.dns}, a.dnsAddrs[0])
@@ -15,7 +15,7 @@ func (a *App) setUpNames(context.Context) error {
 	return nil
 }
 
-// taskDNS opens the DNS server on more addresses.
+// taskDNS makes the DNS server listen on more addresses. It implements [agent.DNSServer].
 type taskDNS struct{ dns *server.Server }
 
 func (d taskDNS) Listen(at netip.AddrPort) error {
@@ -28,7 +28,8 @@ func (d taskDNS) Close(at netip.AddrPort) error {
 	return nil
 }
 
-// mayRecurse reports whether a client's queries for other names are forwarded: those of this machine and of its tasks.
+// mayRecurse reports whether DNS forwards a client's queries for names of other zones: those of clients on this
+// machine, its containers included.
 func (a *App) mayRecurse(client netip.Addr) bool {
 	if client.IsLoopback() {
 		return true

@@ -7,10 +7,10 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// loneCPU is the smallest number of CPU units that a node without etcd cluster offers: 64 cores. The process runtime
-// does not limit the CPU of tasks, so tasks that ask for more than the machine has share it. A node of a cluster offers
-// what it has, since another node may have more (docs/decisions/0007-placement.md).
-const loneCPU = 64 * 1024
+// minSingleNodeCPU is the smallest number of CPU units that the only node of a system offers: 64 cores. The process
+// runtime does not limit the CPU of tasks, so tasks that ask for more than the machine has share it. A node of a
+// cluster offers what it has, since another node may have more (docs/decisions/0007-placement.md).
+const minSingleNodeCPU = 64 * 1024
 
 // node returns this machine as placement sees it. registered is the time of its first registration, zero if it is new.
 func (a *App) node(registered time.Time) task.Node {
@@ -28,7 +28,7 @@ func (a *App) node(registered time.Time) task.Node {
 	if n.CPU == 0 {
 		n.CPU = runtime.NumCPU() * 1024
 		if len(a.cfg.Etcd) == 0 {
-			n.CPU = max(n.CPU, loneCPU)
+			n.CPU = max(n.CPU, minSingleNodeCPU)
 		}
 	}
 	if n.Memory == 0 {

@@ -26,13 +26,13 @@ type nodeRuntime interface {
 	EngineVersion() string
 	// NodeAddress returns the address at which tasks reach servers on this machine.
 	NodeAddress() netip.Addr
-	// Names opens dns, which listens on first already, where the tasks send their queries, and returns how they resolve
-	// names.
-	Names(dns agent.DNSServer, first netip.AddrPort) agent.Names
+	// Names makes dns, which already listens on the address listening, also listen where the tasks send their queries,
+	// and returns how the tasks resolve names.
+	Names(dns agent.DNSServer, listening netip.AddrPort) agent.Names
 	// MetadataListeners opens the listeners through which tasks reach the metadata endpoint, all at one address; none if
 	// they reach the endpoint's own listener on loopback.
 	MetadataListeners() []net.Listener
-	// Notes returns what the operator should know now, such as what does not work.
+	// Notes returns what the operator should know now, such as the problems of the runtime.
 	Notes() []string
 	// Usage measures containers, by their runtime ids.
 	Usage(runtimeIDs []string) map[string]agent.Usage

@@ -41,10 +41,11 @@ type resolution struct {
 	dns      netip.AddrPort
 }
 
-// Names makes the DNS server listen on each network's gateway and returns how containers resolve names. The server sees
-// a container's own address as the source of a query. If it cannot listen on port 53, it listens on the port of first,
-// which containers find in $ROLLCALL_DNS. If it can, a self-test checks in the background that queries arrive.
-func (r *Runtime) Names(dns agent.DNSServer, first netip.AddrPort) agent.Names {
+// Names makes the DNS server, which already listens on the address listening, also listen on each network's gateway,
+// and returns how containers resolve names. The server sees a container's own address as the source of a query. If it
+// cannot listen on port 53, it listens on the port of listening, which containers find in $ROLLCALL_DNS. If it can, a
+// self-test checks in the background that queries arrive.
+func (r *Runtime) Names(dns agent.DNSServer, listening netip.AddrPort) agent.Names {
 	unavailable := ""
 	listen := func(addr netip.Addr, fallback func() netip.AddrPort) resolution {
 		at := netip.AddrPortFrom(addr, agent.ResolverPort)
@@ -63,9 +64,9 @@ func (r *Runtime) Names(dns agent.DNSServer, first netip.AddrPort) agent.Names {
 	}
 	byVPC := map[string]resolution{}
 	for _, n := range r.config.Networks {
-		byVPC[n.VPC] = listen(n.Gateway(), func() netip.AddrPort { return r.listenOnOtherPort(dns, n, first) })
+		byVPC[n.VPC] = listen(n.Gateway(), func() netip.AddrPort { return r.listenOnOtherPort(dns, n, listening) })
 	}
-	host := listen(hostResolver(r.config.Dir), func() netip.AddrPort { return agent.LocalAddress(first) })
+	host := listen(hostResolver(r.config.Dir), func() netip.AddrPort { return agent.LocalAddress(listening) })
 	if unavailable == "" {
 		r.running.Go(r.testResolvers)
 	}
@@ -89,11 +90,12 @@ func resolutionOf(byVPC map[string]resolution, firstVPC string, host resolution)
 	}
 }
 
-// listenOnOtherPort makes the DNS server listen on a network's gateway at the port of first, and returns that address.
-func (r *Runtime) listenOnOtherPort(dns agent.DNSServer, n network.Network, first netip.AddrPort) netip.AddrPort {
-	at := netip.AddrPortFrom(n.Gateway(), first.Port())
-	if first.Addr().IsUnspecified() {
-		return at // first listens on all addresses
+// listenOnOtherPort makes the DNS server listen on a network's gateway at the port of listening, and returns that
+// address.
+func (r *Runtime) listenOnOtherPort(dns agent.DNSServer, n network.Network, listening netip.AddrPort) netip.AddrPort {
+	at := netip.AddrPortFrom(n.Gateway(), listening.Port())
+	if listening.Addr().IsUnspecified() {
+		return at // the server listens on all addresses
 	}
 	if err := dns.Listen(at); err != nil {
 		r.log.Error("containers cannot resolve names", "err", err)

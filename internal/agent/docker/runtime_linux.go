@@ -149,7 +149,7 @@ func (r *Runtime) Name() string { return "docker" }
 // Events delivers what happens to containers; see [agent.Runtime].
 func (r *Runtime) Events() <-chan agent.Event { return r.events }
 
-// Notes returns, for people, the present problems and the pulls that are running.
+// Notes returns descriptions of the present problems and of the pulls that are running.
 func (r *Runtime) Notes() []string {
 	pulls := r.images.Progress()
 	r.mu.Lock()

@@ -12,7 +12,7 @@ import (
 // loopback is the address at which tasks reach this machine, whose network they share.
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// trialAddress is one of the addresses that tasks can have, on which it is tried out whether DNS can listen there.
+// trialAddress is the address on which resolverFailure tries whether DNS can listen on port 53. A task could have it.
 var trialAddress = netip.AddrFrom4([4]byte{127, 127, 255, 53})
 
 // Capabilities returns what this runtime can do; see [agent.Runtime].
@@ -33,9 +33,9 @@ func (r *Runtime) MetadataListeners() []net.Listener { return nil }
 func (r *Runtime) Notes() []string { return nil }
 
 // Names returns how tasks resolve names: each at a DNS server on its own address, if this process may listen on port 53
-// there and can mount a private /etc/resolv.conf; otherwise only at the first address of dns.
-func (r *Runtime) Names(dns agent.DNSServer, first netip.AddrPort) agent.Names {
-	at := agent.LocalAddress(first)
+// there and can mount a private /etc/resolv.conf; otherwise only at listening, where dns already listens.
+func (r *Runtime) Names(dns agent.DNSServer, listening netip.AddrPort) agent.Names {
+	at := agent.LocalAddress(listening)
 	var resolver *agent.Resolver
 	unavailable := r.resolverFailure(dns)
 	if unavailable != nil {
@@ -63,7 +63,7 @@ func (r *Runtime) resolverFailure(dns agent.DNSServer) error {
 	at := netip.AddrPortFrom(trialAddress, agent.ResolverPort)
 	err := dns.Listen(at)
 	if errors.Is(err, os.ErrPermission) {
-		return errors.New("to answer on port 53 of a task's address takes root or CAP_NET_BIND_SERVICE")
+		return errors.New("port 53 of a task's address requires root or CAP_NET_BIND_SERVICE")
 	}
 	if err != nil {
 		return err

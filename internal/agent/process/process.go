@@ -10,7 +10,7 @@
 //
 // Where to start reading: [New] and runtime_linux.go (the calls of [agent.Runtime]), connection_linux.go (calls to the
 // supervisor), connect_linux.go (how a supervisor is found or started), checks_linux.go and health.go (health checks),
-// node_linux.go (names and addresses on this node). Package protocol has what the two sides say to each other.
+// node_linux.go (names and addresses on this node). Package protocol defines the messages.
 //
 // What it promises is in the comment of package supervisor. In addition: the calls wait while a supervisor that has
 // died is replaced, and nothing is lost when the server dies.

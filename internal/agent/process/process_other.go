@@ -22,7 +22,7 @@ func New(context.Context, Config) (*Runtime, error) { return nil, errNotLinux }
 // CanMountResolver returns an error: this system has no process runtime.
 func CanMountResolver(context.Context) error { return errNotLinux }
 
-// Main plays no role on this system.
+// Main runs no role on this system.
 func Main([]string) (status int, ok bool) { return 0, false }
 
 // New returns no Runtime, so the following methods are never called.

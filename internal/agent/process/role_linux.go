@@ -7,7 +7,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/agent/process/supervisor"
 )
 
-// Main plays the supervisor or container-init if args name that role; see [supervisor.Main]. A program calls it first
+// Main runs the supervisor or container-init if args name that role; see [supervisor.Main]. A program calls it first
 // in main.
 func Main(args []string) (status int, ok bool) { return supervisor.Main(args) }
 

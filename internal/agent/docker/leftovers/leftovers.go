@@ -27,7 +27,7 @@ type Leftover struct {
 	ID   string // of the object in the engine
 	Name string
 	Data string // data folder that the object belongs to; empty for images
-	Why  string // for people
+	Why  string // why it is a leftover, for users
 }
 
 // kinds lists the kinds in the order in which objects can be removed: networks and volumes after their containers.

@@ -86,7 +86,7 @@ func ipv4Number(a netip.Addr) uint32 {
 // Used is a network that a slice must not overlap.
 type Used struct {
 	Prefix netip.Prefix
-	By     string // for people: "interface eth0", "Docker network x", "node b"
+	By     string // for error messages: "interface eth0", "Docker's network x", "node b"
 }
 
 // choose returns the first slice that overlaps no used network and that claim accepts. The error names a network that

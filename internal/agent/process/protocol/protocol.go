@@ -1,11 +1,12 @@
-// Package protocol is what the process runtime, in the server, and the supervisor say to each other, and the files in
-// the data folder through which they meet.
+// Package protocol defines the messages between the process runtime, which is part of the server, and the supervisor,
+// and the files in the data folder through which they find each other.
 //
-// They exchange JSON, one [Frame] a line, over a Unix socket ([Dial], [Listen]) that only the supervisor's user and
-// root can open. Both sides usually are the same build, but a supervisor outlives its server: a newer server finds it
-// running. So the names and JSON of everything here stay the same for as long as [Version] does.
+// The two sides exchange JSON, one [Frame] per line, over a Unix socket ([Dial], [Listen]) that only the supervisor's
+// user and root can open. Both sides usually are the same build, but a supervisor outlives its server: a newer server
+// finds it running. So the names and JSON of everything here stay the same for as long as [Version] does.
 //
-// The package knows neither side's behavior. The calls are the constants Call…, each with its arguments and result.
+// The package does not know how either side behaves. The calls are the constants Call…, each with its arguments and
+// result.
 package protocol
 
 import (
@@ -143,7 +144,8 @@ type HealthArgs struct {
 	Output            string
 }
 
-// Error carries a [fault.Error]. Its kind is sent by name, since the numbers change when a kind is added.
+// Error is the form in which a [fault.Error] is sent. Its kind is sent by name, since the numbers change when a kind is
+// added.
 type Error struct {
 	Kind string `json:"kind"`
 	What string `json:"what,omitempty"`

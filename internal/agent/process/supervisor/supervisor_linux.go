@@ -57,7 +57,7 @@ type supervisor struct {
 	execs     uint64 // counts commands, so that each has its own tag
 }
 
-// Main plays a hidden role of the binary if args name one: "supervise --dir DIR" or "container-init". A program calls
+// Main runs a hidden role of the binary if args name one: "supervise --dir DIR" or "container-init". A program calls
 // it first in main, so that a role costs little; ok is false if args name no role.
 func Main(args []string) (status int, ok bool) {
 	if len(args) == 0 {
@@ -208,7 +208,7 @@ func (s *supervisor) housekeep(ctx context.Context) {
 }
 
 // idle reports whether the supervisor may end: it has had neither a task nor a client for [idleTimeout]. idleSince is
-// the time at which the last of them went.
+// the time at which the last task was removed or the last client disconnected.
 func (s *supervisor) idle(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
