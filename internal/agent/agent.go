@@ -365,7 +365,7 @@ func (a *Agent) setSandbox(id string, sandbox *Sandbox) {
 	}
 }
 
-// openResolver opens DNS on the address of a sandbox whose resolver is there.
+// openResolver starts to answer DNS on the address of a sandbox if its containers send their queries there.
 func (a *Agent) openResolver(sandbox *Sandbox) error {
 	if !a.Names.OnTaskAddress || !sandbox.Resolver || !sandbox.Address.IsValid() {
 		return nil

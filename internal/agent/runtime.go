@@ -142,7 +142,7 @@ type ContainerSpec struct {
 	HealthCheck      *HealthCheck // nil: the container's health stays HealthUnknown
 	CPU              int          // units, 1024 for each core: a share when the engine is busy; 0 is the smallest
 	Memory           int          // MiB, the limit; 0 is no limit
-	Reservation      int          // MiB, what is kept free for it when memory is short
+	Reservation      int          // MiB, kept free for it when memory is short
 	Options          engineopts.Container
 	// Login is the login for the image's registry; nil uses the engine's own configuration. Only Prepare uses it: no
 	// runtime stores it, in the sandbox or elsewhere.

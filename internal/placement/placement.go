@@ -4,7 +4,7 @@
 // [ReadInventory] reads the nodes of a snapshot with their free resources. [Pick] is a pure function: from the
 // [Requirements] of a task and the hosts of a cluster it picks a host, or returns why it rejected each of them.
 // [Inventory.Assign] writes the choice. Constraints and resources decide which hosts fit, strategies which of these is
-// best. [Host.Eligible] tells whether a DAEMON service runs a task on a node.
+// best. [Host.Eligible] reports whether a DAEMON service runs a task on a node.
 //
 // placement knows nodes, tasks and their requirements. It does not start tasks and does not know why a task is wanted.
 package placement

@@ -54,8 +54,7 @@ func UserEnviron(more ...string) []string {
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(strings.ToUpper(kv), "=")
 		if strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "ROLLCALL_") ||
-			strings.HasSuffix(name, "_PROXY") ||
-			name == "XDG_RUNTIME_DIR" {
+			strings.HasSuffix(name, "_PROXY") || name == "XDG_RUNTIME_DIR" {
 			continue
 		}
 		env = append(env, kv)

@@ -124,7 +124,7 @@ func StartBinary(t testing.TB, binary, dir string, flags ...string) (*Server, er
 		"--runtime", "process"}, flags...)
 	s := NewServer(t, dir, exec.Command(binary, args...))
 	s.Cmd.Env = append(os.Environ(), RunAsCommand+"=1")
-	s.Cmd.Env = append(s.Cmd.Env, "XDG_RUNTIME_DIR="+dir) // keeps the pointer to the server out of the user's folder
+	s.Cmd.Env = append(s.Cmd.Env, "XDG_RUNTIME_DIR="+dir) // keeps the server's info file out of the user's folder
 	if err := s.Launch(); err != nil {
 		return nil, err
 	}

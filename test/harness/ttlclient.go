@@ -46,7 +46,7 @@ type Failure struct {
 }
 
 // String returns one line for the log of a test.
-func (t Failure) String() string { return t.At.Format("15:04:05.000 ") + t.What }
+func (f Failure) String() string { return f.At.Format("15:04:05.000 ") + f.What }
 
 // workPath is a page of the sample worker that takes little work.
 const workPath = "/work?n=10"
@@ -284,8 +284,8 @@ func (w *ClientGroup) TakeFailures() (all []Failure) {
 func (w *ClientGroup) CheckNoFailures(during string) {
 	w.t.Helper()
 	all := w.TakeFailures()
-	for _, t := range all[:min(len(all), 10)] {
-		w.t.Errorf("%s: %v", during, t)
+	for _, failure := range all[:min(len(all), 10)] {
+		w.t.Errorf("%s: %v", during, failure)
 	}
 	if len(all) > 10 {
 		w.t.Errorf("%s: %d more", during, len(all)-10)

@@ -21,7 +21,7 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestStopAndRestart ends servers with a signal. They must exit with status 0 and remove their pointer. Their tasks
+// TestStopAndRestart ends servers with a signal. They must exit with status 0 and remove their info file. Their tasks
 // must continue and be adopted by the next server, or end with --stop-tasks.
 func TestStopAndRestart(t *testing.T) {
 	t.Parallel()

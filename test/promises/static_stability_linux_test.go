@@ -84,7 +84,7 @@ func TestFullDisk(t *testing.T) {
 	runOutage(t, s, fill, func() { free() }, writesOnly)
 }
 
-// staleness tells what /healthz and the metrics must report during an outage, and how soon.
+// staleness determines what /healthz and the metrics must report during an outage, and how soon.
 type staleness int
 
 const (

@@ -84,8 +84,8 @@ var reserved = []reservation{
 }
 
 // anyRuntime is the reason for which runtimes are reserved.
-const anyRuntime = "app chooses the runtime and main starts its roles; other packages use any agent.Runtime and ask for " +
-	"its Capabilities"
+const anyRuntime = "app chooses the runtime and main starts its roles; other packages use any agent.Runtime and ask " +
+	"for its Capabilities"
 
 // reservation is a module or package that only the packages below the folders in to may import.
 type reservation struct {

@@ -77,7 +77,7 @@ type resting struct {
 }
 
 // Open returns a pool whose leases rest for minRest or longer. It takes the leases that rest according to the file of
-// an earlier pool again, for what is left of their time.
+// an earlier pool again, for the rest of their time.
 func Open(minRest time.Duration, file string) (*Pool, error) {
 	ephemeral := EphemeralPorts()
 	p := &Pool{Ephemeral: ephemeral, minRest: minRest, file: file, next: rand.Uint32(), ports: choosable(ephemeral)}

@@ -11,7 +11,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// show returns the JSON of a value, in which pointers are values and what is absent is missing.
+// show returns the JSON of a value, which shows what pointers point to and omits what is nil.
 func show(t *testing.T, value any) string {
 	t.Helper()
 	text, err := json.Marshal(value)

@@ -72,8 +72,7 @@ func checkContainer(spec *agent.TaskSpec, c *agent.ContainerSpec) error {
 // ulimits are the resource limits that both ECS and the engine know.
 var ulimits = []string{
 	"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-	"rttime",
-	"sigpending", "stack",
+	"rttime", "sigpending", "stack",
 }
 
 func checkBasics(_ *agent.TaskSpec, c *agent.ContainerSpec) error {

@@ -13,8 +13,8 @@ import (
 // that leaves its session and its parent can still be found.
 const TagVariable = "ROLLCALL_CONTAINER_TAG"
 
-// Identity names one process for good: the kernel reuses a pid, but not for a process that started at the same tick of
-// the same boot.
+// Identity identifies one process uniquely: the kernel reuses a pid, but not for a process that started at the same
+// tick of the same boot.
 type Identity struct {
 	PID   int
 	Ticks uint64 // start time in clock ticks since boot: proc_pid_stat(5), field 22

@@ -189,7 +189,7 @@ func NewConn(conn net.Conn, maxLine int) *Conn {
 	return &Conn{Conn: conn, lines: lines}
 }
 
-// Receive returns the next frame. After an error the connection is of no more use.
+// Receive returns the next frame. After an error the connection cannot be used any more.
 func (c *Conn) Receive() (Frame, error) {
 	if !c.lines.Scan() {
 		if err := c.lines.Err(); err != nil {

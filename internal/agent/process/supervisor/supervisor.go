@@ -17,6 +17,5 @@
 //   - A task that listens on 0.0.0.0 or [::] in awsvpc mode is killed, since it would answer for other tasks.
 //
 // It does not know clusters, services or the store, nor when to run a health check: the server decides, and the
-// supervisor keeps the verdict for the next server. It ends by itself when it has neither tasks nor clients. Linux
-// only.
+// supervisor keeps the verdict for the next server. It ends when it has neither tasks nor clients. Linux only.
 package supervisor

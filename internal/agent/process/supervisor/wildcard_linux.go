@@ -31,7 +31,7 @@ type wildcardWatch struct {
 	foreign map[uint64]int
 }
 
-// scansToIgnore is the number of scans without a container after which a socket is ignored for good.
+// scansToIgnore is the number of scans without a container after which a socket is ignored permanently.
 const scansToIgnore = 3
 
 func newWildcardWatch(ephemeral addrlease.PortRange) *wildcardWatch {
