@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Call is what one call brings into its transaction: the time, and a seed that the ids of new rows are derived from.
-// A transaction function can run more than once, so both are chosen before it; each run then writes the same ids.
+// Call holds the time of an API call and a seed, from which the ids of its new rows are derived. A transaction function
+// can run more than once, so both are chosen before the transaction: each run then writes the same rows.
 type Call struct {
 	Time time.Time
 	seed [20]byte
@@ -38,8 +38,8 @@ func (c Call) serviceID() string { return "srv-" + c.id(10, "service") }
 // zoneID returns the id of a Route 53 hosted zone: Z and upper-case letters and digits.
 func (c Call) zoneID() string { return "Z" + strings.ToUpper(c.id(12, "zone")) }
 
-// operationID ends with the creation time in milliseconds, base 36, as AWS's ids do. One call may perform the same
-// operation on several targets.
+// operationID returns an id that ends with the creation time in milliseconds, base 36, as AWS's ids do. It depends on
+// the targets, because one call may perform the same operation on several of them.
 func (c Call) operationID(t OperationType, on Targets) string {
 	return c.id(20, string(t), on.Namespace, on.Service, on.Instance) + "-" + strconv.FormatInt(c.Time.UnixMilli(), 36)
 }

@@ -99,7 +99,7 @@ func (r *reg) deregister(svc, id string) {
 	}
 }
 
-// verdict is "ok", "invalid", or the code of a failed operation.
+// verdict returns "ok", "invalid", or the code of a failed operation.
 func verdict(op *registry.Operation, err error) string {
 	switch {
 	case fault.Is(err, fault.Invalid):
@@ -206,6 +206,7 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
+// parse returns attributes that are written as "KEY=VALUE ...", with the short keys of TestAttributes.
 func parse(attributes string) map[string]string {
 	names := map[string]string{
 		"IPV4": registry.AttrIPv4, "IPV6": registry.AttrIPv6, "PORT": registry.AttrPort, "CNAME": registry.AttrCNAME,
@@ -235,7 +236,7 @@ func TestNames(t *testing.T) {
 		{"s b SRV; i b a:c@d_e", "ok"},
 		{"s b SRV; i b " + label, "ok"},
 		{"s b SRV; i b l" + label, "INVALID_CHANGE_BATCH"},
-		{"s b A; i b l" + label, "ok"}, // only a set identifier there
+		{"s b A; i b l" + label, "ok"}, // without SRV records, an id is not part of a name
 		{"s b SRV; i b a..c", "INVALID_CHANGE_BATCH"},
 		{"s b SRV; i b .a", "INVALID_CHANGE_BATCH"},
 		{"s b SRV; i b a.", "INVALID_CHANGE_BATCH"},
@@ -244,8 +245,8 @@ func TestNames(t *testing.T) {
 		{"s b SRV; s a.b A; i b a", "INVALID_CHANGE_BATCH"},
 		{"s b SRV; s A.b A; i b a", "INVALID_CHANGE_BATCH"},
 		{"s b SRV; s a.b A; i b A", "INVALID_CHANGE_BATCH"},
-		{"s b SRV; s a.b; i b a", "ok"}, // that one is not in DNS
-		{"s b A; s a.b A; i b a", "ok"}, // no host names there
+		{"s b SRV; s a.b; i b a", "ok"}, // a.b has no records
+		{"s b A; s a.b A; i b a", "ok"}, // without SRV records, instances have no names
 		{"s b SRV; i b a; s a.b A", "invalid"},
 		{"s b SRV; i b A; s a.b A", "invalid"},
 		{"s B SRV; i b a; s a.b SRV", "invalid"},
@@ -253,7 +254,7 @@ func TestNames(t *testing.T) {
 		{"s b SRV; i b a; x b a; s a.b A", "ok"},
 		{"s b SRV; i b A; x b A; s a.b A", "ok"},
 		{"s c SRV; i c a.b; s a.b.c A", "invalid"},
-		{"s c SRV; i c a.b; s b.c A", "ok"}, // is the parent of the host name
+		{"s c SRV; i c a.b; s b.c A", "ok"}, // b.c is only the parent of a.b.c
 		{"s c SRV; s b.c SRV; i c a.b; i b.c a", "INVALID_CHANGE_BATCH"},
 		{"s c SRV; s b.c SRV; i b.c a; i c a.b", "INVALID_CHANGE_BATCH"},
 		{"s . SRV; i . a", "ok"},
@@ -262,7 +263,7 @@ func TestNames(t *testing.T) {
 		{"s . SRV; i . a.b; s b SRV; i b a", "INVALID_CHANGE_BATCH"},
 		{"s . CNAME weighted", "invalid"},
 
-		{"s b SRV; i b a; i b a", "ok"}, // the same one again
+		{"s b SRV; i b a; i b a", "ok"}, // an update
 		{"s b SRV; i b A; i b A", "ok"},
 		{"s b SRV; i b a; i b A", "INVALID_CHANGE_BATCH"},
 		{"s b SRV; i b A; i b a", "INVALID_CHANGE_BATCH"},
@@ -409,14 +410,14 @@ func TestRegisterOrDelete(t *testing.T) {
 			t.Fatalf("create a service: %v; delete its namespace: %v", created, removed)
 		}
 		_, v := dir.Discover(sc.Region, "shop.local", fmt.Sprintf("s%d", round))
-		if there := v != nil && v.In(directory.Healthy).Len() == 1; there != (registered == nil) {
-			t.Fatalf("registered: %v; the directory answers it: %v", registered, there)
+		if listed := v != nil && v.In(directory.Healthy).Len() == 1; listed != (registered == nil) {
+			t.Fatalf("register: %v; the directory lists the instance: %t", registered, listed)
 		}
-		if n, want := registry.InstanceCount(r.db.Snapshot(), sc, svc), v; (n == 1) != (want != nil) {
-			t.Fatalf("%d instances, view %v", n, want)
+		if n := registry.InstanceCount(r.db.Snapshot(), sc, svc); (n == 1) != (registered == nil) {
+			t.Fatalf("register: %v; the service has %d instances", registered, n)
 		}
 		if n := registry.ServiceCount(r.db.Snapshot(), sc, passing); (n == 1) != (created == nil) {
-			t.Fatalf("%d services, created: %v", n, created)
+			t.Fatalf("create a service: %v; the namespace has %d services", created, n)
 		}
 	}
 }
@@ -431,16 +432,16 @@ func TestOneName(t *testing.T) {
 		wg.Go(func() { _, results[i] = r.createService(ns, "cart", "A SRV") })
 	}
 	wg.Wait()
-	made := 0
+	created := 0
 	for _, err := range results {
 		if err == nil {
-			made++
+			created++
 		} else if !fault.Is(err, fault.Exists) {
 			t.Error(err)
 		}
 	}
-	if made != 1 {
-		t.Errorf("%d calls created the service, want 1", made)
+	if created != 1 {
+		t.Errorf("%d calls created the service, want 1", created)
 	}
 }
 
@@ -477,9 +478,9 @@ func TestReapOperations(t *testing.T) {
 	}
 	later := noon.Add(registry.OperationRetention + 2*time.Hour + time.Minute) // the first three are too old
 	if more := reap(later, 2); !more || left() != "234" {
-		t.Errorf("two of three: more %v, left %s", more, left())
+		t.Errorf("two of three operations reaped: more %t, left %s", more, left())
 	}
 	if more := reap(later, 2); more || left() != "34" {
-		t.Errorf("the third: more %v, left %s", more, left())
+		t.Errorf("third operation reaped: more %t, left %s", more, left())
 	}
 }

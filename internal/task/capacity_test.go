@@ -47,27 +47,3 @@ func TestNextProvider(t *testing.T) {
 		}
 	}
 }
-
-func TestApplyOverrides(t *testing.T) {
-	def := &task.Definition{Family: "job", Containers: []task.ContainerDefinition{
-		{Name: "app", Command: []string{"run"}, Environment: map[string]string{"A": "1", "B": "1"}},
-		{Name: "side", Command: []string{"watch"}},
-	}}
-	var none *task.Overrides
-	if got := none.Apply(def); got != def {
-		t.Error("nil overrides returned another definition")
-	}
-	got := (&task.Overrides{Containers: map[string]task.ContainerOverride{
-		"app":  {Environment: map[string]string{"B": "2", "C": "2"}},
-		"side": {Command: []string{"watch", "-v"}},
-	}}).Apply(def)
-	app, side := got.Containers[0], got.Containers[1]
-	if strings.Join(app.Command, " ") != "run" ||
-		app.Environment["A"]+app.Environment["B"]+app.Environment["C"] != "122" ||
-		strings.Join(side.Command, " ") != "watch -v" || side.Environment != nil {
-		t.Errorf("Apply returned %+v", got.Containers)
-	}
-	if def.Containers[0].Environment["B"] != "1" || len(def.Containers[1].Command) != 1 {
-		t.Errorf("Apply changed its argument: %+v", def.Containers)
-	}
-}

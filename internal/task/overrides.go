@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Overrides are the changes that a standalone task makes to its definition (ECS API Reference, TaskOverride). Sent is
+// Overrides holds the changes that a standalone task makes to its definition (ECS API Reference, TaskOverride). Sent is
 // the member of the request as the client sent it, which the API returns. The other fields are derived from it.
 type Overrides struct {
 	CPU           int                          `json:",omitempty"` // of the whole task, in units; 0 means unchanged
@@ -18,7 +18,7 @@ type Overrides struct {
 	Sent          json.RawMessage
 }
 
-// ContainerOverride are the changes to one container.
+// ContainerOverride holds the changes to one container.
 type ContainerOverride struct {
 	Command           []string          `json:",omitempty"` // replaces the command; nil means unchanged
 	Environment       map[string]string `json:",omitempty"` // is merged into the environment

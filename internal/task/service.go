@@ -156,8 +156,8 @@ func CountTasks(ts []*Task, deployment string) Counts {
 	return c
 }
 
-// ReserveServiceName checks that a service can be created. It returns the service that an earlier run of the same
-// request has created, and nil if the name is free. It deletes the history of an inactive service of that name.
+// ReserveServiceName checks that a service can be created. It returns nil if the name is free, and the active service
+// of that name if the same request has created it before. It deletes the history of an inactive service of that name.
 func ReserveServiceName(tx *store.Tx, ref ServiceRef, request string) (*Service, error) {
 	old, ok := FindService(tx, ref)
 	switch {
