@@ -137,7 +137,7 @@ func Scan(r store.Reader, sc arn.Scope, prefix, after string, fn func(*Group) bo
 }
 
 // VisibleFrom returns the time of the oldest events that the group can show, in Unix milliseconds: its creation or the
-// begin of its retention, whichever is later.
+// start of its retention, whichever is later.
 func (g *Group) VisibleFrom(now time.Time) int64 {
 	from := g.Created.UnixMilli()
 	if g.Retention > 0 {

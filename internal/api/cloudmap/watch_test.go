@@ -19,7 +19,7 @@ import (
 // watch waits for the first change after a revision, as docs/clients.md shows.
 func (w *world) watch(after, wait string) (n int, revision int64, err error) {
 	out, err := w.DiscoverInstances(w.t.Context(), &sd.DiscoverInstancesInput{
-		NamespaceName: str("shop"), ServiceName: str("cart"), HealthStatus: types.HealthStatusFilterHealthy,
+		NamespaceName: s("shop"), ServiceName: s("cart"), HealthStatus: types.HealthStatusFilterHealthy,
 	}, func(o *sd.Options) {
 		o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue(cloudmap.AfterHeader, after))
 		if wait != "" {
@@ -39,8 +39,6 @@ func responseHeader(m middleware.Metadata) http.Header {
 	}
 	return http.Header{}
 }
-
-func str(s string) *string { return &s }
 
 func TestWatch(t *testing.T) {
 	t.Parallel()
@@ -67,7 +65,7 @@ func TestWatch(t *testing.T) {
 		{"a registration", func() { w.register(srv, "i-2", "IPV4=192.0.2.2") }, 2},
 		{"health", func() {
 			_, err := w.UpdateInstanceCustomHealthStatus(t.Context(), &sd.UpdateInstanceCustomHealthStatusInput{
-				ServiceId: &srv, InstanceId: str("i-2"), Status: types.CustomHealthStatusUnhealthy,
+				ServiceId: &srv, InstanceId: s("i-2"), Status: types.CustomHealthStatusUnhealthy,
 			})
 			if err != nil {
 				t.Error(err)

@@ -223,7 +223,7 @@ func lastBefore(ctx context.Context, dir string, at int64, q containerlog.Query)
 	}
 }
 
-// direction returns a token for reading on. It has the direction, "f/" or "b/" as at AWS, and a position.
+// direction returns a token for reading on: the direction, "f/" or "b/" as at AWS, and a position.
 func direction(prefix string, pos int64) *string {
 	return aws.String(prefix + "/" + fmt.Sprintf("%056d", pos))
 }

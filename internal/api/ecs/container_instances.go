@@ -235,7 +235,7 @@ func (a *api) deregisterContainerInstance(ctx context.Context, in *sdk.Deregiste
 }
 
 // deregister removes a container instance from its cluster. It fails if the instance has tasks, unless force is set:
-// then the node's agent stops the tasks, or they are given up if the node's server is not running.
+// then the node's agent stops them. If the node's server is not running, they are marked as stopped instead.
 func deregister(tx *store.Tx, instance *task.ContainerInstance, force bool, now time.Time) (
 	*task.ContainerInstance, error,
 ) {

@@ -8,15 +8,15 @@
 //	container_instances.go  run_task.go          attributes.go           unsupported.go
 //	                        task_protection.go
 //
-// pages.go has the pages of the List operations.
+// pages.go divides the results of the List operations into pages.
 //
 // The rules and the shapes of the answers are in the packages below this one:
 //
 //	identifier   parses short names, ids and ARNs
 //	taskdef      checks task definitions, converts them to rows, and renders them
-//	servicespec  checks services, fills in defaults, and lays updates over what is stored
+//	servicespec  checks services, fills in defaults, and applies updates
 //	render       converts rows to the shapes that ECS returns
-//	ecserr       constructs errors, and translates those of the domain
+//	ecserr       constructs ECS's errors, and translates those of the domain
 //	codec        encodes the requests that rows keep
 //	overlay      replaces members of a stored request by those of an update
 //
@@ -38,7 +38,7 @@ import (
 	"github.com/bakingclouds/rollcall/internal/store"
 )
 
-// api has the handlers of the operations.
+// api holds the dependencies of the handlers, which are its methods.
 type api struct {
 	db   *store.Store
 	zone string

@@ -119,8 +119,8 @@ func (api *testAPI) createCloudMapService(name string, records ...registry.Recor
 		if len(records) == 0 {
 			kind = registry.HTTP
 		}
-		op, err := registry.CreateNamespace(tx, api.sc, registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"},
-			registry.NewCall(epoch))
+		namespace := registry.NamespaceSpec{Kind: kind, Name: "corp-" + name, VPC: "vpc-1"}
+		op, err := registry.CreateNamespace(tx, api.sc, namespace, registry.NewCall(epoch))
 		if err != nil {
 			return err
 		}

@@ -325,7 +325,7 @@ func checkStandalone(in *sdk.RunTaskInput) error {
 	return nil
 }
 
-// prepared has what the standalone tasks of a request have in common.
+// prepared holds the part that the standalone tasks of a request have in common.
 type prepared struct {
 	row          task.Task              // without id, node and capacity provider
 	requirements placement.Requirements // of the nodes
@@ -384,7 +384,7 @@ func prepare(tx *store.Tx, request *standalone) (*prepared, error) {
 }
 
 // standaloneTags returns the tags of a standalone task: its own, and those of its definition and of ECS if the request
-// asks for them.
+// says so.
 func standaloneTags(request *standalone, row task.Task, def *task.Definition) (tags map[string]string, err error) {
 	tags = row.Tags
 	if request.propagatesTags {

@@ -97,7 +97,7 @@ func (a *api) listTasks(ctx context.Context, in *sdk.ListTasksInput) (*sdk.ListT
 	return &sdk.ListTasksOutput{TaskArns: page.Items, NextToken: page.next()}, nil
 }
 
-// taskFilter has the filters of a ListTasks request.
+// taskFilter holds the filters of a ListTasks request.
 type taskFilter struct {
 	in          *sdk.ListTasksInput
 	desired     string

@@ -310,7 +310,8 @@ func TestStopTask(t *testing.T) {
 		out := apitest.Must(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: tc.reason}))(t)
 		got := out.Task
 		if *got.DesiredStatus != "STOPPED" || *got.LastStatus != "RUNNING" ||
-			got.StopCode != types.TaskStopCodeUserInitiated || *got.StoppedReason != tc.want || got.StoppingAt == nil || got.Version != 2 {
+			got.StopCode != types.TaskStopCodeUserInitiated || *got.StoppedReason != tc.want ||
+			got.StoppingAt == nil || got.Version != 2 {
 			t.Errorf("got %+v", got)
 		}
 		out = apitest.Must(api.StopTask(ctx, &sdk.StopTaskInput{Task: aws.String(id(1)), Reason: aws.String("again")}))(t)

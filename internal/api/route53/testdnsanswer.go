@@ -75,8 +75,8 @@ func responseCode(r *answer.Reply) string {
 	return "NOERROR"
 }
 
-// client returns the client whose view the request asks for: the client subnet, or else the resolver that the request
-// names, or else a client that the zone answers.
+// client returns the address from which the question comes: the client subnet of the request, or else its resolver, or
+// else an address that the zone answers.
 func (a *API) client(r request, ns *registry.Namespace) (netip.Addr, error) {
 	for _, parameter := range []string{"edns0clientsubnetip", "resolverip"} {
 		text := r.query.Get(parameter)

@@ -1,4 +1,4 @@
-// Package ecserr has the errors that ECS returns to its clients.
+// Package ecserr defines the errors that ECS returns to its clients.
 //
 // The rules of the API call the constructors: most rules reject a request with Invalid, those of task definitions with
 // Client, and features that Rollcall does not have with Unsupported. [Table] translates the errors of the domain

@@ -1,10 +1,10 @@
-// Package servicespec has the rules of ECS services: the defaults of a request, what it may contain, and what an update
-// changes.
+// Package servicespec implements the rules of ECS services: the defaults of a request, its valid values, and the effect
+// of an update.
 //
-// A [Spec] is the CreateService request of a service with its defaults filled in and later updates laid over it. A new
-// service goes through [FillDefaults], [ChooseLaunchType], [Check] and [CheckReferences], and [SetRow] writes the
-// result to the service's row. An update starts from the row's Spec ([Of]): [Desired] returns the Spec that the update
-// asks for, and [NeedsDeployment] reports whether the service's tasks have to be replaced.
+// A [Spec] is the CreateService request of a service, with defaults filled in and later updates applied. A new service
+// goes through [FillDefaults], [ChooseLaunchType], [Check] and [CheckReferences], and [SetRow] writes the result to the
+// service's row. An update starts from the row's Spec ([Of]): [Desired] applies the update to it, and [NeedsDeployment]
+// reports whether the service's tasks have to be replaced.
 //
 // RunTask follows the same rules of networks, platform versions, placement and capacity providers, so standalone tasks
 // use them as well.

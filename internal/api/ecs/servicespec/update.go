@@ -13,8 +13,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// Desired returns the Spec that an update asks for: the update laid over the current Spec, with defaults filled in. It
-// applies the rules to the whole, and leaves current as it is.
+// Desired returns current with an update applied and defaults filled in, or an error if the result breaks a rule. It
+// does not change current.
 func Desired(current *Spec, update *sdk.UpdateServiceInput, cluster *task.Cluster) (*Spec, error) {
 	desired := *current
 	if current.DeploymentConfiguration != nil {

@@ -82,7 +82,7 @@ func setLogOptions(options *engineopts.Container, l *types.LogConfiguration) {
 	}
 }
 
-// devicePermissions has the letters that engines use for the permissions of devices.
+// devicePermissions maps the permissions of devices to the letters of container engines.
 var devicePermissions = map[types.DeviceCgroupPermission]string{
 	types.DeviceCgroupPermissionRead: "r", types.DeviceCgroupPermissionWrite: "w", types.DeviceCgroupPermissionMknod: "m",
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/api/ecs/ecserr"
 )
 
-// fargateSizes has the memory sizes in MiB that Fargate offers for each number of CPU units (ECS Developer Guide, "Task
-// CPU and memory").
+// fargateSizes lists the memory sizes in MiB that Fargate offers for each number of CPU units (ECS Developer Guide,
+// "Task CPU and memory").
 var fargateSizes = []struct{ cpu, min, max, step int }{
 	{512, 1024, 4096, 1024},
 	{1024, 2048, 8192, 1024},
