@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,6 +149,18 @@ func Must[T any](v T, err error) func(testing.TB) T {
 		}
 		return v
 	}
+}
+
+// ErrorText returns an API's error as "Code: message", without the suffix "Exception" of the code, and "" for no error.
+func ErrorText(err error) string {
+	var api smithy.APIError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &api):
+		return strings.TrimSuffix(api.ErrorCode(), "Exception") + ": " + api.ErrorMessage()
+	}
+	return "not an error of an API: " + err.Error()
 }
 
 // ErrorCode returns the code of an API's error, "" for no error, and the text of any other error.

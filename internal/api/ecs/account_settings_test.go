@@ -20,7 +20,7 @@ func TestAccountSettings(t *testing.T) {
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				return errorText(err)
+				return apitest.ErrorText(err)
 			}
 			for _, s := range page.Settings {
 				got = append(got, fmt.Sprintf("%s=%s", s.Name, *s.Value))

@@ -1,7 +1,6 @@
 package ecs_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bakingclouds/rollcall/internal/api/apitest"
@@ -141,25 +139,13 @@ func (api *testAPI) createCloudMapService(name string, records ...registry.Recor
 	return fmt.Sprintf("arn:aws:servicediscovery:%s:%s:service/%s", region, account, id)
 }
 
-// errorText returns an error as "Code: message", or an empty string for nil.
-func errorText(err error) string {
-	var api smithy.APIError
-	switch {
-	case err == nil:
-		return ""
-	case !errors.As(err, &api):
-		return "untyped: " + err.Error()
-	}
-	return strings.TrimSuffix(api.ErrorCode(), "Exception") + ": " + api.ErrorMessage()
-}
-
 // wantError fails the test unless a call returns the error want. A want that ends in "..." is a prefix:
 //
 //	wantError(api.CreateCluster(ctx, in))(t, "InvalidParameter: Invalid cluster name...")
 func wantError[O any](_ *O, err error) func(t *testing.T, want string) {
 	return func(t *testing.T, want string) {
 		t.Helper()
-		got := errorText(err)
+		got := apitest.ErrorText(err)
 		if prefix, ok := strings.CutSuffix(want, "..."); ok && strings.HasPrefix(got, prefix) {
 			return
 		}

@@ -383,8 +383,8 @@ func prepare(tx *store.Tx, request *standalone) (*prepared, error) {
 	}, nil
 }
 
-// standaloneTags returns the tags of a standalone task: its own, and those of its definition and of ECS if the request
-// says so.
+// standaloneTags returns the tags of a standalone task: its own and, if the request enables them, those of its
+// definition and of ECS.
 func standaloneTags(request *standalone, row task.Task, def *task.Definition) (tags map[string]string, err error) {
 	tags = row.Tags
 	if request.propagatesTags {

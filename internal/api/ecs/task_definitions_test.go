@@ -146,7 +146,7 @@ func TestDeregister(t *testing.T) {
 	describe := func(id string) string {
 		out, err := api.DescribeTaskDefinition(ctx, &sdk.DescribeTaskDefinitionInput{TaskDefinition: &id})
 		if err != nil {
-			return errorText(err)
+			return apitest.ErrorText(err)
 		}
 		return fmt.Sprintf("%d %s", out.TaskDefinition.Revision, out.TaskDefinition.Status)
 	}
@@ -199,7 +199,7 @@ func TestListDefinitions(t *testing.T) {
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				return errorText(err)
+				return apitest.ErrorText(err)
 			}
 			for _, arn := range page.TaskDefinitionArns {
 				names = append(names, strings.TrimPrefix(arn, arns+"task-definition/"))

@@ -280,7 +280,7 @@ func TestListTasks(t *testing.T) {
 			for pages.HasMorePages() {
 				page, err := pages.NextPage(ctx)
 				if err != nil {
-					got = errorText(err)
+					got = apitest.ErrorText(err)
 					break
 				}
 				var ids []string

@@ -1,13 +1,12 @@
 package servicespec
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/aws/smithy-go"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
 	"github.com/bakingclouds/rollcall/internal/registry"
 	"github.com/bakingclouds/rollcall/internal/task"
@@ -21,18 +20,6 @@ func decode[I any](t *testing.T, body string) *I {
 		t.Fatalf("%v in %s", err, body)
 	}
 	return in
-}
-
-// errorText returns an error as "Code: message", or an empty string for nil.
-func errorText(err error) string {
-	var api smithy.APIError
-	switch {
-	case err == nil:
-		return ""
-	case !errors.As(err, &api):
-		return "untyped: " + err.Error()
-	}
-	return strings.TrimSuffix(api.ErrorCode(), "Exception") + ": " + api.ErrorMessage()
 }
 
 // comma returns members with a comma before them.
@@ -189,7 +176,7 @@ func TestCheck(t *testing.T) {
 			s := decode[Spec](t, "{"+body+comma(tc.s)+"}")
 			FillDefaults(s)
 			ChooseLaunchType(s, &task.Cluster{})
-			if got := errorText(Check(s)); got != tc.want {
+			if got := apitest.ErrorText(Check(s)); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
@@ -255,7 +242,7 @@ func TestCheckRegistry(t *testing.T) {
 			for _, r := range strings.Fields(tc.records) {
 				svc.Records = append(svc.Records, registry.Record{Type: registry.RecordType(r)})
 			}
-			got := strings.TrimPrefix(errorText(checkRegistry(*g, def, svc)), "InvalidParameter: ")
+			got := strings.TrimPrefix(apitest.ErrorText(checkRegistry(*g, def, svc)), "InvalidParameter: ")
 			if got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
@@ -50,7 +51,7 @@ func TestChooseLaunchType(t *testing.T) {
 // TestCheckStrategy checks strategies in a cluster that has the capacity providers FARGATE, FARGATE_SPOT and own.
 func TestCheckStrategy(t *testing.T) {
 	many := make([]types.CapacityProviderStrategyItem, 21)
-	if got, want := errorText(CheckStrategy(many, nil)),
+	if got, want := apitest.ErrorText(CheckStrategy(many, nil)),
 		"InvalidParameter: A capacity provider strategy can contain a maximum of 20 capacity providers."; got != want {
 		t.Errorf("21 items: got %s, want %s", got, want)
 	}
@@ -74,7 +75,7 @@ func TestCheckStrategy(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := CheckStrategy(parseStrategy(tc.strategy), []string{"FARGATE", "FARGATE_SPOT", "own"})
-			if got := strings.TrimPrefix(errorText(err), "InvalidParameter: "); got != tc.want {
+			if got := strings.TrimPrefix(apitest.ErrorText(err), "InvalidParameter: "); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})

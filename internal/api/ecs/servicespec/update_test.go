@@ -12,6 +12,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
 	"github.com/bakingclouds/rollcall/internal/task"
 )
@@ -202,7 +203,7 @@ func TestDesiredErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = Desired(current, decode[sdk.UpdateServiceInput](t, `{"service":"web"`+comma(tc.update)+`}`), prod)
-			if got := errorText(err); got != tc.want {
+			if got := apitest.ErrorText(err); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})

@@ -1,12 +1,10 @@
 package taskdef
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
-	"github.com/aws/smithy-go"
-
+	"github.com/bakingclouds/rollcall/internal/api/apitest"
 	"github.com/bakingclouds/rollcall/internal/api/ecs/codec"
 )
 
@@ -22,18 +20,7 @@ func decode[I any](t *testing.T, body string) *I {
 
 // errorText returns an error as "Code: message", or an empty string for nil. A ClientException is only its message,
 // because most rules return one.
-func errorText(err error) string {
-	var api smithy.APIError
-	switch {
-	case err == nil:
-		return ""
-	case !errors.As(err, &api):
-		return "untyped: " + err.Error()
-	case api.ErrorCode() == "ClientException":
-		return api.ErrorMessage()
-	}
-	return strings.TrimSuffix(api.ErrorCode(), "Exception") + ": " + api.ErrorMessage()
-}
+func errorText(err error) string { return strings.TrimPrefix(apitest.ErrorText(err), "Client: ") }
 
 // TestCheck checks definitions of one container. c has members of the container "app", and task those of the
 // definition, whose memory is 512 by default.
