@@ -44,8 +44,7 @@ func TestAirflow(t *testing.T) {
 	if c := ended.Containers[0]; aws.ToInt32(c.ExitCode) != 7 || *c.LastStatus != "STOPPED" ||
 		ended.StopCode != ecstypes.TaskStopCodeEssentialContainerExited ||
 		*ended.StoppedReason != "Essential container in task exited" || ended.StartedAt == nil ||
-		ended.StoppingAt == nil ||
-		ended.ExecutionStoppedAt == nil || ended.StoppedAt == nil {
+		ended.StoppingAt == nil || ended.ExecutionStoppedAt == nil || ended.StoppedAt == nil {
 		t.Errorf("the finished task is %s", harness.AsJSON(ended))
 	}
 

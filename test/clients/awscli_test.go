@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,9 +80,9 @@ func TestAWSCLI(t *testing.T) {
 		if got := u.run("aws " + discover + " --query-parameters stage=green"); got != "10.0.0.2" {
 			t.Errorf("discover-instances returns %q, want 10.0.0.2", got)
 		}
-		if got := u.run("aws servicediscovery list-instances --service-id " + cart +
-			" --page-size 1 --output text --query 'Instances[].Id'"); strings.Join(strings.Fields(got),
-			" ") != "i-1 i-2" {
+		got := u.run("aws servicediscovery list-instances --service-id " + cart +
+			" --page-size 1 --output text --query 'Instances[].Id'")
+		if !slices.Equal(strings.Fields(got), []string{"i-1", "i-2"}) {
 			t.Errorf("list-instances with pages of one returns %q, want both instances", got)
 		}
 		u.checkWithoutWrapper(discover)

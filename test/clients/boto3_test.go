@@ -34,8 +34,7 @@ func TestBoto3Operations(t *testing.T) {
 	s := harness.Serve(t, "--runtime", "none")
 	cmd := exec.CommandContext(t.Context(), interpreter, "testdata/every_operation.py")
 	cmd.Env = harness.UserEnviron("AWS_ENDPOINT_URL="+s.Info.API, "AWS_REGION=us-east-1",
-		"AWS_DEFAULT_REGION=us-east-1",
-		"AWS_ACCESS_KEY_ID="+s.Keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.Keys.Secret)
+		"AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID="+s.Keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.Keys.Secret)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -128,8 +128,8 @@ func (e *ecspresso) checkReads() {
 	svc, _ := e.status()
 	d, n := svc.DeploymentConfiguration, svc.NetworkConfiguration.AwsvpcConfiguration
 	if *d.MinimumHealthyPercent != 100 || *d.MaximumPercent != 200 || d.DeploymentCircuitBreaker.Enable ||
-		d.DeploymentCircuitBreaker.Rollback ||
-		n.AssignPublicIp != ecstypes.AssignPublicIpDisabled || *svc.PlatformVersion != "LATEST" ||
+		d.DeploymentCircuitBreaker.Rollback || n.AssignPublicIp != ecstypes.AssignPublicIpDisabled ||
+		*svc.PlatformVersion != "LATEST" ||
 		svc.LaunchType != ecstypes.LaunchTypeFargate ||
 		svc.SchedulingStrategy != ecstypes.SchedulingStrategyReplica ||
 		svc.PropagateTags != ecstypes.PropagateTagsNone ||

@@ -37,7 +37,7 @@ func TestJenkins(t *testing.T) {
 	stopped := harness.Must(api.StopTask(ctx, &ecs.StopTaskInput{Task: &agent,
 		Reason: aws.String("the build was aborted")}))(t).Task
 	if *stopped.DesiredStatus != "STOPPED" {
-		t.Errorf("StopTask returns the desired status %s", *stopped.DesiredStatus)
+		t.Errorf("StopTask returns the desired status %s, want STOPPED", *stopped.DesiredStatus)
 	}
 	if err := s.WaitTasksStopped(agent); err != nil {
 		t.Fatal(err)

@@ -168,8 +168,8 @@ func followReadme(t *testing.T, aws awsCLI, runtime, address string) {
 		t.Errorf("get-caller-identity does not show the account: %s", output)
 	}
 	two := s.output("+noall +answer")
-	if got := regexp.MustCompile(`(?m)^cart\.shop\.\s+10\s+IN\s+A\s+`+address+`$`).FindAllString(two,
-		-1); len(got) != 2 || got[0] == got[1] {
+	record := regexp.MustCompile(`(?m)^cart\.shop\.\s+10\s+IN\s+A\s+` + address + `$`)
+	if got := record.FindAllString(two, -1); len(got) != 2 || got[0] == got[1] {
 		t.Errorf("dig does not print two addresses with a TTL of 10:\n%s", two)
 	}
 	five := s.output("--desired-count 5")

@@ -27,10 +27,9 @@ func TestServeEnvironment(t *testing.T) {
 	s := harness.NewServer(t, dir, exec.Command(harness.TestBinary(t), "serve", "--region", "eu-west-3"))
 	s.Keys = keys
 	s.Cmd.Env = append(os.Environ(), harness.RunAsCommand+"=1", "XDG_RUNTIME_DIR="+t.TempDir(), "ROLLCALL_DATA="+dir,
-		"ROLLCALL_API=127.0.0.1:0",
-		"ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=none", "ROLLCALL_ACCOUNT=123456789012",
-		"ROLLCALL_REGION=eu-central-1",
-		"ROLLCALL_LOG_FORMAT=json", "ROLLCALL_NODE=from-environment",
+		"ROLLCALL_API=127.0.0.1:0", "ROLLCALL_DNS=127.0.0.1:0", "ROLLCALL_RUNTIME=none",
+		"ROLLCALL_ACCOUNT=123456789012", "ROLLCALL_REGION=eu-central-1", "ROLLCALL_LOG_FORMAT=json",
+		"ROLLCALL_NODE=from-environment",
 		"ROLLCALL_ACCESS_KEY_ID="+keys.AccessKeyID, "ROLLCALL_SECRET_ACCESS_KEY="+keys.Secret)
 	if err := s.Launch(); err != nil {
 		t.Fatal(err)
@@ -87,8 +86,8 @@ func TestLookupCommand(t *testing.T) {
 			map[string]string{"AWS_INSTANCE_IPV4": fmt.Sprintf("198.51.100.%d", i)})
 	}
 	out = s.RunCommand("lookup", "many.shop")
-	if in, beyond := strings.Count(out, "  in "), strings.Count(out,
-		"this answer already contains eight instances"); in != 8 || beyond != 2 {
+	in, beyond := strings.Count(out, "  in "), strings.Count(out, "this answer already contains eight instances")
+	if in != 8 || beyond != 2 {
 		t.Errorf("%d instances in the answer and %d beyond it, want 8 and 2:\n%s", in, beyond, out)
 	}
 	harness.WantLine(t, s.RunCommand("lookup", "missing.shop"), `NXDOMAIN`)

@@ -324,8 +324,8 @@ func (tf *terraform) service(ids map[string]string) resource {
 			all, err := tf.tagsOf(svc.Arn)
 			return fmt.Sprintf(
 				"name=%s type=%s description=%s dns_config={namespace=%v policy=%s%s} threshold=%d tags=%s",
-				*svc.Name, svc.Type,
-				aws.ToString(svc.Description), aws.ToString(svc.DnsConfig.NamespaceId) == ids["private_dns_namespace"],
+				*svc.Name, svc.Type, aws.ToString(svc.Description),
+				aws.ToString(svc.DnsConfig.NamespaceId) == ids["private_dns_namespace"],
 				svc.DnsConfig.RoutingPolicy, records,
 				aws.ToInt32(svc.HealthCheckCustomConfig.FailureThreshold), all), err
 		},

@@ -66,9 +66,7 @@ func (tf *ecsTerraform) taskDefinition() resource {
 				"family=%s revision=%d mode=%s size=%s/%s compatibilities=%v "+
 					"container={%s %s %v cpu=%d essential=%v env=%s health=%s} tags=%s",
 				*d.Family, d.Revision, d.NetworkMode, *d.Cpu, *d.Memory, d.RequiresCompatibilities, *c.Name, *c.Image,
-				c.Command,
-				c.Cpu, *c.Essential,
-				strings.Join(env, ","), health, ecsTagText(out.Tags)), nil
+				c.Command, c.Cpu, *c.Essential, strings.Join(env, ","), health, ecsTagText(out.Tags)), nil
 		},
 		update: tf.retagECS,
 		destroy: func(id string) error {

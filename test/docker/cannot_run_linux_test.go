@@ -15,8 +15,9 @@ import (
 	"github.com/bakingclouds/rollcall/test/harness"
 )
 
-// TestTasksThatCannotRun runs tasks that cannot start or that exit. They must stop with the reasons that ECS gives,
-// which events of their services must repeat. They must not be answered, and other tasks must not be disturbed.
+// TestTasksThatCannotRun runs tasks that cannot start or that exit. They must stop with ECS's reasons, and an event
+// must report an image that cannot be pulled. DNS must not answer with tasks that did not start, and other tasks must
+// not be disturbed.
 func TestTasksThatCannotRun(t *testing.T) {
 	t.Parallel()
 	image := clientsImage(t)
@@ -25,11 +26,11 @@ func TestTasksThatCannotRun(t *testing.T) {
 	s.CreateECSService("good", s.RegisterDefinition(unchecked("good")), 1, s.CreateCloudMapService(corp, "good", 1))
 	s.WaitStable("good")
 	good := s.running("good")
-	bad := map[string]ecstypes.ContainerDefinition{}
-	bad["absent"] = container("main", "127.0.0.1:1/nowhere/nothing:1", "true")
-	bad["entry"] = container("main", image, "/no/such/program")
-	bad["exits"] = container("main", image, "sh", "-c", "exit 3")
-	for name, c := range bad {
+	for name, c := range map[string]ecstypes.ContainerDefinition{
+		"absent": container("main", "127.0.0.1:1/nowhere/nothing:1", "true"),
+		"entry":  container("main", image, "/no/such/program"),
+		"exits":  container("main", image, "sh", "-c", "exit 3"),
+	} {
 		s.CreateECSService(name, s.RegisterDefinition(task(name, c)), 1, s.CreateCloudMapService(corp, name, 1))
 	}
 	for name, want := range map[string]struct {

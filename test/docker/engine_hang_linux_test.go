@@ -84,7 +84,6 @@ func (g *gate) forward(from, to net.Conn) {
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
 			if half, ok := to.(*net.UnixConn); ok && err == io.EOF {
 				half.CloseWrite()
-				return
 			}
 			return
 		}
@@ -113,9 +112,8 @@ func TestEngineHangs(t *testing.T) {
 	left := []netip.Addr{address(before[2])}
 	for time.Since(hung) < 40*time.Second { // longer than the server's timeouts
 		if !s.answers("worker.corp", left...) {
-			t.Fatalf("%v after the engine began to hang DNS answers %v, want %v", time.Since(hung),
-				s.Lookup("worker.corp"),
-				left)
+			t.Fatalf("%v after the engine began to hang DNS answers %v, want %v",
+				time.Since(hung), s.Lookup("worker.corp"), left)
 		}
 		time.Sleep(200 * time.Millisecond)
 	}

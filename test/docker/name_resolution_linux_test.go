@@ -219,6 +219,8 @@ func TestVPCsWithTheSameName(t *testing.T) {
 	t.Parallel()
 	image := clientsImage(t)
 	s := serve(t, "--vpc", "vpc-a=10.214.0.0/16,subnet-a", "--vpc", "vpc-b=10.215.0.0/16,subnet-b")
+	networks := map[string]netip.Prefix{
+		"a": netip.MustParsePrefix("10.214.0.0/16"), "b": netip.MustParsePrefix("10.215.0.0/16")}
 	askers, want := map[string]ecstypes.Task{}, map[string]string{}
 	for _, vpc := range []string{"a", "b"} {
 		registry := s.CreateCloudMapService(s.CreateNamespaceIn("corp", "vpc-"+vpc), "worker", 5)
@@ -248,9 +250,8 @@ func TestVPCsWithTheSameName(t *testing.T) {
 		if !slices.Equal(found, []string{want[vpc]}) {
 			t.Errorf("in vpc-%s worker.corp resolves to %q, want %s", vpc, found, want[vpc])
 		}
-		if in := map[string]string{"a": "10.214.0.0/16",
-			"b": "10.215.0.0/16"}[vpc]; !netip.MustParsePrefix(in).Contains(address(asker)) {
-			t.Errorf("the task in vpc-%s has the address %v", vpc, address(asker))
+		if !networks[vpc].Contains(address(asker)) {
+			t.Errorf("the task in vpc-%s has the address %v, want one in %v", vpc, address(asker), networks[vpc])
 		}
 	}
 }

@@ -97,8 +97,8 @@ func sample(family, program string) *ecs.RegisterTaskDefinitionInput {
 	return task(family, main)
 }
 
-// unchecked returns the definition of a sample worker without a health check. Its tasks are answered as soon as they
-// run.
+// unchecked returns the definition of a sample worker without a health check. DNS answers with its tasks as soon as
+// they run.
 func unchecked(family string) *ecs.RegisterTaskDefinitionInput {
 	in := sample(family, "flask-worker")
 	in.ContainerDefinitions[0].HealthCheck = nil

@@ -221,9 +221,9 @@ func TestCredentials(t *testing.T) {
 	env := n.Environment(n.task, n.def, 1)
 	status, got := n.ask("GET", env["AWS_CONTAINER_CREDENTIALS_FULL_URI"], "", env["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
 	var keys credentialsDocument
-	if err := json.Unmarshal([]byte(got), &keys); status != 200 || err != nil || keys.AccessKeyID != "ASIA1" ||
-		keys.SecretAccessKey != "s" ||
-		keys.Token != "t" || keys.RoleArn != "arn:aws:iam::000000000000:role/reader" ||
+	if err := json.Unmarshal([]byte(got), &keys); status != 200 || err != nil ||
+		keys.AccessKeyID != "ASIA1" || keys.SecretAccessKey != "s" || keys.Token != "t" ||
+		keys.RoleArn != "arn:aws:iam::000000000000:role/reader" ||
 		time.Until(keys.Expiration) < 50*time.Minute {
 		t.Errorf("credentials: %d, %s, %v", status, got, err)
 	}

@@ -105,12 +105,12 @@ func TestGiveUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(leave)
+	wantReason := "Host EC2 (instance " + task.MachineID("lost") + ") terminated."
 	for range 2 {
 		select {
 		case row := <-stopped:
 			if row.Node != "lost" || row.StopCode != "TerminationNotice" || row.Desired != task.DesiredStopped ||
-				row.Observed.EndedAt == nil ||
-				row.StoppedReason != "Host EC2 (instance "+task.MachineID("lost")+") terminated." {
+				row.Observed.EndedAt == nil || row.StoppedReason != wantReason {
 				t.Errorf("task that was given up: %+v", row)
 			}
 		case <-time.After(time.Minute):
