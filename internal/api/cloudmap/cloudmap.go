@@ -85,16 +85,16 @@ func New(
 	return s
 }
 
-// rows returns the snapshot that reads use. It waits until the directory has the same revision, so that a caller never
-// reads a row here that DNS and DiscoverInstances do not show yet.
-func (a *api) rows(ctx context.Context) *store.Snapshot {
-	now := a.db.Snapshot()
-	_ = a.db.Wait(ctx, now.Rev()) // fails only if the caller cancels
-	return now
+// snapshot returns a snapshot of the store. It waits until the directory has the same revision, so that a caller never
+// reads a row that DNS and DiscoverInstances do not show yet.
+func (a *api) snapshot(ctx context.Context) *store.Snapshot {
+	snapshot := a.db.Snapshot()
+	_ = a.db.Wait(ctx, snapshot.Rev()) // fails only if the caller cancels
+	return snapshot
 }
 
-// operate runs a transaction that creates an operation, and returns the operation's id.
-func (a *api) operate(ctx context.Context, fn func(*store.Tx) (*registry.Operation, error)) (*string, error) {
+// runOperation runs a transaction that creates an operation, and returns the operation's id.
+func (a *api) runOperation(ctx context.Context, fn func(*store.Tx) (*registry.Operation, error)) (*string, error) {
 	op, err := awsapi.Update(ctx, a.db, fn)
 	if err != nil {
 		return nil, err

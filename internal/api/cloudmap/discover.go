@@ -100,7 +100,7 @@ func (a *api) findView(ctx context.Context, namespace, service string, owner *st
 	}
 	ns, v := a.dir.Discover(sc.Region, namespace, service)
 	if ns == nil {
-		if row, ok := registry.FindNamespaceByName(a.rows(ctx), sc, namespace); ok {
+		if row, ok := registry.FindNamespaceByName(a.snapshot(ctx), sc, namespace); ok {
 			ns, v = a.dir.Discover(sc.Region, row.HTTPName, service)
 		}
 	}

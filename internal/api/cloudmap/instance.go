@@ -28,7 +28,7 @@ func (a *api) registerInstance(ctx context.Context, in *sd.RegisterInstanceInput
 		return nil, err
 	}
 	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
-	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
+	id, err := a.runOperation(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.RegisterInstance(tx, sc, registry.InstanceSpec{
 			ServiceID: plainID(sc, serviceResource, *in.ServiceId), ID: *in.InstanceId,
 			Attributes: in.Attributes, Creator: aws.ToString(in.CreatorRequestId),
@@ -44,7 +44,7 @@ func (a *api) deregisterInstance(
 		return nil, err
 	}
 	ref, call := instanceRef(awsapi.ScopeFrom(ctx), in.ServiceId, in.InstanceId), registry.NewCall(a.now())
-	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
+	id, err := a.runOperation(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.DeregisterInstance(tx, ref, call)
 	})
 	return &sd.DeregisterInstanceOutput{OperationId: id}, err
@@ -68,7 +68,7 @@ func (a *api) getInstance(ctx context.Context, in *sd.GetInstanceInput) (*sd.Get
 		return nil, err
 	}
 	sc := awsapi.ScopeFrom(ctx)
-	i, err := registry.GetInstance(a.rows(ctx), instanceRef(sc, in.ServiceId, in.InstanceId))
+	i, err := registry.GetInstance(a.snapshot(ctx), instanceRef(sc, in.ServiceId, in.InstanceId))
 	if err != nil {
 		return nil, err
 	}
@@ -85,13 +85,13 @@ func (a *api) listInstances(ctx context.Context, in *sd.ListInstancesInput) (*sd
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
-	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
+	sc, snapshot := awsapi.ScopeFrom(ctx), a.snapshot(ctx)
+	svc, err := registry.GetService(snapshot, sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err
 	}
 	page := paging.New[types.InstanceSummary](max)
-	registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after},
+	registry.ScanInstances(snapshot, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after},
 		func(i *registry.Instance) bool {
 			return page.Add(i.ID, types.InstanceSummary{Id: &i.ID, Attributes: i.Attributes.Map(),
 				CreatedByAccount: &sc.Account})
@@ -128,19 +128,19 @@ func (a *api) getInstancesHealthStatus(
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
-	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.ServiceId))
+	sc, snapshot := awsapi.ScopeFrom(ctx), a.snapshot(ctx)
+	svc, err := registry.GetService(snapshot, sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err
 	}
 	page := paging.New[*registry.Instance](max)
 	if in.Instances == nil {
-		registry.ScanInstances(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after},
+		registry.ScanInstances(snapshot, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: after},
 			func(i *registry.Instance) bool { return page.Add(i.ID, i) })
 	}
 	ids := slices.Compact(slices.Sorted(slices.Values(in.Instances)))
 	for _, id := range ids {
-		i, err := registry.GetInstance(now, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: id})
+		i, err := registry.GetInstance(snapshot, registry.InstanceRef{Scope: sc, ServiceID: svc.ID, ID: id})
 		if err != nil {
 			return nil, err
 		}

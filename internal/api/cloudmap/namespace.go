@@ -89,7 +89,7 @@ func (a *api) createNamespace(
 	}
 	spec.Name, spec.Creator, spec.Description = *name, aws.ToString(token), aws.ToString(about)
 	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
-	return a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
+	return a.runOperation(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.CreateNamespace(tx, sc, spec, call)
 	})
 }
@@ -157,7 +157,7 @@ func (a *api) updateNamespace(
 		return nil, err
 	}
 	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
-	return a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
+	return a.runOperation(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.UpdateNamespace(tx, sc, plainID(sc, namespaceResource, *id), kind, change, call)
 	})
 }
@@ -169,7 +169,7 @@ func (a *api) deleteNamespace(ctx context.Context, in *sd.DeleteNamespaceInput) 
 		return nil, err
 	}
 	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
-	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
+	id, err := a.runOperation(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.DeleteNamespace(tx, sc, plainID(sc, namespaceResource, *in.Id), call)
 	})
 	return &sd.DeleteNamespaceOutput{OperationId: id}, err
@@ -181,12 +181,12 @@ func (a *api) getNamespace(ctx context.Context, in *sd.GetNamespaceInput) (*sd.G
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
-	ns, err := registry.GetNamespace(now, sc, plainID(sc, namespaceResource, *in.Id))
+	sc, snapshot := awsapi.ScopeFrom(ctx), a.snapshot(ctx)
+	ns, err := registry.GetNamespace(snapshot, sc, plainID(sc, namespaceResource, *in.Id))
 	if err != nil {
 		return nil, err
 	}
-	s := namespaceSummary(now, sc, ns)
+	s := namespaceSummary(snapshot, sc, ns)
 	return &sd.GetNamespaceOutput{Namespace: &types.Namespace{
 		Id: s.Id, Arn: s.Arn, Name: s.Name, Type: s.Type, Description: s.Description, CreateDate: s.CreateDate,
 		ResourceOwner: s.ResourceOwner, ServiceCount: s.ServiceCount, Properties: s.Properties,
@@ -225,9 +225,9 @@ func (a *api) listNamespaces(ctx context.Context, in *sd.ListNamespacesInput) (*
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
+	sc, snapshot := awsapi.ScopeFrom(ctx), a.snapshot(ctx)
 	page := paging.New[types.NamespaceSummary](max)
-	registry.ScanNamespaces(now, sc, after, func(ns *registry.Namespace) bool {
+	registry.ScanNamespaces(snapshot, sc, after, func(ns *registry.Namespace) bool {
 		matches := fs.match(func(name string) string {
 			switch name {
 			case "TYPE":
@@ -240,7 +240,7 @@ func (a *api) listNamespaces(ctx context.Context, in *sd.ListNamespacesInput) (*
 				return "SELF"
 			}
 		})
-		return !matches || page.Add(ns.ID, namespaceSummary(now, sc, ns))
+		return !matches || page.Add(ns.ID, namespaceSummary(snapshot, sc, ns))
 	})
 	return &sd.ListNamespacesOutput{Namespaces: page.Items, NextToken: page.Next("ListNamespaces")}, nil
 }

@@ -29,7 +29,7 @@ func (a *api) getOperation(ctx context.Context, in *sd.GetOperationInput) (*sd.G
 	if in.OwnerAccount != nil && *in.OwnerAccount != sc.Account {
 		return nil, fault.New(fault.NotFound, "operation", "Account %s does not share an operation", *in.OwnerAccount)
 	}
-	op, err := registry.GetOperation(a.rows(ctx), sc, *in.OperationId)
+	op, err := registry.GetOperation(a.snapshot(ctx), sc, *in.OperationId)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (a *api) listOperations(ctx context.Context, in *sd.ListOperationsInput) (*
 	sc := awsapi.ScopeFrom(ctx)
 	fs.normalize(sc)
 	page := paging.New[types.OperationSummary](max)
-	registry.ScanOperations(a.rows(ctx), sc, before, func(op *registry.Operation) bool {
+	registry.ScanOperations(a.snapshot(ctx), sc, before, func(op *registry.Operation) bool {
 		matches := fs.match(func(name string) string {
 			switch name {
 			case "NAMESPACE_ID":

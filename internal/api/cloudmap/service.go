@@ -32,7 +32,7 @@ func (a *api) createService(ctx context.Context, in *sd.CreateServiceInput) (*sd
 	if err != nil {
 		return nil, withServiceARN(sc, err)
 	}
-	return &sd.CreateServiceOutput{Service: serviceShape(a.rows(ctx), sc, svc)}, nil
+	return &sd.CreateServiceOutput{Service: serviceShape(a.snapshot(ctx), sc, svc)}, nil
 }
 
 // withServiceARN adds the ARN of the existing service to an error of the domain, which has only its id.
@@ -133,7 +133,7 @@ func (a *api) updateService(ctx context.Context, in *sd.UpdateServiceInput) (*sd
 		return nil, err
 	}
 	sc, call := awsapi.ScopeFrom(ctx), registry.NewCall(a.now())
-	id, err := a.operate(ctx, func(tx *store.Tx) (*registry.Operation, error) {
+	id, err := a.runOperation(ctx, func(tx *store.Tx) (*registry.Operation, error) {
 		return registry.UpdateService(tx, sc, plainID(sc, serviceResource, *in.Id), change, call)
 	})
 	return &sd.UpdateServiceOutput{OperationId: id}, err
@@ -157,12 +157,12 @@ func (a *api) getService(ctx context.Context, in *sd.GetServiceInput) (*sd.GetSe
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
-	svc, err := registry.GetService(now, sc, plainID(sc, serviceResource, *in.Id))
+	sc, snapshot := awsapi.ScopeFrom(ctx), a.snapshot(ctx)
+	svc, err := registry.GetService(snapshot, sc, plainID(sc, serviceResource, *in.Id))
 	if err != nil {
 		return nil, err
 	}
-	return &sd.GetServiceOutput{Service: serviceShape(now, sc, svc)}, nil
+	return &sd.GetServiceOutput{Service: serviceShape(snapshot, sc, svc)}, nil
 }
 
 // serviceShape returns a service as GetService shows it.
@@ -223,7 +223,7 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	sc, now := awsapi.ScopeFrom(ctx), a.rows(ctx)
+	sc, snapshot := awsapi.ScopeFrom(ctx), a.snapshot(ctx)
 	namespace := "" // "" means all namespaces
 	for _, f := range fs {
 		if f.name == "NAMESPACE_ID" {
@@ -236,7 +236,7 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 		}
 	}
 	page := paging.New[types.ServiceSummary](max)
-	registry.ScanServices(now, sc, registry.ServiceRange{NamespaceID: namespace, After: after},
+	registry.ScanServices(snapshot, sc, registry.ServiceRange{NamespaceID: namespace, After: after},
 		func(svc *registry.Service) bool {
 			matches := fs.match(func(name string) string {
 				if name == "NAMESPACE_ID" {
@@ -244,7 +244,7 @@ func (a *api) listServices(ctx context.Context, in *sd.ListServicesInput) (*sd.L
 				}
 				return "SELF"
 			})
-			return !matches || page.Add(svc.ID, serviceSummary(now, sc, svc))
+			return !matches || page.Add(svc.ID, serviceSummary(snapshot, sc, svc))
 		})
 	return &sd.ListServicesOutput{Services: page.Items, NextToken: page.Next("ListServices")}, nil
 }
@@ -261,7 +261,7 @@ func (a *api) getServiceAttributes(
 		return nil, err
 	}
 	sc := awsapi.ScopeFrom(ctx)
-	svc, err := registry.GetService(a.rows(ctx), sc, plainID(sc, serviceResource, *in.ServiceId))
+	svc, err := registry.GetService(a.snapshot(ctx), sc, plainID(sc, serviceResource, *in.ServiceId))
 	if err != nil {
 		return nil, err
 	}

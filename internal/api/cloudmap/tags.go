@@ -108,7 +108,7 @@ func (a *api) listTagsForResource(
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	all, err := registry.Tags(a.rows(ctx), sc, res)
+	all, err := registry.Tags(a.snapshot(ctx), sc, res)
 	if err != nil {
 		return nil, err
 	}

@@ -60,9 +60,9 @@ func (a *API) listTagsForResources(r request) (any, error) {
 	var out struct {
 		ResourceTagSets struct{ ResourceTagSet []tagSet }
 	}
-	now := a.db.Snapshot()
+	snapshot := a.db.Snapshot()
 	for _, id := range in.IDs {
-		set, err := r.tags(now, r.path[0], plainZone(strings.TrimSpace(id)))
+		set, err := r.tags(snapshot, r.path[0], plainZone(strings.TrimSpace(id)))
 		if err != nil {
 			return nil, err
 		}
@@ -81,15 +81,15 @@ type limitOutput struct {
 }
 
 func (a *API) getHostedZoneLimit(r request) (any, error) {
-	now := a.db.Snapshot()
-	ns, err := r.zone(now, r.path[0])
+	snapshot := a.db.Snapshot()
+	ns, err := r.zone(snapshot, r.path[0])
 	if err != nil {
 		return nil, err
 	}
 	out := limitOutput{Type: r.path[1], Value: noLimit}
 	switch {
 	case out.Type == "MAX_RRSETS_BY_ZONE":
-		out.Count = a.countRecordSets(now, ns)
+		out.Count = a.countRecordSets(snapshot, ns)
 	case out.Type == "MAX_VPCS_ASSOCIATED_BY_ZONE" && ns.VPC != "":
 		out.Value, out.Count = 1, 1
 	case out.Type == "MAX_VPCS_ASSOCIATED_BY_ZONE":

@@ -158,14 +158,14 @@ func (a *API) listResourceRecordSets(r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := a.db.Snapshot()
-	ns, err := r.zone(now, r.path[0])
+	snapshot := a.db.Snapshot()
+	ns, err := r.zone(snapshot, r.path[0])
 	if err != nil {
 		return nil, err
 	}
 	out := listResourceRecordSetsOutput{MaxItems: max}
 	sets := &out.ResourceRecordSets.ResourceRecordSet
-	a.walk(now, ns, from, func(s recordSet) bool {
+	a.walk(snapshot, ns, from, func(s recordSet) bool {
 		if len(*sets) == max {
 			out.IsTruncated = true
 			out.NextRecordName, out.NextRecordType, out.NextRecordIdentifier = s.Name, s.Type, s.SetIdentifier

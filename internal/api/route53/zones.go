@@ -113,11 +113,11 @@ func (a *API) listHostedZones(r request) (any, error) {
 	if kind != "" && kind != privateOnly {
 		return nil, invalid("HostedZoneType must be %s or absent, not %.100q", privateOnly, kind)
 	}
-	now, marker := a.db.Snapshot(), plainZone(r.query.Get("marker"))
-	shown, next := page(zones(now, r.account, func(ns *registry.Namespace) bool {
+	snapshot, marker := a.db.Snapshot(), plainZone(r.query.Get("marker"))
+	shown, next := page(zones(snapshot, r.account, func(ns *registry.Namespace) bool {
 		return ns.ZoneID >= marker && (kind == "" || ns.Kind == registry.Private)
 	}), max)
-	out := listHostedZonesOutput{HostedZones: a.hostedZones(now, shown), Marker: marker, MaxItems: max}
+	out := listHostedZonesOutput{HostedZones: a.hostedZones(snapshot, shown), Marker: marker, MaxItems: max}
 	if next != nil {
 		out.IsTruncated, out.NextMarker = true, next.ZoneID
 	}
@@ -159,9 +159,9 @@ func (a *API) listHostedZonesByName(r request) (any, error) {
 		return cmp.Or(strings.Compare(x.key, y.key), strings.Compare(x.ns.ZoneID, y.ns.ZoneID))
 	}
 	first := keyed{sortKey(folded), &registry.Namespace{ZoneID: id}}
-	now := a.db.Snapshot()
+	snapshot := a.db.Snapshot()
 	var from []keyed
-	for _, ns := range zones(now, r.account, anyNamespace) {
+	for _, ns := range zones(snapshot, r.account, anyNamespace) {
 		if k := (keyed{sortKey(directory.CanonicalName(ns.Name)), ns}); order(k, first) >= 0 {
 			from = append(from, k)
 		}
@@ -172,7 +172,7 @@ func (a *API) listHostedZonesByName(r request) (any, error) {
 		all = append(all, k.ns)
 	}
 	shown, next := page(all, max)
-	out := listHostedZonesByNameOutput{HostedZones: a.hostedZones(now, shown), DNSName: name, HostedZoneID: id,
+	out := listHostedZonesByNameOutput{HostedZones: a.hostedZones(snapshot, shown), DNSName: name, HostedZoneID: id,
 		MaxItems: max}
 	if next != nil {
 		out.IsTruncated, out.NextDNSName, out.NextHostedZoneID = true, formatName(
@@ -241,12 +241,12 @@ type delegationSet struct {
 type vpcs struct{ VPC []vpc }
 
 func (a *API) getHostedZone(r request) (any, error) {
-	now := a.db.Snapshot()
-	ns, err := r.zone(now, r.path[0])
+	snapshot := a.db.Snapshot()
+	ns, err := r.zone(snapshot, r.path[0])
 	if err != nil {
 		return nil, err
 	}
-	out := getHostedZoneOutput{HostedZone: a.hostedZone(now, ns)}
+	out := getHostedZoneOutput{HostedZone: a.hostedZone(snapshot, ns)}
 	if ns.Kind == registry.Private {
 		out.VPCs = &vpcs{[]vpc{{ns.Region, ns.VPC}}}
 	} else {
