@@ -56,8 +56,8 @@ func owner(ip netip.Addr, port uint16) string {
 }
 
 // conflicting parses a line of /proc/net/udp or tcp (proc_net(5)) and returns the inode of its socket. It reports
-// whether the socket prevents another one on the address and port: it has the same address, or one of both addresses is
-// unspecified.
+// whether the socket prevents another one on the address and port: it has the same address, or one of the two addresses
+// is unspecified.
 func conflicting(line string, tcp bool, ip netip.Addr, port uint16) (inode string, ok bool) {
 	f := strings.Fields(line)
 	const listening = "0A"

@@ -31,7 +31,7 @@ func AddEvent(tx *store.Tx, svc *Service, e Event) {
 	events.Put(tx, eventKey(svc.Ref(), &e), &e)
 }
 
-// LastEvent returns the newest event of a service, if there are any.
+// LastEvent returns the newest event of a service. ok is false if it has none.
 func LastEvent(s *store.Snapshot, svc *Service) (last *Event, ok bool) {
 	events.ScanReverse(s, svc.Ref().members(), "", func(_ string, e *Event) bool { last, ok = e, true; return false })
 	return last, ok

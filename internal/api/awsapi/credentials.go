@@ -45,8 +45,7 @@ func LoadOrCreate(dir string) (Pair, error) {
 	return pair, nil
 }
 
-// Load returns the root pair as LoadOrCreate does, but never creates one. If there is none, the error is
-// fs.ErrNotExist.
+// Load returns the root pair as LoadOrCreate does, but creates none: the error is then fs.ErrNotExist.
 func Load(dir string) (Pair, error) {
 	pair := Pair{AccessKeyID: os.Getenv(AccessKeyIDVar), Secret: os.Getenv(SecretAccessKeyVar), Role: Administrator}
 	if pair.AccessKeyID != "" || pair.Secret != "" {

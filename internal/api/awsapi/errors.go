@@ -57,7 +57,7 @@ var internalFailure = &Error{
 	Status:  http.StatusInternalServerError,
 }
 
-// translate returns the wire form of an error. known is false if there is none; the error must then be logged.
+// translate returns the wire form of an error. known reports whether there is one; any other error must be logged.
 // fault.Unavailable, a store that cannot be written now, is ServiceUnavailable in all APIs, because all SDKs retry a
 // 503.
 func translate(err error, errorOf func(error) error) (wire smithy.APIError, known bool) {

@@ -13,11 +13,11 @@ func ScopeFrom(ctx context.Context) arn.Scope {
 	return arn.Scope{Account: c.Account, Region: c.Region}
 }
 
-// Update runs fn in the one transaction of a call ([store.Update]). fn may run again after a conflict, so it
-// touches only tx.
+// Update runs fn in the transaction of a call ([store.Update]). fn can run again after a conflict, so it must have no
+// effects except those on tx.
 //
-// If the outcome of the commit is unknown, the SDK repeats the call under the same invocation id, and the
-// repetition returns the first attempt's result when that attempt was committed after all.
+// If the outcome of the commit is unknown, the SDK repeats the call under the same invocation id. The repetition
+// returns the result of the first attempt if that attempt was committed after all.
 func Update[R any](ctx context.Context, db *store.Store, fn func(tx *store.Tx) (R, error)) (R, error) {
 	return store.Update(withInvocation(ctx), db, fn)
 }

@@ -129,12 +129,12 @@ func healthOf(v *directory.View, i *directory.Instance) types.HealthStatus {
 	return types.HealthStatusUnhealthy
 }
 
-// choose returns the instances of a response in random order: instances with the wanted health and all query
+// choose returns the instances of a response in random order: instances with the requested health and all query
 // parameters; if some of these have all optional parameters, only those; and at most max.
 //
 // Draining instances are never returned. Unready instances, which have never been healthy, are returned with unhealthy
-// ones, but not as a fallback for healthy ones, as in DNS. Without a health configuration, the wanted health is ignored
-// and unready instances are omitted.
+// ones, but not as a fallback for healthy ones, as in DNS. Without a health configuration, the requested health is
+// ignored and unready instances are omitted.
 func choose(
 	v *directory.View, want types.HealthStatusFilter, query, optional map[string]string, max int,
 ) []*directory.Instance {

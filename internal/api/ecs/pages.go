@@ -21,7 +21,7 @@ func newPage(
 	return newPageOf[string](operation, maxResults, nextToken, defaultSize, maxSize)
 }
 
-// newPageOf returns the page that maxResults and nextToken of a request ask for.
+// newPageOf returns the page that maxResults and nextToken of a request select.
 func newPageOf[T any](
 	operation string, maxResults *int32, nextToken *string, defaultSize, maxSize int32,
 ) (*page[T], error) {

@@ -83,7 +83,7 @@ func (a *api) updateTaskProtection(ctx context.Context, in *sdk.UpdateTaskProtec
 	return &sdk.UpdateTaskProtectionOutput{ProtectedTasks: result.tasks, Failures: result.failures}, nil
 }
 
-// protectionDuration returns how long a request protects its tasks; 0 ends the protection.
+// protectionDuration returns the time for which a request protects its tasks; 0 ends the protection.
 func protectionDuration(in *sdk.UpdateTaskProtectionInput) time.Duration {
 	switch {
 	case !in.ProtectionEnabled:

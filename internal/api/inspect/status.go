@@ -75,7 +75,7 @@ func (a *api) serviceStatus(svc *task.Service, tasks []*task.Task, events []*tas
 	return st
 }
 
-// drain returns how long a draining task still waits for answers of this node to expire.
+// drain describes a draining task: its address, and the time until the last answer of this node with it expires.
 func (a *api) drain(t *task.Task) Drain {
 	var left time.Duration
 	for _, reg := range t.Registries {
@@ -133,8 +133,8 @@ func (c *Counts) add(more Counts) {
 	c.Draining += more.Draining
 }
 
-// listed returns at most most services, by name. If there are more, it returns those with the most unhealthy and
-// unready instances, which a reader wants to see first.
+// listed returns at most most services, by name. If there are more, those with the most unhealthy and unready instances
+// take precedence.
 func listed(services []RegisteredService, most int) []RegisteredService {
 	trouble := func(s RegisteredService) int64 { return s.Counts.Unhealthy + s.Counts.NotReady }
 	byName := func(a, b RegisteredService) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) }

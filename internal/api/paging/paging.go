@@ -22,7 +22,7 @@ func Token(operation, last string) string {
 }
 
 // After returns the key in a token. The empty token contains the empty key, which precedes all keys. ok is false for a
-// token that [Token] has not made for this operation.
+// token that [Token] did not return for this operation.
 func After(operation, token string) (last string, ok bool) {
 	if token == "" {
 		return "", true
@@ -39,7 +39,7 @@ func After(operation, token string) (last string, ok bool) {
 }
 
 // Page collects the items of one page. Call [Page.Add] from a scan over the matching items in order. It stops the scan
-// as soon as it knows that another page follows.
+// at the first item of the next page.
 type Page[T any] struct {
 	Items []T // never nil
 	max   int

@@ -9,7 +9,7 @@ func Value[T any](stored **T, update *T) {
 	}
 }
 
-// Plain replaces *stored, a member that is never absent, by what update points to unless update is nil.
+// Plain replaces *stored, a member that is never absent, by *update unless update is nil.
 func Plain[T any](stored *T, update *T) {
 	if update != nil {
 		*stored = *update

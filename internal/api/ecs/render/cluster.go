@@ -62,7 +62,7 @@ func Cluster(r store.Reader, c *task.Cluster, instances int, include ...types.Cl
 	return view, nil
 }
 
-// counted is what a cluster's statistics count.
+// counted is a subject of a cluster's statistics.
 type counted int
 
 const (

@@ -11,8 +11,8 @@ import (
 	"github.com/bakingclouds/rollcall/internal/task"
 )
 
-// ChooseLaunchType sets how the tasks of a request are launched if the request does not: by the cluster's default
-// capacity provider strategy, or on EC2 if the cluster has none.
+// ChooseLaunchType completes a request without a launch type or capacity provider strategy: it sets the cluster's
+// default strategy, or the launch type EC2 if the cluster has none.
 func ChooseLaunchType(spec *Spec, cluster *task.Cluster) {
 	if spec.LaunchType == "" && len(spec.CapacityProviderStrategy) == 0 {
 		spec.CapacityProviderStrategy = RenderStrategy(cluster.Strategy)

@@ -92,7 +92,7 @@ func copyRevision(to, from *Spec) {
 	to.GatewayConnectors = from.GatewayConnectors
 }
 
-// NetworkRow returns the awsvpc configuration in the form that rows have, or nil if there is none.
+// NetworkRow returns the awsvpc configuration as rows store it, or nil if there is none.
 func NetworkRow(spec *Spec) *task.Network {
 	if spec.NetworkConfiguration == nil || spec.NetworkConfiguration.AwsvpcConfiguration == nil {
 		return nil

@@ -64,8 +64,8 @@ func parseQuantity(s, unit string, factor float64) (int, bool) {
 	return int(f * factor), true
 }
 
-// checkNetworkMode rejects what a container cannot have in the task's network mode. In awsvpc mode all containers share
-// the task's network, including its name and its resolvers.
+// checkNetworkMode rejects settings of containers that the task's network mode does not allow. In awsvpc mode all
+// containers share the task's network, including its host name and its resolvers.
 func checkNetworkMode(in *Request) error {
 	mode := NetworkMode(in)
 	for _, c := range in.ContainerDefinitions {
@@ -169,7 +169,8 @@ func checkPlacement(in *Request) error {
 	return nil
 }
 
-// ExpressionProblem returns what is wrong with the expression of a memberOf constraint, or an empty string.
+// ExpressionProblem returns a message about the expression of a memberOf constraint, or an empty string if the
+// expression is valid.
 func ExpressionProblem(expression string) string {
 	if expression == "" {
 		return "A memberOf constraint must have an expression of at most 2000 characters"
@@ -180,8 +181,8 @@ func ExpressionProblem(expression string) string {
 	return ""
 }
 
-// checkRuntimes rejects what neither runtime has: a task without it would not be the task that the client requested.
-// A definition that only one of the runtimes can run is accepted; docs/compat/ecs.md lists the differences.
+// checkRuntimes rejects settings that neither runtime supports, because the task would run without them. A definition
+// that only one of the runtimes can run is accepted; docs/compat/ecs.md lists the differences.
 func checkRuntimes(in *Request) error {
 	if p := in.RuntimePlatform; p != nil {
 		if err := ecserr.First(
