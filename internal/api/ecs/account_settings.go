@@ -63,8 +63,8 @@ func settingNamed(name types.SettingName) (accountSetting, error) {
 	return accountSetting{}, ecserr.OneOf("unknown", name, names)
 }
 
-// principalOf returns the principal whose settings a request is about. The default is the account's root, which every
-// caller acts as.
+// principalOf returns the principal of a request. The default is the root of the account, as which every caller
+// acts.
 func principalOf(scope arn.Scope, requested *string) (string, error) {
 	if aws.ToString(requested) == "" {
 		return identifier.RootARN(scope), nil

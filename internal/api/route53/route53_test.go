@@ -264,7 +264,7 @@ func lines(sets []types.ResourceRecordSet) []string {
 	return all
 }
 
-// same compares lines with the wanted ones.
+// same fails the test unless the lines are those of want.
 func same(tb testing.TB, what string, got []string, want string) {
 	tb.Helper()
 	wanted := strings.FieldsFunc(want, func(c rune) bool { return c == '\n' })
