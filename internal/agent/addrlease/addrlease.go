@@ -5,8 +5,8 @@
 // a Unix socket, so a lease ends with its process; what rests is also kept in a file, so that the next process holds it
 // again.
 //
-// Start reading at [Open], which returns a [Pool], and [Take]. The package knows groups of tasks only as names. Linux
-// only.
+// Start reading at [Open], which returns a [Pool], and [Acquire]. The package knows groups of tasks only as names.
+// Linux only.
 package addrlease
 
 import "errors"

@@ -31,8 +31,8 @@ type Lease struct {
 	fd   int
 }
 
-// Take acquires the lease of a name. It returns [ErrTaken] if another process has it.
-func Take(name string) (Lease, error) {
+// Acquire acquires the lease of a name. It returns [ErrTaken] if another process has it.
+func Acquire(name string) (Lease, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return Lease{}, fmt.Errorf("lease %s: %w", name, err)
@@ -47,8 +47,8 @@ func Take(name string) (Lease, error) {
 	return Lease{name, fd}, nil
 }
 
-// Drop releases the lease immediately. Dropping the zero lease does nothing.
-func (l Lease) Drop() {
+// Release releases the lease immediately. Releasing the zero lease does nothing.
+func (l Lease) Release() {
 	if l.name != "" {
 		unix.Close(l.fd)
 	}
@@ -76,8 +76,8 @@ type resting struct {
 	lease Lease
 }
 
-// Open returns a pool whose leases rest for minRest or longer. It takes the leases that rest according to the file of
-// an earlier pool again, for the rest of their time.
+// Open returns a pool whose leases rest for minRest or longer. It acquires the leases that the file lists, which rested
+// in an earlier pool, for the rest of their time.
 func Open(minRest time.Duration, file string) (*Pool, error) {
 	ephemeral := EphemeralPorts()
 	p := &Pool{Ephemeral: ephemeral, minRest: minRest, file: file, next: rand.Uint32(), ports: choosable(ephemeral)}
@@ -89,14 +89,14 @@ func Open(minRest time.Duration, file string) (*Pool, error) {
 	}
 	for name, r := range p.resting {
 		left := min(time.Until(r.Until), max(minRest, maxRest)) // the clock may have been set back
-		held, err := Take(name)
+		held, err := Acquire(name)
 		if left <= 0 || err != nil {
 			delete(p.resting, name) // its time has passed, or another process has it
-			held.Drop()
+			held.Release()
 			continue
 		}
 		r.lease = held
-		p.dropAfter(left, r)
+		p.releaseAfter(left, r)
 	}
 	return p, nil
 }
@@ -113,7 +113,7 @@ func (p *Pool) Address(block netip.Prefix) (netip.Addr, Lease, error) {
 		if last := address.As4()[3]; last == 0 || last == 255 {
 			continue
 		}
-		held, err := Take("address/" + address.String())
+		held, err := Acquire("address/" + address.String())
 		if errors.Is(err, ErrTaken) {
 			continue
 		}
@@ -140,7 +140,7 @@ func (p *Pool) BindPorts(host netip.Addr, ports []agent.Port, group string) ([]a
 		number, taken, err := p.hostPort(same, group)
 		if err != nil {
 			for _, h := range held {
-				h.Drop()
+				h.Release()
 			}
 			return nil, nil, err
 		}
@@ -184,7 +184,7 @@ next:
 // hostPort leases the host port that these ports (one container port, its protocols) name, or chooses one.
 //
 // A chosen port is outside of the range that the kernel uses for outgoing connections, and is leased for as long as the
-// task exists. So before the task binds it, only a program that is configured to use this very port could take it.
+// task exists. So before the task binds it, only a program that is configured to use this very port could bind it.
 // Holding a socket until then would leave the same gap when the socket is closed.
 func (p *Pool) hostPort(same []agent.Port, group string) (uint16, []Lease, error) {
 	p.mu.Lock()
@@ -213,14 +213,14 @@ func (p *Pool) leasePort(number uint16, same []agent.Port, group string) (held [
 	defer func() {
 		if err != nil {
 			for _, h := range held {
-				h.Drop()
+				h.Release()
 			}
 		}
 	}()
 	for _, port := range same {
 		name := "port/" + ProtocolOf(port) + "/" + strconv.Itoa(int(number))
 		p.endRestFor(name, group)
-		got, err := Take(name)
+		got, err := Acquire(name)
 		if errors.Is(err, ErrTaken) {
 			return held, errors.New("leased by another task, or was until a short time ago, " +
 				"so that clients of another service may still look for it there")
@@ -260,49 +260,49 @@ func portIsFree(protocol string, number uint16) error {
 // 4).
 const maxRest = 7 * 24 * time.Hour
 
-// GiveBack drops leases once they have rested for the pool's shortest time, or for rest if that is longer. After an
+// Return releases leases once they have rested for the pool's shortest time, or for rest if that is longer. After an
 // error they still rest, but a process that ends before forgets them.
-func (p *Pool) GiveBack(back []Lease, group string, rest time.Duration) error {
+func (p *Pool) Return(leases []Lease, group string, rest time.Duration) error {
 	rest = max(p.minRest, min(rest, maxRest))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, held := range back {
+	for _, held := range leases {
 		r := &resting{Until: time.Now().UTC().Round(0).Add(rest), Group: group, lease: held}
 		p.resting[held.name] = r
-		p.dropAfter(rest, r)
+		p.releaseAfter(rest, r)
 	}
 	return atomicfile.Write(p.file, p.resting, false)
 }
 
-// Close drops the leases that rest. The next pool with the same file takes them again.
+// Close releases the leases that rest. The next pool with the same file acquires them again.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.resting {
-		p.drop(r)
+		p.release(r)
 	}
 }
 
-func (p *Pool) dropAfter(rest time.Duration, r *resting) {
+func (p *Pool) releaseAfter(rest time.Duration, r *resting) {
 	time.AfterFunc(rest, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.drop(r)
+		p.release(r)
 	})
 }
 
 // endRestFor ends the rest of a lease for a task of the group that had it. The caller holds p.mu.
 func (p *Pool) endRestFor(name, group string) {
 	if r := p.resting[name]; r != nil && group != "" && r.Group == group {
-		p.drop(r)
+		p.release(r)
 	}
 }
 
-// drop drops a resting lease, unless that was done before. The caller holds p.mu.
-func (p *Pool) drop(r *resting) {
+// release releases a resting lease, unless that was done before. The caller holds p.mu.
+func (p *Pool) release(r *resting) {
 	if p.resting[r.lease.name] == r {
 		delete(p.resting, r.lease.name)
-		r.lease.Drop()
+		r.lease.Release()
 	}
 }
 

@@ -38,17 +38,17 @@ func TestAddressesRest(t *testing.T) {
 	if _, _, err := p.Address(block); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("Address of a full block: %v; want unavailable", err)
 	}
-	if err := p.GiveBack([]Lease{held}, "", 0); err != nil {
+	if err := p.Return([]Lease{held}, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := p.Address(block); !fault.Is(err, fault.Unavailable) {
-		t.Errorf("Address right after GiveBack: %v; want unavailable", err)
+		t.Errorf("Address immediately after Return: %v; want unavailable", err)
 	}
 
-	held.Drop() // as when the process ends
+	held.Release() // as when the process ends
 	next := open(time.Hour)
-	if _, err := Take(held.name); !errors.Is(err, ErrTaken) {
-		t.Errorf("Take of a resting address after a restart: %v; want %v", err, ErrTaken)
+	if _, err := Acquire(held.name); !errors.Is(err, ErrTaken) {
+		t.Errorf("Acquire of a resting address after a restart: %v; want %v", err, ErrTaken)
 	}
 	if len(next.resting) != 1 {
 		t.Errorf("resting after a restart: %v; want the one address", next.resting)
@@ -65,7 +65,7 @@ func TestPortsRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.GiveBack(held, "service:web", 0); err != nil {
+	if err := p.Return(held, "service:web", 0); err != nil {
 		t.Fatal(err)
 	}
 	fixed := []agent.Port{{Container: 80, Host: bindings[0].Host}}
@@ -82,7 +82,7 @@ func TestPortsRest(t *testing.T) {
 		t.Errorf("BindPorts of a port that another task of the group has: %v; want in use", err)
 	}
 	for _, h := range again {
-		h.Drop()
+		h.Release()
 	}
 }
 
@@ -96,12 +96,12 @@ func TestRestEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.GiveBack([]Lease{held}, "", 0); err != nil {
+	if err := p.Return([]Lease{held}, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	for t.Context().Err() == nil { // the rest ends after a millisecond
 		if _, again, err := p.Address(block); err == nil {
-			again.Drop()
+			again.Release()
 			return
 		}
 		runtime.Gosched()

@@ -58,7 +58,7 @@ func (r *Runtime) newTask(spec agent.TaskSpec) (*sandbox, error) {
 		return nil, err
 	}
 	if err := sb.createFiles(); err != nil {
-		dropAll(sb.leases)
+		releaseAll(sb.leases)
 		return nil, errors.Join(err, sb.removeFiles())
 	}
 	r.mu.Lock()

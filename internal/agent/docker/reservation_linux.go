@@ -39,7 +39,7 @@ func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 		err = v.reserveHostPorts()
 	}
 	if err != nil {
-		dropAll(v.leases)
+		releaseAll(v.leases)
 		return nil, err
 	}
 	sb := newSandbox(r.config.Dir, v.stored)
@@ -47,9 +47,9 @@ func (r *Runtime) reserve(spec agent.TaskSpec) (*sandbox, error) {
 	return sb, nil
 }
 
-func dropAll(leases []addrlease.Lease) {
+func releaseAll(leases []addrlease.Lease) {
 	for _, l := range leases {
-		l.Drop()
+		l.Release()
 	}
 }
 

@@ -117,7 +117,7 @@ func (r *Runtime) start(ctx context.Context) error {
 			return err
 		}
 		// The gateway is the machine's address: no task may get it.
-		lease, err := addrlease.Take("address/" + n.Gateway().String())
+		lease, err := addrlease.Acquire("address/" + n.Gateway().String())
 		if err != nil {
 			return fmt.Errorf("docker: reserve the address %v of network %s: %w", n.Gateway(), r.networkName(n), err)
 		}
@@ -191,11 +191,11 @@ func (r *Runtime) Close() error {
 	if r.pids != nil {
 		r.pids.Close()
 	}
-	// The next runtime takes the leases of what runs again, by the task files.
+	// The next runtime reads the leases of the tasks from their files, and acquires them again.
 	for _, sb := range r.tasks {
-		dropAll(sb.leases)
+		releaseAll(sb.leases)
 	}
-	dropAll(r.gateways)
+	releaseAll(r.gateways)
 	r.leases.Close()
 	return r.engine.Close()
 }

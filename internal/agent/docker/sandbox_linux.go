@@ -208,7 +208,7 @@ func (r *Runtime) loadSandboxes() error {
 		}
 		sb := newSandbox(r.config.Dir, stored)
 		for _, name := range stored.leaseNames() {
-			lease, err := addrlease.Take(name)
+			lease, err := addrlease.Acquire(name)
 			if err != nil {
 				r.log.Error("an address or port of a task is used by another task; stop one of the two",
 					"task", id, "err", err)

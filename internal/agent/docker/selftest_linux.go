@@ -30,7 +30,7 @@ func (r *Runtime) testResolver(ctx context.Context, n network.Network) error {
 	if err != nil {
 		return err
 	}
-	defer lease.Drop() // no client knows the address, so it needs no quarantine
+	defer lease.Release() // no client knows the address, so it needs no quarantine
 	name := "rollcall-test-" + engineapi.ShortOwner(r.owner)
 	if err := r.removeSelfTest(ctx, name); err != nil { // one that an earlier server has left
 		return err

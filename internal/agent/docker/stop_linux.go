@@ -87,7 +87,7 @@ func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 	r.mu.Lock()
 	delete(r.tasks, taskID)
 	r.mu.Unlock()
-	return r.leases.GiveBack(sb.leases, sb.stored.Spec.Group, sb.stored.Spec.Rest)
+	return r.leases.Return(sb.leases, sb.stored.Spec.Group, sb.stored.Spec.Rest)
 }
 
 // containersOf returns the containers that the engine has of a task: their names, by engine id.

@@ -421,8 +421,8 @@ func TestServerKilled(t *testing.T) {
 func TestSupervisorKilled(t *testing.T) {
 	t.Parallel()
 	r := newRuntime(t)
-	goOn := filepath.Join(t.TempDir(), "go-on")
-	wait := fmt.Sprintf("while [ ! -e %s ]; do sleep 0.01; done; ", goOn)
+	proceed := filepath.Join(t.TempDir(), "proceed")
+	wait := fmt.Sprintf("while [ ! -e %s ]; do sleep 0.01; done; ", proceed)
 	start(t, r, shellTask("stays", "exec sleep 1000"))
 	sandbox := start(t, r, shellTask("ends-later", wait+"exit 4"))
 	before := statusOf(t, r, "stays")
@@ -433,10 +433,10 @@ func TestSupervisorKilled(t *testing.T) {
 	if after := statusOf(t, r, "stays"); after.RuntimeID != before.RuntimeID || !after.Running() {
 		t.Errorf("adopted as %+v; want the same as before, %+v", after, before)
 	}
-	if _, err := addrlease.Take("address/" + sandbox.Address.String()); err == nil {
-		t.Errorf("Take of the address %v of an adopted task succeeds", sandbox.Address)
+	if _, err := addrlease.Acquire("address/" + sandbox.Address.String()); err == nil {
+		t.Errorf("Acquire of the address %v of an adopted task succeeds", sandbox.Address)
 	}
-	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+	if err := os.WriteFile(proceed, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := awaitEnd(t, r, "ends-later"); got.ExitCode != nil ||
@@ -516,9 +516,9 @@ func TestSupervisorKilledAtAnyMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range all {
-		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
-		if strings.Contains(string(environ), folder) {
-			t.Errorf("process %d still runs: %q", p.PID, environ)
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
+		if strings.Contains(string(cmdline), folder) {
+			t.Errorf("process %d still runs: %q", p.PID, cmdline)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (c *Claims) Claim(slicesOfVPC []Network, used []Used) (Network, error) {
 		if _, claimed := c.leases[n.Prefix]; claimed {
 			return true
 		}
-		lease, err := addrlease.Take("network/" + n.Prefix.String())
+		lease, err := addrlease.Acquire("network/" + n.Prefix.String())
 		if err != nil {
 			return false
 		}
@@ -40,7 +40,7 @@ func (c *Claims) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, lease := range c.leases {
-		lease.Drop()
+		lease.Release()
 	}
 	c.leases = nil
 }

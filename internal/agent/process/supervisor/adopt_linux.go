@@ -52,7 +52,7 @@ func (s *supervisor) load() error {
 	}
 	s.killUnrecorded()
 	for _, t := range s.tasks {
-		s.takeLeases(t)
+		s.acquireLeases(t)
 		for _, c := range t.containers {
 			switch {
 			case c.record.Status.Ended():
@@ -83,9 +83,9 @@ func (s *supervisor) killUnrecorded() {
 	}
 }
 
-// takeLeases takes the leases of an earlier supervisor's task. They were free since that one died, so another Rollcall
-// may have taken one. The task cannot move, so a conflict is only logged.
-func (s *supervisor) takeLeases(t *task) {
+// acquireLeases acquires the leases of an earlier supervisor's task. They were free since that one died, so another
+// Rollcall may have acquired one. The task cannot move, so a conflict is only logged.
+func (s *supervisor) acquireLeases(t *task) {
 	var names []string
 	if t.sandbox.Spec.NetworkMode == agent.NetworkAWSVPC {
 		names = append(names, "address/"+t.sandbox.Address.String())
@@ -97,7 +97,7 @@ func (s *supervisor) takeLeases(t *task) {
 		}
 	}
 	for _, name := range names {
-		lease, err := addrlease.Take(name)
+		lease, err := addrlease.Acquire(name)
 		if err != nil {
 			s.log.Error("another task uses the address or port of an adopted task; stop one of the two",
 				"task", t.sandbox.Spec.ID, "err", err)

@@ -71,7 +71,7 @@ func (s *supervisor) newTask(args protocol.CreateArgs) (t *task, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range t.leases {
-				l.Drop()
+				l.Release()
 			}
 			err = errors.Join(err, os.RemoveAll(t.folder))
 		}
@@ -268,5 +268,5 @@ func (s *supervisor) remove(t *task) error {
 	delete(s.tasks, t.sandbox.Spec.ID)
 	s.idleSince = time.Now()
 	s.mu.Unlock()
-	return s.leases.GiveBack(t.leases, t.sandbox.Spec.Group, t.sandbox.Spec.Rest)
+	return s.leases.Return(t.leases, t.sandbox.Spec.Group, t.sandbox.Spec.Rest)
 }
