@@ -91,6 +91,7 @@ func (w *world) service(namespace, name, what string) string {
 	return *apitest.Must(w.CreateService(w.t.Context(), in))(w.t).Service.Id
 }
 
+// shape sets the members of a request that service's what lists.
 func shape(in *sd.CreateServiceInput, what string) {
 	for _, word := range strings.Split(what, ", ") {
 		var record string
@@ -128,6 +129,7 @@ func (w *world) register(service, id, attributes string) *types.Operation {
 		&sd.GetOperationInput{OperationId: out.OperationId}))(w.t).Operation
 }
 
+// parse returns attributes that are written as for register.
 func parse(attributes string) map[string]string {
 	m := map[string]string{}
 	for _, f := range strings.Fields(attributes) {
