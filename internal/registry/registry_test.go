@@ -422,8 +422,8 @@ func TestRegisterOrDelete(t *testing.T) {
 	}
 }
 
-// TestOneName checks that only one of several concurrent calls creates a service with a name.
-func TestOneName(t *testing.T) {
+// TestConcurrentCreation checks that only one of several concurrent calls creates a service with a name.
+func TestConcurrentCreation(t *testing.T) {
 	r := newReg(t)
 	ns := r.namespace(registry.Private, "shop.local")
 	var wg sync.WaitGroup

@@ -284,9 +284,9 @@ func TestInstanceState(t *testing.T) {
 	}
 }
 
-// TestDeregisterLost checks that a forced deregistration marks the tasks of a lost node as stopped: its agent can no
-// longer stop them.
-func TestDeregisterLost(t *testing.T) {
+// TestDeregisterLostInstance checks that a forced deregistration marks the tasks of a lost node as stopped: its agent
+// can no longer stop them.
+func TestDeregisterLostInstance(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
 	leave := api.joinNode(task.Node{Name: "n1", Runtime: "process", Started: time.Now()})
 	api.registerDefinition("job", types.NetworkModeBridge)

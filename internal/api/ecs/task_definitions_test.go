@@ -87,8 +87,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestFilledIn checks the members that AWS fills in, on a definition with only the required members.
-func TestFilledIn(t *testing.T) {
+// TestDefinitionDefaults checks the members that AWS fills in, on a definition with only the required members.
+func TestDefinitionDefaults(t *testing.T) {
 	api, ctx := newAPI(t), t.Context()
 	for _, tc := range []struct {
 		mode          types.NetworkMode
