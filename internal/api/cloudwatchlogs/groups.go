@@ -39,7 +39,8 @@ func (a *api) deleteLogGroup(ctx context.Context, in *sdk.DeleteLogGroupInput) (
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Delete(tx, awsapi.ScopeFrom(ctx), name) })
+	sc := awsapi.ScopeFrom(ctx)
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Delete(tx, sc, name) })
 }
 
 func (a *api) describeLogGroups(
@@ -121,9 +122,8 @@ func (a *api) putRetentionPolicy(
 		return nil, broken(fmt.Sprintf("Value '%d'", days), "retentionInDays",
 			fmt.Sprintf("Member must satisfy enum value set: %v", loggroup.Retentions))
 	}
-	return nil, a.update(ctx, func(tx *store.Tx) error {
-		return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name, days)
-	})
+	sc := awsapi.ScopeFrom(ctx)
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, sc, name, days) })
 }
 
 func (a *api) deleteRetentionPolicy(
@@ -133,7 +133,8 @@ func (a *api) deleteRetentionPolicy(
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, awsapi.ScopeFrom(ctx), name, 0) })
+	sc := awsapi.ScopeFrom(ctx)
+	return nil, a.update(ctx, func(tx *store.Tx) error { return loggroup.Retain(tx, sc, name, 0) })
 }
 
 // checkTags checks tags against AWS's limits.
@@ -150,7 +151,8 @@ func (a *api) tag(ctx context.Context, name string, add map[string]string, remov
 	if err := checkTags(add); err != nil {
 		return err
 	}
-	return a.update(ctx, func(tx *store.Tx) error { return loggroup.Tag(tx, awsapi.ScopeFrom(ctx), name, add, remove) })
+	sc := awsapi.ScopeFrom(ctx)
+	return a.update(ctx, func(tx *store.Tx) error { return loggroup.Tag(tx, sc, name, add, remove) })
 }
 
 func (a *api) tags(ctx context.Context, name string) (map[string]string, error) {
