@@ -216,7 +216,7 @@ func TestDemo(t *testing.T) {
 			// An ordinary user may not listen on port 53.
 			if as == ordinary &&
 				!strings.Contains(output,
-					"tasks can resolve names only at $ROLLCALL_DNS, not through the C library: to answer on port 53") {
+					"tasks can resolve names only at $ROLLCALL_DNS, not through the C library: port 53") {
 				t.Errorf("the demo does not report that tasks have no resolver:\n%s", output)
 			}
 
