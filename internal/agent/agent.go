@@ -95,7 +95,7 @@ func New(db *store.Store, rt Runtime, cfg Config) *Agent {
 	return a
 }
 
-// Run runs the agent until ctx ends. The tasks run on without it.
+// Run runs the agent until ctx is done. The tasks run on without it.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.resync(ctx); err != nil {
 		return fmt.Errorf("list the tasks that already run: %w", err)

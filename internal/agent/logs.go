@@ -82,7 +82,7 @@ type taskLog struct {
 	group   *loggroup.Group // of its stream; nil if the group does not exist
 }
 
-// cleanLogs removes old logs from time to time, until ctx ends.
+// cleanLogs removes old logs from time to time, until ctx is done.
 func (a *Agent) cleanLogs(ctx context.Context) {
 	if a.Logs == nil {
 		return

@@ -44,8 +44,8 @@ type Runtime interface {
 	StartContainer(ctx context.Context, taskID, container string) error
 
 	// StopContainer sends SIGTERM to the container's processes, and SIGKILL after the timeout; it returns when the
-	// container has ended. If ctx ends first, the stop continues. A timeout of zero sends SIGKILL immediately. It returns
-	// nil for a task or container that does not exist or has ended.
+	// container has ended. If ctx is done first, the stop continues. A timeout of zero sends SIGKILL immediately. It
+	// returns nil for a task or container that does not exist or has ended.
 	StopContainer(ctx context.Context, taskID, container string, timeout time.Duration) error
 
 	// Remove kills the containers that still run, and releases everything that the task holds except for the output of its

@@ -13,7 +13,7 @@ import (
 // node becomes the leader in its place, and the rows that it wrote with [PutWithLease] remain.
 const leaseTTL = 10
 
-// Lead calls work whenever this node is the elected leader, until ctx ends. The context of work ends with the
+// Lead calls work whenever this node is the elected leader, until ctx is done. The context of work ends with the
 // leadership. Each node must have a unique name: a node that restarts revokes the lease of its previous process, so
 // that no loop has to wait until that lease expires.
 func (s *Store) Lead(ctx context.Context, node string, work func(context.Context)) {

@@ -83,7 +83,7 @@ func (k *leasedKey) put(ctx context.Context, revokeOld bool) (*concurrency.Sessi
 	return session, resp.Header.Revision, nil
 }
 
-// keep writes the key with a new lease whenever its lease is lost. It revokes the lease when ctx ends.
+// keep writes the key with a new lease whenever its lease is lost. It revokes the lease when ctx is done.
 func (k *leasedKey) keep(ctx context.Context, session *concurrency.Session) {
 	for {
 		select {

@@ -27,7 +27,7 @@ const retryDelay = 100 * time.Millisecond
 // etcd is lost, the client's watch waits forever and reports no error.
 const checkInterval = time.Second
 
-// mirror keeps the rows equal to etcd's until ctx ends. It lists all keys, applies the difference, and watches. It
+// mirror keeps the rows equal to etcd's until ctx is done. It lists all keys, applies the difference, and watches. It
 // starts over whenever the watch ends: after a compaction, a lost connection, or a change of the client.
 func (s *Store) mirror(ctx context.Context) {
 	defer close(s.done)
@@ -79,7 +79,7 @@ func (s *Store) listAndWatch(ctx context.Context) error {
 	return errors.New("the watch ended")
 }
 
-// checkPeriodically checks that the mirror is up to date, until ctx ends.
+// checkPeriodically checks that the mirror is up to date, until ctx is done.
 func (s *Store) checkPeriodically(ctx context.Context, client *clientv3.Client) {
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()

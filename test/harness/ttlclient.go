@@ -54,7 +54,7 @@ const workPath = "/work?n=10"
 // requestInterval is the time between two requests of one client. All clients together send some hundred per second.
 const requestInterval = 20 * time.Millisecond
 
-// run sends requests until ctx ends.
+// run sends requests until ctx is done.
 func (c *TTLClient) run(ctx context.Context) {
 	var addrs []netip.AddrPort
 	var until time.Time

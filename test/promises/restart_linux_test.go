@@ -89,7 +89,7 @@ func (l *writeLog) note(m map[string]string, id, ip string) {
 	m[id] = ip
 }
 
-// write registers instances until ctx ends or the server stops answering.
+// write registers instances until ctx is done or the server stops answering.
 func (l *writeLog) write(ctx context.Context, api *sd.Client, service string, writer, round int) {
 	for n := 0; ctx.Err() == nil; n++ {
 		id, ip := fmt.Sprintf("r%d-w%d-%d", round, writer, n), fmt.Sprintf("10.%d.%d.%d", writer, n>>8&255, n&255)

@@ -33,7 +33,7 @@ func (r *Runtime) StopContainer(ctx context.Context, taskID, name string, timeou
 	}
 	lock.Unlock()
 	stopped := make(chan error, 1)
-	go func() { // continues if ctx ends
+	go func() { // continues if ctx is done
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout+engineapi.CallTimeout)
 		defer cancel()
 		seconds := int((timeout + time.Second - 1) / time.Second)

@@ -46,7 +46,7 @@ func (m *Mailbox[K, V]) Take(ctx context.Context) (value V, ok bool) {
 	}
 }
 
-// Deliver sends the values to out as its reader receives them, until ctx ends, and then closes out.
+// Deliver sends the values to out as its reader receives them, until ctx is done, and then closes out.
 func (m *Mailbox[K, V]) Deliver(ctx context.Context, out chan<- V) {
 	defer close(out)
 	for {

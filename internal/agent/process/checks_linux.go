@@ -38,8 +38,8 @@ func (r *Runtime) forgetCheck(key protocol.ContainerKey) {
 	}
 }
 
-// runChecks runs a container's health checks until ctx ends. It reports each verdict to the supervisor, which records
-// it and sends it to all clients, including this Runtime.
+// runChecks runs a container's health checks until ctx is done. It reports each verdict to the supervisor, which
+// records it and sends it to all clients, including this Runtime.
 func (r *Runtime) runChecks(
 	ctx context.Context, key protocol.ContainerKey, status agent.ContainerStatus, argv []string, check agent.HealthCheck,
 ) {

@@ -136,7 +136,7 @@ func (l *Leases) advance(d time.Duration) []*registry.Instance {
 	return expired
 }
 
-// Run starts all leases again and then expires them until ctx ends.
+// Run starts all leases again and then expires them until ctx is done.
 func (l *Leases) Run(ctx context.Context) error {
 	l.restart()
 	return loop.Ticks(ctx, func(elapsed time.Duration) {

@@ -65,7 +65,7 @@ func (l *Loop) wakeUp() {
 	}
 }
 
-// Run reconciles dirty keys until ctx ends, and then waits for the calls that are running.
+// Run reconciles dirty keys until ctx is done, and then waits for the calls that are running.
 func (l *Loop) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()

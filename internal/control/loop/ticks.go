@@ -8,7 +8,7 @@ import (
 // tick is the interval of [Ticks].
 const tick = 250 * time.Millisecond
 
-// Ticks calls fn every quarter of a second until ctx ends, and returns ctx's error. elapsed is the time since the
+// Ticks calls fn every quarter of a second until ctx is done, and returns ctx's error. elapsed is the time since the
 // previous call, but at most two ticks: if the process was stopped, the machine slept or the clock was set, the time
 // that passed without this process counts for almost nothing, so no timeout expires because of a pause.
 func Ticks(ctx context.Context, fn func(elapsed time.Duration)) error {

@@ -34,7 +34,7 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Run gives up the tasks of failed nodes until ctx ends.
+// Run gives up the tasks of failed nodes until ctx is done.
 func Run(ctx context.Context, db *store.Store, cfg Config) error {
 	if cfg.Grace == 0 {
 		<-ctx.Done()

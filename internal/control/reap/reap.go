@@ -23,7 +23,7 @@ const interval = time.Minute
 // rows, and smaller than the limit of etcd's transactions.
 const batch = 4000
 
-// Run deletes expired rows once per interval until ctx ends. The next run retries a deletion that failed.
+// Run deletes expired rows once per interval until ctx is done. The next run retries a deletion that failed.
 func Run(ctx context.Context, db *store.Store, log *slog.Logger) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -169,7 +169,7 @@ func (e *engine) config(full bool) *embed.Config {
 	return c
 }
 
-// serve checks the disk space until ctx ends, and returns nil, or until the engine fails, and returns the cause.
+// serve checks the disk space until ctx is done, and returns nil, or until the engine fails, and returns the cause.
 func (e *engine) serve(ctx context.Context) error {
 	t := time.NewTicker(checkInterval)
 	defer t.Stop()

@@ -213,7 +213,7 @@ func (s *Server) Close() error {
 	return s.lock.Close()
 }
 
-// supervise keeps an engine running until ctx ends. It restarts a failed one.
+// supervise keeps an engine running until ctx is done. It restarts a failed one.
 func (s *Server) supervise(ctx context.Context, eng *engine) {
 	defer close(s.done)
 	for {
@@ -234,7 +234,8 @@ func (s *Server) supervise(ctx context.Context, eng *engine) {
 	}
 }
 
-// restart tries to start an engine until it succeeds. It returns nil if ctx ends first. full is passed to startEngine.
+// restart tries to start an engine until it succeeds. It returns nil if ctx is done first. full is passed to
+// startEngine.
 func (s *Server) restart(ctx context.Context, full bool) *engine {
 	// The delay also precedes the first attempt, so that an engine that fails immediately does not cause a busy loop.
 	for delay := minRestartDelay; ; delay = min(2*delay, maxRestartDelay) {

@@ -68,7 +68,7 @@ func (w *Watcher) Watch(pid int, ended func()) {
 // waitInterval limits one wait for events, and so how long Run continues after its context has ended.
 const waitInterval = 500 * time.Millisecond
 
-// Run reports the ends of processes until ctx ends.
+// Run reports the ends of processes until ctx is done.
 func (w *Watcher) Run(ctx context.Context) {
 	events := make([]unix.EpollEvent, 64)
 	for ctx.Err() == nil {

@@ -18,7 +18,7 @@ import (
 const maxOutput = 4096
 
 // exec runs a command in a container, with the container's environment, user, folder and resolver. At the timeout or
-// when ctx ends, it kills the command and all its processes.
+// when ctx is done, it kills the command and all its processes.
 func (s *supervisor) exec(
 	ctx context.Context, t *task, c *container, argv []string, timeout time.Duration,
 ) (protocol.ExecResult, error) {

@@ -187,7 +187,7 @@ func newSupervisor(dir string, end context.CancelFunc) (*supervisor, error) {
 	}, nil
 }
 
-// housekeep rotates logs from time to time, until ctx ends or the supervisor is idle.
+// housekeep rotates logs from time to time, until ctx is done or the supervisor is idle.
 func (s *supervisor) housekeep(ctx context.Context) {
 	logs := time.NewTicker(logInterval)
 	defer logs.Stop()

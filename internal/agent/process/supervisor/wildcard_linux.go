@@ -46,7 +46,7 @@ func (w *wildcardWatch) scanSoon() {
 	}
 }
 
-// watchWildcards scans until ctx ends.
+// watchWildcards scans until ctx is done.
 func (s *supervisor) watchWildcards(ctx context.Context) {
 	wait := maxScanWait
 	next := time.NewTimer(wait)
