@@ -381,11 +381,6 @@ func ScanServices(r store.Reader, sc arn.Scope, in ServiceRange, fn func(*Servic
 	services.Scan(r, sc.Prefix(), after, func(_ string, s *Service) bool { return fn(s) })
 }
 
-// InstancesRevision returns a number that increases with every registration and deregistration in a service.
-func InstancesRevision(r store.Reader, sc arn.Scope, service string) int64 {
-	return revisions.Revision(r, serviceKey(sc, service))
-}
-
 // InstanceCount returns the number of instances that are registered in a service.
 func InstanceCount(r store.Reader, sc arn.Scope, service string) int {
 	return instances.Count(r, serviceKey(sc, service))
